@@ -1,0 +1,39 @@
+# make demo    installs everything and audits a real model; prints where the report is
+# make test    installs everything and runs the tests
+# make check   what continuous integration runs: format, lint, types, architecture, tests
+# make slow    the tests that take minutes
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test check slow fix clean
+
+demo: .venv/installed
+	$(BIN)/memaudit demo demo
+
+test: .venv/installed
+	$(BIN)/python -m pytest -q
+
+check: .venv/installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q
+
+slow: .venv/installed
+	$(BIN)/python -m pytest -q -m slow
+
+fix: .venv/installed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf .venv demo
+
+# torch and torchvision must match; the constraints file pins them together with everything else.
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[examples]" --group dev
+	touch $@

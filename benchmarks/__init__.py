@@ -1,0 +1,1 @@
+"""Known values and speed, each shown by a command; the figures stand in RESULTS.md."""

@@ -1,0 +1,109 @@
+"""Known values: 128 small networks on Location-30, every attack and the link beside an independent measurement.
+
+    python -m benchmarks.location30 --data dataset_location.tgz [--bank FOLDER] [--workers N] [--device cuda]
+
+The data are the Location data set of Shokri et al. 2017: 5,010 × 446 binary, 30 classes, the label in column one. The
+recipe: 446-128-30, ReLU, weights N(0, 2/446) and N(0, 1/128), biases 0, 40 epochs, batch 100, SGD 0.2 with a cosine,
+momentum 0.9, weight decay 1e-4. Every model is a target, its pair left out, thresholds from the other models.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from functools import partial
+
+import memaudit as ma
+from benchmarks.location30_recipe import recipe
+from memaudit.attacks import ATTACKS, DEFAULT
+from memaudit.bank import Recordings
+from memaudit.checks.link import bin_name, flag_with
+from memaudit.design import by_pair
+from memaudit.memorization import cross_fitted_link, memorization
+from memaudit.stats import auc, tpr_interval, transferred_thresholds
+
+# attack: AUC, TPR at 1%, 0.1%, 0.01% false positives, in percent; measured independently of this code.
+KNOWN = {
+    "global-threshold": (0.798, 1.46, 0.16, 0.02),
+    "lira-offline-pooled": (0.879, 28.9, 9.5, 2.6),
+    "lira-offline-per-example": (0.882, 31.5, 10.7, 1.4),
+    "lira-offline-reference": (0.789, 21.6, 5.8, 0.7),
+    "lira-online-per-example": (0.939, 41.7, 20.7, 9.3),
+    "lira-online-pooled": (0.931, 38.4, 14.9, 5.2),
+    "lira-online-reference-fixed": (0.928, 34.5, 13.0, 4.2),
+    "lira-online": (0.939, 42.0, 21.0, 9.5),  # 0.1%: empirical Bayes on 96 models; the others: t with ν0 = 4 on 126
+}
+KNOWN_LINK = {
+    "< 0.02": (0.00, 0.000),
+    "0.02–0.1": (0.07, 0.012),
+    "0.1–0.25": (1.0, 0.025),
+    "0.25–0.5": (8.3, 0.188),
+    "0.5–0.75": (36.5, 0.265),
+    "0.75–0.9": (74.1, 0.254),
+    "≥ 0.9": (95.9, 0.121),
+}
+KNOWN_MEAN_MEMORIZATION, KNOWN_SPEARMAN = 0.306, 0.739
+RATES = (1e-2, 1e-3, 1e-4)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--bank", default=None)
+    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--device", default="auto")
+    arguments = parser.parse_args()
+    folder = arguments.bank or tempfile.mkdtemp(prefix="location30-")
+    started = time.perf_counter()
+    bank = ma.fill(folder, recipe(arguments.data), 128, workers=arguments.workers, device=arguments.device)
+    print(f"bank of 128 models in {folder}: {time.perf_counter() - started:.0f} s\n")
+    recordings = bank.read()
+    attacks(recordings)
+    link(recordings)
+
+
+def attacks(recordings: Recordings) -> None:
+    print(
+        f"{'attack':<28} {'AUC':>6} {'known':>6}   "
+        + "   ".join(f"{'TPR@' + f'{a:.2%}':>28} {'known':>6}" for a in RATES)
+    )
+    for name, known in KNOWN.items():
+        inside, outside = ATTACKS[name].leave_pair_out(recordings)
+        area = auc(inside.ravel(), outside.ravel())
+        cells = [f"{name:<28} {area:6.3f} {known[0]:6.3f}{_mark(abs(area - known[0]) <= 0.01)}"]
+        for rate, tpr in zip(RATES, known[1:], strict=True):
+            value = 100 * float((inside > transferred_thresholds(outside, rate)[:, None]).mean())
+            low, high = (100 * end for end in tpr_interval(inside, outside, rate))
+            cells.append(f"{value:6.2f} [{low:6.2f}, {high:6.2f}]{'':>6} {tpr:6.2f}{_mark(low <= tpr <= high)}")
+        print("   ".join(cells))
+
+
+def link(recordings: Recordings) -> None:
+    correct = by_pair(recordings.correct, recordings.members)
+    scores = memorization(recordings.correct, recordings.members)
+    mean = float(scores.value.mean())
+    found = cross_fitted_link(*correct, partial(flag_with, recordings, fpr=1e-3))
+    close = _mark(abs(mean - KNOWN_MEAN_MEMORIZATION) <= 0.02)
+    print(f"\nmean memorization {mean:.3f}, known {KNOWN_MEAN_MEMORIZATION}{close}")
+    close = _mark(abs(found.rho - KNOWN_SPEARMAN) <= 0.05)
+    print(f"Spearman {found.rho:.3f} [{found.low:.3f}, {found.high:.3f}], known {KNOWN_SPEARMAN}{close}", end="")
+    print(f", corrected {found.corrected:.3f}, difficulty held fixed {found.partial:.3f}")
+    print(f"\nthe link at 0.1% false positives ({DEFAULT.name})")
+    print(f"{'memorization':<14} {'n':>6} {'TPR %':>26} {'known':>6} {'FPR %':>26} {'known':>6} {'share':>6}")
+    for b in found.bins:
+        (tpr, tpr_low, tpr_high), (fpr, fpr_low, fpr_high) = (tuple(100 * v for v in r) for r in (b.tpr, b.fpr))
+        known = KNOWN_LINK[bin_name(b)]
+        print(
+            f"{bin_name(b):<14} {b.examples:6.0f} {tpr:8.2f} [{tpr_low:6.2f}, {tpr_high:6.2f}] {known[0]:6.2f} "
+            f"{fpr:8.3f} [{fpr_low:6.3f}, {fpr_high:6.3f}] {known[1]:6.3f} {b.share:6.1%}"
+        )
+
+
+def _mark(agrees: bool) -> str:
+    return " ✓" if agrees else " ✗"
+
+
+if __name__ == "__main__":
+    main()

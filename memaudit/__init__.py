@@ -1,0 +1,59 @@
+"""memaudit measures what a trained model gives away about its training data.
+
+    bank = memaudit.fill("bank/", recipe, shadows=64)    # trains once, resumes, grows; shared by every check
+    done = memaudit.audit("model.pt", recipe, bank)      # trains nothing
+    done.save("audit.html")                              # or .json, .md
+
+Names are imported when they are first used, so that `memaudit --help` does not wait for torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from memaudit.auditing import Audit as Audit
+    from memaudit.auditing import audit as audit
+    from memaudit.bank import Bank as Bank
+    from memaudit.errors import MemauditError as MemauditError
+    from memaudit.recipe import SGD as SGD
+    from memaudit.recipe import AdamW as AdamW
+    from memaudit.recipe import CallableRecipe as CallableRecipe
+    from memaudit.recipe import ClassifierRecipe as ClassifierRecipe
+    from memaudit.recipe import EstimatorRecipe as EstimatorRecipe
+    from memaudit.recipe import Examples as Examples
+    from memaudit.recipe import flip as flip
+    from memaudit.recipe import mirror as mirror
+    from memaudit.recipe import save_target as save_target
+    from memaudit.recipe import shift as shift
+    from memaudit.recipe import shifted as shifted
+    from memaudit.training import Shard as Shard
+    from memaudit.training import fill as fill
+    from memaudit.training import train as train
+    from memaudit.types import Limit as Limit
+    from memaudit.types import Report as Report
+    from memaudit.types import Verdict as Verdict
+
+_HOME = {
+    "memaudit.auditing": ("Audit", "audit"),
+    "memaudit.bank": ("Bank",),
+    "memaudit.errors": ("MemauditError",),
+    "memaudit.recipe": (
+        "SGD", "AdamW", "CallableRecipe", "ClassifierRecipe", "EstimatorRecipe", "Examples",
+        "flip", "mirror", "save_target", "shift", "shifted",
+    ),
+    "memaudit.training": ("Shard", "fill", "train"),
+    "memaudit.types": ("Limit", "Report", "Verdict"),
+}  # fmt: skip
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+
+__all__ = list(_MODULE_OF)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'memaudit' has no attribute {name!r}")
+    return getattr(import_module(_MODULE_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,44 @@
+"""The contract of an attack."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import numpy as np
+from jaxtyping import Float
+
+from memaudit.design import Pairs
+
+Array = np.ndarray
+
+_BLOCK = 2**19  # numbers per block: 4 MB in float64, which stays in the cache
+
+
+class Attack(Protocol):
+    """Scores membership with the help of a bank; larger = more likely a member."""
+
+    @property
+    def name(self) -> str:
+        """What the attack is called in settings and reports."""
+        ...
+
+    @property
+    def source(self) -> str:
+        """Paper and place of the definition."""
+        ...
+
+    def scores(self, target: Float[Array, "examples queries"], pairs: Pairs) -> Float[Array, " examples"]:
+        """Returns one score per example for a model outside the bank, with the whole bank as reference."""
+        ...
+
+    def leave_pair_out(self, pairs: Pairs) -> tuple[Float[Array, "pairs examples"], Float[Array, "pairs examples"]]:
+        """Returns (inside, outside): the scores of every bank model as a target, its own pair left out."""
+        ...
+
+
+def blocks(pairs: Pairs) -> Iterator[slice]:
+    """Returns slices that cover the examples in pieces small enough for the cache."""
+    count, examples, queries = pairs.shape
+    step = max(1, _BLOCK // max(1, count * queries))
+    return (slice(start, min(start + step, examples)) for start in range(0, examples, step))

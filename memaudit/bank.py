@@ -1,0 +1,297 @@
+"""The directory on disk: who was trained on what, and what was recorded.
+
+    bank.json                       schema, number of examples, fingerprint
+    models/0007/signals.safetensors  members [examples], phi [examples, queries], correct [examples], loss and
+                                     hit per epoch and training example, where the loop recorded them
+    models/0007/weights.safetensors  if weights are kept
+    models/0007/model.json           checksums of the above, seed, seconds, device
+
+A model's folder is written under another name and renamed, so a folder that exists is complete, whoever was killed
+when; several processes or machines can fill one bank without locks. Every file is checked against its checksum
+before it is used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import socket
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, UInt8
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load_file, save
+
+from memaudit.design import by_pair
+from memaudit.errors import BankError
+
+Array = np.ndarray
+
+SCHEMA = "memaudit.bank/1"
+_SIGNALS, _WEIGHTS, _RECORD = "signals.safetensors", "weights.safetensors", "model.json"
+
+
+@dataclass(frozen=True)
+class Bank:
+    """A bank of shadow models; `path` is its folder."""
+
+    path: Path
+    examples: int
+    fingerprint: dict[str, str]
+
+    @classmethod
+    def open(cls, path: str | Path) -> Bank:
+        """Returns the bank in a folder.
+
+        Raises:
+            BankError: There is none, or its description is damaged or of another version.
+        """
+        path = Path(path)
+        try:
+            content = json.loads((path / "bank.json").read_text("utf-8"))
+            if content["schema"] != SCHEMA:
+                raise BankError(f"{path} has the format {content['schema']}; this version reads {SCHEMA}")
+            return cls(path, int(content["examples"]), dict(content["fingerprint"]))
+        except FileNotFoundError:
+            raise BankError(f"there is no bank in {path}; `memaudit bank fill` makes one") from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise BankError(f"{path / 'bank.json'} is damaged ({error}); restore it, or start a new bank") from error
+
+    @classmethod
+    def create(cls, path: str | Path, examples: int, fingerprint: dict[str, str]) -> Bank:
+        """Returns the bank in a folder, which is made if there is none yet.
+
+        Raises:
+            BankError: The folder holds a bank made from something else; the message names what differs.
+        """
+        path = Path(path)
+        with _disk_trouble(path):
+            (path / "models").mkdir(parents=True, exist_ok=True)
+            if not (path / "bank.json").exists():
+                content = {"schema": SCHEMA, "examples": examples, "fingerprint": fingerprint}
+                _write_new(path / "bank.json", json.dumps(content, indent=2).encode())
+        bank = cls.open(path)
+        bank.require(fingerprint)
+        return bank
+
+    def require(self, fingerprint: dict[str, str]) -> None:
+        """Raises BankError, naming what differs, unless the bank was made from just this."""
+        names = sorted(self.fingerprint.keys() | fingerprint.keys())
+        changed = [n for n in names if self.fingerprint.get(n) != fingerprint.get(n)]
+        if changed:
+            lines = "\n".join(f"  {n}: {_told(self.fingerprint.get(n))} → {_told(fingerprint.get(n))}" for n in changed)
+            raise BankError(
+                f"the bank in {self.path} was made by another recipe (bank → now):\n{lines}\n"
+                "restore what changed, or fill a new bank (--bank FOLDER): shadows of another recipe say nothing"
+            )
+
+    def models(self) -> list[int]:
+        """Returns the indices of the models that are there, in order."""
+        folder = self.path / "models"
+        return sorted(int(entry.name) for entry in folder.iterdir() if entry.name.isdigit())
+
+    def has(self, model: int) -> bool:
+        """Returns whether a model is there."""
+        return self._folder(model).is_dir()
+
+    def pairs(self, shadows: int | None = None) -> list[int]:
+        """Returns the first models of the complete pairs, among the first `shadows` models."""
+        there = set(self.models())
+        return [m for m in sorted(there) if m % 2 == 0 and m + 1 in there and (shadows is None or m + 1 < shadows)]
+
+    def write(self, model: int, signals: dict[str, Array], weights: bytes | None, record: dict[str, Any]) -> None:
+        """Stores one model in one step; if another process was faster, its result is kept and this one dropped.
+
+        Args:
+            model: Its index.
+            signals: `members`, `phi`, `correct`, and whatever else was recorded.
+            weights: The content of a safetensors file.
+            record: What else is known, as plain values.
+
+        Raises:
+            BankError: The disk is full or cannot be written; nothing half-written stays.
+        """
+        files = {_SIGNALS: save(signals)}
+        if weights is not None:
+            files[_WEIGHTS] = weights
+        record = record | {"sha256": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}}
+        files[_RECORD] = json.dumps(record, indent=2).encode()
+        name = f".writing-{model:04d}-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        temporary = self.path / "models" / name
+        with _disk_trouble(self.path):
+            try:
+                temporary.mkdir()
+                for file, data in files.items():
+                    _write_synced(temporary / file, data)
+                _sync_folder(temporary)
+                _rename_folder(temporary, self._folder(model))
+                _sync_folder(self.path / "models")
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+
+    def sweep(self) -> None:
+        """Removes what killed processes of this machine left behind; such folders are never read."""
+        for entry in (self.path / "models").glob(".writing-*"):
+            host, pid, _ = entry.name.split("-", 2)[2].rsplit("-", 2)
+            if host == socket.gethostname() and not _alive(int(pid)):
+                shutil.rmtree(entry, ignore_errors=True)
+
+    def damage(self, model: int, files: tuple[str, ...] = (_SIGNALS, _WEIGHTS)) -> str | None:
+        """Returns what is wrong with a stored model, or None if its files match their checksums."""
+        try:
+            expected = json.loads((self._folder(model) / _RECORD).read_text("utf-8"))["sha256"]
+            for name in (f for f in files if f in expected):
+                with (self._folder(model) / name).open("rb") as file:
+                    if hashlib.file_digest(file, "sha256").hexdigest() != expected[name]:
+                        return f"{name} does not match its checksum"
+            return None if _SIGNALS in expected else f"{_RECORD} names no {_SIGNALS}"
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            return f"{type(error).__name__}: {error}"
+
+    def discard(self, model: int) -> None:
+        """Takes a damaged model out of the bank, in one step, so that it is trained again."""
+        trash = self.path / "models" / f".writing-{model:04d}-{socket.gethostname()}-{os.getpid()}-damaged"
+        with _disk_trouble(self.path), contextlib.suppress(FileNotFoundError):
+            self._folder(model).rename(trash)
+            shutil.rmtree(trash, ignore_errors=True)
+
+    def record(self, model: int) -> dict[str, Any]:
+        """Returns a model's record: seed, seconds of training, device."""
+        return dict(json.loads((self._folder(model) / _RECORD).read_text("utf-8")))
+
+    def tensors(self, model: int) -> dict[str, Array]:
+        """Returns everything recorded about one model."""
+        return load_file(self._signals_path(model))
+
+    def read(self, shadows: int | None = None) -> Recordings:
+        """Returns the recordings of the complete pairs, after checking every file against its checksum.
+
+        Raises:
+            BankError: A file is damaged, or there is no complete pair.
+        """
+        firsts = self.pairs(shadows)
+        if not firsts:
+            raise BankError(f"the bank in {self.path} holds no complete pair of models; run `memaudit bank fill`")
+        models = [m for first in firsts for m in (first, first + 1)]
+        for model in models:
+            if problem := self.damage(model, (_SIGNALS,)):
+                raise BankError(f"model {model} of {self.path} is damaged ({problem}); `memaudit bank fill` repairs it")
+        return Recordings(tuple(self._signals_path(m) for m in models))
+
+    def _folder(self, model: int) -> Path:
+        return self.path / "models" / f"{model:04d}"
+
+    def _signals_path(self, model: int) -> Path:
+        return self._folder(model) / _SIGNALS
+
+
+@dataclass(frozen=True)
+class Recordings:
+    """What was recorded about complementary pairs of models: files 2t and 2t+1 are a pair. Read by blocks."""
+
+    files: tuple[Path, ...]
+
+    @cached_property
+    def members(self) -> UInt8[Array, "models examples"]:
+        """How often each model was trained on each example."""
+        return np.stack([self._tensor(f, "members") for f in self.files])
+
+    @cached_property
+    def correct(self) -> Bool[Array, "models examples"]:
+        """Whether each model classifies each example correctly."""
+        return np.stack([self._tensor(f, "correct") for f in self.files]).astype(bool)
+
+    @cached_property
+    def shape(self) -> tuple[int, int, int]:
+        """Pairs, examples, queries."""
+        with safe_open(self.files[0], "numpy") as file:
+            examples, queries = file.get_slice("phi").get_shape()
+        return len(self.files) // 2, examples, queries
+
+    def block(self, examples: slice) -> tuple[Float[Array, "pairs block queries"], Float[Array, "pairs block queries"]]:
+        """Returns (inside, outside) signals of a block of examples; only that block is read from disk."""
+        phi = np.stack([self._tensor(f, "phi", examples) for f in self.files])
+        return by_pair(phi, self.members[:, examples])
+
+    def take(self, pairs: Int[Array, " some"]) -> Recordings:
+        """Returns the recordings of some of the pairs."""
+        return Recordings(tuple(self.files[m] for t in pairs for m in (2 * t, 2 * t + 1)))
+
+    def _tensor(self, path: Path, name: str, examples: slice = slice(None)) -> Array:
+        try:
+            with safe_open(path, "numpy") as file:
+                return file.get_slice(name)[examples]
+        except (SafetensorError, OSError) as error:
+            raise BankError(f"{path} cannot be read ({error}); `memaudit bank fill` repairs it") from error
+
+
+def _told(value: str | None) -> str:
+    if value is None:
+        return "(none)"
+    return value if len(value) <= 60 else f"{value[:12]}…"
+
+
+@contextlib.contextmanager
+def _disk_trouble(path: Path) -> Any:
+    try:
+        yield
+    except OSError as error:
+        free = ""
+        with contextlib.suppress(OSError):
+            free = f"; {shutil.disk_usage(path).free / 2**20:.0f} MiB are free"
+        raise BankError(
+            f"the bank in {path} cannot be written: {error.strerror or error}{free}. Nothing half-written is kept: "
+            "mend the disk and run the same command again, it goes on where it stopped"
+        ) from error
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _write_new(path: Path, data: bytes) -> None:
+    """Writes a file whole or not at all; if another process has written it meanwhile, that one stays."""
+    temporary = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
+    try:
+        _write_synced(temporary, data)
+        with contextlib.suppress(FileExistsError):
+            os.link(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _rename_folder(source: Path, destination: Path) -> None:
+    try:
+        source.rename(destination)
+    except OSError:
+        if not destination.is_dir():
+            raise
+
+
+def _sync_folder(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

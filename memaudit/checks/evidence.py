@@ -1,0 +1,141 @@
+"""What a check may look at, and what a check is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Shaped, UInt8
+
+from memaudit.attacks import ATTACKS, Attack, blind_scores
+from memaudit.design import Pairs, by_pair
+from memaudit.memorization import Margin, Memorization, margin, memorization
+from memaudit.stats import threshold, transferred_thresholds
+from memaudit.types import Control, Finding, Skipped
+
+Array = np.ndarray
+
+_BLIND_ROWS = 10_000
+
+
+class Shadows(Pairs, Protocol):
+    """The recordings of a bank: signals in pair form, correctness and memberships model by model."""
+
+    @property
+    def members(self) -> UInt8[Array, "models examples"]:
+        """How often each model was trained on each example."""
+        ...
+
+    @property
+    def correct(self) -> Bool[Array, "models examples"]:
+        """Whether each model classifies each example correctly."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Attacked:
+    """One attack's scores: of the target, and of every shadow as a target with its own pair left out."""
+
+    attack: Attack
+    target: Float[Array, " examples"]
+    inside: Float[Array, "pairs examples"]
+    outside: Float[Array, "pairs examples"]
+
+    def flagged(self, fpr: float) -> Bool[Array, " examples"]:
+        """Returns who is accused in the target, at the threshold that the shadows' non-members set for a rate."""
+        return self.target > threshold(self.outside.ravel(), fpr)
+
+    def shadows_flagged(self, fpr: float) -> tuple[Bool[Array, "pairs examples"], Bool[Array, "pairs examples"]]:
+        """Returns (caught, accused) in every pair of shadows, at thresholds set by the other pairs."""
+        cut = transferred_thresholds(self.outside, fpr)[:, None]
+        return self.inside > cut, self.outside > cut
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that a check may look at: the bank's recordings, the target's signals, and who is a member of the target.
+
+    `x` and `y` serve the blind baseline alone. `fprs` are the false-positive rates that were asked for.
+    """
+
+    bank: Shadows
+    phi: Float[Array, "examples queries"]
+    correct: Bool[Array, " examples"]
+    members: Bool[Array, " examples"]
+    x: Shaped[Array, "examples ..."]
+    y: Int[Array, " examples"]
+    fprs: tuple[float, ...] = (0.01, 0.001)
+    attacks: tuple[str, ...] = ("lira-online", "lira-offline", "global-threshold")
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_attacked", {})
+
+    def attacked(self, name: str) -> Attacked:
+        """Returns the scores of an attack; computed once."""
+        cache: dict[str, Attacked] = self._attacked  # type: ignore[attr-defined]
+        if name not in cache:
+            attack = ATTACKS[name]
+            cache[name] = Attacked(attack, attack.scores(self.phi, self.bank), *attack.leave_pair_out(self.bank))
+        return cache[name]
+
+    @cached_property
+    def first_inside(self) -> Bool[Array, "pairs examples"]:
+        """Whether it is the first model of a pair that was trained on an example, not the second."""
+        return self.bank.members[0::2] > 0
+
+    @cached_property
+    def correct_by_pair(self) -> tuple[Bool[Array, "pairs examples"], Bool[Array, "pairs examples"]]:
+        """(inside, outside): whether the model of each pair that has, or lacks, the example classifies it correctly."""
+        return by_pair(self.bank.correct, self.bank.members)
+
+    @cached_property
+    def memorization(self) -> Memorization:
+        """Feldman–Zhang memorization over the whole bank."""
+        return memorization(self.bank.correct, self.bank.members)
+
+    @cached_property
+    def margin(self) -> Margin:
+        """The margin score over the whole bank."""
+        return margin(self.bank)
+
+    @cached_property
+    def blind(self) -> tuple[Float[Array, " rows"], Bool[Array, " rows"]]:
+        """(scores, members) of the adversary who sees data and no model, on at most 10,000 examples."""
+        rows = np.random.default_rng(self.seed).permutation(len(self.members))[:_BLIND_ROWS]
+        return blind_scores(self.x[rows], self.y[rows], self.members[rows], self.seed), self.members[rows]
+
+    def by_model(self, flags: Bool[Array, "pairs examples"]) -> Float[Array, " models"]:
+        """Returns the share of accused non-members of each shadow, from flags of outside models in pair form."""
+        first = np.where(self.first_inside, 0, flags).sum(axis=1) / (~self.first_inside).sum(axis=1)
+        second = np.where(self.first_inside, flags, 0).sum(axis=1) / self.first_inside.sum(axis=1)
+        return np.stack([first, second], axis=1).ravel()
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A check: `run` maps evidence to findings and refusals, and carries the explanation as its docstring."""
+
+    code: str
+    title: str
+    metric: str
+    run: Callable[[Evidence], tuple[tuple[Finding, ...], tuple[Skipped, ...]]]
+
+
+@dataclass(frozen=True, slots=True)
+class ControlCheck:
+    """A check on the audit itself."""
+
+    code: str
+    title: str
+    run: Callable[[Evidence], Control]
+
+
+def percent(share: float) -> str:
+    """Returns a share in words: 0.00123 → "0.12%", 0.5 → "50%"."""
+    value = 100 * share
+    digits = 0 if value >= 99.95 or value == 0 else 1 if value >= 10 else 2
+    return f"{value:.{digits}f}".rstrip("0").rstrip(".") + "%" if digits else f"{value:.0f}%"

@@ -1,0 +1,172 @@
+"""LNK…: does the attack find just those examples that are memorized?"""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from memaudit.attacks import DEFAULT
+from memaudit.checks.evidence import Check, Evidence, percent
+from memaudit.design import Pairs
+from memaudit.memorization import EDGES, Link, LinkBin, cross_fitted_link
+from memaudit.stats import clopper_pearson, resolvable, threshold, transferred_thresholds
+from memaudit.types import Curve, Estimate, Figure, FigureKind, Finding, Skipped, Table
+
+Array = np.ndarray
+
+_LEAST_PAIRS = 6
+_LEAST_FALSE_POSITIVES = 10  # expected behind every threshold
+Interval = tuple[float, float, float]
+
+
+def flag_with(pairs: Pairs, some: Int[Array, " some"], fpr: float) -> tuple[Array, Array]:
+    """Returns (caught, accused) when some pairs are attacked with the others of them alone."""
+    inside, outside = DEFAULT.leave_pair_out(pairs.take(some))
+    cut = transferred_thresholds(outside, fpr)[:, None]
+    return inside > cut, outside > cut
+
+
+def link_rate(evidence: Evidence) -> float | None:
+    """Returns the lowest of the rates that half of the bank can set thresholds for; None if it can for none."""
+    pairs, examples, _ = evidence.bank.shape
+    trials = examples * (pairs // 2) // 2  # half of the pairs, and of those the folds that set a threshold
+    rates = [fpr for fpr in evidence.fprs if resolvable(fpr / _LEAST_FALSE_POSITIVES, trials)]
+    return min(rates, default=None)
+
+
+def _link(evidence: Evidence) -> tuple[tuple[Finding, ...], tuple[Skipped, ...]]:
+    """The link: how much of the attack's success at a low false-positive rate falls on the memorized examples.
+
+    Every shadow model is attacked with MIA001's attack at one threshold; an example's true-positive rate is the share
+    of the models trained on it in which it is found. The number is Spearman's rank correlation of memorization with
+    that rate, −1 to 1; beside it stand the true- and the false-positive rate of the examples by their memorization.
+
+    Memorization comes from one half of the pairs of models, attack, thresholds and targets from the other, and then
+    the other way round: measured on the same models, noise alone would link them. The interval covers the choice of
+    examples and of models; the corrected value says what the correlation would be without estimation noise. A
+    correlation is not a cause: hard examples are both memorized and found, which the partial correlation shows.
+
+    Source: memorization as in MEM001; Spearman with Bonett & Wright 2000 and a jackknife over pairs; Spearman 1904
+    for the correction for attenuation.
+    """
+    fpr = link_rate(evidence)
+    if evidence.bank.shape[0] < _LEAST_PAIRS or fpr is None:
+        reason = f"the link needs at least {2 * _LEAST_PAIRS} shadow models and enough examples to set thresholds with"
+        return (), (Skipped(code="LNK001", title="Memorization and attack", reason=reason),)
+    link = cross_fitted_link(*evidence.correct_by_pair, lambda some: flag_with(evidence.bank, some, fpr))
+    above = sum(b.share for b in link.bins if b.low >= 0.5)
+    corrected = "not to be had" if link.corrected is None else f"{link.corrected:.2f}"
+    finding = Finding(
+        code="LNK001",
+        title="Memorization and attack",
+        metric="link",
+        attack=DEFAULT.name,
+        at_fpr=fpr,
+        estimate=Estimate(
+            value=link.rho,
+            low=link.low,
+            high=link.high,
+            unit="correlation",
+            method="Fisher z, Bonett–Wright for examples and jackknife over pairs of models",
+        ),
+        sentence=(
+            f"Examples that are memorized are the ones that are found: the rank correlation is {link.rho:.2f} "
+            f"({link.low:.2f} to {link.high:.2f}), and {percent(above)} of all true positives at {percent(fpr)} false "
+            "positives fall on examples with memorization of at least 0.5."
+            if link.low > 0
+            else f"No link was shown between memorization and the attack: the rank correlation is {link.rho:.2f} "
+            f"({link.low:.2f} to {link.high:.2f})."
+        ),
+        n=evidence.bank.shape[1],
+        source="cross-fitted over pairs; Spearman 1904, Bonett & Wright 2000",
+        figures=(_figure(link, fpr),),
+        tables=(_table(link, evidence, fpr),),
+        notes=(
+            f"Corrected for estimation noise: {corrected} (reliability of memorization "
+            f"{link.memorization_reliability:.2f}, of the true-positive rate {link.tpr_reliability:.2f}). With the "
+            f"accuracy of models without the example held fixed: {link.partial:.2f}.",
+        ),
+    )
+    return (finding,), ()
+
+
+link_check = Check("LNK001", "Memorization and attack", "link", _link)
+
+
+def bin_name(b: LinkBin) -> str:
+    """Returns a memorization bin in words."""
+    return f"< {b.high:g}" if b.low == -1 else f"≥ {b.low:g}" if b.high == 1 else f"{b.low:g}–{b.high:g}"
+
+
+def _figure(link: Link, fpr: float) -> Figure:
+    def curve(label: str, rates: list[Interval]) -> Curve:
+        value, low, high = (tuple(column) for column in zip(*rates, strict=True))
+        return Curve(x=tuple(float(i) for i in range(len(rates))), y=value, label=label, low=low, high=high)
+
+    said = "; ".join(
+        f"{bin_name(b)}: {percent(b.tpr[0])} found, {percent(b.fpr[0])} accused wrongly" for b in link.bins
+    )
+    return Figure(
+        kind=FigureKind.LINK,
+        title=f"Found by the attack at {percent(fpr)} false positives, by memorization",
+        x_label="Memorization (measured on other models)",
+        y_label="Rate",
+        curves=(
+            curve("members found (TPR)", [b.tpr for b in link.bins]),
+            curve("non-members accused (FPR)", [b.fpr for b in link.bins]),
+        ),
+        ticks=tuple(bin_name(b) for b in link.bins),
+        alt=f"Rates by memorization. {said}.",
+    )
+
+
+def _table(link: Link, evidence: Evidence, fpr: float) -> Table:
+    target = _target_by_bin(evidence, fpr)
+    rows = tuple(
+        (bin_name(b), round(b.examples), _told(b.tpr), _told(b.fpr), percent(b.share), *target.get(b.low, ("–", "–")))
+        for b in link.bins
+    )
+    return Table(
+        title="The attack by memorization",
+        columns=(
+            "Memorization",
+            "Examples",
+            "Shadows: members found",
+            "Shadows: wrongly accused",
+            "Share of all true positives",
+            "This model: members found",
+            "This model: wrongly accused",
+        ),
+        rows=rows,
+        note=(
+            "Shadows: every shadow model as a target, cross-fitted, 95% bootstrap over pairs of models. This model: "
+            "memorization from one half of the pairs, references and threshold from the other, Clopper–Pearson."
+        ),
+    )
+
+
+def _target_by_bin(evidence: Evidence, fpr: float) -> dict[float, tuple[str, str]]:
+    """Returns (members found, wrongly accused) of the target for each bin, by the bin's lower edge."""
+    inside, outside = evidence.correct_by_pair
+    pairs = np.arange(len(inside))
+    gain = inside[pairs % 2 == 0].mean(axis=0) - outside[pairs % 2 == 0].mean(axis=0)
+    references = evidence.bank.take(pairs[pairs % 2 == 1])
+    cut = threshold(DEFAULT.leave_pair_out(references)[1].ravel(), fpr)
+    flagged = DEFAULT.scores(evidence.phi, references) > cut
+    told = [_by_bin(gain, flagged, who) for who in (evidence.members, ~evidence.members)]
+    return {low: (told[0].get(low, "–"), told[1].get(low, "–")) for low in told[0].keys() | told[1].keys()}
+
+
+def _by_bin(gain: Array, flagged: Bool[Array, " examples"], who: Bool[Array, " examples"]) -> dict[float, str]:
+    bins = np.digitize(gain, EDGES)
+    told = {}
+    for b, edge in enumerate((-1.0, *EDGES)):
+        here = flagged[who & (bins == b)]
+        if len(here):
+            low, high = clopper_pearson(int(here.sum()), len(here))
+            told[edge] = _told((float(here.mean()), float(low), float(high)))
+    return told
+
+
+def _told(rate: Interval) -> str:
+    return f"{percent(rate[0])} ({percent(rate[1])} to {percent(rate[2])})"

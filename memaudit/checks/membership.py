@@ -1,0 +1,174 @@
+"""MIA…: can an adversary tell who was in the training set?"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from memaudit.checks.evidence import Attacked, Check, Evidence, percent
+from memaudit.stats import auc, auc_interval, clopper_pearson, resolvable, roc_points, tpr_interval
+from memaudit.types import Curve, Estimate, Figure, FigureKind, Finding, Skipped, Table
+
+Array = np.ndarray
+Outcome = tuple[tuple[Finding, ...], tuple[Skipped, ...]]
+
+
+def _online(evidence: Evidence) -> Outcome:
+    """Membership inference by likelihood ratio, with shadow models that had the example and that lacked it (online).
+
+    For each example the shadows give two laws of the scaled logit φ: with the example in training, and without. The
+    score is the log of the ratio of the two at the target's φ. An example is accused when its score exceeds a
+    threshold, which is set on the shadows so that they accuse the stated share of their own non-members.
+
+    The number is the true-positive rate: the share of the target's members that are accused, with its
+    Clopper–Pearson interval; beside it stands the share of non-members that were in fact accused. It describes this
+    one training run. It is not the probability that a given person's membership can be found out, and other attacks
+    may do better.
+
+    Source: Carlini et al. 2022, "Membership Inference Attacks From First Principles", Algorithm 1; variance by
+    empirical Bayes, Smyth 2004, section 3; thresholds from other models.
+    """
+    return _run(evidence, "MIA001", "lira-online")
+
+
+def _offline(evidence: Evidence) -> Outcome:
+    """Membership inference with shadow models that lacked the example (offline): the weaker adversary.
+
+    The score is how many standard deviations the target's scaled logit lies above its law in models that were not
+    trained on the example: large values are unusual for a non-member. One-sided, as in the paper; its published code
+    is two-sided and takes unusually low confidence for membership too. Read as MIA001.
+
+    Source: Carlini et al. 2022, Equation 4.
+    """
+    return _run(evidence, "MIA002", "lira-offline")
+
+
+def _global(evidence: Evidence) -> Outcome:
+    """Membership inference by one threshold on the loss: the baseline that everyone knows.
+
+    The score is the target's scaled logit. It knows nothing about how hard an example is, and so accuses easy
+    examples, members or not; it is here for comparison, and a low value is no sign of safety. Read as MIA001.
+
+    Source: Yeom et al. 2018, Adversary 2.
+    """
+    return _run(evidence, "MIA003", "global-threshold")
+
+
+online_check = Check("MIA001", "Membership inference, likelihood ratio, online", "tpr", _online)
+offline_check = Check("MIA002", "Membership inference, likelihood ratio, offline", "tpr", _offline)
+global_threshold_check = Check("MIA003", "Membership inference, one threshold on the loss", "tpr", _global)
+
+
+def _run(evidence: Evidence, code: str, family: str) -> Outcome:
+    findings: list[Finding] = []
+    skipped: list[Skipped] = []
+    for name in (name for name in evidence.attacks if name.startswith(family)):
+        for fpr in evidence.fprs:
+            title = f"{name} at {percent(fpr)} false positives"
+            if reason := _unresolved(evidence, fpr):
+                skipped.append(Skipped(code=code, title=title, reason=reason))
+                continue
+            first = not any(f.attack == name for f in findings)
+            findings.append(_finding(evidence, code, title, evidence.attacked(name), fpr, first))
+    return tuple(findings), tuple(skipped)
+
+
+def _unresolved(evidence: Evidence, fpr: float) -> str:
+    nonmembers = int((~evidence.members).sum())
+    if resolvable(fpr, nonmembers):
+        return ""
+    return (
+        f"{nonmembers:,} non-members cannot show a false-positive rate of {percent(fpr)}: not one accusation is to be "
+        f"expected among them. At least {int(np.ceil(1 / fpr)):,} non-members are needed"
+    )
+
+
+def _finding(evidence: Evidence, code: str, title: str, attacked: Attacked, fpr: float, first: bool) -> Finding:
+    members = evidence.members
+    flagged = attacked.flagged(fpr)
+    tpr, tpr_low, tpr_high = _share(flagged[members])
+    real, real_low, real_high = _share(flagged[~members])
+    caught, _ = attacked.shadows_flagged(fpr)
+    low, high = tpr_interval(attacked.inside, attacked.outside, fpr)
+    return Finding(
+        code=code,
+        title=title,
+        metric="tpr",
+        attack=attacked.attack.name,
+        at_fpr=fpr,
+        estimate=Estimate(value=tpr, low=tpr_low, high=tpr_high, unit="share", method="Clopper–Pearson"),
+        sentence=(
+            f"An adversary who accepts to accuse {_one_in(fpr)} wrongly identifies {percent(tpr)} of the training "
+            f"examples ({percent(tpr_low)} to {percent(tpr_high)}); on this model the share accused wrongly was "
+            f"{percent(real)} ({percent(real_low)} to {percent(real_high)})."
+        ),
+        blind=_blind(evidence, fpr),
+        n=int(members.sum()),
+        source=attacked.attack.source,
+        figures=(_roc(evidence),) if first and code == "MIA001" else (),
+        tables=(_comparison(evidence),) if first and code == "MIA001" else (),
+        notes=(
+            f"Attacked in the same way, the shadow models give up {percent(float(caught.mean()))} of their training "
+            f"examples on average ({percent(low)} to {percent(high)}; bootstrap over pairs of models and examples).",
+        ),
+    )
+
+
+def _one_in(fpr: float) -> str:
+    return f"1 in {round(1 / fpr):,} non-members"
+
+
+def _share(flags: Array) -> tuple[float, float, float]:
+    low, high = clopper_pearson(int(flags.sum()), len(flags))
+    return float(flags.mean()), float(low), float(high)
+
+
+def _blind(evidence: Evidence, fpr: float) -> float:
+    scores, members = evidence.blind
+    tpr, _ = roc_points(scores[members], scores[~members], np.array([fpr]))
+    return float(tpr[0])
+
+
+def _roc(evidence: Evidence) -> Figure:
+    members = evidence.members
+    n, n_out = int(members.sum()), int((~members).sum())
+    rates = np.unique(np.geomspace(1 / n_out, 1, 60))
+    curves: list[Curve] = []
+    for name in evidence.attacks:
+        scores = evidence.attacked(name).target
+        tpr, fpr = roc_points(scores[members], scores[~members], rates)
+        low, high = clopper_pearson(np.round(tpr * n), n)
+        # Only the first curve has a band: several would hide each other.
+        band = {"low": tuple(low.tolist()), "high": tuple(high.tolist())} if not curves else {}
+        curves.append(Curve(x=tuple(fpr.tolist()), y=tuple(tpr.tolist()), label=name, **band))
+    best = {c.label: max((y for x, y in zip(c.x, c.y, strict=True) if x <= 0.01), default=0.0) for c in curves}
+    said = "; ".join(f"{label} finds {percent(tpr)} of members at 1% false positives" for label, tpr in best.items())
+    return Figure(
+        kind=FigureKind.ROC,
+        title="Who is found, at which price",
+        x_label="False-positive rate (non-members wrongly accused)",
+        y_label="True-positive rate (members found)",
+        curves=tuple(curves),
+        alt=f"Receiver operating characteristic on logarithmic axes. {said}.",
+        unresolved=1 / n_out,
+    )
+
+
+def _comparison(evidence: Evidence) -> Table:
+    """Returns every attack with its AUC, and TPR beside measured FPR at each rate that can be resolved."""
+    members = evidence.members
+    rates = [fpr for fpr in evidence.fprs if not _unresolved(evidence, fpr)]
+    rows = []
+    for name in evidence.attacks:
+        attacked = evidence.attacked(name)
+        inside, outside = attacked.target[members], attacked.target[~members]
+        area = auc(inside, outside), *auc_interval(inside, outside)
+        row = [name, "{:.3f} ({:.3f} to {:.3f})".format(*area)]
+        for fpr in rates:
+            flagged = attacked.flagged(fpr)
+            row += ["{} ({} to {})".format(*map(percent, _share(flagged[who]))) for who in (members, ~members)]
+        rows.append(tuple(row))
+    columns = ["Attack", "AUC"]
+    for fpr in rates:
+        columns += [f"TPR at {percent(fpr)}", "measured FPR"]
+    note = "AUC: DeLong. Rates: Clopper–Pearson, at thresholds set by the shadow models. All intervals cover 95%."
+    return Table(title="All attacks", columns=tuple(columns), rows=tuple(rows), note=note)

@@ -1,0 +1,107 @@
+"""MEM…: how much does training on an example change what models say about it?"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from memaudit.checks.evidence import Check, Evidence, percent
+from memaudit.memorization import reliability
+from memaudit.stats import cluster_interval
+from memaudit.types import Curve, Estimate, Figure, FigureKind, Finding, Skipped, Table
+
+_EDGES = np.linspace(-0.5, 1, 31)
+_BINS = ((-1.0, 0.02), (0.02, 0.1), (0.1, 0.25), (0.25, 0.5), (0.5, 0.75), (0.75, 0.9), (0.9, 1.0))
+
+
+def _memorization(evidence: Evidence) -> tuple[tuple[Finding, ...], tuple[Skipped, ...]]:
+    """Memorization: how much more often a model is right on an example because it was trained on it.
+
+    For each example: the share of shadow models with it in training that classify it correctly, minus the share
+    without it that do. 0 = the model would know anyway, 1 = it knows only what it was shown. The score is also the
+    advantage of a real attack, "member if and only if the model is right", so some adversary does at least as well.
+
+    The number is the mean over all examples, which is the shadows' gap between training and test accuracy; its
+    interval is a bootstrap over pairs of shadow models. It describes this recipe at half of the examples as training
+    set, not one trained model, and not the leave-one-out score of the full set. A score near 0 does not mean that an
+    example is safe: the margin score beside it sees changes of confidence that flip no prediction.
+
+    Source: Feldman & Zhang 2020, "What Neural Networks Memorize and Why", equation 1 and section 2.1.
+    """
+    scores = evidence.memorization
+    inside, outside = (side.astype(float) for side in evidence.correct_by_pair)
+    per_pair = (inside - outside).sum(axis=1)
+    low, high = cluster_interval(per_pair, np.full(len(per_pair), float(inside.shape[1])))
+    mean, high_share = float(scores.value.mean()), float((scores.value > 0.5).mean())
+    finding = Finding(
+        code="MEM001",
+        title="Memorization of training examples",
+        metric="memorization",
+        estimate=Estimate(
+            value=mean, low=float(low), high=float(high), unit="share", method="bootstrap over pairs of shadow models"
+        ),
+        sentence=(
+            f"Being in the training set raises the chance that an example is classified correctly by {percent(mean)} "
+            f"on average ({percent(float(low))} to {percent(float(high))}); for {percent(high_share)} of the examples "
+            "the estimated rise exceeds 50%."
+        ),
+        n=len(scores.value),
+        source="Feldman & Zhang 2020, equation 1",
+        figures=(_histogram(evidence),),
+        tables=(_distribution(evidence),),
+        notes=(
+            f"Standard errors of single scores: {scores.se.mean():.3f} on average, {scores.se.max():.3f} at most. "
+            f"Reliability (agreement to expect with a second bank, 0 to 1): {reliability(*_bool_pairs(evidence)):.3f}.",
+            "The scores hold for training sets of half of the examples.",
+        ),
+    )
+    return (finding,), ()
+
+
+memorization_check = Check("MEM001", "Memorization of training examples", "memorization", _memorization)
+
+
+def _bool_pairs(evidence: Evidence) -> tuple[np.ndarray, np.ndarray]:
+    return evidence.correct_by_pair
+
+
+def _histogram(evidence: Evidence) -> Figure:
+    values = evidence.memorization.value
+    counts, _ = np.histogram(np.clip(values, _EDGES[0], _EDGES[-1]), _EDGES)
+    return Figure(
+        kind=FigureKind.HISTOGRAM,
+        title="Memorization of each example",
+        x_label="Memorization (0 = known anyway, 1 = known only from training)",
+        y_label="Examples",
+        curves=(Curve(x=tuple(_EDGES.tolist()), y=tuple(counts.astype(float).tolist()), label="examples"),),
+        alt=(
+            f"Histogram of memorization over {len(values):,} examples: {percent(float((values < 0.1).mean()))} lie "
+            f"below 0.1, {percent(float((values > 0.5).mean()))} above 0.5."
+        ),
+    )
+
+
+def _distribution(evidence: Evidence) -> Table:
+    scores, margins = evidence.memorization, evidence.margin
+    rows = []
+    for low, high in _BINS:
+        here = (scores.value >= low) & ((scores.value < high) | (high == 1.0))
+        if here.any():
+            rows.append(
+                (
+                    f"below {high:g}" if low == -1 else f"{low:g} to {high:g}",
+                    int(here.sum()),
+                    percent(float(here.mean())),
+                    f"{scores.se[here].mean():.3f}",
+                    f"{margins.shift[here].mean():.2f}",
+                    f"{margins.separation[here].mean():.2f}",
+                )
+            )
+    return Table(
+        title="Distribution of memorization",
+        columns=("Memorization", "Examples", "Share", "Mean standard error", "Margin shift (nats)", "Separation d"),
+        rows=tuple(rows),
+        note=(
+            "Margin shift: how far training on an example moves its scaled logit. Separation: the shift in standard "
+            "deviations; an attack on such an example alone finds it with probability Φ(Φ⁻¹(FPR) + d)."
+        ),
+    )

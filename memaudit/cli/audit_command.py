@@ -1,0 +1,92 @@
+"""`memaudit audit model.pt`: the whole job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from memaudit.cli.bank_command import fill_bank
+from memaudit.cli.common import Job, job, settings_options
+from memaudit.errors import SettingsError
+from memaudit.types import Report, Verdict
+
+if TYPE_CHECKING:
+    from memaudit.auditing import Audit
+
+EXIT_CODES = {Verdict.PASS: 0, Verdict.NOTED: 0, Verdict.FAIL: 1, Verdict.INCONCLUSIVE: 3}
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@settings_options
+@click.option("--members", help="Who the model was trained on: a file of ids; by default MODEL.members.csv.")
+@click.option("--out", help="Folder for the report.")
+@click.option("--fpr", type=float, multiple=True, help="False-positive rate to measure at; may be repeated.")
+@click.option("--evidence", type=click.Choice(["none", "hashed", "full"]), help="How single examples are named.")
+def command(model: Path, config: Path | None, quiet: bool, fpr: tuple[float, ...], **flags: Any) -> int:
+    """Audits a trained model: fills the bank if it is not full, attacks, judges, and writes the report.
+
+    MODEL is a file of weights. Exits 0 if every limit is kept or none is set, 1 if one is broken, 3 if it cannot be
+    told, 2 on an error.
+    """
+    call = job(config, **flags, fpr=list(fpr) or None)
+    if call.file is None and flags["recipe"] is None:
+        raise SettingsError(_missing(model))
+    return conclude(run(model, call, quiet), call, quiet)
+
+
+def conclude(done: Audit, call: Job, quiet: bool) -> int:
+    """Writes the report, says on stderr what was found and on stdout where it stands; returns the exit code."""
+    written = done.write(call.place(call.audit.out))
+    for line in [] if quiet else _told(done.report):
+        click.echo(line, err=True)
+    click.echo(f"{done.verdict}: {next(path for path in written if path.suffix == '.html')}")
+    return EXIT_CODES[done.verdict]
+
+
+def _told(report: Report) -> list[str]:
+    found = [
+        (r.verdict, r.finding.sentence if r.limit is None else f"{r.finding.sentence} ({r.reason})")
+        for r in report.results
+    ]
+    controls = [("control", c.sentence) for c in report.controls if c.passed is False]
+    skipped = [("not said", f"{s.title}: {s.reason}.") for s in report.skipped]
+    return ["", *(f"{kind:<14}{text}" for kind, text in (*found, *controls, *skipped)), ""]
+
+
+def run(model: Path, call: Job, quiet: bool) -> Audit:
+    """Returns the audit of a model by the settings of a call."""
+    from memaudit.auditing import LEAST_SHADOWS, audit, open_target, require_choices
+
+    require_choices(call.audit.fpr, call.audit.attacks)
+    if call.audit.shadows < LEAST_SHADOWS:
+        raise SettingsError(f"shadows = {call.audit.shadows}: an audit needs at least {LEAST_SHADOWS}, better 64")
+    members = None if call.audit.members is None else call.place(call.audit.members)
+    target = open_target(model, call.recipe(), members, call.audit.device)
+    bank = fill_bank(call, quiet, target.recipe, target.examples)
+    return audit(
+        target,
+        target.recipe,
+        bank,
+        shadows=call.audit.shadows,
+        fprs=call.audit.fpr,
+        attacks=call.audit.attacks,
+        limits=call.limits,
+        evidence=call.audit.evidence,
+        device=call.audit.device,
+    )
+
+
+def _missing(model: Path) -> str:
+    found = "is there" if model.exists() else "is missing"
+    return (
+        "a model file alone cannot be audited. Needed are:\n"
+        f"  the model            {model} ({found})\n"
+        "  how it was made      recipe.py: its data, its network and its training (missing)\n"
+        f"  who it was made with {model}.members.csv: the ids of its members; memaudit.save_target writes it\n"
+        "  settings             memaudit.toml (missing)\n"
+        "Write a recipe.py and a memaudit.toml to start from with:\n"
+        "  memaudit init"
+    )

@@ -1,0 +1,91 @@
+"""`memaudit bank fill|status`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from memaudit.cli.common import Job, job, progress, settings_options
+from memaudit.errors import SettingsError
+
+if TYPE_CHECKING:
+    from memaudit.bank import Bank
+    from memaudit.recipe import Examples, Recipe
+
+
+@click.group()
+def command() -> None:
+    """Fills a bank of shadow models, or says what is in it."""
+
+
+@command.command()
+@settings_options
+@click.option("--shard", metavar="I/N", help="Train only this part of the models, such as 3/16.")
+@click.option("--no-weights", is_flag=True, help="Keep the signals alone.")
+def fill(config: Path | None, quiet: bool, shard: str | None, no_weights: bool, **flags: Any) -> None:
+    """Trains the shadow models that the bank lacks.
+
+    Goes on where it stopped, whatever stopped it. With a larger --shadows the bank grows. Several calls, also on
+    several machines, may fill one folder.
+    """
+    call = job(config, **flags, weights=False if no_weights else None)
+    bank = fill_bank(call, quiet, call.recipe(), shard=shard)
+    click.echo(f"{bank.path}: {len(bank.models())} shadow models")
+
+
+@command.command()
+@click.option("--config", type=click.Path(path_type=Path), help="Settings; by default the nearest memaudit.toml.")
+@click.option("--bank", help="Folder of the bank.")
+def status(config: Path | None, bank: str | None) -> None:
+    """Says what is in the bank, and checks every file against its checksum."""
+    from memaudit.bank import Bank
+
+    call = job(config, bank=bank)
+    found = Bank.open(call.place(call.audit.bank))
+    models = found.models()
+    damaged = {m: problem for m in models if (problem := found.damage(m))}
+    seconds = [found.record(m)["seconds"] for m in models if m not in damaged]
+    click.echo(f"bank      {found.path}")
+    click.echo(f"models    {len(models)} in {len(found.pairs())} complete pairs, {len(damaged)} damaged")
+    click.echo(f"examples  {found.examples}")
+    if seconds:
+        click.echo(f"training  {sum(seconds) / len(seconds):.1f} s a model, {sum(seconds) / 60:.1f} min in all")
+    click.echo("made from")
+    for name, value in found.fingerprint.items():
+        click.echo(f"  {name:<22} {value}")
+    for model, problem in damaged.items():
+        click.echo(f"model {model} is damaged: {problem}; `memaudit bank fill` repairs it", err=True)
+
+
+def fill_bank(
+    call: Job, quiet: bool, recipe: Recipe, examples: Examples | None = None, shard: str | None = None
+) -> Bank:
+    """Returns the filled bank, with progress on stderr."""
+    from memaudit.training import Shard, fill
+
+    part = None
+    if shard is not None:
+        try:
+            part = Shard(*map(int, shard.split("/")))
+        except (ValueError, TypeError):
+            raise SettingsError(f"--shard is I/N, such as 3/16, got {shard!r}") from None
+
+    def repaired(model: int, problem: str) -> None:
+        click.echo(f"model {model} was damaged ({problem}) and is trained again", err=True)
+
+    with progress(quiet) as show:
+        return fill(
+            call.place(call.audit.bank),
+            recipe,
+            call.audit.shadows,
+            seed=call.audit.seed,
+            workers=call.workers,
+            shard=part,
+            device=call.audit.device,
+            weights=call.audit.weights,
+            examples=examples,
+            progress=show,
+            repaired=repaired,
+        )

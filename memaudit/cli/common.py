@@ -1,0 +1,148 @@
+"""What several commands share: the settings with flags laid over them, and progress on stderr."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from pydantic import ValidationError
+
+from memaudit.cli import settings as toml
+from memaudit.errors import SettingsError
+from memaudit.types import Limit
+
+if TYPE_CHECKING:
+    from memaudit.recipe import Recipe
+    from memaudit.training import Progress
+
+_PLAIN_LINE_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """The settings of one call: of the file, with the flags laid over them."""
+
+    audit: toml.AuditSettings
+    limits: tuple[Limit, ...]
+    folder: Path  # what relative paths of the file start from
+    file: Path | None
+
+    def place(self, value: str) -> Path:
+        """Returns a path of the settings, relative to the file that they stand in."""
+        return self.folder / value
+
+    def recipe(self) -> Recipe:
+        """Returns the recipe that the settings name."""
+        from memaudit.recipe import load_recipe
+
+        return load_recipe(self.audit.recipe, self.folder)
+
+    @property
+    def workers(self) -> int:
+        """Processes to train with: as set, or one per core, or one where there is a GPU."""
+        if self.audit.workers is not None:
+            return self.audit.workers
+        from memaudit.training import choose_device
+
+        return len(os.sched_getaffinity(0)) if choose_device(self.audit.device) == "cpu" else 1
+
+
+def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the flags that override memaudit.toml for filling a bank."""
+    for option in reversed(
+        (
+            click.option(
+                "--config", type=click.Path(path_type=Path), help="Settings; by default the nearest memaudit.toml."
+            ),
+            click.option("--recipe", help="Where the recipe is: recipe.py:recipe or package.module:recipe."),
+            click.option("--bank", help="Folder of the bank."),
+            click.option("--shadows", type=int, help="Number of shadow models (even)."),
+            click.option("--seed", type=int, help="Seed of the bank."),
+            click.option("--workers", type=int, help="Processes to train with; by default one per core."),
+            click.option("--device", help="cpu, cuda, cuda:1, …; by default a GPU if there is one."),
+            click.option("-q", "--quiet", is_flag=True, help="No progress."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def job(config: Path | None, **flags: Any) -> Job:
+    """Returns the settings of this call.
+
+    Flags that name files start from the working directory; the same keys in the file start from the file.
+
+    Raises:
+        SettingsError: The file or a flag is wrong.
+    """
+    here = Path.cwd()
+    file = config if config is not None else toml.find(here)
+    settings = toml.read(file) if file is not None else toml.Settings()
+    folder = file.resolve().parent if file is not None else here
+    given = {name: value for name, value in flags.items() if value is not None}
+    for name in {"bank", "members", "out"} & given.keys():
+        given[name] = str((here / given[name]).resolve())
+    if "recipe" in given:
+        place, _, variable = given["recipe"].partition(":")
+        given["recipe"] = f"{(here / place).resolve()}:{variable}" if place.endswith(".py") else given["recipe"]
+    try:
+        audit = toml.AuditSettings.model_validate(settings.audit.model_dump() | given)
+    except ValidationError as error:
+        problems = (f"--{p['loc'][0]}: {p['msg']}, got {p['input']!r}" for p in error.errors())
+        raise SettingsError("; ".join(problems)) from None
+    return Job(audit, tuple(gate.limit() for gate in settings.gate), folder, file)
+
+
+@contextmanager
+def progress(quiet: bool, what: str = "shadow models") -> Iterator[Callable[[Progress], None]]:
+    """Yields a function that shows a fill's progress: a bar on a terminal, else a plain line every 30 seconds."""
+    if quiet:
+        yield lambda now: None
+    elif sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and "CI" not in os.environ:
+        yield from _bar(what)
+    else:
+        yield from _lines(what)
+
+
+def _bar(what: str) -> Iterator[Callable[[Progress], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
+
+    columns = (
+        TextColumn(what),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[eta]}"),
+    )
+    with Bars(*columns, console=Console(stderr=True)) as bars:
+        task = bars.add_task(what, total=None, eta="")
+        yield lambda now: bars.update(task, completed=now.done, total=now.total, eta=_eta(now))
+
+
+def _lines(what: str) -> Iterator[Callable[[Progress], None]]:
+    last = time.monotonic()
+
+    def show(now: Progress) -> None:
+        nonlocal last
+        if time.monotonic() - last >= _PLAIN_LINE_SECONDS or (now.done == now.total and now.fresh):
+            last = time.monotonic()
+            click.echo(f"{what}: {now.done} of {now.total}{_eta(now, ', ')}", err=True)
+
+    yield show
+
+
+def _eta(now: Progress, before: str = "") -> str:
+    left = now.remaining_seconds
+    if left is None or now.done >= now.total:
+        return ""
+    minutes, seconds = divmod(round(left), 60)
+    return f"{before}about {f'{minutes} min ' if minutes else ''}{seconds} s left"

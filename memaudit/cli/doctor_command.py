@@ -1,0 +1,106 @@
+"""`memaudit doctor`."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from memaudit.cli.common import Job, job, settings_options
+from memaudit.errors import MemauditError
+
+_LEAST_FREE_GIB = 1
+
+
+@click.command()
+@settings_options
+def command(config: Path | None, quiet: bool, **flags: Any) -> int:
+    """Is everything in place? Trains one small model of the recipe, and finds a leak that is planted for the purpose.
+
+    Exits 2 if something is not. Says which step failed and what to do.
+    """
+    call = job(config, **flags)
+    healthy = True
+    for name, step in (
+        ("versions", _versions),
+        ("a planted leak is found", _planted_leak),
+        ("disk", _disk),
+        ("recipe", _recipe),
+    ):
+        try:
+            for line in step(call):
+                click.echo(f"ok    {name}: {line}")
+        except MemauditError as error:
+            healthy = False
+            click.echo(f"FAIL  {name}: {error}")
+    return 0 if healthy else 2
+
+
+def _versions(call: Job) -> Iterator[str]:
+    from importlib.metadata import version
+
+    from memaudit.training import choose_device
+
+    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "numpy", "scipy", "scikit-learn"))
+    yield f"Python {sys.version.split()[0]}, {packages}"
+    yield f"training on {choose_device(call.audit.device)} with {call.workers} process(es)"
+
+
+def _planted_leak(call: Job) -> Iterator[str]:
+    """Simulates a bank whose models betray their members by two standard deviations, and one that betrays nothing."""
+    import numpy as np
+
+    from memaudit.attacks import DEFAULT
+    from memaudit.design import PairArrays
+    from memaudit.stats import auc
+
+    rng = np.random.default_rng(0)
+    for shift, low, high in ((2.0, 0.88, 0.96), (0.0, 0.47, 0.53)):  # Φ(2/√2) = 0.921; both ± 4 standard errors or more
+        difficulty = rng.normal(size=2000)
+        inside, outside = difficulty + rng.normal(size=(2, 16, 2000)) + np.array([shift, 0.0])[:, None, None]
+        members = rng.random(2000) < 0.5
+        target = difficulty + rng.normal(size=2000) + shift * members
+        scores = DEFAULT.scores(target[:, None], PairArrays(inside[..., None], outside[..., None]))
+        area = auc(scores[members], scores[~members])
+        if not low <= area <= high:
+            raise MemauditError(f"area under the curve {area:.3f} at a shift of {shift}; the installation is broken")
+        yield f"area under the curve {area:.3f} where members stand out by {shift:g} standard deviations"
+
+
+def _disk(call: Job) -> Iterator[str]:
+    folder = call.place(call.audit.bank)
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    free = shutil.disk_usage(there).free / 2**30
+    if free < _LEAST_FREE_GIB:
+        raise MemauditError(f"only {free:.2f} GiB are free in {there}; a bank keeps every model's weights and signals")
+    yield f"{free:.0f} GiB free for the bank in {folder}"
+
+
+def _recipe(call: Job) -> Iterator[str]:
+    import dataclasses
+    import time
+
+    import numpy as np
+
+    from memaudit.recipe import ClassifierRecipe
+    from memaudit.signals import evaluate
+    from memaudit.training import choose_device, population
+    from memaudit.training.model import Workshop
+
+    recipe = call.recipe()
+    examples = population(recipe)
+    copies = f", {examples.duplicates} of them exact copies" if examples.duplicates else ""
+    yield f"{call.audit.recipe} has {len(examples)} examples of {examples.classes} classes{copies}"
+    if isinstance(recipe, ClassifierRecipe):
+        recipe = dataclasses.replace(recipe, epochs=1)
+    device = choose_device(call.audit.device)
+    started = time.perf_counter()
+    counts = np.arange(len(examples)) % 2
+    model, _ = Workshop(recipe, examples, 0, device).train(counts.astype(np.uint8), 0)
+    evaluate(model, examples, getattr(recipe, "queries", ()), device)
+    epoch = " for one epoch" if isinstance(recipe, ClassifierRecipe) else ""
+    yield f"one model was trained{epoch} and evaluated in {time.perf_counter() - started:.1f} s"

@@ -1,0 +1,28 @@
+"""`memaudit explain MIA001`."""
+
+from __future__ import annotations
+
+import inspect
+from difflib import get_close_matches
+
+import click
+
+from memaudit.errors import SettingsError
+
+
+@click.command()
+@click.argument("code", required=False)
+def command(code: str | None) -> None:
+    """Says what a finding means, how it is computed, and where that comes from. Without CODE, lists them all."""
+    from memaudit.checks import CHECKS, CONTROLS, Check, ControlCheck
+
+    known: dict[str, Check | ControlCheck] = {check.code: check for check in CHECKS}
+    known |= {control.code: control for control in CONTROLS}
+    if code is None:
+        for check in known.values():
+            click.echo(f"{check.code}  {check.title}")
+        return
+    if code.upper() not in known:
+        near = get_close_matches(code.upper(), known, 1)
+        raise SettingsError(f"there is no check {code!r}" + (f"; did you mean {near[0]}?" if near else ""))
+    click.echo(f"{code.upper()}\n\n{inspect.getdoc(known[code.upper()].run)}")

@@ -1,0 +1,40 @@
+"""`memaudit init`."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+import click
+
+from memaudit.errors import SettingsError
+
+FILES = ("recipe.py", "memaudit.toml", "train.py")
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=".")
+@click.option("--force", is_flag=True, help="Replace files that are there.")
+def command(folder: Path, force: bool) -> None:
+    """Writes a recipe.py, a memaudit.toml and a train.py to start from.
+
+    They work as they are, on scikit-learn's handwritten digits: put your data and your network in their place.
+    """
+    write(folder, force)
+    where = "" if folder == Path() else f"cd {folder}\n  "
+    click.echo(f"wrote {', '.join(FILES)} in {folder}; they work as they are:")
+    click.echo(f"  {where}python train.py\n  memaudit audit model.safetensors")
+
+
+def write(folder: Path, force: bool) -> None:
+    """Writes the starting files into a folder.
+
+    Raises:
+        SettingsError: One of them is there already.
+    """
+    there = [name for name in FILES if (folder / name).exists()]
+    if there and not force:
+        raise SettingsError(f"{folder} has a {there[0]} already; --force replaces it")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in FILES:
+        (folder / name).write_text(files("memaudit.cli").joinpath("templates", name).read_text("utf-8"), "utf-8")

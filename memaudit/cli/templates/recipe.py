@@ -1,0 +1,28 @@
+"""How the model is made: the data, the network, the training. memaudit makes its shadow models from this."""
+
+import numpy as np
+from sklearn.datasets import load_digits
+from torch import nn
+
+import memaudit as ma
+
+
+def examples():
+    """All that may be in the training set, and about as many examples that are held out."""
+    images, labels = load_digits(return_X_y=True)
+    return ma.Examples((images / 16).astype(np.float32).reshape(-1, 1, 8, 8), labels)
+
+
+def model():
+    """An untrained network."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10))
+
+
+recipe = ma.ClassifierRecipe(
+    examples,
+    model,
+    epochs=100,
+    batch_size=64,
+    optimizer=ma.SGD(lr=0.1, momentum=0.9),
+    schedule="cosine",
+)

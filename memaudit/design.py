@@ -1,0 +1,140 @@
+"""Which model is trained on which example, and how often.
+
+The default design is paired complementary halves: model 2t+1 is trained on exactly what model 2t is not. Pair t
+depends on (seed, t) alone, so a bank of 64 models is the first half of a bank of 128, every example is inside exactly
+half of the models, and leaving a *pair* out leaves every example with the same counts. Leaving one model out of a
+balanced bank instead would tell the attack the answer: members would have one inside model fewer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Shaped, UInt8
+
+Array = np.ndarray
+
+_MEMBERS, _TRAINING, _CONTROL = 0, 1, 2  # independent streams drawn from one seed
+
+
+def _stream(seed: int, purpose: int, index: int) -> np.random.Generator:
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(purpose, index)))
+
+
+def half(seed: int, model: int, examples: int) -> UInt8[Array, " examples"]:
+    """Returns how often one model of the paired design is trained on each example, 0 or 1."""
+    row = _stream(seed, _MEMBERS, model // 2).integers(0, 2, examples, dtype=np.uint8)
+    return 1 - row if model % 2 else row
+
+
+def halves(seed: int, models: int, examples: int) -> UInt8[Array, "models examples"]:
+    """Returns how often each model is trained on each example, 0 or 1, in complementary pairs.
+
+    Raises:
+        ValueError: `models` is odd or not positive.
+    """
+    if models < 2 or models % 2:
+        raise ValueError(f"complementary pairs need an even, positive number of models, got {models}")
+    return np.stack([half(seed, model, examples) for model in range(models)])
+
+
+def training_seed(seed: int, model: int) -> int:
+    """Returns the seed of everything that is random in one model's training; depends on (seed, model) alone."""
+    return int(_stream(seed, _TRAINING, model).integers(0, 2**31))
+
+
+@runtime_checkable  # for the shape checks of the tests
+class Pairs(Protocol):
+    """A bank's signals in pair form, readable by blocks of examples.
+
+    For every pair of models and example there is one value from the model that was trained on the example (inside)
+    and one from the model that was not (outside).
+    """
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Pairs, examples, queries."""
+        ...
+
+    def block(self, examples: slice) -> tuple[Float[Array, "pairs block queries"], Float[Array, "pairs block queries"]]:
+        """Returns the inside and outside signals of a block of examples."""
+        ...
+
+    def take(self, pairs: Int[Array, " some"]) -> Pairs:
+        """Returns the same signals for some of the pairs."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PairArrays:
+    """Pairs held in memory."""
+
+    inside: Float[Array, "pairs examples queries"]
+    outside: Float[Array, "pairs examples queries"]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Pairs, examples, queries."""
+        pairs, examples, queries = self.inside.shape
+        return pairs, examples, queries
+
+    def block(self, examples: slice) -> tuple[Float[Array, "pairs block queries"], Float[Array, "pairs block queries"]]:
+        """Returns the inside and outside signals of a block of examples."""
+        return self.inside[:, examples], self.outside[:, examples]
+
+    def take(self, pairs: Int[Array, " some"]) -> PairArrays:
+        """Returns the same signals for some of the pairs."""
+        return PairArrays(self.inside[pairs], self.outside[pairs])
+
+
+def by_pair(
+    values: Shaped[Array, "models examples *queries"], members: UInt8[Array, "models examples"]
+) -> tuple[Shaped[Array, "pairs examples *queries"], Shaped[Array, "pairs examples *queries"]]:
+    """Returns values as (inside, outside): of each pair, from the model that has and the one that lacks the example.
+
+    Raises:
+        ValueError: The models are not complementary pairs.
+    """
+    first = members[0::2].astype(bool)
+    if len(members) % 2 or np.any(first == members[1::2].astype(bool)):
+        raise ValueError("the models are not complementary pairs: an example is in both or in neither model of a pair")
+    first = first.reshape(first.shape + (1,) * (values.ndim - 2))
+    return np.where(first, values[0::2], values[1::2]), np.where(first, values[1::2], values[0::2])
+
+
+def coins(seed: int, pairs: int, examples: int) -> Bool[Array, "pairs examples"]:
+    """Returns fair coins that have nothing to do with any membership: heads = inside and outside change places."""
+    return np.stack([_stream(seed, _CONTROL, t).integers(0, 2, examples) for t in range(pairs)]).astype(bool)
+
+
+def swapped(
+    inside: Shaped[Array, "pairs examples *queries"],
+    outside: Shaped[Array, "pairs examples *queries"],
+    heads: Bool[Array, "pairs examples"],
+) -> tuple[Shaped[Array, "pairs examples *queries"], Shaped[Array, "pairs examples *queries"]]:
+    """Returns (inside, outside) with the two exchanged wherever the coin shows heads: the null run."""
+    heads = heads.reshape(heads.shape + (1,) * (inside.ndim - 2))
+    return np.where(heads, outside, inside), np.where(heads, inside, outside)
+
+
+@dataclass(frozen=True, slots=True)
+class NullPairs:
+    """Pairs under a membership drawn anew by coins. A sound attack finds nothing here."""
+
+    pairs: Pairs
+    heads: Bool[Array, "pairs examples"]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Pairs, examples, queries."""
+        return self.pairs.shape
+
+    def block(self, examples: slice) -> tuple[Float[Array, "pairs block queries"], Float[Array, "pairs block queries"]]:
+        """Returns what is called inside and outside in a block of examples."""
+        return swapped(*self.pairs.block(examples), self.heads[:, examples])
+
+    def take(self, pairs: Int[Array, " some"]) -> NullPairs:
+        """Returns the same for some of the pairs."""
+        return NullPairs(self.pairs.take(pairs), self.heads[pairs])

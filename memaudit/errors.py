@@ -1,0 +1,35 @@
+"""The one exception tree.
+
+    MemauditError          something the user can put right; the command line prints it and exits 2
+    ├── SettingsError      memaudit.toml or a flag
+    ├── RecipeError        recipe.py, its examples, or what its training returned
+    ├── BankError          a bank that is damaged, incomplete, or was made by another recipe
+    ├── ModelError         a model file that cannot or must not be loaded
+    └── EvidenceError      data that cannot support the question asked
+
+Programming errors stay ValueError and TypeError, with the offending value.
+"""
+
+
+class MemauditError(Exception):
+    """Raised for what a user can put right; the message says what is wrong, where, and what to do."""
+
+
+class SettingsError(MemauditError):
+    """Raised for a setting that does not exist, does not fit, or is missing."""
+
+
+class RecipeError(MemauditError):
+    """Raised when the user's recipe cannot be found, does not train, or returns something unusable."""
+
+
+class BankError(MemauditError):
+    """Raised when a bank is damaged, incomplete, or belongs to another recipe."""
+
+
+class ModelError(MemauditError):
+    """Raised when a model file cannot be loaded, or when loading it would run somebody's code."""
+
+
+class EvidenceError(MemauditError):
+    """Raised when the data cannot support a number that was asked for."""

@@ -1,0 +1,48 @@
+"""The margin score: memorization that shows in the model's confidence, even where it flips no prediction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from memaudit.design import Pairs
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class Margin:
+    """How far an example's scaled logit moves when it is trained on, in nats, and in standard deviations.
+
+    `shift` = mean inside − mean outside, larger = more memorized; `separation` = shift / pooled deviation, the d of a
+    Gaussian attack on this one example: at a false-positive rate α it would find it with probability Φ(Φ⁻¹(α) + d).
+    """
+
+    shift: Float[Array, " examples"]
+    shift_se: Float[Array, " examples"]
+    separation: Float[Array, " examples"]
+
+
+def margin(pairs: Pairs, block: int = 4096) -> Margin:
+    """Returns the margin score per example, from the bank's signals averaged over queries.
+
+    Raises:
+        ValueError: Fewer than two pairs.
+
+    Source: the difference of class means and Cohen's d with a pooled deviation (Cohen 1988, section 2.2); as the shift
+    of the scaled logit it is the quantity whose two laws LiRA compares.
+    """
+    count, examples, _ = pairs.shape
+    if count < 2:
+        raise ValueError(f"the margin score needs at least 2 pairs of models, got {count}")
+    shift, variance = np.empty(examples), np.empty(examples)
+    for start in range(0, examples, block):
+        at = slice(start, min(start + block, examples))
+        inside, outside = (side.mean(axis=2, dtype=np.float64) for side in pairs.block(at))
+        shift[at] = inside.mean(axis=0) - outside.mean(axis=0)
+        variance[at] = (inside.var(axis=0, ddof=1) + outside.var(axis=0, ddof=1)) / 2
+    deviation = np.sqrt(variance)
+    separation = np.divide(shift, deviation, out=np.zeros_like(shift), where=deviation > 0)
+    return Margin(shift, deviation * np.sqrt(2 / count), separation)

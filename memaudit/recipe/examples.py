@@ -1,0 +1,138 @@
+"""The population: everything that may be in a training set, and as many examples that are held out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from memaudit.errors import RecipeError
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True, slots=True, eq=False, init=False)
+class Examples:
+    """Inputs, labels and stable ids, row by row; also a map-style dataset of (input, label).
+
+    `duplicates` is the number of rows that are exact copies of an earlier one.
+
+    Args:
+        x: Inputs, `[examples, ...]`; kept in memory, numeric.
+        y: Integer labels from 0, `[examples]`.
+        ids: One stable, unique name per example. Without it, a hash of the content; exact copies are then numbered.
+
+    Raises:
+        RecipeError: The arrays do not fit together, labels are no classes, or an id occurs twice.
+    """
+
+    x: Array
+    y: Array
+    ids: Array
+    duplicates: int
+
+    def __init__(self, x: Any, y: Any, ids: Iterable[Any] | None = None) -> None:
+        x, y = np.asarray(x), np.asarray(y)
+        _require_arrays(x, y)
+        hashes = [_content_hash(row, label) for row, label in zip(x, y, strict=True)]
+        names = _numbered(hashes) if ids is None else np.asarray([str(i) for i in ids])
+        _require_ids(names, len(x))
+        self._set(x, y.astype(np.int64), names, len(hashes) - len(set(hashes)))
+
+    def _set(self, x: Array, y: Array, ids: Array, duplicates: int) -> None:
+        for name, value in zip(self.__slots__, (x, y, ids, duplicates), strict=True):
+            object.__setattr__(self, name, value)
+
+    @classmethod
+    def from_dataset(cls, dataset: Any, ids: Iterable[Any] | None = None) -> Examples:
+        """Returns the examples of a map-style dataset of (input, label): torch's, torchvision's, or a list of pairs.
+
+        Every item is read once, now. A dataset whose transform is random would be frozen at one draw: it is refused.
+
+        Raises:
+            RecipeError: Reading an item twice gives two different inputs, or items are no (input, label) pairs.
+        """
+        try:
+            rows = [dataset[i] for i in range(len(dataset))]
+            x = np.stack([np.asarray(item) for item, _ in rows])
+            y = np.array([int(label) for _, label in rows])
+            again = np.asarray(dataset[0][0])
+        except (TypeError, ValueError, IndexError) as error:
+            raise RecipeError(f"the dataset does not yield (input, label) pairs of one shape: {error}") from error
+        if not np.array_equal(x[0], again, equal_nan=True):
+            raise RecipeError(
+                "the dataset's transform is random (its first item differs when read twice); leave augmentation out of "
+                "the dataset and give it to ClassifierRecipe(augment=...), where every epoch draws anew"
+            )
+        return cls(x, y, ids)
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def __getitem__(self, row: int) -> tuple[Array, int]:
+        return self.x[row], int(self.y[row])
+
+    @property
+    def classes(self) -> int:
+        """Number of classes: the largest label plus one."""
+        return int(self.y.max()) + 1
+
+    def take(self, rows: Array) -> Examples:
+        """Returns the examples of some rows; a row that is taken twice gets a numbered id."""
+        picked = object.__new__(Examples)
+        picked._set(self.x[rows], self.y[rows], _numbered(list(self.ids[rows])), 0)
+        return picked
+
+    def digest(self) -> str:
+        """Returns a SHA-256 over inputs, labels and ids, their shapes and types."""
+        total = hashlib.sha256()
+        for part in (self.x, self.y):
+            total.update(f"{part.dtype.str}{part.shape}".encode())
+            total.update(np.ascontiguousarray(part).data)
+        total.update("\0".join(self.ids).encode())
+        return total.hexdigest()
+
+
+def _content_hash(x: Array, y: Any) -> str:
+    return hashlib.sha256(np.ascontiguousarray(x).tobytes() + str(int(y)).encode()).hexdigest()[:16]
+
+
+def _numbered(names: Sequence[str]) -> Array:
+    """Returns the names made unique: the second "a" becomes "a-2"."""
+    seen: Counter[str] = Counter()
+    result = []
+    for name in names:
+        seen[name] += 1
+        result.append(name if seen[name] == 1 else f"{name}-{seen[name]}")
+    return np.array(result)
+
+
+def _require_arrays(x: Array, y: Array) -> None:
+    if x.ndim < 1 or y.ndim != 1 or len(x) != len(y):
+        raise RecipeError(f"examples need one label per input; inputs have shape {x.shape}, labels {y.shape}")
+    if len(y) < 4:
+        raise RecipeError(f"{len(y)} examples are too few to audit anything")
+    if not np.issubdtype(x.dtype, np.number) and x.dtype != bool:
+        raise RecipeError(f"inputs must be numbers, got an array of {x.dtype}; encode them in examples()")
+    if np.issubdtype(x.dtype, np.floating) and not np.isfinite(x).all():
+        row = int(np.flatnonzero(~np.isfinite(x.reshape(len(x), -1)).all(axis=1))[0])
+        raise RecipeError(f"inputs hold NaN or infinity, first in row {row}; impute or drop them in examples()")
+    if not np.issubdtype(y.dtype, np.number) or not np.array_equal(y, np.floor(y)) or y.min() < 0:
+        raise RecipeError(f"labels must be whole numbers from 0; got {y.dtype} such as {y[0]!r}; encode them")
+    if y.min() == y.max():
+        raise RecipeError(f"all {len(y)} examples have the label {int(y[0])}; a classifier needs at least two classes")
+
+
+def _require_ids(ids: Array, count: int) -> None:
+    if len(ids) != count:
+        raise RecipeError(f"there are {count} examples but {len(ids)} ids")
+    _, first_rows = np.unique(ids, return_index=True)
+    if len(first_rows) < count:
+        repeat = int(np.setdiff1d(np.arange(count), first_rows)[0])
+        raise RecipeError(
+            f"ids must be unique; row {repeat} repeats an earlier one ({count - len(first_rows)} repeats)"
+        )

@@ -1,0 +1,96 @@
+"""What a bank was made from, in words that can be compared: data, recipe, source, environment, seed."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import functools
+import hashlib
+import platform
+import sys
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from memaudit.recipe.examples import Examples
+from memaudit.recipe.recipes import EstimatorRecipe, Recipe
+
+
+def fingerprint(recipe: Recipe, examples: Examples, seed: int) -> dict[str, str]:
+    """Returns everything that decides what a bank's models are, one line each, so that a difference has a name.
+
+    Source files are compared without comments and layout. Covered are the files that define the recipe's functions
+    and the modules beside them that these import at the top; a module imported inside a function is not.
+    """
+    parts = {
+        "seed": str(seed),
+        "examples.count": str(len(examples)),
+        "examples.sha256": examples.digest(),
+        "recipe.kind": type(recipe).__name__,
+    }
+    callables = []
+    for field in dataclasses.fields(recipe):
+        value = getattr(recipe, field.name)
+        parts[f"recipe.{field.name}"] = _describe(value)
+        callables += [v for v in (value if isinstance(value, tuple) else (value,)) if callable(v)]
+    for path in sorted(_local_sources(callables)):
+        parts[f"source.{path.name}"] = _normalised(path)
+    packages = ["numpy", "scikit-learn"] if isinstance(recipe, EstimatorRecipe) else ["numpy", "torch"]
+    parts["environment.python"] = ".".join(platform.python_version_tuple()[:2])
+    return parts | {f"environment.{name}": version(name).partition("+")[0] for name in packages}
+
+
+def _describe(value: Any) -> str:
+    """Returns a description that is the same in every process: no addresses."""
+    if isinstance(value, functools.partial):
+        return f"partial({_describe(value.func)}, {value.args!r}, {value.keywords!r})"
+    if isinstance(value, tuple) and any(callable(v) for v in value):
+        return f"({', '.join(map(_describe, value))})"
+    if hasattr(value, "__code__"):
+        code = value.__code__
+        body = hashlib.sha256(code.co_code + repr(_constants(code)).encode()).hexdigest()[:12]
+        return f"{value.__qualname__} {body}"
+    if isinstance(value, type):
+        return value.__qualname__
+    shown = repr(value)
+    return f"{type(value).__qualname__}({vars(value)})" if " at 0x" in shown and hasattr(value, "__dict__") else shown
+
+
+def _constants(code: Any) -> list[Any]:
+    """Returns the constants and names of a function, those of functions inside it included."""
+    inner = [_constants(c) if hasattr(c, "co_code") else c for c in code.co_consts]
+    return [*inner, *code.co_names]
+
+
+def _local_sources(callables: list[Callable[..., Any]]) -> set[Path]:
+    """Returns the files of the callables' modules, and of the modules beside them that these import."""
+    functions = [c.func if isinstance(c, functools.partial) else c for c in callables]
+    pending = {sys.modules[f.__module__] for f in functions if _is_local(sys.modules.get(f.__module__))}
+    found: set[ModuleType] = set()
+    while pending:
+        module = pending.pop()
+        found.add(module)
+        pending |= {m for m in _imports(module) if m not in found and _is_local(m)}
+    return {Path(str(m.__file__)) for m in found}
+
+
+def _imports(module: ModuleType) -> Iterator[ModuleType]:
+    for value in vars(module).values():
+        owner = value if isinstance(value, ModuleType) else sys.modules.get(getattr(value, "__module__", None) or "")
+        if isinstance(owner, ModuleType):
+            yield owner
+
+
+def _is_local(module: ModuleType | None) -> bool:
+    """Returns whether a module is the user's own file: none of the interpreter's, of a package's, or ours."""
+    path = getattr(module, "__file__", None)
+    if module is None or path is None or not path.endswith(".py") or module.__name__.partition(".")[0] == "memaudit":
+        return False
+    installed = "site-packages" in Path(path).parts or "dist-packages" in Path(path).parts
+    return not installed and module.__name__.partition(".")[0] not in sys.stdlib_module_names
+
+
+def _normalised(path: Path) -> str:
+    return hashlib.sha256(ast.unparse(ast.parse(path.read_text("utf-8"))).encode()).hexdigest()

@@ -1,0 +1,237 @@
+"""The audited model: its file, loaded without running anybody's code, and who it was trained on."""
+
+from __future__ import annotations
+
+import csv
+import pickle
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Bool
+
+from memaudit.errors import EvidenceError, ModelError, RecipeError
+from memaudit.recipe.examples import Examples
+from memaudit.recipe.locate import blame
+from memaudit.recipe.recipes import CallableRecipe, EstimatorRecipe, Recipe
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+Array = np.ndarray
+
+_WAY_OUT = 'save the weights alone: memaudit.save_target(model, "model.safetensors", members)'
+
+
+def members_beside(path: str | Path) -> Path:
+    """Returns where `save_target` writes the members of the model at `path`."""
+    path = Path(path)
+    return path.with_name(f"{path.name}.members.csv")
+
+
+def save_target(model: Any, path: str | Path, members: Iterable[Any]) -> None:
+    """Writes a trained model's weights and, beside them, who was trained on.
+
+    Args:
+        model: A torch network (`.safetensors`, `.pt`) or a scikit-learn estimator (`.skops`).
+        path: The weights go here, the members to `<path>.members.csv`.
+        members: The ids of the training examples, or a mask over all examples.
+
+    Raises:
+        ModelError: The suffix does not go with the model.
+    """
+    path = Path(path)
+    if path.suffix == ".skops":
+        from skops import io
+
+        path.write_bytes(io.dumps(model))
+    elif path.suffix == ".safetensors":
+        from safetensors.torch import save_file
+
+        save_file({name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}, path)
+    elif path.suffix in (".pt", ".pth"):
+        import torch
+
+        torch.save(model.state_dict(), path)
+    else:
+        raise ModelError(f"{path}: a network goes to .safetensors or .pt, a scikit-learn estimator to .skops")
+    values = np.asarray(list(members))
+    mask = values.dtype == bool
+    with members_beside(path).open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(["member" if mask else "id"])
+        rows.writerows([int(v)] if mask else [v] for v in values)
+
+
+def read_members(path: str | Path, examples: Examples) -> Bool[Array, " examples"]:
+    """Returns the mask of the examples that a file names: one id a line, or a column `member` of 0 and 1.
+
+    Raises:
+        EvidenceError: There is no such file, a mask of another length, or an id that is no example's.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise EvidenceError(
+            f"who was trained on? There is no {path}; give --members FILE with the ids of the training examples, one a "
+            "line, or save the model with memaudit.save_target(model, path, members), which writes it"
+        )
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            column = [row[0].strip() for row in csv.reader(file) if row]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise EvidenceError(f"{path} is not a text file of ids: {error}") from error
+    if column[:1] == ["member"]:
+        return _mask(path, column[1:], len(examples))
+    return _rows_of(path, column[1:] if column[:1] == ["id"] else column, examples)
+
+
+def member_mask(members: Iterable[Any], examples: Examples) -> Bool[Array, " examples"]:
+    """Returns the mask of members given as ids or as a mask.
+
+    Raises:
+        EvidenceError: A mask of another length, or an id that is no example's.
+    """
+    values = np.asarray(list(members))
+    if values.dtype != bool:
+        return _rows_of("members", [str(v) for v in values], examples)
+    if len(values) != len(examples):
+        raise EvidenceError(f"members: the mask has {len(values)} entries, but the recipe has {len(examples)} examples")
+    return values
+
+
+def _mask(path: Path, column: list[str], count: int) -> Bool[Array, " examples"]:
+    if len(column) != count:
+        raise EvidenceError(f"{path}: the mask has {len(column)} rows, but the recipe has {count} examples")
+    wrong = next((line for line, v in enumerate(column, 2) if v not in ("0", "1")), None)
+    if wrong is not None:
+        raise EvidenceError(f"{path}:{wrong}: a mask holds 0 and 1, got {column[wrong - 2]!r}")
+    return np.array(column) == "1"
+
+
+def _rows_of(source: Path | str, ids: list[str], examples: Examples) -> Bool[Array, " examples"]:
+    row_of = {name: row for row, name in enumerate(examples.ids)}
+    unknown = [place for place, name in enumerate(ids, 1) if name not in row_of]
+    if unknown:
+        raise EvidenceError(
+            f"{source}: {len(unknown)} of {len(ids)} ids are no example's, first at entry {unknown[0]}; the recipe's "
+            "examples() must hold the whole training set, under the same ids"
+        )
+    mask = np.zeros(len(examples), dtype=bool)
+    mask[[row_of[name] for name in ids]] = True
+    return mask
+
+
+def load_target(path: str | Path, recipe: Recipe) -> Any:
+    """Returns the model of a file, in evaluation mode; no code from the file is run.
+
+    Raises:
+        ModelError: The file is missing, is a program rather than weights, is damaged, or does not fit the recipe.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise ModelError(f"{path} is a folder; give the file that holds the weights")
+    if not path.is_file():
+        raise ModelError(f"there is no model file {path}")
+    if isinstance(recipe, EstimatorRecipe):
+        return _load_estimator(path)
+    if isinstance(recipe, CallableRecipe) and recipe.load is not None:
+        with blame(f"load({str(path)!r})"):
+            return recipe.load(str(path))
+    if recipe.model is None:
+        raise RecipeError("a CallableRecipe needs load=... or model=..., so that the audited file can be loaded")
+    with blame("model()"):
+        network = recipe.model()
+    return _fit(path, network, _read_weights(path))
+
+
+def _load_estimator(path: Path) -> Any:
+    from skops import io
+
+    if path.suffix != ".skops":
+        raise ModelError(
+            f"{path}: a scikit-learn model is read from a .skops file; pickle and joblib files run code when loaded. "
+            'Write one where the model is trained: memaudit.save_target(estimator, "model.skops", members)'
+        )
+    try:
+        unknown = io.get_untrusted_types(file=path)
+        if unknown:
+            raise ModelError(f"{path} holds types that are not scikit-learn's, and is not loaded: {', '.join(unknown)}")
+        return io.load(path)
+    except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
+        raise ModelError(f"{path} is not a skops file: {error}") from error
+
+
+def _read_weights(path: Path) -> dict[str, Any]:
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise ModelError(f"{path} is not a safetensors file: {error}") from error
+    _refuse_programs(path)
+    return _state_dict(path, _load_weights_only(path))
+
+
+def _refuse_programs(path: Path) -> None:
+    """Raises for TorchScript and exported programs, which are code by nature; plain checkpoints go through."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        names = [name.partition("/")[2] for name in archive.namelist()]
+    if any(name.startswith("code/") for name in names) or "constants.pkl" in names:
+        raise ModelError(f"{path} is a TorchScript program, which runs code when loaded; {_WAY_OUT}")
+    if path.suffix == ".pt2" or "archive_format" in names:
+        raise ModelError(f"{path} is an exported program, which can run code when loaded; {_WAY_OUT}")
+
+
+def _load_weights_only(path: Path) -> Any:
+    import torch
+
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        try:
+            globals_ = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+        except Exception:
+            globals_ = []
+        named = f" ({', '.join(globals_)})" if globals_ else ""
+        raise ModelError(
+            f"{path} is a pickle that would run code when loaded{named}, and is refused; {_WAY_OUT}"
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise ModelError(f"{path} is not a readable checkpoint: {str(error).splitlines()[0]}") from error
+
+
+def _state_dict(path: Path, content: Any) -> dict[str, Any]:
+    """Returns the weights of a checkpoint: the content itself, or its entry state_dict, model_state_dict or model."""
+    import torch
+
+    entries = [content] + [content.get(k) for k in ("state_dict", "model_state_dict", "model")] * isinstance(
+        content, dict
+    )
+    for entry in entries:
+        if isinstance(entry, dict) and entry and all(isinstance(v, torch.Tensor) for v in entry.values()):
+            return entry
+    raise ModelError(
+        f"{path} holds no weights: neither a state dict nor a checkpoint with the key 'state_dict'; {_WAY_OUT}"
+    )
+
+
+def _fit(path: Path, network: Module, weights: dict[str, Any]) -> Module:
+    own = network.state_dict()
+    problems = [f"{name} is missing" for name in own if name not in weights]
+    problems += [f"{name} is not in the network" for name in weights if name not in own]
+    problems += [
+        f"{name} is {tuple(weights[name].shape)} in the file and {tuple(own[name].shape)} in the network"
+        for name in own
+        if name in weights and own[name].shape != weights[name].shape
+    ]
+    if problems:
+        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise ModelError(f"{path} does not fit the recipe's model(): {'; '.join(problems[:3])}{more}")
+    network.load_state_dict(weights)
+    return network.eval()

@@ -1,0 +1,224 @@
+"""A figure to SVG. Nothing here touches pyplot or leaves a setting behind, and the same figure gives the same bytes."""
+
+from __future__ import annotations
+
+import io
+import math
+import statistics
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from matplotlib import font_manager, style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from memaudit.errors import EvidenceError
+from memaudit.reports.text import one_line, percent
+from memaudit.types import Curve, Figure, FigureKind, Table
+
+_SIZE = (4.7, 4.3)  # inches: at phone width the 11 pt letters are still as many pixels high
+_FONT = "DejaVu Sans"  # comes with matplotlib, so that a figure looks the same everywhere
+_DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 2, 1, 2)))
+_MARKERS = "os^Dv"
+
+
+@dataclass(frozen=True, slots=True)
+class Ink:
+    """The colours of a theme; the curves' are Okabe and Ito's, which the colour-blind can tell apart."""
+
+    paper: str
+    text: str
+    grid: str
+    guessing: str
+    curves: tuple[str, ...]
+
+
+class Theme(Enum):
+    """What a figure is looked at on."""
+
+    LIGHT = Ink("#ffffff", "#1f2328", "#d5d9de", "#6b727a", ("#0072b2", "#d55e00", "#007a5a", "#a3467c"))
+    DARK = Ink("#171b21", "#e6e9ed", "#39414b", "#9aa4af", ("#56b4e9", "#e69f00", "#33c79d", "#e8a6cf"))
+
+
+def render(figure: Figure, theme: Theme) -> bytes:
+    """Returns the figure as SVG, without its title, which belongs to the page around it.
+
+    Raises:
+        EvidenceError: A curve's coordinates do not belong together.
+    """
+    _refuse_misfits(figure)
+    with style.context(["default", _settings(theme.value)], after_reset=True):
+        canvas = Canvas(figsize=_SIZE, layout="constrained")
+        axes = canvas.add_subplot()
+        notes = _DRAW[figure.kind](axes, figure, theme.value)
+        axes.set_xlabel("\n".join([*_wrapped(figure.x_label), *notes]))
+        axes.set_ylabel("\n".join(_wrapped(figure.y_label)))
+        handles, labels = axes.get_legend_handles_labels()
+        if handles:
+            columns = 2 if max(map(len, labels)) <= 24 else 1
+            canvas.legend(handles, labels, loc="outside upper left", ncols=columns)
+        file = io.BytesIO()
+        canvas.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+    return file.getvalue()
+
+
+def data(figure: Figure) -> tuple[Table, ...]:
+    """Returns what the figure shows as one table per curve, for those who cannot see it."""
+    return tuple(_curve_data(figure, curve) for curve in figure.curves)
+
+
+def _curve_data(figure: Figure, curve: Curve) -> Table:
+    if figure.kind is FigureKind.HISTOGRAM:
+        edges = zip(curve.x, curve.x[1:], curve.y, strict=False)
+        return Table(title=curve.label, columns=("from", "to", figure.y_label), rows=tuple(edges))
+    columns = [figure.x_label, figure.y_label]
+    values: list[Sequence[float | str]] = [curve.x, curve.y]
+    if figure.ticks and len(figure.ticks) == len(curve.x):
+        values[0] = figure.ticks
+    if curve.low:
+        columns += ["low end", "high end"]
+        values += [curve.low, curve.high]
+    return Table(title=curve.label, columns=tuple(columns), rows=tuple(zip(*values, strict=True)))
+
+
+def _settings(ink: Ink) -> dict[str, object]:
+    settings: dict[str, object] = {
+        "font.family": _FONT,
+        "font.size": 11,
+        "text.parse_math": False,  # a label may hold a $
+        "svg.hashsalt": "memaudit",
+        "axes.grid": True,
+        "axes.axisbelow": True,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "legend.frameon": False,
+        "lines.linewidth": 2,
+        "lines.markersize": 6,
+        "hatch.linewidth": 0.6,
+        "grid.color": ink.grid,
+        "figure.facecolor": ink.paper,
+        "axes.facecolor": ink.paper,
+        "axes.edgecolor": ink.guessing,
+    }
+    return settings | dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), ink.text)
+
+
+def _refuse_misfits(figure: Figure) -> None:
+    extra = 1 if figure.kind is FigureKind.HISTOGRAM else 0
+    for curve in figure.curves:
+        points = len(curve.y)
+        if len(curve.x) != points + extra or {len(curve.low), len(curve.high)} not in ({0}, {points}):
+            raise EvidenceError(
+                f"figure {figure.title!r}, curve {curve.label!r}: a {figure.kind} cannot be drawn from "
+                f"{len(curve.x)} x, {points} y, {len(curve.low)} low and {len(curve.high)} high values"
+            )
+
+
+def _label(text: str, limit: int = 40) -> str:
+    """Returns the text as it can be drawn: in one line, and what the font lacks spelled out."""
+    font = font_manager.get_font(font_manager.findfont(_FONT))
+    drawable = (c if font.get_char_index(ord(c)) else f"‹U+{ord(c):04X}›" for c in one_line(text, limit))
+    return one_line("".join(drawable), limit)
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(_label(text, 120), 44)
+
+
+def _ink(ink: Ink, index: int) -> str:
+    return ink.curves[index % len(ink.curves)]
+
+
+def _floor(values: Sequence[float]) -> float:
+    """Returns where a logarithmic axis begins: the power of ten below the smallest value that is not 0."""
+    smallest = min((value for value in values if value > 0), default=0.01)
+    return float(10.0 ** math.floor(math.log10(max(min(smallest, 0.9), 1e-6)) - 0.02))
+
+
+def _clipped(values: Sequence[float], floor: float) -> list[float]:
+    return [max(value, floor) for value in values]
+
+
+def _logarithmic(axes: Axes, floor: float, *, both: bool) -> None:
+    axes.set_yscale("log")
+    axes.set_ylim(floor, 1.15)
+    if both:
+        axes.set_xscale("log")
+        axes.set_xlim(floor, 1.15)
+    for axis in (axes.xaxis, axes.yaxis) if both else (axes.yaxis,):
+        axis.set_major_locator(LogLocator(numticks=6))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: percent(value)))
+        axis.set_minor_formatter(NullFormatter())
+
+
+def _clipping_note(values: Sequence[float], floor: float) -> list[str]:
+    return [f"(what lies below {percent(floor)} is drawn at the edge)"] if min(values, default=1.0) < floor else []
+
+
+def _line(axes: Axes, x: Sequence[float], y: Sequence[float], curve: Curve, color: str, index: int) -> Line2D:
+    """Returns a curve that can be told from the others by its dashes and its markers as well as by its colour."""
+    dashes, marker = _DASHES[index % len(_DASHES)], _MARKERS[index % len(_MARKERS)]
+    return axes.plot(x, y, color=color, linestyle=dashes, marker=marker, label=_label(curve.label))[0]
+
+
+def _roc(axes: Axes, figure: Figure, ink: Ink) -> list[str]:
+    values = [value for curve in figure.curves for value in (*curve.x, *curve.y)]
+    blind = figure.unresolved if figure.unresolved and 0 < figure.unresolved < 1 else None
+    floor = blind / 4 if blind else _floor(values)  # the shaded part is an axis's narrow beginning
+    _logarithmic(axes, floor, both=True)
+    if blind:
+        shade = axes.axvspan(floor, blind, facecolor=ink.grid, edgecolor=ink.guessing, hatch="//", alpha=0.5)
+        shade.set_label("too few to tell")
+    axes.plot([floor, 1], [floor, 1], color=ink.guessing, linestyle="--", linewidth=1.5, label="guessing")
+    for index, curve in enumerate(figure.curves):
+        color, x = _ink(ink, index), _clipped(curve.x, floor)
+        if curve.low:
+            axes.fill_between(x, _clipped(curve.low, floor), _clipped(curve.high, floor), color=color, alpha=0.2, lw=0)
+        line = _line(axes, x, _clipped(curve.y, floor), curve, color, index)
+        line.set_markevery(max(1, len(x) // 8))
+    return _clipping_note(values, floor)
+
+
+def _histogram(axes: Axes, figure: Figure, ink: Ink) -> list[str]:
+    for index, curve in enumerate(figure.curves):
+        color = _ink(ink, index)
+        hatch = "" if index == 0 else "\\\\"
+        axes.stairs(curve.y, curve.x, fill=True, facecolor=color, alpha=0.3, hatch=hatch, edgecolor=color, label=None)
+        axes.stairs(curve.y, curve.x, color=color, linewidth=2, linestyle=_DASHES[index % 4], label=_label(curve.label))
+    counts = [count for curve in figure.curves for count in curve.y if count > 0]
+    steep = bool(counts) and max(counts) > 50 * statistics.median(counts)
+    if steep:  # one tall bin would flatten the tail, and the tail is what the reader is after
+        axes.set_yscale("log")
+        axes.set_ylim(bottom=min(counts) / 2)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
+    return ["(the upright axis grows by factors of ten)"] if steep else []
+
+
+def _link(axes: Axes, figure: Figure, ink: Ink) -> list[str]:
+    places = {x: place for place, x in enumerate(sorted({x for curve in figure.curves for x in curve.x}))}
+    values = [value for curve in figure.curves for value in curve.y]
+    floor = _floor(values)
+    _logarithmic(axes, floor, both=False)
+    for index, curve in enumerate(figure.curves):
+        color, shift = _ink(ink, index), 0.16 * (index - (len(figure.curves) - 1) / 2)
+        x = [places[value] + shift for value in curve.x]
+        if curve.low:
+            axes.vlines(x, _clipped(curve.low, floor), _clipped(curve.high, floor), color=color, linewidth=2)
+        _line(axes, x, _clipped(curve.y, floor), curve, color, index).set_linewidth(1)
+    ticks = [_label(tick, 20) for tick in figure.ticks] or [f"{x:.3g}" for x in places]
+    shown = min(len(ticks), len(places))
+    crowded = sum(map(len, ticks)) > 36
+    axes.set_xticks(range(shown), ticks[:shown], rotation=40 if crowded else 0, ha="right" if crowded else "center")
+    axes.grid(axis="x", visible=False)
+    return _clipping_note(values, floor)
+
+
+_DRAW: dict[FigureKind, Callable[[Axes, Figure, Ink], list[str]]] = {
+    FigureKind.ROC: _roc,
+    FigureKind.HISTOGRAM: _histogram,
+    FigureKind.LINK: _link,
+}

@@ -1,0 +1,74 @@
+"""The report as a short Markdown text for the summary page of a CI run. It says nothing about single examples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from memaudit.reports.text import interval, markdown, quantity
+from memaudit.reports.wording import CONTROL_LABELS, VERDICTS, by_severity, control_warning, skipped_label
+from memaudit.types import Report, Result
+
+MAX_BYTES = 30_000  # a step summary may be longer, but nobody reads it
+
+
+def render(report: Report) -> bytes:
+    """Returns a summary of less than 30 kB: the verdict, what was found, the controls, and what could not be said."""
+    text = ""
+    for line in _lines(report):
+        if len((text + line).encode(errors="replace")) > MAX_BYTES - 200:
+            text += "\n\nThis summary was cut here; the HTML report has the rest.\n"
+            break
+        text += line + "\n"
+    return text.encode()
+
+
+def _lines(report: Report) -> Iterator[str]:
+    verdict = VERDICTS[report.verdict]
+    subject = report.subject
+    yield f"# Privacy audit: {verdict.label}\n"
+    yield f"**{verdict.headline}** {verdict.meaning}\n"
+    if warning := control_warning(report):
+        yield f"> **Warning.** {markdown(warning)}\n"
+    yield (
+        f"Model {markdown(subject.model)} (SHA-256 {markdown(subject.sha256)}), audited {markdown(report.created)} on "
+        f"{subject.members:,} training examples, {subject.nonmembers:,} others and {subject.shadows:,} shadow models.\n"
+    )
+    yield "## What was found\n"
+    yield from _found(by_severity(report))
+    yield "## Controls\n"
+    for control in report.controls:
+        yield f"- **{CONTROL_LABELS[control.passed]}** {markdown(control.title)}: {markdown(control.sentence)}"
+    yield "" if report.controls else "No controls were run.\n"
+    if report.skipped:
+        yield "## What could not be said\n"
+        for skipped in report.skipped:
+            title = markdown(f"{skipped.code} {skipped.title}")
+            yield f"- **{skipped_label(skipped)}** {title}: {markdown(skipped.reason)}"
+        yield ""
+    if report.untested:
+        yield "## What was not tested\n"
+        yield from (f"- {markdown(text)}" for text in report.untested)
+
+
+def _found(results: list[Result]) -> Iterator[str]:
+    if not results:
+        yield "No check produced a finding.\n"
+        return
+    for result in results:
+        yield f"- **{VERDICTS[result.verdict].label}** {markdown(result.finding.sentence)}"
+    yield "\n| Finding | Estimate | Interval | Limit | Verdict | Reason |\n|---|--:|---|--:|---|---|"
+    yield from map(_row, results)
+    yield ""
+
+
+def _row(result: Result) -> str:
+    finding, estimate = result.finding, result.finding.estimate
+    cells = (
+        f"{finding.code} {finding.title}",
+        quantity(estimate.value, estimate.unit),
+        f"{interval(estimate)} ({quantity(estimate.level, 'share')})",
+        f"at most {quantity(result.limit.max, estimate.unit)}" if result.limit else "none set",
+        VERDICTS[result.verdict].label,
+        result.reason,
+    )
+    return "| " + " | ".join(map(markdown, cells)) + " |"

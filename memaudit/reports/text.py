@@ -1,0 +1,84 @@
+"""Strings and numbers as a reader sees them. What others wrote is shown as text and does nothing else."""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+
+from memaudit.types import Cell, Estimate
+
+_KEPT = "\n\t\u200c\u200d"  # line breaks, and the joiners that Persian and emoji are written with
+_SPACE = "\N{NO-BREAK SPACE}"
+_MINUS = "\N{MINUS SIGN}"
+_MARKDOWN = re.compile(r"([\\`*_\[\]#~|!$>])")
+
+
+def visible(text: str) -> str:
+    """Returns the text with control, direction and other unprintable characters spelled out, as in ‹U+202E›."""
+    if text.isprintable():
+        return text
+    return "".join(map(_spelled, text))
+
+
+def _spelled(character: str) -> str:
+    shown = character.isprintable() or character in _KEPT or unicodedata.category(character) == "Zs"
+    return character if shown else f"‹U+{ord(character):04X}›"
+
+
+def one_line(text: str, limit: int) -> str:
+    """Returns the visible text in one line of at most `limit` characters, cut with an ellipsis."""
+    line = " ".join(visible(text).split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def markdown(text: str, limit: int = 1000) -> str:
+    """Returns the text as one line of Markdown in which nothing is markup, fit for a table cell."""
+    line = one_line(text, limit).replace("&", "&amp;").replace("<", "&lt;")
+    return _MARKDOWN.sub(r"\\\1", line)
+
+
+def percent(share: float) -> str:
+    """Returns a share as a percentage, with more digits towards 0 and 1: 41.7%, 0.02%, 99.96%."""
+    value = 100 * share
+    rest = min(abs(value), abs(100 - value))  # 99.96 % must not become 100 %
+    if 0 < rest < 1e-4:
+        return "< 0.0001%" if abs(value) < 1 else "> 99.9999%"
+    decimals = max(1, 2 - math.floor(math.log10(rest))) if rest else 1
+    return _trimmed(f"{value:.{decimals}f}") + "%"
+
+
+def number(value: float) -> str:
+    """Returns a number with three significant digits, and as many more as stand before the point."""
+    if value == 0 or 1e-4 <= abs(value) < 1e15:
+        before = math.floor(math.log10(abs(value))) if value else 0
+        return _trimmed(f"{value:,.{max(0, 2 - before)}f}")
+    return f"{value:.2e}".replace("-", _MINUS)
+
+
+def _trimmed(digits: str) -> str:
+    if "." in digits:
+        digits = digits.rstrip("0").rstrip(".")
+    return digits.replace("-", _MINUS) if digits != "-0" else "0"
+
+
+def quantity(value: float, unit: str) -> str:
+    """Returns a number in its unit: a share as a percentage, a correlation bare, the rest with the unit's name."""
+    if unit == "share":
+        return percent(value)
+    return number(value) if unit == "correlation" else f"{number(value)}{_SPACE}{unit}"
+
+
+def interval(estimate: Estimate) -> str:
+    """Returns the interval of an estimate in words, such as "38.9% to 44.6%"."""
+    scale = f" on a scale from {_MINUS}1 to 1" if estimate.unit == "correlation" else ""
+    return f"{quantity(estimate.low, estimate.unit)} to {quantity(estimate.high, estimate.unit)}{scale}"
+
+
+def cell(value: Cell) -> str:
+    """Returns what a table shows for a value; an absent one is a dash."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return value if isinstance(value, str) else f"{value:,}" if isinstance(value, int) else number(value)

@@ -1,0 +1,33 @@
+"""Intervals, ROC points, thresholds and correlations. Every function names its source."""
+
+from memaudit.stats.correlation import attenuation_corrected, partial_spearman, spearman, spearman_interval, split_half
+from memaudit.stats.intervals import clopper_pearson, cluster_interval, newcombe_wilson, predictive_p_value, wilson
+from memaudit.stats.roc import (
+    auc,
+    auc_interval,
+    resolvable,
+    roc_points,
+    threshold,
+    tpr_interval,
+    transferred_thresholds,
+)
+
+__all__ = [
+    "attenuation_corrected",
+    "auc",
+    "auc_interval",
+    "clopper_pearson",
+    "cluster_interval",
+    "newcombe_wilson",
+    "partial_spearman",
+    "predictive_p_value",
+    "resolvable",
+    "roc_points",
+    "spearman",
+    "spearman_interval",
+    "split_half",
+    "threshold",
+    "tpr_interval",
+    "transferred_thresholds",
+    "wilson",
+]

@@ -1,0 +1,102 @@
+"""Intervals for shares, differences of shares and clustered ratios."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float, Shaped
+from scipy import special, stats
+
+Array = np.ndarray
+
+
+def clopper_pearson(
+    hits: Shaped[Array, "..."] | int, trials: Shaped[Array, "..."] | int, level: float = 0.95
+) -> tuple[Array, Array]:
+    """Returns the exact two-sided interval of a binomial share; it covers at least as often as `level` says.
+
+    Args:
+        hits: Number of successes, at most `trials`.
+        trials: Number of independent trials, at least 1.
+        level: Two-sided coverage.
+
+    Source: Clopper & Pearson 1934; the Beta-quantile form of Brown, Cai & DasGupta 2001, section 4.2.1.
+    """
+    k, n = np.asarray(hits, dtype=float), np.asarray(trials, dtype=float)
+    if np.any(n < 1) or np.any(k < 0) or np.any(k > n):
+        raise ValueError(f"hits must lie in [0, trials] and trials be at least 1, got {hits} of {trials}")
+    tail = (1 - level) / 2
+    low = np.where(k == 0, 0.0, special.betaincinv(np.maximum(k, 1), n - k + 1, tail))
+    high = np.where(k == n, 1.0, special.betaincinv(k + 1, np.maximum(n - k, 1), 1 - tail))
+    return low, high
+
+
+def wilson(
+    hits: Shaped[Array, "..."] | int, trials: Shaped[Array, "..."] | int, level: float = 0.95
+) -> tuple[Array, Array]:
+    """Returns Wilson's score interval of a binomial share: the shares that a two-sided z test would not reject.
+
+    Source: Wilson 1927, as in Brown, Cai & DasGupta 2001, equation 4.
+    """
+    k, n = np.asarray(hits, dtype=float), np.asarray(trials, dtype=float)
+    z = stats.norm.ppf((1 + level) / 2)
+    centre = (k + z**2 / 2) / (n + z**2)
+    half = z * np.sqrt(k * (n - k) / n + z**2 / 4) / (n + z**2)
+    # At k = 0 and k = n the ends are 0 and 1 exactly; rounding would leave 1e-17.
+    return np.where(k == 0, 0.0, centre - half), np.where(k == n, 1.0, centre + half)
+
+
+def newcombe_wilson(
+    hits1: Shaped[Array, "..."],
+    trials1: Shaped[Array, "..."] | int,
+    hits0: Shaped[Array, "..."],
+    trials0: Shaped[Array, "..."] | int,
+    level: float = 0.95,
+) -> tuple[Array, Array]:
+    """Returns the interval of the difference of two independent shares, share1 − share0.
+
+    It combines the two Wilson intervals and stays sensible where a share is 0 or 1.
+
+    Source: Newcombe 1998 (Statistics in Medicine 17:873), method 10.
+    """
+    p1, p0 = np.asarray(hits1) / trials1, np.asarray(hits0) / trials0
+    low1, high1 = wilson(hits1, trials1, level)
+    low0, high0 = wilson(hits0, trials0, level)
+    low = (p1 - p0) - np.sqrt((p1 - low1) ** 2 + (high0 - p0) ** 2)
+    high = (p1 - p0) + np.sqrt((high1 - p1) ** 2 + (p0 - low0) ** 2)
+    return low, high
+
+
+def cluster_interval(
+    hits: Float[Array, "clusters ..."],
+    trials: Float[Array, "clusters ..."],
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> tuple[Array, Array]:
+    """Returns the percentile bootstrap interval of sum(hits)/sum(trials) when whole clusters are resampled.
+
+    A cluster is a target model (or a complementary pair of them): outcomes within one hang together, so a binomial
+    interval over all of them would be too narrow.
+
+    Source: Davison & Hinkley 1997, section 3.8 (resampling whole clusters), with percentile limits (5.18).
+    """
+    clusters = len(hits)
+    draws = np.random.default_rng(seed).multinomial(clusters, np.full(clusters, 1 / clusters), size=resamples)
+    flat = (clusters, -1)
+    shares = (draws @ hits.reshape(flat)) / np.maximum(draws @ trials.reshape(flat), np.finfo(float).tiny)
+    low, high = np.quantile(shares, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return low.reshape(hits.shape[1:]), high.reshape(hits.shape[1:])
+
+
+def predictive_p_value(value: float, sample: Float[Array, " models"]) -> float:
+    """Returns the two-sided p-value of one new observation against a normal sample of unknown mean and variance.
+
+    Small when `value` would be an unusual next member of the sample.
+
+    Source: the Student-t prediction interval, e.g. Hahn & Meeker 1991, section 4.7.
+    """
+    n = len(sample)
+    scale = np.std(sample, ddof=1) * np.sqrt(1 + 1 / n)
+    if scale == 0:
+        return 1.0 if value == sample[0] else 0.0
+    return float(2 * stats.t.sf(abs(value - np.mean(sample)) / scale, df=n - 1))

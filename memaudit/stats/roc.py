@@ -1,0 +1,132 @@
+"""ROC points and thresholds. Scores rise with membership; an example is accused when its score exceeds a threshold."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float
+from scipy import stats
+
+Array = np.ndarray
+
+
+def resolvable(fpr: float, nonmembers: int) -> bool:
+    """Returns whether that many non-members can show a false-positive rate at all: at least one expected accusation.
+
+    Below 1/nonmembers the only rate that can be observed is zero, whatever the true one is.
+    """
+    return bool(fpr * nonmembers >= 1 - 1e-9)  # 1/49 * 49 is 0.999…
+
+
+def threshold(nonmember_scores: Float[Array, " n"], fpr: float) -> float:
+    """Returns the score above which at most the share `fpr` of the given non-members lies.
+
+    It is the (k+1)-th largest score with k = ⌊fpr·n⌋; a block of ties at the threshold is not accused at all.
+
+    Raises:
+        ValueError: The scores cannot resolve the rate (fpr·n < 1).
+    """
+    n = len(nonmember_scores)
+    if not resolvable(fpr, n):
+        raise ValueError(f"{n} non-member scores cannot resolve a false-positive rate of {fpr:g}")
+    rank = n - 1 - int(fpr * n + 1e-9)  # 0.3 * 10 is 2.999…
+    return float(np.partition(nonmember_scores, rank)[rank]) if rank >= 0 else -np.inf
+
+
+def transferred_thresholds(
+    outside: Float[Array, "pairs examples"], fpr: float, folds: int = 8
+) -> Float[Array, " pairs"]:
+    """Returns for each pair of models the threshold that the *other* models' non-members set for `fpr`.
+
+    A threshold read off the target's own non-members adapts to them, and promises a false-positive rate that it does
+    not keep. Here pairs are dealt into folds, and a fold takes its threshold from all the other folds.
+
+    Raises:
+        ValueError: Fewer than two pairs, or too few scores to resolve the rate.
+    """
+    pairs = len(outside)
+    if pairs < 2:
+        raise ValueError(f"thresholds from other models need at least 2 pairs, got {pairs}")
+    fold = np.arange(pairs) % min(folds, pairs)
+    thresholds = np.array([threshold(outside[fold != f].ravel(), fpr) for f in range(fold.max() + 1)])
+    return thresholds[fold]
+
+
+def tpr_interval(
+    inside: Float[Array, "pairs examples"],
+    outside: Float[Array, "pairs examples"],
+    fpr: float,
+    level: float = 0.95,
+    resamples: int = 200,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Returns the percentile interval of the mean TPR over target models at one false-positive rate.
+
+    Whole target pairs and whole examples are resampled, and the threshold is set anew each time. The same examples are
+    accused in many targets, so that a binomial interval, or one over targets alone, would be far too narrow.
+
+    Source: Owen 2007 (Annals of Applied Statistics 1:386), the pigeonhole bootstrap for crossed data, which is
+    conservative.
+    """
+    pairs, examples = outside.shape
+    budget = fpr * pairs * examples
+    if budget < 1:
+        raise ValueError(f"{pairs * examples} non-member scores cannot resolve a false-positive rate of {fpr:g}")
+    candidates = min(outside.size, int(20 * budget) + 100)  # scores that may become the threshold of some resample
+    top = np.argpartition(outside, outside.size - candidates, axis=None)[-candidates:]
+    top = top[np.argsort(-outside.ravel()[top], kind="stable")]
+    lowest = outside.ravel()[top[-1]]
+    found = np.flatnonzero(inside.ravel() > lowest)
+    found = found[np.argsort(-inside.ravel()[found], kind="stable")]
+    rng = np.random.default_rng(seed)
+    tprs = np.empty(resamples)
+    for draw in range(resamples):
+        by_pair = rng.multinomial(pairs, np.full(pairs, 1 / pairs))
+        by_example = rng.multinomial(examples, np.full(examples, 1 / examples))
+        accused = np.cumsum(by_pair[top // examples] * by_example[top % examples])
+        cut = outside.ravel()[top[min(np.searchsorted(accused, budget, side="right"), candidates - 1)]]
+        above = found[: np.searchsorted(-inside.ravel()[found], -cut, side="left")]
+        tprs[draw] = (by_pair[above // examples] * by_example[above % examples]).sum() / (pairs * examples)
+    low, high = np.quantile(tprs, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def auc(inside: Float[Array, " members"], outside: Float[Array, " nonmembers"]) -> float:
+    """Returns the probability that a random member scores above a random non-member, ties counting one half.
+
+    Source: Mann & Whitney 1947; Bamber 1975.
+    """
+    ranks = stats.rankdata(np.concatenate([inside, outside]))
+    m, n = len(inside), len(outside)
+    return float((ranks[:m].sum() - m * (m + 1) / 2) / (m * n))
+
+
+def auc_interval(
+    inside: Float[Array, " members"], outside: Float[Array, " nonmembers"], level: float = 0.95
+) -> tuple[float, float]:
+    """Returns DeLong's normal interval of the AUC, clipped to [0, 1], for independent examples.
+
+    Source: DeLong, DeLong & Clarke-Pearson 1988, with the placement values computed from ranks.
+    """
+    m, n = len(inside), len(outside)
+    ranks = stats.rankdata(np.concatenate([inside, outside]))
+    placed_in = (ranks[:m] - stats.rankdata(inside)) / n  # share of non-members below each member
+    placed_out = 1 - (ranks[m:] - stats.rankdata(outside)) / m
+    area = placed_in.mean()
+    spread = np.sqrt(placed_in.var(ddof=1) / m + placed_out.var(ddof=1) / n) if min(m, n) > 1 else np.inf
+    half = stats.norm.ppf((1 + level) / 2) * spread
+    return float(max(0.0, area - half)), float(min(1.0, area + half))
+
+
+def roc_points(
+    inside: Float[Array, " members"], outside: Float[Array, " nonmembers"], fprs: Float[Array, " rates"]
+) -> tuple[Float[Array, " rates"], Float[Array, " rates"]]:
+    """Returns (tpr, fpr) measured at the thresholds that the given non-members themselves set for each rate.
+
+    Reads the ROC of the scores at hand: for drawing and for comparison with papers, never for a limit.
+    Rates that the non-members cannot resolve are read at zero false positives.
+    """
+    down = np.sort(outside)[::-1]
+    cut = down[np.minimum((fprs * len(down) + 1e-9).astype(int), len(down) - 1)]
+    tpr = (len(inside) - np.searchsorted(np.sort(inside), cut, side="right")) / len(inside)
+    fpr = (len(down) - np.searchsorted(down[::-1], cut, side="right")) / len(down)
+    return tpr, fpr

@@ -1,0 +1,89 @@
+"""The training loop of a ClassifierRecipe.
+
+What is unusual about it: the whole population lies on the device as one tensor, there is no data loader; every
+example draws its own augmentation; the loss and correctness of every example in every epoch are kept, because they
+fall out of the forward pass; and everything random comes from one seed.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+
+from memaudit.errors import RecipeError
+from memaudit.recipe import ClassifierRecipe
+
+Array = np.ndarray
+
+
+def train_classifier(
+    recipe: ClassifierRecipe, x: Tensor, y: Tensor, counts: UInt8[Array, " examples"], seed: int
+) -> tuple[torch.nn.Module, dict[str, Array]]:
+    """Returns a trained network and its dynamics.
+
+    The dynamics are `loss` (nats) and `hit` (correct), `[epochs, training examples]`, in the order of the rows and
+    repeated as often as the example is trained on; both are taken in training mode, just before the update.
+
+    Args:
+        recipe: How to train.
+        x: All inputs, on the device to train on.
+        y: All labels, on the same device.
+        counts: How often each example is in the training set.
+        seed: Of the initialisation, the order of batches, the augmentation and dropout.
+
+    Raises:
+        RecipeError: The loss became NaN or infinite, or the network has no output for some label.
+    """
+    torch.manual_seed(seed)
+    generator = torch.Generator(x.device).manual_seed(seed)
+    network = recipe.model().to(x.device).train()
+    optimizer = recipe.optimizer(network.parameters())
+    full_rates = [group["lr"] for group in optimizer.param_groups]
+    rows = torch.from_numpy(np.repeat(np.arange(len(counts)), counts)).to(x.device)
+    sizes = _batch_sizes(len(rows), recipe.batch_size)
+    steps, step = len(sizes) * recipe.epochs, 0
+    losses = torch.empty(recipe.epochs, len(rows), device=x.device)
+    hits = torch.empty(recipe.epochs, len(rows), dtype=torch.bool, device=x.device)
+    for epoch in range(recipe.epochs):
+        for batch in torch.split(torch.randperm(len(rows), generator=generator, device=x.device), sizes):
+            for group, rate in zip(optimizer.param_groups, full_rates, strict=True):
+                group["lr"] = rate * _factor(recipe.schedule, step / steps)
+            inputs, labels = x[rows[batch]], y[rows[batch]]
+            if recipe.augment is not None:
+                inputs = recipe.augment(inputs, generator)
+            loss, hit = _loss(network(inputs), labels, recipe.label_smoothing)
+            optimizer.zero_grad()
+            loss.mean().backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            losses[epoch, batch], hits[epoch, batch] = loss.detach(), hit
+            step += 1
+        if not losses[epoch].isfinite().all():
+            raise RecipeError(f"training diverged: the loss is NaN or infinite in epoch {epoch + 1}; lower the rate")
+    return network.eval(), {"loss": losses.cpu().numpy(), "hit": hits.cpu().numpy()}
+
+
+def _batch_sizes(rows: int, batch: int) -> list[int]:
+    """Returns the sizes of one epoch's batches; a last batch of one joins its neighbour, for batch statistics' sake."""
+    sizes = [batch] * (rows // batch) + [rows % batch] * (rows % batch > 0)
+    if len(sizes) > 1 and sizes[-1] == 1:
+        sizes[-2:] = [batch + 1]
+    return sizes
+
+
+def _factor(schedule: str, progress: float) -> float:
+    return (1 + math.cos(math.pi * progress)) / 2 if schedule == "cosine" else 1.0
+
+
+def _loss(logits: Tensor, labels: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
+    """Returns each example's loss, and whether it is classified correctly."""
+    if logits.ndim == 1 or logits.shape[1] == 1:
+        z, truth = logits.reshape(-1), labels.to(logits.dtype)
+        aim = truth * (1 - smoothing) + smoothing / 2
+        return binary_cross_entropy_with_logits(z, aim, reduction="none"), (z.detach() > 0) == (labels == 1)
+    loss = cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)
+    return loss, logits.detach().argmax(dim=1) == labels

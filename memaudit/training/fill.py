@@ -1,0 +1,251 @@
+"""Filling a bank: what is missing is trained, by one process or several, and stored model by model.
+
+The folder is the only state. A fill that is killed goes on when it is called again; several fills, on one machine or
+many, can share a folder, by shards or without: each takes what is missing in an order of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool
+
+from memaudit.bank import Bank
+from memaudit.errors import BankError, RecipeError, SettingsError
+from memaudit.recipe import Examples, Recipe, fingerprint, load_recipe, member_mask
+from memaudit.recipe.locate import blame
+from memaudit.training.model import Workshop
+
+Array = np.ndarray
+
+_POLL_SECONDS = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a fill is: `done` of `total` models are there, `fresh` of them since it began `seconds` ago."""
+
+    done: int
+    total: int
+    fresh: int
+    seconds: float
+
+    @property
+    def remaining_seconds(self) -> float | None:
+        """Time to go at the pace so far; None before the first model."""
+        return self.seconds / self.fresh * (self.total - self.done) if self.fresh else None
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One of `of` equal parts of the models, counted from 1: model m belongs to shard (m mod of) + 1."""
+
+    part: int
+    of: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.part <= self.of:
+            raise SettingsError(f"a shard is I/N with 1 ≤ I ≤ N, got {self.part}/{self.of}")
+
+    def models(self, shadows: int) -> range:
+        """Returns the models of this shard."""
+        return range(self.part - 1, shadows, self.of)
+
+
+def fill(
+    path: str | Path,
+    recipe: Recipe | str,
+    shadows: int = 64,
+    *,
+    seed: int = 0,
+    workers: int = 1,
+    shard: Shard | None = None,
+    device: str = "auto",
+    weights: bool = True,
+    examples: Examples | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    repaired: Callable[[int, str], None] | None = None,
+) -> Bank:
+    """Returns the bank in a folder after training every model that it lacks.
+
+    Every model is trained on one thread and from a seed of its own, so that the bank is the same however many workers
+    fill it, and whether or not it was interrupted.
+
+    Args:
+        path: The bank's folder; made if there is none.
+        recipe: How to make a model, or where the recipe is (`recipe.py:recipe`).
+        shadows: Number of models, even: they come in complementary pairs. A larger number lets the bank grow.
+        seed: Decides memberships and all randomness of training.
+        workers: Processes; more than one needs a recipe that can be imported. A script that asks for them must guard
+            its main part with `if __name__ == "__main__"`.
+        shard: Train this part of the models only.
+        device: `cpu`, `cuda`, `cuda:1`, …; `auto` takes a GPU if there is one.
+        weights: Whether to keep the networks' weights beside their signals.
+        examples: What `recipe.examples()` returns, where it has been called already.
+        progress: Called now and then.
+        repaired: Called with (model, what was wrong) for each damaged model that is trained again.
+
+    Raises:
+        SettingsError: The number of shadows, workers or the device makes no sense.
+        RecipeError: The recipe failed.
+        BankError: The folder holds another recipe's bank, or cannot be written.
+    """
+    require_shadows(shadows)
+    recipe = load_recipe(recipe) if isinstance(recipe, str) else recipe
+    examples = population(recipe) if examples is None else examples
+    bank = Bank.create(path, len(examples), fingerprint(recipe, examples, seed))
+    bank.sweep()
+    for model in bank.models():
+        if problem := bank.damage(model):
+            bank.discard(model)
+            if repaired is not None:
+                repaired(model, problem)
+    wanted = shard.models(shadows) if shard else range(shadows)
+    missing = [model for model in wanted if not bank.has(model)]
+    random.SystemRandom().shuffle(missing)  # two fills of one folder meet the same model seldom, and then harmlessly
+    watch = _Watch(bank, wanted, progress)
+    workshop = Workshop(recipe, examples, seed, choose_device(device), weights)
+    if workers > 1 and len(missing) > 1:
+        _fill_in_processes(workshop, bank, missing, min(workers, len(missing)), watch)
+    else:
+        _fill_here(workshop, bank, missing, watch)
+    return bank
+
+
+def train(
+    recipe: Recipe | str, members: Sequence[str] | Bool[Array, " examples"], *, seed: int = 0, device: str = "auto"
+) -> Any:
+    """Returns one model made by a recipe on given members: a target that is made just as its shadows are.
+
+    Args:
+        recipe: How to make a model, or where the recipe is (`recipe.py:recipe`).
+        members: The ids of the training examples, or a mask over all examples.
+        seed: Of everything random in training.
+        device: As for `fill`.
+
+    Raises:
+        RecipeError: The recipe failed.
+        EvidenceError: The members do not fit the examples.
+    """
+    recipe = load_recipe(recipe) if isinstance(recipe, str) else recipe
+    examples = population(recipe)
+    mask = member_mask(members, examples)
+    with _one_thread():
+        model, _ = Workshop(recipe, examples, seed, choose_device(device)).train(mask.astype(np.uint8), seed)
+    return model
+
+
+def population(recipe: Recipe) -> Examples:
+    """Returns the recipe's examples.
+
+    Raises:
+        RecipeError: The user's function failed or returned something else.
+    """
+    with blame("examples()"):
+        examples = recipe.examples()
+    if not isinstance(examples, Examples):
+        raise RecipeError(f"examples() returned {type(examples).__name__}; return memaudit.Examples(x, y)")
+    return examples
+
+
+def require_shadows(shadows: int) -> None:
+    """Raises SettingsError unless the number of shadows is even and positive."""
+    if shadows < 2 or shadows % 2:
+        raise SettingsError(f"shadows = {shadows}: shadow models come in complementary pairs; give an even number")
+
+
+def choose_device(device: str) -> str:
+    """Returns the device that `auto` stands for, or the one that was asked for.
+
+    Raises:
+        SettingsError: There is no such device here.
+    """
+    import torch
+
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise SettingsError(f"device {device!r} is not to be had: {str(error).splitlines()[0]}") from error
+    return device
+
+
+class _Watch:
+    """Counts the models in the folder, whoever made them, and tells the caller."""
+
+    def __init__(self, bank: Bank, wanted: range, tell: Callable[[Progress], None] | None):
+        self.bank, self.wanted, self.tell = bank, wanted, tell
+        self.started = time.perf_counter()
+        self.before = self._count()
+        self()
+
+    def _count(self) -> int:
+        return sum(1 for model in self.bank.models() if model in self.wanted)
+
+    def __call__(self) -> None:
+        if self.tell is not None:
+            done = self._count()
+            self.tell(Progress(done, len(self.wanted), done - self.before, time.perf_counter() - self.started))
+
+
+def _fill_here(workshop: Workshop, bank: Bank, missing: list[int], watch: _Watch) -> None:
+    with _one_thread():
+        for model in missing:
+            if not bank.has(model):
+                workshop.make(bank, model)
+            watch()
+
+
+def _fill_in_processes(workshop: Workshop, bank: Bank, missing: list[int], workers: int, watch: _Watch) -> None:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context) as executor:
+        try:
+            futures = {executor.submit(_work, workshop, bank, missing[w::workers], os.getpid()) for w in range(workers)}
+            while futures:
+                done, futures = wait(futures, _POLL_SECONDS, FIRST_EXCEPTION)
+                for future in done:
+                    future.result()
+                watch()
+        except BrokenProcessPool as error:
+            raise BankError("a worker process was killed (out of memory?); run the same command again") from error
+        except BaseException:
+            for child in multiprocessing.active_children():
+                child.terminate()
+            raise
+
+
+def _work(workshop: Workshop, bank: Bank, models: list[int], parent: int) -> None:
+    """Runs in a worker process: makes the models that are still missing, until done or orphaned."""
+    with _one_thread():
+        for model in models:
+            if os.getppid() != parent:
+                return
+            if not bank.has(model):
+                workshop.make(bank, model)
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Limits every numeric library to one thread: processes do not fight, and sums are added in one order."""
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(before)

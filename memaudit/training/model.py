@@ -1,0 +1,128 @@
+"""Making one shadow model: train it, take its signals, store it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from memaudit.bank import Bank
+from memaudit.design import half, training_seed
+from memaudit.errors import MemauditError, RecipeError
+from memaudit.recipe import CallableRecipe, ClassifierRecipe, EstimatorRecipe, Examples, Recipe
+from memaudit.recipe.locate import blame
+from memaudit.signals import evaluate
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """All that the models of one bank have in common; the data goes to the device once."""
+
+    recipe: Recipe
+    examples: Examples
+    seed: int
+    device: str
+    keep_weights: bool = True
+
+    @cached_property
+    def _on_device(self) -> tuple[Any, Any]:
+        import torch
+
+        x = torch.as_tensor(self.examples.x)
+        x = x.float() if x.is_floating_point() else x
+        return x.to(self.device), torch.as_tensor(self.examples.y).to(self.device)
+
+    def make(self, bank: Bank, model: int) -> None:
+        """Trains one model of the bank and stores it.
+
+        Raises:
+            RecipeError: The user's code failed, or what it returned is no model; says which model it was.
+            BankError: The result could not be stored.
+        """
+        counts = half(self.seed, model, len(self.examples))
+        seed, started = training_seed(self.seed, model), time.perf_counter()
+        try:
+            trained, dynamics = self.train(counts, seed)
+            seconds = time.perf_counter() - started
+            signals = evaluate(trained, self.examples, getattr(self.recipe, "queries", ()), self.device)
+        except MemauditError as error:
+            raise RecipeError(f"shadow model {model}: {error}") from error
+        bank.write(
+            model,
+            {"members": counts, "phi": signals.phi, "correct": signals.correct, **dynamics},
+            _weights(trained) if self.keep_weights else None,
+            {"model": model, "seed": seed, "seconds": round(seconds, 3), "device": self.device},
+        )
+
+    def train(self, counts: UInt8[Array, " examples"], seed: int) -> tuple[Any, dict[str, Array]]:
+        """Returns a model trained on each example as often as it is counted, and what training recorded on the way."""
+        match self.recipe:
+            case ClassifierRecipe():
+                with blame("training"):
+                    return _train_seeded(seed, self._classifier, counts)
+            case CallableRecipe():
+                with blame("train()"):
+                    return _train_seeded(seed, self._user_loop, counts), {}
+            case EstimatorRecipe():
+                with blame("fit()"):
+                    return self._estimator(counts, seed), {}
+
+    def _classifier(self, counts: UInt8[Array, " examples"], seed: int) -> tuple[Any, dict[str, Array]]:
+        from memaudit.training.classifier import train_classifier
+
+        assert isinstance(self.recipe, ClassifierRecipe)
+        return train_classifier(self.recipe, *self._on_device, counts, seed)
+
+    def _user_loop(self, counts: UInt8[Array, " examples"], seed: int) -> Any:
+        assert isinstance(self.recipe, CallableRecipe)
+        model = self.recipe.train(self._training_set(counts), seed=seed, device=self.device)
+        if not any(hasattr(model, name) for name in ("state_dict", "predict_proba", "decision_function")):
+            raise RecipeError(f"train() returned {type(model).__name__}; return the trained network or estimator")
+        return model
+
+    def _estimator(self, counts: UInt8[Array, " examples"], seed: int) -> Any:
+        from sklearn.base import clone
+
+        assert isinstance(self.recipe, EstimatorRecipe)
+        estimator = clone(self.recipe.estimator)
+        random = [name for name in estimator.get_params() if name.rpartition("__")[2] == "random_state"]
+        estimator.set_params(**dict.fromkeys(random, seed))
+        training_set = self._training_set(counts)
+        return estimator.fit(training_set.x, training_set.y)
+
+    def _training_set(self, counts: UInt8[Array, " examples"]) -> Examples:
+        return self.examples.take(np.repeat(np.arange(len(counts)), counts))
+
+
+def _train_seeded(seed: int, train: Callable[[Array, int], Any], counts: Array) -> Any:
+    """Returns what training returns; the caller's random state is as before, whatever training draws."""
+    import random
+
+    import torch
+
+    numpy_state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002  # users' loops draw from it
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        np.random.seed(seed)  # noqa: NPY002
+        random.seed(seed)
+        try:
+            return train(counts, seed)
+        finally:
+            np.random.set_state(numpy_state)  # noqa: NPY002
+            random.setstate(python_state)
+
+
+def _weights(model: Any) -> bytes | None:
+    """Returns a network's weights as the content of a safetensors file; None for models that are no networks."""
+    if not hasattr(model, "state_dict"):
+        return None
+    from safetensors.torch import save
+
+    return save({name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()})

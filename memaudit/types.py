@@ -1,0 +1,208 @@
+"""The nouns. Frozen, keyword-only, and made of plain values, so that a report needs no array library."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+REPORT_SCHEMA = "memaudit.report/1"
+
+Cell = str | int | float | bool | None
+
+
+class Verdict(StrEnum):
+    """What a policy makes of a finding, from bad to good; NOTED means that no limit was set."""
+
+    FAIL = "fail"
+    INCONCLUSIVE = "inconclusive"
+    PASS = "pass"
+    NOTED = "noted"
+
+
+def worst(verdicts: Iterable[Verdict]) -> Verdict:
+    """Returns the worst of the verdicts; NOTED if there are none."""
+    order = list(Verdict)
+    return min(verdicts, key=order.index, default=Verdict.NOTED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """A number with its two-sided interval. `level` is the interval's coverage, `method` names how it was made."""
+
+    value: float
+    low: float
+    high: float
+    level: float = 0.95
+    unit: str
+    method: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curve:
+    """Points to draw; `low` and `high`, where given, are the ends of each point's interval."""
+
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    label: str
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+
+
+class FigureKind(StrEnum):
+    """How a figure's curves are to be drawn."""
+
+    ROC = "roc"  # log-log, diagonal = guessing, the region below `unresolved` shaded
+    HISTOGRAM = "histogram"  # x = left edges plus the last right edge, y = counts
+    LINK = "link"  # x = bin centres, y = rates; first curve true, second false positives
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """What a picture shows; `alt` says it in words for those who cannot see it."""
+
+    kind: FigureKind
+    title: str
+    x_label: str
+    y_label: str
+    curves: tuple[Curve, ...]
+    alt: str
+    unresolved: float | None = None
+    ticks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """Rows under named columns."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What one check found; it has no opinion on whether that is much.
+
+    `metric`, `attack` and `at_fpr` are what a limit refers to. `sentence` says the finding in words. `blind` is what
+    an adversary without the model achieves in the same unit. `n` is the number of units behind the estimate.
+    """
+
+    code: str
+    title: str
+    metric: str
+    attack: str | None = None
+    at_fpr: float | None = None
+    estimate: Estimate
+    sentence: str
+    blind: float | None = None
+    n: int
+    source: str
+    figures: tuple[Figure, ...] = ()
+    tables: tuple[Table, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """The most that a metric may be: a finding breaks it when even the low end of its interval lies above."""
+
+    metric: str
+    attack: str | None = None
+    at_fpr: float | None = None
+    max: float
+
+    def covers(self, finding: Finding) -> bool:
+        """Returns whether this limit is about that finding; an attack or rate left open covers all of them."""
+        return (
+            self.metric == finding.metric
+            and self.attack in (None, finding.attack)
+            and self.at_fpr in (None, finding.at_fpr)
+        )
+
+    def __str__(self) -> str:
+        attack = f" of {self.attack}" if self.attack else ""
+        rate = f" at {self.at_fpr:g} FPR" if self.at_fpr is not None else ""
+        return f"{self.metric}{attack}{rate} ≤ {self.max:g}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """A finding held against its limit."""
+
+    finding: Finding
+    limit: Limit | None = None
+    verdict: Verdict
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skipped:
+    """A check that could not say anything, and why; it never counts as a pass."""
+
+    code: str
+    title: str
+    reason: str
+    verdict: Verdict = Verdict.NOTED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Control:
+    """A check on the audit itself. `passed` is None when it could not be run, with the reason in `sentence`."""
+
+    code: str
+    title: str
+    passed: bool | None
+    sentence: str
+    source: str = ""
+    tables: tuple[Table, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exposed:
+    """One of the most exposed examples; `identifier` is a keyed hash unless full evidence was asked for."""
+
+    identifier: str
+    label: str
+    member: bool
+    score: float
+    memorization: float
+    memorization_se: float
+    margin: float
+    thumbnail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """What was audited: the model file and its digest, and how many examples it was and was not trained on."""
+
+    model: str
+    sha256: str
+    members: int
+    nonmembers: int
+    shadows: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """The whole audit. The JSON file is this object, and every other format is made from it alone."""
+
+    schema: str = REPORT_SCHEMA
+    created: str
+    subject: Subject
+    results: tuple[Result, ...]
+    skipped: tuple[Skipped, ...]
+    controls: tuple[Control, ...]
+    exposed: tuple[Exposed, ...] = ()
+    untested: tuple[str, ...] = ()
+    limitations: tuple[str, ...] = ()
+    provenance: dict[str, str]
+
+    @property
+    def verdict(self) -> Verdict:
+        """Returns the worst verdict; a failed control makes whatever is not a failure inconclusive."""
+        verdict = worst([r.verdict for r in self.results] + [s.verdict for s in self.skipped])
+        if verdict is not Verdict.FAIL and any(control.passed is False for control in self.controls):
+            return Verdict.INCONCLUSIVE
+        return verdict
