@@ -59,9 +59,14 @@ class Bank:
             content = json.loads((path / "bank.json").read_text("utf-8"))
             if content["schema"] != SCHEMA:
                 raise BankError(f"{path} has the format {content['schema']}; this version reads {SCHEMA}")
-            return cls(path, int(content["examples"]), dict(content["fingerprint"]))
-        except FileNotFoundError:
+            fingerprint = dict(content["fingerprint"])
+            if not all(isinstance(value, str) for value in fingerprint.values()):
+                raise TypeError("the fingerprint holds something other than text")
+            return cls(path, int(content["examples"]), fingerprint)
+        except (FileNotFoundError, NotADirectoryError):
             raise BankError(f"there is no bank in {path}; `memaudit bank fill` makes one") from None
+        except OSError as error:
+            raise BankError(f"{path / 'bank.json'} cannot be read: {error.strerror}") from error
         except (ValueError, KeyError, TypeError) as error:
             raise BankError(f"{path / 'bank.json'} is damaged ({error}); restore it, or start a new bank") from error
 
@@ -96,7 +101,7 @@ class Bank:
     def models(self) -> list[int]:
         """Returns the indices of the models that are there, in order."""
         folder = self.path / "models"
-        return sorted(int(entry.name) for entry in folder.iterdir() if entry.name.isdigit())
+        return sorted(int(entry.name) for entry in folder.glob("[0-9]*") if entry.name.isdigit())
 
     def has(self, model: int) -> bool:
         """Returns whether a model is there."""
@@ -122,7 +127,8 @@ class Bank:
         files = {_SIGNALS: save(signals)}
         if weights is not None:
             files[_WEIGHTS] = weights
-        record = record | {"sha256": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}}
+        sums = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+        record = record | {"model": model, "bank": self._mark, "sha256": sums}
         files[_RECORD] = json.dumps(record, indent=2).encode()
         name = f".writing-{model:04d}-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         temporary = self.path / "models" / name
@@ -138,16 +144,21 @@ class Bank:
                 shutil.rmtree(temporary, ignore_errors=True)
 
     def sweep(self) -> None:
-        """Removes what killed processes of this machine left behind; such folders are never read."""
-        for entry in (self.path / "models").glob(".writing-*"):
+        """Removes what killed processes of this machine left behind; it is never read."""
+        for entry in (self.path / "models").glob(".writing-*-*-*-*"):
             host, pid, _ = entry.name.split("-", 2)[2].rsplit("-", 2)
-            if host == socket.gethostname() and not _alive(int(pid)):
+            if host == socket.gethostname() and not (pid.isdigit() and _alive(int(pid))):
                 shutil.rmtree(entry, ignore_errors=True)
+        for draft in self.path.glob(".bank.json-*"):  # bank.json is there by now, so nobody needs another
+            draft.unlink(missing_ok=True)
 
     def damage(self, model: int, files: tuple[str, ...] = (_SIGNALS, _WEIGHTS)) -> str | None:
-        """Returns what is wrong with a stored model, or None if its files match their checksums."""
+        """Returns what is wrong with a stored model; None if it is this bank's and its files match their checksums."""
         try:
-            expected = json.loads((self._folder(model) / _RECORD).read_text("utf-8"))["sha256"]
+            record = self.record(model)
+            if record.get("model", model) != model or record.get("bank", self._mark) != self._mark:
+                return f"{_RECORD} says that it is model {record.get('model')}, or of another bank"
+            expected = record["sha256"]
             for name in (f for f in files if f in expected):
                 with (self._folder(model) / name).open("rb") as file:
                     if hashlib.file_digest(file, "sha256").hexdigest() != expected[name]:
@@ -185,6 +196,11 @@ class Bank:
             if problem := self.damage(model, (_SIGNALS,)):
                 raise BankError(f"model {model} of {self.path} is damaged ({problem}); `memaudit bank fill` repairs it")
         return Recordings(tuple(self._signals_path(m) for m in models))
+
+    @property
+    def _mark(self) -> str:
+        """What tells this bank's models from another's, should folders be copied together."""
+        return hashlib.sha256(json.dumps(self.fingerprint, sort_keys=True).encode()).hexdigest()
 
     def _folder(self, model: int) -> Path:
         return self.path / "models" / f"{model:04d}"
@@ -265,7 +281,7 @@ def _write_new(path: Path, data: bytes) -> None:
     temporary = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
     try:
         _write_synced(temporary, data)
-        with contextlib.suppress(FileExistsError):
+        with contextlib.suppress(FileExistsError, FileNotFoundError):  # or that one has swept this one away
             os.link(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -37,6 +37,28 @@ class Attack(Protocol):
         ...
 
 
+def require_finite(signals: Float[Array, "... examples queries"], first: int = 0) -> None:
+    """Refuses NaN and infinity: one of them spoils a variance that examples share, and a NaN is above no threshold.
+
+    The attack would then find nothing, and the audit would say so.
+
+    Raises:
+        ValueError: A signal is not finite; names the example, counted from `first`.
+    """
+    bad = ~np.isfinite(signals).all(axis=-1)
+    if bad.any():
+        example = first + int(np.flatnonzero(bad.reshape(-1, bad.shape[-1]).any(axis=0))[0])
+        raise ValueError(f"the signals of example {example} are not all finite")
+
+
+def read(pairs: Pairs, block: slice) -> tuple[Float[Array, "pairs block queries"], Float[Array, "pairs block queries"]]:
+    """Returns the inside and outside signals of a block of examples, all of them finite."""
+    within, without = pairs.block(block)
+    for signals in (within, without):
+        require_finite(signals, block.start)
+    return within, without
+
+
 def blocks(pairs: Pairs) -> Iterator[slice]:
     """Returns slices that cover the examples in pieces small enough for the cache."""
     count, examples, queries = pairs.shape

@@ -10,6 +10,7 @@ towards a prior that is itself estimated from all examples, and scores with the 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -17,14 +18,15 @@ import numpy as np
 from jaxtyping import Float
 from scipy import special
 
-from memaudit.attacks.interface import blocks
+from memaudit.attacks.interface import blocks, read, require_finite
 from memaudit.design import Pairs
 
 Array = np.ndarray
 Values = Float[Array, "*pairs block queries"]
 Spread = Float[Array, "*pairs #block queries"]  # one per example, or one for all of them
 
-_FLOOR = 1e-8  # least variance in nats²: signals that agree to 1e-4 nats carry no more information than that
+_FLOOR = 0.01  # least variance of an example, as a share of the mean over all examples: a few models agree by chance
+_TINY = 1e-12  # least variance in nats², where all signals agree
 _NORMAL = 1e6  # prior degrees of freedom that stand for "all variances are equal"
 
 
@@ -60,17 +62,25 @@ class _References:
     squares: Values
     n: int
 
-    @property
-    def variance(self) -> Values:
-        return np.maximum(self.squares / max(self.n - 1, 1), _FLOOR)
+    def variance(self, mean: Float[Array, "*pairs one queries"]) -> Values:
+        """Returns each example's variance, kept from being tiny beside the mean over all examples."""
+        return np.maximum(self.squares / (self.n - 1), _FLOOR * mean)
 
 
 @dataclass(frozen=True, slots=True)
-class _Prior:
-    """What all examples together say about one example's variance, per left-out pair and query."""
+class VariancePrior:
+    """The scaled-inverse-χ² law of the examples' variances: degrees of freedom and scale."""
 
     dof: Float[Array, "*pairs one queries"]
     variance: Float[Array, "*pairs one queries"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Population:
+    """What all examples together say about one example's variance, per left-out pair and query."""
+
+    mean: Float[Array, "*pairs one queries"]
+    prior: VariancePrior | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +114,15 @@ class Lira:
             pairs: The bank's signals.
 
         Raises:
-            ValueError: Fewer than 2 pairs.
+            ValueError: Fewer than 2 pairs, or a signal is not finite.
         """
         _require(pairs.shape[0], 2)
-        prior_in, prior_out = self._priors(pairs, left_out=False)
+        require_finite(target)
+        population_in, population_out = self._populations(pairs, left_out=False)
         parts = [
-            self._score(target[block].astype(np.float64), self._references(pairs, block, False), prior_in, prior_out)
+            self._score(
+                target[block].astype(np.float64), self._references(pairs, block, False), population_in, population_out
+            )
             for block in blocks(pairs)
         ]
         return np.concatenate(parts)
@@ -121,74 +134,89 @@ class Lira:
         moments, and the prior fitted to them, are downdated instead of computed again.
 
         Raises:
-            ValueError: Fewer than 3 pairs: nothing would be left to estimate a variance from.
+            ValueError: Fewer than 3 pairs (nothing would be left to estimate a variance from), or a signal that is not
+                finite.
         """
         count, examples, _ = pairs.shape
         _require(count, 3)
-        prior_in, prior_out = self._priors(pairs, left_out=True)
+        population_in, population_out = self._populations(pairs, left_out=True)
         inside, outside = np.empty((2, count, examples), dtype=np.float32)
         for block in blocks(pairs):
             references = self._references(pairs, block, True)
-            within, without = pairs.block(block)
-            inside[:, block] = self._score(within, references, prior_in, prior_out)
-            outside[:, block] = self._score(without, references, prior_in, prior_out)
+            within, without = read(pairs, block)
+            inside[:, block] = self._score(within, references, population_in, population_out)
+            outside[:, block] = self._score(without, references, population_in, population_out)
         return inside, outside
 
     def _references(self, pairs: Pairs, block: slice, left_out: bool) -> tuple[_References, _References]:
         median = self.variance in (Variance.REFERENCE, Variance.REFERENCE_FIXED)
-        within, without = pairs.block(block)
+        within, without = read(pairs, block)
         return _moments(within, left_out, median), _moments(without, left_out, median)
 
-    def _priors(self, pairs: Pairs, left_out: bool) -> tuple[_Prior, _Prior] | tuple[None, None]:
-        """Returns the priors of the inside and the outside law, from sums over all examples."""
+    def _populations(self, pairs: Pairs, left_out: bool) -> tuple[_Population, _Population] | tuple[None, None]:
+        """Returns what all examples say about the inside and the outside law, from sums over them."""
         if self.variance not in (Variance.EMPIRICAL_BAYES, Variance.POOLED):
             return None, None
-        sums = [np.zeros(4), np.zeros(4)]
-        for block in blocks(pairs):
-            for side, references in enumerate(self._references(pairs, block, left_out)):
-                log = np.log(references.variance)
-                terms = np.ones_like(log), references.squares, log, log**2
-                sums[side] = sums[side] + np.stack([t.sum(axis=-2, keepdims=True) for t in terms], axis=-1)
-        dof = pairs.shape[0] - 1 - left_out
-        return self._prior(sums[0], dof), self._prior(sums[1], dof)
-
-    def _prior(self, sums: Array, dof: int) -> _Prior:
-        n, squares, log, log_squared = np.moveaxis(sums, -1, 0)
+        examples, dof = pairs.shape[1], pairs.shape[0] - 1 - left_out
+        squares = self._sums(pairs, left_out, lambda references, side: references.squares[..., None])
+        means = [np.maximum(total[..., 0] / (examples * dof), _TINY) for total in squares]
         if self.variance is Variance.POOLED:
-            return _Prior(np.full_like(n, np.inf), np.maximum(squares / (n * dof), _FLOOR))
-        return fit_variance_prior(log / n, (log_squared - log**2 / n) / np.maximum(n - 1, 1), dof)
+            return _Population(means[0]), _Population(means[1])
+
+        def logs(references: _References, side: int) -> Array:
+            log = np.log(references.variance(means[side]))
+            return np.stack([log, log**2], axis=-1)
+
+        inside, outside = (
+            _Population(mean, fit_variance_prior(total[..., 0] / examples, _variance(total, examples), dof))
+            for mean, total in zip(means, self._sums(pairs, left_out, logs), strict=True)
+        )
+        return inside, outside
+
+    def _sums(self, pairs: Pairs, left_out: bool, terms: Callable[[_References, int], Array]) -> tuple[Array, Array]:
+        """Returns the terms of the inside (0) and of the outside (1), summed over all examples, block by block."""
+        sums = np.zeros(1), np.zeros(1)
+        for block in blocks(pairs):
+            parts = (
+                terms(references, side).sum(axis=-3, keepdims=True)
+                for side, references in enumerate(self._references(pairs, block, left_out))
+            )
+            sums = tuple(total + part for total, part in zip(sums, parts, strict=True))
+        return sums
 
     def _score(
         self,
         x: Values,
         references: tuple[_References, _References],
-        prior_in: _Prior | None,
-        prior_out: _Prior | None,
+        population_in: _Population | None,
+        population_out: _Population | None,
     ) -> Float[Array, "*pairs block"]:
         inside, outside = references
         if self.side is Side.ONLINE:
-            return (self._log_density(x, inside, prior_in) - self._log_density(x, outside, prior_out)).mean(axis=-1)
+            return (self._log_density(x, inside, population_in) - self._log_density(x, outside, population_out)).mean(
+                axis=-1
+            )
         if self.variance in (Variance.REFERENCE, Variance.REFERENCE_FIXED):
-            return -self._log_density(x, outside, prior_out).mean(axis=-1)
-        scale, _ = self._scale(outside, prior_out)
+            return -self._log_density(x, outside, population_out).mean(axis=-1)
+        scale, _ = self._scale(outside, population_out)
         return ((x - outside.centre) / np.sqrt(scale)).mean(axis=-1)
 
-    def _scale(self, references: _References, prior: _Prior | None) -> tuple[Spread, Spread | None]:
+    def _scale(self, references: _References, population: _Population | None) -> tuple[Spread, Spread | None]:
         """Returns the law's squared scale and its degrees of freedom; None means a normal law."""
         if self.variance is Variance.REFERENCE_FIXED:
             return np.ones_like(references.squares), None
         if self.variance is Variance.REFERENCE:
-            return np.maximum(references.squares / references.n, _FLOOR), None
-        if prior is None:
-            return references.variance, None
-        if self.variance is Variance.POOLED:
-            return prior.variance, None
-        own = references.n - 1
-        shrunken = (prior.dof * prior.variance + own * references.variance) / (prior.dof + own)
+            return np.maximum(references.squares / references.n, _TINY), None
+        if population is None:
+            return np.maximum(references.squares / (references.n - 1), _TINY), None
+        if population.prior is None:
+            return population.mean, None
+        own, prior = references.n - 1, population.prior
+        shrunken = (prior.dof * prior.variance + own * references.variance(population.mean)) / (prior.dof + own)
         return shrunken * (1 + 1 / references.n), prior.dof + own
 
-    def _log_density(self, x: Values, references: _References, prior: _Prior | None) -> Values:
-        scale, dof = self._scale(references, prior)
+    def _log_density(self, x: Values, references: _References, population: _Population | None) -> Values:
+        scale, dof = self._scale(references, population)
         squared = (x - references.centre) ** 2 / scale
         if dof is None:
             return -0.5 * (squared + np.log(scale))  # −½ log 2π stands in both laws and cancels
@@ -196,9 +224,12 @@ class Lira:
         return constant - 0.5 * ((dof + 1) * np.log1p(squared / dof) + np.log(scale))
 
 
-def fit_variance_prior(
-    mean_log: Float[Array, "..."], var_log: Float[Array, "..."], dof: int
-) -> _Prior:
+def _variance(total: Array, n: int) -> Array:
+    """Returns the sample variance from sums of values and of squares, which stand in the last axis."""
+    return (total[..., 1] - total[..., 0] ** 2 / n) / max(n - 1, 1)
+
+
+def fit_variance_prior(mean_log: Float[Array, "..."], var_log: Float[Array, "..."], dof: int) -> VariancePrior:
     """Returns the scaled-inverse-χ² prior that explains the spread of log sample variances, by matching moments.
 
     Args:
@@ -212,7 +243,7 @@ def fit_variance_prior(
     half = np.where(excess > 0, _inverse_trigamma(np.maximum(excess, 1 / _NORMAL)), _NORMAL)
     half = np.minimum(half, _NORMAL / 2)
     e_mean = mean_log - special.digamma(dof / 2) + np.log(dof / 2)
-    return _Prior(2 * half, np.exp(e_mean + special.digamma(half) - np.log(half)))
+    return VariancePrior(2 * half, np.exp(e_mean + special.digamma(half) - np.log(half)))
 
 
 def _inverse_trigamma(x: Float[Array, "..."]) -> Float[Array, "..."]:

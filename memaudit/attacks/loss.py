@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from memaudit.attacks.interface import blocks
+from memaudit.attacks.interface import blocks, read, require_finite
 from memaudit.design import Pairs
 
 Array = np.ndarray
@@ -22,6 +22,7 @@ class GlobalThreshold:
 
     def scores(self, target: Float[Array, "examples queries"], pairs: Pairs) -> Float[Array, " examples"]:
         """Returns the signal itself, averaged over queries; the bank plays no part."""
+        require_finite(target)
         return target.mean(axis=1, dtype=np.float64)
 
     def leave_pair_out(self, pairs: Pairs) -> tuple[Float[Array, "pairs examples"], Float[Array, "pairs examples"]]:
@@ -29,7 +30,7 @@ class GlobalThreshold:
         count, examples, _ = pairs.shape
         inside, outside = np.empty((2, count, examples), dtype=np.float32)
         for block in blocks(pairs):
-            within, without = pairs.block(block)
+            within, without = read(pairs, block)
             inside[:, block] = within.mean(axis=2, dtype=np.float64)
             outside[:, block] = without.mean(axis=2, dtype=np.float64)
         return inside, outside

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hmac
 import io
@@ -16,12 +17,14 @@ from jaxtyping import Shaped
 
 from memaudit.attacks import DEFAULT
 from memaudit.checks import Evidence
+from memaudit.errors import BankError
+from memaudit.stats import resolvable
 from memaudit.types import Exposed
 
 Array = np.ndarray
 
 _SHOWN = 20
-_KEY_FILE = "evidence.key"
+_KEY_FILE, _KEY_BYTES = "evidence.key", 32
 
 
 class EvidenceLevel(StrEnum):
@@ -45,9 +48,13 @@ def identifiers(ids: Iterable[str], level: EvidenceLevel, bank: Path) -> list[st
 
 
 def table(evidence: Evidence, names: Sequence[str]) -> bytes:
-    """Returns the evidence as CSV, one row per example: member, score, flagged at each rate, memorization, margin."""
+    """Returns the evidence as CSV, one row per example: member, score, flagged, memorization, margin.
+
+    There is a column of flags for each rate that the target's non-members can resolve.
+    """
     attacked = evidence.attacked(DEFAULT.name)
-    flags = {f"flagged_at_{fpr:g}": attacked.flagged(fpr) for fpr in evidence.fprs}
+    nonmembers = int((~evidence.members).sum())
+    flags = {f"flagged_at_{fpr:g}": attacked.flagged(fpr) for fpr in evidence.fprs if resolvable(fpr, nonmembers)}
     scores, margins = evidence.memorization, evidence.margin
     columns: dict[str, Sequence[str] | Shaped[Array, " examples"]] = {
         "id": names,
@@ -88,14 +95,22 @@ def most_exposed(evidence: Evidence, names: Sequence[str], pictures: bool) -> tu
 
 
 def _key(path: Path) -> bytes:
-    """Returns the bank's key, made on first use and readable by its owner alone."""
+    """Returns the bank's key, made on first use, whole or not at all, and readable by its owner alone."""
+    draft = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return bytes.fromhex(path.read_text("ascii"))
-    with os.fdopen(handle, "w", encoding="ascii") as file:
-        file.write(secrets.token_hex(32))
-    return bytes.fromhex(path.read_text("ascii"))
+        if not path.exists():
+            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                file.write(secrets.token_hex(_KEY_BYTES).encode())
+            with contextlib.suppress(FileExistsError):  # another audit was faster, and its key is everybody's
+                os.link(draft, path)
+        key = bytes.fromhex(path.read_text("ascii"))
+    except (OSError, ValueError) as error:
+        raise BankError(f"the key of the hashes, {path}, cannot be had: {error}; try --evidence none") from error
+    finally:
+        draft.unlink(missing_ok=True)
+    if len(key) != _KEY_BYTES:
+        raise BankError(f"{path} is damaged: it holds no key of {_KEY_BYTES} bytes; remove it and a new one is made")
+    return key
 
 
 def _cell(value: object) -> str:

@@ -21,7 +21,7 @@ from memaudit.auditing.evidence import EvidenceLevel, identifiers, most_exposed,
 from memaudit.bank import Bank
 from memaudit.checks import CHECKS, CONTROLS, Evidence
 from memaudit.checks.controls import FIDELITY
-from memaudit.errors import EvidenceError, ModelError, SettingsError
+from memaudit.errors import EvidenceError, MemauditError, ModelError, SettingsError
 from memaudit.recipe import (
     Examples,
     Recipe,
@@ -73,9 +73,17 @@ class Audit:
         reports.save(self.report, path)
 
     def write(self, folder: str | Path) -> list[Path]:
-        """Writes the report in every format, and the evidence, into a folder; returns the files."""
+        """Writes the report in every format, and the evidence, into a folder; returns the files.
+
+        Raises:
+            MemauditError: The folder cannot be written.
+        """
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "evidence.csv").unlink(missing_ok=True)  # an earlier audit's, about people this one may not name
+        except OSError as error:
+            raise MemauditError(f"the report cannot be written into {folder}: {error.strerror}") from error
         written = [folder / f"report{suffix}" for suffix in reports.FORMATS]
         for path in written:
             self.save(path)
@@ -109,6 +117,7 @@ def open_target(
         MemauditError: Something is missing or does not fit; the message says what to do.
     """
     recipe = load_recipe(recipe) if isinstance(recipe, str) else recipe
+    loaded = load_target(model, recipe)  # first: it takes no time, and a wrong path is the commonest mistake
     examples = population(recipe)
     if members is None or isinstance(members, str | Path):
         mask = read_members(members_beside(model) if members is None else members, examples)
@@ -120,7 +129,6 @@ def open_target(
                 f"there are {count} {who} among the {len(mask)} examples; an audit needs at least {_LEAST_EXAMPLES} of "
                 "each: examples() must return the training set and about as many held-out examples"
             )
-    loaded = load_target(model, recipe)
     try:
         signals = evaluate(loaded, examples, getattr(recipe, "queries", ()), choose_device(device))
     except ModelError as error:

@@ -106,17 +106,17 @@ def _blind(evidence: Evidence) -> Control:
     """
     scores, members = evidence.blind
     area = auc(scores[members], scores[~members])
-    low, high = auc_interval(scores[members], scores[~members], level=0.99)
+    low, high = auc_interval(scores[members], scores[~members], level=0.999)
     passed = bool(low <= 0.5)
     return Control(
         code="CTL003",
         title="Blind baseline: are members and non-members alike?",
         passed=passed,
         sentence=(
-            f"Without the model, members and non-members cannot be told apart (area under the curve {area:.3f}, 99% "
+            f"Without the model, members and non-members cannot be told apart (area under the curve {area:.3f}, 99.9% "
             f"interval {low:.3f} to {high:.3f})."
             if passed
-            else f"Members can be told from non-members without the model (area under the curve {area:.3f}, 99% "
+            else f"Members can be told from non-members without the model (area under the curve {area:.3f}, 99.9% "
             f"interval {low:.3f} to {high:.3f}): membership figures may say how the data were collected, not what the "
             "model gives away. Draw the training set at random from the examples."
         ),

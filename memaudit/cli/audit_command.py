@@ -32,7 +32,7 @@ def command(model: Path, config: Path | None, quiet: bool, fpr: tuple[float, ...
     told, 2 on an error.
     """
     call = job(config, **flags, fpr=list(fpr) or None)
-    if call.file is None and flags["recipe"] is None:
+    if call.file is None and flags["recipe"] is None and not (call.folder / "recipe.py").exists():
         raise SettingsError(_missing(model))
     return conclude(run(model, call, quiet), call, quiet)
 
@@ -60,7 +60,7 @@ def run(model: Path, call: Job, quiet: bool) -> Audit:
     """Returns the audit of a model by the settings of a call."""
     from memaudit.auditing import LEAST_SHADOWS, audit, open_target, require_choices
 
-    require_choices(call.audit.fpr, call.audit.attacks)
+    require_choices(call.audit.fpr, [*call.audit.attacks, *(limit.attack for limit in call.limits if limit.attack)])
     if call.audit.shadows < LEAST_SHADOWS:
         raise SettingsError(f"shadows = {call.audit.shadows}: an audit needs at least {LEAST_SHADOWS}, better 64")
     members = None if call.audit.members is None else call.place(call.audit.members)

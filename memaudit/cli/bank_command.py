@@ -46,7 +46,7 @@ def status(config: Path | None, bank: str | None) -> None:
     found = Bank.open(call.place(call.audit.bank))
     models = found.models()
     damaged = {m: problem for m in models if (problem := found.damage(m))}
-    seconds = [found.record(m)["seconds"] for m in models if m not in damaged]
+    seconds = [found.record(m).get("seconds", 0.0) for m in models if m not in damaged]
     click.echo(f"bank      {found.path}")
     click.echo(f"models    {len(models)} in {len(found.pairs())} complete pairs, {len(damaged)} damaged")
     click.echo(f"examples  {found.examples}")

@@ -51,7 +51,9 @@ class Job:
             return self.audit.workers
         from memaudit.training import choose_device
 
-        return len(os.sched_getaffinity(0)) if choose_device(self.audit.device) == "cpu" else 1
+        if choose_device(self.audit.device) != "cpu":
+            return 1
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:

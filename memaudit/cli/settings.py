@@ -30,8 +30,8 @@ class AuditSettings(BaseModel):
     workers: Annotated[int, Field(ge=1)] | None = None
     device: str = "auto"
     weights: bool = True
-    fpr: list[Annotated[float, Field(gt=0, lt=1)]] = [0.01, 0.001]
-    attacks: list[str] = ["lira-online", "lira-offline", "global-threshold"]
+    fpr: Annotated[list[Annotated[float, Field(gt=0, lt=1)]], Field(min_length=1)] = [0.01, 0.001]
+    attacks: Annotated[list[str], Field(min_length=1)] = ["lira-online", "lira-offline", "global-threshold"]
     evidence: Literal["none", "hashed", "full"] = "hashed"
 
 
@@ -43,7 +43,7 @@ class GateSettings(BaseModel):
     metric: Literal["tpr", "memorization", "link"]
     attack: str | None = None
     at_fpr: Annotated[float, Field(gt=0, lt=1)] | None = None
-    max: float
+    max: Annotated[float, Field(allow_inf_nan=False)]
 
     def limit(self) -> Limit:
         """Returns the limit that the table sets."""
@@ -65,7 +65,7 @@ def find(start: Path) -> Path | None:
         if (folder / FILE).is_file():
             return folder / FILE
         project = folder / "pyproject.toml"
-        if project.is_file() and re.search(r"^\[+tool\.memaudit\b", project.read_text("utf-8"), re.MULTILINE):
+        if project.is_file() and re.search(rb"^\[+tool\.memaudit\b", project.read_bytes(), re.MULTILINE):
             return project
     return None
 

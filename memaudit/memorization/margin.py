@@ -11,6 +11,8 @@ from memaudit.design import Pairs
 
 Array = np.ndarray
 
+_FLOOR = 0.01  # least variance of an example, as a share of the mean: a few models agree by chance
+
 
 @dataclass(frozen=True, slots=True)
 class Margin:
@@ -43,6 +45,6 @@ def margin(pairs: Pairs, block: int = 4096) -> Margin:
         inside, outside = (side.mean(axis=2, dtype=np.float64) for side in pairs.block(at))
         shift[at] = inside.mean(axis=0) - outside.mean(axis=0)
         variance[at] = (inside.var(axis=0, ddof=1) + outside.var(axis=0, ddof=1)) / 2
-    deviation = np.sqrt(variance)
-    separation = np.divide(shift, deviation, out=np.zeros_like(shift), where=deviation > 0)
-    return Margin(shift, deviation * np.sqrt(2 / count), separation)
+    spread = np.sqrt(np.maximum(variance, _FLOOR * variance.mean()))
+    separation = np.divide(shift, spread, out=np.zeros_like(shift), where=spread > 0)
+    return Margin(shift, np.sqrt(variance * 2 / count), separation)

@@ -18,7 +18,7 @@ def flip(x: Tensor, generator: Generator) -> Tensor:
     import torch
 
     coins = torch.rand(len(x), generator=generator, device=x.device) < 0.5
-    return torch.where(coins[:, None, None, None], x.flip(-1), x)
+    return torch.where(coins.view(-1, *[1] * (x.ndim - 1)), x.flip(-1), x)
 
 
 class shift:  # reads as a function of its argument: augment=shift(2)

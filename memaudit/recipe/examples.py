@@ -14,6 +14,8 @@ from memaudit.errors import RecipeError
 
 Array = np.ndarray
 
+_READ_TWICE = 32  # items; a transform that flips a coin escapes once in 2³²
+
 
 @dataclass(frozen=True, slots=True, eq=False, init=False)
 class Examples:
@@ -36,7 +38,7 @@ class Examples:
     duplicates: int
 
     def __init__(self, x: Any, y: Any, ids: Iterable[Any] | None = None) -> None:
-        x, y = np.asarray(x), np.asarray(y)
+        x, y = np.ascontiguousarray(x), np.asarray(y)  # torch takes no array that runs backwards
         _require_arrays(x, y)
         hashes = [_content_hash(row, label) for row, label in zip(x, y, strict=True)]
         names = _numbered(hashes) if ids is None else np.asarray([str(i) for i in ids])
@@ -60,12 +62,12 @@ class Examples:
             rows = [dataset[i] for i in range(len(dataset))]
             x = np.stack([np.asarray(item) for item, _ in rows])
             y = np.array([int(label) for _, label in rows])
-            again = np.asarray(dataset[0][0])
-        except (TypeError, ValueError, IndexError) as error:
+            again = np.stack([np.asarray(dataset[i][0]) for i in range(min(_READ_TWICE, len(rows)))])
+        except (TypeError, ValueError, IndexError, RuntimeError) as error:
             raise RecipeError(f"the dataset does not yield (input, label) pairs of one shape: {error}") from error
-        if not np.array_equal(x[0], again, equal_nan=True):
+        if not np.array_equal(x[: len(again)], again, equal_nan=True):
             raise RecipeError(
-                "the dataset's transform is random (its first item differs when read twice); leave augmentation out of "
+                "the dataset's transform is random (an item differs when it is read twice); leave augmentation out of "
                 "the dataset and give it to ClassifierRecipe(augment=...), where every epoch draws anew"
             )
         return cls(x, y, ids)

@@ -35,8 +35,8 @@ def fingerprint(recipe: Recipe, examples: Examples, seed: int) -> dict[str, str]
         value = getattr(recipe, field.name)
         parts[f"recipe.{field.name}"] = _describe(value)
         callables += [v for v in (value if isinstance(value, tuple) else (value,)) if callable(v)]
-    for path in sorted(_local_sources(callables)):
-        parts[f"source.{path.name}"] = _normalised(path)
+    for name, files in _by_name(_local_sources(callables)).items():
+        parts[f"source.{name}"] = files
     packages = ["numpy", "scikit-learn"] if isinstance(recipe, EstimatorRecipe) else ["numpy", "torch"]
     parts["environment.python"] = ".".join(platform.python_version_tuple()[:2])
     return parts | {f"environment.{name}": version(name).partition("+")[0] for name in packages}
@@ -74,6 +74,17 @@ def _local_sources(callables: list[Callable[..., Any]]) -> set[Path]:
         found.add(module)
         pending |= {m for m in _imports(module) if m not in found and _is_local(m)}
     return {Path(str(m.__file__)) for m in found}
+
+
+def _by_name(paths: set[Path]) -> dict[str, str]:
+    """Returns one hash for each file name: folders may move, and files of one name in two of them both count."""
+    hashes: dict[str, list[str]] = {}
+    for path in sorted(paths):
+        hashes.setdefault(path.name, []).append(_normalised(path))
+    return {
+        name: same[0] if len(same) == 1 else hashlib.sha256("".join(sorted(same)).encode()).hexdigest()
+        for name, same in sorted(hashes.items())
+    }
 
 
 def _imports(module: ModuleType) -> Iterator[ModuleType]:

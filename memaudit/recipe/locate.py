@@ -46,16 +46,25 @@ def load_recipe(name: str, folder: Path | None = None) -> Recipe:
 
 @contextmanager
 def blame(what: str) -> Iterator[None]:
-    """Turns whatever the user's code raises into a RecipeError that names its file and line."""
+    """Turns whatever the user's code raises, `sys.exit` included, into a RecipeError that names its file and line."""
     try:
         yield
-    except (MemauditError, KeyboardInterrupt, SystemExit):
+    except RecipeError as error:
+        if where := _place(error):
+            raise RecipeError(f"{where}{error}") from error
+        raise
+    except (MemauditError, KeyboardInterrupt):
         raise
     except BaseException as error:
-        frames = traceback.extract_tb(error.__traceback__)
-        own = [f for f in frames if not _foreign(f.filename)] or frames[-1:]
-        where = f"{own[-1].filename}:{own[-1].lineno}"
-        raise RecipeError(f"{where}: {what} failed: {type(error).__name__}: {error}") from error
+        raise RecipeError(f"{_place(error)}{what} failed: {type(error).__name__}: {error}") from error
+
+
+def _place(error: BaseException) -> str:
+    """Returns the last line of the user's that an error came through, as `file:line: `; empty if there is none."""
+    if isinstance(error, SyntaxError) and error.filename is not None:
+        return f"{error.filename}:{error.lineno}: "
+    own = [f for f in traceback.extract_tb(error.__traceback__) if not _foreign(f.filename)]
+    return f"{own[-1].filename}:{own[-1].lineno}: " if own else ""
 
 
 def _foreign(filename: str) -> bool:

@@ -22,6 +22,23 @@ if TYPE_CHECKING:
 
 Array = np.ndarray
 
+# Compiled parts of scikit-learn's own classifiers, which skops leaves to its callers to trust.
+_TRUSTED = {
+    "sklearn._loss._loss.CyHalfBinomialLoss",
+    "sklearn._loss._loss.CyHalfMultinomialLoss",
+    "sklearn._loss.link.Interval",
+    "sklearn._loss.link.LogitLink",
+    "sklearn._loss.link.MultinomialLogit",
+    "sklearn._loss.loss.HalfBinomialLoss",
+    "sklearn._loss.loss.HalfMultinomialLoss",
+    "sklearn.ensemble._hist_gradient_boosting.binning._BinMapper",
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.linear_model._sgd_fast.Hinge",
+    "sklearn.linear_model._sgd_fast.Log",
+    "sklearn.neighbors._ball_tree.BallTree",
+    "sklearn.neighbors._kd_tree.KDTree",
+    "sklearn.tree._tree.Tree",
+}
 _WAY_OUT = 'save the weights alone: memaudit.save_target(model, "model.safetensors", members)'
 
 
@@ -43,6 +60,8 @@ def save_target(model: Any, path: str | Path, members: Iterable[Any]) -> None:
         ModelError: The suffix does not go with the model.
     """
     path = Path(path)
+    if path.suffix != ".skops" and not hasattr(model, "state_dict"):
+        raise ModelError(f"{path}: a {type(model).__name__} has no weights to save; a scikit-learn estimator is .skops")
     if path.suffix == ".skops":
         from skops import io
 
@@ -79,12 +98,14 @@ def read_members(path: str | Path, examples: Examples) -> Bool[Array, " examples
         )
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            column = [row[0].strip() for row in csv.reader(file) if row]
+            rows = csv.reader(file)
+            lines = [(f"{path}:{rows.line_num}", row[0].strip()) for row in rows if row]
     except (UnicodeDecodeError, csv.Error) as error:
         raise EvidenceError(f"{path} is not a text file of ids: {error}") from error
-    if column[:1] == ["member"]:
-        return _mask(path, column[1:], len(examples))
-    return _rows_of(path, column[1:] if column[:1] == ["id"] else column, examples)
+    header = lines[0][1] if lines else ""
+    if header == "member":
+        return _mask(path, lines[1:], len(examples))
+    return _rows_of(lines[1:] if header == "id" else lines, examples)
 
 
 def member_mask(members: Iterable[Any], examples: Examples) -> Bool[Array, " examples"]:
@@ -95,31 +116,32 @@ def member_mask(members: Iterable[Any], examples: Examples) -> Bool[Array, " exa
     """
     values = np.asarray(list(members))
     if values.dtype != bool:
-        return _rows_of("members", [str(v) for v in values], examples)
+        return _rows_of([(f"members[{n}]", str(v)) for n, v in enumerate(values)], examples)
     if len(values) != len(examples):
         raise EvidenceError(f"members: the mask has {len(values)} entries, but the recipe has {len(examples)} examples")
     return values
 
 
-def _mask(path: Path, column: list[str], count: int) -> Bool[Array, " examples"]:
-    if len(column) != count:
-        raise EvidenceError(f"{path}: the mask has {len(column)} rows, but the recipe has {count} examples")
-    wrong = next((line for line, v in enumerate(column, 2) if v not in ("0", "1")), None)
-    if wrong is not None:
-        raise EvidenceError(f"{path}:{wrong}: a mask holds 0 and 1, got {column[wrong - 2]!r}")
-    return np.array(column) == "1"
+def _mask(path: Path, lines: list[tuple[str, str]], count: int) -> Bool[Array, " examples"]:
+    if len(lines) != count:
+        raise EvidenceError(f"{path}: the mask has {len(lines)} rows, but the recipe has {count} examples")
+    for place, value in lines:
+        if value not in ("0", "1"):
+            raise EvidenceError(f"{place}: a mask holds 0 and 1, got {value!r}")
+    return np.array([value for _, value in lines]) == "1"
 
 
-def _rows_of(source: Path | str, ids: list[str], examples: Examples) -> Bool[Array, " examples"]:
+def _rows_of(ids: list[tuple[str, str]], examples: Examples) -> Bool[Array, " examples"]:
+    """Returns the mask of ids, each of which comes with the place where it stands."""
     row_of = {name: row for row, name in enumerate(examples.ids)}
-    unknown = [place for place, name in enumerate(ids, 1) if name not in row_of]
+    unknown = [place for place, name in ids if name not in row_of]
     if unknown:
         raise EvidenceError(
-            f"{source}: {len(unknown)} of {len(ids)} ids are no example's, first at entry {unknown[0]}; the recipe's "
+            f"{unknown[0]}: this id is no example's, and so for {len(unknown)} of the {len(ids)} ids; the recipe's "
             "examples() must hold the whole training set, under the same ids"
         )
     mask = np.zeros(len(examples), dtype=bool)
-    mask[[row_of[name] for name in ids]] = True
+    mask[[row_of[name] for _, name in ids]] = True
     return mask
 
 
@@ -155,10 +177,10 @@ def _load_estimator(path: Path) -> Any:
             'Write one where the model is trained: memaudit.save_target(estimator, "model.skops", members)'
         )
     try:
-        unknown = io.get_untrusted_types(file=path)
+        unknown = sorted(set(io.get_untrusted_types(file=path)) - _TRUSTED)
         if unknown:
-            raise ModelError(f"{path} holds types that are not scikit-learn's, and is not loaded: {', '.join(unknown)}")
-        return io.load(path)
+            raise ModelError(f"{path} holds types that are not known to be harmless: {', '.join(unknown)}")
+        return io.load(path, trusted=sorted(_TRUSTED))
     except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
         raise ModelError(f"{path} is not a skops file: {error}") from error
 
@@ -198,22 +220,21 @@ def _load_weights_only(path: Path) -> Any:
             globals_ = torch.serialization.get_unsafe_globals_in_checkpoint(path)
         except Exception:
             globals_ = []
-        named = f" ({', '.join(globals_)})" if globals_ else ""
+        named = f" ({', '.join(globals_)})" if globals_ else ", or damaged"
         raise ModelError(
             f"{path} is a pickle that would run code when loaded{named}, and is refused; {_WAY_OUT}"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{path} is not a readable checkpoint: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # what a damaged file makes of the unpickler is any of a dozen kinds
+        reason = next(iter(str(error).splitlines()), "")
+        raise ModelError(f"{path} is damaged or no checkpoint: {type(error).__name__} {reason}; {_WAY_OUT}") from error
 
 
 def _state_dict(path: Path, content: Any) -> dict[str, Any]:
     """Returns the weights of a checkpoint: the content itself, or its entry state_dict, model_state_dict or model."""
     import torch
 
-    entries = [content] + [content.get(k) for k in ("state_dict", "model_state_dict", "model")] * isinstance(
-        content, dict
-    )
-    for entry in entries:
+    inner = [content.get(k) for k in ("state_dict", "model_state_dict", "model")] if isinstance(content, dict) else []
+    for entry in [content, *inner]:
         if isinstance(entry, dict) and entry and all(isinstance(v, torch.Tensor) for v in entry.values()):
             return entry
     raise ModelError(

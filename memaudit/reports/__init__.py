@@ -12,7 +12,7 @@ from memaudit.reports import json, markdown
 from memaudit.reports.json import load
 from memaudit.types import Report
 
-__all__ = ["FORMATS", "load", "save"]
+__all__ = ["FORMATS", "load", "save", "write_whole"]
 
 
 def _html(report: Report) -> bytes:
@@ -34,7 +34,15 @@ def save(report: Report, path: str | os.PathLike[str]) -> None:
     render = FORMATS.get(path.suffix.lower())
     if render is None:
         raise MemauditError(f"{path}: a report cannot be written as {path.suffix!r}; use one of {', '.join(FORMATS)}")
-    content = render(report)
+    write_whole(path, render(report))
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Writes a file so that it is complete or not there at all.
+
+    Raises:
+        MemauditError: It cannot be written.
+    """
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")  # same folder: a rename across disks may tear
     try:
         with draft.open("xb") as file:
@@ -43,6 +51,6 @@ def save(report: Report, path: str | os.PathLike[str]) -> None:
             os.fsync(file.fileno())
         draft.replace(path)
     except OSError as error:
-        raise MemauditError(f"{path}: the report cannot be written: {error.strerror}") from error
+        raise MemauditError(f"{path} cannot be written: {error.strerror}") from error
     finally:
         draft.unlink(missing_ok=True)

@@ -66,7 +66,8 @@ VERDICTS = {
         "a limit.",
         steps=(
             "Agree on what is acceptable with the person responsible for data protection.",
-            "Write it down as limits in memaudit.toml, and run “memaudit gate” on the JSON file of this audit.",
+            "Write it down as a limit in memaudit.toml, in a table [[gate]], and run the audit again: the shadow models are "
+            "kept, so that takes seconds.",
         ),
     ),
 }

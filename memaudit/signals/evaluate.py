@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
+from scipy.special import logsumexp
 
 from memaudit.errors import ModelError
 from memaudit.recipe import Examples
-from memaudit.signals.logits import is_correct, scaled_logit, scaled_logit_of_probabilities
+from memaudit.recipe.locate import blame
+from memaudit.signals.logits import LEAST_LOGIT, is_correct, scaled_logit, scaled_logit_of_probabilities
 
 Array = np.ndarray
 
@@ -36,10 +38,12 @@ def evaluate(model: Any, examples: Examples, queries: Sequence[Any] = (), device
         device: Where a network is evaluated.
 
     Raises:
-        ModelError: The outputs are not finite, or there is no output for some label.
+        ModelError: The outputs are not finite, there is no output for some label, or it is no model at all.
     """
     if hasattr(model, "predict_proba") or hasattr(model, "decision_function"):
         return _evaluate_estimator(model, examples)
+    if not hasattr(model, "state_dict"):
+        raise ModelError(f"a {type(model).__name__} is neither a torch network nor a classifier of scikit-learn's kind")
     from memaudit.signals.network import network_logits
 
     views = [_checked(logits, examples) for logits in network_logits(model, examples.x, queries, device, _BATCH)]
@@ -48,23 +52,42 @@ def evaluate(model: Any, examples: Examples, queries: Sequence[Any] = (), device
 
 
 def _evaluate_estimator(model: Any, examples: Examples) -> Signals:
-    probabilities = hasattr(model, "predict_proba")
-    raw = np.asarray(model.predict_proba(examples.x) if probabilities else model.decision_function(examples.x))
-    scores = _checked(_full_columns(raw, model, examples, 0.0 if probabilities else -np.inf), examples)
-    phi = (scaled_logit_of_probabilities if probabilities else scaled_logit)(scores, examples.y)
+    probabilities = not hasattr(model, "decision_function")  # which is unbounded, where a probability saturates
+    with blame("evaluating the model"):
+        raw = np.asarray(model.predict_proba(examples.x) if probabilities else model.decision_function(examples.x))
+        raw = _full_columns(raw, model, examples, probabilities)
+    scores = _checked(raw, examples)
+    phi = (
+        scaled_logit_of_probabilities(scores, examples.y, _votes(model))
+        if probabilities
+        else scaled_logit(scores, examples.y)
+    )
     return Signals(phi[:, None].astype(np.float32), is_correct(scores, examples.y))
 
 
-def _full_columns(raw: Array, model: Any, examples: Examples, absent: float) -> Float[Array, "examples classes"]:
-    """Returns one column per class, also for classes that this model's training set happened to lack."""
+def _votes(model: Any) -> int | None:
+    """Returns how many trees or neighbours vote on a probability; None if it is no share of votes."""
+    parameters = model.get_params() if hasattr(model, "get_params") else {}
+    votes = [v for k, v in parameters.items() if k.rpartition("__")[2] in ("n_estimators", "n_neighbors")]
+    return min(votes, default=None)
+
+
+def _full_columns(raw: Array, model: Any, examples: Examples, probabilities: bool) -> Float[Array, "examples classes"]:
+    """Returns one column per class, also for classes that this model's training set happened to lack.
+
+    Such a class gets probability 0, or a decision score as far below all others as makes its probability 1e-6.
+    """
+    seen = np.asarray(getattr(model, "classes_", np.arange(max((2, *raw.shape[1:])))), dtype=int)
     if raw.ndim == 1:
-        return raw[:, None]
-    seen = np.asarray(getattr(model, "classes_", np.arange(raw.shape[1])), dtype=int)
-    if len(seen) == raw.shape[1] < examples.classes:
-        full = np.full((len(raw), examples.classes), absent)
-        full[:, seen] = raw
-        return full
-    return raw
+        if np.array_equal(seen, [0, 1]) and examples.classes == 2:
+            return raw[:, None]
+        raw = np.stack([np.zeros_like(raw), raw], axis=1)
+    if len(seen) != raw.shape[1] or np.array_equal(seen, np.arange(max(examples.classes, len(seen)))):
+        return raw
+    absent = np.zeros(len(raw)) if probabilities else logsumexp(raw, axis=1) + LEAST_LOGIT
+    full = np.repeat(absent[:, None], max(examples.classes, int(seen.max()) + 1), axis=1)
+    full[:, seen] = raw
+    return full
 
 
 def _checked(scores: Array, examples: Examples) -> Float[Array, "examples classes"]:
@@ -74,7 +97,7 @@ def _checked(scores: Array, examples: Examples) -> Float[Array, "examples classe
     if examples.classes > outputs:
         row = int(np.argmax(examples.y >= outputs))
         raise ModelError(f"labels out of range: row {row} has label {examples.y[row]}, the model has {outputs} classes")
-    bad = np.flatnonzero(np.isnan(scores).any(axis=1) | np.isposinf(scores).any(axis=1))
+    bad = np.flatnonzero(~np.isfinite(scores).all(axis=1))
     if len(bad):
         raise ModelError(f"the model's output is NaN or infinite for {len(bad)} examples, first in row {bad[0]}")
     return scores

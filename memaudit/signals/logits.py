@@ -8,7 +8,8 @@ from scipy.special import logsumexp
 
 Array = np.ndarray
 
-_LEAST_PROBABILITY = 1e-6  # of a reported probability; a forest's 0 and 1 are counts of few trees, not certainty
+_LEAST_PROBABILITY = 1e-6
+LEAST_LOGIT = float(np.log(_LEAST_PROBABILITY) - np.log1p(-_LEAST_PROBABILITY))
 
 
 def scaled_logit(logits: Float[Array, "examples classes"], y: Int[Array, " examples"]) -> Float[Array, " examples"]:
@@ -29,10 +30,15 @@ def scaled_logit(logits: Float[Array, "examples classes"], y: Int[Array, " examp
 
 
 def scaled_logit_of_probabilities(
-    p: Float[Array, "examples classes"], y: Int[Array, " examples"]
+    p: Float[Array, "examples classes"], y: Int[Array, " examples"], votes: int | None = None
 ) -> Float[Array, " examples"]:
-    """Returns φ from probabilities, which are kept 1e-6 away from 0 and 1: φ lies within ±13.8 nats."""
-    true = np.clip(p[np.arange(len(p)), y].astype(np.float64), _LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY)
+    """Returns φ from probabilities, which are kept away from 0 and 1, where φ is infinite.
+
+    They are kept away by half a vote where the probability is a share of that many votes, as a forest's: one vote more
+    or less must not look like certainty lost. Otherwise by 1e-6, so that φ lies within ±13.8 nats.
+    """
+    least = _LEAST_PROBABILITY if votes is None else 1 / (2 * votes)
+    true = np.clip(p[np.arange(len(p)), y].astype(np.float64), least, 1 - least)
     return np.log(true) - np.log1p(-true)
 
 

@@ -22,6 +22,8 @@ def network_logits(
 ) -> Iterator[Float[Array, "examples classes"]]:
     """Yields the logits of the plain view and of each query, in evaluation mode and batches of fixed size."""
     inputs = torch.as_tensor(x)
+    if inputs.is_floating_point():  # NumPy's float64 meets float32 weights
+        inputs = inputs.to(next((p.dtype for p in network.parameters() if p.is_floating_point()), torch.float32))
     network = network.to(device).eval()
     for view in (lambda batch: batch, *queries):
         with torch.no_grad(), blame("evaluating the model"):

@@ -105,6 +105,9 @@ def auc_interval(
 ) -> tuple[float, float]:
     """Returns DeLong's normal interval of the AUC, clipped to [0, 1], for independent examples.
 
+    Where the scores separate perfectly DeLong's variance is 0; the open end is then the Clopper–Pearson bound of as
+    many disjoint pairs of a member and a non-member, all of them ranked alike.
+
     Source: DeLong, DeLong & Clarke-Pearson 1988, with the placement values computed from ranks.
     """
     m, n = len(inside), len(outside)
@@ -113,6 +116,9 @@ def auc_interval(
     placed_out = 1 - (ranks[m:] - stats.rankdata(outside)) / m
     area = placed_in.mean()
     spread = np.sqrt(placed_in.var(ddof=1) / m + placed_out.var(ddof=1) / n) if min(m, n) > 1 else np.inf
+    if area in (0, 1):
+        bound = ((1 - level) / 2) ** (1 / min(m, n))
+        return (bound, 1.0) if area == 1 else (0.0, 1 - bound)
     half = stats.norm.ppf((1 + level) / 2) * spread
     return float(max(0.0, area - half)), float(min(1.0, area + half))
 

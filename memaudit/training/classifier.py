@@ -56,7 +56,10 @@ def train_classifier(
             inputs, labels = x[rows[batch]], y[rows[batch]]
             if recipe.augment is not None:
                 inputs = recipe.augment(inputs, generator)
-            loss, hit = _loss(network(inputs), labels, recipe.label_smoothing)
+            logits = network(inputs)
+            if step == 0:
+                _require_outputs(logits, y)
+            loss, hit = _loss(logits, labels, recipe.label_smoothing)
             optimizer.zero_grad()
             loss.mean().backward()  # type: ignore[no-untyped-call]
             optimizer.step()
@@ -70,9 +73,17 @@ def train_classifier(
 def _batch_sizes(rows: int, batch: int) -> list[int]:
     """Returns the sizes of one epoch's batches; a last batch of one joins its neighbour, for batch statistics' sake."""
     sizes = [batch] * (rows // batch) + [rows % batch] * (rows % batch > 0)
-    if len(sizes) > 1 and sizes[-1] == 1:
+    if len(sizes) > 1 and sizes[-1] == 1 < batch:
         sizes[-2:] = [batch + 1]
     return sizes
+
+
+def _require_outputs(logits: Tensor, y: Tensor) -> None:
+    """Raises RecipeError if there is no output for some label; on a GPU the loss would take the process down."""
+    outputs = max(2, logits.shape[1]) if logits.ndim == 2 else 2
+    row = int(y.argmax())
+    if y[row] >= outputs:
+        raise RecipeError(f"labels out of range: row {row} has label {int(y[row])}, the model has {outputs} classes")
 
 
 def _factor(schedule: str, progress: float) -> float:

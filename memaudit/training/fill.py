@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import pickle
 import random
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
@@ -209,8 +211,16 @@ def _fill_here(workshop: Workshop, bank: Bank, missing: list[int], watch: _Watch
 
 
 def _fill_in_processes(workshop: Workshop, bank: Bank, missing: list[int], workers: int, watch: _Watch) -> None:
+    try:
+        pickle.dumps(workshop.recipe)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise RecipeError(
+            f"the recipe cannot be sent to worker processes: {error}. Define its functions with names at the top level "
+            "of recipe.py (no lambda, nothing inside another function), or train in one process: workers=1, --workers 1"
+        ) from error
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context) as executor:
+    # Ctrl-C reaches every process of a terminal; the parent alone answers it.
+    with ProcessPoolExecutor(workers, context, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as executor:
         try:
             futures = {executor.submit(_work, workshop, bank, missing[w::workers], os.getpid()) for w in range(workers)}
             while futures:
@@ -219,7 +229,10 @@ def _fill_in_processes(workshop: Workshop, bank: Bank, missing: list[int], worke
                     future.result()
                 watch()
         except BrokenProcessPool as error:
-            raise BankError("a worker process was killed (out of memory?); run the same command again") from error
+            raise BankError(
+                "a worker process died (out of memory? a script whose main part is not guarded?); see above, and run "
+                "the same command again"
+            ) from error
         except BaseException:
             for child in multiprocessing.active_children():
                 child.terminate()

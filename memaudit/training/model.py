@@ -58,7 +58,7 @@ class Workshop:
             model,
             {"members": counts, "phi": signals.phi, "correct": signals.correct, **dynamics},
             _weights(trained) if self.keep_weights else None,
-            {"model": model, "seed": seed, "seconds": round(seconds, 3), "device": self.device},
+            {"seed": seed, "seconds": round(seconds, 3), "device": self.device},
         )
 
     def train(self, counts: UInt8[Array, " examples"], seed: int) -> tuple[Any, dict[str, Array]]:
@@ -72,7 +72,7 @@ class Workshop:
                     return _train_seeded(seed, self._user_loop, counts), {}
             case EstimatorRecipe():
                 with blame("fit()"):
-                    return self._estimator(counts, seed), {}
+                    return _train_seeded(seed, self._estimator, counts), {}
 
     def _classifier(self, counts: UInt8[Array, " examples"], seed: int) -> tuple[Any, dict[str, Array]]:
         from memaudit.training.classifier import train_classifier

@@ -22,7 +22,7 @@ recipe = ma.ClassifierRecipe(
     examples,
     model,
     epochs=100,
-    batch_size=64,
+    batch_size=50,
     optimizer=ma.SGD(lr=0.1, momentum=0.9),
     schedule="cosine",
 )

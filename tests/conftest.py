@@ -1,0 +1,122 @@
+"""Shape checking while testing, and the fixtures of the tests that run whole commands.
+
+The import hook must stand before anything imports memaudit: it adds beartype checks of the `jaxtyping` shapes to the
+array packages as they are loaded. A Protocol in such a signature has to be `runtime_checkable`. memaudit itself is
+therefore imported inside the fixtures.
+"""
+
+import importlib
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import jaxtyping
+import pytest
+
+jaxtyping.install_import_hook(
+    ["memaudit.attacks", "memaudit.memorization", "memaudit.stats", "memaudit.design"], "beartype.beartype"
+)
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+@contextmanager
+def _forgotten(below: Path) -> Iterator[None]:
+    """Forgets at the end what was imported from a folder: the next test has another recipe.py."""
+    before, modules = list(sys.path), set(sys.modules)
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        sys.path[:] = before
+        for name in set(sys.modules) - modules:
+            file = getattr(sys.modules[name], "__file__", None)
+            if isinstance(file, str) and Path(file).is_relative_to(below):
+                del sys.modules[name]
+
+
+@pytest.fixture
+def command(
+    tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., CompletedProcess[str]]:
+    """Runs a memaudit command line in this process: exit code, standard output and error as of a process."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # two recipes written within a second look alike to the cache
+
+    def run(*arguments: object) -> CompletedProcess[str]:
+        from memaudit.cli import main
+
+        capsys.readouterr()
+        with _forgotten(tmp_path_factory.getbasetemp()), pytest.raises(SystemExit) as end:
+            main([str(argument) for argument in arguments])
+        assert isinstance(end.value.code, int)
+        return CompletedProcess(arguments, end.value.code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def complaint(command: Callable[..., CompletedProcess[str]]) -> Callable[..., str]:
+    """Runs a command line that must end with exit code 2 and one message on standard error; returns the message."""
+
+    def run(*arguments: object) -> str:
+        done = command(*arguments)
+        assert done.returncode == 2, (done.stdout, done.stderr)
+        assert "Traceback" not in done.stderr
+        assert "internal error" not in done.stderr
+        assert done.stderr.lower().count("error:") - done.stderr.count("Error: ") <= 1, done.stderr
+        return done.stderr
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as a user has it: recipe.py, memaudit.toml, a trained model with its members, and a full bank."""
+    import numpy as np
+
+    import memaudit as ma
+
+    folder = tmp_path_factory.mktemp("workplace")
+    shutil.copy(RECIPES / "tiny_recipe.py", folder / "recipe.py")
+    (folder / "memaudit.toml").write_text("[audit]\nshadows = 16\nworkers = 1\nfpr = [0.02]\n", "utf-8")
+    with _forgotten(folder):
+        from memaudit.recipe import load_recipe
+
+        recipe = load_recipe(str(folder / "recipe.py"))
+        ids = recipe.examples().ids
+        members = np.random.default_rng(5).permutation(ids)[: len(ids) // 2]
+        ma.save_target(ma.train(recipe, members, seed=1, device="cpu"), folder / "model.safetensors", members)
+        ma.fill(folder / "bank", recipe, 16, device="cpu")
+    return folder
+
+
+@pytest.fixture
+def project(workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the workplace to spoil, as the working directory."""
+    folder = tmp_path / "project"
+    shutil.copytree(workplace, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def edit() -> Callable[[Path, str, str], None]:
+    """Replaces text in a file that must hold it."""
+
+    def replace(path: Path, old: str, new: str) -> None:
+        text = path.read_text("utf-8")
+        assert old in text, f"{path} has no {old!r}"
+        path.write_text(text.replace(old, new), "utf-8")
+
+    return replace
+
+
+@pytest.fixture
+def empty_bank(project: Path, edit: Callable[[Path, str, str], None]) -> Path:
+    """The project with a cheaper recipe and without a bank: where the bank would be."""
+    shutil.rmtree(project / "bank")
+    edit(project / "recipe.py", "epochs=40", "epochs=2")
+    return project / "bank"
