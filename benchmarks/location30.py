@@ -89,7 +89,7 @@ def link(recordings: Recordings) -> None:
     print(f"\nmean memorization {mean:.3f}, known {KNOWN_MEAN_MEMORIZATION}{close}")
     close = _mark(abs(found.rho - KNOWN_SPEARMAN) <= 0.05)
     print(f"Spearman {found.rho:.3f} [{found.low:.3f}, {found.high:.3f}], known {KNOWN_SPEARMAN}{close}", end="")
-    print(f", corrected {found.corrected:.3f}, difficulty held fixed {found.partial:.3f}")
+    print(f", corrected for estimation noise {found.corrected:.3f}")
     print(f"\nthe link at 0.1% false positives ({DEFAULT.name})")
     print(f"{'memorization':<14} {'n':>6} {'TPR %':>26} {'known':>6} {'FPR %':>26} {'known':>6} {'share':>6}")
     for b in found.bins:

@@ -86,7 +86,8 @@ class Finding:
     """What one check found; it has no opinion on whether that is much.
 
     `metric`, `attack` and `at_fpr` are what a limit refers to. `sentence` says the finding in words. `blind` is what
-    an adversary without the model achieves in the same unit. `n` is the number of units behind the estimate.
+    an adversary without the model achieves in the same unit. `n` is the number of units behind the estimate, and
+    `counted` what they are.
     """
 
     code: str
@@ -98,6 +99,7 @@ class Finding:
     sentence: str
     blind: float | None = None
     n: int
+    counted: str = "examples"
     source: str
     figures: tuple[Figure, ...] = ()
     tables: tuple[Table, ...] = ()
@@ -167,8 +169,7 @@ class Exposed:
     label: str
     member: bool
     score: float
-    memorization: float
-    memorization_se: float
+    memorization: Estimate
     margin: float
     thumbnail: str = ""
 

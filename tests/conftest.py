@@ -95,7 +95,13 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def project(workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the workplace to spoil, as the working directory."""
+    """A copy of the workplace to spoil, as the working directory.
+
+    Reports have empty pictures there: drawing takes half of an audit's time, and has tests of its own.
+    """
+    import memaudit.reports.figures
+
+    monkeypatch.setattr(memaudit.reports.figures, "render", lambda figure, theme: b"<svg/>")
     folder = tmp_path / "project"
     shutil.copytree(workplace, folder, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.chdir(folder)

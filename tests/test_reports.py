@@ -204,8 +204,9 @@ def sample_report() -> Report:
             label=("cat", "dog", "lorry")[i % 3],
             member=i % 4 != 3,
             score=9.1 - 0.7 * i,
-            memorization=0.98 - 0.03 * i,
-            memorization_se=0.04,
+            memorization=Estimate(
+                value=0.98 - 0.03 * i, low=0.8 - 0.03 * i, high=1.0, unit="share", method="Newcombe–Wilson"
+            ),
             margin=6.2 - 0.5 * i,
             thumbnail=_png(20 * i) if i != 2 else "",
         )

@@ -19,7 +19,7 @@ from memaudit.attacks import DEFAULT
 from memaudit.checks import Evidence
 from memaudit.errors import BankError
 from memaudit.stats import resolvable
-from memaudit.types import Exposed
+from memaudit.types import Estimate, Exposed
 
 Array = np.ndarray
 
@@ -63,6 +63,8 @@ def table(evidence: Evidence, names: Sequence[str]) -> bytes:
         **{name: flag.astype(int) for name, flag in flags.items()},
         "memorization": scores.value,
         "memorization_se": scores.se,
+        "memorization_low": scores.low,
+        "memorization_high": scores.high,
         "margin_shift": margins.shift,
         "margin_separation": margins.separation,
     }
@@ -85,8 +87,13 @@ def most_exposed(evidence: Evidence, names: Sequence[str], pictures: bool) -> tu
             label=str(evidence.y[i]),
             member=True,
             score=float(score[i]),
-            memorization=float(scores.value[i]),
-            memorization_se=float(scores.se[i]),
+            memorization=Estimate(
+                value=float(scores.value[i]),
+                low=float(scores.low[i]),
+                high=float(scores.high[i]),
+                unit="share",
+                method="Newcombe–Wilson",
+            ),
             margin=float(evidence.margin.shift[i]),
             thumbnail=_thumbnail(evidence.x[i]) if pictures else "",
         )

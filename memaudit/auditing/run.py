@@ -19,7 +19,7 @@ from memaudit import policy, reports
 from memaudit.attacks import ATTACKS
 from memaudit.auditing.evidence import EvidenceLevel, identifiers, most_exposed, table
 from memaudit.bank import Bank
-from memaudit.checks import CHECKS, CONTROLS, Evidence
+from memaudit.checks import CONTROLS, Evidence, all_checks
 from memaudit.checks.controls import FIDELITY
 from memaudit.errors import EvidenceError, MemauditError, ModelError, SettingsError
 from memaudit.recipe import (
@@ -222,7 +222,7 @@ def _examine(facts: Evidence, limits: Sequence[Limit], subject: Subject, provena
     controls = tuple(control.run(facts) for control in CONTROLS)
     results: list[Result] = []
     skipped: list[Skipped] = []
-    for check in CHECKS:
+    for check in all_checks():
         if not _trusted(controls):
             reason = "the model does not look like its shadow models, so no figure about it is given"
             skipped.append(Skipped(code=check.code, title=check.title, reason=reason))

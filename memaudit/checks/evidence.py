@@ -134,6 +134,11 @@ class ControlCheck:
     run: Callable[[Evidence], Control]
 
 
+def with_interval(value: float, low: float, high: float) -> str:
+    """Returns a share with its interval, short enough for a table: "10.2% (8.83–11.5%)"."""
+    return f"{percent(value)} ({percent(low).removesuffix('%')}–{percent(high)})"
+
+
 def percent(share: float) -> str:
     """Returns a share in words: 0.00123 → "0.12%", 0.5 → "50%"."""
     value = 100 * share

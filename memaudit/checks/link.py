@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from memaudit.attacks import DEFAULT
-from memaudit.checks.evidence import Check, Evidence, percent
+from memaudit.checks.evidence import Check, Evidence, percent, with_interval
 from memaudit.design import Pairs
 from memaudit.memorization import EDGES, Link, LinkBin, cross_fitted_link
 from memaudit.stats import clopper_pearson, resolvable, threshold, transferred_thresholds
@@ -78,13 +78,17 @@ def _link(evidence: Evidence) -> tuple[tuple[Finding, ...], tuple[Skipped, ...]]
             f"({link.low:.2f} to {link.high:.2f})."
         ),
         n=evidence.bank.shape[1],
+        counted=f"examples in {2 * evidence.bank.shape[0]} shadow models",
         source="cross-fitted over pairs; Spearman 1904, Bonett & Wright 2000",
         figures=(_figure(link, fpr),),
         tables=(_table(link, evidence, fpr),),
         notes=(
             f"Corrected for estimation noise: {corrected} (reliability of memorization "
-            f"{link.memorization_reliability:.2f}, of the true-positive rate {link.tpr_reliability:.2f}). With the "
-            f"accuracy of models without the example held fixed: {link.partial:.2f}.",
+            f"{link.memorization_reliability:.2f}, of the true-positive rate {link.tpr_reliability:.2f}).",
+            "Nearly all training examples are classified correctly, so that memorization is the other side of how "
+            "hard an example is, and the two cannot be told apart."
+            if link.partial is None
+            else f"With the accuracy of models without the example held fixed: {link.partial:.2f}.",
         ),
     )
     return (finding,), ()
@@ -123,7 +127,14 @@ def _figure(link: Link, fpr: float) -> Figure:
 def _table(link: Link, evidence: Evidence, fpr: float) -> Table:
     target = _target_by_bin(evidence, fpr)
     rows = tuple(
-        (bin_name(b), round(b.examples), _told(b.tpr), _told(b.fpr), percent(b.share), *target.get(b.low, ("–", "–")))
+        (
+            bin_name(b),
+            round(b.examples),
+            with_interval(*b.tpr),
+            with_interval(*b.fpr),
+            percent(b.share),
+            *target.get(b.low, ("–", "–")),
+        )
         for b in link.bins
     )
     return Table(
@@ -164,9 +175,5 @@ def _by_bin(gain: Array, flagged: Bool[Array, " examples"], who: Bool[Array, " e
         here = flagged[who & (bins == b)]
         if len(here):
             low, high = clopper_pearson(int(here.sum()), len(here))
-            told[edge] = _told((float(here.mean()), float(low), float(high)))
+            told[edge] = with_interval(float(here.mean()), float(low), float(high))
     return told
-
-
-def _told(rate: Interval) -> str:
-    return f"{percent(rate[0])} ({percent(rate[1])} to {percent(rate[2])})"

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from memaudit.checks.evidence import Attacked, Check, Evidence, percent
+from memaudit.checks.evidence import Attacked, Check, Evidence, percent, with_interval
 from memaudit.stats import auc, auc_interval, clopper_pearson, resolvable, roc_points, tpr_interval
 from memaudit.types import Curve, Estimate, Figure, FigureKind, Finding, Skipped, Table
 
 Array = np.ndarray
+_IN_WORDS = {
+    "MIA001": "With shadow models trained with and without each example",
+    "MIA002": "With shadow models trained without each example",
+    "MIA003": "By the model's confidence alone",
+}
 Outcome = tuple[tuple[Finding, ...], tuple[Skipped, ...]]
 
 
@@ -63,7 +68,7 @@ def _run(evidence: Evidence, code: str, family: str) -> Outcome:
     skipped: list[Skipped] = []
     for name in (name for name in evidence.attacks if name.startswith(family)):
         for fpr in evidence.fprs:
-            title = f"{name} at {percent(fpr)} false positives"
+            title = f"Membership inference, {name}, at {percent(fpr)} false positives"
             if reason := _unresolved(evidence, fpr):
                 skipped.append(Skipped(code=code, title=title, reason=reason))
                 continue
@@ -97,12 +102,13 @@ def _finding(evidence: Evidence, code: str, title: str, attacked: Attacked, fpr:
         at_fpr=fpr,
         estimate=Estimate(value=tpr, low=tpr_low, high=tpr_high, unit="share", method="Clopper–Pearson"),
         sentence=(
-            f"An adversary who accepts to accuse {_one_in(fpr)} wrongly identifies {percent(tpr)} of the training "
-            f"examples ({percent(tpr_low)} to {percent(tpr_high)}); on this model the share accused wrongly was "
-            f"{percent(real)} ({percent(real_low)} to {percent(real_high)})."
+            f"{_IN_WORDS[code]}, an adversary who is willing to accuse {_one_in(fpr)} wrongly finds {percent(tpr)} of "
+            f"the training examples ({percent(tpr_low)} to {percent(tpr_high)}). On this model {percent(real)} of the "
+            f"non-members were accused ({percent(real_low)} to {percent(real_high)})."
         ),
         blind=_blind(evidence, fpr),
         n=int(members.sum()),
+        counted="training examples",
         source=attacked.attack.source,
         figures=(_roc(evidence),) if first and code == "MIA001" else (),
         tables=(_comparison(evidence),) if first and code == "MIA001" else (),
@@ -165,7 +171,7 @@ def _comparison(evidence: Evidence) -> Table:
         row = [name, "{:.3f} ({:.3f} to {:.3f})".format(*area)]
         for fpr in rates:
             flagged = attacked.flagged(fpr)
-            row += ["{} ({} to {})".format(*map(percent, _share(flagged[who]))) for who in (members, ~members)]
+            row += [with_interval(*_share(flagged[who])) for who in (members, ~members)]
         rows.append(tuple(row))
     columns = ["Attack", "AUC"]
     for fpr in rates:

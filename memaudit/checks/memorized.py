@@ -9,7 +9,6 @@ from memaudit.memorization import reliability
 from memaudit.stats import cluster_interval
 from memaudit.types import Curve, Estimate, Figure, FigureKind, Finding, Skipped, Table
 
-_EDGES = np.linspace(-0.5, 1, 31)
 _BINS = ((-1.0, 0.02), (0.02, 0.1), (0.1, 0.25), (0.25, 0.5), (0.5, 0.75), (0.75, 0.9), (0.9, 1.0))
 
 
@@ -45,6 +44,7 @@ def _memorization(evidence: Evidence) -> tuple[tuple[Finding, ...], tuple[Skippe
             "the estimated rise exceeds 50%."
         ),
         n=len(scores.value),
+        counted=f"examples in {2 * len(inside)} shadow models",
         source="Feldman & Zhang 2020, equation 1",
         figures=(_histogram(evidence),),
         tables=(_distribution(evidence),),
@@ -66,13 +66,14 @@ def _bool_pairs(evidence: Evidence) -> tuple[np.ndarray, np.ndarray]:
 
 def _histogram(evidence: Evidence) -> Figure:
     values = evidence.memorization.value
-    counts, _ = np.histogram(np.clip(values, _EDGES[0], _EDGES[-1]), _EDGES)
+    edges = np.arange(min(0, np.floor(values.min() * 20)), 21) / 20
+    counts, _ = np.histogram(values, edges)
     return Figure(
         kind=FigureKind.HISTOGRAM,
         title="Memorization of each example",
         x_label="Memorization (0 = known anyway, 1 = known only from training)",
         y_label="Examples",
-        curves=(Curve(x=tuple(_EDGES.tolist()), y=tuple(counts.astype(float).tolist()), label="examples"),),
+        curves=(Curve(x=tuple(edges.tolist()), y=tuple(counts.astype(float).tolist()), label="examples"),),
         alt=(
             f"Histogram of memorization over {len(values):,} examples: {percent(float((values < 0.1).mean()))} lie "
             f"below 0.1, {percent(float((values > 0.5).mean()))} above 0.5."

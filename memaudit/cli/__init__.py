@@ -55,6 +55,8 @@ def main(arguments: list[str] | None = None) -> None:
         _say("interrupted; what is done is kept. Go on with:")
         _say(f"  {shlex.join(['memaudit', *arguments])}")
         sys.exit(EXIT_INTERRUPTED)
+    except SystemExit:  # click's own, when nobody reads our output; its 1 would say that a limit is broken
+        sys.exit(EXIT_ERROR)
     except click.ClickException as error:
         error.show()
         sys.exit(EXIT_ERROR)

@@ -14,9 +14,9 @@ from memaudit.errors import SettingsError
 @click.argument("code", required=False)
 def command(code: str | None) -> None:
     """Says what a finding means, how it is computed, and where that comes from. Without CODE, lists them all."""
-    from memaudit.checks import CHECKS, CONTROLS, Check, ControlCheck
+    from memaudit.checks import CONTROLS, Check, ControlCheck, all_checks
 
-    known: dict[str, Check | ControlCheck] = {check.code: check for check in CHECKS}
+    known: dict[str, Check | ControlCheck] = {check.code: check for check in all_checks()}
     known |= {control.code: control for control in CONTROLS}
     if code is None:
         for check in known.values():

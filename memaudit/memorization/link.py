@@ -48,7 +48,7 @@ class Link:
     low: float
     high: float
     corrected: float | None
-    partial: float
+    partial: float | None  # with the accuracy of models without the example held fixed; None if that is the same thing
     memorization_reliability: float
     tpr_reliability: float
     bins: tuple[LinkBin, ...]
@@ -136,18 +136,17 @@ def cross_fitted_link(
 
     mem_reliability = on_halves(lambda half: split_half(lambda i: gain[half[i]].mean(axis=0), len(half)))
     tpr_reliability = on_halves(lambda half: split_half(lambda i: caught[half[i]].mean(axis=0), len(half)))
-    partial = np.mean(
-        [
-            partial_spearman(gain[a].mean(axis=0), caught[b].mean(axis=0), outside_correct[a].mean(axis=0))
-            for a, b in (halves, halves[::-1])
-        ]
-    )
+    partials = [
+        partial_spearman(gain[a].mean(axis=0), caught[b].mean(axis=0), outside_correct[a].mean(axis=0))
+        for a, b in (halves, halves[::-1])
+    ]
+    partial = None if None in partials else float(np.mean([p for p in partials if p is not None]))
     return Link(
         rho,
         low,
         high,
         attenuation_corrected(rho, mem_reliability, tpr_reliability),
-        float(partial),
+        partial,
         mem_reliability,
         tpr_reliability,
         rates_by_bin(binned_by, caught, accused),

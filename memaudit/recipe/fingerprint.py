@@ -10,6 +10,7 @@ import platform
 import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
+from importlib.util import resolve_name
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -88,10 +89,28 @@ def _by_name(paths: set[Path]) -> dict[str, str]:
 
 
 def _imports(module: ModuleType) -> Iterator[ModuleType]:
+    """Yields what a module imports at the top, by the objects that it holds and, for bare constants, by its text."""
     for value in vars(module).values():
         owner = value if isinstance(value, ModuleType) else sys.modules.get(getattr(value, "__module__", None) or "")
         if isinstance(owner, ModuleType):
             yield owner
+    for node in _top_level(ast.parse(Path(str(module.__file__)).read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = resolve_name("." * node.level + (node.module or ""), module.__package__)
+            names = [base, *(f"{base}.{alias.name}" for alias in node.names)]
+        else:
+            continue
+        yield from (sys.modules[name] for name in names if name in sys.modules)
+
+
+def _top_level(node: ast.AST) -> Iterator[ast.AST]:
+    """Yields the statements that run when a module is imported."""
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield child
+            yield from _top_level(child)
 
 
 def _is_local(module: ModuleType | None) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import pickle
+import warnings
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -214,7 +215,8 @@ def _load_weights_only(path: Path) -> Any:
     import torch
 
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # about pickles that are refused in the next line
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         try:
             globals_ = torch.serialization.get_unsafe_globals_in_checkpoint(path)

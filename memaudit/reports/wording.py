@@ -76,8 +76,7 @@ READINGS = {
     FigureKind.ROC: "How to read it: both axes grow by factors of ten. The further a curve lies above the dashed line "
     "of guessing, the more is given away. Bands are intervals. In the shaded part, if there is one, there are too few "
     "examples held out of training to measure such low rates.",
-    FigureKind.HISTOGRAM: "How to read it: the taller a shape, the more examples have such a value. Where two "
-    "shapes overlap, nobody can tell the groups apart.",
+    FigureKind.HISTOGRAM: "How to read it: the taller a bar, the more examples have such a value.",
     FigureKind.LINK: "How to read it: the upright axis grows by factors of ten, and the upright lines are intervals. "
     "Where the first curve lies above the second, examples are recognized by more than accident.",
 }

@@ -19,14 +19,18 @@ def spearman(x: Float[Array, " n"], y: Float[Array, " n"]) -> float:
     return float(a @ b / norm) if norm > 0 else 0.0
 
 
-def partial_spearman(x: Float[Array, " n"], y: Float[Array, " n"], given: Float[Array, " n"]) -> float:
-    """Returns the rank correlation of x and y with that of `given` taken out of both; 0 where it explains one fully.
+_EXPLAINED = 0.999  # share of a rank variance beyond which nothing is left to correlate
+
+
+def partial_spearman(x: Float[Array, " n"], y: Float[Array, " n"], given: Float[Array, " n"]) -> float | None:
+    """Returns the rank correlation of x and y with that of `given` taken out of both; None where it explains one.
 
     Source: Kendall 1942, partial rank correlation: the partial correlation of the ranks.
     """
     xy, xz, yz = spearman(x, y), spearman(x, given), spearman(y, given)
-    rest = (1 - xz**2) * (1 - yz**2)
-    return float((xy - xz * yz) / np.sqrt(rest)) if rest > 1e-12 else 0.0
+    if max(xz**2, yz**2) > _EXPLAINED:
+        return None
+    return float((xy - xz * yz) / np.sqrt((1 - xz**2) * (1 - yz**2)))
 
 
 def spearman_interval(

@@ -50,10 +50,12 @@ def train_classifier(
     losses = torch.empty(recipe.epochs, len(rows), device=x.device)
     hits = torch.empty(recipe.epochs, len(rows), dtype=torch.bool, device=x.device)
     for epoch in range(recipe.epochs):
-        for batch in torch.split(torch.randperm(len(rows), generator=generator, device=x.device), sizes):
+        order = torch.randperm(len(rows), generator=generator, device=x.device)
+        parts = []
+        for batch in torch.split(rows[order], sizes):
             for group, rate in zip(optimizer.param_groups, full_rates, strict=True):
                 group["lr"] = rate * _factor(recipe.schedule, step / steps)
-            inputs, labels = x[rows[batch]], y[rows[batch]]
+            inputs, labels = x.index_select(0, batch), y.index_select(0, batch)
             if recipe.augment is not None:
                 inputs = recipe.augment(inputs, generator)
             logits = network(inputs)
@@ -63,8 +65,9 @@ def train_classifier(
             optimizer.zero_grad()
             loss.mean().backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-            losses[epoch, batch], hits[epoch, batch] = loss.detach(), hit
+            parts.append((loss.detach(), hit))
             step += 1
+        losses[epoch, order], hits[epoch, order] = (torch.cat(part) for part in zip(*parts, strict=True))
         if not losses[epoch].isfinite().all():
             raise RecipeError(f"training diverged: the loss is NaN or infinite in epoch {epoch + 1}; lower the rate")
     return network.eval(), {"loss": losses.cpu().numpy(), "hit": hits.cpu().numpy()}

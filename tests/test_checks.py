@@ -1,0 +1,49 @@
+"""Checks of other packages join in by entry points."""
+
+from importlib.metadata import EntryPoint, EntryPoints
+from typing import Any
+
+import pytest
+
+from memaudit import checks
+from memaudit.checks import CHECKS, Check, all_checks
+from memaudit.checks.evidence import percent, with_interval
+from memaudit.errors import SettingsError
+
+MINE = Check("XXX001", "Something else", "mine", lambda evidence: ((), ()))
+TAKEN = Check("MIA001", "Something else", "mine", lambda evidence: ((), ()))
+
+
+def installed(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    point = EntryPoint("mine", f"{__name__}:{name}", "memaudit.checks")
+    monkeypatch.setattr(EntryPoint, "load", lambda self: globals()[name])
+    monkeypatch.setattr(checks, "entry_points", lambda group: EntryPoints([point]))
+
+
+def test_a_plug_in_comes_after_the_built_in_checks(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(monkeypatch, "MINE")
+    assert all_checks() == (*CHECKS, MINE)
+
+
+@pytest.mark.parametrize(("name", "said"), [("TAKEN", "which is taken"), ("installed", "not a memaudit.checks.Check")])
+def test_a_plug_in_that_does_not_fit_is_refused(name: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(monkeypatch, name)
+    with pytest.raises(SettingsError, match=said):
+        all_checks()
+
+
+def test_codes_are_unique_and_explained() -> None:
+    every: list[Any] = [*CHECKS, *checks.CONTROLS]
+    assert len({check.code for check in every}) == len(every)
+    assert all("Source:" in (check.run.__doc__ or "") for check in every)
+
+
+@pytest.mark.parametrize(
+    ("share", "said"), [(0, "0%"), (0.00123, "0.12%"), (0.5, "50%"), (0.417, "41.7%"), (1, "100%"), (0.99999, "100%")]
+)
+def test_shares_in_words(share: float, said: str) -> None:
+    assert percent(share) == said
+
+
+def test_a_share_with_its_interval() -> None:
+    assert with_interval(0.102, 0.0883, 0.115) == "10.2% (8.83–11.5%)"
