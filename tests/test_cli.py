@@ -21,8 +21,8 @@ Command = Callable[..., CompletedProcess[str]]
 Complaint = Callable[..., str]
 Edit = Callable[[Path, str, str], None]
 
-EXAMPLES = "return ma.Examples(rng.normal(size=(200, 12)).astype(np.float32), rng.integers(0, 3, 200))"
-NETWORK = "nn.Sequential(nn.Linear(12, 64), nn.ReLU(), nn.Linear(64, 3))"
+EXAMPLES = "return ma.Examples(rng.normal(size=(200, 12)).astype(np.float32), rng.integers(0, 10, 200))"
+NETWORK = "nn.Sequential(nn.Linear(12, 64), nn.ReLU(), nn.Linear(64, 10))"
 
 # what: (old, new) in recipe.py, and what the message must say
 
@@ -35,11 +35,15 @@ BAD_RECIPES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "exits in examples": (EXAMPLES, "raise SystemExit(0)", ("recipe.py:11: examples() failed: SystemExit: 0",)),
     "raises in model": (f"return {NETWORK}", "raise KeyError('w')", ("recipe.py:15: model() failed: KeyError: 'w'",)),
     "returns arrays": (EXAMPLES, "return np.zeros(3), np.zeros(3)", ("examples() returned tuple", "memaudit.Examples")),
-    "negative labels": ("rng.integers(0, 3, 200)", "rng.integers(-1, 3, 200)", ("recipe.py:11: labels must be whole",)),
-    "one class": ("rng.integers(0, 3, 200)", "np.ones(200)", ("recipe.py:11: all 200 examples have the label 1",)),
+    "negative labels": (
+        "rng.integers(0, 10, 200)",
+        "rng.integers(-1, 3, 200)",
+        ("recipe.py:11: labels must be whole",),
+    ),
+    "one class": ("rng.integers(0, 10, 200)", "np.ones(200)", ("recipe.py:11: all 200 examples have the label 1",)),
     "NaN inputs": ("np.float32), rng", "np.float32) / 0, rng", ("recipe.py:11: inputs hold NaN or infinity",)),
     "words": ("np.float32), rng", "str), rng", ("recipe.py:11: inputs must be numbers",)),
-    "another length": ("rng.integers(0, 3, 200)", "rng.integers(0, 3, 199)", ("(200, 12)", "labels (199,)")),
+    "another length": ("rng.integers(0, 10, 200)", "rng.integers(0, 3, 199)", ("(200, 12)", "labels (199,)")),
     "other examples": ("default_rng(0)", "default_rng(1)", ("members.csv:2:", "100 of the 100 ids")),
     "another shape of model": ("Linear(12, 64)", "Linear(12, 65)", ("does not fit", "(64, 12)", "(65, 12)")),
     "another shape of inputs": ("size=(200, 12)", "size=(200, 13)", ("members.csv:2",)),
@@ -68,10 +72,14 @@ def test_a_bad_recipe(
 
 
 def test_a_label_that_the_model_has_no_output_for(project: Path, edit: Edit, complaint: Complaint) -> None:
-    edit(project / "recipe.py", "rng.integers(0, 3, 200)", "np.where(np.arange(200) == 77, 4, rng.integers(0, 3, 200))")
+    edit(
+        project / "recipe.py",
+        "rng.integers(0, 10, 200)",
+        "np.where(np.arange(200) == 77, 12, rng.integers(0, 10, 200))",
+    )
     (project / "mask.csv").write_text("member\n" + "1\n0\n" * 100, "utf-8")
     message = complaint("audit", "model.safetensors", "--members", "mask.csv")
-    assert "model.safetensors: labels out of range: row 77 has label 4, the model has 3 classes" in message
+    assert "model.safetensors: labels out of range: row 77 has label 12, the model has 10 classes" in message
 
 
 BAD_CALLS: dict[str, tuple[list[str], tuple[str, ...]]] = {

@@ -313,7 +313,7 @@ def test_no_space_while_filling_ends_with_2(
 FAILING = {
     "model": ("    return nn.Sequential", "    raise RuntimeError('no luck')\n    return nn.Sequential"),
     "forward": ("nn.ReLU()", "nn.LayerNorm(7)"),
-    "labels": ("nn.Linear(64, 3)", "nn.Linear(64, 2)"),
+    "labels": ("nn.Linear(64, 10)", "nn.Linear(64, 2)"),
     "diverges": ("lr=0.2", "lr=1e30"),
     "exit": ("    return nn.Sequential", "    raise SystemExit(0)\n    return nn.Sequential"),
 }

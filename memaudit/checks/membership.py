@@ -21,7 +21,11 @@ def _online(evidence: Evidence) -> Outcome:
     """Membership inference by likelihood ratio, with shadow models that had the example and that lacked it (online).
 
     For each example the shadows give two laws of the scaled logit φ: with the example in training, and without. The
-    score is the log of the ratio of the two at the target's φ. An example is accused when its score exceeds a
+    score is the log of the ratio of the two at the target's φ,
+
+        score = log p(φ | trained on it) − log p(φ | not trained on it),   φ = log p_y − log(1 − p_y).
+
+    An example is accused when its score exceeds a
     threshold, which is set on the shadows so that they accuse the stated share of their own non-members.
 
     The number is the true-positive rate: the share of the target's members that are accused, with its
@@ -39,7 +43,11 @@ def _offline(evidence: Evidence) -> Outcome:
     """Membership inference with shadow models that lacked the example (offline): the weaker adversary.
 
     The score is how many standard deviations the target's scaled logit lies above its law in models that were not
-    trained on the example: large values are unusual for a non-member. One-sided, as in the paper; its published code
+    trained on the example: large values are unusual for a non-member,
+
+        score = (φ − μ_out) / σ_out.
+
+    One-sided, as in the paper; its published code
     is two-sided and takes unusually low confidence for membership too. Read as MIA001.
 
     Source: Carlini et al. 2022, Equation 4.

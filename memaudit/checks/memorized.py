@@ -16,7 +16,11 @@ def _memorization(evidence: Evidence) -> tuple[tuple[Finding, ...], tuple[Skippe
     """Memorization: how much more often a model is right on an example because it was trained on it.
 
     For each example: the share of shadow models with it in training that classify it correctly, minus the share
-    without it that do. 0 = the model would know anyway, 1 = it knows only what it was shown. The score is also the
+    without it that do,
+
+        mem(i) = P[correct on i | i in training] − P[correct on i | i not in training].
+
+    0 = the model would know anyway, 1 = it knows only what it was shown. The score is also the
     advantage of a real attack, "member if and only if the model is right", so some adversary does at least as well.
 
     The number is the mean over all examples, which is the shadows' gap between training and test accuracy; its

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +16,11 @@ from memaudit.types import Report, Verdict
 if TYPE_CHECKING:
     from memaudit.auditing import Audit
 
+_INDENT = 14
 EXIT_CODES = {Verdict.PASS: 0, Verdict.NOTED: 0, Verdict.FAIL: 1, Verdict.INCONCLUSIVE: 3}
 
 
-@click.command()
+@click.command(short_help="The whole job: fills the bank, attacks, judges, reports.")
 @click.argument("model", type=click.Path(path_type=Path))
 @settings_options
 @click.option("--members", help="Who the model was trained on: a file of ids; by default MODEL.members.csv.")
@@ -53,14 +55,19 @@ def _told(report: Report) -> list[str]:
     ]
     controls = [("control", c.sentence) for c in report.controls if c.passed is False]
     skipped = [("not said", f"{s.title}: {s.reason}.") for s in report.skipped]
-    return ["", *(f"{kind:<14}{text}" for kind, text in (*found, *controls, *skipped)), ""]
+    width = shutil.get_terminal_size((120, 24)).columns
+    wrapped = (
+        click.wrap_text(f"{kind:<{_INDENT}}{text}", width, subsequent_indent=" " * _INDENT)
+        for kind, text in (*found, *controls, *skipped)
+    )
+    return ["", *wrapped, ""]
 
 
 def run(model: Path, call: Job, quiet: bool) -> Audit:
     """Returns the audit of a model by the settings of a call."""
     from memaudit.auditing import LEAST_SHADOWS, audit, open_target, require_choices
 
-    require_choices(call.audit.fpr, [*call.audit.attacks, *(limit.attack for limit in call.limits if limit.attack)])
+    require_choices(call.audit.fpr, call.audit.attacks)
     if call.audit.shadows < LEAST_SHADOWS:
         raise SettingsError(f"shadows = {call.audit.shadows}: an audit needs at least {LEAST_SHADOWS}, better 64")
     members = None if call.audit.members is None else call.place(call.audit.members)

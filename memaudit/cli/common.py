@@ -99,7 +99,20 @@ def job(config: Path | None, **flags: Any) -> Job:
     except ValidationError as error:
         problems = (f"--{p['loc'][0]}: {p['msg']}, got {p['input']!r}" for p in error.errors())
         raise SettingsError("; ".join(problems)) from None
-    return Job(audit, tuple(gate.limit() for gate in settings.gate), folder, file)
+    limits = tuple(gate.limit() for gate in settings.gate)
+    return Job(_with_what_limits_need(audit, limits), limits, folder, file)
+
+
+def _with_what_limits_need(audit: toml.AuditSettings, limits: tuple[Limit, ...]) -> toml.AuditSettings:
+    """Returns the settings with the rates and attacks that a limit names measured too."""
+    rates = [limit.at_fpr for limit in limits if limit.metric == "tpr" and limit.at_fpr is not None]
+    attacks = [limit.attack for limit in limits if limit.metric == "tpr" and limit.attack is not None]
+    return audit.model_copy(
+        update={
+            "fpr": list(dict.fromkeys([*audit.fpr, *rates])),
+            "attacks": list(dict.fromkeys([*audit.attacks, *attacks])),
+        }
+    )
 
 
 @contextmanager

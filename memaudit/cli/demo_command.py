@@ -14,7 +14,7 @@ from memaudit.cli.common import job
 from memaudit.errors import MemauditError
 
 
-@click.command()
+@click.command(short_help="A real audit on real data, in a minute or two.")
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default="demo")
 @click.option("--workers", type=int, help="Processes to train with; by default one per core.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")

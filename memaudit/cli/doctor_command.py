@@ -16,7 +16,7 @@ from memaudit.errors import MemauditError
 _LEAST_FREE_GIB = 1
 
 
-@click.command()
+@click.command(short_help="Is everything in place?")
 @settings_options
 def command(config: Path | None, quiet: bool, **flags: Any) -> int:
     """Is everything in place? Trains one small model of the recipe, and finds a leak that is planted for the purpose.
@@ -59,7 +59,7 @@ def _planted_leak(call: Job) -> Iterator[str]:
     from memaudit.stats import auc
 
     rng = np.random.default_rng(0)
-    for shift, low, high in ((2.0, 0.88, 0.96), (0.0, 0.47, 0.53)):  # Φ(2/√2) = 0.921; both ± 4 standard errors or more
+    for shift, low, high in ((2.0, 0.88, 0.95), (0.0, 0.448, 0.552)):  # Φ(2/√2) = 0.921 and 0.5, ± 4 standard errors
         difficulty = rng.normal(size=2000)
         inside, outside = difficulty + rng.normal(size=(2, 16, 2000)) + np.array([shift, 0.0])[:, None, None]
         members = rng.random(2000) < 0.5

@@ -10,7 +10,7 @@ import click
 from memaudit.errors import SettingsError
 
 
-@click.command()
+@click.command(short_help="What a finding means, and where it comes from.")
 @click.argument("code", required=False)
 def command(code: str | None) -> None:
     """Says what a finding means, how it is computed, and where that comes from. Without CODE, lists them all."""

@@ -12,7 +12,7 @@ from memaudit.errors import SettingsError
 FILES = ("recipe.py", "memaudit.toml", "train.py")
 
 
-@click.command()
+@click.command(short_help="Writes files to start from.")
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=".")
 @click.option("--force", is_flag=True, help="Replace files that are there.")
 def command(folder: Path, force: bool) -> None:

@@ -9,7 +9,7 @@ import click
 from memaudit import reports
 
 
-@click.command()
+@click.command(short_help="Renders a report.json again.")
 @click.argument("report", type=click.Path(path_type=Path, dir_okay=False))
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), multiple=True, required=True, help="x.html, x.md, x.json."

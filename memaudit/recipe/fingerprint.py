@@ -55,6 +55,8 @@ def _describe(value: Any) -> str:
         return f"{value.__qualname__} {body}"
     if isinstance(value, type):
         return value.__qualname__
+    if hasattr(value, "get_params"):  # an estimator's own description is cut short
+        return f"{type(value).__qualname__}({sorted(value.get_params().items())})"
     shown = repr(value)
     return f"{type(value).__qualname__}({vars(value)})" if " at 0x" in shown and hasattr(value, "__dict__") else shown
 

@@ -39,7 +39,8 @@ def spearman_interval(
     """Returns an interval of a Spearman correlation whose two sides were both estimated from a bank of models.
 
     Two sources of chance add up on Fisher's z scale: which examples there were, var = (1 + ρ²/2)/(n − 3), and which
-    models were trained, by the jackknife over whole clusters of models.
+    models were trained, by the jackknife over whole clusters of models. Noise in the scores of single examples enters
+    both, so that the interval is wider than it need be, never narrower.
 
     Args:
         rho: The correlation over all examples and models.

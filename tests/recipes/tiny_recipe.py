@@ -8,11 +8,11 @@ import memaudit as ma
 
 def examples() -> ma.Examples:
     rng = np.random.default_rng(0)
-    return ma.Examples(rng.normal(size=(200, 12)).astype(np.float32), rng.integers(0, 3, 200))
+    return ma.Examples(rng.normal(size=(200, 12)).astype(np.float32), rng.integers(0, 10, 200))
 
 
 def model() -> nn.Module:
-    return nn.Sequential(nn.Linear(12, 64), nn.ReLU(), nn.Linear(64, 3))
+    return nn.Sequential(nn.Linear(12, 64), nn.ReLU(), nn.Linear(64, 10))
 
 
 recipe = ma.ClassifierRecipe(examples, model, epochs=40, batch_size=25, optimizer=ma.SGD(lr=0.2, momentum=0.9))
