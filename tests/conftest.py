@@ -52,7 +52,7 @@ def command(
         with _forgotten(tmp_path_factory.getbasetemp()), pytest.raises(SystemExit) as end:
             main([str(argument) for argument in arguments])
         assert isinstance(end.value.code, int)
-        return CompletedProcess(arguments, end.value.code, *capsys.readouterr())
+        return CompletedProcess([str(argument) for argument in arguments], end.value.code, *capsys.readouterr())
 
     return run
 

@@ -54,9 +54,9 @@ def test_a_leak_is_found_and_noted_without_a_limit(project: Path, command: Comma
     report = reported(project)
     assert report.verdict is Verdict.NOTED
     assert (report.subject.members, report.subject.nonmembers, report.subject.shadows) == (100, 100, 16)
-    assert online(report).finding.estimate.low > 0.3
+    assert online(report).finding.estimate.low > 0.8
     memorized = next(r for r in report.results if r.finding.metric == "memorization")
-    assert memorized.finding.estimate.low > 0.3
+    assert memorized.finding.estimate.low > 0.8
     assert [c.code for c in report.controls] == ["CTL001", "CTL002", "CTL003", "CTL004"]
     assert all(c.passed for c in report.controls), [c.sentence for c in report.controls if not c.passed]
     assert {path.name for path in (project / "audit").iterdir()} == {
@@ -76,7 +76,8 @@ def test_a_gate_decides_the_exit_code(
     """Broken when the whole interval lies above the limit, kept when it lies below, else inconclusive."""
     if limit == "middle":
         assert command("audit", "model.safetensors").returncode == 0
-        limit = online(reported(project)).finding.estimate.value
+        estimate = online(reported(project)).finding.estimate
+        limit = (estimate.low + estimate.high) / 2
     gated(project, float(limit))
     done = command("audit", "model.safetensors")
     assert (done.returncode, done.stdout.split(":")[0]) == (code, verdict)
@@ -84,12 +85,19 @@ def test_a_gate_decides_the_exit_code(
     assert json.loads((project / "audit" / "report.json").read_bytes())["verdict"] == verdict
 
 
-def test_a_gate_at_a_rate_that_was_not_measured_is_inconclusive(project: Path, command: Command, edit: Edit) -> None:
+def test_a_rate_that_a_gate_alone_names_is_measured(project: Path, command: Command, edit: Edit) -> None:
     gated(project, 1.0)
     edit(project / "memaudit.toml", "fpr = [0.02]", "fpr = [0.05]")
+    assert command("audit", "model.safetensors").returncode == 0
+    assert {r.finding.at_fpr for r in reported(project).results if r.finding.metric == "tpr"} == {0.02, 0.05}
+
+
+def test_a_gate_that_nothing_could_be_held_against_is_inconclusive(project: Path, command: Command, edit: Edit) -> None:
+    gated(project, 1.0)
+    edit(project / "memaudit.toml", "at_fpr = 0.02", "at_fpr = 0.001")
     done = command("audit", "model.safetensors")
     assert done.returncode == 3
-    assert "tpr of lira-online at 0.02 FPR ≤ 1" in done.stderr
+    assert "tpr of lira-online at 0.001 FPR ≤ 1" in " ".join(done.stderr.split())
 
 
 def test_a_rate_that_the_nonmembers_cannot_resolve_is_refused_and_the_rest_is_said(
@@ -97,7 +105,7 @@ def test_a_rate_that_the_nonmembers_cannot_resolve_is_refused_and_the_rest_is_sa
 ) -> None:
     done = command("audit", "model.safetensors", "--fpr", 0.02, "--fpr", 0.001)
     assert done.returncode == 0, done.stderr
-    assert "100 non-members cannot show a false-positive rate of 0.1%" in done.stderr
+    assert "100 non-members cannot show a false-positive rate of 0.1%" in " ".join(done.stderr.split())
     assert {r.finding.at_fpr for r in reported(project).results if r.finding.metric == "tpr"} == {0.02}
     flags = [name for name in evidence(project)[0] if name.startswith("flagged")]
     assert flags == ["flagged_at_0.02"]
@@ -191,7 +199,7 @@ def test_members_that_are_not_those_of_the_model_are_noticed(project: Path, comm
     (project / "others.csv").write_text("\n".join(i for i in ids if i not in truth), "utf-8")
     done = command("audit", "model.safetensors", "--members", "others.csv")
     assert done.returncode == 3
-    assert "does not look like its shadow models" in done.stderr
+    assert "does not look like its shadow models" in " ".join(done.stderr.split())
 
 
 def load_ids(project: Path) -> list[str]:
@@ -212,7 +220,6 @@ def test_the_evidence_has_a_row_for_every_example_and_hides_who_it_is(project: P
     assert full == hashed
     assert len(set(names)) == 200
     assert not set(names) & set(ids)
-    assert not any(i in (project / "audit" / "report.md").read_text("utf-8") for i in names[:0])
     members = set((project / "model.safetensors.members.csv").read_text("utf-8").split()[1:])
     assert [row["member"] for row in full] == [str(int(i in members)) for i in ids]
     score = {flag: [float(row["attack_score"]) for row in full if row["flagged_at_0.02"] == flag] for flag in "01"}

@@ -115,7 +115,7 @@ def test_only_complete_pairs_are_read(bank: Bank) -> None:
 def test_a_bank_without_a_pair_says_what_to_do(tmp_path: Path) -> None:
     bank = Bank.create(tmp_path / "bank", EXAMPLES, FINGERPRINT)
     store(bank, 0)
-    with pytest.raises(BankError, match="no complete pair.*bank fill"):
+    with pytest.raises(BankError, match=r"no complete pair.*bank fill"):
         bank.read()
 
 
@@ -177,22 +177,23 @@ NOT_A_BANK = {
 @pytest.mark.parametrize("content", NOT_A_BANK.values(), ids=NOT_A_BANK)
 def test_a_damaged_description_is_a_clear_error(bank: Bank, content: bytes) -> None:
     (bank.path / "bank.json").write_bytes(content)
-    for touch in (lambda: Bank.open(bank.path), lambda: Bank.create(bank.path, EXAMPLES, FINGERPRINT)):
-        with pytest.raises(BankError, match=r"bank\.json is damaged"):
-            touch()
+    with pytest.raises(BankError, match=r"bank\.json is damaged"):
+        Bank.open(bank.path)
+    with pytest.raises(BankError, match=r"bank\.json is damaged"):
+        Bank.create(bank.path, EXAMPLES, FINGERPRINT)
 
 
 def test_a_bank_of_a_later_format_is_refused(bank: Bank) -> None:
     description = json.loads((bank.path / "bank.json").read_bytes())
     (bank.path / "bank.json").write_text(json.dumps(description | {"schema": "memaudit.bank/9"}), "utf-8")
-    with pytest.raises(BankError, match="memaudit.bank/9; this version reads memaudit.bank/1"):
+    with pytest.raises(BankError, match=r"memaudit\.bank/9; this version reads memaudit\.bank/1"):
         Bank.open(bank.path)
 
 
 @pytest.mark.parametrize("place", ["missing", "file"])
 def test_no_bank_there_says_how_to_make_one(tmp_path: Path, place: str) -> None:
     (tmp_path / "file").write_text("", "utf-8")
-    with pytest.raises(BankError, match="there is no bank in .*bank fill"):
+    with pytest.raises(BankError, match=r"there is no bank in .*bank fill"):
         Bank.open(tmp_path / place)
 
 
@@ -252,7 +253,7 @@ def test_a_full_disk_is_a_clear_error_keeps_nothing_and_can_be_mended(
         whole(path, data)
 
     monkeypatch.setattr(memaudit.bank, "_write_synced", write)
-    with pytest.raises(BankError, match="No space left on device.*MiB are free.*run the same command again"):
+    with pytest.raises(BankError, match=r"No space left on device.*MiB are free.*run the same command again"):
         store(Bank.create(tmp_path / "bank", EXAMPLES, FINGERPRINT), 0)
     found = [path.name for path in (tmp_path / "bank").rglob("*") if path.is_file()]
     assert found == (["bank.json"] if fatal else [])

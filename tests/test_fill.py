@@ -69,9 +69,9 @@ def whole(recipe: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def deaths(recipe_file: Path, recipe: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """What killer.py saw."""
     folder = tmp_path_factory.mktemp("killer")
-    ma.fill(folder / "reference", recipe, 24, device="cpu")
+    ma.fill(folder / "reference", recipe, 20, device="cpu")
     (folder / "work").mkdir()
-    arguments = [RECIPES / "killer.py", recipe_file, "24", folder / "work", folder / "reference"]
+    arguments = map(str, [RECIPES / "killer.py", recipe_file, 20, folder / "work", folder / "reference"])
     done = subprocess.run([sys.executable, "-W", "ignore", *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
@@ -85,7 +85,7 @@ def test_twenty_kills_at_random_moments_change_no_bit_of_the_bank(deaths: Any) -
     seed; where in the work they fall depends on the machine, and the law holds wherever that is.
     """
     seen = deaths["killed_at_random"]
-    assert seen["found"] > 0, "no kill fell after the first model was stored"
+    assert seen["found"] > 0, "no kill fell between the first and the last model"
     assert seen["damaged"] == []
     assert (seen["wrong"], seen["last"]) == (0, 0)
     assert seen["same"], "not bit-identical to the bank that was never interrupted"
@@ -93,9 +93,9 @@ def test_twenty_kills_at_random_moments_change_no_bit_of_the_bank(deaths: Any) -
 
 
 def test_a_kill_at_any_step_on_the_disk_leaves_nothing_half_written(deaths: Any) -> None:
-    """The fill of two models dies once at every write (before, half-way, after), sync, link and rename that it does."""
+    """The fill of one model dies once at every write (before, half-way, after), sync, link and rename that it does."""
     seen = deaths["killed_at_every_step"]
-    assert seen["steps"] >= 30
+    assert seen["steps"] >= 20
     assert seen["left"] > 0, "no death left anything behind, so nothing was there to sweep"
     assert (seen["damaged"], seen["wrong"], seen["unswept"]) == ([], [], 0)
 
@@ -154,7 +154,7 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "weights deleted": lambda model: (model / "weights.safetensors").unlink(),
     "record deleted": lambda model: (model / "model.json").unlink(),
     "all deleted": shutil.rmtree,
-    "emptied": lambda model: [file.unlink() for file in model.iterdir()],
+    "emptied": lambda model: _emptied(model),
     "another model's": lambda model: _replaced(model, model.with_name("0004")),
 }
 
@@ -168,6 +168,11 @@ def _flipped(data: bytes) -> bytes:
     changed = bytearray(data)
     changed[random.Random(data[-1]).randrange(len(data))] ^= 4
     return bytes(changed)
+
+
+def _emptied(model: Path) -> None:
+    shutil.rmtree(model)
+    model.mkdir()
 
 
 def _replaced(model: Path, other: Path) -> None:
@@ -204,7 +209,7 @@ OTHER_RECIPES = {
     "epochs": (("epochs=2", "epochs=3"), [], ("recipe.epochs: 2 → 3", "source.recipe.py")),
     "data": (("default_rng(0)", "default_rng(1)"), [], ("examples.sha256", "source.recipe.py")),
     "fewer examples": (("200", "190"), [], ("examples.count: 200 → 190",)),
-    "rate": (("lr=0.2", "lr=0.1"), [], ("SGD(lr=0.2", "→")),
+    "rate": (("lr=0.1", "lr=0.3"), [], ("SGD(lr=0.1", "→")),
     "network": (("nn.ReLU()", "nn.Tanh()"), [], ("recipe.model",)),
     "seed": (None, ["--seed", "7"], ("seed: 0 → 7",)),
 }
@@ -314,7 +319,7 @@ FAILING = {
     "model": ("    return nn.Sequential", "    raise RuntimeError('no luck')\n    return nn.Sequential"),
     "forward": ("nn.ReLU()", "nn.LayerNorm(7)"),
     "labels": ("nn.Linear(64, 10)", "nn.Linear(64, 2)"),
-    "diverges": ("lr=0.2", "lr=1e30"),
+    "diverges": ("lr=0.1", "lr=1e30"),
     "exit": ("    return nn.Sequential", "    raise SystemExit(0)\n    return nn.Sequential"),
 }
 
@@ -334,7 +339,7 @@ def test_a_recipe_that_fails_in_training_says_which_model_and_where(
 
 NAMELESS = {
     "lambda": ("examples, model, epochs", "examples, lambda: model(), epochs"),
-    "inner function": ("ma.SGD(lr=0.2, momentum=0.9)", "(lambda: (lambda p: ma.SGD(lr=0.1)(p)))()"),
+    "inner function": ("ma.SGD(lr=0.1, momentum=0.9)", "(lambda: (lambda p: ma.SGD(lr=0.1)(p)))()"),
 }
 
 

@@ -121,7 +121,7 @@ def test_examples_are_a_dataset() -> None:
     assert np.array_equal(item, x[5])
     assert (label, type(label)) == (int(y[5]), int)
     assert (len(examples), examples.classes) == (12, 3)
-    loaded = [batch for batch in torch.utils.data.DataLoader(examples, batch_size=5)]  # type: ignore[arg-type]
+    loaded = list(torch.utils.data.DataLoader(examples, batch_size=5))  # type: ignore[arg-type]
     assert torch.equal(torch.cat([b for b, _ in loaded]), torch.as_tensor(x))
 
 

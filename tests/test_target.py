@@ -99,7 +99,7 @@ def test_a_users_own_loader_gets_the_path(tmp_path: Path) -> None:
     assert load_target(tmp_path / "m.any", recipe) == "x"
     with pytest.raises(RecipeError, match=r"test_target.py:\d+: load\(.*\) failed: ZeroDivisionError"):
         load_target(tmp_path / "m.any", CallableRecipe(data, train=print, load=lambda path: 1 / 0))
-    with pytest.raises(RecipeError, match="load=.* or model="):
+    with pytest.raises(RecipeError, match=r"load=.* or model="):
         load_target(tmp_path / "m.any", CallableRecipe(data, train=print))
 
 
@@ -180,7 +180,7 @@ BAD: dict[str, tuple[str, Callable[[Path], object], str]] = {
     ),
     "more layers": (
         "m.pt",
-        lambda path: torch.save(nn.Sequential(*network(), nn.Linear(2, 2)).state_dict(), path),  # type: ignore[arg-type]
+        lambda path: torch.save(nn.Sequential(*network().children(), nn.Linear(2, 2)).state_dict(), path),
         "3.weight is not in the network; 3.bias is not in the network",
     ),
     "fewer layers": ("m.pt", lambda path: torch.save(nn.Linear(3, 4).state_dict(), path), "0.weight is missing"),

@@ -84,7 +84,8 @@ def test_one_step_is_the_update_by_hand() -> None:
     z = design @ old.T
     p = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
     new = old - 0.3 * ((p - np.eye(3)[y]).T @ design / len(x) + 0.01 * old)
-    found = np.concatenate([layer.weight.detach(), layer.bias.detach()[:, None]], axis=1)  # type: ignore[arg-type]
+    state = {name: value.numpy() for name, value in layer.state_dict().items()}
+    found = np.concatenate([state["weight"], state["bias"][:, None]], axis=1)
     np.testing.assert_allclose(found, new, atol=1e-6)
     np.testing.assert_allclose(dynamics["loss"][0], -np.log(p[np.arange(len(y)), y]), atol=1e-5)
     assert np.array_equal(dynamics["hit"][0], z.argmax(axis=1) == y)
@@ -252,7 +253,7 @@ def own_loop(dataset: Examples, *, seed: int, device: str) -> nn.Module:
     model = network()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1 + random.random() / 100 + np.random.rand() / 100)  # noqa: NPY002
     x, y = tensors(dataset)
-    for batch in torch.randperm(len(dataset)).split(8):
+    for batch in torch.split(torch.randperm(len(dataset)), 8):
         optimizer.zero_grad()
         nn.functional.cross_entropy(model(x[batch]), y[batch]).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -295,7 +296,8 @@ def test_what_a_bank_keeps_of_a_classifier(tmp_path: Path) -> None:
     members = half(9, 1, COUNT)
     assert np.array_equal(tensors_["members"], members)
     assert tensors_["loss"].shape == tensors_["hit"].shape == (4, int(members.sum()))
-    assert (tensors_["phi"].dtype, tensors_["phi"].shape) == (np.float32, (COUNT, 1))
+    assert tensors_["phi"].shape == (COUNT, 1)
+    assert tensors_["phi"].dtype == np.float32
     model = network()
     stored = load((bank.path / "models/0001/weights.safetensors").read_bytes())
     model.load_state_dict({name: torch.as_tensor(value) for name, value in stored.items()})

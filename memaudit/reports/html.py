@@ -49,6 +49,7 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "cell": text.cell,
+        "moment": text.moment,
         "percent": text.percent,
         "number": text.number,
         "quantity": text.quantity,

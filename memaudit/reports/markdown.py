@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from memaudit.reports.text import interval, markdown, quantity
+from memaudit.reports.text import interval, markdown, moment, quantity
 from memaudit.reports.wording import CONTROL_LABELS, VERDICTS, by_severity, control_warning, skipped_label
 from memaudit.types import Report, Result
 
@@ -30,7 +30,7 @@ def _lines(report: Report) -> Iterator[str]:
     if warning := control_warning(report):
         yield f"> **Warning.** {markdown(warning)}\n"
     yield (
-        f"Model {markdown(subject.model)} (SHA-256 {markdown(subject.sha256)}), audited {markdown(report.created)} on "
+        f"Model {markdown(subject.model)} (SHA-256 {markdown(subject.sha256)}), audited {markdown(moment(report.created))} on "
         f"{subject.members:,} training examples, {subject.nonmembers:,} others and {subject.shadows:,} shadow models.\n"
     )
     yield "## What was found\n"

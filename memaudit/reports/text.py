@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
+from calendar import month_name
+from datetime import datetime
 
 from memaudit.types import Cell, Estimate
 
@@ -82,3 +84,12 @@ def cell(value: Cell) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return value if isinstance(value, str) else f"{value:,}" if isinstance(value, int) else number(value)
+
+
+def moment(iso: str) -> str:
+    """Returns a point in time for people, "22 November 2026, 10:05 UTC"; a text that is none stays as it is."""
+    try:
+        when = datetime.fromisoformat(iso)
+    except ValueError:
+        return iso
+    return f"{when.day} {month_name[when.month]} {when:%Y, %H:%M} {when.tzname() or ''}".rstrip()

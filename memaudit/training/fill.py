@@ -12,6 +12,7 @@ import os
 import pickle
 import random
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
@@ -219,10 +220,9 @@ def _fill_in_processes(workshop: Workshop, bank: Bank, missing: list[int], worke
             "of recipe.py (no lambda, nothing inside another function), or train in one process: workers=1, --workers 1"
         ) from error
     context = multiprocessing.get_context("spawn")
-    # Ctrl-C reaches every process of a terminal; the parent alone answers it.
-    with ProcessPoolExecutor(workers, context, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as executor:
+    with ProcessPoolExecutor(workers, context, _follow_parent) as executor:
         try:
-            futures = {executor.submit(_work, workshop, bank, missing[w::workers], os.getpid()) for w in range(workers)}
+            futures = {executor.submit(_work, workshop, bank, missing[w::workers]) for w in range(workers)}
             while futures:
                 done, futures = wait(futures, _POLL_SECONDS, FIRST_EXCEPTION)
                 for future in done:
@@ -239,12 +239,23 @@ def _fill_in_processes(workshop: Workshop, bank: Bank, missing: list[int], worke
             raise
 
 
-def _work(workshop: Workshop, bank: Bank, models: list[int], parent: int) -> None:
-    """Runs in a worker process: makes the models that are still missing, until done or orphaned."""
+def _follow_parent() -> None:
+    """Runs first in a worker process: the parent alone answers Ctrl-C, and a worker ends when its parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _work(workshop: Workshop, bank: Bank, models: list[int]) -> None:
+    """Runs in a worker process: makes the models that are still missing."""
     with _one_thread():
         for model in models:
-            if os.getppid() != parent:
-                return
             if not bank.has(model):
                 workshop.make(bank, model)
 

@@ -24,13 +24,14 @@ import torch
 import memaudit.bank
 from memaudit.bank import Bank
 from memaudit.recipe import load_recipe
-from memaudit.training import fill
+from memaudit.training import Shard, fill
 
 KILLS = 20
 
 torch.set_num_threads(1)  # a pool of threads would not survive the forks
 recipe = load_recipe(sys.argv[1])
 shadows = int(sys.argv[2])
+ONE_MODEL = Shard(1, shadows)
 folder, reference = Path(sys.argv[3]), Path(sys.argv[4])
 
 
@@ -55,8 +56,8 @@ def ended(child: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def filling(path: Path, models: int = shadows) -> Callable[[], Any]:
-    return lambda: fill(path, recipe, models, device="cpu")
+def filling(path: Path, shard: Shard | None = None) -> Callable[[], Any]:
+    return lambda: fill(path, recipe, shadows, shard=shard, device="cpu")
 
 
 def contents(path: Path) -> dict[str, Any]:
@@ -83,12 +84,12 @@ def leftovers(path: Path) -> int:
 
 
 def killed_at_random() -> dict[str, Any]:
-    """Twenty kills at moments drawn from the first quarter of a fill; a bank that gets full is compared and emptied."""
+    """Twenty kills at moments drawn from the time of a whole fill; a bank that gets full is compared and emptied."""
     path, moments = folder / "random", random.Random(20260731)
-    filling(folder / "warm", 2)()  # whatever is imported late is here before the first fork
+    filling(folder / "warm", ONE_MODEL)()  # whatever is imported late is here before the first fork
     started = time.perf_counter()
     ended(forked(filling(folder / "timed")))
-    span = (time.perf_counter() - started) / 4
+    span = time.perf_counter() - started
     kills, wrong, found = 0, 0, 0
     damaged: list[str] = []
     while kills < KILLS:
@@ -97,7 +98,7 @@ def killed_at_random() -> dict[str, Any]:
         os.killpg(child, signal.SIGKILL)
         if ended(child) == -signal.SIGKILL:
             kills += 1
-            found += len(Bank.open(path).models()) if (path / "bank.json").exists() else 0
+            found += (path / "bank.json").exists() and 0 < len(Bank.open(path).models()) < shadows
             damaged += visible_damage(path)
         else:
             wrong += contents(path) != contents(reference)
@@ -109,10 +110,9 @@ def killed_at_random() -> dict[str, Any]:
 
 
 def killed_at_every_step() -> dict[str, Any]:
-    """Kills a fill of two models at every step that it takes on the disk, a file half-written included."""
+    """Kills a fill of one model at every step that it takes on the disk, a file half-written included."""
     reports: dict[str, Any] = {"steps": 0, "damaged": [], "wrong": [], "left": 0, "unswept": 0}
-    whole = folder / "two"
-    ended(forked(filling(whole, 2)))
+    whole = folder / "warm"
     for step in range(1000):
         path = folder / f"step{step}"
         if ended(forked(lambda path=path, step=step: _fill_and_die(path, step))) == 0:  # type: ignore[misc]
@@ -120,10 +120,10 @@ def killed_at_every_step() -> dict[str, Any]:
         reports["steps"] += 1
         reports["damaged"] += visible_damage(path)
         reports["left"] += leftovers(path)
-        if ended(forked(filling(path, 2))) != 0 or contents(path) != contents(whole):
+        if ended(forked(filling(path, ONE_MODEL))) != 0 or contents(path) != contents(whole):
             reports["wrong"].append(step)
         reports["unswept"] += leftovers(path)
-    raise RuntimeError("a fill of two models does not take a thousand steps")
+    raise RuntimeError("a fill of one model does not take a thousand steps")
 
 
 def _fill_and_die(path: Path, fatal: int) -> None:
@@ -151,10 +151,11 @@ def _fill_and_die(path: Path, fatal: int) -> None:
 
         return surrounded
 
-    memaudit.bank._write_synced = write
+    patch = {"_write_synced": write}
     for name in ("_write_new", "_rename_folder", "_sync_folder"):
-        setattr(memaudit.bank, name, around(getattr(memaudit.bank, name)))
-    filling(path, 2)()
+        patch[name] = around(getattr(memaudit.bank, name))
+    vars(memaudit.bank).update(patch)
+    filling(path, ONE_MODEL)()
 
 
 def two_at_once() -> dict[str, Any]:

@@ -15,4 +15,4 @@ def model() -> nn.Module:
     return nn.Sequential(nn.Linear(12, 64), nn.ReLU(), nn.Linear(64, 10))
 
 
-recipe = ma.ClassifierRecipe(examples, model, epochs=40, batch_size=25, optimizer=ma.SGD(lr=0.2, momentum=0.9))
+recipe = ma.ClassifierRecipe(examples, model, epochs=40, batch_size=25, optimizer=ma.SGD(lr=0.1, momentum=0.9))
