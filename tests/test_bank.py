@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
-import memaudit.bank
+import memaudit.files
 from memaudit.bank import Bank
 from memaudit.design import half
 from memaudit.errors import BankError
@@ -242,17 +242,17 @@ def test_a_full_disk_is_a_clear_error_keeps_nothing_and_can_be_mended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fatal: int
 ) -> None:
     """No space at the first, second, third or fourth file: the description, the signals, the weights, the record."""
-    whole = memaudit.bank._write_synced
+    whole = memaudit.files.write_synced
     written: list[Path] = []
 
-    def write(path: Path, data: bytes) -> None:
+    def write(path: Path, data: bytes, *mode: int) -> None:
         written.append(path)
         if len(written) == fatal + 1:
             whole(path, data[: len(data) // 2])
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         whole(path, data)
 
-    monkeypatch.setattr(memaudit.bank, "_write_synced", write)
+    monkeypatch.setattr(memaudit.files, "write_synced", write)
     with pytest.raises(BankError, match=r"No space left on device.*MiB are free.*run the same command again"):
         store(Bank.create(tmp_path / "bank", EXAMPLES, FINGERPRINT), 0)
     found = [path.name for path in (tmp_path / "bank").rglob("*") if path.is_file()]

@@ -298,17 +298,17 @@ def test_no_space_while_filling_ends_with_2(
     empty_bank: Path, command: Command, complaint: Complaint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same without a right to mount: the operating system's error is simulated at the ninth file."""
-    import memaudit.bank
+    import memaudit.files
 
-    write, written = memaudit.bank._write_synced, iter(range(100))
+    write, written = memaudit.files.write_synced, iter(range(100))
 
-    def full(path: Path, data: bytes) -> None:
-        write(path, data)
+    def full(path: Path, data: bytes, *mode: int) -> None:
+        write(path, data, *mode)
         if next(written) == 8:
             raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(memaudit.bank, "_write_synced", full)
+        patch.setattr(memaudit.files, "write_synced", full)
         assert "No space left on device" in complaint("bank", "fill", "--shadows", 6)
     assert len(Bank.open(empty_bank).models()) == 2
     assert command("bank", "fill", "--shadows", 6).returncode == 0

@@ -16,6 +16,7 @@ from memaudit.stats import (
     auc_interval,
     clopper_pearson,
     cluster_interval,
+    holm,
     newcombe_wilson,
     partial_spearman,
     predictive_p_value,
@@ -225,6 +226,15 @@ def test_predictive_p_value_is_a_t_test_of_one_against_many() -> None:
 def test_predictive_p_value_of_a_constant_sample() -> None:
     assert predictive_p_value(2.0, np.full(4, 2.0)) == 1.0
     assert predictive_p_value(2.1, np.full(4, 2.0)) == 0.0
+    one_step = predictive_p_value(2.1, np.full(4, 2.0), resolution=0.1)
+    assert one_step == pytest.approx(2 * stats.t.sf(1.0, 3))
+
+
+def test_holm_against_the_definition() -> None:
+    """Each sorted p-value times the number of tests from it on, made monotone, in the original order."""
+    p = np.array([0.04, 0.01, 0.03, 0.5])
+    assert holm(p) == pytest.approx([0.09, 0.04, 0.09, 0.5])
+    assert holm(np.array([0.9, 0.8])) == pytest.approx([1.0, 1.0])
 
 
 # --- ROC ------------------------------------------------------------------------------------------------------------

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import hmac
 import io
-import os
 import secrets
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
@@ -18,6 +16,7 @@ from jaxtyping import Shaped
 from memaudit.attacks import DEFAULT
 from memaudit.checks import Evidence
 from memaudit.errors import BankError
+from memaudit.files import write_first
 from memaudit.stats import resolvable
 from memaudit.types import Estimate, Exposed
 
@@ -102,19 +101,13 @@ def most_exposed(evidence: Evidence, names: Sequence[str], pictures: bool) -> tu
 
 
 def _key(path: Path) -> bytes:
-    """Returns the bank's key, made on first use, whole or not at all, and readable by its owner alone."""
-    draft = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
+    """Returns the bank's key, made on first use and readable by its owner alone."""
     try:
         if not path.exists():
-            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                file.write(secrets.token_hex(_KEY_BYTES).encode())
-            with contextlib.suppress(FileExistsError):  # another audit was faster, and its key is everybody's
-                os.link(draft, path)
+            write_first(path, secrets.token_hex(_KEY_BYTES).encode(), 0o600)
         key = bytes.fromhex(path.read_text("ascii"))
     except (OSError, ValueError) as error:
         raise BankError(f"the key of the hashes, {path}, cannot be had: {error}; try --evidence none") from error
-    finally:
-        draft.unlink(missing_ok=True)
     if len(key) != _KEY_BYTES:
         raise BankError(f"{path} is damaged: it holds no key of {_KEY_BYTES} bytes; remove it and a new one is made")
     return key

@@ -19,9 +19,9 @@ from memaudit import policy, reports
 from memaudit.attacks import ATTACKS
 from memaudit.auditing.evidence import EvidenceLevel, identifiers, most_exposed, table
 from memaudit.bank import Bank
-from memaudit.checks import CONTROLS, Evidence, all_checks
-from memaudit.checks.controls import FIDELITY
+from memaudit.checks import CONTROLS, Evidence, all_checks, fidelity_check
 from memaudit.errors import EvidenceError, MemauditError, ModelError, SettingsError
+from memaudit.files import write_whole
 from memaudit.recipe import (
     Examples,
     Recipe,
@@ -79,18 +79,18 @@ class Audit:
             MemauditError: The folder cannot be written.
         """
         folder = Path(folder)
+        written = [folder / f"report{suffix}" for suffix in reports.FORMATS]
+        evidence = folder / "evidence.csv"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / "evidence.csv").unlink(missing_ok=True)  # an earlier audit's, about people this one may not name
+            evidence.unlink(missing_ok=True)  # an earlier audit's, about people that this one may not name
+            for path in written:
+                self.save(path)
+            if self.evidence is not None:
+                write_whole(evidence, self.evidence)
         except OSError as error:
             raise MemauditError(f"the report cannot be written into {folder}: {error.strerror}") from error
-        written = [folder / f"report{suffix}" for suffix in reports.FORMATS]
-        for path in written:
-            self.save(path)
-        if self.evidence is not None:
-            reports.write_whole(folder / "evidence.csv", self.evidence)
-            written.append(folder / "evidence.csv")
-        return written
+        return [*written, *([evidence] if self.evidence is not None else [])]
 
 
 @dataclass(frozen=True, eq=False)
@@ -243,7 +243,7 @@ def _examine(facts: Evidence, limits: Sequence[Limit], subject: Subject, provena
 
 
 def _trusted(controls: Sequence[Control]) -> bool:
-    return not any(control.code == FIDELITY and control.passed is False for control in controls)
+    return not any(control.code == fidelity_check.code and control.passed is False for control in controls)
 
 
 def _digest(path: Path) -> str:

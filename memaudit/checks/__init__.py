@@ -4,6 +4,7 @@ from importlib.metadata import entry_points
 
 from memaudit.checks.controls import CONTROLS
 from memaudit.checks.evidence import Attacked, Check, ControlCheck, Evidence, percent
+from memaudit.checks.fidelity import fidelity_check
 from memaudit.checks.link import link_check
 from memaudit.checks.membership import global_threshold_check, offline_check, online_check
 from memaudit.checks.memorized import memorization_check
@@ -32,4 +33,14 @@ def all_checks() -> tuple[Check, ...]:
     return tuple(found.values())
 
 
-__all__ = ["CHECKS", "CONTROLS", "Attacked", "Check", "ControlCheck", "Evidence", "all_checks", "percent"]
+__all__ = [
+    "CHECKS",
+    "CONTROLS",
+    "Attacked",
+    "Check",
+    "ControlCheck",
+    "Evidence",
+    "all_checks",
+    "fidelity_check",
+    "percent",
+]

@@ -6,9 +6,9 @@ import re
 import tomllib
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from memaudit.errors import SettingsError
 from memaudit.types import Limit
@@ -44,6 +44,12 @@ class GateSettings(BaseModel):
     attack: str | None = None
     at_fpr: Annotated[float, Field(gt=0, lt=1)] | None = None
     max: Annotated[float, Field(allow_inf_nan=False)]
+
+    @model_validator(mode="after")
+    def _about_something(self) -> Self:
+        if self.metric != "tpr" and (self.attack is not None or self.at_fpr is not None):
+            raise ValueError(f"a gate on {self.metric} has no attack and no at_fpr")
+        return self
 
     def limit(self) -> Limit:
         """Returns the limit that the table sets."""
@@ -103,6 +109,8 @@ def _told(path: Path, lines: dict[tuple[str | int, ...], int], prefix: tuple[str
         message = "there is no such key" + (f"; did you mean {near[0]!r}?" if near else "")
     elif problem["type"] == "missing":
         message = "is missing"
+    elif problem["type"] == "value_error":
+        message = str(problem["ctx"]["error"])
     else:
         message = f"{problem['msg'][0].lower()}{problem['msg'][1:]}, got {problem['input']!r}"
     return f"{path}:{line}: {dotted}: {message}"

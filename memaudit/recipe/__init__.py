@@ -4,8 +4,9 @@ from memaudit.recipe.augment import flip, mirror, shift, shifted
 from memaudit.recipe.examples import Examples
 from memaudit.recipe.fingerprint import fingerprint
 from memaudit.recipe.locate import load_recipe
+from memaudit.recipe.members import member_mask, members_beside, read_members
 from memaudit.recipe.recipes import SGD, AdamW, CallableRecipe, ClassifierRecipe, EstimatorRecipe, Recipe
-from memaudit.recipe.target import load_target, member_mask, members_beside, read_members, save_target
+from memaudit.recipe.target import load_target, save_target
 
 __all__ = [
     "SGD",

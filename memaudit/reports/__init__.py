@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Callable
 from pathlib import Path
 
 from memaudit.errors import MemauditError
+from memaudit.files import write_whole
 from memaudit.reports import json, markdown
 from memaudit.reports.json import load
 from memaudit.types import Report
 
-__all__ = ["FORMATS", "load", "save", "write_whole"]
+__all__ = ["FORMATS", "load", "save"]
 
 
 def _html(report: Report) -> bytes:
@@ -34,23 +34,8 @@ def save(report: Report, path: str | os.PathLike[str]) -> None:
     render = FORMATS.get(path.suffix.lower())
     if render is None:
         raise MemauditError(f"{path}: a report cannot be written as {path.suffix!r}; use one of {', '.join(FORMATS)}")
-    write_whole(path, render(report))
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file so that it is complete or not there at all.
-
-    Raises:
-        MemauditError: It cannot be written.
-    """
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")  # same folder: a rename across disks may tear
+    content = render(report)
     try:
-        with draft.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
+        write_whole(path, content)
     except OSError as error:
         raise MemauditError(f"{path} cannot be written: {error.strerror}") from error
-    finally:
-        draft.unlink(missing_ok=True)

@@ -1,7 +1,14 @@
 """Intervals, ROC points, thresholds and correlations. Every function names its source."""
 
 from memaudit.stats.correlation import attenuation_corrected, partial_spearman, spearman, spearman_interval, split_half
-from memaudit.stats.intervals import clopper_pearson, cluster_interval, newcombe_wilson, predictive_p_value, wilson
+from memaudit.stats.intervals import (
+    clopper_pearson,
+    cluster_interval,
+    holm,
+    newcombe_wilson,
+    predictive_p_value,
+    wilson,
+)
 from memaudit.stats.roc import (
     auc,
     auc_interval,
@@ -18,6 +25,7 @@ __all__ = [
     "auc_interval",
     "clopper_pearson",
     "cluster_interval",
+    "holm",
     "newcombe_wilson",
     "partial_spearman",
     "predictive_p_value",

@@ -88,15 +88,27 @@ def cluster_interval(
     return low.reshape(hits.shape[1:]), high.reshape(hits.shape[1:])
 
 
-def predictive_p_value(value: float, sample: Float[Array, " models"]) -> float:
+def holm(p: Float[Array, " tests"]) -> Float[Array, " tests"]:
+    """Returns p-values adjusted for several tests: by accident, any of them is below α with probability at most α.
+
+    Source: Holm 1979 (Scandinavian Journal of Statistics 6:65).
+    """
+    order = np.argsort(p)
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
+    return adjusted
+
+
+def predictive_p_value(value: float, sample: Float[Array, " models"], resolution: float = 0.0) -> float:
     """Returns the two-sided p-value of one new observation against a normal sample of unknown mean and variance.
 
-    Small when `value` would be an unusual next member of the sample.
+    Small when `value` would be an unusual next member of the sample. `resolution` is the least difference that counts:
+    a sample of shares that all happen to be equal is not therefore without variance.
 
     Source: the Student-t prediction interval, e.g. Hahn & Meeker 1991, section 4.7.
     """
     n = len(sample)
-    scale = np.std(sample, ddof=1) * np.sqrt(1 + 1 / n)
+    scale = max(float(np.std(sample, ddof=1)) * np.sqrt(1 + 1 / n), resolution)
     if scale == 0:
         return 1.0 if value == sample[0] else 0.0
     return float(2 * stats.t.sf(abs(value - np.mean(sample)) / scale, df=n - 1))

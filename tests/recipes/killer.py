@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-import memaudit.bank
+import memaudit.files
 from memaudit.bank import Bank
 from memaudit.recipe import load_recipe
 from memaudit.training import Shard, fill
@@ -133,7 +133,7 @@ def _fill_and_die(path: Path, fatal: int) -> None:
         if next(steps) == fatal:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def write(file: Path, data: bytes) -> None:
+    def write(file: Path, data: bytes, mode: int = 0o666) -> None:
         step()
         with file.open("xb") as handle:
             handle.write(data[: len(data) // 2])
@@ -151,10 +151,10 @@ def _fill_and_die(path: Path, fatal: int) -> None:
 
         return surrounded
 
-    patch = {"_write_synced": write}
-    for name in ("_write_new", "_rename_folder", "_sync_folder"):
-        patch[name] = around(getattr(memaudit.bank, name))
-    vars(memaudit.bank).update(patch)
+    patch = {"write_synced": write}
+    for name in ("write_first", "move_folder", "sync_folder"):
+        patch[name] = around(getattr(memaudit.files, name))
+    vars(memaudit.files).update(patch)
     filling(path, ONE_MODEL)()
 
 

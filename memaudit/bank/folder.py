@@ -21,16 +21,14 @@ import secrets
 import shutil
 import socket
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, UInt8
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save
 
-from memaudit.design import by_pair
+from memaudit import files
+from memaudit.bank.recordings import Recordings
 from memaudit.errors import BankError
 
 Array = np.ndarray
@@ -82,7 +80,7 @@ class Bank:
             (path / "models").mkdir(parents=True, exist_ok=True)
             if not (path / "bank.json").exists():
                 content = {"schema": SCHEMA, "examples": examples, "fingerprint": fingerprint}
-                _write_new(path / "bank.json", json.dumps(content, indent=2).encode())
+                files.write_first(path / "bank.json", json.dumps(content, indent=2).encode())
         bank = cls.open(path)
         bank.require(fingerprint)
         return bank
@@ -124,22 +122,22 @@ class Bank:
         Raises:
             BankError: The disk is full or cannot be written; nothing half-written stays.
         """
-        files = {_SIGNALS: save(signals)}
+        contents = {_SIGNALS: save(signals)}
         if weights is not None:
-            files[_WEIGHTS] = weights
-        sums = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+            contents[_WEIGHTS] = weights
+        sums = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
         record = record | {"model": model, "bank": self._mark, "sha256": sums}
-        files[_RECORD] = json.dumps(record, indent=2).encode()
+        contents[_RECORD] = json.dumps(record, indent=2).encode()
         name = f".writing-{model:04d}-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         temporary = self.path / "models" / name
         with _disk_trouble(self.path):
             try:
                 temporary.mkdir()
-                for file, data in files.items():
-                    _write_synced(temporary / file, data)
-                _sync_folder(temporary)
-                _rename_folder(temporary, self._folder(model))
-                _sync_folder(self.path / "models")
+                for file, data in contents.items():
+                    files.write_synced(temporary / file, data)
+                files.sync_folder(temporary)
+                files.move_folder(temporary, self._folder(model))
+                files.sync_folder(self.path / "models")
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
 
@@ -152,14 +150,14 @@ class Bank:
         for draft in self.path.glob(".bank.json-*"):  # bank.json is there by now, so nobody needs another
             draft.unlink(missing_ok=True)
 
-    def damage(self, model: int, files: tuple[str, ...] = (_SIGNALS, _WEIGHTS)) -> str | None:
+    def damage(self, model: int, names: tuple[str, ...] = (_SIGNALS, _WEIGHTS)) -> str | None:
         """Returns what is wrong with a stored model; None if it is this bank's and its files match their checksums."""
         try:
             record = self.record(model)
             if record.get("model", model) != model or record.get("bank", self._mark) != self._mark:
                 return f"{_RECORD} says that it is model {record.get('model')}, or of another bank"
             expected = record["sha256"]
-            for name in (f for f in files if f in expected):
+            for name in (n for n in names if n in expected):
                 with (self._folder(model) / name).open("rb") as file:
                     if hashlib.file_digest(file, "sha256").hexdigest() != expected[name]:
                         return f"{name} does not match its checksum"
@@ -209,46 +207,6 @@ class Bank:
         return self._folder(model) / _SIGNALS
 
 
-@dataclass(frozen=True)
-class Recordings:
-    """What was recorded about complementary pairs of models: files 2t and 2t+1 are a pair. Read by blocks."""
-
-    files: tuple[Path, ...]
-
-    @cached_property
-    def members(self) -> UInt8[Array, "models examples"]:
-        """How often each model was trained on each example."""
-        return np.stack([self._tensor(f, "members") for f in self.files])
-
-    @cached_property
-    def correct(self) -> Bool[Array, "models examples"]:
-        """Whether each model classifies each example correctly."""
-        return np.stack([self._tensor(f, "correct") for f in self.files]).astype(bool)
-
-    @cached_property
-    def shape(self) -> tuple[int, int, int]:
-        """Pairs, examples, queries."""
-        with safe_open(self.files[0], "numpy") as file:
-            examples, queries = file.get_slice("phi").get_shape()
-        return len(self.files) // 2, examples, queries
-
-    def block(self, examples: slice) -> tuple[Float[Array, "pairs block queries"], Float[Array, "pairs block queries"]]:
-        """Returns (inside, outside) signals of a block of examples; only that block is read from disk."""
-        phi = np.stack([self._tensor(f, "phi", examples) for f in self.files])
-        return by_pair(phi, self.members[:, examples])
-
-    def take(self, pairs: Int[Array, " some"]) -> Recordings:
-        """Returns the recordings of some of the pairs."""
-        return Recordings(tuple(self.files[m] for t in pairs for m in (2 * t, 2 * t + 1)))
-
-    def _tensor(self, path: Path, name: str, examples: slice = slice(None)) -> Array:
-        try:
-            with safe_open(path, "numpy") as file:
-                return file.get_slice(name)[examples]
-        except (SafetensorError, OSError) as error:
-            raise BankError(f"{path} cannot be read ({error}); `memaudit bank fill` repairs it") from error
-
-
 def _told(value: str | None) -> str:
     if value is None:
         return "(none)"
@@ -267,40 +225,6 @@ def _disk_trouble(path: Path) -> Any:
             f"the bank in {path} cannot be written: {error.strerror or error}{free}. Nothing half-written is kept: "
             "mend the disk and run the same command again, it goes on where it stopped"
         ) from error
-
-
-def _write_synced(path: Path, data: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _write_new(path: Path, data: bytes) -> None:
-    """Writes a file whole or not at all; if another process has written it meanwhile, that one stays."""
-    temporary = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
-    try:
-        _write_synced(temporary, data)
-        with contextlib.suppress(FileExistsError, FileNotFoundError):  # or that one has swept this one away
-            os.link(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _rename_folder(source: Path, destination: Path) -> None:
-    try:
-        source.rename(destination)
-    except OSError:
-        if not destination.is_dir():
-            raise
-
-
-def _sync_folder(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _alive(pid: int) -> bool:
