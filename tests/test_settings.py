@@ -133,3 +133,10 @@ def test_pyproject_holds_the_same_settings_under_tool_memaudit(tmp_path: Path) -
     file = write(tmp_path, '[project]\nname = "x"\n[tool.memaudit.audit]\nshadow = 8\n', "pyproject.toml")
     with pytest.raises(SettingsError, match=r"pyproject.toml:4: audit.shadow: .*'shadows'"):
         read(file)
+
+
+@pytest.mark.parametrize("key", ['attack = "lira-online"', "at_fpr = 0.01"])
+def test_a_gate_that_could_match_nothing_is_refused(tmp_path: Path, key: str) -> None:
+    (tmp_path / "memaudit.toml").write_text(f'[[gate]]\nmetric = "memorization"\nmax = 0.1\n{key}\n', "utf-8")
+    with pytest.raises(SettingsError, match=r"memaudit\.toml:1: gate\.0: a gate on memorization has no attack"):
+        read(tmp_path / "memaudit.toml")
