@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -169,7 +170,7 @@ def audit(
     require_choices(fprs, attacks)
     target = model if isinstance(model, Target) else open_target(model, recipe, members, device)
     bank = bank if isinstance(bank, Bank) else Bank.open(bank)
-    seed = int(bank.fingerprint.get("seed", "0"))
+    seed = int(bank.fingerprint["seed"])
     bank.require(fingerprint(target.recipe, target.examples, seed))
     recordings = bank.read(shadows)
     count = 2 * recordings.shape[0]
@@ -197,7 +198,7 @@ def audit(
         shadows=count,
     )
     level = EvidenceLevel(evidence)
-    report = _examine(facts, limits, subject, _provenance(bank, target.examples, fprs))
+    report = _examine(facts, limits, subject, _limitations(target.examples), _provenance(target, bank, count, fprs))
     if level is EvidenceLevel.NONE or not _trusted(report.controls):
         return Audit(report, None)
     names = identifiers(target.examples.ids, level, bank.path)
@@ -217,7 +218,13 @@ def require_choices(fprs: Sequence[float], attacks: Sequence[str]) -> None:
             raise SettingsError(f"there is no attack {name!r}; {hint}")
 
 
-def _examine(facts: Evidence, limits: Sequence[Limit], subject: Subject, provenance: dict[str, str]) -> Report:
+def _examine(
+    facts: Evidence,
+    limits: Sequence[Limit],
+    subject: Subject,
+    limitations: tuple[str, ...],
+    provenance: dict[str, str],
+) -> Report:
     """Returns the report: controls first, because figures about a model unlike its shadows are withheld."""
     controls = tuple(control.run(facts) for control in CONTROLS)
     results: list[Result] = []
@@ -237,7 +244,7 @@ def _examine(facts: Evidence, limits: Sequence[Limit], subject: Subject, provena
         skipped=(*skipped, *policy.undecided(limits, [r.finding for r in results])),
         controls=controls,
         untested=UNTESTED,
-        limitations=LIMITATIONS,
+        limitations=limitations,
         provenance=provenance,
     )
 
@@ -251,7 +258,17 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _provenance(bank: Bank, examples: Examples, fprs: Sequence[float]) -> dict[str, str]:
+def _limitations(examples: Examples) -> tuple[str, ...]:
+    if not examples.duplicates:
+        return LIMITATIONS
+    return (
+        f"{examples.duplicates} of the {len(examples)} examples are exact copies of others. Where one copy is a member "
+        "and the other is not, each hides the other; remove copies from the examples for clear figures.",
+        *LIMITATIONS,
+    )
+
+
+def _provenance(target: Target, bank: Bank, shadows: int, fprs: Sequence[float]) -> dict[str, str]:
     """Returns what is needed to do the same again."""
     try:
         own = version("memaudit-toolkit")
@@ -260,8 +277,10 @@ def _provenance(bank: Bank, examples: Examples, fprs: Sequence[float]) -> dict[s
     return {
         "memaudit": own,
         "platform": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
-        "bank.path": bank.path.name,
-        "false-positive rates": ", ".join(f"{fpr:g}" for fpr in fprs),
-        "exact copies among the examples": str(examples.duplicates),
+        "command": f"memaudit audit {shlex.quote(target.model.name)} --shadows {shadows}"
+        + f" --seed {bank.fingerprint['seed']}"
+        + "".join(f" --fpr {fpr:g}" for fpr in fprs),
+        "members.sha256": hashlib.sha256(np.packbits(target.members).tobytes()).hexdigest(),
+        "exact copies among the examples": str(target.examples.duplicates),
         **{f"bank.{name}": value for name, value in bank.fingerprint.items()},
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
 
@@ -70,17 +70,15 @@ class Evidence:
     fprs: tuple[float, ...] = (0.01, 0.001)
     attacks: tuple[str, ...] = ("lira-online", "lira-offline", "global-threshold")
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_attacked", {})
+    _attacked: dict[str, Attacked] = field(default_factory=dict, init=False, repr=False)
 
     def attacked(self, name: str) -> Attacked:
         """Returns the scores of an attack; computed once."""
-        cache: dict[str, Attacked] = self._attacked  # type: ignore[attr-defined]
-        if name not in cache:
+        if name not in self._attacked:
             attack = ATTACKS[name]
-            cache[name] = Attacked(attack, attack.scores(self.phi, self.bank), *attack.leave_pair_out(self.bank))
-        return cache[name]
+            scores = attack.scores(self.phi, self.bank)
+            self._attacked[name] = Attacked(attack, scores, *attack.leave_pair_out(self.bank))
+        return self._attacked[name]
 
     @cached_property
     def first_inside(self) -> Bool[Array, "pairs examples"]:

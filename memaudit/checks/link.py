@@ -70,7 +70,7 @@ def _link(evidence: Evidence) -> tuple[tuple[Finding, ...], tuple[Skipped, ...]]
             method="Fisher z, Bonett–Wright for examples and jackknife over pairs of models",
         ),
         sentence=(
-            f"Examples that are memorized are the ones that are found: the rank correlation is {link.rho:.2f} "
+            f"The more an example is memorized, the more often it is found: the rank correlation is {link.rho:.2f} "
             f"({link.low:.2f} to {link.high:.2f}), and {percent(above)} of all true positives at {percent(fpr)} false "
             "positives fall on examples with memorization of at least 0.5."
             if link.low > 0
