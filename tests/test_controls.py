@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from memaudit.checks import Evidence
+from memaudit.attacks import DEFAULT
+from memaudit.checks import Evidence, controls
 from memaudit.checks.controls import CONTROLS
 from memaudit.design import halves
 
@@ -102,6 +103,23 @@ def test_accuracy_tells_where_the_confidence_of_shadows_is_all_over_the_place() 
 def test_nothing_is_found_under_drawn_memberships_however_much_the_bank_leaks(gain: float) -> None:
     """Four standard errors: a false alarm in 20 runs has probability 0.0013."""
     assert failures("CTL002", 20, gain=gain) == 0
+
+
+@pytest.mark.parametrize("gain", [0.0, 2.0])
+def test_a_planted_leak_is_found_in_a_bank_that_leaks_and_in_one_that_does_not(gain: float) -> None:
+    """With 24 models the area is about 0.97 and its standard error 0.007: 0.9 lies ten of them below."""
+    assert failures("CTL005", 10, gain=gain) == 0
+
+
+def test_a_broken_attack_misses_the_planted_leak(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that takes members for non-members."""
+
+    class Upside:
+        def scores(self, target: Array, pairs: Any) -> Array:
+            return -DEFAULT.scores(target, pairs)
+
+    monkeypatch.setattr(controls, "DEFAULT", Upside())
+    assert outcome("CTL005", simulated(7)) is False
 
 
 def test_members_that_are_other_examples_fail_the_blind_baseline() -> None:

@@ -18,7 +18,7 @@ class GlobalThreshold:
     """Members tend to have a lower loss. The scaled logit is a rising function of −loss, so both rank alike."""
 
     name: str = "global-threshold"
-    source: str = "Yeom et al. 2018 (CSF), Adversary 2; scaled logit of Carlini et al. 2022, section V-B"
+    source: str = "Yeom et al. 2018 (CSF), Adversary 2; scaled logit of Carlini et al. 2022"
 
     def scores(self, target: Float[Array, "examples queries"], pairs: Pairs) -> Float[Array, " examples"]:
         """Returns the signal itself, averaged over queries; the bank plays no part."""

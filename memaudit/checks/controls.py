@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
+from jaxtyping import Float, Int
 from scipy import stats
 
 from memaudit.attacks import DEFAULT
 from memaudit.checks.evidence import ControlCheck, Evidence, percent
 from memaudit.checks.fidelity import fidelity_check
 from memaudit.checks.link import bin_name, flag_with, link_rate
-from memaudit.design import NullPairs, coins, swapped
+from memaudit.design import NullPairs, Pairs, coins, swapped
 from memaudit.memorization import cross_fitted_link
 from memaudit.stats import auc, auc_interval, predictive_p_value, resolvable
 from memaudit.types import Control, Table
 
 Array = np.ndarray
 
+_PLANTED = 3  # standard deviations
+_LEAST_AREA = 0.9
 _ALARM = 0.01  # probability of a false alarm of the calibration check
 
 
@@ -26,7 +31,7 @@ def _null(evidence: Evidence) -> Control:
     Memorization, attack and link are computed as always. The area under the ROC must be 0.5 within four standard
     errors over pairs; in every memorization bin, as many "members" as "non-members" should be accused.
 
-    Source: permutation of the labels before any computation (Good 2005, chapter 3).
+    Source: permutation of the labels before any computation (Good 2005, Permutation, Parametric and Bootstrap Tests).
     """
     pairs, examples, _ = evidence.bank.shape
     heads = coins(evidence.seed, pairs, examples)
@@ -52,6 +57,55 @@ def _null(evidence: Evidence) -> Control:
         ),
         source="label permutation",
         tables=tables,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Planted:
+    """A bank whose models betray their members by a given shift of the signal."""
+
+    pairs: Pairs
+    shift: Float[Array, " examples"]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.pairs.shape
+
+    def block(self, examples: slice) -> tuple[Array, Array]:
+        inside, outside = self.pairs.block(examples)
+        return inside + self.shift[examples, None], outside
+
+    def take(self, pairs: Int[Array, " some"]) -> _Planted:
+        return _Planted(self.pairs.take(pairs), self.shift)
+
+
+def _planted(evidence: Evidence) -> Control:
+    """Positive control: would a leak be found with this bank?
+
+    A leak is planted into the signals: every model, the target and the shadows alike, is made surer of its members by
+    three standard deviations more than it is. The attack must find it: with known laws the area under the ROC would be
+    Φ(3/√2) = 0.983, and below 0.9 the bank is too small, or something is broken, and nothing found means nothing.
+
+    Source: the binormal model, area = Φ(d/√2) (Green & Swets 1966).
+    """
+    shift = _PLANTED * evidence.margin.deviation
+    phi = evidence.phi + (shift * evidence.members)[:, None]
+    scores = DEFAULT.scores(phi, _Planted(evidence.bank, shift))
+    area = auc(scores[evidence.members], scores[~evidence.members])
+    passed = area >= _LEAST_AREA
+    return Control(
+        code="CTL005",
+        title="Positive control: would a leak be found?",
+        passed=passed,
+        sentence=(
+            f"A leak of {_PLANTED} standard deviations, planted into the signals, "
+            + (
+                f"is found (area under the curve {area:.3f})."
+                if passed
+                else f"is missed (area {area:.3f}): train more shadows."
+            )
+        ),
+        source="binormal model, Green & Swets 1966",
     )
 
 
@@ -89,7 +143,7 @@ def _calibration(evidence: Evidence) -> Control:
     The share of the target's non-members that is accused is compared with the same share in every shadow, by a
     prediction interval. Only too many accusations fail: the stated rate would then flatter the attack.
 
-    Source: Student-t prediction (Hahn & Meeker 1991, 4.7).
+    Source: Student-t prediction interval (Hahn & Meeker 1991, chapter 4).
     """
     nonmembers = ~evidence.members
     rates = [fpr for fpr in evidence.fprs if resolvable(fpr, int(nonmembers.sum()))]
@@ -127,6 +181,7 @@ def _calibration(evidence: Evidence) -> Control:
 CONTROLS: tuple[ControlCheck, ...] = (
     fidelity_check,
     ControlCheck("CTL002", "Negative control", _null),
+    ControlCheck("CTL005", "Positive control", _planted),
     ControlCheck("CTL003", "Blind baseline", _blind),
     ControlCheck("CTL004", "Calibration", _calibration),
 )

@@ -30,7 +30,7 @@ def _fidelity(evidence: Evidence) -> Control:
     correction over the six. A small p-value means another recipe, another training set, or other members than stated;
     figures about the target are then withheld.
 
-    Source: Student-t prediction (Hahn & Meeker 1991, 4.7); Holm 1979.
+    Source: Student-t prediction interval (Hahn & Meeker 1991, chapter 4); Holm 1979.
     """
     target = _summary(evidence.phi[:, :1].T, evidence.correct[None], evidence.members[None])[0]
     shadows = _shadow_summaries(evidence)

@@ -28,7 +28,7 @@ def _memorization(evidence: Evidence) -> tuple[tuple[Finding, ...], tuple[Skippe
     set, not one trained model, and not the leave-one-out score of the full set. A score near 0 does not mean that an
     example is safe: the margin score beside it sees changes of confidence that flip no prediction.
 
-    Source: Feldman & Zhang 2020, "What Neural Networks Memorize and Why", equation 1 and section 2.1.
+    Source: Feldman & Zhang 2020, "What Neural Networks Memorize and Why": mem(A, S, i) and its subset estimator.
     """
     scores = evidence.memorization
     inside, outside = (side.astype(float) for side in evidence.correct_by_pair)
@@ -49,7 +49,7 @@ def _memorization(evidence: Evidence) -> tuple[tuple[Finding, ...], tuple[Skippe
         ),
         n=len(scores.value),
         counted=f"examples in {2 * len(inside)} shadow models",
-        source="Feldman & Zhang 2020, equation 1",
+        source="Feldman & Zhang 2020, subset estimator of mem(A, S, i)",
         figures=(_histogram(evidence),),
         tables=(_distribution(evidence),),
         notes=(

@@ -45,7 +45,7 @@ def memorization(
     Raises:
         ValueError: Some example was inside, or outside, of fewer than two models.
 
-    Source: Feldman & Zhang 2020 (NeurIPS), section 1 equation 1 and section 2.1 for the subset estimator; the variance
+    Source: Feldman & Zhang 2020 (NeurIPS), the definition of mem(A, S, i) and its subset estimator; the variance
     is that of a difference of two independent shares, unbiased form p(1 − p)/(n − 1).
     """
     k = members > 0

@@ -18,12 +18,14 @@ _FLOOR = 0.01  # least variance of an example, as a share of the mean: a few mod
 class Margin:
     """How far an example's scaled logit moves when it is trained on, in nats, and in standard deviations.
 
-    `shift` = mean inside − mean outside, larger = more memorized; `separation` = shift / pooled deviation, the d of a
-    Gaussian attack on this one example: at a false-positive rate α it would find it with probability Φ(Φ⁻¹(α) + d).
+    `shift` = mean inside − mean outside, larger = more memorized; `deviation` is pooled within the two groups, and kept
+    from being tiny beside that of other examples; `separation` = shift / deviation, the d of a Gaussian attack on this
+    one example: at a false-positive rate α it would find it with probability Φ(Φ⁻¹(α) + d).
     """
 
     shift: Float[Array, " examples"]
     shift_se: Float[Array, " examples"]
+    deviation: Float[Array, " examples"]
     separation: Float[Array, " examples"]
 
 
@@ -47,4 +49,4 @@ def margin(pairs: Pairs, block: int = 4096) -> Margin:
         variance[at] = (inside.var(axis=0, ddof=1) + outside.var(axis=0, ddof=1)) / 2
     spread = np.sqrt(np.maximum(variance, _FLOOR * variance.mean()))
     separation = np.divide(shift, spread, out=np.zeros_like(shift), where=spread > 0)
-    return Margin(shift, np.sqrt(variance * 2 / count), separation)
+    return Margin(shift, np.sqrt(variance * 2 / count), spread, separation)

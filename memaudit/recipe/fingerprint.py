@@ -34,13 +34,21 @@ def fingerprint(recipe: Recipe, examples: Examples, seed: int) -> dict[str, str]
     callables = []
     for field in dataclasses.fields(recipe):
         value = getattr(recipe, field.name)
-        parts[f"recipe.{field.name}"] = _describe(value)
+        parts |= _described(f"recipe.{field.name}", value)
         callables += [v for v in (value if isinstance(value, tuple) else (value,)) if callable(v)]
     for name, files in _by_name(_local_sources(callables)).items():
         parts[f"source.{name}"] = files
     packages = ["numpy", "scikit-learn"] if isinstance(recipe, EstimatorRecipe) else ["numpy", "torch"]
     parts["environment.python"] = ".".join(platform.python_version_tuple()[:2])
     return parts | {f"environment.{name}": version(name).partition("+")[0] for name in packages}
+
+
+def _described(name: str, value: Any) -> dict[str, str]:
+    """Returns a value's description, and a line for each parameter of an estimator."""
+    if not hasattr(value, "get_params"):
+        return {name: _describe(value)}
+    parameters = {f"{name}.{key}": repr(setting) for key, setting in value.get_params().items()}
+    return {name: type(value).__qualname__} | parameters
 
 
 def _describe(value: Any) -> str:
@@ -55,8 +63,6 @@ def _describe(value: Any) -> str:
         return f"{value.__qualname__} {body}"
     if isinstance(value, type):
         return value.__qualname__
-    if hasattr(value, "get_params"):  # an estimator's own description is cut short
-        return f"{type(value).__qualname__}({sorted(value.get_params().items())})"
     shown = repr(value)
     return f"{type(value).__qualname__}({vars(value)})" if " at 0x" in shown and hasattr(value, "__dict__") else shown
 

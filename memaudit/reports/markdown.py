@@ -37,7 +37,7 @@ def _lines(report: Report) -> Iterator[str]:
     yield from _found(by_severity(report))
     yield "## Controls\n"
     for control in report.controls:
-        yield f"- **{CONTROL_LABELS[control.passed]}** {markdown(control.title)}: {markdown(control.sentence)}"
+        yield f"- **{CONTROL_LABELS[control.passed]}** *{markdown(control.title)}* {markdown(control.sentence)}"
     yield "" if report.controls else "No controls were run.\n"
     if report.skipped:
         yield "## What could not be said\n"

@@ -18,7 +18,7 @@ def scaled_logit(logits: Float[Array, "examples classes"], y: Int[Array, " examp
     Computed as z_y − logsumexp of the other logits. Through a softmax, confident examples, the very ones that
     matter, would saturate and tie. A single column is the logit of class 1 of two.
 
-    Source: Carlini et al. 2022, section V-B, φ(p) = log(p/(1−p)) with p the confidence in the true class.
+    Source: Carlini et al. 2022, the φ of Algorithm 1: log(p/(1−p)) with p the confidence in the true class.
     """
     z = logits.astype(np.float64)
     if z.shape[1] == 1:

@@ -48,7 +48,7 @@ def spearman_interval(
         without_each: The correlation with one cluster of models left out, for each cluster.
         level: Two-sided coverage.
 
-    Source: Bonett & Wright 2000 (Psychometrika 65:23), equation 7 for examples; Efron & Stein 1981 for the jackknife.
+    Source: Bonett & Wright 2000 (Psychometrika 65:23) for examples; Efron & Stein 1981 for the jackknife.
     """
     if n < 4:
         raise ValueError(f"an interval needs at least 4 examples, got {n}")

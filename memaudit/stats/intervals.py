@@ -78,7 +78,7 @@ def cluster_interval(
     A cluster is a target model (or a complementary pair of them): outcomes within one hang together, so a binomial
     interval over all of them would be too narrow.
 
-    Source: Davison & Hinkley 1997, section 3.8 (resampling whole clusters), with percentile limits (5.18).
+    Source: Davison & Hinkley 1997, chapter 3 (resampling whole clusters of hierarchical data) and 5 (percentiles).
     """
     clusters = len(hits)
     draws = np.random.default_rng(seed).multinomial(clusters, np.full(clusters, 1 / clusters), size=resamples)
@@ -105,7 +105,7 @@ def predictive_p_value(value: float, sample: Float[Array, " models"], resolution
     Small when `value` would be an unusual next member of the sample. `resolution` is the least difference that counts:
     a sample of shares that all happen to be equal is not therefore without variance.
 
-    Source: the Student-t prediction interval, e.g. Hahn & Meeker 1991, section 4.7.
+    Source: the Student-t prediction interval, Hahn & Meeker 1991, chapter 4.
     """
     n = len(sample)
     scale = max(float(np.std(sample, ddof=1)) * np.sqrt(1 + 1 / n), resolution)
