@@ -142,3 +142,13 @@ def test_non_members_that_look_trained_on_fail_calibration() -> None:
 
 def test_too_few_non_members_leave_calibration_undecided() -> None:
     assert outcome("CTL004", replace(simulated(6), fprs=(0.0001,))) is None
+
+
+def test_the_blind_baseline_sees_rare_members_too() -> None:
+    """Twenty members among thirty thousand: all of them, and five thousand of the others."""
+    rng = np.random.default_rng(8)
+    members = np.arange(30_000) % 1500 == 0
+    x, y = rng.normal(size=(30_000, 2)), rng.integers(0, 2, 30_000)
+    scores, sampled = replace(simulated(8), members=members, x=x, y=y).blind
+    assert len(scores) == 5020
+    assert sampled.sum() == 20

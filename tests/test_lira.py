@@ -705,3 +705,11 @@ def test_global_threshold_is_the_mean_signal(bank: PairArrays) -> None:
     assert inside == pytest.approx(bank.inside.mean(axis=2), rel=1e-6)
     assert outside == pytest.approx(bank.outside.mean(axis=2), rel=1e-6)
     assert GlobalThreshold().scores(bank.inside[3], bank) == pytest.approx(bank.inside[3].mean(axis=1))
+
+
+def test_a_target_with_other_queries_than_the_bank_is_refused() -> None:
+    """One query against two would broadcast, and score something that nobody asked for."""
+    rng = np.random.default_rng(0)
+    inside, outside = rng.normal(size=(2, 6, 5, 2))
+    with pytest.raises(ValueError, match=r"have shape \(5, 1\), the bank's \(5, 2\)"):
+        Lira().scores(rng.normal(size=(5, 1)), PairArrays(inside, outside))

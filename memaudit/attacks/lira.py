@@ -114,9 +114,11 @@ class Lira:
             pairs: The bank's signals.
 
         Raises:
-            ValueError: Fewer than 2 pairs, or a signal is not finite.
+            ValueError: Fewer than 2 pairs, signals of another shape than the bank's, or one that is not finite.
         """
         _require(pairs.shape[0], 2)
+        if target.shape != pairs.shape[1:]:
+            raise ValueError(f"the target's signals have shape {target.shape}, the bank's {pairs.shape[1:]}")
         require_finite(target)
         population_in, population_out = self._populations(pairs, left_out=False)
         parts = [

@@ -91,19 +91,18 @@ def _planted(evidence: Evidence) -> Control:
     shift = _PLANTED * evidence.margin.deviation
     phi = evidence.phi + (shift * evidence.members)[:, None]
     scores = DEFAULT.scores(phi, _Planted(evidence.bank, shift))
-    area = auc(scores[evidence.members], scores[~evidence.members])
+    inside, outside = scores[evidence.members], scores[~evidence.members]
+    area = auc(inside, outside)
+    low, high = auc_interval(inside, outside)
     passed = area >= _LEAST_AREA
     return Control(
         code="CTL005",
         title="Positive control: would a leak be found?",
         passed=passed,
         sentence=(
-            f"A leak of {_PLANTED} standard deviations, planted into the signals, "
-            + (
-                f"is found (area under the curve {area:.3f})."
-                if passed
-                else f"is missed (area {area:.3f}): train more shadows."
-            )
+            f"A leak of {_PLANTED} standard deviations, planted into the signals, is "
+            + ("found" if passed else "missed; train more shadow models")
+            + f" (area under the curve {area:.3f}, {low:.3f} to {high:.3f})."
         ),
         source="binormal model, Green & Swets 1966",
     )

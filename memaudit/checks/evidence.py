@@ -18,7 +18,7 @@ from memaudit.types import Control, Finding, Skipped
 
 Array = np.ndarray
 
-_BLIND_ROWS = 10_000
+_BLIND_ROWS = 5_000  # of members, and of non-members
 
 
 class Shadows(Pairs, Protocol):
@@ -102,8 +102,10 @@ class Evidence:
 
     @cached_property
     def blind(self) -> tuple[Float[Array, " rows"], Bool[Array, " rows"]]:
-        """(scores, members) of the adversary who sees data and no model, on at most 10,000 examples."""
-        rows = np.random.default_rng(self.seed).permutation(len(self.members))[:_BLIND_ROWS]
+        """(scores, members) of the adversary who sees data and no model, on at most 5,000 examples of either kind."""
+        rng = np.random.default_rng(self.seed)
+        sides = (rng.permutation(np.flatnonzero(side))[:_BLIND_ROWS] for side in (self.members, ~self.members))
+        rows = np.concatenate(list(sides))
         return blind_scores(self.x[rows], self.y[rows], self.members[rows], self.seed), self.members[rows]
 
     def by_model(self, flags: Bool[Array, "pairs examples"]) -> Float[Array, " models"]:
