@@ -13,6 +13,7 @@ import argparse
 import os
 import tempfile
 import time
+from collections.abc import Callable
 from functools import partial
 
 import memaudit as ma
@@ -65,19 +66,28 @@ def main() -> None:
 
 
 def attacks(recordings: Recordings) -> None:
-    print(
-        f"{'attack':<28} {'AUC':>6} {'known':>6}   "
-        + "   ".join(f"{'TPR@' + f'{a:.2%}':>28} {'known':>6}" for a in RATES)
-    )
-    for name, known in KNOWN.items():
-        inside, outside = ATTACKS[name].leave_pair_out(recordings)
+    heads = "   ".join(f"{'TPR@' + f'{rate:.2%}':>24} {'known':>8}" for rate in RATES)
+    print(f"{'attack':<28} {'AUC':>6} {'known':>8}   {heads}")
+    for name, attack in ATTACKS.items():
+        known = KNOWN.get(name, (None,) * 4)
+        inside, outside = attack.leave_pair_out(recordings)
         area = auc(inside.ravel(), outside.ravel())
-        cells = [f"{name:<28} {area:6.3f} {known[0]:6.3f}{_mark(abs(area - known[0]) <= 0.01)}"]
+        cells = [f"{name:<28} {area:6.3f} {beside(known[0], '.3f', partial(_within, area - 0.01, area + 0.01))}"]
         for rate, tpr in zip(RATES, known[1:], strict=True):
             value = 100 * float((inside > transferred_thresholds(outside, rate)[:, None]).mean())
             low, high = (100 * end for end in tpr_interval(inside, outside, rate))
-            cells.append(f"{value:6.2f} [{low:6.2f}, {high:6.2f}]{'':>6} {tpr:6.2f}{_mark(low <= tpr <= high)}")
+            agrees = partial(_within, low, high)
+            cells.append(f"{value:6.2f} [{low:6.2f}, {high:6.2f}] {beside(tpr, '.2f', agrees)}")
         print("   ".join(cells))
+
+
+def beside(known: float | None, form: str, agrees: Callable[[float], bool]) -> str:
+    """Returns a known value and whether ours agrees with it; a dash where there is none."""
+    return f"{'–':>6}  " if known is None else f"{format(known, form):>6}{_mark(agrees(known))}"
+
+
+def _within(low: float, high: float, value: float) -> bool:
+    return low <= value <= high
 
 
 def link(recordings: Recordings) -> None:
