@@ -1,6 +1,6 @@
 """Known values: 128 small networks on Location-30, every attack and the link beside an independent measurement.
 
-    python -m benchmarks.location30 --data dataset_location.tgz [--bank FOLDER] [--workers N] [--device cuda]
+    python -m benchmarks.location30 --data dataset_location.tgz [--bank FOLDER] [--workers N] [--device cuda] [--seed N]
 
 The data are the Location data set of Shokri et al. 2017: 5,010 × 446 binary, 30 classes, the label in column one. The
 recipe: 446-128-30, ReLU, weights N(0, 2/446) and N(0, 1/128), biases 0, 40 epochs, batch 100, SGD 0.2 with a cosine,
@@ -46,6 +46,7 @@ KNOWN_LINK = {
     "≥ 0.9": (95.9, 0.121),
 }
 KNOWN_MEAN_MEMORIZATION, KNOWN_SPEARMAN = 0.306, 0.739
+PER_EXAMPLE = ATTACKS["lira-online-per-example"]
 RATES = (1e-2, 1e-3, 1e-4)
 
 
@@ -55,10 +56,12 @@ def main() -> None:
     parser.add_argument("--bank", default=None)
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     folder = arguments.bank or tempfile.mkdtemp(prefix="location30-")
     started = time.perf_counter()
-    bank = ma.fill(folder, recipe(arguments.data), 128, workers=arguments.workers, device=arguments.device)
+    how = {"workers": arguments.workers, "device": arguments.device}
+    bank = ma.fill(folder, recipe(arguments.data), 128, seed=arguments.seed, **how)
     print(f"bank of 128 models in {folder}: {time.perf_counter() - started:.0f} s\n")
     recordings = bank.read()
     attacks(recordings)
@@ -100,14 +103,17 @@ def link(recordings: Recordings) -> None:
     close = _mark(abs(found.rho - KNOWN_SPEARMAN) <= 0.05)
     print(f"Spearman {found.rho:.3f} [{found.low:.3f}, {found.high:.3f}], known {KNOWN_SPEARMAN}{close}", end="")
     print(f", corrected for estimation noise {found.corrected:.3f}")
-    print(f"\nthe link at 0.1% false positives ({DEFAULT.name})")
-    print(f"{'memorization':<14} {'n':>6} {'TPR %':>26} {'known':>6} {'FPR %':>26} {'known':>6} {'share':>6}")
+    others = cross_fitted_link(*correct, partial(flag_with, recordings, fpr=1e-3, attack=PER_EXAMPLE))
+    per_example = {bin_name(b): 100 * b.tpr[0] for b in others.bins}
+    print(f"\nthe link at 0.1% false positives ({DEFAULT.name}; last, the TPR of {PER_EXAMPLE.name})")
+    print(f"{'memorization':<14} {'n':>6} {'TPR %':>26} {'known':>6} {'FPR %':>26} {'known':>6} {'share':>6}  per-ex")
     for b in found.bins:
+        name = bin_name(b)
         (tpr, tpr_low, tpr_high), (fpr, fpr_low, fpr_high) = (tuple(100 * v for v in r) for r in (b.tpr, b.fpr))
-        known = KNOWN_LINK[bin_name(b)]
+        known = KNOWN_LINK[name]
         print(
-            f"{bin_name(b):<14} {b.examples:6.0f} {tpr:8.2f} [{tpr_low:6.2f}, {tpr_high:6.2f}] {known[0]:6.2f} "
-            f"{fpr:8.3f} [{fpr_low:6.3f}, {fpr_high:6.3f}] {known[1]:6.3f} {b.share:6.1%}"
+            f"{name:<14} {b.examples:6.0f} {tpr:8.2f} [{tpr_low:6.2f}, {tpr_high:6.2f}] {known[0]:6.2f} {fpr:8.3f} "
+            f"[{fpr_low:6.3f}, {fpr_high:6.3f}] {known[1]:6.3f} {b.share:6.1%} {per_example[name]:7.2f}"
         )
 
 

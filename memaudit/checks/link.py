@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Int
 
-from memaudit.attacks import DEFAULT
+from memaudit.attacks import DEFAULT, Attack
 from memaudit.checks.evidence import Check, Evidence, percent, with_interval
 from memaudit.design import Pairs
 from memaudit.memorization import EDGES, Link, LinkBin, cross_fitted_link
@@ -19,9 +19,9 @@ _LEAST_FALSE_POSITIVES = 10  # expected behind every threshold
 Interval = tuple[float, float, float]
 
 
-def flag_with(pairs: Pairs, some: Int[Array, " some"], fpr: float) -> tuple[Array, Array]:
+def flag_with(pairs: Pairs, some: Int[Array, " some"], fpr: float, attack: Attack = DEFAULT) -> tuple[Array, Array]:
     """Returns (caught, accused) when some pairs are attacked with the others of them alone."""
-    inside, outside = DEFAULT.leave_pair_out(pairs.take(some))
+    inside, outside = attack.leave_pair_out(pairs.take(some))
     cut = transferred_thresholds(outside, fpr)[:, None]
     return inside > cut, outside > cut
 
