@@ -121,12 +121,10 @@ class Lira:
             raise ValueError(f"the target's signals have shape {target.shape}, the bank's {pairs.shape[1:]}")
         require_finite(target)
         population_in, population_out = self._populations(pairs, left_out=False)
-        parts = [
-            self._score(
-                target[block].astype(np.float64), self._references(pairs, block, False), population_in, population_out
-            )
-            for block in blocks(pairs)
-        ]
+        parts = []
+        for block in blocks(pairs):
+            references = self._references(*read(pairs, block), left_out=False)
+            parts.append(self._score(target[block].astype(np.float64), references, population_in, population_out))
         return np.concatenate(parts)
 
     def leave_pair_out(self, pairs: Pairs) -> tuple[Float[Array, "pairs examples"], Float[Array, "pairs examples"]]:
@@ -144,15 +142,14 @@ class Lira:
         population_in, population_out = self._populations(pairs, left_out=True)
         inside, outside = np.empty((2, count, examples), dtype=np.float32)
         for block in blocks(pairs):
-            references = self._references(pairs, block, True)
             within, without = read(pairs, block)
+            references = self._references(within, without, left_out=True)
             inside[:, block] = self._score(within, references, population_in, population_out)
             outside[:, block] = self._score(without, references, population_in, population_out)
         return inside, outside
 
-    def _references(self, pairs: Pairs, block: slice, left_out: bool) -> tuple[_References, _References]:
+    def _references(self, within: Values, without: Values, left_out: bool) -> tuple[_References, _References]:
         median = self.variance in (Variance.REFERENCE, Variance.REFERENCE_FIXED)
-        within, without = read(pairs, block)
         return _moments(within, left_out, median), _moments(without, left_out, median)
 
     def _populations(self, pairs: Pairs, left_out: bool) -> tuple[_Population, _Population] | tuple[None, None]:
@@ -181,7 +178,7 @@ class Lira:
         for block in blocks(pairs):
             parts = (
                 terms(references, side).sum(axis=-3, keepdims=True)
-                for side, references in enumerate(self._references(pairs, block, left_out))
+                for side, references in enumerate(self._references(*read(pairs, block), left_out))
             )
             sums = tuple(total + part for total, part in zip(sums, parts, strict=True))
         return sums

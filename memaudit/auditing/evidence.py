@@ -17,7 +17,6 @@ from memaudit.attacks import DEFAULT
 from memaudit.checks import Evidence
 from memaudit.errors import BankError
 from memaudit.files import write_first
-from memaudit.stats import resolvable
 from memaudit.types import Estimate, Exposed
 
 Array = np.ndarray
@@ -52,8 +51,7 @@ def table(evidence: Evidence, names: Sequence[str]) -> bytes:
     There is a column of flags for each rate that the target's non-members can resolve.
     """
     attacked = evidence.attacked(DEFAULT.name)
-    nonmembers = int((~evidence.members).sum())
-    flags = {f"flagged_at_{fpr:g}": attacked.flagged(fpr) for fpr in evidence.fprs if resolvable(fpr, nonmembers)}
+    flags = {f"flagged_at_{fpr:g}": attacked.flagged(fpr) for fpr in evidence.resolved_fprs}
     scores, margins = evidence.memorization, evidence.margin
     columns: dict[str, Sequence[str] | Shaped[Array, " examples"]] = {
         "id": names,

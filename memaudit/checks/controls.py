@@ -14,7 +14,7 @@ from memaudit.checks.fidelity import fidelity_check
 from memaudit.checks.link import bin_name, flag_with, link_rate
 from memaudit.design import NullPairs, Pairs, coins, swapped
 from memaudit.memorization import cross_fitted_link
-from memaudit.stats import auc, auc_interval, predictive_p_value, resolvable
+from memaudit.stats import auc, auc_interval, predictive_p_value
 from memaudit.types import Control, Table
 
 Array = np.ndarray
@@ -145,7 +145,7 @@ def _calibration(evidence: Evidence) -> Control:
     Source: Student-t prediction interval (Hahn & Meeker 1991, chapter 4).
     """
     nonmembers = ~evidence.members
-    rates = [fpr for fpr in evidence.fprs if resolvable(fpr, int(nonmembers.sum()))]
+    rates = evidence.resolved_fprs
     rows, passed = [], True
     for fpr in rates:
         attacked = evidence.attacked(DEFAULT.name)

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int, Shaped, UInt8
 from memaudit.attacks import ATTACKS, Attack, blind_scores
 from memaudit.design import Pairs, by_pair
 from memaudit.memorization import Margin, Memorization, margin, memorization
-from memaudit.stats import threshold, transferred_thresholds
+from memaudit.stats import clopper_pearson, resolvable, threshold, transferred_thresholds
 from memaudit.types import Control, Finding, Skipped
 
 Array = np.ndarray
@@ -80,6 +80,12 @@ class Evidence:
             self._attacked[name] = Attacked(attack, scores, *attack.leave_pair_out(self.bank))
         return self._attacked[name]
 
+    @property
+    def resolved_fprs(self) -> tuple[float, ...]:
+        """Those of the rates that the target's non-members can show at all."""
+        nonmembers = int((~self.members).sum())
+        return tuple(fpr for fpr in self.fprs if resolvable(fpr, nonmembers))
+
     @cached_property
     def first_inside(self) -> Bool[Array, "pairs examples"]:
         """Whether it is the first model of a pair that was trained on an example, not the second."""
@@ -132,6 +138,12 @@ class ControlCheck:
     code: str
     title: str
     run: Callable[[Evidence], Control]
+
+
+def share_of(flags: Bool[Array, " examples"]) -> tuple[float, float, float]:
+    """Returns the share of the flagged with its Clopper–Pearson interval: value, low, high."""
+    low, high = clopper_pearson(int(flags.sum()), len(flags))
+    return float(flags.mean()), float(low), float(high)
 
 
 def with_interval(value: float, low: float, high: float) -> str:

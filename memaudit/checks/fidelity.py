@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from memaudit.checks.evidence import ControlCheck, Evidence
 from memaudit.signals import cross_entropy
@@ -32,7 +32,7 @@ def _fidelity(evidence: Evidence) -> Control:
 
     Source: Student-t prediction interval (Hahn & Meeker 1991, chapter 4); Holm 1979.
     """
-    target = _summary(evidence.phi[:, :1].T, evidence.correct[None], evidence.members[None])[0]
+    target = _means(_sums(evidence.phi[:, :1].T, evidence.correct[None], evidence.members[None]))[0]
     shadows = _shadow_summaries(evidence)
     least = [1 / evidence.members.sum(), 1 / (~evidence.members).sum(), 0, 0, 0, 0]  # accuracies come in steps
     p = [predictive_p_value(t, s, float(step)) for t, s, step in zip(target, shadows.T, least, strict=True)]
@@ -60,15 +60,6 @@ def _fidelity(evidence: Evidence) -> Control:
 fidelity_check = ControlCheck("CTL001", "Fidelity", _fidelity)
 
 
-def _summary(
-    phi: Float[Array, "models examples"],
-    correct: Bool[Array, "models examples"],
-    members: Bool[Array, "models examples"],
-) -> Float[Array, "models six"]:
-    """Returns accuracy, mean φ and log of the mean loss, each over members and over non-members, for each model."""
-    return _means(_sums(phi, correct, members))
-
-
 def _sums(phi: Array, correct: Array, members: Array) -> Array:
     """Returns the sums of correctness, φ and loss over members and over non-members, and the numbers of both."""
     values = (correct, phi, cross_entropy(phi.astype(np.float64)), np.ones_like(correct))
@@ -76,13 +67,14 @@ def _sums(phi: Array, correct: Array, members: Array) -> Array:
 
 
 def _means(sums: Array) -> Float[Array, "models six"]:
+    """Returns accuracy, mean φ and log of the mean loss, each over members and over non-members, for each model."""
     means = sums[:, :6] / np.tile(sums[:, 6:], 3)
     means[:, 4:] = np.log(np.maximum(means[:, 4:], _LEAST_LOSS))
     return means
 
 
 def _shadow_summaries(evidence: Evidence) -> Float[Array, "models six"]:
-    """Returns the same for every shadow, read by blocks."""
+    """Returns the means of every shadow, read by blocks."""
     pairs, examples, _ = evidence.bank.shape
     sums = np.zeros((2, pairs, 8))
     for start in range(0, examples, _BLOCK):

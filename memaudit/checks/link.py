@@ -6,10 +6,10 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from memaudit.attacks import DEFAULT, Attack
-from memaudit.checks.evidence import Check, Evidence, percent, with_interval
+from memaudit.checks.evidence import Check, Evidence, percent, share_of, with_interval
 from memaudit.design import Pairs
 from memaudit.memorization import EDGES, Link, LinkBin, cross_fitted_link
-from memaudit.stats import clopper_pearson, resolvable, threshold, transferred_thresholds
+from memaudit.stats import resolvable, threshold, transferred_thresholds
 from memaudit.types import Curve, Estimate, Figure, FigureKind, Finding, Skipped, Table
 
 Array = np.ndarray
@@ -174,6 +174,5 @@ def _by_bin(gain: Array, flagged: Bool[Array, " examples"], who: Bool[Array, " e
     for b, edge in enumerate((-1.0, *EDGES)):
         here = flagged[who & (bins == b)]
         if len(here):
-            low, high = clopper_pearson(int(here.sum()), len(here))
-            told[edge] = with_interval(float(here.mean()), float(low), float(high))
+            told[edge] = with_interval(*share_of(here))
     return told

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from memaudit.checks.evidence import Attacked, Check, Evidence, percent, with_interval
-from memaudit.stats import auc, auc_interval, clopper_pearson, resolvable, roc_points, tpr_interval
+from memaudit.checks.evidence import Attacked, Check, Evidence, percent, share_of, with_interval
+from memaudit.stats import auc, auc_interval, clopper_pearson, roc_points, tpr_interval
 from memaudit.types import Curve, Estimate, Figure, FigureKind, Finding, Skipped, Table
 
 Array = np.ndarray
@@ -77,8 +77,8 @@ def _run(evidence: Evidence, code: str, family: str) -> Outcome:
     for name in (name for name in evidence.attacks if name.startswith(family)):
         for fpr in evidence.fprs:
             title = f"Membership inference, {name}, at {percent(fpr)} false positives"
-            if reason := _unresolved(evidence, fpr):
-                skipped.append(Skipped(code=code, title=title, reason=reason))
+            if fpr not in evidence.resolved_fprs:
+                skipped.append(Skipped(code=code, title=title, reason=_unresolved(evidence, fpr)))
                 continue
             first = not any(f.attack == name for f in findings)
             findings.append(_finding(evidence, code, title, evidence.attacked(name), fpr, first))
@@ -87,8 +87,6 @@ def _run(evidence: Evidence, code: str, family: str) -> Outcome:
 
 def _unresolved(evidence: Evidence, fpr: float) -> str:
     nonmembers = int((~evidence.members).sum())
-    if resolvable(fpr, nonmembers):
-        return ""
     return (
         f"{nonmembers:,} non-members cannot show a false-positive rate of {percent(fpr)}: not one accusation is to be "
         f"expected among them. At least {int(np.ceil(1 / fpr)):,} non-members are needed"
@@ -98,8 +96,8 @@ def _unresolved(evidence: Evidence, fpr: float) -> str:
 def _finding(evidence: Evidence, code: str, title: str, attacked: Attacked, fpr: float, first: bool) -> Finding:
     members = evidence.members
     flagged = attacked.flagged(fpr)
-    tpr, tpr_low, tpr_high = _share(flagged[members])
-    real, real_low, real_high = _share(flagged[~members])
+    tpr, tpr_low, tpr_high = share_of(flagged[members])
+    real, real_low, real_high = share_of(flagged[~members])
     caught, _ = attacked.shadows_flagged(fpr)
     low, high = tpr_interval(attacked.inside, attacked.outside, fpr)
     return Finding(
@@ -129,11 +127,6 @@ def _finding(evidence: Evidence, code: str, title: str, attacked: Attacked, fpr:
 
 def _one_in(fpr: float) -> str:
     return f"1 in {round(1 / fpr):,} non-members"
-
-
-def _share(flags: Array) -> tuple[float, float, float]:
-    low, high = clopper_pearson(int(flags.sum()), len(flags))
-    return float(flags.mean()), float(low), float(high)
 
 
 def _blind(evidence: Evidence, fpr: float) -> float:
@@ -170,19 +163,18 @@ def _roc(evidence: Evidence) -> Figure:
 def _comparison(evidence: Evidence) -> Table:
     """Returns every attack with its AUC, and TPR beside measured FPR at each rate that can be resolved."""
     members = evidence.members
-    rates = [fpr for fpr in evidence.fprs if not _unresolved(evidence, fpr)]
     rows = []
     for name in evidence.attacks:
         attacked = evidence.attacked(name)
         inside, outside = attacked.target[members], attacked.target[~members]
         area = auc(inside, outside), *auc_interval(inside, outside)
         row = [name, "{:.3f} ({:.3f} to {:.3f})".format(*area)]
-        for fpr in rates:
+        for fpr in evidence.resolved_fprs:
             flagged = attacked.flagged(fpr)
-            row += [with_interval(*_share(flagged[who])) for who in (members, ~members)]
+            row += [with_interval(*share_of(flagged[who])) for who in (members, ~members)]
         rows.append(tuple(row))
     columns = ["Attack", "AUC"]
-    for fpr in rates:
+    for fpr in evidence.resolved_fprs:
         columns += [f"TPR at {percent(fpr)}", "measured FPR"]
     note = "AUC: DeLong. Rates: Clopper–Pearson, at thresholds set by the shadow models. All intervals cover 95%."
     return Table(title="All attacks", columns=tuple(columns), rows=tuple(rows), note=note)

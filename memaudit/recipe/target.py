@@ -15,6 +15,7 @@ from memaudit.recipe.members import write_members
 from memaudit.recipe.recipes import CallableRecipe, EstimatorRecipe, Recipe
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from torch.nn import Module
 
 # Compiled parts of scikit-learn's own classifiers, which skops leaves to its callers to trust.
@@ -58,7 +59,7 @@ def save_target(model: Any, path: str | Path, members: Iterable[Any]) -> None:
     elif path.suffix == ".safetensors":
         from safetensors.torch import save_file
 
-        save_file({name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}, path)
+        save_file(weights_of(model), path)
     elif path.suffix in (".pt", ".pth"):
         import torch
 
@@ -66,6 +67,11 @@ def save_target(model: Any, path: str | Path, members: Iterable[Any]) -> None:
     else:
         raise ModelError(f"{path}: a network goes to .safetensors or .pt, a scikit-learn estimator to .skops")
     write_members(path, members)
+
+
+def weights_of(network: Module) -> dict[str, Tensor]:
+    """Returns a network's weights as safetensors takes them: on the CPU, contiguous, none sharing memory."""
+    return {name: value.detach().cpu().contiguous().clone() for name, value in network.state_dict().items()}
 
 
 def load_target(path: str | Path, recipe: Recipe) -> Any:

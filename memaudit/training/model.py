@@ -16,6 +16,7 @@ from memaudit.design import half, training_seed
 from memaudit.errors import MemauditError, RecipeError
 from memaudit.recipe import CallableRecipe, ClassifierRecipe, EstimatorRecipe, Examples, Recipe
 from memaudit.recipe.locate import blame
+from memaudit.recipe.target import weights_of
 from memaudit.signals import evaluate
 
 Array = np.ndarray
@@ -125,4 +126,4 @@ def _weights(model: Any) -> bytes | None:
         return None
     from safetensors.torch import save
 
-    return save({name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()})
+    return save(weights_of(model))
