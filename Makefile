@@ -35,5 +35,5 @@ clean:
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[examples]" --group dev
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[examples,language]" --group dev
 	touch $@
