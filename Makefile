@@ -1,4 +1,5 @@
 # make demo    installs everything and audits a real model; prints where the report is
+# make demo-language    the same with a language model and planted secrets
 # make test    installs everything and runs the tests
 # make check   what continuous integration runs: format, lint, types, architecture, tests
 # make slow    the tests that take minutes
@@ -6,10 +7,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check slow fix clean
+.PHONY: demo demo-language test check slow fix clean
 
 demo: .venv/installed
 	$(BIN)/memaudit demo demo
+
+demo-language: .venv/installed
+	$(BIN)/memaudit demo demo-language --language
 
 test: .venv/installed
 	$(BIN)/python -m pytest -q
@@ -29,7 +33,7 @@ fix: .venv/installed
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf .venv demo
+	rm -rf .venv demo demo-language
 
 # torch and torchvision must match; the constraints file pins them together with everything else.
 .venv/installed: pyproject.toml constraints.txt

@@ -19,14 +19,19 @@ if TYPE_CHECKING:
     from memaudit.recipe import AdamW as AdamW
     from memaudit.recipe import CallableRecipe as CallableRecipe
     from memaudit.recipe import ClassifierRecipe as ClassifierRecipe
+    from memaudit.recipe import Documents as Documents
     from memaudit.recipe import EstimatorRecipe as EstimatorRecipe
     from memaudit.recipe import Examples as Examples
+    from memaudit.recipe import LanguageModelRecipe as LanguageModelRecipe
+    from memaudit.recipe import Probes as Probes
+    from memaudit.recipe import Rendering as Rendering
     from memaudit.recipe import flip as flip
     from memaudit.recipe import mirror as mirror
     from memaudit.recipe import save_target as save_target
     from memaudit.recipe import shift as shift
     from memaudit.recipe import shifted as shifted
     from memaudit.training import Shard as Shard
+    from memaudit.training import draw_members as draw_members
     from memaudit.training import fill as fill
     from memaudit.training import train as train
     from memaudit.types import Limit as Limit
@@ -38,10 +43,10 @@ _HOME = {
     "memaudit.bank": ("Bank",),
     "memaudit.errors": ("MemauditError",),
     "memaudit.recipe": (
-        "SGD", "AdamW", "CallableRecipe", "ClassifierRecipe", "EstimatorRecipe", "Examples",
-        "flip", "mirror", "save_target", "shift", "shifted",
+        "SGD", "AdamW", "CallableRecipe", "ClassifierRecipe", "Documents", "EstimatorRecipe", "Examples",
+        "LanguageModelRecipe", "Probes", "Rendering", "flip", "mirror", "save_target", "shift", "shifted",
     ),
-    "memaudit.training": ("Shard", "fill", "train"),
+    "memaudit.training": ("Shard", "draw_members", "fill", "train"),
     "memaudit.types": ("Limit", "Report", "Verdict"),
 }  # fmt: skip
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int, Shaped, UInt8
 
 Array = np.ndarray
 
-_MEMBERS, _TRAINING, _CONTROL = 0, 1, 2  # independent streams drawn from one seed
+_MEMBERS, _TRAINING, _CONTROL, _TARGET = 0, 1, 2, 4  # independent streams drawn from one seed; canaries have 3
 
 
 def _stream(seed: int, purpose: int, index: int) -> np.random.Generator:
@@ -38,6 +38,11 @@ def halves(seed: int, models: int, examples: int) -> UInt8[Array, "models exampl
     if models < 2 or models % 2:
         raise ValueError(f"complementary pairs need an even, positive number of models, got {models}")
     return np.stack([half(seed, model, examples) for model in range(models)])
+
+
+def target_half(seed: int, examples: int) -> UInt8[Array, " examples"]:
+    """Returns a target's memberships, 0 or 1, drawn by fair coins that have nothing to do with those of any bank."""
+    return _stream(seed, _TARGET, 0).integers(0, 2, examples, dtype=np.uint8)
 
 
 def training_seed(seed: int, model: int) -> int:

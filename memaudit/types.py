@@ -55,6 +55,16 @@ class FigureKind(StrEnum):
     ROC = "roc"  # log-log, diagonal = guessing, the region below `unresolved` shaded
     HISTOGRAM = "histogram"  # x = left edges plus the last right edge, y = counts
     LINK = "link"  # x = bin centres, y = rates; first curve true, second false positives
+    BITS = "bits"  # x = places of the ticks, y = bits
+    SHARES = "shares"  # x = places of the ticks, y = shares on a linear axis
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """A height in a figure that has a meaning of its own."""
+
+    y: float
+    label: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +79,7 @@ class Figure:
     alt: str
     unresolved: float | None = None
     ticks: tuple[str, ...] = ()
+    marks: tuple[Mark, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

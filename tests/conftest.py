@@ -17,7 +17,16 @@ import jaxtyping
 import pytest
 
 jaxtyping.install_import_hook(
-    ["memaudit.attacks", "memaudit.memorization", "memaudit.stats", "memaudit.design"], "beartype.beartype"
+    [
+        "memaudit.attacks",
+        "memaudit.canaries",
+        "memaudit.design",
+        "memaudit.extraction",
+        "memaudit.memorization",
+        "memaudit.stats",
+        "memaudit.tokens",
+    ],
+    "beartype.beartype",
 )
 
 RECIPES = Path(__file__).parent / "recipes"

@@ -175,7 +175,7 @@ def _module(project: Path) -> str:
 
 
 BAD_MODELS: dict[str, tuple[Callable[[Path], str], tuple[str, ...]]] = {
-    "missing": (lambda project: "model.pt", ("there is no model file model.pt",)),
+    "missing": (lambda project: "model.pt", ("there is no model model.pt",)),
     "a folder": (lambda project: "bank", ("bank is a folder",)),
     "one byte": (lambda project: str((project / "m.pt").write_bytes(b"x") and "m.pt"), ("m.pt is ", "damaged")),
     "a trap": (_pickled, ("model.pt is a pickle that would run code", "memaudit.save_target")),
@@ -408,7 +408,7 @@ def test_a_real_process_ends_with_2_and_a_message_alone(project: Path) -> None:
     call = [sys.executable, "-m", "memaudit", "audit", "nowhere.pt"]
     done = subprocess.run(call, capture_output=True, text=True, env=environment, check=False)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "memaudit: error: there is no model file nowhere.pt\n"
+    assert done.stderr == "memaudit: error: there is no model nowhere.pt\n"
 
 
 @pytest.mark.slow

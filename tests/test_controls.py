@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from memaudit.attacks import DEFAULT
-from memaudit.checks import Evidence, controls
+from memaudit.checks import ClassifierEvidence, controls
 from memaudit.checks.controls import CONTROLS
 from memaudit.design import halves
 
@@ -43,14 +43,14 @@ class Simulated:
         return Simulated(self.phi[rows], self.members[rows])
 
 
-def simulated(seed: int, gain: float = 2.0, level: float = 0.1) -> Evidence:
+def simulated(seed: int, gain: float = 2.0, level: float = 0.1) -> ClassifierEvidence:
     """Returns a bank and a target that was made just as its shadows."""
     rng = np.random.default_rng(seed)
     difficulty = rng.normal(1, 2, EXAMPLES)
     members = halves(seed, MODELS + 2, EXAMPLES)[: MODELS + 1]
     levels = rng.normal(0, level, (MODELS + 1, 1))
     phi = difficulty + gain * members + levels + rng.normal(size=members.shape)
-    return Evidence(
+    return ClassifierEvidence(
         bank=Simulated(phi[:MODELS].astype(np.float32), members[:MODELS]),
         phi=phi[MODELS:].T.astype(np.float32),
         correct=phi[MODELS] > 0,
@@ -61,7 +61,7 @@ def simulated(seed: int, gain: float = 2.0, level: float = 0.1) -> Evidence:
     )
 
 
-def outcome(code: str, evidence: Evidence) -> bool | None:
+def outcome(code: str, evidence: ClassifierEvidence) -> bool | None:
     return next(control for control in CONTROLS if control.code == code).run(evidence).passed
 
 

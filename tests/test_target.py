@@ -24,7 +24,7 @@ from memaudit.recipe import (
     EstimatorRecipe,
     Examples,
     load_target,
-    member_mask,
+    member_counts,
     members_beside,
     read_members,
     save_target,
@@ -135,7 +135,7 @@ def _script(path: Path) -> None:
 
 
 BAD: dict[str, tuple[str, Callable[[Path], object], str]] = {
-    "missing": ("m.pt", lambda path: None, "there is no model file"),
+    "missing": ("m.pt", lambda path: None, "there is no model"),
     "folder": ("m.pt", Path.mkdir, "is a folder; give the file"),
     "empty": ("m.pt", Path.touch, "damaged"),
     "one byte": ("m.pt", lambda path: path.write_bytes(b"x"), "damaged"),
@@ -284,16 +284,16 @@ def test_members_come_back_from_the_file_by_id(tmp_path: Path) -> None:
     save_target(network(), tmp_path / "m.pt", members)
     assert members_beside(tmp_path / "m.pt") == tmp_path / "m.pt.members.csv"
     mask = read_members(tmp_path / "m.pt.members.csv", examples)
-    assert set(examples.ids[mask]) == {str(m) for m in members}
-    assert np.array_equal(mask, member_mask(members, examples))
+    assert set(examples.ids[mask > 0]) == {str(m) for m in members}
+    assert np.array_equal(mask, member_counts(members, examples))
 
 
 def test_members_come_back_from_the_file_as_a_mask(tmp_path: Path) -> None:
     examples, mask = data(), np.random.default_rng(0).random(COUNT) < 0.5
     save_target(network(), tmp_path / "m.pt", mask)
     assert np.array_equal(read_members(tmp_path / "m.pt.members.csv", examples), mask)
-    assert np.array_equal(member_mask(mask, examples), mask)
-    assert np.array_equal(member_mask(mask.tolist(), examples), mask)
+    assert np.array_equal(member_counts(mask, examples), mask)
+    assert np.array_equal(member_counts(mask.tolist(), examples), mask)
 
 
 @pytest.mark.parametrize(
@@ -337,7 +337,7 @@ def test_an_id_is_not_printed_because_it_may_be_a_name(tmp_path: Path) -> None:
 )
 def test_members_in_memory_that_do_not_fit_are_refused(members: Any, said: str) -> None:
     with pytest.raises(EvidenceError, match=said):
-        member_mask(members, data(ids=range(COUNT)))
+        member_counts(members, data(ids=range(COUNT)))
 
 
 def test_no_members_file_says_what_to_do(tmp_path: Path) -> None:

@@ -1,12 +1,28 @@
 """Membership inference as arithmetic: signals in, one score per example out, larger meaning "more likely a member"."""
 
-from memaudit.attacks.blind import blind_scores
+from memaudit.attacks.blind import blind_scores, blind_text_scores
 from memaudit.attacks.interface import Attack
+from memaudit.attacks.language import STATISTICS, Calibrated, zlib_bytes
 from memaudit.attacks.lira import Lira, Side, Variance
 from memaudit.attacks.loss import GlobalThreshold
 
 DEFAULT = Lira()
-_ALL: tuple[Attack, ...] = (*(Lira(side, variance) for side in Side for variance in Variance), GlobalThreshold())
+_ALL: tuple[Attack, ...] = (*(Lira(side, variance) for side in Side for variance in Variance), Calibrated(), GlobalThreshold())
 ATTACKS: dict[str, Attack] = {attack.name: attack for attack in _ALL}
+NAMES = (*ATTACKS, *STATISTICS, "base")  # what an audit can be asked for; the last ones about language models alone
 
-__all__ = ["ATTACKS", "DEFAULT", "Attack", "GlobalThreshold", "Lira", "Side", "Variance", "blind_scores"]
+__all__ = [
+    "ATTACKS",
+    "DEFAULT",
+    "NAMES",
+    "STATISTICS",
+    "Attack",
+    "Calibrated",
+    "GlobalThreshold",
+    "Lira",
+    "Side",
+    "Variance",
+    "blind_scores",
+    "blind_text_scores",
+    "zlib_bytes",
+]

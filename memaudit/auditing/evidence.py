@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from memaudit.attacks import DEFAULT
-from memaudit.checks import Evidence
+from memaudit.checks import ClassifierEvidence, Evidence
 from memaudit.errors import BankError
 from memaudit.files import write_first
 from memaudit.types import Estimate, Exposed
@@ -81,7 +81,7 @@ def most_exposed(evidence: Evidence, names: Sequence[str], pictures: bool) -> tu
     return tuple(
         Exposed(
             identifier=names[i],
-            label=str(evidence.y[i]),
+            label=evidence.label(int(i), pictures),
             member=True,
             score=float(score[i]),
             memorization=Estimate(
@@ -92,7 +92,7 @@ def most_exposed(evidence: Evidence, names: Sequence[str], pictures: bool) -> tu
                 method="Newcombe–Wilson",
             ),
             margin=float(evidence.margin.shift[i]),
-            thumbnail=_thumbnail(evidence.x[i]) if pictures else "",
+            thumbnail=_thumbnail(evidence.x[i]) if pictures and isinstance(evidence, ClassifierEvidence) else "",
         )
         for i in top
     )

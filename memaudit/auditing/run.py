@@ -14,26 +14,36 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, UInt8
 
 from memaudit import policy, reports
-from memaudit.attacks import ATTACKS
+from memaudit.attacks import NAMES, STATISTICS
 from memaudit.auditing.evidence import EvidenceLevel, identifiers, most_exposed, table
-from memaudit.bank import Bank
-from memaudit.checks import CONTROLS, Evidence, all_checks, fidelity_check
+from memaudit.bank import Bank, Recordings
+from memaudit.checks import (
+    BLIND,
+    CONTROLS,
+    Check,
+    ClassifierEvidence,
+    Evidence,
+    TextEvidence,
+    all_checks,
+    fidelity_check,
+)
 from memaudit.errors import EvidenceError, MemauditError, ModelError, SettingsError
 from memaudit.files import write_whole
 from memaudit.recipe import (
-    Examples,
+    Population,
     Recipe,
+    TextPopulation,
     fingerprint,
     load_recipe,
     load_target,
-    member_mask,
+    member_counts,
     members_beside,
     read_members,
 )
-from memaudit.signals import Signals, evaluate
+from memaudit.signals import measure
 from memaudit.training import choose_device, population
 from memaudit.types import Control, Limit, Report, Result, Skipped, Subject, Verdict
 
@@ -47,6 +57,21 @@ UNTESTED = (
     "Extraction and reconstruction of training examples, model inversion, and inference of attributes.",
     "What can be learned about people who are not among the examples.",
     "Several releases of a model taken together.",
+)
+UNTESTED_TEXT = (
+    "Attacks other than those listed, such as ones that see the weights or their history, or talk a model round.",
+    "Extraction with other prompts than the text that precedes a passage, the beginning of a text, or a few tokens.",
+    "Personal data that no fixed rule recognizes: names, addresses, what a text says about somebody.",
+    "What can be learned about people who are not in the documents.",
+    "Several releases of a model taken together.",
+)
+BASE = (
+    "What the base model gives away of its own training data: all shadows start from it, so that a document which the "
+    "base has seen is known to models with and without it alike. Nothing here says that such a document was not seen."
+)
+ADAPTERS = (
+    "The model fine-tuned in another way: the shadows are adapters on one frozen base, and say how much such adapters "
+    "memorize. They say nothing about a full fine-tune of the same base, nor about adapters of another size."
 )
 LIMITATIONS = (
     "The figures describe one trained model; training again gives another model with somewhat other figures.",
@@ -99,11 +124,16 @@ class Target:
     """A model that is ready to be audited: loaded, run over all examples, with its members known."""
 
     recipe: Recipe
-    examples: Examples
-    members: Bool[Array, " examples"]
-    signals: Signals
+    population: Population
+    counts: UInt8[Array, " ids"]
+    recorded: dict[str, Array]
     model: Path
     sha256: str
+
+    @property
+    def members(self) -> Bool[Array, " examples"]:
+        """Which of the examples, or units of documents, the model was trained on."""
+        return self.counts[: len(self.population)] > 0
 
 
 def open_target(
@@ -118,12 +148,16 @@ def open_target(
         MemauditError: Something is missing or does not fit; the message says what to do.
     """
     recipe = load_recipe(recipe) if isinstance(recipe, str) else recipe
-    loaded = load_target(model, recipe)  # first: it takes no time, and a wrong path is the commonest mistake
+    if not Path(model).exists():  # first: it takes no time, and a wrong path is the commonest mistake
+        raise ModelError(f"there is no model {model}")
     examples = population(recipe)
+    text = examples if isinstance(examples, TextPopulation) else None
+    loaded = load_target(model, recipe, text)
     if members is None or isinstance(members, str | Path):
-        mask = read_members(members_beside(model) if members is None else members, examples)
+        counts = read_members(members_beside(model) if members is None else members, examples)
     else:
-        mask = member_mask(members, examples)
+        counts = member_counts(members, examples)
+    mask = counts[: len(examples)] > 0
     for who, count in (("members", int(mask.sum())), ("non-members", int((~mask).sum()))):
         if count < _LEAST_EXAMPLES:
             raise EvidenceError(
@@ -131,10 +165,14 @@ def open_target(
                 "each: examples() must return the training set and about as many held-out examples"
             )
     try:
-        signals = evaluate(loaded, examples, getattr(recipe, "queries", ()), choose_device(device))
+        recorded = measure(loaded, examples, getattr(recipe, "queries", ()), choose_device(device))
+        if text is not None:
+            from memaudit.signals.target import question
+
+            recorded |= question(loaded, text, recipe, ~mask, choose_device(device))
     except ModelError as error:
         raise ModelError(f"{model}: {error}") from error
-    return Target(recipe, examples, mask, signals, Path(model), _digest(Path(model)))
+    return Target(recipe, examples, counts, recorded, Path(model), _digest(Path(model)))
 
 
 def audit(
@@ -145,7 +183,7 @@ def audit(
     members: str | Path | Iterable[Any] | None = None,
     shadows: int | None = None,
     fprs: Sequence[float] = (0.01, 0.001),
-    attacks: Sequence[str] = ("lira-online", "lira-offline", "global-threshold"),
+    attacks: Sequence[str] | None = None,
     limits: Sequence[Limit] = (),
     evidence: str = EvidenceLevel.HASHED,
     device: str = "auto",
@@ -159,7 +197,7 @@ def audit(
         members: Who it was trained on: a file of ids, a mask, or ids; by default the file that `save_target` wrote.
         shadows: Use the first so many models of the bank; by default all.
         fprs: False-positive rates at which attacks are measured.
-        attacks: Names of membership attacks.
+        attacks: Names of membership attacks; by default all that are usual for the kind of model.
         limits: What findings are held against.
         evidence: `none`, `hashed` or `full`: how single examples are named.
         device: Where the model is run.
@@ -167,11 +205,13 @@ def audit(
     Raises:
         MemauditError: Something is missing or does not fit; the message says what to do.
     """
-    require_choices(fprs, attacks)
     target = model if isinstance(model, Target) else open_target(model, recipe, members, device)
+    attacks = default_attacks(target, limits) if attacks is None else attacks
+    require_choices(fprs, attacks)
+    require_fitting(target, attacks)
     bank = bank if isinstance(bank, Bank) else Bank.open(bank)
     seed = int(bank.fingerprint["seed"])
-    bank.require(fingerprint(target.recipe, target.examples, seed))
+    bank.require(fingerprint(target.recipe, target.population, seed))
     recordings = bank.read(shadows)
     count = 2 * recordings.shape[0]
     if count < LEAST_SHADOWS:
@@ -179,17 +219,7 @@ def audit(
             f"the bank has {count} usable shadow models; an audit needs at least {LEAST_SHADOWS}, and 64 give useful "
             "figures: memaudit bank fill --shadows 64"
         )
-    facts = Evidence(
-        bank=recordings,
-        phi=target.signals.phi,
-        correct=target.signals.correct,
-        members=target.members,
-        x=target.examples.x,
-        y=target.examples.y,
-        fprs=tuple(fprs),
-        attacks=tuple(attacks),
-        seed=seed,
-    )
+    facts = _facts(target, recordings, tuple(fprs), tuple(attacks), seed)
     subject = Subject(
         model=target.model.name,
         sha256=target.sha256,
@@ -198,12 +228,63 @@ def audit(
         shadows=count,
     )
     level = EvidenceLevel(evidence)
-    report = _examine(facts, limits, subject, _limitations(target.examples), _provenance(target, bank, count, fprs))
+    report = _examine(
+        facts, limits, subject, _untested(target), _limitations(target), _provenance(target, bank, count, fprs)
+    )
     if level is EvidenceLevel.NONE or not _trusted(report.controls):
         return Audit(report, None)
-    names = identifiers(target.examples.ids, level, bank.path)
+    names = identifiers(target.population.ids[: len(target.population)], level, bank.path)
     exposed = most_exposed(facts, names, level is EvidenceLevel.FULL)
     return Audit(replace(report, exposed=exposed), table(facts, names))
+
+
+def _facts(
+    target: Target, recordings: Recordings, fprs: tuple[float, ...], attacks: tuple[str, ...], seed: int
+) -> Evidence:
+    """Returns what the checks may look at."""
+    recorded, population = target.recorded, target.population
+    if isinstance(population, TextPopulation):
+        return TextEvidence(
+            bank=recordings,
+            phi=recorded["phi"],
+            correct=recorded["correct"],
+            members=target.members,
+            population=population,
+            recorded=recorded,
+            doses=target.counts[len(population) :],
+            fprs=fprs,
+            attacks=attacks,
+            seed=seed,
+        )
+    return ClassifierEvidence(
+        bank=recordings,
+        phi=recorded["phi"],
+        correct=recorded["correct"],
+        members=target.members,
+        x=population.x,
+        y=population.y,
+        fprs=fprs,
+        attacks=attacks,
+        seed=seed,
+    )
+
+
+def default_attacks(target: Target, limits: Sequence[Limit]) -> tuple[str, ...]:
+    """Returns the names of the attacks that are usual for the kind of model, and of those that a limit is set for."""
+    usual: tuple[str, ...] = ("lira-online", "lira-offline", "global-threshold")
+    if isinstance(target.population, TextPopulation):
+        usual += ("reference", *(["base"] if "base" in target.recorded else []), *STATISTICS)
+    limited = [limit.attack for limit in limits if limit.metric == "tpr" and limit.attack is not None]
+    return tuple(dict.fromkeys([*usual, *limited]))
+
+
+def require_fitting(target: Target, attacks: Sequence[str]) -> None:
+    """Raises SettingsError for an attack that this kind of model cannot be attacked with."""
+    text = isinstance(target.population, TextPopulation)
+    for name in attacks:
+        if (name in STATISTICS and not text) or (name == "base" and "base" not in target.recorded):
+            kind = "language models" if name in STATISTICS else "language models that start from a base"
+            raise SettingsError(f"the attack {name!r} is for {kind}")
 
 
 def require_choices(fprs: Sequence[float], attacks: Sequence[str]) -> None:
@@ -212,9 +293,9 @@ def require_choices(fprs: Sequence[float], attacks: Sequence[str]) -> None:
         if not 0 < fpr < 1:
             raise SettingsError(f"a false-positive rate lies between 0 and 1, got {fpr:g}")
     for name in attacks:
-        if name not in ATTACKS:
-            near = get_close_matches(name, ATTACKS, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(ATTACKS)}"
+        if name not in NAMES:
+            near = get_close_matches(name, NAMES, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(NAMES)}"
             raise SettingsError(f"there is no attack {name!r}; {hint}")
 
 
@@ -222,16 +303,18 @@ def _examine(
     facts: Evidence,
     limits: Sequence[Limit],
     subject: Subject,
+    untested: tuple[str, ...],
     limitations: tuple[str, ...],
     provenance: dict[str, str],
 ) -> Report:
     """Returns the report: controls first, because figures about a model unlike its shadows are withheld."""
-    controls = tuple(control.run(facts) for control in CONTROLS)
+    controls = tuple(control.run(facts) for control in CONTROLS if isinstance(facts, control.needs))
     results: list[Result] = []
     skipped: list[Skipped] = []
     for check in all_checks():
-        if not _trusted(controls):
-            reason = "the model does not look like its shadow models, so no figure about it is given"
+        if not isinstance(facts, check.needs):
+            continue
+        if (reason := _withheld(check, facts, controls)) is not None:
             skipped.append(Skipped(code=check.code, title=check.title, reason=reason))
             continue
         findings, refused = check.run(facts)
@@ -243,10 +326,23 @@ def _examine(
         results=tuple(results),
         skipped=(*skipped, *policy.undecided(limits, [r.finding for r in results])),
         controls=controls,
-        untested=UNTESTED,
+        untested=untested,
         limitations=limitations,
         provenance=provenance,
     )
+
+
+def _withheld(check: Check, facts: Evidence, controls: Sequence[Control]) -> str | None:
+    """Returns why the figures of a check are not given; None if they are."""
+    if not _trusted(controls):
+        return "the model does not look like its shadow models, so no figure about it is given"
+    blind = any(control.code == BLIND and control.passed is False for control in controls)
+    if blind and isinstance(facts, TextEvidence) and check.metric == "tpr":
+        return (
+            "members can be told from non-members without the model, so that a figure would say how the documents were "
+            "collected, not what the model gives away; draw the training set at random (memaudit.draw_members)"
+        )
+    return None
 
 
 def _trusted(controls: Sequence[Control]) -> bool:
@@ -254,16 +350,38 @@ def _trusted(controls: Sequence[Control]) -> bool:
 
 
 def _digest(path: Path) -> str:
+    """Returns the SHA-256 of a file, or over the names and digests of a folder's files."""
+    if path.is_dir():
+        lines = [f"{file.relative_to(path)} {_digest(file)}\n" for file in sorted(path.rglob("*")) if file.is_file()]
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _limitations(examples: Examples) -> tuple[str, ...]:
-    if not examples.duplicates:
-        return LIMITATIONS
+def _untested(target: Target) -> tuple[str, ...]:
+    if not isinstance(target.population, TextPopulation):
+        return UNTESTED
+    base = getattr(target.recipe, "base", None) is not None
     return (
-        f"{examples.duplicates} of the {len(examples)} examples are exact copies of others. Where one copy is a member "
-        "and the other is not, each hides the other; remove copies from the examples for clear figures.",
+        *UNTESTED_TEXT,
+        *((BASE,) if base else ()),
+        *((ADAPTERS,) if getattr(target.recipe, "adapter", None) is not None else ()),
+    )
+
+
+def _limitations(target: Target) -> tuple[str, ...]:
+    population = target.population
+    if not population.duplicates:
+        return LIMITATIONS
+    if isinstance(population, TextPopulation):
+        return (
+            f"{population.duplicates} documents are near-duplicates of others. Near-duplicates are in the training set "
+            "together or not at all, and count as one.",
+            *LIMITATIONS,
+        )
+    return (
+        f"{population.duplicates} of the {len(population)} examples are exact copies of others. Where one copy is a "
+        "member and the other is not, each hides the other; remove copies from the examples for clear figures.",
         *LIMITATIONS,
     )
 
@@ -281,6 +399,6 @@ def _provenance(target: Target, bank: Bank, shadows: int, fprs: Sequence[float])
         + f" --seed {bank.fingerprint['seed']}"
         + "".join(f" --fpr {fpr:g}" for fpr in fprs),
         "members.sha256": hashlib.sha256(np.packbits(target.members).tobytes()).hexdigest(),
-        "exact copies among the examples": str(target.examples.duplicates),
+        "exact copies among the examples": str(target.population.duplicates),
         **{f"bank.{name}": value for name, value in bank.fingerprint.items()},
     }

@@ -7,8 +7,9 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Float, Int, Shaped, UInt8
 from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load_file
 
 from memaudit.design import by_pair
 from memaudit.errors import BankError
@@ -28,9 +29,17 @@ class Recordings:
         return np.stack([self._tensor(f, "members") for f in self.files])
 
     @cached_property
-    def correct(self) -> Bool[Array, "models examples"]:
-        """Whether each model classifies each example correctly."""
-        return np.stack([self._tensor(f, "correct") for f in self.files]).astype(bool)
+    def correct(self) -> Shaped[Array, "models examples"]:
+        """Whether each model classifies each example correctly, or the share of its tokens that it predicts."""
+        return np.stack([self._tensor(f, "correct") for f in self.files])
+
+    def everything(self, model: int) -> dict[str, Array]:
+        """Returns all that was recorded about one model, by name."""
+        return load_file(self.files[model])
+
+    def stacked(self, name: str) -> Shaped[Array, "models ..."]:
+        """Returns one recording of every model."""
+        return np.stack([self._tensor(f, name) for f in self.files])
 
     @cached_property
     def shape(self) -> tuple[int, int, int]:

@@ -1,1 +1,52 @@
-"""Planted secrets and their exposure. Nothing stands here yet: canaries come with the language models."""
+"""Planted secrets: made, planted, found again in training, and how far a model gives them away, in bits."""
+
+from memaudit.canaries.doses import DoseCurve, dose_curve, doses
+from memaudit.canaries.exposure import (
+    NULL_MEAN_BITS,
+    P_EXPOSED_BITS,
+    Exposure,
+    calibrated,
+    exact_exposure,
+    fisher,
+    mean_exposure,
+    null_survival,
+    rank_exposure,
+    sampled_exposure,
+)
+from memaudit.canaries.families import FAMILIES, Family, make
+from memaudit.canaries.manifest import Manifest, verify
+from memaudit.canaries.planting import plant, randomised_doses
+from memaudit.canaries.skew_normal import Extrapolated, extrapolated_exposure
+from memaudit.canaries.space import Canary, Space, redacted
+from memaudit.canaries.survival import Survival, require_survival, survival
+
+__all__ = [
+    "FAMILIES",
+    "NULL_MEAN_BITS",
+    "P_EXPOSED_BITS",
+    "Canary",
+    "DoseCurve",
+    "Exposure",
+    "Extrapolated",
+    "Family",
+    "Manifest",
+    "Space",
+    "Survival",
+    "calibrated",
+    "dose_curve",
+    "doses",
+    "exact_exposure",
+    "extrapolated_exposure",
+    "fisher",
+    "make",
+    "mean_exposure",
+    "null_survival",
+    "plant",
+    "randomised_doses",
+    "rank_exposure",
+    "redacted",
+    "require_survival",
+    "sampled_exposure",
+    "survival",
+    "verify",
+]

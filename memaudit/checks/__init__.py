@@ -2,15 +2,39 @@
 
 from importlib.metadata import entry_points
 
-from memaudit.checks.controls import CONTROLS
-from memaudit.checks.evidence import Attacked, Check, ControlCheck, Evidence, percent
+from memaudit.checks.controls import BLIND, CONTROLS
+from memaudit.checks.counterfactual import counterfactual_check, epoch_check
+from memaudit.checks.evidence import Attacked, Check, ClassifierEvidence, ControlCheck, Evidence, percent
+from memaudit.checks.exposure import detection_check, exposure_check
+from memaudit.checks.extraction import discoverable_check, probabilistic_check
+from memaudit.checks.extraction_link import extraction_link_check
 from memaudit.checks.fidelity import fidelity_check
+from memaudit.checks.generation import generation_check, search_check
 from memaudit.checks.link import link_check
-from memaudit.checks.membership import global_threshold_check, offline_check, online_check
+from memaudit.checks.membership import global_threshold_check, language_check, offline_check, online_check
 from memaudit.checks.memorized import memorization_check
+from memaudit.checks.own_secrets import own_secrets_check
+from memaudit.checks.text import TextEvidence
 from memaudit.errors import SettingsError
 
-CHECKS: tuple[Check, ...] = (online_check, offline_check, global_threshold_check, memorization_check, link_check)
+CHECKS: tuple[Check, ...] = (
+    online_check,
+    offline_check,
+    global_threshold_check,
+    language_check,
+    memorization_check,
+    counterfactual_check,
+    epoch_check,
+    link_check,
+    exposure_check,
+    detection_check,
+    own_secrets_check,
+    discoverable_check,
+    probabilistic_check,
+    extraction_link_check,
+    search_check,
+    generation_check,
+)
 
 
 def all_checks() -> tuple[Check, ...]:
@@ -34,12 +58,15 @@ def all_checks() -> tuple[Check, ...]:
 
 
 __all__ = [
+    "BLIND",
     "CHECKS",
     "CONTROLS",
     "Attacked",
     "Check",
+    "ClassifierEvidence",
     "ControlCheck",
     "Evidence",
+    "TextEvidence",
     "all_checks",
     "fidelity_check",
     "percent",

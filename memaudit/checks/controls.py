@@ -10,6 +10,7 @@ from scipy import stats
 
 from memaudit.attacks import DEFAULT
 from memaudit.checks.evidence import ControlCheck, Evidence, percent
+from memaudit.checks.exposure import canary_null
 from memaudit.checks.fidelity import fidelity_check
 from memaudit.checks.link import bin_name, flag_with, link_rate
 from memaudit.design import NullPairs, Pairs, coins, swapped
@@ -19,6 +20,7 @@ from memaudit.types import Control, Table
 
 Array = np.ndarray
 
+BLIND = "CTL003"
 _PLANTED = 3  # standard deviations
 _LEAST_AREA = 0.9
 _ALARM = 0.01  # probability of a false alarm of the calibration check
@@ -121,7 +123,7 @@ def _blind(evidence: Evidence) -> Control:
     low, high = auc_interval(scores[members], scores[~members], level=0.999)
     passed = bool(low <= 0.5)
     return Control(
-        code="CTL003",
+        code=BLIND,
         title="Blind baseline: are members and non-members alike?",
         passed=passed,
         sentence=(
@@ -181,6 +183,7 @@ CONTROLS: tuple[ControlCheck, ...] = (
     fidelity_check,
     ControlCheck("CTL002", "Negative control", _null),
     ControlCheck("CTL005", "Positive control", _planted),
-    ControlCheck("CTL003", "Blind baseline", _blind),
+    ControlCheck(BLIND, "Blind baseline", _blind),
     ControlCheck("CTL004", "Calibration", _calibration),
+    canary_null,
 )

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped, UInt8
 
 from memaudit.attacks import ATTACKS, Attack, blind_scores
 from memaudit.design import Pairs, by_pair
-from memaudit.memorization import Margin, Memorization, margin, memorization
+from memaudit.memorization import Counterfactual, Margin, Memorization, margin, memorization
+from memaudit.signals import cross_entropy
 from memaudit.stats import clopper_pearson, resolvable, threshold, transferred_thresholds
 from memaudit.types import Control, Finding, Skipped
 
 Array = np.ndarray
+
+Outcome = tuple[tuple[Finding, ...], tuple[Skipped, ...]]
 
 _BLIND_ROWS = 5_000  # of members, and of non-members
 
@@ -30,8 +34,8 @@ class Shadows(Pairs, Protocol):
         ...
 
     @property
-    def correct(self) -> Bool[Array, "models examples"]:
-        """Whether each model classifies each example correctly."""
+    def correct(self) -> Shaped[Array, "models examples"]:
+        """Whether each model classifies each example correctly, or the share of its tokens that it predicts."""
         ...
 
 
@@ -54,31 +58,43 @@ class Attacked:
         return self.inside > cut, self.outside > cut
 
 
-@dataclass(frozen=True)
-class Evidence:
+@dataclass(frozen=True, kw_only=True)
+class Evidence(ABC):
     """All that a check may look at: the bank's recordings, the target's signals, and who is a member of the target.
 
-    `x` and `y` serve the blind baseline alone. `fprs` are the false-positive rates that were asked for.
+    `fprs` are the false-positive rates that were asked for.
     """
 
     bank: Shadows
     phi: Float[Array, "examples queries"]
-    correct: Bool[Array, " examples"]
+    correct: Shaped[Array, " examples"]
     members: Bool[Array, " examples"]
-    x: Shaped[Array, "examples ..."]
-    y: Int[Array, " examples"]
     fprs: tuple[float, ...] = (0.01, 0.001)
     attacks: tuple[str, ...] = ("lira-online", "lira-offline", "global-threshold")
     seed: int = 0
     _attacked: dict[str, Attacked] = field(default_factory=dict, init=False, repr=False)
 
+    @abstractmethod
+    def loss(self, phi: Float[Array, "..."]) -> Float[Array, "..."]:
+        """Returns the loss in nats that belongs to a signal."""
+
+    @abstractmethod
+    def label(self, example: int, full: bool) -> str:
+        """Returns what an example is called beside its identifier; its content only if full evidence was asked for."""
+
+    @abstractmethod
+    def blind_scores(self, rows: Int[Array, " rows"]) -> Float[Array, " rows"]:
+        """Returns how member-like some examples look to an adversary who sees the data and no model."""
+
     def attacked(self, name: str) -> Attacked:
         """Returns the scores of an attack; computed once."""
         if name not in self._attacked:
-            attack = ATTACKS[name]
-            scores = attack.scores(self.phi, self.bank)
-            self._attacked[name] = Attacked(attack, scores, *attack.leave_pair_out(self.bank))
+            self._attacked[name] = self._scored(name)
         return self._attacked[name]
+
+    def _scored(self, name: str) -> Attacked:
+        attack = ATTACKS[name]
+        return Attacked(attack, attack.scores(self.phi, self.bank), *attack.leave_pair_out(self.bank))
 
     @property
     def resolved_fprs(self) -> tuple[float, ...]:
@@ -92,14 +108,14 @@ class Evidence:
         return self.bank.members[0::2] > 0
 
     @cached_property
-    def correct_by_pair(self) -> tuple[Bool[Array, "pairs examples"], Bool[Array, "pairs examples"]]:
-        """(inside, outside): whether the model of each pair that has, or lacks, the example classifies it correctly."""
+    def correct_by_pair(self) -> tuple[Shaped[Array, "pairs examples"], Shaped[Array, "pairs examples"]]:
+        """(inside, outside): `correct` of the model of each pair that has the example, and of the one that lacks it."""
         return by_pair(self.bank.correct, self.bank.members)
 
-    @cached_property
-    def memorization(self) -> Memorization:
-        """Feldman–Zhang memorization over the whole bank."""
-        return memorization(self.bank.correct, self.bank.members)
+    @property
+    @abstractmethod
+    def memorization(self) -> Memorization | Counterfactual:
+        """Memorization of every example over the whole bank, with standard errors and intervals."""
 
     @cached_property
     def margin(self) -> Margin:
@@ -112,7 +128,7 @@ class Evidence:
         rng = np.random.default_rng(self.seed)
         sides = (rng.permutation(np.flatnonzero(side))[:_BLIND_ROWS] for side in (self.members, ~self.members))
         rows = np.concatenate(list(sides))
-        return blind_scores(self.x[rows], self.y[rows], self.members[rows], self.seed), self.members[rows]
+        return self.blind_scores(rows), self.members[rows]
 
     def by_model(self, flags: Bool[Array, "pairs examples"]) -> Float[Array, " models"]:
         """Returns the share of accused non-members of each shadow, from flags of outside models in pair form."""
@@ -121,14 +137,43 @@ class Evidence:
         return np.stack([first, second], axis=1).ravel()
 
 
+@dataclass(frozen=True, kw_only=True)
+class ClassifierEvidence(Evidence):
+    """Of a classifier: its inputs and labels, which serve the blind baseline alone, and whether it is right."""
+
+    x: Shaped[Array, "examples ..."]
+    y: Int[Array, " examples"]
+
+    def loss(self, phi: Float[Array, "..."]) -> Float[Array, "..."]:
+        """Returns the cross-entropy that belongs to a scaled logit."""
+        return cross_entropy(phi)
+
+    def label(self, example: int, full: bool) -> str:
+        """Returns the class."""
+        return str(self.y[example])
+
+    def blind_scores(self, rows: Int[Array, " rows"]) -> Float[Array, " rows"]:
+        """Returns the cross-fitted log-odds of membership from inputs and labels."""
+        return blind_scores(self.x[rows], self.y[rows], self.members[rows], self.seed)
+
+    @cached_property
+    def memorization(self) -> Memorization:
+        """Feldman–Zhang memorization over the whole bank."""
+        return memorization(self.bank.correct, self.bank.members)
+
+
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A check: `run` maps evidence to findings and refusals, and carries the explanation as its docstring."""
+    """A check: `run` maps evidence to findings and refusals, and carries the explanation as its docstring.
+
+    `needs` is the kind of evidence that it can be run on.
+    """
 
     code: str
     title: str
     metric: str
-    run: Callable[[Evidence], tuple[tuple[Finding, ...], tuple[Skipped, ...]]]
+    run: Callable[[Any], Outcome]
+    needs: type[Any] = Evidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +182,8 @@ class ControlCheck:
 
     code: str
     title: str
-    run: Callable[[Evidence], Control]
+    run: Callable[[Any], Control]
+    needs: type[Any] = Evidence
 
 
 def share_of(flags: Bool[Array, " examples"]) -> tuple[float, float, float]:

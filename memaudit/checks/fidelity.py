@@ -6,7 +6,6 @@ import numpy as np
 from jaxtyping import Float
 
 from memaudit.checks.evidence import ControlCheck, Evidence
-from memaudit.signals import cross_entropy
 from memaudit.stats import holm, predictive_p_value
 from memaudit.types import Control, Table
 
@@ -32,7 +31,7 @@ def _fidelity(evidence: Evidence) -> Control:
 
     Source: Student-t prediction interval (Hahn & Meeker 1991, chapter 4); Holm 1979.
     """
-    target = _means(_sums(evidence.phi[:, :1].T, evidence.correct[None], evidence.members[None]))[0]
+    target = _means(_sums(evidence, evidence.phi[:, :1].T, evidence.correct[None], evidence.members[None]))[0]
     shadows = _shadow_summaries(evidence)
     least = [1 / evidence.members.sum(), 1 / (~evidence.members).sum(), 0, 0, 0, 0]  # accuracies come in steps
     p = [predictive_p_value(t, s, float(step)) for t, s, step in zip(target, shadows.T, least, strict=True)]
@@ -60,9 +59,9 @@ def _fidelity(evidence: Evidence) -> Control:
 fidelity_check = ControlCheck("CTL001", "Fidelity", _fidelity)
 
 
-def _sums(phi: Array, correct: Array, members: Array) -> Array:
+def _sums(evidence: Evidence, phi: Array, correct: Array, members: Array) -> Array:
     """Returns the sums of correctness, φ and loss over members and over non-members, and the numbers of both."""
-    values = (correct, phi, cross_entropy(phi.astype(np.float64)), np.ones_like(correct))
+    values = (correct, phi, evidence.loss(phi.astype(np.float64)), np.ones_like(correct))
     return np.stack([np.where(k, v, 0).sum(axis=1) for v in values for k in (members, ~members)], axis=1, dtype=float)
 
 
@@ -83,5 +82,5 @@ def _shadow_summaries(evidence: Evidence) -> Float[Array, "models six"]:
         first = evidence.first_inside[:, at]
         models = np.where(first, inside, outside), np.where(first, outside, inside)
         for model, (phi, members) in enumerate(zip(models, (first, ~first), strict=True)):
-            sums[model] += _sums(phi, evidence.bank.correct[model::2, at], members)
+            sums[model] += _sums(evidence, phi, evidence.bank.correct[model::2, at], members)
     return _means(sums.reshape(-1, 8))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from memaudit.checks.evidence import Attacked, Check, Evidence, percent, share_of, with_interval
+from memaudit.attacks import STATISTICS
+from memaudit.checks.evidence import Attacked, Check, Evidence, Outcome, percent, share_of, with_interval
+from memaudit.checks.text import TextEvidence
 from memaudit.stats import auc, auc_interval, clopper_pearson, roc_points, tpr_interval
 from memaudit.types import Curve, Estimate, Figure, FigureKind, Finding, Skipped, Table
 
@@ -13,8 +15,8 @@ _IN_WORDS = {
     "MIA001": "With shadow models trained with and without each example",
     "MIA002": "With shadow models trained without each example",
     "MIA003": "By the model's confidence alone",
+    "MIA004": "By a text's loss, set against what it would cost anyway",
 }
-Outcome = tuple[tuple[Finding, ...], tuple[Skipped, ...]]
 
 
 def _online(evidence: Evidence) -> Outcome:
@@ -66,15 +68,30 @@ def _global(evidence: Evidence) -> Outcome:
     return _run(evidence, "MIA003", "global-threshold")
 
 
+def _language(evidence: TextEvidence) -> Outcome:
+    """Membership inference from a language model's loss, set against what the text would cost anyway.
+
+    A text's loss says first how hard the text is. These scores take that out: `reference` subtracts the mean loss of
+    shadow models without the text, `base` the loss of the model that training started from, `zlib` divides by the size
+    of the compressed text; `min-k` looks at the least likely fifth of the tokens alone, and `min-k++` at the same after
+    standardizing each token by the model's own distribution. Larger = more member-like. Read as MIA001.
+
+    Source: Watson et al. 2022 (reference); Carlini et al. 2021 (zlib, and a reference model); Shi et al. 2024 (Min-K%
+    Prob); Zhang et al. 2025 (Min-K%++).
+    """
+    return _run(evidence, "MIA004", *STATISTICS, "reference", "base")
+
+
 online_check = Check("MIA001", "Membership inference, likelihood ratio, online", "tpr", _online)
 offline_check = Check("MIA002", "Membership inference, likelihood ratio, offline", "tpr", _offline)
 global_threshold_check = Check("MIA003", "Membership inference, one threshold on the loss", "tpr", _global)
+language_check = Check("MIA004", "Membership inference, loss set against other losses", "tpr", _language, TextEvidence)
 
 
-def _run(evidence: Evidence, code: str, family: str) -> Outcome:
+def _run(evidence: Evidence, code: str, *families: str) -> Outcome:
     findings: list[Finding] = []
     skipped: list[Skipped] = []
-    for name in (name for name in evidence.attacks if name.startswith(family)):
+    for name in (name for name in evidence.attacks if name.startswith(families)):
         for fpr in evidence.fprs:
             title = f"Membership inference, {name}, at {percent(fpr)} false positives"
             if fpr not in evidence.resolved_fprs:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from memaudit.checks.evidence import Check, Evidence, percent
+from memaudit.checks.evidence import Check, ClassifierEvidence, percent
 from memaudit.memorization import reliability
 from memaudit.stats import cluster_interval
 from memaudit.types import Curve, Estimate, Figure, FigureKind, Finding, Skipped, Table
@@ -12,7 +12,7 @@ from memaudit.types import Curve, Estimate, Figure, FigureKind, Finding, Skipped
 _BINS = ((-1.0, 0.02), (0.02, 0.1), (0.1, 0.25), (0.25, 0.5), (0.5, 0.75), (0.75, 0.9), (0.9, 1.0))
 
 
-def _memorization(evidence: Evidence) -> tuple[tuple[Finding, ...], tuple[Skipped, ...]]:
+def _memorization(evidence: ClassifierEvidence) -> tuple[tuple[Finding, ...], tuple[Skipped, ...]]:
     """Memorization: how much more often a model is right on an example because it was trained on it.
 
     For each example: the share of shadow models with it in training that classify it correctly, minus the share
@@ -54,21 +54,20 @@ def _memorization(evidence: Evidence) -> tuple[tuple[Finding, ...], tuple[Skippe
         tables=(_distribution(evidence),),
         notes=(
             f"Standard errors of single scores: {scores.se.mean():.3f} on average, {scores.se.max():.3f} at most. "
-            f"Reliability (agreement to expect with a second bank, 0 to 1): {reliability(*_bool_pairs(evidence)):.3f}.",
+            "Reliability (agreement to expect with a second bank, 0 to 1): "
+            f"{reliability(*evidence.correct_by_pair):.3f}.",
             "The scores hold for training sets of half of the examples.",
         ),
     )
     return (finding,), ()
 
 
-memorization_check = Check("MEM001", "Memorization of training examples", "memorization", _memorization)
+memorization_check = Check(
+    "MEM001", "Memorization of training examples", "memorization", _memorization, ClassifierEvidence
+)
 
 
-def _bool_pairs(evidence: Evidence) -> tuple[np.ndarray, np.ndarray]:
-    return evidence.correct_by_pair
-
-
-def _histogram(evidence: Evidence) -> Figure:
+def _histogram(evidence: ClassifierEvidence) -> Figure:
     values = evidence.memorization.value
     edges = np.arange(min(0, np.floor(values.min() * 20)), 21) / 20
     counts, _ = np.histogram(values, edges)
@@ -85,7 +84,7 @@ def _histogram(evidence: Evidence) -> Figure:
     )
 
 
-def _distribution(evidence: Evidence) -> Table:
+def _distribution(evidence: ClassifierEvidence) -> Table:
     scores, margins = evidence.memorization, evidence.margin
     rows = []
     for low, high in _BINS:

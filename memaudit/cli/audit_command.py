@@ -30,8 +30,8 @@ EXIT_CODES = {Verdict.PASS: 0, Verdict.NOTED: 0, Verdict.FAIL: 1, Verdict.INCONC
 def command(model: Path, config: Path | None, quiet: bool, fpr: tuple[float, ...], **flags: Any) -> int:
     """Audits a trained model: fills the bank if it is not full, attacks, judges, and writes the report.
 
-    MODEL is a file of weights. Exits 0 if every limit is kept or none is set, 1 if one is broken, 3 if it cannot be
-    told, 2 on an error.
+    MODEL is a file of weights, or a language model's folder. Exits 0 if every limit is kept or none is set, 1 if one
+    is broken, 3 if it cannot be told, 2 on an error.
     """
     call = job(config, **flags, fpr=list(fpr) or None)
     if call.file is None and flags["recipe"] is None and not (call.folder / "recipe.py").exists():
@@ -67,12 +67,12 @@ def run(model: Path, call: Job, quiet: bool) -> Audit:
     """Returns the audit of a model by the settings of a call."""
     from memaudit.auditing import LEAST_SHADOWS, audit, open_target, require_choices
 
-    require_choices(call.audit.fpr, call.audit.attacks)
+    require_choices(call.audit.fpr, call.audit.attacks or ())
     if call.audit.shadows < LEAST_SHADOWS:
         raise SettingsError(f"shadows = {call.audit.shadows}: an audit needs at least {LEAST_SHADOWS}, better 64")
     members = None if call.audit.members is None else call.place(call.audit.members)
     target = open_target(model, call.recipe(), members, call.audit.device)
-    bank = fill_bank(call, quiet, target.recipe, target.examples)
+    bank = fill_bank(call, quiet, target.recipe, target.population)
     return audit(
         target,
         target.recipe,

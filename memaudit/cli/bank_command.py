@@ -12,7 +12,7 @@ from memaudit.errors import SettingsError
 
 if TYPE_CHECKING:
     from memaudit.bank import Bank
-    from memaudit.recipe import Examples, Recipe
+    from memaudit.recipe import Population, Recipe
 
 
 @click.group()
@@ -60,7 +60,7 @@ def status(config: Path | None, bank: str | None) -> None:
 
 
 def fill_bank(
-    call: Job, quiet: bool, recipe: Recipe, examples: Examples | None = None, shard: str | None = None
+    call: Job, quiet: bool, recipe: Recipe, examples: Population | None = None, shard: str | None = None
 ) -> Bank:
     """Returns the filled bank, with progress on stderr."""
     from memaudit.training import Shard, fill

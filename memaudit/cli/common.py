@@ -107,12 +107,8 @@ def _with_what_limits_need(audit: toml.AuditSettings, limits: tuple[Limit, ...])
     """Returns the settings with the rates and attacks that a limit names measured too."""
     rates = [limit.at_fpr for limit in limits if limit.metric == "tpr" and limit.at_fpr is not None]
     attacks = [limit.attack for limit in limits if limit.metric == "tpr" and limit.attack is not None]
-    return audit.model_copy(
-        update={
-            "fpr": list(dict.fromkeys([*audit.fpr, *rates])),
-            "attacks": list(dict.fromkeys([*audit.attacks, *attacks])),
-        }
-    )
+    more = {} if audit.attacks is None else {"attacks": list(dict.fromkeys([*audit.attacks, *attacks]))}
+    return audit.model_copy(update={"fpr": list(dict.fromkeys([*audit.fpr, *rates])), **more})
 
 
 @contextmanager

@@ -86,21 +86,22 @@ def _recipe(call: Job) -> Iterator[str]:
 
     import numpy as np
 
-    from memaudit.recipe import ClassifierRecipe
-    from memaudit.signals import evaluate
+    from memaudit.recipe import ClassifierRecipe, LanguageModelRecipe, TextPopulation
+    from memaudit.signals import measure
     from memaudit.training import choose_device, population
     from memaudit.training.model import Workshop
 
     recipe = call.recipe()
     examples = population(recipe)
     copies = f", {examples.duplicates} of them exact copies" if examples.duplicates else ""
-    yield f"{call.audit.recipe} has {len(examples)} examples of {examples.classes} classes{copies}"
-    if isinstance(recipe, ClassifierRecipe):
+    what = "documents" if isinstance(examples, TextPopulation) else f"examples of {examples.classes} classes"
+    yield f"{call.audit.recipe} has {len(examples)} {what}{copies}"
+    if isinstance(recipe, ClassifierRecipe | LanguageModelRecipe):
         recipe = dataclasses.replace(recipe, epochs=1)
     device = choose_device(call.audit.device)
     started = time.perf_counter()
-    counts = np.arange(len(examples)) % 2
+    counts = np.arange(len(examples.ids)) % 2
     model, _ = Workshop(recipe, examples, 0, device).train(counts.astype(np.uint8), 0)
-    evaluate(model, examples, getattr(recipe, "queries", ()), device)
-    epoch = " for one epoch" if isinstance(recipe, ClassifierRecipe) else ""
+    measure(model, examples, getattr(recipe, "queries", ()), device)
+    epoch = " for one epoch" if isinstance(recipe, ClassifierRecipe | LanguageModelRecipe) else ""
     yield f"one model was trained{epoch} and evaluated in {time.perf_counter() - started:.1f} s"

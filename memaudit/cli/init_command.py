@@ -10,23 +10,26 @@ import click
 from memaudit.errors import SettingsError
 
 FILES = ("recipe.py", "memaudit.toml", "train.py")
+MODEL = {False: "model.safetensors", True: "model"}  # what train.py writes, for a language model or not
 
 
 @click.command(short_help="Writes files to start from.")
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=".")
+@click.option("--language", is_flag=True, help="For a language model.")
 @click.option("--force", is_flag=True, help="Replace files that are there.")
-def command(folder: Path, force: bool) -> None:
+def command(folder: Path, language: bool, force: bool) -> None:
     """Writes a recipe.py, a memaudit.toml and a train.py to start from.
 
-    They work as they are, on scikit-learn's handwritten digits: put your data and your network in their place.
+    They work as they are, on scikit-learn's handwritten digits (--language: on the documentation strings of Python's
+    standard library): put your data and your network in their place.
     """
-    write(folder, force)
+    write(folder, language, force)
     where = "" if folder == Path() else f"cd {folder}\n  "
     click.echo(f"wrote {', '.join(FILES)} in {folder}; they work as they are:")
-    click.echo(f"  {where}python train.py\n  memaudit audit model.safetensors")
+    click.echo(f"  {where}python train.py\n  memaudit audit {MODEL[language]}")
 
 
-def write(folder: Path, force: bool) -> None:
+def write(folder: Path, language: bool, force: bool) -> None:
     """Writes the starting files into a folder.
 
     Raises:
@@ -37,4 +40,5 @@ def write(folder: Path, force: bool) -> None:
         raise SettingsError(f"{folder} has a {there[0]} already; --force replaces it")
     folder.mkdir(parents=True, exist_ok=True)
     for name in FILES:
-        (folder / name).write_text(files("memaudit.cli").joinpath("templates", name).read_text("utf-8"), "utf-8")
+        template = files("memaudit.cli").joinpath("templates", "language" if language else "classifier", name)
+        (folder / name).write_text(template.read_text("utf-8"), "utf-8")

@@ -31,7 +31,7 @@ class AuditSettings(BaseModel):
     device: str = "auto"
     weights: bool = True
     fpr: Annotated[list[Annotated[float, Field(gt=0, lt=1)]], Field(min_length=1)] = [0.01, 0.001]
-    attacks: Annotated[list[str], Field(min_length=1)] = ["lira-online", "lira-offline", "global-threshold"]
+    attacks: Annotated[list[str], Field(min_length=1)] | None = None
     evidence: Literal["none", "hashed", "full"] = "hashed"
 
 
@@ -40,15 +40,27 @@ class GateSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    metric: Literal["tpr", "memorization", "link"]
+    metric: Literal[
+        "tpr",
+        "memorization",
+        "link",
+        "exposure",
+        "canaries",
+        "secrets",
+        "extraction",
+        "extraction-link",
+        "exact-memorization",
+    ]
     attack: str | None = None
     at_fpr: Annotated[float, Field(gt=0, lt=1)] | None = None
     max: Annotated[float, Field(allow_inf_nan=False)]
 
     @model_validator(mode="after")
     def _about_something(self) -> Self:
-        if self.metric != "tpr" and (self.attack is not None or self.at_fpr is not None):
-            raise ValueError(f"a gate on {self.metric} has no attack and no at_fpr")
+        if self.metric not in ("tpr", "extraction") and self.attack is not None:
+            raise ValueError(f"a gate on {self.metric} has no attack")
+        if self.metric != "tpr" and self.at_fpr is not None:
+            raise ValueError(f"a gate on {self.metric} has no at_fpr")
         return self
 
     def limit(self) -> Limit:

@@ -1,18 +1,30 @@
 """How much a training run depends on single examples: arrays in, scores with standard errors out."""
 
+from memaudit.memorization.counterfactual import (
+    Counterfactual,
+    Top,
+    counterfactual,
+    cross_fitted_top,
+    null_deviation,
+)
 from memaudit.memorization.feldman import Memorization, memorization, reliability
 from memaudit.memorization.link import EDGES, Link, LinkBin, cross_fitted_link, rates_by_bin
 from memaudit.memorization.margin import Margin, margin
 
 __all__ = [
     "EDGES",
+    "Counterfactual",
     "Link",
     "LinkBin",
     "Margin",
     "Memorization",
+    "Top",
+    "counterfactual",
     "cross_fitted_link",
+    "cross_fitted_top",
     "margin",
     "memorization",
+    "null_deviation",
     "rates_by_bin",
     "reliability",
 ]

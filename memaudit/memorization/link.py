@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 
 from memaudit.stats import (
     attenuation_corrected,
@@ -90,15 +90,16 @@ def rates_by_bin(
 
 
 def cross_fitted_link(
-    inside_correct: Bool[Array, "pairs examples"],
-    outside_correct: Bool[Array, "pairs examples"],
+    inside_correct: Shaped[Array, "pairs examples"],
+    outside_correct: Shaped[Array, "pairs examples"],
     attack: Callable[[Int[Array, " some"]], Flags],
     level: float = 0.95,
 ) -> Link:
     """Returns the link between memorization and the attack's true positives, each measured on the other's models.
 
     Args:
-        inside_correct: Whether the model of each pair that has the example predicts its label.
+        inside_correct: Whether the model of each pair that has the example predicts its label, or the share of its
+            tokens that it predicts.
         outside_correct: The same for the model that lacks it.
         attack: Given the indices of some pairs, attacks each of them with the others of them alone, and returns
             (caught, accused): whether each example is flagged on the pair's inside and on its outside model.
@@ -114,7 +115,7 @@ def cross_fitted_link(
         raise ValueError(f"the cross-fitted link needs at least 6 pairs of models, got {count}")
     gain = inside_correct.astype(np.float32) - outside_correct.astype(np.float32)
     halves = np.arange(0, count, 2), np.arange(1, count, 2)
-    caught, accused = np.empty_like(inside_correct), np.empty_like(outside_correct)
+    caught, accused = np.empty((2, count, examples), bool)
     binned_by = np.empty(gain.shape)
     for own, other in (halves, halves[::-1]):
         caught[own], accused[own] = attack(own)

@@ -1,11 +1,24 @@
 """How one model is made: the only thing a user writes."""
 
 from memaudit.recipe.augment import flip, mirror, shift, shifted
+from memaudit.recipe.documents import Documents
 from memaudit.recipe.examples import Examples
 from memaudit.recipe.fingerprint import fingerprint
 from memaudit.recipe.locate import load_recipe
-from memaudit.recipe.members import member_mask, members_beside, read_members
-from memaudit.recipe.recipes import SGD, AdamW, CallableRecipe, ClassifierRecipe, EstimatorRecipe, Recipe
+from memaudit.recipe.members import Population, member_counts, members_beside, read_members
+from memaudit.recipe.population import SecretProbe, TextPopulation
+from memaudit.recipe.recipes import (
+    SGD,
+    AdamW,
+    CallableRecipe,
+    ClassifierRecipe,
+    EstimatorRecipe,
+    LanguageModelRecipe,
+    Probes,
+    Recipe,
+)
+from memaudit.recipe.rendering import Rendering, Row, packed
+from memaudit.recipe.spaces import TokenSpace
 from memaudit.recipe.target import load_target, save_target
 
 __all__ = [
@@ -13,16 +26,26 @@ __all__ = [
     "AdamW",
     "CallableRecipe",
     "ClassifierRecipe",
+    "Documents",
     "EstimatorRecipe",
     "Examples",
+    "LanguageModelRecipe",
+    "Population",
+    "Probes",
     "Recipe",
+    "Rendering",
+    "Row",
+    "SecretProbe",
+    "TextPopulation",
+    "TokenSpace",
     "fingerprint",
     "flip",
     "load_recipe",
     "load_target",
-    "member_mask",
+    "member_counts",
     "members_beside",
     "mirror",
+    "packed",
     "read_members",
     "save_target",
     "shift",

@@ -79,6 +79,11 @@ class Examples:
         return self.x[row], int(self.y[row])
 
     @property
+    def rows_by_id(self) -> dict[str, int]:
+        """The row of each id."""
+        return {str(name): row for row, name in enumerate(self.ids)}
+
+    @property
     def classes(self) -> int:
         """Number of classes: the largest label plus one."""
         return int(self.y.max()) + 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -15,11 +16,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from memaudit.recipe.examples import Examples
-from memaudit.recipe.recipes import EstimatorRecipe, Recipe
+from memaudit.recipe.members import Population
+from memaudit.recipe.population import TextPopulation
+from memaudit.recipe.recipes import EstimatorRecipe, LanguageModelRecipe, Probes, Recipe
+from memaudit.recipe.rendering import Rendering
 
 
-def fingerprint(recipe: Recipe, examples: Examples, seed: int) -> dict[str, str]:
+def fingerprint(recipe: Recipe, examples: Population, seed: int) -> dict[str, str]:
     """Returns everything that decides what a bank's models are, one line each, so that a difference has a name.
 
     Source files are compared without comments and layout. Covered are the files that define the recipe's functions
@@ -32,19 +35,43 @@ def fingerprint(recipe: Recipe, examples: Examples, seed: int) -> dict[str, str]
         "recipe.kind": type(recipe).__name__,
     }
     callables = []
-    for field in dataclasses.fields(recipe):
-        value = getattr(recipe, field.name)
-        parts |= _described(f"recipe.{field.name}", value)
+    for name, value in _parameters("recipe", recipe):
+        parts |= _described(name, value)
         callables += [v for v in (value if isinstance(value, tuple) else (value,)) if callable(v)]
+    if isinstance(recipe, LanguageModelRecipe) and recipe.base is not None:
+        parts["recipe.base"] = _folder_hash(Path(recipe.base))
     for name, files in _by_name(_local_sources(callables)).items():
         parts[f"source.{name}"] = files
     packages = ["numpy", "scikit-learn"] if isinstance(recipe, EstimatorRecipe) else ["numpy", "torch"]
+    packages += ["transformers"] if isinstance(examples, TextPopulation) else []
     parts["environment.python"] = ".".join(platform.python_version_tuple()[:2])
     return parts | {f"environment.{name}": version(name).partition("+")[0] for name in packages}
 
 
+def _parameters(name: str, recipe: Any) -> Iterator[tuple[str, Any]]:
+    """Yields a recipe's parameters, and one by one those of the parts that are made of memaudit's own parameters."""
+    for field in (field for field in dataclasses.fields(recipe) if not field.metadata):
+        value = getattr(recipe, field.name)
+        if isinstance(value, Rendering | Probes):
+            yield from _parameters(f"{name}.{field.name}", value)
+        else:
+            yield f"{name}.{field.name}", value
+
+
+def _folder_hash(folder: Path) -> str:
+    """Returns a SHA-256 over the names and contents of a folder's weights and their configuration."""
+    total = hashlib.sha256()
+    for path in sorted([*folder.glob("*.safetensors"), folder / "config.json"]):
+        with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+            total.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return total.hexdigest()
+
+
 def _described(name: str, value: Any) -> dict[str, str]:
     """Returns a value's description, and a line for each parameter of an estimator."""
+    if hasattr(value, "peft_type"):
+        settings = sorted((k, sorted(v) if isinstance(v, set) else v) for k, v in value.to_dict().items())
+        return {f"{name}.{key}": str(setting) for key, setting in settings if setting is not None}
     if not hasattr(value, "get_params"):
         return {name: _describe(value)}
     parameters = {f"{name}.{key}": repr(setting) for key, setting in value.get_params().items()}

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import importlib
 import sys
-import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
 
-from memaudit.errors import MemauditError, RecipeError
-from memaudit.recipe.recipes import CallableRecipe, ClassifierRecipe, EstimatorRecipe, Recipe
+from memaudit.errors import RecipeError
+from memaudit.recipe.blame import blame
+from memaudit.recipe.recipes import Recipe
 
 
 def load_recipe(name: str, folder: Path | None = None) -> Recipe:
@@ -36,43 +34,12 @@ def load_recipe(name: str, folder: Path | None = None) -> Recipe:
         near = get_close_matches(variable, vars(module), 1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise RecipeError(f"{place} defines no {variable!r}{hint}") from None
-    if not isinstance(found, ClassifierRecipe | CallableRecipe | EstimatorRecipe):
+    if not isinstance(found, Recipe):
         raise RecipeError(
-            f"{name} is a {type(found).__name__}, not a recipe; make it a ClassifierRecipe, CallableRecipe or "
-            "EstimatorRecipe"
+            f"{name} is a {type(found).__name__}, not a recipe; make it a ClassifierRecipe, "
+            "LanguageModelRecipe, CallableRecipe or EstimatorRecipe"
         )
     return found
-
-
-@contextmanager
-def blame(what: str) -> Iterator[None]:
-    """Turns whatever the user's code raises, `sys.exit` included, into a RecipeError that names its file and line."""
-    try:
-        yield
-    except RecipeError as error:
-        if where := _place(error):
-            raise RecipeError(f"{where}{error}") from error
-        raise
-    except (MemauditError, KeyboardInterrupt):
-        raise
-    except BaseException as error:
-        raise RecipeError(f"{_place(error)}{what} failed: {type(error).__name__}: {error}") from error
-
-
-def _place(error: BaseException) -> str:
-    """Returns the last line of the user's that an error came through, as `file:line: `; empty if there is none."""
-    if isinstance(error, SyntaxError) and error.filename is not None:
-        return f"{error.filename}:{error.lineno}: "
-    own = [f for f in traceback.extract_tb(error.__traceback__) if not _foreign(f.filename)]
-    return f"{own[-1].filename}:{own[-1].lineno}: " if own else ""
-
-
-def _foreign(filename: str) -> bool:
-    """Returns whether a traceback's file is ours, the standard library's or an installed package's."""
-    path = Path(filename)
-    library = Path(importlib.__file__).parent.parent
-    ours = Path(__file__).parent.parent
-    return filename.startswith("<") or any(p in path.parents for p in (library, ours)) or "site-packages" in path.parts
 
 
 def _import(place: str, folder: Path) -> ModuleType:

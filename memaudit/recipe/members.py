@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import UInt8
 
 from memaudit.errors import EvidenceError
 from memaudit.recipe.examples import Examples
+from memaudit.recipe.population import TextPopulation
+from memaudit.recipe.recipes import MOST_COPIES
 
 Array = np.ndarray
+
+Population = Examples | TextPopulation
 
 
 def members_beside(path: str | Path) -> Path:
@@ -23,20 +28,22 @@ def members_beside(path: str | Path) -> Path:
 
 
 def write_members(model: str | Path, members: Iterable[Any]) -> None:
-    """Writes who was trained on beside a model: ids under the heading `id`, or a mask under `member`."""
+    """Writes who was trained on beside a model: ids under `id`, a mask under `member`, or counts under `times`."""
     values = np.asarray(list(members))
-    mask = values.dtype == bool
+    heading = "member" if values.dtype == bool else "times" if values.dtype == np.uint8 else "id"
     with members_beside(model).open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
-        rows.writerow(["member" if mask else "id"])
-        rows.writerows([int(v)] if mask else [v] for v in values)
+        rows.writerow([heading])
+        rows.writerows([v if heading == "id" else int(v)] for v in values)
 
 
-def read_members(path: str | Path, examples: Examples) -> Bool[Array, " examples"]:
-    """Returns the mask of the examples that a file names: one id a line, or a column `member` of 0 and 1.
+def read_members(path: str | Path, population: Population) -> UInt8[Array, " ids"]:
+    """Returns how often each example was trained on, by a file: one id a line, or a column `member` or `times`.
+
+    An id that stands in several lines was trained on as often. `member` and `times` have a line for each example.
 
     Raises:
-        EvidenceError: There is no such file, a mask of another length, or an id that is no example's.
+        EvidenceError: There is no such file, a column of another length, or an id that is no example's.
     """
     path = Path(path)
     if not path.is_file():
@@ -51,43 +58,48 @@ def read_members(path: str | Path, examples: Examples) -> Bool[Array, " examples
     except (UnicodeDecodeError, csv.Error) as error:
         raise EvidenceError(f"{path} is not a text file of ids: {error}") from error
     header = lines[0][1] if lines else ""
-    if header == "member":
-        return _mask(path, lines[1:], len(examples))
-    return _rows_of(lines[1:] if header == "id" else lines, examples)
+    if header in ("member", "times"):
+        return _column(path, lines[1:], len(population.ids), 1 if header == "member" else MOST_COPIES)
+    return _counts_of(lines[1:] if header == "id" else lines, population)
 
 
-def member_mask(members: Iterable[Any], examples: Examples) -> Bool[Array, " examples"]:
-    """Returns the mask of members given as ids or as a mask.
+def member_counts(members: Iterable[Any], population: Population) -> UInt8[Array, " ids"]:
+    """Returns how often each example was trained on, from ids, a mask, or counts (an array of uint8).
 
     Raises:
-        EvidenceError: A mask of another length, or an id that is no example's.
+        EvidenceError: A mask or counts of another length, or an id that is no example's.
     """
     values = np.asarray(list(members))
-    if values.dtype != bool:
-        return _rows_of([(f"members[{n}]", str(v)) for n, v in enumerate(values)], examples)
-    if len(values) != len(examples):
-        raise EvidenceError(f"members: the mask has {len(values)} entries, but the recipe has {len(examples)} examples")
-    return values
+    if values.dtype not in (bool, np.uint8):
+        return _counts_of([(f"members[{n}]", str(v)) for n, v in enumerate(values)], population)
+    if len(values) != len(population.ids):
+        raise EvidenceError(
+            f"members: the mask has {len(values)} entries, but the recipe has {len(population.ids)} examples"
+        )
+    return values.astype(np.uint8)
 
 
-def _mask(path: Path, lines: list[tuple[str, str]], count: int) -> Bool[Array, " examples"]:
+def _column(path: Path, lines: list[tuple[str, str]], count: int, most: int) -> UInt8[Array, " ids"]:
     if len(lines) != count:
         raise EvidenceError(f"{path}: the mask has {len(lines)} rows, but the recipe has {count} examples")
     for place, value in lines:
-        if value not in ("0", "1"):
-            raise EvidenceError(f"{place}: a mask holds 0 and 1, got {value!r}")
-    return np.array([value for _, value in lines]) == "1"
+        if not (value.isdecimal() and value.isascii() and int(value) <= most):
+            rule = "a mask holds 0 and 1" if most == 1 else f"a count lies between 0 and {most}"
+            raise EvidenceError(f"{place}: {rule}, got {value!r}")
+    return np.array([int(value) for _, value in lines], np.uint8)
 
 
-def _rows_of(ids: list[tuple[str, str]], examples: Examples) -> Bool[Array, " examples"]:
-    """Returns the mask of ids, each of which comes with the place where it stands."""
-    row_of = {name: row for row, name in enumerate(examples.ids)}
+def _counts_of(ids: list[tuple[str, str]], population: Population) -> UInt8[Array, " ids"]:
+    """Returns the counts of ids, each of which comes with the place where it stands."""
+    row_of = population.rows_by_id
     unknown = [place for place, name in ids if name not in row_of]
     if unknown:
         raise EvidenceError(
             f"{unknown[0]}: this id is no example's, and so for {len(unknown)} of the {len(ids)} ids; the recipe's "
             "examples() must hold the whole training set, under the same ids"
         )
-    mask = np.zeros(len(examples), dtype=bool)
-    mask[[row_of[name] for _, name in ids]] = True
-    return mask
+    counts = np.zeros(len(population.ids), dtype=np.uint8)
+    for name, times in Counter(name for _, name in ids).items():
+        row = row_of[name]
+        counts[row] = max(counts[row], min(times, MOST_COPIES))  # copies of one document are one unit
+    return counts

@@ -1,18 +1,26 @@
-"""The three recipes: a torch classifier with our loop, the user's own loop, a scikit-learn estimator."""
+"""The recipes: a classifier or a language model with our loop, the user's own loop, a scikit-learn estimator."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from memaudit.canaries.space import Canary
 from memaudit.errors import RecipeError
 from memaudit.recipe.augment import Augmentation, Query
+from memaudit.recipe.documents import Documents
 from memaudit.recipe.examples import Examples
+from memaudit.recipe.rendering import Rendering
 
 if TYPE_CHECKING:
     from torch.nn import Module, Parameter
     from torch.optim import Optimizer
+
+
+MOST_COPIES = 255  # memberships are stored in a byte
+_OF_TARGET = {"of": "target"}  # a parameter that no shadow depends on, and so no part of a bank's fingerprint
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +82,94 @@ class ClassifierRecipe:
     label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch_size < 1:
-            raise RecipeError(f"epochs and batch_size must be at least 1, got {self.epochs} and {self.batch_size}")
-        if self.schedule not in ("constant", "cosine"):
-            raise RecipeError(f'schedule must be "constant" or "cosine", got {self.schedule!r}')
+        _require_loop(self.epochs, self.batch_size, self.schedule)
+
+
+@dataclass(frozen=True, slots=True)
+class Probes:
+    """What a language model is asked, beside how likely every document is.
+
+    Args:
+        canaries: So many numeric canaries, or canaries, or a function that returns them.
+        doses: How often a canary is planted in a model that has it, drawn for every model and canary; half of the
+            models lack it.
+        references: Other secrets that a canary is ranked among, if its space is larger than this; else all are.
+        suffix: Tokens that must be continued word for word in a test of extraction.
+        contexts: Tokens that are shown before them.
+        records: Documents that are tested for extraction, at most.
+        secrets: E-mail addresses, phone, account and card numbers and keys that are sought in the documents and
+            tested, at most.
+        decoys: Made-up secrets of the same form that each of them is ranked among.
+        watched: Documents whose memorization is recorded after every epoch, at most.
+        generated: Texts that the audited model is made to write by each of three samplers; shadows are not.
+        written: Tokens of each, at most half a context.
+    """
+
+    canaries: int | tuple[Canary, ...] | Callable[[], Sequence[Canary]] = 16
+    doses: tuple[int, ...] = (1, 2, 4, 8, 16)
+    references: int = 1000
+    suffix: int = 50
+    contexts: tuple[int, ...] = (50,)
+    records: int = 1000
+    secrets: int = 50
+    decoys: int = 200
+    watched: int = 256
+    generated: int = field(default=100, metadata=_OF_TARGET)
+    written: int = field(default=64, metadata=_OF_TARGET)
+
+    def __post_init__(self) -> None:
+        if not self.doses or not all(1 <= dose <= MOST_COPIES for dose in self.doses):
+            raise RecipeError(f"doses lie between 1 and {MOST_COPIES}, got {self.doses}; dose 0 comes by itself")
+        if self.suffix < 1 or not self.contexts or min(self.contexts) < 1:
+            raise RecipeError(f"suffix and contexts are at least 1 token, got {self.suffix} and {self.contexts}")
+        counts = (self.references, self.records, self.secrets, self.decoys, self.watched, self.generated, self.written)
+        if min(counts) < 0 or min(self.references, self.decoys) < 1:
+            raise RecipeError(f"numbers of probes cannot be negative, nor references and decoys 0, got {counts}")
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageModelRecipe:
+    """A causal language model trained by memaudit's own loop: from scratch, from a base, or as adapters on a base.
+
+    Args:
+        documents: Returns the population.
+        rendering: How documents become training rows.
+        model: Returns an untrained model of the transformers library; for training from scratch.
+        base: The folder of a pretrained model; for fine-tuning.
+        adapter: A configuration of the peft library, such as `LoraConfig(r=8)`: the base stays as it is, and only
+            adapters on it are trained and stored.
+        epochs: Passes over the training set.
+        batch_size: Rows per step.
+        optimizer: As for ClassifierRecipe.
+        schedule: Of the learning rate, per step: constant, or half a cosine from full to zero.
+        clip: Largest norm of the gradient.
+        probes: What the models are asked.
+    """
+
+    documents: Callable[[], Documents]
+    rendering: Rendering
+    model: Callable[[], Module] | None = None
+    base: str | Path | None = None
+    adapter: Any = None
+    epochs: int = 1
+    batch_size: int = 16
+    optimizer: Callable[[Iterable[Parameter]], Optimizer] = AdamW()
+    schedule: Literal["constant", "cosine"] = "constant"
+    clip: float = 1.0
+    probes: Probes = field(default_factory=Probes)
+
+    def __post_init__(self) -> None:
+        if (self.model is None) == (self.base is None):
+            raise RecipeError(
+                "a language model starts from model=... (untrained) or from base=... (a folder), not both"
+            )
+        if self.adapter is not None and self.base is None:
+            raise RecipeError("adapters need the model that they are put on: base=...")
+        if self.adapter is not None and not hasattr(self.adapter, "peft_type"):
+            raise RecipeError(f"adapter must be a configuration of peft, such as LoraConfig(r=8), got {self.adapter!r}")
+        _require_loop(self.epochs, self.batch_size, self.schedule)
+        if not self.clip > 0:
+            raise RecipeError(f"clip is the largest norm of a gradient and lies above 0, got {self.clip}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,20 +177,25 @@ class CallableRecipe:
     """The user's own training, whatever it does.
 
     Args:
-        examples: Returns the population.
+        examples: Returns the population; `Documents` for a language model.
         train: `train(dataset, *, seed, device)` returns a trained model: a torch network, or anything with
             `predict_proba` or `decision_function`. The dataset is the `Examples` of the training set: a map-style
-            dataset of (input, label), with the arrays at hand as `.x` and `.y`.
+            dataset of (input, label), with the arrays at hand as `.x` and `.y`. For a language model it is the list
+            of texts to train on, canaries among them, and a causal language model is returned.
         load: `load(path)` returns the model that the file holds; the user answers for the safety of what it does.
         model: Returns an untrained network; with it, model files are loaded by memaudit, and `load` is not needed.
         queries: Further fixed views of the inputs to score each example by.
+        rendering: For a language model: how `train` turns texts into rows.
+        probes: For a language model: what it is asked.
     """
 
-    examples: Callable[[], Examples]
+    examples: Callable[[], Examples | Documents]
     train: Callable[..., Any]
     load: Callable[[str], Any] | None = None
     model: Callable[[], Module] | None = None
     queries: tuple[Query, ...] = ()
+    rendering: Rendering | None = None
+    probes: Probes = field(default_factory=Probes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,4 +215,11 @@ class EstimatorRecipe:
             raise RecipeError(f"{self.estimator!r} has neither predict_proba nor decision_function")
 
 
-Recipe = ClassifierRecipe | CallableRecipe | EstimatorRecipe
+Recipe = ClassifierRecipe | LanguageModelRecipe | CallableRecipe | EstimatorRecipe
+
+
+def _require_loop(epochs: int, batch_size: int, schedule: str) -> None:
+    if epochs < 1 or batch_size < 1:
+        raise RecipeError(f"epochs and batch_size must be at least 1, got {epochs} and {batch_size}")
+    if schedule not in ("constant", "cosine"):
+        raise RecipeError(f'schedule must be "constant" or "cosine", got {schedule!r}')

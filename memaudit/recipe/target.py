@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from memaudit.errors import ModelError, RecipeError
-from memaudit.recipe.locate import blame
+from memaudit.recipe.blame import blame
 from memaudit.recipe.members import write_members
-from memaudit.recipe.recipes import CallableRecipe, EstimatorRecipe, Recipe
+from memaudit.recipe.population import TextPopulation
+from memaudit.recipe.pretrained import adapters_of, load_folder, load_language_model, without_bars
+from memaudit.recipe.recipes import CallableRecipe, EstimatorRecipe, LanguageModelRecipe, Recipe
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,6 +37,7 @@ _TRUSTED = {
     "sklearn.neighbors._kd_tree.KDTree",
     "sklearn.tree._tree.Tree",
 }
+_WEIGHT_FILES = (".safetensors", ".pt", ".pth")
 _WAY_OUT = 'save the weights alone: memaudit.save_target(model, "model.safetensors", members)'
 
 
@@ -42,9 +45,10 @@ def save_target(model: Any, path: str | Path, members: Iterable[Any]) -> None:
     """Writes a trained model's weights and, beside them, who was trained on.
 
     Args:
-        model: A torch network (`.safetensors`, `.pt`) or a scikit-learn estimator (`.skops`).
+        model: A torch network (`.safetensors`, `.pt`), a scikit-learn estimator (`.skops`), or a language model of the
+            transformers or peft library (a folder).
         path: The weights go here, the members to `<path>.members.csv`.
-        members: The ids of the training examples, or a mask over all examples.
+        members: The ids of the training examples, a mask over all examples, or how often each was trained on (uint8).
 
     Raises:
         ModelError: The suffix does not go with the model.
@@ -56,11 +60,14 @@ def save_target(model: Any, path: str | Path, members: Iterable[Any]) -> None:
         from skops import io
 
         path.write_bytes(io.dumps(model))
+    elif hasattr(model, "save_pretrained") and path.suffix not in _WEIGHT_FILES:
+        with without_bars():
+            model.save_pretrained(path)
     elif path.suffix == ".safetensors":
         from safetensors.torch import save_file
 
         save_file(weights_of(model), path)
-    elif path.suffix in (".pt", ".pth"):
+    elif path.suffix in _WEIGHT_FILES:
         import torch
 
         torch.save(model.state_dict(), path)
@@ -70,21 +77,35 @@ def save_target(model: Any, path: str | Path, members: Iterable[Any]) -> None:
 
 
 def weights_of(network: Module) -> dict[str, Tensor]:
-    """Returns a network's weights as safetensors takes them: on the CPU, contiguous, none sharing memory."""
-    return {name: value.detach().cpu().contiguous().clone() for name, value in network.state_dict().items()}
+    """Returns a network's weights as safetensors takes them: on the CPU, contiguous, none sharing memory.
+
+    Of a base with adapters, the adapters alone.
+    """
+    weights = adapters_of(network) or network.state_dict()
+    return {name: value.detach().cpu().contiguous().clone() for name, value in weights.items()}
 
 
-def load_target(path: str | Path, recipe: Recipe) -> Any:
-    """Returns the model of a file, in evaluation mode; no code from the file is run.
+def load_target(path: str | Path, recipe: Recipe, population: TextPopulation | None = None) -> Any:
+    """Returns the model of a file, or of a language model's folder, in evaluation mode; no code from it is run.
+
+    Args:
+        path: The file or folder.
+        recipe: How the model was made.
+        population: Of a language model.
 
     Raises:
         ModelError: The file is missing, is a program rather than weights, is damaged, or does not fit the recipe.
     """
     path = Path(path)
-    if path.is_dir():
+    if not path.exists():
+        raise ModelError(f"there is no model {path}")
+    if isinstance(recipe, LanguageModelRecipe):
+        assert population is not None
+        return load_language_model(path, recipe, population)
+    if population is not None and path.is_dir() and getattr(recipe, "load", None) is None:
+        return load_folder(path).eval()
+    if path.is_dir() and population is None:
         raise ModelError(f"{path} is a folder; give the file that holds the weights")
-    if not path.is_file():
-        raise ModelError(f"there is no model file {path}")
     if isinstance(recipe, EstimatorRecipe):
         return _load_estimator(path)
     if isinstance(recipe, CallableRecipe) and recipe.load is not None:

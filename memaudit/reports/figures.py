@@ -217,8 +217,47 @@ def _link(axes: Axes, figure: Figure, ink: Ink) -> list[str]:
     return _clipping_note(values, floor)
 
 
+def _places(axes: Axes, figure: Figure, ink: Ink) -> None:
+    """Draws curves over named places, with their intervals, and the marked heights."""
+    for index, curve in enumerate(figure.curves):
+        color, shift = _ink(ink, index), 0.12 * (index - (len(figure.curves) - 1) / 2)
+        x = [value + shift for value in curve.x]
+        if curve.low:
+            axes.vlines(x, curve.low, curve.high, color=color, linewidth=2)
+        _line(axes, x, curve.y, curve, color, index)
+    for mark in figure.marks:
+        axes.axhline(mark.y, color=ink.guessing, linestyle="--", linewidth=1.2)
+        axes.annotate(
+            _label(mark.label),
+            (1, mark.y),
+            xycoords=("axes fraction", "data"),
+            xytext=(0, 2),
+            textcoords="offset points",
+            ha="right",
+            fontsize=9,
+            color=ink.guessing,
+        )
+    ticks = [_label(tick, 20) for tick in figure.ticks]
+    axes.set_xticks(range(len(ticks)), ticks)
+    axes.set_ylim(bottom=0)
+    axes.grid(axis="x", visible=False)
+
+
+def _bits(axes: Axes, figure: Figure, ink: Ink) -> list[str]:
+    _places(axes, figure, ink)
+    return []
+
+
+def _shares(axes: Axes, figure: Figure, ink: Ink) -> list[str]:
+    _places(axes, figure, ink)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: percent(value)))
+    return []
+
+
 _DRAW: dict[FigureKind, Callable[[Axes, Figure, Ink], list[str]]] = {
     FigureKind.ROC: _roc,
     FigureKind.HISTOGRAM: _histogram,
     FigureKind.LINK: _link,
+    FigureKind.BITS: _bits,
+    FigureKind.SHARES: _shares,
 }

@@ -11,8 +11,8 @@ from jaxtyping import Bool, Float
 from scipy.special import logsumexp
 
 from memaudit.errors import ModelError
-from memaudit.recipe import Examples
-from memaudit.recipe.locate import blame
+from memaudit.recipe import Examples, Population
+from memaudit.recipe.blame import blame
 from memaudit.signals.logits import LEAST_LOGIT, is_correct, scaled_logit, scaled_logit_of_probabilities
 
 Array = np.ndarray
@@ -26,6 +26,16 @@ class Signals:
 
     phi: Float[Array, "examples queries"]
     correct: Bool[Array, " examples"]
+
+
+def measure(model: Any, population: Population, queries: Sequence[Any] = (), device: str = "cpu") -> dict[str, Array]:
+    """Returns everything that is recorded about one model, by name; see `evaluate` and `measure_text`."""
+    if isinstance(population, Examples):
+        signals = evaluate(model, population, queries, device)
+        return {"phi": signals.phi, "correct": signals.correct}
+    from memaudit.signals.text import measure_text
+
+    return measure_text(model, population, device)
 
 
 def evaluate(model: Any, examples: Examples, queries: Sequence[Any] = (), device: str = "cpu") -> Signals:

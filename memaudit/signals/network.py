@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Shaped
 
-from memaudit.recipe.locate import blame
+from memaudit.recipe.blame import blame
 
 Array = np.ndarray
 

@@ -54,7 +54,7 @@ def train_classifier(
         parts = []
         for batch in torch.split(rows[order], sizes):
             for group, rate in zip(optimizer.param_groups, full_rates, strict=True):
-                group["lr"] = rate * _factor(recipe.schedule, step / steps)
+                group["lr"] = rate * factor(recipe.schedule, step / steps)
             inputs, labels = x.index_select(0, batch), y.index_select(0, batch)
             if recipe.augment is not None:
                 inputs = recipe.augment(inputs, generator)
@@ -89,7 +89,8 @@ def _require_outputs(logits: Tensor, y: Tensor) -> None:
         raise RecipeError(f"labels out of range: row {row} has label {int(y[row])}, the model has {outputs} classes")
 
 
-def _factor(schedule: str, progress: float) -> float:
+def factor(schedule: str, progress: float) -> float:
+    """Returns what the learning rate is multiplied by, at a share of the way through training."""
     return (1 + math.cos(math.pi * progress)) / 2 if schedule == "cosine" else 1.0
 
 

@@ -22,12 +22,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, UInt8
 
 from memaudit.bank import Bank
+from memaudit.canaries.doses import target_doses
+from memaudit.design import target_half
 from memaudit.errors import BankError, RecipeError, SettingsError
-from memaudit.recipe import Examples, Recipe, fingerprint, load_recipe, member_mask
-from memaudit.recipe.locate import blame
+from memaudit.recipe import (
+    CallableRecipe,
+    Documents,
+    Examples,
+    LanguageModelRecipe,
+    Population,
+    Recipe,
+    TextPopulation,
+    fingerprint,
+    load_recipe,
+    member_counts,
+)
+from memaudit.recipe.blame import blame
 from memaudit.training.model import Workshop
 
 Array = np.ndarray
@@ -76,7 +89,7 @@ def fill(
     shard: Shard | None = None,
     device: str = "auto",
     weights: bool = True,
-    examples: Examples | None = None,
+    examples: Population | None = None,
     progress: Callable[[Progress], None] | None = None,
     repaired: Callable[[int, str], None] | None = None,
 ) -> Bank:
@@ -95,7 +108,7 @@ def fill(
         shard: Train this part of the models only.
         device: `cpu`, `cuda`, `cuda:1`, …; `auto` takes a GPU if there is one.
         weights: Whether to keep the networks' weights beside their signals.
-        examples: What `recipe.examples()` returns, where it has been called already.
+        examples: The recipe's population, where it has been made already.
         progress: Called now and then.
         repaired: Called with (model, what was wrong) for each damaged model that is trained again.
 
@@ -127,13 +140,17 @@ def fill(
 
 
 def train(
-    recipe: Recipe | str, members: Sequence[str] | Bool[Array, " examples"], *, seed: int = 0, device: str = "auto"
+    recipe: Recipe | str,
+    members: Sequence[str] | Bool[Array, " examples"] | UInt8[Array, " examples"],
+    *,
+    seed: int = 0,
+    device: str = "auto",
 ) -> Any:
     """Returns one model made by a recipe on given members: a target that is made just as its shadows are.
 
     Args:
         recipe: How to make a model, or where the recipe is (`recipe.py:recipe`).
-        members: The ids of the training examples, or a mask over all examples.
+        members: The ids of the training examples, a mask over all examples, or what `draw_members` returned.
         seed: Of everything random in training.
         device: As for `fill`.
 
@@ -143,20 +160,49 @@ def train(
     """
     recipe = load_recipe(recipe) if isinstance(recipe, str) else recipe
     examples = population(recipe)
-    mask = member_mask(members, examples)
+    counts = member_counts(members, examples)
     with _one_thread():
-        model, _ = Workshop(recipe, examples, seed, choose_device(device)).train(mask.astype(np.uint8), seed)
+        model, _ = Workshop(recipe, examples, seed, choose_device(device)).train(counts, seed)
     return model
 
 
-def population(recipe: Recipe) -> Examples:
-    """Returns the recipe's examples.
+def draw_members(recipe: Recipe | str, *, seed: int = 0) -> UInt8[Array, " ids"]:
+    """Returns how often a target is to be trained on each example: 0 or 1 by a fair coin.
+
+    Of each canary of a language model a dose, as in the shadow models: none for half of them. Membership that is drawn
+    is what makes an audit's false-positive rates and exposures mean what they say.
+
+    Args:
+        recipe: Whose examples, or where the recipe is (`recipe.py:recipe`).
+        seed: Of the draw; it has nothing to do with the bank's, even if the number is the same.
+    """
+    examples = population(load_recipe(recipe) if isinstance(recipe, str) else recipe)
+    coins = target_half(seed, len(examples))
+    if not isinstance(examples, TextPopulation):
+        return coins
+    return np.concatenate([coins, target_doses(seed, len(examples.canaries), examples.probes.doses)])
+
+
+def population(recipe: Recipe) -> Population:
+    """Returns the recipe's population: its examples, or its documents and canaries in tokens.
 
     Raises:
         RecipeError: The user's function failed or returned something else.
     """
+    if isinstance(recipe, LanguageModelRecipe):
+        with blame("documents()"):
+            documents = recipe.documents()
+        if not isinstance(documents, Documents):
+            raise RecipeError(f"documents() returned {type(documents).__name__}; return memaudit.Documents(texts)")
+        return TextPopulation(documents, recipe.rendering, recipe.probes)
     with blame("examples()"):
         examples = recipe.examples()
+    if isinstance(recipe, CallableRecipe) and isinstance(examples, Documents):
+        if recipe.rendering is None:
+            raise RecipeError(
+                "examples() returned documents, so that the recipe needs rendering=memaudit.Rendering(...)"
+            )
+        return TextPopulation(examples, recipe.rendering, recipe.probes)
     if not isinstance(examples, Examples):
         raise RecipeError(f"examples() returned {type(examples).__name__}; return memaudit.Examples(x, y)")
     return examples

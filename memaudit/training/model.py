@@ -12,12 +12,22 @@ import numpy as np
 from jaxtyping import UInt8
 
 from memaudit.bank import Bank
+from memaudit.canaries.doses import doses
 from memaudit.design import half, training_seed
 from memaudit.errors import MemauditError, RecipeError
-from memaudit.recipe import CallableRecipe, ClassifierRecipe, EstimatorRecipe, Examples, Recipe
-from memaudit.recipe.locate import blame
+from memaudit.recipe import (
+    CallableRecipe,
+    ClassifierRecipe,
+    EstimatorRecipe,
+    Examples,
+    LanguageModelRecipe,
+    Population,
+    Recipe,
+    TextPopulation,
+)
+from memaudit.recipe.blame import blame
 from memaudit.recipe.target import weights_of
-from memaudit.signals import evaluate
+from memaudit.signals import measure
 
 Array = np.ndarray
 
@@ -27,7 +37,7 @@ class Workshop:
     """All that the models of one bank have in common; the data goes to the device once."""
 
     recipe: Recipe
-    examples: Examples
+    examples: Population
     seed: int
     device: str
     keep_weights: bool = True
@@ -36,9 +46,18 @@ class Workshop:
     def _on_device(self) -> tuple[Any, Any]:
         import torch
 
+        assert isinstance(self.examples, Examples)
         x = torch.as_tensor(self.examples.x)
         x = x.float() if x.is_floating_point() else x
         return x.to(self.device), torch.as_tensor(self.examples.y).to(self.device)
+
+    def counts(self, model: int) -> UInt8[Array, " ids"]:
+        """Returns how often one model of the bank is trained on each example, and on each canary."""
+        coins = half(self.seed, model, len(self.examples))
+        if not isinstance(self.examples, TextPopulation):
+            return coins
+        planted = doses(self.seed, model, len(self.examples.canaries), self.examples.probes.doses)
+        return np.concatenate([coins, planted])
 
     def make(self, bank: Bank, model: int) -> None:
         """Trains one model of the bank and stores it.
@@ -47,20 +66,25 @@ class Workshop:
             RecipeError: The user's code failed, or what it returned is no model; says which model it was.
             BankError: The result could not be stored.
         """
-        counts = half(self.seed, model, len(self.examples))
+        counts = self.counts(model)
         seed, started = training_seed(self.seed, model), time.perf_counter()
         try:
             trained, dynamics = self.train(counts, seed)
             seconds = time.perf_counter() - started
-            signals = evaluate(trained, self.examples, getattr(self.recipe, "queries", ()), self.device)
+            signals = measure(trained, self.examples, getattr(self.recipe, "queries", ()), self.device)
         except MemauditError as error:
             raise RecipeError(f"shadow model {model}: {error}") from error
         bank.write(
             model,
-            {"members": counts, "phi": signals.phi, "correct": signals.correct, **dynamics},
+            {**self._memberships(counts), **signals, **dynamics},
             _weights(trained) if self.keep_weights else None,
             {"seed": seed, "seconds": round(seconds, 3), "device": self.device},
         )
+
+    def _memberships(self, counts: UInt8[Array, " ids"]) -> dict[str, Array]:
+        if not isinstance(self.examples, TextPopulation):
+            return {"members": counts}
+        return {"members": counts[: len(self.examples)], "doses": counts[len(self.examples) :]}
 
     def train(self, counts: UInt8[Array, " examples"], seed: int) -> tuple[Any, dict[str, Array]]:
         """Returns a model trained on each example as often as it is counted, and what training recorded on the way."""
@@ -68,6 +92,9 @@ class Workshop:
             case ClassifierRecipe():
                 with blame("training"):
                     return _train_seeded(seed, self._classifier, counts)
+            case LanguageModelRecipe():
+                with blame("training"):
+                    return _train_seeded(seed, self._language_model, counts)
             case CallableRecipe():
                 with blame("train()"):
                     return _train_seeded(seed, self._user_loop, counts), {}
@@ -81,9 +108,17 @@ class Workshop:
         assert isinstance(self.recipe, ClassifierRecipe)
         return train_classifier(self.recipe, *self._on_device, counts, seed)
 
-    def _user_loop(self, counts: UInt8[Array, " examples"], seed: int) -> Any:
+    def _language_model(self, counts: UInt8[Array, " ids"], seed: int) -> tuple[Any, dict[str, Array]]:
+        from memaudit.training.language import train_language_model
+
+        assert isinstance(self.recipe, LanguageModelRecipe) and isinstance(self.examples, TextPopulation)
+        return train_language_model(self.recipe, self.examples, counts, seed, self.device)
+
+    def _user_loop(self, counts: UInt8[Array, " ids"], seed: int) -> Any:
         assert isinstance(self.recipe, CallableRecipe)
-        model = self.recipe.train(self._training_set(counts), seed=seed, device=self.device)
+        text = self.examples if isinstance(self.examples, TextPopulation) else None
+        training_set = self._training_set(counts) if text is None else text.texts(counts)
+        model = self.recipe.train(training_set, seed=seed, device=self.device)
         if not any(hasattr(model, name) for name in ("state_dict", "predict_proba", "decision_function")):
             raise RecipeError(f"train() returned {type(model).__name__}; return the trained network or estimator")
         return model
@@ -99,6 +134,7 @@ class Workshop:
         return estimator.fit(training_set.x, training_set.y)
 
     def _training_set(self, counts: UInt8[Array, " examples"]) -> Examples:
+        assert isinstance(self.examples, Examples)
         return self.examples.take(np.repeat(np.arange(len(counts)), counts))
 
 

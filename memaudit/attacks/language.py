@@ -1,0 +1,157 @@
+"""Membership scores of texts from what a language model says about every token; larger = more likely a member."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from memaudit.attacks.interface import blocks, read, require_finite
+from memaudit.design import Pairs
+from memaudit.tokens import TokenStatistics
+
+Array = np.ndarray
+Scores = Float[Array, " texts"]
+Statistic = Callable[[TokenStatistics, Int[Array, " texts"]], Scores]
+
+_LEAST_DEVIATION = 1e-4  # nats; below it, differences of log-probabilities in float32 are rounding
+
+
+def zlib_bytes(texts: Sequence[str]) -> Int[Array, " texts"]:
+    """Returns the length of each text as zlib compresses it (level 6), in bytes; about 8 of them are header."""
+    return np.array([len(zlib.compress(text.encode("utf-8"))) for text in texts], dtype=np.int64)
+
+
+def mean_logp(tokens: TokenStatistics) -> Scores:
+    """Returns the mean log-probability of the tokens of each text, in nats: minus the loss.
+
+    Raises:
+        ValueError: A text has no predicted token.
+
+    Source: Yeom et al. 2018 (CSF), Adversary 2.
+    """
+    return tokens.means(tokens.logp)
+
+
+def zlib_ratio(tokens: TokenStatistics, compressed: Int[Array, " texts"]) -> Scores:
+    """Returns Σ log p / (length when compressed), in nats per byte: the model's code length beside zlib's, negated.
+
+    The header of about 8 bytes weighs more in a short text, whose ratio it draws towards 0, the members' side: texts
+    of very different lengths are not ranked fairly.
+
+    Args:
+        tokens: Of the texts.
+        compressed: `zlib_bytes` of the same texts (of the part that is predicted).
+
+    Raises:
+        ValueError: A text has no predicted token, or a length is not positive.
+
+    Source: Carlini et al. 2021, "Extracting Training Data from Large Language Models" (the zlib metric), with both
+    lengths in total; published code often divides the mean over tokens instead.
+    """
+    if not (compressed > 0).all():
+        raise ValueError(f"compressed lengths must be positive, got {compressed.min()}")
+    return mean_logp(tokens) * tokens.lengths / compressed
+
+
+def min_k(tokens: TokenStatistics, share: float = 0.2) -> Scores:
+    """Returns the mean of the lowest log-probabilities of each text, in nats: of that share of its tokens, at least 1.
+
+    Raises:
+        ValueError: A text has no predicted token, or the share is not in (0, 1].
+
+    Source: Shi et al. 2024 (ICLR), "Detecting Pretraining Data from Large Language Models", Min-K% Prob.
+    """
+    return _mean_of_lowest(tokens, tokens.logp, share)
+
+
+def min_k_plus_plus(tokens: TokenStatistics, share: float = 0.2) -> Scores:
+    """Returns the mean of the lowest (log p − μ)/σ of each text: of that share of its tokens, at least 1.
+
+    μ and σ are mean and deviation of log p under the model's own distribution p of the next token, not over the
+    vocabulary. Where the model leaves no choice, σ is 0; it is taken to be at least 1e-4 nats.
+
+    Raises:
+        ValueError: A text has no predicted token, or the share is not in (0, 1].
+
+    Source: Zhang et al. 2025 (ICLR), "Min-K%++: Improved Baseline for Detecting Pre-Training Data from Large Language
+    Models".
+    """
+    standard = (tokens.logp - tokens.mean) / np.maximum(tokens.deviation, _LEAST_DEVIATION)
+    return _mean_of_lowest(tokens, standard, share)
+
+
+def _mean_of_lowest(tokens: TokenStatistics, values: Float[Array, " tokens"], share: float) -> Scores:
+    """Returns the mean of the lowest values of each text: of max(1, ⌈share·n⌉) of its n tokens."""
+    if not 0 < share <= 1:
+        raise ValueError(f"share must lie in (0, 1], got {share}")
+    lengths = tokens.lengths
+    if not lengths.all():
+        raise ValueError(f"text {int(np.argmin(lengths))} has no predicted token")
+    text = np.repeat(np.arange(len(tokens)), lengths)
+    ascending = values[np.lexsort((values, text))].astype(np.float64)
+    taken = np.maximum(1, np.ceil(share * lengths - 1e-9).astype(np.int64))  # 0.07 * 100 is 7.000…01
+    lowest = np.arange(len(values)) - tokens.starts[text] < taken[text]
+    return np.bincount(text[lowest], ascending[lowest], minlength=len(tokens)) / taken
+
+
+STATISTICS: dict[str, tuple[Statistic, str]] = {
+    "mean-logp": (lambda tokens, _: mean_logp(tokens), "Yeom et al. 2018 (CSF), Adversary 2"),
+    "zlib": (zlib_ratio, "Carlini et al. 2021 (USENIX Security), zlib metric"),
+    "min-k": (lambda tokens, _: min_k(tokens), "Shi et al. 2024 (ICLR), Min-K% Prob"),
+    "min-k++": (lambda tokens, _: min_k_plus_plus(tokens), "Zhang et al. 2025 (ICLR), Min-K%++"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Calibrated:
+    """How much more confident the target is than models that were not trained on the example.
+
+    The score is φ − mean of φ over the outside models. Their mean stands for how hard the example is, which otherwise
+    dominates the loss of a text.
+    """
+
+    name: str = "reference"
+    source: str = "Watson et al. 2022 (ICLR), difficulty calibration, with the bank's outside models as reference"
+
+    def scores(self, target: Float[Array, "examples queries"], pairs: Pairs) -> Float[Array, " examples"]:
+        """Returns the target's signal minus the mean of the outside models', averaged over queries.
+
+        Raises:
+            ValueError: No pair, signals of another shape than the bank's, or one that is not finite.
+        """
+        _require(pairs, 1)
+        if target.shape != pairs.shape[1:]:
+            raise ValueError(f"the target's signals have shape {target.shape}, the bank's {pairs.shape[1:]}")
+        require_finite(target)
+        parts = []
+        for block in blocks(pairs):
+            reference = read(pairs, block)[1].mean(axis=0, dtype=np.float64)
+            parts.append((target[block] - reference).mean(axis=1))
+        return np.concatenate(parts)
+
+    def leave_pair_out(self, pairs: Pairs) -> tuple[Float[Array, "pairs examples"], Float[Array, "pairs examples"]]:
+        """Returns (inside, outside): the scores of every bank model as a target, its own pair left out.
+
+        Exactly what `scores` would give on the bank without that pair, in O(models × examples).
+
+        Raises:
+            ValueError: Fewer than 2 pairs, or a signal that is not finite.
+        """
+        _require(pairs, 2)
+        count, examples, _ = pairs.shape
+        inside, outside = np.empty((2, count, examples), dtype=np.float32)
+        for block in blocks(pairs):
+            within, without = read(pairs, block)
+            others = (without.sum(axis=0, dtype=np.float64) - without) / (count - 1)
+            inside[:, block] = (within - others).mean(axis=2)
+            outside[:, block] = (without - others).mean(axis=2)
+        return inside, outside
+
+
+def _require(pairs: Pairs, least: int) -> None:
+    if pairs.shape[0] < least:
+        raise ValueError(f"the attack needs at least {least} pairs of models, got {pairs.shape[0]}")

@@ -1,0 +1,134 @@
+"""LNK002: are the texts that are extracted those that are memorized?"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from memaudit.checks.evidence import Check, Outcome, percent
+from memaudit.checks.text import TextEvidence
+from memaudit.design import by_pair
+from memaudit.stats import cluster_interval, spearman, spearman_interval
+from memaudit.types import Curve, Estimate, Figure, FigureKind, Finding, Skipped, Table
+
+Array = np.ndarray
+
+_LEAST_PAIRS, _LEAST_TEXTS = 6, 20
+_BINS = 4
+_TITLE = "Memorization and extraction"
+
+
+def _link(evidence: TextEvidence) -> Outcome:
+    """The link to extraction: how much likelier do memorized texts become to be written out?
+
+    Counterfactual memorization (MEM002) is measured on one half of the pairs of shadow models; on the other half, how
+    much training on a text raises the log-probability of its suffix after the longest context; and the other way
+    round. The number is Spearman's rank correlation of the two, −1 to 1. Texts are also grouped by memorization: the
+    share that greedy decoding continues word for word, in models with the text and in models without it.
+
+    A correlation is not a cause: texts that are hard to predict have more room to be memorized in.
+
+    Source: cross-fitted as LNK001; Spearman with Bonett & Wright 2000 and a jackknife over pairs.
+    """
+    testable = evidence.population.testable
+    pairs = evidence.bank.shape[0]
+    if pairs < _LEAST_PAIRS or len(testable) < _LEAST_TEXTS:
+        reason = f"it needs at least {2 * _LEAST_PAIRS} shadow models and {_LEAST_TEXTS} documents that are long enough"
+        return (), (Skipped(code="LNK002", title=_TITLE, reason=reason),)
+    inside, outside = (side[:, testable] for side in evidence.correct_by_pair)
+    gain = inside - outside
+    longest = int(np.argmax(evidence.population.probes.contexts))
+    members = evidence.bank.members[:, testable]
+    with_text, without = by_pair(evidence.suffixes[0].logp[:, longest], members)
+    rise = with_text - without
+    halves = np.arange(0, pairs, 2), np.arange(1, pairs, 2)
+
+    def correlation(some: Array) -> float:
+        first, second = (np.intersect1d(half, some) for half in halves)
+        there = spearman(gain[first].mean(axis=0), rise[second].mean(axis=0))
+        return (there + spearman(gain[second].mean(axis=0), rise[first].mean(axis=0))) / 2
+
+    everyone = np.arange(pairs)
+    rho = correlation(everyone)
+    jackknife = np.array([correlation(np.delete(everyone, t)) for t in everyone])
+    low, high = spearman_interval(rho, len(testable), jackknife)
+    rows = _by_bin(gain, by_pair(evidence.suffixes[0].greedy[:, longest], members), halves)
+    finding = Finding(
+        code="LNK002",
+        title=_TITLE,
+        metric="extraction-link",
+        estimate=Estimate(
+            value=rho,
+            low=low,
+            high=high,
+            unit="correlation",
+            method="Fisher z, Bonett–Wright for texts and jackknife over pairs of models",
+        ),
+        sentence=(
+            "The more a text is memorized, the likelier it becomes to be written out: the rank correlation is "
+            f"{rho:.2f} "
+            f"({low:.2f} to {high:.2f})."
+            if low > 0
+            else f"No link was shown between memorization and extraction: the rank correlation is {rho:.2f} "
+            f"({low:.2f} to {high:.2f})."
+        ),
+        n=len(testable),
+        counted=f"documents in {2 * pairs} shadow models",
+        source="cross-fitted over pairs; Spearman 1904, Bonett & Wright 2000",
+        figures=(_figure(rows),),
+        tables=(_table(rows),),
+    )
+    return (finding,), ()
+
+
+extraction_link_check = Check("LNK002", _TITLE, "extraction-link", _link, TextEvidence)
+
+_Row = tuple[str, int, tuple[float, float, float], tuple[float, float, float]]
+
+
+def _by_bin(gain: Array, greedy: tuple[Array, Array], halves: tuple[Array, Array]) -> list[_Row]:
+    """Returns, for quarters of the texts by memorization on the other half of the pairs, how many are continued."""
+    bins = np.empty(gain.shape, int)
+    for own, other in (halves, halves[::-1]):
+        order = gain[other].mean(axis=0).argsort(kind="stable").argsort()
+        bins[own] = order * _BINS // gain.shape[1]
+    rows = []
+    for b, name in enumerate(("least", "second", "third", "most")):
+        here = bins == b
+        trials = here.sum(axis=1).astype(float)
+        inside, outside = (_rate((side & here).sum(axis=1).astype(float), trials) for side in greedy)
+        rows.append((name, round(float(trials.mean())), inside, outside))
+    return rows
+
+
+def _rate(hits: Array, trials: Array) -> tuple[float, float, float]:
+    low, high = cluster_interval(hits, trials)
+    return float(hits.sum() / trials.sum()), float(low), float(high)
+
+
+def _figure(rows: list[_Row]) -> Figure:
+    def curve(label: str, column: int) -> Curve:
+        value, low, high = zip(*(row[column] for row in rows), strict=True)
+        return Curve(x=tuple(float(i) for i in range(len(rows))), y=value, low=low, high=high, label=label)
+
+    said = "; ".join(f"{name}: {percent(i[0])} with the text, {percent(o[0])} without" for name, _, i, o in rows)
+    return Figure(
+        kind=FigureKind.SHARES,
+        title="Continued word for word, by memorization",
+        x_label="Memorization (quarters of the documents, measured on other models)",
+        y_label="Share of texts",
+        curves=(curve("models with the text", 2), curve("models without it", 3)),
+        ticks=tuple(name for name, *_ in rows),
+        alt=f"Share of texts that are continued word for word, by quarters of memorization. {said}.",
+    )
+
+
+def _table(rows: list[_Row]) -> Table:
+    def told(rate: tuple[float, float, float]) -> str:
+        return f"{percent(rate[0])} ({percent(rate[1])} to {percent(rate[2])})"
+
+    return Table(
+        title="Continued word for word, by memorization",
+        columns=("Memorization", "Documents", "Models with the text", "Models without it"),
+        rows=tuple((name, count, told(inside), told(outside)) for name, count, inside, outside in rows),
+        note="All shadow models as targets; 95% bootstrap over pairs of models.",
+    )

@@ -1,0 +1,189 @@
+"""EXT003 and EXT004: secrets that a search finds, and training text among what the model writes of its own accord."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from memaudit.checks.evidence import Check, Outcome, percent, share_of, with_interval
+from memaudit.checks.text import TextEvidence
+from memaudit.extraction import CorpusIndex, eidetic, leakage, rank, suspicion, zlib_nats
+from memaudit.stats import clopper_pearson
+from memaudit.tokens import TokenStatistics
+from memaudit.types import Estimate, Finding, Skipped, Table
+
+Array = np.ndarray
+
+SAMPLERS = ("top-40", "decaying temperature", "prompted")
+_SEARCHED, _WRITTEN = "Planted canaries that a search finds", "Training text that the model writes unasked"
+_WIDTH = 16  # tokens in a row that stand in a training text: shorter than the customary 50, for short documents
+_TOP = 25
+
+
+def _search(evidence: TextEvidence) -> Outcome:
+    """Extraction by search: is a planted secret what the model likes best of all secrets of its form?
+
+    A best-first search over the beginnings of secrets returns the likeliest secrets in their exact order, without being
+    told what to look for. A canary of rank 1 is what it returns first: it is extracted by whoever knows what comes
+    before it. The number is the share of the canaries planted in this model that have rank 1; beside it stands the same
+    share of those that were not planted, and how many contexts the search read, where trying out every secret would
+    read them all.
+
+    Source: Carlini et al. 2019 (USENIX Security), extraction by shortest-path search.
+    """
+    planted = evidence.doses > 0
+    if not planted.any():
+        return (), (Skipped(code="EXT003", title=_SEARCHED, reason="no canary was planted in this model"),)
+    first = evidence.recorded["search_found"] & (evidence.recorded["search_rank"] == 1)
+    value, low, high = share_of(first[planted])
+    other = float(first[~planted].mean()) if not planted.all() else None
+    queries = evidence.recorded["search_queries"][first & planted]
+    cost = (
+        f" Finding them took {int(np.median(queries))} queries of the model in the median, of "
+        f"{max(space.size for space in evidence.population.spaces):,} possible secrets."
+        if len(queries)
+        else ""
+    )
+    finding = Finding(
+        code="EXT003",
+        title=_SEARCHED,
+        metric="extraction",
+        attack="search",
+        estimate=Estimate(value=value, low=low, high=high, unit="share", method="Clopper–Pearson"),
+        sentence=(
+            f"Of the {int(planted.sum())} secrets planted in this model {int(first[planted].sum())} are what the model "
+            f"likes best of all secrets of their form, and are found by a search that does not know them.{cost}"
+        ),
+        blind=other,
+        n=int(planted.sum()),
+        counted="planted canaries",
+        source="Carlini et al. 2019 (USENIX Security)",
+        tables=(_by_dose(evidence, first),),
+    )
+    return (finding,), ()
+
+
+def _generated(evidence: TextEvidence) -> Outcome:
+    """Untargeted extraction: does the model write training text of its own accord?
+
+    The model writes texts by three samplers: from its 40 likeliest tokens; at a temperature that falls from 10 to 1;
+    and after short prompts from documents that it was not trained on. A text counts if 16 of its tokens in a row stand
+    in a training text, found by exact look-up. Predictable phrases stand in other documents too: the same look-up in
+    documents that the model was not trained on is the control. Six scores then rank the texts as an adversary without
+    the training data would; the precision of the top is shown beside that of texts drawn at random.
+
+    The number is the share of the texts that hold training text. It grows with the texts' length, and holds for these
+    samplers.
+
+    Source: Carlini et al. 2021 (USENIX Security), samplers and scores; tokens per million by documents, k-eidetic
+    memorization.
+    """
+    if "generated" not in evidence.recorded:
+        reason = "the model was not made to write (Probes(generated=0), or its texts begin with no BOS token)"
+        return (), (Skipped(code="EXT004", title=_WRITTEN, reason=reason),)
+    texts = [text for sampler in evidence.recorded["generated"] for text in sampler]
+    inside, outside = (_index(evidence, who) for who in (evidence.members, ~evidence.members))
+    found, control = (eidetic(texts, index, _WIDTH) > 0 for index in (inside, outside))
+    value, low, high = share_of(found)
+    leaked = leakage(texts, inside, _WIDTH)
+    one, two, more = leaked.per_million
+    finding = Finding(
+        code="EXT004",
+        title=_WRITTEN,
+        metric="extraction",
+        attack="untargeted",
+        estimate=Estimate(value=value, low=low, high=high, unit="share", method="Clopper–Pearson"),
+        sentence=(
+            f"Of {len(texts)} texts that the model wrote, {percent(value)} hold {_WIDTH} tokens in a row from a "
+            "training "
+            f"text ({percent(low)} to {percent(high)}), and {percent(float(control.mean()))} from a document that it "
+            "was "
+            "not trained on."
+        ),
+        blind=float(control.mean()),
+        n=len(texts),
+        counted="texts written",
+        source="Carlini et al. 2021 (USENIX Security)",
+        tables=(_by_sampler(found, control, len(texts) // len(SAMPLERS)), _by_score(evidence, texts, found)),
+        notes=(
+            f"In a million tokens it would write {one:,.0f} different ones that end {_WIDTH} tokens of exactly one "
+            "training "
+            f"document, {two:,.0f} of two and {more:,.0f} of three or more.",
+        ),
+    )
+    return (finding,), ()
+
+
+search_check = Check("EXT003", _SEARCHED, "extraction", _search, TextEvidence)
+generation_check = Check("EXT004", _WRITTEN, "extraction", _generated, TextEvidence)
+
+
+def _by_dose(evidence: TextEvidence, first: Array) -> Table:
+    recorded = evidence.recorded
+    rows = []
+    for dose in np.unique(evidence.doses):
+        here = evidence.doses == dose
+        ranks = [
+            f"{rank:,}" if found else f"> {rank:,}"
+            for rank, found in sorted(
+                zip(recorded["search_rank"][here].tolist(), recorded["search_found"][here].tolist(), strict=True)
+            )
+        ]
+        low, high = clopper_pearson(int(first[here].sum()), int(here.sum()))
+        rows.append(
+            (
+                int(dose),
+                int(here.sum()),
+                with_interval(float(first[here].mean()), float(low), float(high)),
+                ", ".join(ranks[:8]) + (", …" if len(ranks) > 8 else ""),
+                int(np.median(recorded["search_queries"][here])),
+            )
+        )
+    return Table(
+        title="Best-first search in this model",
+        columns=("Planted", "Canaries", "Rank 1", "Ranks", "Queries (median)"),
+        rows=tuple(rows),
+        note=(
+            "A rank is exact: the number of secrets that the model finds at least as likely. “>” is what a search that "
+            "ran out of queries proves."
+        ),
+    )
+
+
+def _index(evidence: TextEvidence, units: Array) -> CorpusIndex:
+    documents = evidence.population.documents
+    rows = [rows for unit, rows in zip(documents.unit_of, evidence.population.rows, strict=True) if units[unit]]
+    return CorpusIndex.of([np.concatenate([row.ids for row in own]) for own in rows])
+
+
+def _by_sampler(found: Array, control: Array, each: int) -> Table:
+    parts = [slice(i * each, (i + 1) * each) for i in range(len(SAMPLERS))]
+    return Table(
+        title="By sampler",
+        columns=("Sampler", "Texts", "With training text", "With text of other documents"),
+        rows=tuple(
+            (name, each, with_interval(*share_of(found[part])), with_interval(*share_of(control[part])))
+            for name, part in zip(SAMPLERS, parts, strict=True)
+        ),
+        note="Prompts are drawn from documents that the model was not trained on. Intervals: Clopper–Pearson, 95%.",
+    )
+
+
+def _by_score(evidence: TextEvidence, texts: list[Array], found: Array) -> Table:
+    tokens, lowered = (TokenStatistics.of_tensors(evidence.recorded, prefix) for prefix in ("generated_", "lowered_"))
+    strings = [evidence.population.renderer.tokenizer.decode(text) for text in texts]
+    references = (
+        {"base model": TokenStatistics.of_tensors(evidence.recorded, "reference_")}
+        if "reference_logp" in evidence.recorded
+        else {}
+    )
+    scores = suspicion(tokens, references, zlib_nats(strings), lowered)
+    rows = []
+    for name, score in scores.items():
+        ranking = rank(score, texts, found, top=_TOP, seed=evidence.seed)
+        rows.append((name, with_interval(*ranking.precision), with_interval(*ranking.random), percent(ranking.recall)))
+    return Table(
+        title=f"What an adversary without the training data would pick: the top {_TOP}",
+        columns=("Score", "Precision of the top", "Precision at random", "Recall"),
+        rows=tuple(rows),
+        note="Texts that share half of their trigrams with a higher one are left out. Intervals: Clopper–Pearson, 95%.",
+    )

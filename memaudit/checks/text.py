@@ -1,0 +1,195 @@
+"""What a check may look at when the model is a language model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Shaped, UInt8
+
+from memaudit.attacks import STATISTICS, GlobalThreshold, blind_text_scores, zlib_bytes
+from memaudit.canaries import calibrated, rank_exposure, sampled_exposure
+from memaudit.checks.evidence import Attacked, Evidence, Shadows
+from memaudit.design import PairArrays, by_pair
+from memaudit.extraction import greedy, near_ties, scheme_log_probability
+from memaudit.memorization import Counterfactual, counterfactual
+from memaudit.recipe import TextPopulation
+from memaudit.tokens import TokenStatistics
+
+Array = np.ndarray
+
+_EXCERPT = 100  # characters
+
+
+class TextShadows(Shadows, Protocol):
+    """The recordings of a bank of language models."""
+
+    def everything(self, model: int) -> dict[str, Array]:
+        """Returns all that was recorded about one model, by name."""
+        ...
+
+    def stacked(self, name: str) -> Shaped[Array, "models ..."]:
+        """Returns one recording of every model."""
+        ...
+
+
+class Suffixes(NamedTuple):
+    """For each context length and testable unit: is the suffix continued by greedy decoding, and how likely is it?
+
+    `sampled` is its log-probability under top-40 sampling, `logp` under the model itself, in nats.
+    """
+
+    greedy: Bool[Array, "*models contexts testable"]
+    sampled: Float[Array, "*models contexts testable"]
+    logp: Float[Array, "*models contexts testable"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextEvidence(Evidence):
+    """Of a language model: the population that was asked about, and all that the target answered.
+
+    `recorded` is to the target what the bank's recordings are to the shadows; `doses` says how often each canary was
+    planted in it.
+    """
+
+    bank: TextShadows
+    population: TextPopulation
+    recorded: dict[str, Array]
+    doses: UInt8[Array, " canaries"]
+
+    def loss(self, phi: Float[Array, "..."]) -> Float[Array, "..."]:
+        """Returns the mean cross-entropy per token, of which the signal is the negative."""
+        return -phi
+
+    def label(self, example: int, full: bool) -> str:
+        """Returns the document's number of tokens, or how it begins."""
+        if not full:
+            return f"{int(self.tokens.lengths[example])} tokens"
+        text = " ".join(self.strings[example].split())
+        return text if len(text) <= _EXCERPT else f"{text[: _EXCERPT - 1]}…"
+
+    def blind_scores(self, rows: Int[Array, " rows"]) -> Float[Array, " rows"]:
+        """Returns the cross-fitted log-odds of membership from the texts alone."""
+        return blind_text_scores([self.strings[row] for row in rows], self.members[rows], self.seed)
+
+    @cached_property
+    def strings(self) -> tuple[str, ...]:
+        """The text of each unit."""
+        documents = self.population.documents
+        return tuple(self.population.renderer.whole(documents.texts[d]).string for d in documents.representatives)
+
+    @cached_property
+    def zlib_bytes(self) -> Int[Array, " units"]:
+        """Length of each unit's compressed text."""
+        return zlib_bytes(self.strings)
+
+    @cached_property
+    def memorization(self) -> Counterfactual:
+        """Counterfactual memorization over the whole bank: of the share of tokens that are predicted."""
+        return counterfactual(*self.correct_by_pair)
+
+    @property
+    def tokens(self) -> TokenStatistics:
+        """The target's token statistics of the units."""
+        return TokenStatistics.of_tensors(self.recorded, "token_")
+
+    def _scored(self, name: str) -> Attacked:
+        if name == "base":
+            base = self.recorded["base"][:, None]
+            pairs = PairArrays(*by_pair(self.bank.stacked("phi") - base, self.bank.members))
+            attack = GlobalThreshold("base", "loss beside the base's: Carlini et al. 2021 (USENIX), section 5.2")
+            return Attacked(attack, attack.scores(self.phi - base, pairs), *attack.leave_pair_out(pairs))
+        if name not in STATISTICS:
+            return super()._scored(name)
+        statistic, source = STATISTICS[name]
+        attack = GlobalThreshold(name, source)
+        target = statistic(self.tokens, self.zlib_bytes)
+        models = range(2 * self.bank.shape[0])
+        shadows = np.stack([statistic(self._tokens_of(model), self.zlib_bytes) for model in models])
+        inside, outside = by_pair(shadows[..., None], self.bank.members)
+        return Attacked(attack, target, *attack.leave_pair_out(PairArrays(inside, outside)))
+
+    def _tokens_of(self, model: int) -> TokenStatistics:
+        return TokenStatistics.of_tensors(self.bank.everything(model), "token_")
+
+    @cached_property
+    def suffixes(self) -> tuple[Suffixes, Suffixes]:
+        """How the suffixes of the testable units fare in the shadows (models first) and in the target."""
+        shadows = [self._suffixes_in(self.bank.everything(model)) for model in range(2 * self.bank.shape[0])]
+        together = Suffixes(*(np.stack(parts) for parts in zip(*shadows, strict=True)))
+        target = self._suffixes_in(self.recorded)
+        written = self.recorded["written"]
+        longest = int(np.argmax(self.population.probes.contexts))
+        tied = near_ties(TokenStatistics.of_tensors(self.recorded, "suffix_")).reshape(target.greedy.shape)[longest]
+        aims = np.array([row.ids[-written.shape[1] :] for row in self.population.windows[longest]])
+        target.greedy[longest, tied] = (written == aims.reshape(written.shape)).all(axis=1)[tied]
+        return together, target
+
+    def _suffixes_in(self, recorded: dict[str, Array]) -> Suffixes:
+        tokens = TokenStatistics.of_tensors(recorded, "suffix_")
+        shape = (len(self.population.probes.contexts), len(self.population.testable))
+        return Suffixes(
+            greedy(tokens).reshape(shape),
+            scheme_log_probability(tokens, top_k=True).reshape(shape),
+            tokens.sums(tokens.logp).reshape(shape),
+        )
+
+    @cached_property
+    def shadow_doses(self) -> UInt8[Array, "models canaries"]:
+        """How often each canary was planted in each shadow."""
+        return self.bank.stacked("doses")
+
+    @cached_property
+    def _costs(self) -> tuple[tuple[Array, Array], ...]:
+        """For each canary: (own [models and one], others [models and one, secrets]), the target's behind the "
+        "shadows'.
+        """
+        own = np.vstack([self.bank.stacked("canary_cost"), self.recorded["canary_cost"]])
+        others = np.vstack([self.bank.stacked("reference_cost"), self.recorded["reference_cost"]])
+        ends = np.cumsum([self._ranked_among(canary) for canary in range(own.shape[1])])
+        return tuple(zip(own.T, np.split(others, ends[:-1], axis=1), strict=True))
+
+    def _ranked_among(self, canary: int) -> int:
+        references = self.population.references[canary]
+        return self.population.spaces[canary].size if references is None else len(references)
+
+    @cached_property
+    def caps(self) -> Float[Array, " canaries"]:
+        """The largest exposure that each canary can show, in bits."""
+        return np.array(
+            [
+                np.log2(self._ranked_among(c) + (self.population.references[c] is not None))
+                for c in range(len(self.population.canaries))
+            ]
+        )
+
+    @cached_property
+    def exposures(self) -> tuple[Float[Array, "models canaries"], Float[Array, " canaries"]]:
+        """Exposure in bits of every canary, in every shadow and in the target."""
+        return self._exposures(calibrate=False)
+
+    @cached_property
+    def calibrated_exposures(self) -> tuple[Float[Array, "models canaries"], Float[Array, " canaries"]]:
+        """The same, after taking from every cost its mean over the models without the canary, own pair left out."""
+        return self._exposures(calibrate=True)
+
+    def _exposures(self, calibrate: bool) -> tuple[Float[Array, "models canaries"], Float[Array, " canaries"]]:
+        count = len(self.shadow_doses) + 1
+        found = np.empty((count, len(self.population.canaries)))
+        for canary, (own, others) in enumerate(self._costs):
+            outside = np.append(self.shadow_doses[:, canary] == 0, False)
+            for model in range(count):
+                cost, among = own[model], others[model]
+                if calibrate:
+                    without = outside & (np.arange(count) // 2 != model // 2)
+                    both = calibrated(np.append(cost, among), np.column_stack([own, others])[without])
+                    cost, among = both[0], both[1:]
+                found[model, canary] = self._exposure(canary, cost, among)
+        return found[:-1], found[-1]
+
+    def _exposure(self, canary: int, cost: float, among: Float[Array, " secrets"]) -> float:
+        if self.population.references[canary] is None:
+            return float(rank_exposure(max(1, int((among <= cost).sum())), len(among)))
+        return float(sampled_exposure(cost, among).bits)

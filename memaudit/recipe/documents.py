@@ -1,0 +1,264 @@
+"""The population of a language model: all texts that may be in a training set, in units that go in or stay out whole.
+
+Near-duplicates form one unit. Otherwise a copy of a document would train the models that are held to lack it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from jaxtyping import Int
+
+from memaudit.errors import RecipeError
+from memaudit.recipe.duplicates import near_duplicates
+from memaudit.recipe.examples import _numbered, _require_ids
+
+Array = np.ndarray
+Text: TypeAlias = str | Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False, init=False)
+class Documents:
+    """Texts with stable ids and the unit of each; `len` is the number of units, which membership is drawn for.
+
+    A text is a string, or {"prompt": …, "completion": …}, or {"messages": [{"role": …, "content": …}, …]}; all have
+    one shape. It is kept as it is. `unit_of` numbers the units by their first appearance.
+
+    Args:
+        texts: The documents.
+        ids: One stable, unique name per document. Without it, a hash of the content; exact copies are then numbered.
+        similarity: Documents are near-duplicates from this Jaccard similarity of their 5-word shingles on, whatever
+            case and white space; their near-duplicates belong to the same unit too. In a text of fewer than 5 words,
+            shingles are 5 characters. With None every document is its own unit, and so is an exact copy.
+
+    Raises:
+        RecipeError: A document is empty or no document, shapes are mixed, an id occurs twice, or units are too few.
+
+    Source: MinHash, Broder 1997; near-duplicates at 0.8 of 5-grams as in Lee et al. 2022, "Deduplicating Training Data
+    Makes Language Models Better".
+    """
+
+    texts: tuple[Text, ...]
+    ids: Array
+    unit_of: Int[Array, " documents"]
+
+    def __init__(
+        self, texts: Iterable[Text], ids: Iterable[Any] | None = None, *, similarity: float | None = 0.8
+    ) -> None:
+        if isinstance(texts, str | Mapping):
+            raise RecipeError(f"texts must be a list of documents, got a single {type(texts).__name__}")
+        rows = _checked(texts, "row {}".format)
+        names = _numbered(list(map(_content_hash, rows))) if ids is None else np.asarray([str(i) for i in ids])
+        _require_ids(names, len(rows))
+        unit_of = np.arange(len(rows)) if similarity is None else near_duplicates(list(map(plain, rows)), similarity)
+        for name, value in zip(self.__slots__, (tuple(rows), names, unit_of), strict=True):
+            object.__setattr__(self, name, value)
+        if len(self) < 4:
+            raise RecipeError(f"{len(self)} documents (without near-duplicates) are too few to audit anything")
+
+    @classmethod
+    def from_text_files(
+        cls, place: str | Path | Iterable[str | Path], pattern: str = "*.txt", *, similarity: float | None = 0.8
+    ) -> Documents:
+        """Returns one document per UTF-8 file, named like the file.
+
+        Args:
+            place: A folder, of which the files that match the pattern are read in alphabetical order; or the files.
+            pattern: "**/*.txt" also reads folders within the folder.
+            similarity: As for the constructor.
+
+        Raises:
+            RecipeError: There is no such file, it is not UTF-8, or see the constructor.
+        """
+        if isinstance(place, str | Path):
+            folder = Path(place)
+            files = sorted(path for path in folder.glob(pattern) if path.is_file())
+            names = [path.relative_to(folder).as_posix() for path in files]
+            if not files:
+                raise RecipeError(f"{folder} holds no file that matches {pattern!r}")
+        else:
+            files = [Path(path) for path in place]
+            names = [path.name for path in files]
+        texts = _checked(map(_read, files), lambda row: str(files[row]))
+        return cls(texts, names, similarity=similarity)
+
+    @classmethod
+    def from_jsonl(
+        cls,
+        path: str | Path,
+        field: str = "text",
+        ids: Iterable[Any] | None = None,
+        *,
+        similarity: float | None = 0.8,
+    ) -> Documents:
+        """Returns one document per line of a file of JSON objects: its field, or prompt and completion, or messages.
+
+        Raises:
+            RecipeError: Names file and line; see the constructor.
+        """
+        rows, numbers = [], []
+        for number, line in enumerate(_read(Path(path)).split("\n"), 1):
+            if line.strip():
+                rows.append(_picked(_parsed(line, f"{path}:{number}"), field, f"{path}:{number}"))
+                numbers.append(number)
+        return cls(_checked(rows, lambda row: f"{path}:{numbers[row]}"), ids, similarity=similarity)
+
+    @classmethod
+    def from_dataset(
+        cls,
+        dataset: Iterable[Any],
+        field: str = "text",
+        ids: Iterable[Any] | None = None,
+        *,
+        similarity: float | None = 0.8,
+    ) -> Documents:
+        """Returns one document per row of a Hugging Face dataset, or of any sequence of mappings.
+
+        Of each row, its field is read, or prompt and completion, or messages; other columns are left out.
+
+        Raises:
+            RecipeError: A row has none of them; see the constructor.
+        """
+        rows = [_picked(row, field, f"row {number}") for number, row in enumerate(dataset)]
+        return cls(rows, ids, similarity=similarity)
+
+    def __len__(self) -> int:
+        return int(self.unit_of.max(initial=-1)) + 1
+
+    @property
+    def representatives(self) -> Int[Array, " units"]:
+        """The first document of each unit."""
+        return np.unique(self.unit_of, return_index=True)[1]
+
+    @property
+    def copies(self) -> Int[Array, " units"]:
+        """The number of documents in each unit."""
+        return np.bincount(self.unit_of)
+
+    @property
+    def unit_ids(self) -> Array:
+        """The id of each unit: that of its first document."""
+        return self.ids[self.representatives]
+
+    @property
+    def duplicates(self) -> int:
+        """The number of documents that are not the first of their unit."""
+        return len(self.texts) - len(self)
+
+    def digest(self) -> str:
+        """Returns a SHA-256 over texts, ids and units."""
+        total = hashlib.sha256()
+        for text, name, unit in zip(self.texts, self.ids, self.unit_of, strict=True):
+            total.update(_json([text, str(name), int(unit)]) + b"\n")
+        return total.hexdigest()
+
+
+def plain(text: Text) -> str:
+    """Returns a document as one string, for what reads it without a tokenizer: recognisers, a blind adversary.
+
+    The completion follows its prompt at once; messages stand on lines of their own, without their roles.
+    """
+    if isinstance(text, str):
+        return text
+    if "messages" in text:
+        return "\n".join(message["content"] for message in text["messages"])
+    return str(text["prompt"] + text["completion"])
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, default=str).encode()
+
+
+def _content_hash(text: Text) -> str:
+    return hashlib.sha256(_json(text)).hexdigest()[:16]
+
+
+def _read(path: Path) -> str:
+    """Returns a file's text, line ends as they are."""
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path} cannot be read as UTF-8 text: {error}") from error
+
+
+def _parsed(line: str, place: str) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError as error:
+        raise RecipeError(f"{place} is not JSON: {error}") from error
+
+
+def _picked(row: Any, field: str, place: str) -> Any:
+    """Returns of a row what makes a document."""
+    if not isinstance(row, Mapping):
+        raise RecipeError(
+            f"{place} is a {type(row).__name__}, not a mapping of columns; "
+            'of several splits give one: Documents.from_dataset(data["train"])'
+        )
+    if field in row:
+        return row[field]
+    for columns in (("prompt", "completion"), ("messages",)):
+        if all(column in row for column in columns):
+            return {column: row[column] for column in columns}
+    raise RecipeError(f"{place} has no {field!r}, nor prompt and completion, nor messages; it has {sorted(row)}")
+
+
+def _checked(texts: Iterable[Any], place: Callable[[int], str]) -> list[Text]:
+    """Returns the documents, plain mappings all of one shape; errors name the place of a row."""
+    rows: list[Text] = []
+    for row, text in enumerate(texts):
+        rows.append(_document(text, place(row)))
+        if _shape(rows[-1]) != _shape(rows[0]):
+            raise RecipeError(
+                f"{place(row)} is {_shape(rows[-1])}, but {place(0)} is {_shape(rows[0])}; documents have one shape"
+            )
+    return rows
+
+
+def _shape(text: Text) -> str:
+    return "a string" if isinstance(text, str) else f"a mapping of {' and '.join(sorted(text, reverse=True))}"
+
+
+def _document(text: Any, place: str) -> Text:
+    """Returns a text that is checked, as a string or a plain dictionary."""
+    if isinstance(text, Mapping):
+        text = dict(text)
+    keys = sorted(text) if isinstance(text, dict) else []
+    if keys == ["messages"]:
+        text = {"messages": _messages(text["messages"], place)}
+        trained = "".join(message["content"] for message in text["messages"] if message["role"] == "assistant")
+        empty = "has no message in which the assistant says anything"
+    elif keys == ["completion", "prompt"] and all(isinstance(part, str) for part in text.values()):
+        trained, empty = text["completion"], "has an empty completion"
+    elif isinstance(text, str):
+        trained, empty = text, "is empty"
+    else:
+        raise RecipeError(
+            f"{place} is no document, but a {type(text).__name__}{f' of {keys}' if keys else ''}; a document is a "
+            'string, {"prompt": string, "completion": string} or {"messages": [...]}'
+        )
+    if not trained.strip():
+        raise RecipeError(f"{place} {empty}; leave it out")
+    try:
+        plain(text).encode()
+    except UnicodeEncodeError as error:
+        raise RecipeError(
+            f"{place} holds half a character (a lone surrogate) at {error.start}; mend or drop it"
+        ) from error
+    return text
+
+
+def _messages(messages: Any, place: str) -> list[dict[str, Any]]:
+    fine = isinstance(messages, Sequence) and all(
+        isinstance(m, Mapping) and isinstance(m.get("role"), str) and isinstance(m.get("content"), str)
+        for m in messages
+    )
+    if not fine:
+        raise RecipeError(f'{place}: messages are a list of {{"role": string, "content": string}}')
+    return [dict(message) for message in messages]

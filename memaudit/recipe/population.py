@@ -1,0 +1,254 @@
+"""The population of a language model, rendered: what is trained on, and everything that a model will be asked.
+
+It is the same for every model of a bank, so that one model's answers can be held against another's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Int, UInt8
+
+from memaudit.canaries import Canary, make
+from memaudit.canaries.secrets import FoundSecret, decoys, find_secrets
+from memaudit.errors import RecipeError
+from memaudit.recipe.blame import blame
+from memaudit.recipe.documents import Documents, Text
+from memaudit.recipe.recipes import Probes
+from memaudit.recipe.rendering import Renderer, Rendering, Row
+from memaudit.recipe.spaces import TokenSpace, token_space
+
+if TYPE_CHECKING:
+    pass
+
+Array = np.ndarray
+
+_SEED = 0  # of the canaries, references and decoys: they belong to the recipe, not to a bank
+
+
+@dataclass(frozen=True, slots=True)
+class SecretProbe:
+    """A secret of the user's and the decoys it is ranked among: rows up to their last token, the secret's first.
+
+    `trained` of a row marks the tokens of the secret, or of the decoy, alone.
+    """
+
+    found: FoundSecret
+    units: Int[Array, " holding"]
+    rows: tuple[Row, ...]
+
+
+class TextPopulation:
+    """Documents and canaries as rows, and the probes that are made of them.
+
+    Memberships are counts over `ids`: one for each unit of the documents, then one for each canary.
+    """
+
+    def __init__(self, documents: Documents, rendering: Rendering, probes: Probes):
+        self.documents = documents
+        self.renderer = Renderer(rendering)
+        self.probes = probes
+        self.rows = tuple(self._rows(number) for number in range(len(documents.texts)))
+
+    def __len__(self) -> int:
+        return len(self.documents)
+
+    @cached_property
+    def ids(self) -> Array:
+        """The ids of the units, then the names of the canaries."""
+        ids = np.array([*map(str, self.documents.unit_ids), *(canary.name for canary in self.canaries)])
+        if len(set(ids)) < len(ids):
+            raise RecipeError("a document has the id of a canary; give the documents other ids")
+        return ids
+
+    @property
+    def rows_by_id(self) -> dict[str, int]:
+        """The place in `ids` of every document, by the unit it belongs to, and of every canary."""
+        units = zip(map(str, self.documents.ids), map(int, self.documents.unit_of), strict=True)
+        return dict(units) | {canary.name: number for number, canary in enumerate(self.canaries, len(self))}
+
+    @property
+    def duplicates(self) -> int:
+        """Documents that are near-duplicates of an earlier one."""
+        return self.documents.duplicates
+
+    def digest(self) -> str:
+        """Returns a SHA-256 over the documents, the tokenizer and the canaries."""
+        parts = [self.documents.digest(), self.renderer.digest(), *(canary.text for canary in self.canaries)]
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+    @cached_property
+    def canaries(self) -> tuple[Canary, ...]:
+        """The canaries that the recipe asks for."""
+        wanted = self.probes.canaries
+        if callable(wanted):
+            with blame("canaries()"):
+                wanted = tuple(wanted())
+        if isinstance(wanted, int):
+            wanted = self._made(wanted)
+        if len({canary.prefix for canary in wanted}) < len(wanted):
+            raise RecipeError("two canaries share a prefix; they would compete for the same probability")
+        return wanted
+
+    @cached_property
+    def spaces(self) -> tuple[TokenSpace, ...]:
+        """The canaries in tokens."""
+        return tuple(token_space(self.renderer, canary, self._shaped) for canary in self.canaries)
+
+    @cached_property
+    def references(self) -> tuple[Int[Array, "references steps"] | None, ...]:
+        """Secrets that each canary is ranked among; None for a space that is small enough to be ranked as a whole."""
+        rng = np.random.default_rng(_SEED)
+        wanted = self.probes.references
+        return tuple(None if space.size <= wanted else space.draw(rng, wanted) for space in self.spaces)
+
+    @cached_property
+    def representatives(self) -> tuple[tuple[Row, ...], ...]:
+        """The rows of the first document of each unit."""
+        return tuple(self.rows[document] for document in self.documents.representatives)
+
+    @cached_property
+    def testable(self) -> Int[Array, " testable"]:
+        """The units that are tested for extraction: long enough for the longest context and the suffix."""
+        needed = len(self.renderer.start) + max(self.probes.contexts) + self.probes.suffix
+        long = [u for u, rows in enumerate(self.representatives) if _continued(rows[0], needed, self.probes.suffix)]
+        return np.array(long[: self.probes.records], np.int64)
+
+    @cached_property
+    def windows(self) -> tuple[tuple[Row, ...], ...]:
+        """For each context length, a row of every testable unit: the context, and the suffix to be continued.
+
+        All contexts end where the same suffix begins; in front stands what a text begins with. `trained` marks the
+        suffix alone.
+        """
+        first = len(self.renderer.start) + max(self.probes.contexts)
+        last = first + self.probes.suffix
+
+        def window(unit: int, context: int) -> Row:
+            ids = self.representatives[unit][0].ids
+            shown = np.concatenate([self.renderer.start, ids[first - context : last]])
+            return Row(shown, np.arange(len(shown)) >= len(shown) - self.probes.suffix)
+
+        return tuple(tuple(window(unit, context) for unit in self.testable) for context in self.probes.contexts)
+
+    @cached_property
+    def secrets(self) -> tuple[SecretProbe, ...]:
+        """The user's own secrets that were found in the documents, with their decoys."""
+        if not self.probes.secrets:
+            return ()
+        strings = [self.renderer.whole(text).string for text in self.documents.texts]
+        rng = np.random.default_rng(_SEED)
+        found = find_secrets(strings, limit=self.probes.secrets)
+        return tuple(probe for secret in found if (probe := self._secret_probe(secret, rng)) is not None)
+
+    @cached_property
+    def watched(self) -> Int[Array, " watched"]:
+        """The units whose memorization is recorded after every epoch."""
+        order = np.random.default_rng(_SEED).permutation(len(self))
+        return np.sort(order[: self.probes.watched])
+
+    def texts(self, counts: UInt8[Array, " ids"]) -> list[Text]:
+        """Returns the texts of a training set: every document of a unit, and every canary, as often as counted."""
+        units, canaries = counts[: len(self)], counts[len(self) :]
+        times = [int(units[unit]) for unit in self.documents.unit_of]
+        own = [text for text, count in zip(self.documents.texts, times, strict=True) for _ in range(count)]
+        planted = [
+            self._whole(canary) for canary, count in zip(self.canaries, canaries, strict=True) for _ in range(count)
+        ]
+        return [*own, *planted]
+
+    def training_rows(self, counts: UInt8[Array, " ids"]) -> tuple[list[Row], Int[Array, " rows"]]:
+        """Returns the rows of a training set, and whose they are: the number of a unit, or len(self) + of a canary."""
+        rows: list[Row] = []
+        owners: list[int] = []
+        for document, unit in enumerate(self.documents.unit_of):
+            for row in self.rows[document] * int(counts[unit]):
+                rows.append(row)
+                owners.append(int(unit))
+        for number, canary in enumerate(self.canaries, len(self)):
+            for row in self.renderer.rows(self._whole(canary)) * int(counts[number]):
+                rows.append(row)
+                owners.append(number)
+        return rows, np.array(owners, np.int64)
+
+    def _rows(self, number: int) -> tuple[Row, ...]:
+        try:
+            return self.renderer.rows(self.documents.texts[number])
+        except RecipeError as error:
+            raise RecipeError(f"document {self.documents.ids[number]}: {error}") from error
+
+    def _whole(self, canary: Canary) -> Text:
+        return self._shaped(canary.prefix, canary.space.text(canary.secret) + canary.suffix)
+
+    def _shaped(self, before: str, after: str) -> Text:
+        """Returns a document of two parts, in the form of the other documents."""
+        form = self.documents.texts[0]
+        if isinstance(form, str):
+            return before + after
+        if "messages" in form:
+            return {"messages": [{"role": "user", "content": before}, {"role": "assistant", "content": after}]}
+        return {"prompt": before, "completion": after}
+
+    def _made(self, count: int) -> tuple[Canary, ...]:
+        """Returns numeric canaries whose digits are single tokens: bare ones, or else ones with a leading space."""
+        if not count:
+            return ()
+        problem = None
+        for spaced in (False, True):
+            canaries = make(count, family="numeric", spaced=spaced, seed=_SEED)
+            try:
+                token_space(self.renderer, canaries[0], self._shaped)
+            except RecipeError as error:
+                problem = error
+            else:
+                return canaries
+        raise RecipeError(f"no canary of digits suits this tokenizer: {problem}")
+
+    def _secret_probe(self, secret: FoundSecret, rng: np.random.Generator) -> SecretProbe | None:
+        """Returns the probe of a secret; None if it is cut by a row's end, masked, or has no comparable decoys."""
+        text = self.documents.texts[secret.document]
+        own = self._span(text, secret.start, secret.value)
+        if own is None:
+            return None
+        rows = [own]
+        wanted = self.probes.decoys
+        for value in decoys(secret, 2 * wanted, rng):
+            row = self._span(_replaced(text, secret.value, value), secret.start, value)
+            before = len(own.ids) - int(own.trained.sum())
+            if row is not None and np.array_equal(row.ids[~row.trained], own.ids[:before]):
+                rows.append(row)
+            if len(rows) > wanted:
+                break
+        units = np.unique([self.documents.unit_of[document] for document in secret.documents])
+        return SecretProbe(secret, units, tuple(rows)) if len(rows) == wanted + 1 else None
+
+    def _span(self, text: Text, start: int, value: str) -> Row | None:
+        """Returns the row up to the end of a value, with the value's tokens marked; None if they are cut or masked."""
+        whole, size = self.renderer.whole(text), self.renderer.rendering.context
+        if not whole.string.startswith(value, start):
+            return None
+        tokens = np.flatnonzero((whole.offsets[:, 1] > start) & (whole.offsets[:, 0] < start + len(value)))
+        if not len(tokens) or not whole.trained[tokens].all() or tokens[0] // size != tokens[-1] // size:
+            return None
+        first = tokens[0] // size * size
+        ids = whole.ids[first : tokens[-1] + 1]
+        marked = np.arange(first, tokens[-1] + 1) >= tokens[0]
+        return None if marked[0] else Row(ids, marked)
+
+
+def _continued(row: Row, needed: int, suffix: int) -> bool:
+    return len(row.ids) >= needed and bool(row.trained[needed - suffix : needed].all())
+
+
+def _replaced(text: Text, old: str, new: str) -> Any:
+    """Returns a document with a value replaced wherever it stands."""
+    if isinstance(text, str):
+        return text.replace(old, new)
+    if isinstance(text, Mapping):
+        return {key: _replaced(value, old, new) for key, value in text.items()}
+    return [_replaced(value, old, new) for value in text] if isinstance(text, Sequence) else text

@@ -1,0 +1,194 @@
+"""Folders with language models: bases to start from, and targets. Safetensors only, and nobody's code is run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from memaudit.errors import MemauditError, ModelError, RecipeError
+from memaudit.recipe.blame import blame
+from memaudit.recipe.population import TextPopulation
+from memaudit.recipe.recipes import LanguageModelRecipe
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Module
+
+_PROBED = 4  # documents on which a base is compared with the model whose adapters are off
+_ROUNDING = 1e-3  # of logits, in nats
+_WAY_OUT = "save it with model.save_pretrained(folder), which writes safetensors"
+
+
+def untrained_model(recipe: LanguageModelRecipe, population: TextPopulation) -> Module:
+    """Returns a model as training begins: new, a copy of the base, or the base with new adapters.
+
+    Raises:
+        RecipeError: The model cannot be made, or has fewer outputs than the tokenizer has tokens.
+    """
+    if recipe.base is not None:
+        try:
+            model = load_folder(Path(recipe.base))
+        except ModelError as error:
+            raise RecipeError(f"base: {error}") from error
+    else:
+        assert recipe.model is not None
+        with blame("model()"):
+            model = recipe.model()
+    _require_outputs(model, population, RecipeError, "the recipe's model")
+    if recipe.adapter is None:
+        return model
+    from peft import get_peft_model
+
+    with blame("the adapter"):
+        adapted: Module = get_peft_model(model, recipe.adapter)
+    return adapted
+
+
+def load_language_model(path: Path, recipe: LanguageModelRecipe, population: TextPopulation) -> Module:
+    """Returns the language model of a folder, in evaluation mode.
+
+    Raises:
+        ModelError: The folder holds no safetensors, needs code of its own, does not fit the recipe, or holds adapters
+            for another base.
+    """
+    adapters = (path / "adapter_config.json").is_file()
+    if adapters != (recipe.adapter is not None):
+        found, asked = ("adapters", "a whole model") if adapters else ("a whole model", "adapters")
+        raise ModelError(f"{path} holds {found}, but the recipe trains {asked}: its shadows would be of another kind")
+    model = _load_adapters(path, recipe, population) if adapters else load_folder(path)
+    _require_outputs(model, population, ModelError, str(path))
+    _require_same_shapes(path, model, untrained_model(recipe, population))
+    return model.eval()
+
+
+def load_folder(folder: Path) -> Module:
+    """Returns the causal language model of a folder that `save_pretrained` wrote.
+
+    Raises:
+        ModelError: It is no such folder, holds no safetensors, lacks weights, or needs code of its own.
+    """
+    from transformers import AutoModelForCausalLM
+
+    _require_safetensors(folder, "config.json")
+    try:
+        with without_bars():
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                folder, use_safetensors=True, trust_remote_code=False, local_files_only=True, output_loading_info=True
+            )
+        model, info = loaded
+    except Exception as error:  # what a damaged folder makes of the loader is any of a dozen kinds
+        reason = next(iter(str(error).splitlines()), "")
+        if "trust_remote_code" in str(error):
+            raise ModelError(
+                f"{folder} needs trust_remote_code, which runs the code that came with it; it is refused"
+            ) from error
+        raise ModelError(f"{folder} cannot be loaded as a language model: {type(error).__name__} {reason}") from error
+    wrong = {
+        kind: sorted(map(str, info.get(kind) or ())) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")
+    }
+    if any(wrong.values()):
+        told = "; ".join(f"{kind.replace('_', ' ')}: {', '.join(names[:3])}" for kind, names in wrong.items() if names)
+        raise ModelError(f"the weights in {folder} do not fit its config.json ({told}); {_WAY_OUT}")
+    return model.float()
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Keeps the transformers library from drawing progress bars for a moment."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def adapters_of(model: Any) -> dict[str, Tensor] | None:
+    """Returns the weights of a model's adapters; None if it has none."""
+    if not hasattr(model, "peft_config"):
+        return None
+    from peft import get_peft_model_state_dict
+
+    return dict(get_peft_model_state_dict(model))
+
+
+def base_answers(model: Any, population: TextPopulation) -> list[Tensor]:
+    """Returns the logits for a few documents, with adapters off if there are any."""
+    import torch
+
+    device = next(model.parameters()).device
+    off = model.disable_adapter() if hasattr(model, "peft_config") else nullcontext()
+    with torch.inference_mode(), off:
+        return [
+            model.eval()(input_ids=torch.from_numpy(rows[0].ids).long()[None].to(device)).logits.float().cpu()
+            for rows in population.representatives[:_PROBED]
+        ]
+
+
+def require_same_base(answers: list[Tensor], base: list[Tensor]) -> None:
+    """Raises ModelError unless a model with its adapters off says what its base says."""
+    worst = max(float((own - other).abs().max()) for own, other in zip(answers, base, strict=True))
+    if worst > _ROUNDING:
+        raise ModelError(
+            f"with its adapters off the model is not the recipe's base (logits differ by up to {worst:.2g}): it was "
+            "made on another base, or its training changed the base as well (biases, whole layers)"
+        )
+
+
+def _load_adapters(path: Path, recipe: LanguageModelRecipe, population: TextPopulation) -> Module:
+    from peft import PeftModel
+
+    _require_safetensors(path, "adapter_config.json")
+    base = load_folder(Path(str(recipe.base)))
+    answers = base_answers(base, population)
+    try:
+        model = PeftModel.from_pretrained(base, path, use_safetensors=True, local_files_only=True)
+    except Exception as error:
+        raise ModelError(f"the adapters in {path} cannot be put on the base: {error}") from error
+    require_same_base(base_answers(model, population), answers)
+    return model
+
+
+def _require_safetensors(folder: Path, config: str) -> None:
+    if not folder.is_dir():
+        raise ModelError(f"{folder} is no folder; a language model is a folder, {_WAY_OUT}")
+    if not (folder / config).is_file():
+        raise ModelError(f"{folder} holds no {config}, so it is no language model's folder; {_WAY_OUT}")
+    if not any(folder.glob("*.safetensors")):
+        pickled = next(iter(sorted([*folder.glob("*.bin"), *folder.glob("*.pt")])), None)
+        found = f"only {pickled.name}, a pickle, which can run code when loaded" if pickled else "no weights"
+        raise ModelError(f"{folder} holds no safetensors but {found}; {_WAY_OUT}")
+    try:
+        json.loads((folder / config).read_text("utf-8"))
+    except (ValueError, OSError) as error:
+        raise ModelError(f"{folder / config} is damaged: {error}") from error
+
+
+def _require_outputs(model: Any, population: TextPopulation, kind: type[MemauditError], who: str) -> None:
+    config = getattr(model, "config", None)
+    outputs = getattr(config, "vocab_size", None)
+    if outputs is None:
+        raise kind(f"{who} is a {type(model).__name__} without config.vocab_size, not a causal language model")
+    if outputs < population.renderer.vocabulary:
+        raise kind(
+            f"the tokenizer does not match: it has {population.renderer.vocabulary} tokens, {who} only {outputs} "
+            "outputs"
+        )
+
+
+def _require_same_shapes(path: Path, model: Module, made: Module) -> None:
+    """Raises ModelError if the recipe makes a model of another kind or size."""
+    own, other = ({name: tuple(value.shape) for name, value in m.state_dict().items()} for m in (model, made))
+    different = [name for name in own.keys() | other.keys() if own.get(name) != other.get(name)]
+    if different:
+        name = sorted(different)[0]
+        raise ModelError(
+            f"{path} does not fit the recipe's model: {len(different)} weights differ, such as {name}, which is "
+            f"{own.get(name, 'absent')} in the folder and {other.get(name, 'absent')} by the recipe"
+        )

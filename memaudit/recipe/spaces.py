@@ -1,0 +1,130 @@
+"""A canary's randomness space in tokens: what its secret could have been, one token for each symbol."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int
+
+from memaudit.canaries.space import Canary
+from memaudit.errors import RecipeError
+from memaudit.recipe.documents import Text
+from memaudit.recipe.rendering import Renderer
+
+Array = np.ndarray
+
+_TRIED = 64  # random secrets whose tokens are compared with what is put together
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSpace:
+    """A canary as the model meets it: the row that is trained on is `prefix`, one token of each alphabet, `suffix`.
+
+    `secret` is the canary's own choice from each alphabet. An alphabet of one token is text that does not vary.
+    """
+
+    prefix: Int[Array, " before"]
+    alphabets: tuple[Int[Array, " symbols"], ...]
+    secret: Int[Array, " steps"]
+    suffix: Int[Array, " after"]
+
+    @property
+    def size(self) -> int:
+        """Number of secrets."""
+        return int(np.prod([len(alphabet) for alphabet in self.alphabets], dtype=object))
+
+    def tokens(self, secret: Int[Array, " steps"]) -> Int[Array, " steps"]:
+        """Returns the tokens of a secret that is given as choices from the alphabets."""
+        return np.array([alphabet[choice] for alphabet, choice in zip(self.alphabets, secret, strict=True)], np.int32)
+
+    def draw(self, rng: np.random.Generator, count: int) -> Int[Array, "count steps"]:
+        """Returns secrets drawn uniformly, as choices from the alphabets."""
+        return np.stack([rng.integers(0, len(alphabet), count) for alphabet in self.alphabets], axis=1)
+
+
+def token_space(renderer: Renderer, canary: Canary, shaped: Callable[[str, str], Text]) -> TokenSpace:
+    """Returns a canary's space in tokens, after checking that every secret is cut into tokens in the same way.
+
+    Args:
+        renderer: Turns texts into rows.
+        canary: Of which all symbols of a step must be one token each, where they stand.
+        shaped: Makes a document, in the form of the others, from what comes before the secret and what follows.
+
+    Raises:
+        RecipeError: The canary does not fit into a row, is not trained on, or a symbol is not one token in its place.
+    """
+
+    def row(secret: tuple[int, ...] | Array) -> Array:
+        rows = renderer.rows(shaped(canary.prefix, canary.space.text(secret) + canary.suffix))
+        if len(rows) > 1:
+            raise RecipeError(
+                f"canary {canary.name!r} has {sum(len(r.ids) for r in rows)} tokens and is cut off at the context of "
+                f"{renderer.rendering.context}; make it shorter, or the context longer"
+            )
+        return rows[0].ids
+
+    own = row(canary.secret)
+    places, alphabets = [], []
+    for step, symbols in enumerate(canary.space.alphabets):
+        if len(symbols) > 1:
+            variants = [
+                row((*canary.secret[:step], choice, *canary.secret[step + 1 :])) for choice in range(len(symbols))
+            ]
+            place = _only_difference(own, variants, canary)
+            places.append(place)
+            alphabets.append(np.array([variant[place] for variant in variants], np.int32))
+    if places != sorted(set(places)):
+        raise RecipeError(_split(canary, "the tokens of its symbols do not follow one another"))
+    varying = dict(zip(places, alphabets, strict=True))
+    chosen = dict(
+        zip(places, [c for c, s in zip(canary.secret, canary.space.alphabets, strict=True) if len(s) > 1], strict=True)
+    )
+    span = range(places[0], places[-1] + 1)
+    space = TokenSpace(
+        own[: span.start],
+        tuple(varying.get(place, own[place : place + 1]) for place in span),
+        np.array([chosen.get(place, 0) for place in span]),
+        own[span.stop :],
+    )
+    _require_trained(renderer, canary, shaped, span)
+    _require_round_trip(space, canary, row, [place - span.start for place in places])
+    return space
+
+
+def _only_difference(own: Array, variants: list[Array], canary: Canary) -> int:
+    """Returns the one place at which rows that differ in one symbol differ in their tokens."""
+    if any(len(variant) != len(own) for variant in variants):
+        raise RecipeError(_split(canary, "another symbol gives another number of tokens"))
+    different = np.flatnonzero(np.any([variant != own for variant in variants], axis=0))
+    if len(different) != 1 or len({int(variant[different[0]]) for variant in variants}) < len(variants):
+        raise RecipeError(_split(canary, "one symbol is not one token"))
+    return int(different[0])
+
+
+def _require_trained(renderer: Renderer, canary: Canary, shaped: Callable[[str, str], Text], span: range) -> None:
+    trained = renderer.rows(shaped(canary.prefix, canary.space.text(canary.secret) + canary.suffix))[0].trained
+    if not trained[span.start : span.stop].all():
+        raise RecipeError(
+            f"the secret of canary {canary.name!r} is masked from the loss, so that it is never trained on"
+        )
+
+
+def _require_round_trip(space: TokenSpace, canary: Canary, row: Callable[[Array], Array], varying: list[int]) -> None:
+    """Raises RecipeError if some secret's text is not cut into the tokens that its symbols have one by one."""
+    rng = np.random.default_rng(0)
+    steps = [step for step, symbols in enumerate(canary.space.alphabets) if len(symbols) > 1]
+    for secret in canary.space.draw(rng, _TRIED):
+        choices = np.zeros(len(space.alphabets), int)
+        choices[varying] = secret[steps]
+        if not np.array_equal(row(secret), np.concatenate([space.prefix, space.tokens(choices), space.suffix])):
+            raise RecipeError(_split(canary, "symbols are joined into longer tokens"))
+
+
+def _split(canary: Canary, why: str) -> str:
+    return (
+        f"canary {canary.name!r} cannot be ranked with this tokenizer: {why}. Every symbol must be a single token "
+        "where "
+        "it stands: choose another family or other symbols (a leading space, such as ' 7', often helps)"
+    )

@@ -1,0 +1,119 @@
+"""A causal language model over texts: token statistics, in one forward pass and without keeping any logits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from memaudit.errors import ModelError
+from memaudit.recipe.blame import blame
+from memaudit.recipe.rendering import Row
+from memaudit.tokens import TOP_K, TokenStatistics
+
+Array = np.ndarray
+
+_NUMBERS = {"cpu": 2**21, "cuda": 2**26}  # logits alive at a time: 8 MiB stay near the cache of a core
+_FIELDS = ("logp", "mean", "deviation", "gap", "rank", "normaliser")
+
+
+def token_statistics(model: torch.nn.Module, texts: Sequence[Sequence[Row]], device: str = "cpu") -> TokenStatistics:
+    """Returns what a model says about the marked tokens of each text, each given all that precedes it in its row.
+
+    The softmax is taken in float32 whatever the model computes in. Rows are padded on the right and masked, so that a
+    text scored alone is scored as in company.
+
+    Args:
+        model: A causal language model of the transformers library, or anything called and answering as one.
+        texts: For each text its rows; `trained` marks the tokens to be scored.
+        device: Where the model is run.
+
+    Raises:
+        ModelError: The model has no output for some token, or its output is NaN or infinite.
+    """
+    rows = [row for text in texts for row in text]
+    counts = np.array([sum(int(row.trained.sum()) for row in text) for text in texts], np.int64)
+    found = {name: np.empty(int(counts.sum()), np.int32 if name == "rank" else np.float32) for name in _FIELDS}
+    for at, logits, aims in _scored(model, rows, device):
+        values = _statistics(torch.log_softmax(logits, dim=1), aims)
+        for name, value in zip(_FIELDS, values, strict=True):
+            found[name][at] = value.cpu().numpy()
+    return TokenStatistics(np.concatenate([[0], np.cumsum(counts)]), **found)
+
+
+def predicted(model: torch.nn.Module, texts: Sequence[Sequence[Row]], device: str = "cpu") -> Array:
+    """Returns the share of each text's marked tokens that are the likeliest, `[texts]`: as `token_statistics`, "
+    "faster.
+    """
+    rows = [row for text in texts for row in text]
+    text_of = np.repeat(np.arange(len(texts)), [sum(int(row.trained.sum()) for row in text) for text in texts])
+    hits = np.zeros(len(text_of))
+    for at, logits, aims in _scored(model, rows, device):
+        hits[at] = (logits.argmax(dim=1) == aims).cpu().numpy()
+    return np.bincount(text_of, hits, len(texts)) / np.bincount(text_of, minlength=len(texts))
+
+
+def _scored(model: torch.nn.Module, rows: Sequence[Row], device: str) -> Iterator[tuple[Array, Tensor, Tensor]]:
+    """Yields, batch by batch, the places of the marked tokens among all, their logits in float32, and the tokens."""
+    counts = np.array([int(row.trained.sum()) for row in rows], np.int64)
+    ends = np.cumsum(counts)
+    model = model.to(device).eval()
+    most = _NUMBERS.get(torch.device(device).type, _NUMBERS["cpu"]) // _vocabulary(model)
+    for batch in _batches(rows, most):
+        at = np.concatenate([np.arange(ends[i] - counts[i], ends[i]) for i in batch])
+        yield at, *_logits(model, [rows[i] for i in batch], device)
+
+
+def _vocabulary(model: torch.nn.Module) -> int:
+    config = getattr(model, "config", None)
+    return int(getattr(config, "vocab_size", 0) or 2**15)
+
+
+def _batches(rows: Sequence[Row], most: int) -> Iterator[list[int]]:
+    """Yields the numbers of rows of similar length, at least one and otherwise of at most so many tokens together."""
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i].ids))
+    batch: list[int] = []
+    for i in order:
+        if batch and (len(batch) + 1) * len(rows[i].ids) > most:
+            yield batch
+            batch = []
+        batch.append(i)
+    if batch:
+        yield batch
+
+
+@torch.inference_mode()
+def _logits(model: torch.nn.Module, rows: Sequence[Row], device: str) -> tuple[Tensor, Tensor]:
+    """Returns the logits that predict the marked tokens, and these tokens."""
+    width = max(len(row.ids) for row in rows)
+    ids, attended = torch.zeros(2, len(rows), width, dtype=torch.long)
+    marked = torch.zeros(len(rows), width, dtype=torch.bool)
+    for i, row in enumerate(rows):
+        ids[i, : len(row.ids)] = torch.from_numpy(row.ids)
+        attended[i, : len(row.ids)] = 1
+        marked[i, : len(row.ids)] = torch.from_numpy(row.trained)
+    if marked[:, 0].any():
+        raise ValueError("the first token of a row is marked, but nothing predicts it")
+    with blame("evaluating the model"):
+        logits = model(input_ids=ids.to(device), attention_mask=attended.to(device)).logits
+    aims = ids[:, 1:][marked[:, 1:]].to(device)
+    logits = logits[:, :-1][marked[:, 1:].to(device)].float()
+    if len(aims) and int(aims.max()) >= logits.shape[1]:
+        raise ModelError(f"the tokenizer has token {int(aims.max())}, the model only {logits.shape[1]} outputs")
+    if not logits.isfinite().all():
+        raise ModelError("the model's output is NaN or infinite")
+    return logits, aims
+
+
+def _statistics(log_p: Tensor, aims: Tensor) -> tuple[Tensor, ...]:
+    own = log_p.gather(1, aims[:, None])
+    p = log_p.exp()
+    mean = (p * log_p).sum(dim=1)
+    variance = (p * (log_p - mean[:, None]) ** 2).sum(dim=1)
+    rank = (log_p > own).sum(dim=1)
+    best = log_p.topk(min(TOP_K, log_p.shape[1]), dim=1)
+    best_other = torch.where(best.indices[:, 0] == aims, best.values[:, 1], best.values[:, 0])
+    own = own[:, 0]
+    return own, mean, variance.sqrt(), own - best_other, rank, best.values.logsumexp(dim=1)

@@ -1,0 +1,122 @@
+"""What only the audited language model is asked: to continue, to write, and to give a canary up to a search."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from memaudit.recipe import LanguageModelRecipe, Recipe, Row, TextPopulation
+from memaudit.recipe.pretrained import load_folder
+from memaudit.signals.decoding import Decaying, Prompted, Sampler, TopN, generate, greedy_continuations
+from memaudit.signals.language import token_statistics
+from memaudit.signals.search import best_first
+
+Array = np.ndarray
+
+SAMPLERS = ("top-40", "decaying temperature", "prompted")
+_SEARCH_QUERIES = 2000  # contexts that a search for one canary may read
+
+
+def question(
+    model: torch.nn.Module, population: TextPopulation, recipe: Recipe, held_out: Array, device: str = "cpu"
+) -> dict[str, Array]:
+    """Returns the target's answers to what no shadow is asked, by name.
+
+    base [units]                         mean log-probability under the base that training started from, if there is one
+    written [testable, suffix]           what greedy decoding writes after the longest context
+    search_rank, search_queries [canaries]  rank of the canary in its space and contexts that the search read; where
+                                         `search_found` is false, the rank is above that number
+    generated [samplers, texts, tokens]  free text, by top-40, decaying-temperature and prompted sampling
+    generated_…                          token statistics of that text
+    lowered_…, reference_…               of the same text in lower case; by the base
+
+    Args:
+        model: The target.
+        population: Of the recipe.
+        recipe: How the target was made.
+        held_out: The units that the model was not trained on: prompts are drawn from them.
+        device: Where the model is run.
+    """
+    written = _generated(model, population, held_out, device)
+    return {
+        **_of_base(population, recipe, [row for row, _ in written], device),
+        **_continued(model, population, device),
+        **_searches(model, population, device),
+        **_of_text(model, population, written, device),
+    }
+
+
+def _of_base(population: TextPopulation, recipe: Recipe, written: list[Row], device: str) -> dict[str, Array]:
+    if not isinstance(recipe, LanguageModelRecipe) or recipe.base is None:
+        return {}
+    base = load_folder(Path(recipe.base))
+    tokens = token_statistics(base, population.representatives, device)
+    generated = token_statistics(base, [[row] for row in written], device)
+    return {"base": tokens.means(tokens.logp), **(generated.tensors("reference_") if written else {})}
+
+
+def _continued(model: torch.nn.Module, population: TextPopulation, device: str) -> dict[str, Array]:
+    suffix = population.probes.suffix
+    longest = int(np.argmax(population.probes.contexts))
+    prefixes = [row.ids[:-suffix] for row in population.windows[longest]]
+    written = greedy_continuations(model, prefixes, suffix, device)
+    return {"written": np.array(written, np.int64).reshape(len(prefixes), suffix)}
+
+
+def _searches(model: torch.nn.Module, population: TextPopulation, device: str) -> dict[str, Array]:
+    found = [
+        best_first(model, s.prefix, s.alphabets, wanted=s.secret, queries=_SEARCH_QUERIES, device=device)
+        for s in population.spaces
+    ]
+    return {
+        "search_found": np.array([search.rank is not None for search in found], bool),
+        "search_rank": np.array([search.rank or search.rank_above for search in found], np.int64),
+        "search_queries": np.array([search.queries for search in found], np.int64),
+    }
+
+
+def _generated(
+    model: torch.nn.Module, population: TextPopulation, held_out: Array, device: str
+) -> list[tuple[Row, Row]]:
+    """Returns the rows of what the model writes, sampler after sampler, each with its row in lower case."""
+    start, probes = population.renderer.start, population.probes
+    if not probes.generated or not len(start):
+        return []
+    texts = [rows[0].ids[len(start) :] for rows, out in zip(population.representatives, held_out, strict=True) if out]
+    samplers: tuple[Sampler, ...] = (TopN(), Decaying(), Prompted(texts))
+    length = min(probes.written, population.renderer.rendering.context // 2)
+    return [
+        (_row(prompt, text), _lowered(population, prompt, text))
+        for sampler in samplers
+        for one in [generate(model, probes.generated, length, sampler, device=device, bos=int(start[0]))]
+        for prompt, text in zip(one.prompts, one.texts, strict=True)
+    ]
+
+
+def _of_text(
+    model: torch.nn.Module, population: TextPopulation, written: list[tuple[Row, Row]], device: str
+) -> dict[str, Array]:
+    if not written:
+        return {}
+    texts = np.array([row.ids[row.trained] for row, _ in written], np.int64)
+    return {
+        "generated": texts.reshape(len(SAMPLERS), population.probes.generated, -1),
+        **token_statistics(model, [[row] for row, _ in written], device).tensors("generated_"),
+        **token_statistics(model, [[row] for _, row in written], device).tensors("lowered_"),
+    }
+
+
+def _row(prompt: Array, text: Sequence[int] | Array) -> Row:
+    ids = np.concatenate([prompt, np.asarray(text)]).astype(np.int32)
+    return Row(ids, np.arange(len(ids)) >= len(prompt))
+
+
+def _lowered(population: TextPopulation, prompt: Array, text: Array) -> Row:
+    """Returns the row of a text in lower case; a text that is empty in print stays as it is."""
+    string = population.renderer.tokenizer.decode(text, skip_special_tokens=True).lower()
+    ids, _ = population.renderer.encode(string)
+    room = population.renderer.rendering.context - len(prompt)
+    return _row(prompt, ids[:room] if len(ids) else text)

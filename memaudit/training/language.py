@@ -1,0 +1,111 @@
+"""The training loop of a LanguageModelRecipe: from scratch, from a base, or as adapters on one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Int, UInt8
+from torch.nn.functional import cross_entropy
+
+from memaudit.errors import RecipeError
+from memaudit.recipe import LanguageModelRecipe, Row, TextPopulation, packed
+from memaudit.recipe.pretrained import base_answers, require_same_base, untrained_model
+from memaudit.signals.language import predicted
+from memaudit.training.classifier import factor
+
+Array = np.ndarray
+
+_IGNORED = -100  # the label of a token that the loss does not count
+
+
+def train_language_model(
+    recipe: LanguageModelRecipe, population: TextPopulation, counts: UInt8[Array, " ids"], seed: int, device: str
+) -> tuple[torch.nn.Module, dict[str, Array]]:
+    """Returns a trained language model and its dynamics.
+
+    The dynamics are `epoch_accuracy` `[epochs, watched]`, the share of a unit's tokens that are predicted right after
+    each epoch (exact memorization, Tirumala et al. 2022), and `epoch_age` `[epochs, watched]`, the steps that have
+    passed since the unit was last trained on; of a unit that the model lacks, since the training began.
+
+    Args:
+        recipe: How to train.
+        population: The rendered documents and canaries.
+        counts: How often each unit and each canary is in the training set.
+        seed: Of the initialisation, the order of batches and dropout.
+        device: Where to train.
+
+    Raises:
+        RecipeError: The training set is empty, the model has no output for some token, or the loss became NaN.
+    """
+    torch.manual_seed(seed)
+    order = torch.Generator().manual_seed(seed)
+    model = untrained_model(recipe, population).to(device)
+    base = base_answers(model, population) if recipe.adapter is not None else []
+    rows, owners = population.training_rows(counts)
+    if not rows:
+        raise RecipeError("the training set is empty")
+    watched = [population.representatives[unit] for unit in population.watched]
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimizer = recipe.optimizer(parameters)
+    full_rates = [group["lr"] for group in optimizer.param_groups]
+    last_seen = np.zeros(len(counts), np.int64)
+    accuracy, age = [], []
+    step = 0
+    for epoch in range(recipe.epochs):
+        shuffled = torch.randperm(len(rows), generator=order).tolist()
+        batches = _batches([rows[i] for i in shuffled], owners[shuffled], recipe)
+        model.train()
+        total = 0.0
+        for done, (batch, whose) in enumerate(batches):
+            for group, rate in zip(optimizer.param_groups, full_rates, strict=True):
+                group["lr"] = rate * factor(recipe.schedule, (epoch + done / len(batches)) / recipe.epochs)
+            loss = _loss(model, batch, device)
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(parameters, recipe.clip)
+            optimizer.step()
+            step += 1
+            last_seen[whose] = step
+            total += float(loss.detach())
+        if not np.isfinite(total):
+            raise RecipeError(f"training diverged: the loss is NaN or infinite in epoch {epoch + 1}; lower the rate")
+        accuracy.append(predicted(model, watched, device).astype(np.float32))
+        age.append((step - last_seen[population.watched]).astype(np.int32))
+    if recipe.adapter is not None:
+        require_same_base(base_answers(model, population), base)
+    return model.eval(), {"epoch_accuracy": np.stack(accuracy), "epoch_age": np.stack(age)}
+
+
+def _batches(
+    rows: Sequence[Row], owners: Int[Array, " rows"], recipe: LanguageModelRecipe
+) -> list[tuple[list[Row], Int[Array, " owners"]]]:
+    """Returns one epoch's batches, each with the units and canaries that are in it."""
+    groups = [[i] for i in range(len(rows))]
+    if recipe.rendering.packing:
+        groups = packed([len(row.ids) for row in rows], recipe.rendering.context)
+    size = recipe.batch_size
+    parts = [groups[at : at + size] for at in range(0, len(groups), size)]
+    return [([_merged([rows[i] for i in g]) for g in part], owners[[i for g in part for i in g]]) for part in parts]
+
+
+def _merged(rows: Sequence[Row]) -> Row:
+    return Row(np.concatenate([row.ids for row in rows]), np.concatenate([row.trained for row in rows]))
+
+
+def _loss(model: torch.nn.Module, rows: Sequence[Row], device: str) -> torch.Tensor:
+    """Returns the mean cross-entropy over the tokens that count, in nats."""
+    width = max(len(row.ids) for row in rows)
+    ids, attended = torch.zeros(2, len(rows), width, dtype=torch.long)
+    labels = torch.full((len(rows), width), _IGNORED)
+    for i, row in enumerate(rows):
+        own = torch.from_numpy(row.ids).long()
+        ids[i, : len(own)] = own
+        attended[i, : len(own)] = 1
+        labels[i, : len(own)] = torch.where(torch.from_numpy(row.trained), own, _IGNORED)
+    logits = model(input_ids=ids.to(device), attention_mask=attended.to(device)).logits
+    if int(labels.max()) >= logits.shape[-1]:
+        raise RecipeError(f"the tokenizer has token {int(labels.max())}, the model only {logits.shape[-1]} outputs")
+    aims = labels[:, 1:].to(device)
+    return cross_entropy(logits[:, :-1].flatten(0, 1).float(), aims.flatten(), ignore_index=_IGNORED)
