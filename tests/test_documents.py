@@ -226,6 +226,7 @@ def test_a_chain_of_near_duplicates_is_one_unit() -> None:
     chain = [" ".join(words[first : first + 100]) for first in (0, 10, 20, 30)]
     assert near_duplicates([chain[0], chain[3]], 0.8).tolist() == [0, 1]
     assert near_duplicates([chain[0], chain[3], chain[1], chain[2]], 0.8).tolist() == [0, 0, 0, 0]
+    assert near_duplicates([chain[0], FOUR[0], chain[1], FOUR[1]], 0.8).tolist() == [0, 1, 0, 2]
 
 
 @given(st.lists(st.sampled_from([*FOUR, "a fifth kind of text", "and a sixth"]), min_size=1, max_size=30))

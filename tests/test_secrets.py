@@ -112,6 +112,7 @@ def test_keys_are_found_behind_their_name(value: str, template: str) -> None:
         "+1 650-253-000",
         "+1 65-0253-0000",  # grouped as nobody does
         "+999 123 456 789",
+        "+１ ６５０-２５３-００００",  # full-width digits
         "AKIAIOSFODNN7EXAMPL",
         "AKIAIOSFODNN7EXAMPLE2",
         "ghp_16C7e42F292c6912E7710c838347Ae178B4",
@@ -260,6 +261,7 @@ def test_decoys_have_the_form_of_the_secret(value: str, seed: int) -> None:
         ("+44 20 7946 0958", "+44 20 "),
         ("+49 30 901820", "+49 30 "),
         ("+33 6 12 34 56 78", "+33 6 "),
+        ("+49 30 901820 ext. 12", "+49 30 "),
     ],
 )
 def test_decoys_of_a_phone_number_keep_country_and_area(value: str, kept: str) -> None:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from memaudit.canaries import NULL_MEAN_BITS, P_EXPOSED_BITS, DoseCurve, dose_curve, fisher
+from memaudit.canaries import (
+    NULL_MEAN_BITS,
+    P_EXPOSED_BITS,
+    DoseCurve,
+    dose_curve,
+    extrapolated_exposure,
+    fisher,
+    rank_exposure,
+)
 from memaudit.checks.evidence import Check, ControlCheck, Outcome, percent, share_of
 from memaudit.checks.text import TextEvidence
 from memaudit.errors import EvidenceError
@@ -223,22 +231,62 @@ def _table(evidence: TextEvidence, curve: DoseCurve) -> Table:
 
 def _target_table(evidence: TextEvidence) -> Table:
     """Returns this model's canaries, which are nobody's secrets, by how often they were planted."""
-    raw, target = evidence.exposures[1], evidence.calibrated_exposures[1]
-    order = np.lexsort((np.arange(len(target)), evidence.doses))
+    order = np.lexsort((np.arange(len(evidence.doses)), evidence.doses))
+    calibrated = evidence.calibrated_exposures[1]
     return Table(
         title="Canaries in this model",
-        columns=("Canary", "Planted", "Raw exposure (bits)", "Calibrated exposure (bits)", "At most"),
+        columns=(
+            "Canary",
+            "Planted",
+            "Raw, by ranking",
+            "Raw, by search",
+            "Raw, extrapolated",
+            "Calibrated",
+            "At most",
+        ),
         rows=tuple(
             (
                 evidence.population.canaries[i].name,
                 int(evidence.doses[i]),
-                round(float(raw[i]), 2),
-                round(float(target[i]), 2),
-                round(float(evidence.caps[i]), 2),
+                _ranked(evidence, i),
+                _searched(evidence, i),
+                _extrapolated(evidence, i),
+                f"{calibrated[i]:.2f}",
+                f"{evidence.caps[i]:.2f}",
             )
             for i in order
         ),
+        note=(
+            "Exposure in bits. By ranking: among all secrets of the space, or among a sample of them; “≥” is a canary "
+            "that "
+            "no secret of the sample outdoes. By search: exact, or the bound that the search proves. Extrapolated: a "
+            "skew-normal law fitted to the sample, with the p-value of the fit and how many standard deviations it "
+            "reaches beyond the sample; secondary, and often wrong far out."
+        ),
     )
+
+
+def _ranked(evidence: TextEvidence, canary: int) -> str:
+    bits = evidence.exposures[1][canary]
+    sampled = evidence.population.references[canary] is not None
+    return f"{'≥ ' if sampled and bits >= evidence.caps[canary] else ''}{bits:.2f}"
+
+
+def _searched(evidence: TextEvidence, canary: int) -> str:
+    """Returns the exact exposure that the search proves, or what it cannot exceed."""
+    size, rank = evidence.population.spaces[canary].size, int(evidence.recorded["search_rank"][canary])
+    if evidence.recorded["search_found"][canary]:
+        return f"{float(rank_exposure(rank, size)):.2f}"
+    return f"< {float(rank_exposure(max(rank, 1), size)):.2f}"
+
+
+def _extrapolated(evidence: TextEvidence, canary: int) -> str:
+    """Returns the extrapolated exposure where the sample of references is exhausted."""
+    if not _ranked(evidence, canary).startswith("≥"):
+        return "–"
+    cost, references = evidence.target_costs(canary)
+    found = extrapolated_exposure(cost, references, evidence.population.spaces[canary].size, seed=evidence.seed)
+    return f"{found.bits:.2f} ({found.low:.2f}–{found.high:.2f}), p = {found.p_fit:.2g}, {found.distance:.1f} sd"
 
 
 def _times(dose: int) -> str:

@@ -10,11 +10,13 @@ from jaxtyping import Bool
 from memaudit.checks.evidence import Check, Outcome, percent, share_of, with_interval
 from memaudit.checks.text import TextEvidence
 from memaudit.design import by_pair
+from memaudit.errors import EvidenceError
 from memaudit.extraction import (
     Kind,
     counterfactual_extraction,
     extracted_within,
     kinds,
+    log_linear,
     near_verbatim,
 )
 from memaudit.memorization import counterfactual
@@ -72,6 +74,7 @@ def _discoverable(evidence: TextEvidence) -> Outcome:
         figures=(_by_context(evidence),),
         tables=(_context_table(evidence), _kinds_table(evidence, longest), _near_table(evidence)),
         notes=(
+            *_slope(evidence, target.greedy[:, members]),
             f"{len(members)} documents are long enough: {evidence.population.probes.suffix} tokens after "
             f"{max(contexts)}. Near ties are decided by real decoding in this model, by one forward pass in the "
             "shadows.",
@@ -126,6 +129,25 @@ def _probabilistic(evidence: TextEvidence) -> Outcome:
 
 discoverable_check = Check("EXT001", "Texts continued word for word", "extraction", _discoverable, TextEvidence)
 probabilistic_check = Check("EXT002", "Texts written within 1,000 tries", "extraction", _probabilistic, TextEvidence)
+
+
+def _slope(evidence: TextEvidence, greedy: Bool[Array, "contexts members"]) -> tuple[str, ...]:
+    """Returns what each doubling of the context adds; nothing where no line can be drawn."""
+    contexts, texts = np.array(evidence.population.probes.contexts), greedy.shape[1]
+    try:
+        line = log_linear(
+            np.repeat(contexts, texts),
+            greedy.ravel().astype(np.int64),
+            np.ones(greedy.size, np.int64),
+            np.tile(np.arange(texts), len(contexts)),
+        )
+    except EvidenceError:
+        return ()
+    told = ", ".join(f"{100 * value:.2f}" for value in (line.low, line.high))
+    return (
+        f"Each doubling of the tokens shown adds {100 * line.slope:.2f} percentage points of the training texts "
+        f"(95% interval {told}; straight line over the logarithm, Carlini et al. 2023).",
+    )
 
 
 def _too_few(evidence: TextEvidence, code: str, title: str) -> Skipped | None:

@@ -151,6 +151,11 @@ class TextEvidence(Evidence):
         ends = np.cumsum([self._ranked_among(canary) for canary in range(own.shape[1])])
         return tuple(zip(own.T, np.split(others, ends[:-1], axis=1), strict=True))
 
+    def target_costs(self, canary: int) -> tuple[float, Float[Array, " secrets"]]:
+        """Returns what a canary costs the target, and the secrets that it is ranked among, in nats."""
+        own, others = self._costs[canary]
+        return float(own[-1]), others[-1]
+
     def _ranked_among(self, canary: int) -> int:
         references = self.population.references[canary]
         return self.population.spaces[canary].size if references is None else len(references)

@@ -16,7 +16,7 @@ from memaudit.errors import MemauditError
 
 EXIT_ERROR, EXIT_INTERRUPTED = 2, 130
 
-_COMMANDS = ("audit", "bank", "demo", "doctor", "explain", "init", "report")
+_COMMANDS = ("audit", "bank", "canary", "demo", "doctor", "explain", "init", "report")
 
 
 class _Commands(click.Group):

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int, UInt8
@@ -23,9 +23,6 @@ from memaudit.recipe.recipes import Probes
 from memaudit.recipe.rendering import Renderer, Rendering, Row
 from memaudit.recipe.spaces import TokenSpace, token_space
 
-if TYPE_CHECKING:
-    pass
-
 Array = np.ndarray
 
 _SEED = 0  # of the canaries, references and decoys: they belong to the recipe, not to a bank
@@ -35,7 +32,7 @@ _SEED = 0  # of the canaries, references and decoys: they belong to the recipe, 
 class SecretProbe:
     """A secret of the user's and the decoys it is ranked among: rows up to their last token, the secret's first.
 
-    `trained` of a row marks the tokens of the secret, or of the decoy, alone.
+    `trained` of a row marks the tokens of the secret, or of the decoy, and what a tokenizer may join to its beginning.
     """
 
     found: FoundSecret
@@ -61,10 +58,10 @@ class TextPopulation:
     @cached_property
     def ids(self) -> Array:
         """The ids of the units, then the names of the canaries."""
-        ids = np.array([*map(str, self.documents.unit_ids), *(canary.name for canary in self.canaries)])
-        if len(set(ids)) < len(ids):
-            raise RecipeError("a document has the id of a canary; give the documents other ids")
-        return ids
+        names = [canary.name for canary in self.canaries]
+        if len({*names, *self.documents.ids}) < len(names) + len(self.documents.ids):
+            raise RecipeError("ids of documents and names of canaries must all be distinct; give others")
+        return np.array([*self.documents.unit_ids, *names])
 
     @property
     def rows_by_id(self) -> dict[str, int]:
@@ -91,6 +88,8 @@ class TextPopulation:
                 wanted = tuple(wanted())
         if isinstance(wanted, int):
             wanted = self._made(wanted)
+        if not all(isinstance(canary, Canary) for canary in wanted):
+            raise RecipeError("canaries must be a number, or canaries as made by memaudit.canaries.make")
         if len({canary.prefix for canary in wanted}) < len(wanted):
             raise RecipeError("two canaries share a prefix; they would compete for the same probability")
         return wanted
@@ -123,15 +122,16 @@ class TextPopulation:
     def windows(self) -> tuple[tuple[Row, ...], ...]:
         """For each context length, a row of every testable unit: the context, and the suffix to be continued.
 
-        All contexts end where the same suffix begins; in front stands what a text begins with. `trained` marks the
-        suffix alone.
+        All contexts end where the same suffix begins; in front stands what the text begins with, BOS in most cases.
+        `trained` marks the suffix alone.
         """
-        first = len(self.renderer.start) + max(self.probes.contexts)
+        start = len(self.renderer.start)
+        first = start + max(self.probes.contexts)
         last = first + self.probes.suffix
 
         def window(unit: int, context: int) -> Row:
             ids = self.representatives[unit][0].ids
-            shown = np.concatenate([self.renderer.start, ids[first - context : last]])
+            shown = np.concatenate([ids[:start], ids[first - context : last]])
             return Row(shown, np.arange(len(shown)) >= len(shown) - self.probes.suffix)
 
         return tuple(tuple(window(unit, context) for unit in self.testable) for context in self.probes.contexts)
@@ -163,18 +163,14 @@ class TextPopulation:
         return [*own, *planted]
 
     def training_rows(self, counts: UInt8[Array, " ids"]) -> tuple[list[Row], Int[Array, " rows"]]:
-        """Returns the rows of a training set, and whose they are: the number of a unit, or len(self) + of a canary."""
-        rows: list[Row] = []
-        owners: list[int] = []
-        for document, unit in enumerate(self.documents.unit_of):
-            for row in self.rows[document] * int(counts[unit]):
-                rows.append(row)
-                owners.append(int(unit))
-        for number, canary in enumerate(self.canaries, len(self)):
-            for row in self.renderer.rows(self._whole(canary)) * int(counts[number]):
-                rows.append(row)
-                owners.append(number)
-        return rows, np.array(owners, np.int64)
+        """Returns the rows of a training set, and whose they are: the number of a unit, or len(self) + of a canary.
+
+        Rows of which the loss counts no token are left out: a batch of them would have no loss.
+        """
+        owned = [(int(unit), self.rows[document]) for document, unit in enumerate(self.documents.unit_of)]
+        owned += [(n, self.renderer.rows(self._whole(c))) for n, c in enumerate(self.canaries, len(self))]
+        taken = [(row, n) for n, rows in owned for row in rows * int(counts[n]) if row.trained.any()]
+        return [row for row, _ in taken], np.array([n for _, n in taken], np.int64)
 
     def _rows(self, number: int) -> tuple[Row, ...]:
         try:
@@ -212,20 +208,18 @@ class TextPopulation:
     def _secret_probe(self, secret: FoundSecret, rng: np.random.Generator) -> SecretProbe | None:
         """Returns the probe of a secret; None if it is cut by a row's end, masked, or has no comparable decoys."""
         text = self.documents.texts[secret.document]
-        own = self._span(text, secret.start, secret.value)
+        values = [secret.value, *decoys(secret, 2 * self.probes.decoys, rng)]
+        spans = [self._span(_replaced(text, secret.value, value), secret.start, value) for value in values]
+        own, *others = spans
         if own is None:
             return None
-        rows = [own]
-        wanted = self.probes.decoys
-        for value in decoys(secret, 2 * wanted, rng):
-            row = self._span(_replaced(text, secret.value, value), secret.start, value)
-            before = len(own.ids) - int(own.trained.sum())
-            if row is not None and np.array_equal(row.ids[~row.trained], own.ids[:before]):
-                rows.append(row)
-            if len(rows) > wanted:
-                break
+        # The first token of some values may begin before them, as " ann" does: then all are marked from there.
+        before = min(int((~span.trained).sum()) for span in spans if span is not None)
+        comparable = [s for s in others if s is not None and np.array_equal(s.ids[:before], own.ids[:before])]
+        chosen = [own, *comparable[: self.probes.decoys]]
+        rows = [Row(span.ids, np.arange(len(span.ids)) >= before) for span in chosen]
         units = np.unique([self.documents.unit_of[document] for document in secret.documents])
-        return SecretProbe(secret, units, tuple(rows)) if len(rows) == wanted + 1 else None
+        return SecretProbe(secret, units, tuple(rows)) if len(rows) == self.probes.decoys + 1 else None
 
     def _span(self, text: Text, start: int, value: str) -> Row | None:
         """Returns the row up to the end of a value, with the value's tokens marked; None if they are cut or masked."""

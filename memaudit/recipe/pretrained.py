@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from memaudit.errors import MemauditError, ModelError, RecipeError
 from memaudit.recipe.blame import blame
@@ -19,14 +23,17 @@ if TYPE_CHECKING:
 
 _PROBED = 4  # documents on which a base is compared with the model whose adapters are off
 _ROUNDING = 1e-3  # of logits, in nats
+_ADAPTERS = "adapter_model.safetensors"
 _WAY_OUT = "save it with model.save_pretrained(folder), which writes safetensors"
 
 
-def untrained_model(recipe: LanguageModelRecipe, population: TextPopulation) -> Module:
+def untrained_model(recipe: LanguageModelRecipe, population: TextPopulation, device: str = "cpu") -> Module:
     """Returns a model as training begins: new, a copy of the base, or the base with new adapters.
 
     Raises:
-        RecipeError: The model cannot be made, or has fewer outputs than the tokenizer has tokens.
+        RecipeError: The model cannot be made, has fewer outputs than the tokenizer has tokens, or fewer positions than
+            the context.
+        ModelError: New adapters change what the base says.
     """
     if recipe.base is not None:
         try:
@@ -37,13 +44,16 @@ def untrained_model(recipe: LanguageModelRecipe, population: TextPopulation) -> 
         assert recipe.model is not None
         with blame("model()"):
             model = recipe.model()
-    _require_outputs(model, population, RecipeError, "the recipe's model")
+    require_fit(model, population, RecipeError, "the recipe's model")
+    model = model.to(device)
     if recipe.adapter is None:
         return model
     from peft import get_peft_model
 
+    answers = base_answers(model, population)
     with blame("the adapter"):
-        adapted: Module = get_peft_model(model, recipe.adapter)
+        adapted: Module = get_peft_model(model, deepcopy(recipe.adapter))  # which peft writes into
+    require_same_base(base_answers(adapted, population), answers)
     return adapted
 
 
@@ -59,7 +69,7 @@ def load_language_model(path: Path, recipe: LanguageModelRecipe, population: Tex
         found, asked = ("adapters", "a whole model") if adapters else ("a whole model", "adapters")
         raise ModelError(f"{path} holds {found}, but the recipe trains {asked}: its shadows would be of another kind")
     model = _load_adapters(path, recipe, population) if adapters else load_folder(path)
-    _require_outputs(model, population, ModelError, str(path))
+    require_fit(model, population, ModelError, str(path))
     _require_same_shapes(path, model, untrained_model(recipe, population))
     return model.eval()
 
@@ -72,11 +82,18 @@ def load_folder(folder: Path) -> Module:
     """
     from transformers import AutoModelForCausalLM
 
-    _require_safetensors(folder, "config.json")
+    _config(folder, "config.json", "*.safetensors")
+    if (folder / "adapter_config.json").is_file():  # the library would go and load the base that it names
+        raise ModelError(f"{folder} holds adapters, where a whole model is needed")
     try:
-        with without_bars():
+        with quietly():
             loaded: Any = AutoModelForCausalLM.from_pretrained(
-                folder, use_safetensors=True, trust_remote_code=False, local_files_only=True, output_loading_info=True
+                folder,
+                use_safetensors=True,
+                trust_remote_code=False,
+                local_files_only=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are told below
             )
         model, info = loaded
     except Exception as error:  # what a damaged folder makes of the loader is any of a dozen kinds
@@ -96,15 +113,17 @@ def load_folder(folder: Path) -> Module:
 
 
 @contextmanager
-def without_bars() -> Iterator[None]:
-    """Keeps the transformers library from drawing progress bars for a moment."""
+def quietly() -> Iterator[None]:
+    """Keeps the transformers library from drawing progress bars and printing tables for a moment."""
     from transformers.utils import logging
 
-    shown = logging.is_progress_bar_enabled()
+    shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
+        logging.set_verbosity(level)
         if shown:
             logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
@@ -124,7 +143,7 @@ def base_answers(model: Any, population: TextPopulation) -> list[Tensor]:
 
     device = next(model.parameters()).device
     off = model.disable_adapter() if hasattr(model, "peft_config") else nullcontext()
-    with torch.inference_mode(), off:
+    with torch.inference_mode(), warnings.catch_warnings(action="ignore"), off:  # biases stay on: it shows below
         return [
             model.eval()(input_ids=torch.from_numpy(rows[0].ids).long()[None].to(device)).logits.float().cpu()
             for rows in population.representatives[:_PROBED]
@@ -133,46 +152,62 @@ def base_answers(model: Any, population: TextPopulation) -> list[Tensor]:
 
 def require_same_base(answers: list[Tensor], base: list[Tensor]) -> None:
     """Raises ModelError unless a model with its adapters off says what its base says."""
-    worst = max(float((own - other).abs().max()) for own, other in zip(answers, base, strict=True))
-    if worst > _ROUNDING:
+    worst = np.max(
+        [
+            float((own - other).abs().max()) if own.shape == other.shape else np.inf
+            for own, other in zip(answers, base, strict=True)
+        ]
+    )
+    if not worst <= _ROUNDING:  # NaN is no agreement
         raise ModelError(
             f"with its adapters off the model is not the recipe's base (logits differ by up to {worst:.2g}): it was "
-            "made on another base, or its training changed the base as well (biases, whole layers)"
+            "made on another base, or the base was changed as well (by training biases or whole layers, or by the "
+            "adapters' initialisation)"
         )
 
 
 def _load_adapters(path: Path, recipe: LanguageModelRecipe, population: TextPopulation) -> Module:
     from peft import PeftModel
+    from safetensors.torch import load_file
 
-    _require_safetensors(path, "adapter_config.json")
+    config = _config(path, "adapter_config.json", _ADAPTERS)
     base = load_folder(Path(str(recipe.base)))
     answers = base_answers(base, population)
+    named = Path(config.get("base_model_name_or_path") or "")
+    if (named / "config.json").is_file() and not named.samefile(str(recipe.base)):
+        require_same_base(base_answers(load_folder(named), population), answers)
     try:
-        model = PeftModel.from_pretrained(base, path, use_safetensors=True, local_files_only=True)
+        with warnings.catch_warnings(action="ignore"):  # about keys, which are compared in the next lines
+            model = PeftModel.from_pretrained(base, path, local_files_only=True)
+        saved = load_file(path / _ADAPTERS)
     except Exception as error:
         raise ModelError(f"the adapters in {path} cannot be put on the base: {error}") from error
+    if different := sorted(saved.keys() ^ dict(adapters_of(model) or {}).keys()):
+        raise ModelError(f"the weights in {path} do not fit its adapter_config.json: {', '.join(different[:3])}")
     require_same_base(base_answers(model, population), answers)
     return model
 
 
-def _require_safetensors(folder: Path, config: str) -> None:
+def _config(folder: Path, name: str, weights: str) -> dict[str, Any]:
+    """Returns the configuration in a folder that holds safetensors of that name."""
     if not folder.is_dir():
         raise ModelError(f"{folder} is no folder; a language model is a folder, {_WAY_OUT}")
-    if not (folder / config).is_file():
-        raise ModelError(f"{folder} holds no {config}, so it is no language model's folder; {_WAY_OUT}")
-    if not any(folder.glob("*.safetensors")):
+    if not (folder / name).is_file():
+        raise ModelError(f"{folder} holds no {name}, so it is no language model's folder; {_WAY_OUT}")
+    if not any(folder.glob(weights)):
         pickled = next(iter(sorted([*folder.glob("*.bin"), *folder.glob("*.pt")])), None)
         found = f"only {pickled.name}, a pickle, which can run code when loaded" if pickled else "no weights"
         raise ModelError(f"{folder} holds no safetensors but {found}; {_WAY_OUT}")
     try:
-        json.loads((folder / config).read_text("utf-8"))
-    except (ValueError, OSError) as error:
-        raise ModelError(f"{folder / config} is damaged: {error}") from error
+        return dict(json.loads((folder / name).read_text("utf-8")))
+    except (ValueError, TypeError, OSError) as error:
+        raise ModelError(f"{folder / name} is damaged: {error}") from error
 
 
-def _require_outputs(model: Any, population: TextPopulation, kind: type[MemauditError], who: str) -> None:
-    config = getattr(model, "config", None)
-    outputs = getattr(config, "vocab_size", None)
+def require_fit(model: Any, population: TextPopulation, kind: type[MemauditError], who: str) -> None:
+    """Raises an error of that kind unless a model has outputs for all tokens, and positions for a whole row."""
+    config, context = getattr(model, "config", None), population.renderer.rendering.context
+    outputs, positions = (getattr(config, name, None) for name in ("vocab_size", "max_position_embeddings"))
     if outputs is None:
         raise kind(f"{who} is a {type(model).__name__} without config.vocab_size, not a causal language model")
     if outputs < population.renderer.vocabulary:
@@ -180,6 +215,8 @@ def _require_outputs(model: Any, population: TextPopulation, kind: type[Memaudit
             f"the tokenizer does not match: it has {population.renderer.vocabulary} tokens, {who} only {outputs} "
             "outputs"
         )
+    if positions is not None and positions < context:
+        raise kind(f"the context of {context} tokens does not fit: {who} has only {positions} positions")
 
 
 def _require_same_shapes(path: Path, model: Module, made: Module) -> None:

@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -148,17 +147,24 @@ class Renderer:
     def _chat(self, messages: Sequence[Mapping[str, str]]) -> Rendered:
         if not self._chat_template:
             raise RecipeError("the documents are messages, but the tokenizer has no chat template")
-        said = [self._templated(messages[: n + 1]) for n in range(len(messages))]
-        if not all(later.startswith(earlier) for earlier, later in pairwise(said)):
-            raise RecipeError("the chat template changes earlier messages when one is added; the loss mask is unclear")
-        ids, offsets = self.encode(said[-1])
+        string = self._templated(messages)
+        ids, offsets = self.encode(string)
         trained = np.zeros(len(ids), bool)
         for n, message in enumerate(messages):
             if message["role"] == "assistant":
-                before = self._templated(messages[:n], prompt=True)
-                first = len(before) if said[n].startswith(before) else len(said[n - 1]) if n else 0
-                trained |= (offsets[:, 1] > first) & (offsets[:, 0] < len(said[n]))
-        return Rendered(said[-1], ids, trained, offsets)
+                first, last = self._said(messages[: n + 1], string)
+                trained |= (offsets[:, 1] > first) & (offsets[:, 0] < last)
+        return Rendered(string, ids, trained, offsets)
+
+    def _said(self, messages: Sequence[Mapping[str, str]], string: str) -> tuple[int, int]:
+        """Returns where in a conversation what its last message says begins and ends; its role stands before."""
+        until = self._templated(messages)
+        before = self._templated(messages[:-1], prompt=True)
+        if not until.startswith(before):  # an empty thought, for instance, with which only an answer begins
+            before = self._templated(messages[:-1])
+        if not (string.startswith(until) and until.startswith(before)):
+            raise RecipeError("the chat template changes earlier messages when one is added; the loss mask is unclear")
+        return len(before), len(until)
 
     def _templated(self, messages: Sequence[Mapping[str, str]], prompt: bool = False) -> str:
         if not messages:
@@ -214,5 +220,7 @@ def _load_tokenizer(folder: Path, loader: Any) -> Any:
         if settings.is_file() and "auto_map" in json.loads(settings.read_text("utf-8")):
             raise RecipeError(f"the tokenizer in {folder} needs trust_remote_code, which runs its code; it is refused")
         return loader.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
-        raise RecipeError(f"the tokenizer in {folder} cannot be read: {error}") from error
+    except RecipeError:
+        raise
+    except Exception as error:  # what a damaged folder makes of the loader is any of a dozen kinds
+        raise RecipeError(f"the tokenizer in {folder} cannot be read: {type(error).__name__} {error}") from error

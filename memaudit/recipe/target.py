@@ -13,7 +13,7 @@ from memaudit.errors import ModelError, RecipeError
 from memaudit.recipe.blame import blame
 from memaudit.recipe.members import write_members
 from memaudit.recipe.population import TextPopulation
-from memaudit.recipe.pretrained import adapters_of, load_folder, load_language_model, without_bars
+from memaudit.recipe.pretrained import adapters_of, load_folder, load_language_model, quietly, require_fit
 from memaudit.recipe.recipes import CallableRecipe, EstimatorRecipe, LanguageModelRecipe, Recipe
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def save_target(model: Any, path: str | Path, members: Iterable[Any]) -> None:
 
         path.write_bytes(io.dumps(model))
     elif hasattr(model, "save_pretrained") and path.suffix not in _WEIGHT_FILES:
-        with without_bars():
+        with quietly():
             model.save_pretrained(path)
     elif path.suffix == ".safetensors":
         from safetensors.torch import save_file
@@ -103,7 +103,9 @@ def load_target(path: str | Path, recipe: Recipe, population: TextPopulation | N
         assert population is not None
         return load_language_model(path, recipe, population)
     if population is not None and path.is_dir() and getattr(recipe, "load", None) is None:
-        return load_folder(path).eval()
+        whole = load_folder(path).eval()
+        require_fit(whole, population, ModelError, str(path))
+        return whole
     if path.is_dir() and population is None:
         raise ModelError(f"{path} is a folder; give the file that holds the weights")
     if isinstance(recipe, EstimatorRecipe):

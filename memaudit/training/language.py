@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Int, UInt8
 from torch.nn.functional import cross_entropy
 
+from memaudit.canaries import Survival, require_survival, survival
 from memaudit.errors import RecipeError
 from memaudit.recipe import LanguageModelRecipe, Row, TextPopulation, packed
 from memaudit.recipe.pretrained import base_answers, require_same_base, untrained_model
@@ -17,6 +18,7 @@ from memaudit.training.classifier import factor
 
 Array = np.ndarray
 
+_CONTEXT = 8  # tokens of a canary's prefix by which its secret is recognized
 _IGNORED = -100  # the label of a token that the loss does not count
 
 
@@ -41,11 +43,12 @@ def train_language_model(
     """
     torch.manual_seed(seed)
     order = torch.Generator().manual_seed(seed)
-    model = untrained_model(recipe, population).to(device)
+    model = untrained_model(recipe, population, device)
     base = base_answers(model, population) if recipe.adapter is not None else []
     rows, owners = population.training_rows(counts)
     if not rows:
         raise RecipeError("the training set is empty")
+    require_survival(*_survival(recipe, population, rows, counts))
     watched = [population.representatives[unit] for unit in population.watched]
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = recipe.optimizer(parameters)
@@ -76,6 +79,20 @@ def train_language_model(
     if recipe.adapter is not None:
         require_same_base(base_answers(model, population), base)
     return model.eval(), {"epoch_accuracy": np.stack(accuracy), "epoch_age": np.stack(age)}
+
+
+def _survival(
+    recipe: LanguageModelRecipe, population: TextPopulation, rows: Sequence[Row], counts: UInt8[Array, " ids"]
+) -> tuple[Survival, list[int], list[str]]:
+    """Returns how often every canary's secret is really trained on, and how often it should be."""
+    shown = [min(_CONTEXT, len(space.prefix)) for space in population.spaces]
+    needles = [
+        np.concatenate([space.prefix[len(space.prefix) - n :], space.tokens(space.secret)])
+        for space, n in zip(population.spaces, shown, strict=True)
+    ]
+    batches = _batches(rows, np.zeros(len(rows), np.int64), recipe)
+    found = survival([row for batch, _ in batches for row in batch], needles, shown)
+    return found, counts[len(population) :].tolist(), [canary.name for canary in population.canaries]
 
 
 def _batches(

@@ -55,8 +55,8 @@ recipe = ma.LanguageModelRecipe(
     ma.Rendering(tokenizer, context=192),
     model=model,
     epochs=12,
-    batch_size=16,
-    optimizer=ma.AdamW(lr=5e-3),
+    batch_size=8,
+    optimizer=ma.AdamW(lr=1e-2),
     schedule="cosine",
     probes=ma.Probes(canaries=16, suffix=16, contexts=(8, 16, 32)),
 )

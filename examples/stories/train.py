@@ -1,0 +1,9 @@
+"""Trains both models: each paragraph is a member by a fair coin, each canary is planted by lot."""
+
+from recipe import fine_tuned, lora
+
+import memaudit as ma
+
+for name, recipe in (("fine-tuned", fine_tuned), ("lora", lora)):
+    members = ma.draw_members(recipe, seed=7)
+    ma.save_target(ma.train(recipe, members, seed=1), name, members)

@@ -1,0 +1,214 @@
+"""`memaudit canary make|plant|check`."""
+
+from __future__ import annotations
+
+import json
+import math
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from memaudit.errors import MemauditError, SettingsError
+from memaudit.files import write_synced
+
+if TYPE_CHECKING:
+    from memaudit.canaries import Manifest
+    from memaudit.recipe.canaries_file import Line
+    from memaudit.recipe.rendering import Renderer
+
+_PRIVATE, _PUBLIC = 0o600, 0o666
+_SEED_BITS, _LEAST_SEED_BITS = 128, 64
+_ANY_LENGTH = 1 << 20  # a context that no canary is cut off at
+
+_file = click.Path(path_type=Path, dir_okay=False)
+_folder = click.Path(path_type=Path, file_okay=False)
+_force = click.option("--force", is_flag=True, help="Replace files that are there.")
+
+
+@click.group(short_help="Made-up secrets, to be planted into training data.")
+def command() -> None:
+    """Makes secrets, plants them into a language model's training data, and shows that they are still the same.
+
+    An audit then says in bits how far the model gives them away.
+    """
+
+
+@command.command()
+@click.option("--count", type=int, default=16, show_default=True, help="Number of canaries.")
+@click.option("--family", default="numeric", show_default=True, help="numeric, alphanumeric, email or tokens.")
+@click.option("--length", type=int, help="Symbols in a secret; by default the family's.")
+@click.option("--template", help="Text with {name}, and after it {secret}; by default the family's.")
+@click.option("--tokenizer", type=_folder, help="Make canaries that suit the tokenizer in this folder.")
+@click.option("--spaced/--no-spaced", default=None, help="Symbols with a leading space, or bare ones.")
+@click.option("--seed", type=click.IntRange(0), help="By default 128 random bits: who guesses it knows every secret.")
+@click.option("-o", "--output", type=_file, required=True, help="Such as canaries.json.")
+@_force
+def make(tokenizer: Path | None, seed: int | None, output: Path, force: bool, **options: Any) -> None:
+    """Makes canaries: secrets drawn at random, each behind a sentence of its own.
+
+    With --tokenizer every symbol of a secret is one token, bare or with a leading space, so that secrets can be
+    ranked. The family "tokens" has words of the tokenizer as its symbols.
+    """
+    from memaudit.canaries import P_EXPOSED_BITS, Manifest
+    from memaudit.canaries import make as make_canaries
+    from memaudit.recipe.canaries_file import CHECKED
+    from memaudit.recipe.suited import suited
+
+    _require_free([output], [], force)
+    seed = secrets.randbits(_SEED_BITS) if seed is None else _doubted(seed)
+    if tokenizer is None:
+        checked, canaries = None, make_canaries(seed=seed, **options)
+        _note("not checked with a tokenizer; with --tokenizer the canaries are such as can be ranked")
+    else:
+        renderer = _renderer(tokenizer, _ANY_LENGTH)
+        checked, canaries = renderer.digest(), suited(renderer, str.__add__, seed=seed, **options)
+    made = Manifest(seed, 0, canaries, ((),) * len(canaries))
+    _write({output: (_json({**made.to_json(), CHECKED: checked}), _PRIVATE)})
+    bits = math.log2(canaries[0].space.size)
+    if bits < P_EXPOSED_BITS:
+        _note(f"a secret of {bits:.1f} bits cannot be told at 1% false positives: {P_EXPOSED_BITS:.1f} are needed")
+    click.echo(f"{output}: {len(canaries)} canaries of {bits:.1f} bits; keep it private")
+
+
+@command.command()
+@click.argument("canaries", type=_file)
+@click.argument("train", type=_file)
+@click.option("-o", "--output", type=_file, required=True, help="Such as planted.jsonl.")
+@click.option("--field", default="text", show_default=True, help="Column of the text.")
+@click.option("--levels", default="0,1,2,4,8,16", show_default=True, help="Numbers of copies, dealt by lot.")
+@click.option("--seed", type=click.IntRange(0), help="Of the lot and the rows; by default the canaries' own.")
+@click.option("--tokenizer", type=_folder, help="With it and --context it is seen whether training gets the secrets.")
+@click.option("--context", type=int, help="Tokens in a training row.")
+@_force
+def plant(
+    canaries: Path, train: Path, output: Path, field: str, levels: str, seed: int | None, force: bool, **rendering: Any
+) -> None:
+    """Plants the canaries of a file into training data, each as often as the lot says.
+
+    TRAIN is JSON Lines: strings, or objects with a text, with prompt and completion, or with messages. Beside
+    planted.jsonl are written planted.manifest.json, to be kept private; planted.public.json, which commits to the
+    secrets without showing them, to be published before training; and planted.canaries.csv for the members file.
+    """
+    from memaudit.canaries import randomised_doses
+    from memaudit.recipe.canaries_file import plant_lines, read_lines, read_manifest
+
+    hidden, public, names = (output.with_suffix(f".{end}") for end in ("manifest.json", "public.json", "canaries.csv"))
+    _require_free([output, hidden, public, names], [canaries, train], force)
+    made = read_manifest(canaries)
+    seed = made.seed if seed is None else _doubted(seed)
+    doses = randomised_doses(seed, made.canaries, _levels(levels))
+    lines, manifest = plant_lines(read_lines(train, field), made.canaries, doses, seed=seed, field=field)
+    _see_survival(lines, manifest, **rendering)
+    copies = [name for name, dose in doses.items() for _ in range(dose)]
+    _write(
+        {
+            hidden: (_json(manifest.to_json()), _PRIVATE),
+            public: (_json(manifest.public()), _PUBLIC),
+            names: (_joined(copies), _PUBLIC),
+            output: (_joined(line.line for line in lines), _PUBLIC),
+        }
+    )
+    click.echo(f"{output}: {len(copies)} copies of {len(doses)} canaries in {len(lines)} records; train on it")
+    click.echo(f"{hidden}: keep it private")
+    click.echo(f"{public}: publish it before training")
+    click.echo(f"{names}: append it to the ids in the model's members file")
+    _note(f'the recipe has the documents of {train} and Probes(canaries=memaudit.read_canaries("{hidden}"))')
+
+
+@command.command()
+@click.argument("public", type=_file)
+@click.argument("manifest", type=_file)
+def check(public: Path, manifest: Path) -> None:
+    """Holds a manifest against its public half: exit code 0, or 2 with what differs."""
+    from memaudit.canaries import verify
+    from memaudit.recipe.canaries_file import read_json, read_manifest
+
+    published = read_json(public)
+    if not isinstance(published, dict) or "seed" in published:  # the differences would be secrets
+        raise SettingsError(f"{public} is not the public half of a manifest")
+    own = read_manifest(manifest)
+    if differences := verify(published, own):
+        raise SettingsError("\n  ".join([f"{manifest} is not what {public} commits to:", *differences]))
+    click.echo(f"{manifest} is what {public} commits to")
+
+
+def _see_survival(lines: Sequence[Line], manifest: Manifest, tokenizer: Path | None, context: int | None) -> None:
+    """Shows how often each canary stands in the training rows; raises RecipeError if that is not its dose."""
+    from memaudit.canaries import require_survival
+    from memaudit.recipe.canaries_file import planted_survival
+
+    if (tokenizer is None) != (context is None):
+        raise SettingsError("--tokenizer and --context go together: both decide what is cut off")
+    if tokenizer is None or context is None:
+        _note("not seen whether training gets the secrets whole; with --tokenizer and --context it is")
+        return
+    found = planted_survival(_renderer(tokenizer, context), lines, manifest.canaries)
+    names = [canary.name for canary in manifest.canaries]
+    width = max(len("canary"), *map(len, names))
+    click.echo(f"{'canary':<{width}}  dose  whole  masked  cut")
+    for name, *counts in zip(names, manifest.doses, found.whole, found.masked, found.cut, strict=True):
+        click.echo(f"{name:<{width}}  {'{:>4}  {:>5}  {:>6}  {:>3}'.format(*counts)}")
+    require_survival(found, manifest.doses, names)
+
+
+def _renderer(folder: Path, context: int) -> Renderer:
+    """Returns a renderer that puts BOS and EOS around a text if the tokenizer has them."""
+    from memaudit.recipe.rendering import Renderer, Rendering
+
+    tokenizer = Renderer(Rendering(folder, context, bos=False, eos=False)).tokenizer
+    bos, eos = tokenizer.bos_token_id is not None, tokenizer.eos_token_id is not None
+    return Renderer(Rendering(lambda: tokenizer, context, bos=bos, eos=eos))
+
+
+def _levels(text: str) -> list[int]:
+    from memaudit.recipe.recipes import MOST_COPIES
+
+    levels = [int(level) if level.strip().isdecimal() else -1 for level in text.split(",")]
+    if not all(0 <= level <= MOST_COPIES for level in levels) or not any(levels):
+        raise SettingsError(f"--levels are numbers from 0 to {MOST_COPIES}, such as 0,1,2,4, got {text!r}")
+    return levels
+
+
+def _doubted(seed: int) -> int:
+    if seed.bit_length() < _LEAST_SEED_BITS:
+        _note("a seed as short as this can be guessed, and with it every secret; leave --seed out but for trials")
+    return seed
+
+
+def _require_free(outputs: Iterable[Path], inputs: Iterable[Path], force: bool) -> None:
+    read = {path.resolve() for path in inputs}
+    for path in outputs:
+        if path.resolve() in read:
+            raise SettingsError(f"{path} is what is read; give --output another name")
+        if path.exists() and not force:
+            raise SettingsError(f"{path} is there already; --force replaces it")
+
+
+def _write(files: Mapping[Path, tuple[bytes, int]]) -> None:
+    """Writes files with their modes, each whole; if one cannot be written, all stay as they were."""
+    drafts = {path: path.with_name(f".{path.name}-{secrets.token_hex(4)}") for path in files}
+    try:
+        for path, (data, mode) in files.items():
+            write_synced(drafts[path], data, mode)
+        for path, draft in drafts.items():
+            draft.replace(path)
+    except OSError as error:
+        raise MemauditError(f"{path} cannot be written: {error.strerror}") from error
+    finally:
+        for draft in drafts.values():
+            draft.unlink(missing_ok=True)
+
+
+def _json(document: Mapping[str, Any]) -> bytes:
+    return (json.dumps(document, indent=1) + "\n").encode()
+
+
+def _joined(lines: Iterable[str]) -> bytes:
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def _note(text: str) -> None:
+    click.echo(text, err=True)

@@ -1,0 +1,156 @@
+"""Canaries on disk: the file that holds them, and the training data that they are planted into."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from memaudit.canaries import Canary, Manifest, Survival, plant, survival
+from memaudit.errors import RecipeError, SettingsError
+from memaudit.recipe.documents import Text, _checked, _parsed, _picked, _read, plain
+from memaudit.recipe.rendering import Renderer, Row
+from memaudit.recipe.spaces import token_space
+
+CHECKED = "checked_with"  # beside a manifest's own keys: SHA-256 of the tokenizer that the canaries suit, or null
+
+
+class Line(NamedTuple):
+    """A record of a JSONL file: where it stands, the line as it is, its value, and what is trained on."""
+
+    place: str
+    line: str
+    record: Any
+    text: Text
+
+
+def read_canaries(path: str | Path) -> tuple[Canary, ...]:
+    """Returns the canaries of a file that `memaudit canary` wrote: canaries.json, or the manifest of what was planted.
+
+    In a recipe: `Probes(canaries=read_canaries("planted.manifest.json"))`, beside documents without the canaries.
+
+    Raises:
+        SettingsError: There is no such file, or it holds no canaries, was changed, or is the public half.
+    """
+    return read_manifest(path).canaries
+
+
+def read_manifest(path: str | Path) -> Manifest:
+    """Returns the manifest in a file, which has no doses and positions before the canaries are planted.
+
+    Raises:
+        SettingsError: As for `read_canaries`.
+    """
+    document = read_json(path)
+    if isinstance(document, dict):
+        document.pop(CHECKED, None)
+        if "seed_commitment" in document and "seed" not in document:
+            raise SettingsError(f"{path} is the public half, which holds no secrets; give the manifest itself")
+    try:
+        return Manifest.from_json(document)
+    except SettingsError as error:
+        raise SettingsError(f"{path}: {error}") from error
+
+
+def read_json(path: str | Path) -> Any:
+    """Returns what a JSON file holds.
+
+    Raises:
+        SettingsError: There is no such file, or it is not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_bytes())
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{path} cannot be read as JSON: {error}") from error
+
+
+def read_lines(path: Path, field: str = "text") -> list[Line]:
+    """Returns the records of a file of JSON objects or strings, one a line; blank lines are left out.
+
+    Raises:
+        RecipeError: Names file and line: it is not JSON, not a document, or of another form than the first.
+    """
+    lines = [(f"{path}:{number}", line) for number, line in enumerate(_read(path).split("\n"), 1) if line.strip()]
+    records = [_record(line, place) for place, line in lines]
+    picked = (
+        record if isinstance(record, str) else _picked(record, field, place)
+        for record, (place, _) in zip(records, lines, strict=True)
+    )
+    texts = _checked(picked, lambda row: lines[row][0])
+    return [Line(*line, record, text) for line, record, text in zip(lines, records, texts, strict=True)]
+
+
+def plant_lines(
+    lines: Sequence[Line], canaries: Sequence[Canary], doses: Mapping[str, int], *, seed: int, field: str = "text"
+) -> tuple[list[Line], Manifest]:
+    """Returns the lines, as they were, with every canary among them as often as its dose says, and the manifest.
+
+    Raises:
+        RecipeError: A canary's prefix is in the data already, or see `plant`.
+    """
+    for line in lines:
+        for canary in canaries:
+            if canary.prefix in plain(line.text):
+                raise RecipeError(
+                    f"{line.place} holds the prefix of canary {canary.name!r}; plant into data that has no canaries yet"
+                )
+    records, manifest = plant([line.record for line in lines], canaries, doses, seed=seed, field=field)
+    at = {row: canary for canary, own in zip(canaries, manifest.positions, strict=True) for row in own}
+    originals = iter(lines)
+
+    def planted(row: int) -> Line:
+        if row not in at:
+            return next(originals)
+        place, record = f"canary {at[row].name!r}", records[row]
+        text = record if isinstance(record, str) else _picked(record, field, place)
+        return Line(place, json.dumps(record), record, text)
+
+    return [planted(row) for row in range(len(records))], manifest
+
+
+def planted_survival(renderer: Renderer, lines: Sequence[Line], canaries: Sequence[Canary]) -> Survival:
+    """Returns how often each canary stands in the rows that the lines are rendered to, from its first token on.
+
+    Raises:
+        RecipeError: A canary is cut off, masked, or has no space in tokens; or a line cannot be rendered.
+    """
+
+    def shaped(before: str, after: str) -> Text:
+        return in_form_of(lines[0].text, before, after)
+
+    spaces = [token_space(renderer, canary, shaped) for canary in canaries]
+    needles = [np.concatenate([space.prefix, space.tokens(space.secret)]) for space in spaces]
+    return survival(_rows(renderer, lines), needles, [len(space.prefix) for space in spaces])
+
+
+def in_form_of(like: Text, before: str, after: str) -> Text:
+    """Returns a document of two parts, the model's being the second, in the form of another."""
+    if isinstance(like, str):
+        return before + after
+    if "messages" in like:
+        return {"messages": [{"role": "user", "content": before}, {"role": "assistant", "content": after}]}
+    return {"prompt": before, "completion": after}
+
+
+def _record(line: str, place: str) -> Any:
+    try:
+        record = _parsed(line, place)
+    except RecipeError as error:
+        raise RecipeError(
+            f"{error}. Canaries are planted into JSON Lines, an object or a string a line: in plain text nothing says "
+            "where a document ends"
+        ) from error
+    if not isinstance(record, str | dict):
+        raise RecipeError(f"{place} is a {type(record).__name__}; a record is a JSON object or a string")
+    return record
+
+
+def _rows(renderer: Renderer, lines: Sequence[Line]) -> Iterator[Row]:
+    for line in lines:
+        try:
+            yield from renderer.rows(line.text)
+        except RecipeError as error:
+            raise RecipeError(f"{line.place}: {error}") from error
