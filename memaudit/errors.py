@@ -11,6 +11,9 @@ Programming errors stay ValueError and TypeError, with the offending value.
 """
 
 
+LANGUAGE_EXTRA = "language models need more packages: pip install 'memaudit-toolkit[language]'"
+
+
 class MemauditError(Exception):
     """Raised for what a user can put right; the message says what is wrong, where, and what to do."""
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import optimize, special, stats
 
-from memaudit.attacks import ATTACKS, Attack, GlobalThreshold, Lira, Side, Variance, interface
+from memaudit.attacks import ATTACKS, Attack, Calibrated, GlobalThreshold, Lira, Side, Variance, interface
 from memaudit.attacks.lira import _inverse_trigamma, _medians_without_each, fit_variance_prior
 from memaudit.design import PairArrays, by_pair, halves
 from memaudit.stats import auc, roc_points
@@ -348,6 +348,10 @@ def _t_logpdf(x: float, law: tuple[float, float, float]) -> float:
 def _naive_scores(attack: Attack, x: Array, inside: Array, outside: Array) -> Array:
     """One target and its references, one example and one query at a time, with scipy's densities."""
     examples, queries = x.shape
+    if isinstance(attack, Calibrated):
+        return np.array(
+            [np.mean([x[i, q] - np.mean(outside[:, i, q]) for q in range(queries)]) for i in range(examples)]
+        )
     if not isinstance(attack, Lira):
         return x.mean(axis=1)
     parts = np.empty((examples, queries))
@@ -615,7 +619,7 @@ def test_names_are_the_settings() -> None:
         *("lira-online-reference", "lira-online-reference-fixed"),
         *("lira-offline", "lira-offline-per-example", "lira-offline-pooled"),
         *("lira-offline-reference", "lira-offline-reference-fixed"),
-        "global-threshold",
+        *("reference", "global-threshold"),
     }
     assert ATTACKS["lira-online"] == Lira()
 

@@ -7,7 +7,11 @@ from memaudit.attacks.lira import Lira, Side, Variance
 from memaudit.attacks.loss import GlobalThreshold
 
 DEFAULT = Lira()
-_ALL: tuple[Attack, ...] = (*(Lira(side, variance) for side in Side for variance in Variance), Calibrated(), GlobalThreshold())
+_ALL: tuple[Attack, ...] = (
+    *(Lira(side, variance) for side in Side for variance in Variance),
+    Calibrated(),
+    GlobalThreshold(),
+)
 ATTACKS: dict[str, Attack] = {attack.name: attack for attack in _ALL}
 NAMES = (*ATTACKS, *STATISTICS, "base")  # what an audit can be asked for; the last ones about language models alone
 

@@ -99,7 +99,6 @@ def _mean_of_lowest(tokens: TokenStatistics, values: Float[Array, " tokens"], sh
 
 
 STATISTICS: dict[str, tuple[Statistic, str]] = {
-    "mean-logp": (lambda tokens, _: mean_logp(tokens), "Yeom et al. 2018 (CSF), Adversary 2"),
     "zlib": (zlib_ratio, "Carlini et al. 2021 (USENIX Security), zlib metric"),
     "min-k": (lambda tokens, _: min_k(tokens), "Shi et al. 2024 (ICLR), Min-K% Prob"),
     "min-k++": (lambda tokens, _: min_k_plus_plus(tokens), "Zhang et al. 2025 (ICLR), Min-K%++"),

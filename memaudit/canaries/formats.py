@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from memaudit.errors import EvidenceError
+from memaudit.errors import LANGUAGE_EXTRA, EvidenceError
 
 Span = tuple[int, int]
 
@@ -214,6 +214,4 @@ def _library(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        raise EvidenceError(
-            f"secrets are recognised with phonenumbers and stdnum: pip install 'memaudit-toolkit[language]' ({error})"
-        ) from error
+        raise EvidenceError(f"{LANGUAGE_EXTRA} ({error})") from error

@@ -8,7 +8,7 @@ from enum import StrEnum
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from memaudit.stats import wilson
+from memaudit.stats import newcombe_paired
 
 Array = np.ndarray
 
@@ -46,23 +46,15 @@ def counterfactual_extraction(
         outside: The same for the model that was not.
         level: Coverage of the intervals, for each text by itself.
 
-    Source: Newcombe 1998 (Statistics in Medicine 17:2635), method 10: Wilson intervals of the two shares, combined with
-    the correlation φ of the paired outcomes. The two models of a pair share out the rest of the corpus, so that they
-    are not independent.
+    The two models of a pair share out the rest of the corpus, so that they are not independent: the interval is that of
+    paired shares.
+
+    Source: Newcombe 1998 (Statistics in Medicine 17:2635), method 10.
     """
     n = len(inside)
     a, b = inside.sum(axis=0), outside.sum(axis=0)
-    both = (inside & outside).sum(axis=0)
-    # The determinant of the 2 × 2 table; Newcombe's continuity correction takes n/2 from a positive one.
-    determinant = (both * n - a * b).astype(np.float64)
-    determinant = np.where(determinant > 0, np.maximum(determinant - n / 2, 0), determinant)
-    margins = np.sqrt(a * (n - a) * b * (n - b).astype(np.float64))
-    phi = np.divide(determinant, margins, out=np.zeros_like(margins), where=margins > 0)
-    (p1, low1, high1), (p0, low0, high0) = ((k / n, *wilson(k, n, level)) for k in (a, b))
-    below, above = (
-        np.sqrt(x**2 - 2 * phi * x * y + y**2) for x, y in ((p1 - low1, high0 - p0), (high1 - p1, p0 - low0))
-    )
-    return CounterfactualExtraction(p1, p0, p1 - p0, p1 - p0 - below, p1 - p0 + above)
+    low, high = newcombe_paired(a, b, (inside & outside).sum(axis=0), n, level)
+    return CounterfactualExtraction(a / n, b / n, a / n - b / n, low, high)
 
 
 def kinds(

@@ -11,9 +11,9 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
-from scipy import special
 
 from memaudit.extraction.index import CorpusIndex
+from memaudit.stats import clopper_pearson
 from memaudit.tokens import TokenStatistics
 
 Array = np.ndarray
@@ -104,12 +104,4 @@ def grouped_share(hits: Bool[Array, "*points texts"], groups: Shaped[Array, " te
     _, sizes = np.unique(groups, return_counts=True)
     share = np.asarray(hits.mean(axis=-1))
     effective = sizes.sum() ** 2 / (sizes**2).sum()
-    return Share(share, *_fractional_clopper_pearson(np.asarray(share * effective), float(effective), level))
-
-
-def _fractional_clopper_pearson(k: Array, n: float, level: float) -> tuple[Array, Array]:
-    """Returns the Beta-quantile form of the exact interval for numbers that need not be whole."""
-    tail = (1 - level) / 2
-    low = special.betaincinv(np.where(k > 0, k, 1), n - k + 1, tail)
-    high = special.betaincinv(k + 1, np.where(n > k, n - k, 1), 1 - tail)
-    return np.where(k > 0, low, 0.0), np.where(n > k, high, 1.0)
+    return Share(share, *clopper_pearson(np.asarray(share * effective), np.asarray(effective), level))

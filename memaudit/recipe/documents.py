@@ -17,7 +17,7 @@ from jaxtyping import Int
 
 from memaudit.errors import RecipeError
 from memaudit.recipe.duplicates import near_duplicates
-from memaudit.recipe.examples import _numbered, _require_ids
+from memaudit.recipe.examples import numbered, require_ids
 
 Array = np.ndarray
 Text: TypeAlias = str | Mapping[str, Any]
@@ -54,8 +54,8 @@ class Documents:
         if isinstance(texts, str | Mapping):
             raise RecipeError(f"texts must be a list of documents, got a single {type(texts).__name__}")
         rows = _checked(texts, "row {}".format)
-        names = _numbered(list(map(_content_hash, rows))) if ids is None else np.asarray([str(i) for i in ids])
-        _require_ids(names, len(rows))
+        names = numbered(list(map(_content_hash, rows))) if ids is None else np.asarray([str(i) for i in ids])
+        require_ids(names, len(rows))
         unit_of = np.arange(len(rows)) if similarity is None else near_duplicates(list(map(plain, rows)), similarity)
         for name, value in zip(self.__slots__, (tuple(rows), names, unit_of), strict=True):
             object.__setattr__(self, name, value)

@@ -9,7 +9,7 @@ from hashlib import blake2b
 import numpy as np
 from jaxtyping import Int, UInt64
 
-from memaudit.errors import RecipeError
+from memaudit.errors import LANGUAGE_EXTRA, RecipeError
 
 Array = np.ndarray
 
@@ -35,9 +35,7 @@ def near_duplicates(texts: Sequence[str], similarity: float) -> Int[Array, " tex
     try:
         from datasketch import MinHash, MinHashLSH
     except ModuleNotFoundError as error:
-        raise RecipeError(
-            f"near-duplicates are found with datasketch: pip install 'memaudit-toolkit[language]' ({error})"
-        ) from error
+        raise RecipeError(f"{LANGUAGE_EXTRA} ({error})") from error
     shingles = [_shingles(text) for text in texts]
     first: dict[bytes, int] = {}
     root = [first.setdefault(own.tobytes(), text) for text, own in enumerate(shingles)]

@@ -41,8 +41,8 @@ class Examples:
         x, y = np.ascontiguousarray(x), np.asarray(y)  # torch takes no array that runs backwards
         _require_arrays(x, y)
         hashes = [_content_hash(row, label) for row, label in zip(x, y, strict=True)]
-        names = _numbered(hashes) if ids is None else np.asarray([str(i) for i in ids])
-        _require_ids(names, len(x))
+        names = numbered(hashes) if ids is None else np.asarray([str(i) for i in ids])
+        require_ids(names, len(x))
         self._set(x, y.astype(np.int64), names, len(hashes) - len(set(hashes)))
 
     def _set(self, x: Array, y: Array, ids: Array, duplicates: int) -> None:
@@ -91,7 +91,7 @@ class Examples:
     def take(self, rows: Array) -> Examples:
         """Returns the examples of some rows; a row that is taken twice gets a numbered id."""
         picked = object.__new__(Examples)
-        picked._set(self.x[rows], self.y[rows], _numbered(list(self.ids[rows])), 0)
+        picked._set(self.x[rows], self.y[rows], numbered(list(self.ids[rows])), 0)
         return picked
 
     def digest(self) -> str:
@@ -108,7 +108,7 @@ def _content_hash(x: Array, y: Any) -> str:
     return hashlib.sha256(np.ascontiguousarray(x).tobytes() + str(int(y)).encode()).hexdigest()[:16]
 
 
-def _numbered(names: Sequence[str]) -> Array:
+def numbered(names: Sequence[str]) -> Array:
     """Returns the names made unique: the second "a" becomes "a-2"."""
     seen: Counter[str] = Counter()
     result = []
@@ -134,7 +134,8 @@ def _require_arrays(x: Array, y: Array) -> None:
         raise RecipeError(f"all {len(y)} examples have the label {int(y[0])}; a classifier needs at least two classes")
 
 
-def _require_ids(ids: Array, count: int) -> None:
+def require_ids(ids: Array, count: int) -> None:
+    """Raises RecipeError unless there are as many ids as examples, each once."""
     if len(ids) != count:
         raise RecipeError(f"there are {count} examples but {len(ids)} ids")
     _, first_rows = np.unique(ids, return_index=True)

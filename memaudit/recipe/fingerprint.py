@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -16,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from memaudit.errors import RecipeError
 from memaudit.recipe.members import Population
 from memaudit.recipe.population import TextPopulation
 from memaudit.recipe.recipes import EstimatorRecipe, LanguageModelRecipe, Probes, Recipe
@@ -25,8 +25,13 @@ from memaudit.recipe.rendering import Rendering
 def fingerprint(recipe: Recipe, examples: Population, seed: int) -> dict[str, str]:
     """Returns everything that decides what a bank's models are, one line each, so that a difference has a name.
 
+    A tokenizer and a base are named by what they hold, wherever their folders are.
+
     Source files are compared without comments and layout. Covered are the files that define the recipe's functions
     and the modules beside them that these import at the top; a module imported inside a function is not.
+
+    Raises:
+        RecipeError: The base cannot be read.
     """
     parts = {
         "seed": str(seed),
@@ -38,6 +43,8 @@ def fingerprint(recipe: Recipe, examples: Population, seed: int) -> dict[str, st
     for name, value in _parameters("recipe", recipe):
         parts |= _described(name, value)
         callables += [v for v in (value if isinstance(value, tuple) else (value,)) if callable(v)]
+    if isinstance(examples, TextPopulation):
+        parts["recipe.rendering.tokenizer"] = examples.renderer.digest()
     if isinstance(recipe, LanguageModelRecipe) and recipe.base is not None:
         parts["recipe.base"] = _folder_hash(Path(recipe.base))
     for name, files in _by_name(_local_sources(callables)).items():
@@ -61,9 +68,12 @@ def _parameters(name: str, recipe: Any) -> Iterator[tuple[str, Any]]:
 def _folder_hash(folder: Path) -> str:
     """Returns a SHA-256 over the names and contents of a folder's weights and their configuration."""
     total = hashlib.sha256()
-    for path in sorted([*folder.glob("*.safetensors"), folder / "config.json"]):
-        with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
-            total.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    try:
+        for path in [folder / "config.json", *sorted(folder.glob("*.safetensors"))]:
+            with path.open("rb") as file:
+                total.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    except OSError as error:
+        raise RecipeError(f"base: {folder} cannot be read: {error}") from error
     return total.hexdigest()
 
 

@@ -76,7 +76,8 @@ class TextPopulation:
 
     def digest(self) -> str:
         """Returns a SHA-256 over the documents, the tokenizer and the canaries."""
-        parts = [self.documents.digest(), self.renderer.digest(), *(canary.text for canary in self.canaries)]
+        parts = [self.documents.digest(), self.renderer.digest()]
+        parts += [f"{canary.text} {canary.space.alphabets}" for canary in self.canaries]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
     @cached_property

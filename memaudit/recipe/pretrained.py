@@ -51,7 +51,7 @@ def untrained_model(recipe: LanguageModelRecipe, population: TextPopulation, dev
     from peft import get_peft_model
 
     answers = base_answers(model, population)
-    with blame("the adapter"):
+    with blame("the adapter"), warnings.catch_warnings(action="ignore", category=FutureWarning):  # about transformers
         adapted: Module = get_peft_model(model, deepcopy(recipe.adapter))  # which peft writes into
     require_same_base(base_answers(adapted, population), answers)
     return adapted
@@ -134,7 +134,7 @@ def adapters_of(model: Any) -> dict[str, Tensor] | None:
         return None
     from peft import get_peft_model_state_dict
 
-    return dict(get_peft_model_state_dict(model))
+    return dict(get_peft_model_state_dict(model, save_embedding_layers=False))  # the base's, looked up on the hub
 
 
 def base_answers(model: Any, population: TextPopulation) -> list[Tensor]:
@@ -182,7 +182,8 @@ def _load_adapters(path: Path, recipe: LanguageModelRecipe, population: TextPopu
         saved = load_file(path / _ADAPTERS)
     except Exception as error:
         raise ModelError(f"the adapters in {path} cannot be put on the base: {error}") from error
-    if different := sorted(saved.keys() ^ dict(adapters_of(model) or {}).keys()):
+    own = dict(adapters_of(model) or {}).keys()
+    if different := sorted((own - saved.keys()) | (saved.keys() - own - model.state_dict().keys())):
         raise ModelError(f"the weights in {path} do not fit its adapter_config.json: {', '.join(different[:3])}")
     require_same_base(base_answers(model, population), answers)
     return model
@@ -196,8 +197,8 @@ def _config(folder: Path, name: str, weights: str) -> dict[str, Any]:
         raise ModelError(f"{folder} holds no {name}, so it is no language model's folder; {_WAY_OUT}")
     if not any(folder.glob(weights)):
         pickled = next(iter(sorted([*folder.glob("*.bin"), *folder.glob("*.pt")])), None)
-        found = f"only {pickled.name}, a pickle, which can run code when loaded" if pickled else "no weights"
-        raise ModelError(f"{folder} holds no safetensors but {found}; {_WAY_OUT}")
+        found = f", but {pickled.name}, a pickle, which can run code when loaded" if pickled else ""
+        raise ModelError(f"{folder} holds no safetensors ({weights}){found}; {_WAY_OUT}")
     try:
         return dict(json.loads((folder / name).read_text("utf-8")))
     except (ValueError, TypeError, OSError) as error:

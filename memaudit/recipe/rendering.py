@@ -12,13 +12,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from memaudit.errors import RecipeError
+from memaudit.errors import LANGUAGE_EXTRA, RecipeError
 from memaudit.recipe.blame import blame
 from memaudit.recipe.documents import Text
 
 Array = np.ndarray
 
-EXTRA = "language models need more packages: pip install 'memaudit-toolkit[language]'"
 _LEAST_CONTEXT = 8
 
 
@@ -100,7 +99,9 @@ class Renderer:
             _row(whole.ids[at : at + size], whole.trained[at : at + size]) for at in range(0, len(whole.ids), size)
         )
         if not any(row.trained.any() for row in rows):
-            raise RecipeError("a text has no token that is trained on: it is empty, or masked as a whole")
+            raise RecipeError(
+                "a text has no token that is trained on: it is empty, one token long, or masked as a whole"
+            )
         return rows
 
     def whole(self, text: Text) -> Rendered:
@@ -201,7 +202,7 @@ def _tokenizer(place: str | Path | Callable[[], Any]) -> Any:
     try:
         from transformers import AutoTokenizer
     except ModuleNotFoundError as error:
-        raise RecipeError(f"{EXTRA} ({error})") from error
+        raise RecipeError(f"{LANGUAGE_EXTRA} ({error})") from error
     if callable(place):
         with blame("tokenizer()"):
             found = place()

@@ -15,7 +15,7 @@ from memaudit.recipe.rendering import Renderer
 
 Array = np.ndarray
 
-_TRIED = 64  # random secrets whose tokens are compared with what is put together
+_TRIED = 256  # secrets, at most, whose tokens are compared with what is put together
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +112,17 @@ def _require_trained(renderer: Renderer, canary: Canary, shaped: Callable[[str, 
 
 
 def _require_round_trip(space: TokenSpace, canary: Canary, row: Callable[[Array], Array], varying: list[int]) -> None:
-    """Raises RecipeError if some secret's text is not cut into the tokens that its symbols have one by one."""
-    rng = np.random.default_rng(0)
-    steps = [step for step, symbols in enumerate(canary.space.alphabets) if len(symbols) > 1]
-    for secret in canary.space.draw(rng, _TRIED):
+    """Raises RecipeError if some secret's text is not cut into the tokens that its symbols have one by one.
+
+    Tokenizers join neighbours: each two neighbours of the secrets tried take all pairs of symbols, where 256 secrets
+    are enough for that, as they are for digits.
+    """
+    sizes = np.array([len(symbols) for symbols in canary.space.alphabets])
+    steps = np.flatnonzero(sizes > 1)
+    pairs = int(sizes.max()) ** 2
+    drawn = np.random.default_rng(0).choice(pairs, min(pairs, _TRIED), replace=False)
+    first, increment = np.divmod(drawn[:, None], sizes.max())
+    for secret in (first + increment * np.arange(len(sizes))) % sizes:
         choices = np.zeros(len(space.alphabets), int)
         choices[varying] = secret[steps]
         if not np.array_equal(row(secret), np.concatenate([space.prefix, space.tokens(choices), space.suffix])):

@@ -15,8 +15,8 @@ def clopper_pearson(
     """Returns the exact two-sided interval of a binomial share; it covers at least as often as `level` says.
 
     Args:
-        hits: Number of successes, at most `trials`.
-        trials: Number of independent trials, at least 1.
+        hits: Number of successes, at most `trials`; need not be whole.
+        trials: Number of independent trials, at least 1; an effective number need not be whole.
         level: Two-sided coverage.
 
     Source: Clopper & Pearson 1934; the Beta-quantile form of Brown, Cai & DasGupta 2001, section 4.2.1.
@@ -25,8 +25,9 @@ def clopper_pearson(
     if np.any(n < 1) or np.any(k < 0) or np.any(k > n):
         raise ValueError(f"hits must lie in [0, trials] and trials be at least 1, got {hits} of {trials}")
     tail = (1 - level) / 2
-    low = np.where(k == 0, 0.0, special.betaincinv(np.maximum(k, 1), n - k + 1, tail))
-    high = np.where(k == n, 1.0, special.betaincinv(k + 1, np.maximum(n - k, 1), 1 - tail))
+    none, all_ = k == 0, k == n
+    low = np.where(none, 0.0, special.betaincinv(np.where(none, 1, k), n - k + 1, tail))
+    high = np.where(all_, 1.0, special.betaincinv(k + 1, np.where(all_, 1, n - k), 1 - tail))
     return low, high
 
 
@@ -64,6 +65,39 @@ def newcombe_wilson(
     low = (p1 - p0) - np.sqrt((p1 - low1) ** 2 + (high0 - p0) ** 2)
     high = (p1 - p0) + np.sqrt((high1 - p1) ** 2 + (p0 - low0) ** 2)
     return low, high
+
+
+def newcombe_paired(
+    hits1: Shaped[Array, "..."] | int,
+    hits0: Shaped[Array, "..."] | int,
+    both: Shaped[Array, "..."] | int,
+    trials: Shaped[Array, "..."] | int,
+    level: float = 0.95,
+) -> tuple[Array, Array]:
+    """Returns the interval of the difference of two shares of the same units, share1 − share0.
+
+    The two Wilson intervals are combined with the correlation φ of the paired outcomes.
+
+    Args:
+        hits1: Units that succeed the first way.
+        hits0: Units that succeed the second way.
+        both: Units that succeed both ways.
+        trials: Number of units, independent of each other.
+        level: Two-sided coverage, about which it scatters; it does not guarantee it.
+
+    Source: Newcombe 1998 (Statistics in Medicine 17:2635), method 10.
+    """
+    a, b, n = (np.asarray(count, dtype=float) for count in (hits1, hits0, trials))
+    # The determinant of the 2 × 2 table; Newcombe's continuity correction takes n/2 from a positive one.
+    determinant = both * n - a * b
+    determinant = np.where(determinant > 0, np.maximum(determinant - n / 2, 0), determinant)
+    margins = np.sqrt(a * (n - a) * b * (n - b))
+    phi = np.divide(determinant, margins, out=np.zeros_like(margins), where=margins > 0)
+    (p1, low1, high1), (p0, low0, high0) = ((k / n, *wilson(k, n, level)) for k in (a, b))
+    below, above = (
+        np.sqrt(x**2 - 2 * phi * x * y + y**2) for x, y in ((p1 - low1, high0 - p0), (high1 - p1, p0 - low0))
+    )
+    return p1 - p0 - below, p1 - p0 + above
 
 
 def cluster_interval(

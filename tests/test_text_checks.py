@@ -1,0 +1,311 @@
+"""The checks on language models, on recordings whose truth is known because they were made up."""
+
+import importlib.util
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from memaudit.canaries import P_EXPOSED_BITS
+from memaudit.canaries.doses import doses, target_doses
+from memaudit.checks import TextEvidence
+from memaudit.checks.counterfactual import counterfactual_check, epoch_check
+from memaudit.checks.exposure import canary_null, detection_check, exposure_check
+from memaudit.checks.extraction import discoverable_check, probabilistic_check
+from memaudit.checks.extraction_link import extraction_link_check
+from memaudit.checks.generation import search_check
+from memaudit.checks.membership import language_check
+from memaudit.checks.own_secrets import own_secrets_check
+from memaudit.design import by_pair, halves, target_half
+from memaudit.recipe import Documents, Probes, Rendering, TextPopulation
+from memaudit.tokens import TokenStatistics
+
+Array = np.ndarray
+
+MODELS, SUFFIX, CONTEXTS = 24, 4, (2, 4, 8)
+
+
+def tiny() -> object:
+    spec = importlib.util.spec_from_file_location("tiny_language", Path(__file__).parent / "recipes" / "language.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def population() -> TextPopulation:
+    module = tiny()
+    documents = Documents([f"{text} {n}" for n, text in enumerate(module.documents().texts * 2)], similarity=None)  # type: ignore[attr-defined]
+    probes = Probes(canaries=24, references=500, suffix=SUFFIX, contexts=CONTEXTS, secrets=10, decoys=200, watched=40)
+    return TextPopulation(documents, Rendering(module.tokenizer, context=128), probes)  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True)
+class Made:
+    """Recordings in memory."""
+
+    members: Array
+    tensors: tuple[dict[str, Array], ...]
+
+    @cached_property
+    def correct(self) -> Array:
+        return self.stacked("correct")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return len(self.members) // 2, self.members.shape[1], 1
+
+    def block(self, examples: slice) -> tuple[Array, Array]:
+        return by_pair(self.stacked("phi")[:, examples], self.members[:, examples])
+
+    def take(self, pairs: Array) -> "Made":
+        models = [m for t in pairs for m in (2 * t, 2 * t + 1)]
+        return Made(self.members[models], tuple(self.tensors[m] for m in models))
+
+    def everything(self, model: int) -> dict[str, Array]:
+        return self.tensors[model]
+
+    def stacked(self, name: str) -> Array:
+        return np.stack([one[name] for one in self.tensors])
+
+
+def tokens_of(logp: Array, starts: Array, greedy: Array | None = None) -> TokenStatistics:
+    ones = np.ones(len(logp), np.float32)
+    gap = ones if greedy is None else np.where(greedy, 1, -1).astype(np.float32)
+    return TokenStatistics(starts, logp.astype(np.float32), -2 * ones, ones, gap, np.where(gap > 0, 0, 1), -0.1 * ones)
+
+
+@dataclass(frozen=True)
+class World:
+    """How much training changes: nats a token for members, nats for each canary and log2(1 + dose), and so on."""
+
+    gain: float = 0.0
+    per_dose: float = 0.0
+    prior: float = 0.0  # how far secrets differ in cost for reasons that no training has to do with
+    secret_gain: float = 0.0
+    continued_inside: float = 0.0  # chance that a suffix is continued in models with the text, and without
+    continued_outside: float = 0.0
+    accuracy_gain: float = 0.0
+
+    def answers(
+        self, population: TextPopulation, members: Array, dose: Array, rng: np.random.Generator
+    ) -> dict[str, Array]:
+        shared = np.random.default_rng(99)  # what all models agree on
+        lengths = np.array([sum(int(row.trained.sum()) for row in rows) for rows in population.representatives])
+        starts = np.concatenate([[0], np.cumsum(lengths)])
+        difficulty = shared.normal(-3, 0.5, len(lengths))
+        mean = difficulty + self.gain * members + rng.normal(0, 0.1, len(lengths))
+        logp = np.repeat(mean, lengths) + rng.normal(0, 0.01, starts[-1])
+        hits = rng.random(len(lengths)) < np.where(members, self.continued_inside, self.continued_outside)
+        testable = population.testable
+        suffixes = np.tile(hits[testable], len(CONTEXTS))
+        suffix_logp = rng.normal(-1, 0.1, len(suffixes) * SUFFIX) + np.repeat(
+            np.tile(members[testable], len(CONTEXTS)), SUFFIX
+        )
+        own, others = [], []
+        for canary, times in enumerate(dose):
+            base = self.prior * shared.normal(size=501) + rng.normal(0, 1, 501)
+            own.append(base[0] - self.per_dose * np.log2(1.0 + times))
+            others.append(base[1:])
+            assert canary < len(population.canaries)
+        secrets = np.stack(
+            [
+                shared.normal(size=201)
+                + rng.normal(0, 0.3, 201)
+                - self.secret_gain * members[probe.units].any() * (np.arange(201) == 0)
+                for probe in population.secrets
+            ]
+        )
+        watched = population.watched
+        accuracy = np.stack(
+            [
+                0.3 + 0.1 * epoch * self.accuracy_gain * members[watched] + rng.normal(0, 0.01, len(watched))
+                for epoch in (1, 2)
+            ]
+        )
+        return {
+            "phi": mean[:, None],
+            "correct": 0.3 + self.accuracy_gain * members + rng.normal(0, 0.02, len(lengths)),
+            **tokens_of(logp, starts).tensors("token_"),
+            **tokens_of(suffix_logp, np.arange(len(suffixes) + 1) * SUFFIX, np.repeat(suffixes, SUFFIX)).tensors(
+                "suffix_"
+            ),
+            "canary_cost": np.array(own),
+            "reference_cost": np.concatenate(others),
+            "secret_cost": secrets,
+            "epoch_accuracy": accuracy,
+            "epoch_age": rng.integers(0, 20, (2, len(watched))),
+        }
+
+    def evidence(self, population: TextPopulation, seed: int = 0) -> TextEvidence:
+        rng = np.random.default_rng(seed)
+        members = halves(seed, MODELS, len(population))
+        dose = [doses(seed, m, len(population.canaries)) for m in range(MODELS)]
+        tensors = tuple(
+            self.answers(population, members[m] > 0, dose[m], rng) | {"doses": dose[m]} for m in range(MODELS)
+        )
+        own, planted = target_half(seed + 1, len(population)) > 0, target_doses(seed + 1, len(population.canaries))
+        recorded = self.answers(population, own, planted, rng)
+        suffix = population.probes.suffix
+        written = np.array([row.ids[-suffix:] for row in population.windows[-1]])
+        greedy = TokenStatistics.of_tensors(recorded, "suffix_").correct.reshape(len(CONTEXTS), -1, suffix)[-1]
+        recorded |= {
+            "written": np.where(greedy, written, 0),
+            "search_found": np.ones(len(planted), bool),
+            "search_rank": np.where(planted > 4, 1, 40),
+            "search_queries": np.full(len(planted), 30),
+        }
+        return TextEvidence(
+            bank=Made(members, tensors),
+            phi=recorded["phi"],
+            correct=recorded["correct"],
+            members=own,
+            population=population,
+            recorded=recorded,
+            doses=planted,
+            fprs=(0.05,),
+            attacks=("reference", "zlib", "min-k", "min-k++"),
+            seed=seed,
+        )
+
+
+def test_canaries_that_change_nothing_have_the_null_exposure(population: TextPopulation) -> None:
+    evidence = World().evidence(population)
+    (finding,), _ = exposure_check.run(evidence)
+    # Mean 1.44 bits, deviation at most 1.44 over 24 independent canaries in the target: 4.5 errors, false alarm < 1e-5.
+    assert abs(evidence.exposures[1].mean() - 1.443) < 4.5 * 1.443 / np.sqrt(24)
+    assert finding.estimate.low <= 1.443 <= finding.estimate.high
+    assert canary_null.run(evidence).passed
+
+
+def test_the_control_sees_secrets_that_leak_without_being_planted(population: TextPopulation) -> None:
+    """Every canary is 3 deviations likelier than its references in all models, planted or not."""
+    evidence = World().evidence(population)
+    bank = evidence.bank
+    assert isinstance(bank, Made)
+    tensors = tuple(one | {"canary_cost": one["canary_cost"] - 3} for one in bank.tensors)
+    assert canary_null.run(replace(evidence, bank=replace(bank, tensors=tensors))).passed is False
+
+
+def test_exposure_rises_with_the_dose_and_calibration_takes_out_the_prior(population: TextPopulation) -> None:
+    evidence = World(per_dose=1.0, prior=3.0).evidence(population)
+    (finding,), _ = exposure_check.run(evidence)
+    high = evidence.shadow_doses >= 8
+    raw, calibrated = evidence.exposures[0][high].mean(), evidence.calibrated_exposures[0][high].mean()
+    assert calibrated > raw + 1, "the prior hides the canaries from raw exposure"
+    shares = dict(
+        zip((row[0] for row in finding.tables[0].rows), (row[3] for row in finding.tables[0].rows), strict=True)
+    )
+    assert float(str(shares[16]).split()[0]) > float(str(shares[0]).split()[0]) + 3
+    assert finding.metric == "exposure"
+
+
+def test_own_pair_is_left_out_of_the_calibration(population: TextPopulation) -> None:
+    """A model's own cost must not stand in the mean that is taken from it: compared with an explicit loop."""
+    evidence = World(per_dose=0.5, prior=1.0).evidence(population)
+    own = np.stack([one["canary_cost"] for one in evidence.bank.tensors])  # type: ignore[attr-defined]
+    others = np.stack([one["reference_cost"] for one in evidence.bank.tensors]).reshape(MODELS, 24, 500)  # type: ignore[attr-defined]
+    for model, canary in ((0, 3), (5, 7), (13, 0)):
+        without = [m for m in range(MODELS) if evidence.shadow_doses[m, canary] == 0 and m // 2 != model // 2]
+        cost = own[model, canary] - own[without, canary].mean()
+        among = others[model, canary] - others[without, canary].mean(axis=0)
+        expected = -np.log2((1 + (among <= cost).sum()) / 501)
+        assert evidence.calibrated_exposures[0][model, canary] == pytest.approx(expected)
+
+
+def test_planted_canaries_are_detected_at_the_stated_rate(population: TextPopulation) -> None:
+    (finding,), _ = detection_check.run(World(per_dose=4.0).evidence(population))
+    assert finding.estimate.value > 0.8
+    evidence = World().evidence(population, seed=3)
+    flagged = evidence.calibrated_exposures[0] >= P_EXPOSED_BITS
+    # 24 canaries × 24 models, of which the canaries' costs are drawn anew in every model: 576 draws at 1 %.
+    assert flagged.sum() <= 18, "binomial, P[> 18] < 1e-4"
+
+
+def test_own_secrets_are_shown_by_kind_and_never_by_value(population: TextPopulation) -> None:
+    (finding,), _ = own_secrets_check.run(World(secret_gain=6.0).evidence(population))
+    assert finding.estimate.value > 0.7
+    assert finding.blind is not None
+    assert finding.blind < 0.3
+    for probe in population.secrets:
+        assert probe.found.value not in str(finding)
+    (finding,), _ = own_secrets_check.run(World().evidence(population))
+    assert finding.estimate.low < 0.3
+
+
+def test_members_stand_out_by_every_language_score(population: TextPopulation) -> None:
+    findings, _ = language_check.run(World(gain=2.0).evidence(population))
+    found = {finding.attack: finding.estimate.value for finding in findings}
+    assert found.keys() == {"reference", "zlib", "min-k", "min-k++"}
+    assert found["reference"] > 0.95, "20 deviations apart"
+    findings, _ = language_check.run(World().evidence(population))
+    # About 60 members at 5 %: P[more than 12 accused] < 1e-4 for each score.
+    assert all(finding.estimate.value * finding.n <= 12 for finding in findings)
+
+
+def test_texts_that_are_continued_are_told_from_predictable_ones(population: TextPopulation) -> None:
+    (memorized,), _ = discoverable_check.run(World(continued_inside=0.9).evidence(population))
+    (predictable,), _ = discoverable_check.run(World(continued_inside=0.9, continued_outside=0.9).evidence(population))
+    assert memorized.estimate.value > 0.7
+    assert memorized.blind == 0
+    assert predictable.blind is not None
+    assert predictable.blind > 0.7
+    kinds = [{row[0]: row[2] for row in finding.tables[1].rows} for finding in (memorized, predictable)]
+    assert kinds[0]["memorized"] == len(population.testable)
+    assert kinds[1]["predictable"] == len(population.testable)
+
+
+def test_a_near_tie_is_decided_by_what_was_really_written(population: TextPopulation) -> None:
+    evidence = World(continued_inside=0.9).evidence(population)
+    target = evidence.suffixes[1].greedy[-1]
+    chosen = int(np.flatnonzero(target)[0])
+    gap = evidence.recorded["suffix_gap"].reshape(len(CONTEXTS), -1, SUFFIX).copy()
+    gap[-1, chosen, 0] = 1e-5
+    written = evidence.recorded["written"].copy()
+    written[chosen, 0] += 1
+    tied = replace(evidence, recorded=evidence.recorded | {"suffix_gap": gap.ravel(), "written": written})
+    assert not tied.suffixes[1].greedy[-1, chosen]
+
+
+def test_too_few_long_documents_are_refused_with_the_way_out(population: TextPopulation) -> None:
+    evidence = World().evidence(population)
+    short = TextPopulation(
+        population.documents, population.renderer.rendering, replace(population.probes, suffix=100, contexts=(100,))
+    )
+    for check in (discoverable_check, probabilistic_check):
+        _, (skipped,) = check.run(replace(evidence, population=short))
+        assert "choose a shorter" in skipped.reason
+
+
+def test_counterfactual_memorization_is_the_gain_in_accuracy(population: TextPopulation) -> None:
+    (finding,), _ = counterfactual_check.run(World(accuracy_gain=0.2).evidence(population))
+    assert finding.estimate.low <= 0.2 <= finding.estimate.high
+    assert finding.estimate.high - finding.estimate.low < 0.02
+    (null,), _ = counterfactual_check.run(World().evidence(population, seed=5))
+    assert abs(null.estimate.value) < 0.005, "24 models × 120 texts of deviation 0.02: error 0.0008"
+
+
+def test_exact_memorization_is_the_difference_to_texts_never_trained_on(population: TextPopulation) -> None:
+    (finding,), _ = epoch_check.run(World(accuracy_gain=1.0).evidence(population))
+    assert finding.estimate.low <= 0.2 <= finding.estimate.high
+    assert finding.tables[0].rows, "the forgetting curve"
+
+
+def test_the_link_to_extraction_is_null_where_nothing_links_them(population: TextPopulation) -> None:
+    (finding,), _ = extraction_link_check.run(World(accuracy_gain=0.2).evidence(population))
+    # Every text gains alike, so that ranks are noise: |ρ| of 120 texts stays below 0.4 but once in 10,000.
+    assert abs(finding.estimate.value) < 0.4
+
+
+def test_a_search_that_finds_a_canary_first_has_extracted_it(population: TextPopulation) -> None:
+    evidence = World().evidence(population)
+    (finding,), _ = search_check.run(evidence)
+    planted = evidence.doses > 0
+    assert finding.estimate.value == pytest.approx((evidence.doses > 4)[planted].mean())
+    assert finding.blind == 0
+    _, (skipped,) = search_check.run(replace(evidence, doses=np.zeros_like(evidence.doses)))
+    assert "no canary" in skipped.reason
