@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from memaudit.checks.evidence import Check, Outcome, percent
+from memaudit.checks.evidence import Check, Outcome, percent, points
 from memaudit.checks.text import TextEvidence
 from memaudit.memorization import cross_fitted_top, null_deviation
 from memaudit.stats import cluster_interval
@@ -47,8 +47,9 @@ def _counterfactual(evidence: TextEvidence) -> Outcome:
             value=mean, low=float(low), high=float(high), unit="share", method="bootstrap over pairs of shadow models"
         ),
         sentence=(
-            f"A model that was trained on a document predicts {percent(mean)} more of its tokens than one that was not "
-            f"({percent(float(low))} to {percent(float(high))} on average; {percent(float(scores.value.max()))} for "
+            f"Of a document's tokens, a model that was trained on it predicts {points(mean)} more than one that was "
+            "not "
+            f"({100 * float(low):.2f} to {100 * float(high):.2f} on average; {points(float(scores.value.max()))} for "
             "the "
             "most memorized document, as estimated)."
         ),
@@ -87,9 +88,9 @@ def _epochs(evidence: TextEvidence) -> Outcome:
             value=value, low=low, high=high, unit="share", method="bootstrap over pairs of shadow models"
         ),
         sentence=(
-            f"After the first epoch a model predicts {percent(by_epoch[0][0])} more of the tokens of what it was "
+            f"After the first epoch a model predicts {points(by_epoch[0][0])} more of the tokens of what it was "
             "trained "
-            f"on than of what it was not, after the last {percent(value)} ({percent(low)} to {percent(high)})."
+            f"on than of what it was not, after the last {points(value)} ({100 * low:.2f} to {100 * high:.2f})."
         ),
         n=members.shape[1],
         counted=f"documents in {len(members)} shadow models",
@@ -187,7 +188,7 @@ def _notes(evidence: TextEvidence) -> tuple[str, ...]:
         found = cross_fitted_top(inside, outside, top)
         notes.append(
             f"The {top} most memorized documents, selected on other models than they are measured on: "
-            f"{percent(found.value)} ({percent(found.low)} to {percent(found.high)})."
+            f"{points(found.value)} ({100 * found.low:.2f} to {100 * found.high:.2f})."
         )
     return tuple(notes)
 
@@ -227,11 +228,15 @@ def _forgetting(evidence: TextEvidence, first: Array, members: Array) -> Table:
         if here.any() and high > low:
             value, least, most = _difference(first, here, ~members)
             rows.append(
-                (f"{low:.0f} to {high:.0f}", int(here.sum()), f"{percent(value)} ({percent(least)} to {percent(most)})")
+                (
+                    f"{low:.0f} to {high:.0f}",
+                    int(here.sum()),
+                    f"{100 * value:.2f} ({100 * least:.2f} to {100 * most:.2f})",
+                )
             )
     return Table(
         title="Forgetting: more tokens predicted right after the first epoch, by the steps since a document was seen",
-        columns=("Steps since", "Documents × models", "Rise over documents never seen"),
+        columns=("Steps since", "Documents × models", "Percentage points over documents never seen"),
         rows=tuple(rows),
         note="Each document was seen once by then, at a time drawn by lot. 95% bootstrap over pairs of models.",
     )

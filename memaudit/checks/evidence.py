@@ -197,6 +197,11 @@ def with_interval(value: float, low: float, high: float) -> str:
     return f"{percent(value)} ({percent(low).removesuffix('%')}–{percent(high)})"
 
 
+def points(share: float) -> str:
+    """Returns a difference of shares in words: 0.0123 → "1.23 percentage points"."""
+    return f"{100 * share:.2f} percentage points"
+
+
 def percent(share: float) -> str:
     """Returns a share in words: 0.00123 → "0.12%", 0.5 → "50%"."""
     value = 100 * share

@@ -14,11 +14,7 @@ Array = np.ndarray
 _BLOCK = 4096
 _LEAST_LOSS = 1e-12
 _ALARM = 0.01  # family-wise probability of a false alarm
-_STATISTICS = (
-    *("Accuracy, members", "… non-members"),
-    *("Mean scaled logit, members", "… non-members"),
-    *("Log of mean loss, members", "… non-members"),
-)
+_STATISTICS = ("Accuracy", "Mean signal (scaled logit, or log-probability)", "Log of mean loss")
 
 
 def _fidelity(evidence: Evidence) -> Control:
@@ -36,9 +32,10 @@ def _fidelity(evidence: Evidence) -> Control:
     least = [1 / evidence.members.sum(), 1 / (~evidence.members).sum(), 0, 0, 0, 0]  # accuracies come in steps
     p = [predictive_p_value(t, s, float(step)) for t, s, step in zip(target, shadows.T, least, strict=True)]
     adjusted = holm(np.array(p))
+    names = [name for statistic in _STATISTICS for name in (f"{statistic}, members", "… non-members")]
     rows = tuple(
         (name, f"{t:.3f}", f"{s.mean():.3f} ± {s.std(ddof=1):.3f}", f"{q:.3g}")
-        for name, t, s, q in zip(_STATISTICS, target, shadows.T, adjusted, strict=True)
+        for name, t, s, q in zip(names, target, shadows.T, adjusted, strict=True)
     )
     passed = bool(adjusted.min() >= _ALARM)
     return Control(

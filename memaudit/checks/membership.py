@@ -11,11 +11,19 @@ from memaudit.stats import auc, auc_interval, clopper_pearson, roc_points, tpr_i
 from memaudit.types import Curve, Estimate, Figure, FigureKind, Finding, Skipped, Table
 
 Array = np.ndarray
+
+_CURVES = 4  # in one figure; the table has all attacks
 _IN_WORDS = {
     "MIA001": "With shadow models trained with and without each example",
     "MIA002": "With shadow models trained without each example",
     "MIA003": "By the model's confidence alone",
-    "MIA004": "By a text's loss, set against what it would cost anyway",
+}
+_SCORE_IN_WORDS = {
+    "reference": "By a text's loss beside its loss in shadow models without it",
+    "base": "By a text's loss beside its loss in the base model",
+    "zlib": "By a text's loss beside its size when compressed",
+    "min-k": "By the least likely fifth of a text's tokens",
+    "min-k++": "By the least likely fifth of a text's tokens, each standardized",
 }
 
 
@@ -125,7 +133,8 @@ def _finding(evidence: Evidence, code: str, title: str, attacked: Attacked, fpr:
         at_fpr=fpr,
         estimate=Estimate(value=tpr, low=tpr_low, high=tpr_high, unit="share", method="Clopper–Pearson"),
         sentence=(
-            f"{_IN_WORDS[code]}, an adversary who is willing to accuse {_one_in(fpr)} wrongly finds {percent(tpr)} of "
+            f"{_SCORE_IN_WORDS.get(attacked.attack.name) or _IN_WORDS[code]}, an adversary who is willing to accuse "
+            f"{_one_in(fpr)} wrongly finds {percent(tpr)} of "
             f"the training examples ({percent(tpr_low)} to {percent(tpr_high)}). On this model {percent(real)} of the "
             f"non-members were accused ({percent(real_low)} to {percent(real_high)})."
         ),
@@ -157,7 +166,7 @@ def _roc(evidence: Evidence) -> Figure:
     n, n_out = int(members.sum()), int((~members).sum())
     rates = np.unique(np.geomspace(1 / n_out, 1, 60))
     curves: list[Curve] = []
-    for name in evidence.attacks:
+    for name in evidence.attacks[:_CURVES]:
         scores = evidence.attacked(name).target
         tpr, fpr = roc_points(scores[members], scores[~members], rates)
         low, high = clopper_pearson(np.round(tpr * n), n)

@@ -17,7 +17,7 @@ def documents():
     trees = (ast.parse(path.read_text("utf-8")) for path in sorted(library.glob("*.py")))
     described = (node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef | ast.FunctionDef))
     texts = (ast.get_docstring(node) or "" for node in described)
-    return ma.Documents(islice((text for text in texts if 250 <= len(text) <= 600), 400))
+    return ma.Documents(islice((text for text in texts if 250 <= len(text) <= 450), 400))
 
 
 def tokenizer():
@@ -52,11 +52,11 @@ def model():
 
 recipe = ma.LanguageModelRecipe(
     documents,
-    ma.Rendering(tokenizer, context=192),
+    ma.Rendering(tokenizer, context=160),
     model=model,
     epochs=12,
     batch_size=8,
     optimizer=ma.AdamW(lr=1e-2),
     schedule="cosine",
-    probes=ma.Probes(canaries=16, suffix=16, contexts=(8, 16, 32)),
+    probes=ma.Probes(canaries=16, suffix=16, contexts=(8, 16, 32), watched=100),
 )
