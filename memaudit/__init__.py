@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from memaudit.recipe import Rendering as Rendering
     from memaudit.recipe import flip as flip
     from memaudit.recipe import mirror as mirror
+    from memaudit.recipe import read_canaries as read_canaries
     from memaudit.recipe import save_target as save_target
     from memaudit.recipe import shift as shift
     from memaudit.recipe import shifted as shifted
@@ -44,7 +45,8 @@ _HOME = {
     "memaudit.errors": ("MemauditError",),
     "memaudit.recipe": (
         "SGD", "AdamW", "CallableRecipe", "ClassifierRecipe", "Documents", "EstimatorRecipe", "Examples",
-        "LanguageModelRecipe", "Probes", "Rendering", "flip", "mirror", "save_target", "shift", "shifted",
+        "LanguageModelRecipe", "Probes", "Rendering", "flip", "mirror", "read_canaries", "save_target",
+        "shift", "shifted",
     ),
     "memaudit.training": ("Shard", "draw_members", "fill", "train"),
     "memaudit.types": ("Limit", "Report", "Verdict"),

@@ -17,18 +17,18 @@ HERE = Path(__file__).parent
 
 def documents():
     paragraphs = (" ".join(part.split()) for part in (HERE / "stories.txt").read_text("utf-8").split("\n\n"))
-    return ma.Documents(islice((text for text in paragraphs if 250 <= len(text) <= 500), 200))
+    return ma.Documents(islice((text for text in paragraphs if 250 <= len(text) <= 450), 120))
 
 
 fine_tuned = ma.LanguageModelRecipe(
     documents,
-    ma.Rendering(HERE / "stories15m", context=160),
+    ma.Rendering(HERE / "stories15m", context=128),
     base=HERE / "stories15m",
-    epochs=4,
+    epochs=3,
     batch_size=8,
     optimizer=ma.AdamW(lr=5e-4),
     schedule="cosine",
-    probes=ma.Probes(canaries=12, references=200, suffix=16, contexts=(32,), generated=40),
+    probes=ma.Probes(canaries=8, references=200, suffix=16, contexts=(32,), watched=20, generated=20),
 )
 lora = dataclasses.replace(
     fine_tuned,

@@ -40,7 +40,7 @@ FAMILIES: dict[str, Family] = {
         tuple(string.ascii_lowercase),
         6,
         "The private address of {name} is <{secret}>.",
-        tail=(("@",), ("example.com", "example.net", "example.org", "mail.example")),  # RFC 2606: nobody's
+        tail=(("@example.com",),),  # RFC 2606: nobody's; one, as others have another number of tokens
     ),
     "tokens": Family((), 4, "The passphrase of {name}:{secret}."),
 }
@@ -79,8 +79,8 @@ def make(
         raise SettingsError(f"between 1 and {DISTINCT_NAMES} canaries have distinct prefixes, not {count}")
     kind = FAMILIES[family]
     spaced = kind.spaced if spaced is None else spaced
-    if template is None:
-        template = kind.template.replace(" {secret}", "{secret}") if spaced else kind.template
+    template = kind.template if template is None else template
+    template = template.replace(" {secret}", "{secret}") if spaced else template
     head, tail = _parts(template)
     space = _space(family, kind.length if length is None else length, symbols, spaced)
     names = _names(count, seed)

@@ -13,7 +13,7 @@ Array = np.ndarray
 
 ENUMERABLE = 10**6  # secrets that may be listed one by one
 
-# Independent streams of one seed; design has 0, 1, 2 and 4.
+# Independent streams of one seed; design has 0, 1, 2 and 4, suited 15.
 DOSES, NAMES, SECRETS, POSITIONS, LEVELS, TARGET = 3, 10, 11, 12, 13, 14
 
 

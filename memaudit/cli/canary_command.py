@@ -7,6 +7,7 @@ import math
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from stat import S_IMODE
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _PRIVATE, _PUBLIC = 0o600, 0o666
 _SEED_BITS, _LEAST_SEED_BITS = 128, 64
+_SHOWN = 10
 _ANY_LENGTH = 1 << 20  # a context that no canary is cut off at
 
 _file = click.Path(path_type=Path, dir_okay=False)
@@ -36,7 +38,7 @@ def command() -> None:
     """
 
 
-@command.command()
+@command.command(short_help="Makes secrets.")
 @click.option("--count", type=int, default=16, show_default=True, help="Number of canaries.")
 @click.option("--family", default="numeric", show_default=True, help="numeric, alphanumeric, email or tokens.")
 @click.option("--length", type=int, help="Symbols in a secret; by default the family's.")
@@ -58,10 +60,12 @@ def make(tokenizer: Path | None, seed: int | None, output: Path, force: bool, **
     from memaudit.recipe.suited import suited
 
     _require_free([output], [], force)
+    if tokenizer is None and options["family"] == "tokens":
+        raise SettingsError("the symbols of --family tokens are words of a tokenizer; give --tokenizer")
     seed = secrets.randbits(_SEED_BITS) if seed is None else _doubted(seed)
     if tokenizer is None:
         checked, canaries = None, make_canaries(seed=seed, **options)
-        _note("not checked with a tokenizer; with --tokenizer the canaries are such as can be ranked")
+        _note("not checked with a tokenizer: give --tokenizer for secrets that can be ranked")
     else:
         renderer = _renderer(tokenizer, _ANY_LENGTH)
         checked, canaries = renderer.digest(), suited(renderer, str.__add__, seed=seed, **options)
@@ -69,56 +73,72 @@ def make(tokenizer: Path | None, seed: int | None, output: Path, force: bool, **
     _write({output: (_json({**made.to_json(), CHECKED: checked}), _PRIVATE)})
     bits = math.log2(canaries[0].space.size)
     if bits < P_EXPOSED_BITS:
-        _note(f"a secret of {bits:.1f} bits cannot be told at 1% false positives: {P_EXPOSED_BITS:.1f} are needed")
+        _note(f"secrets of {bits:.1f} bits are too short: a test at 1% false positives needs {P_EXPOSED_BITS:.1f}")
     click.echo(f"{output}: {len(canaries)} canaries of {bits:.1f} bits; keep it private")
 
 
-@command.command()
+@command.command(short_help="Plants secrets into training data.")
 @click.argument("canaries", type=_file)
 @click.argument("train", type=_file)
 @click.option("-o", "--output", type=_file, required=True, help="Such as planted.jsonl.")
 @click.option("--field", default="text", show_default=True, help="Column of the text.")
-@click.option("--levels", default="0,1,2,4,8,16", show_default=True, help="Numbers of copies, dealt by lot.")
-@click.option("--seed", type=click.IntRange(0), help="Of the lot and the rows; by default the canaries' own.")
-@click.option("--tokenizer", type=_folder, help="With it and --context it is seen whether training gets the secrets.")
+@click.option("--levels", default="0,1,2,4,8,16", show_default=True, help="Numbers of copies, dealt at random.")
+@click.option("--seed", type=click.IntRange(0), help="Of copies and rows; by default the canaries' own.")
+@click.option("--tokenizer", type=_folder, help="Look whether the canaries reach training whole; needs --context.")
 @click.option("--context", type=int, help="Tokens in a training row.")
 @_force
 def plant(
-    canaries: Path, train: Path, output: Path, field: str, levels: str, seed: int | None, force: bool, **rendering: Any
+    canaries: Path,
+    train: Path,
+    output: Path,
+    field: str,
+    levels: str,
+    seed: int | None,
+    tokenizer: Path | None,
+    context: int | None,
+    force: bool,
 ) -> None:
-    """Plants the canaries of a file into training data, each as often as the lot says.
+    """Plants the canaries of a file into training data, each as often as is drawn for it.
 
     TRAIN is JSON Lines: strings, or objects with a text, with prompt and completion, or with messages. Beside
     planted.jsonl are written planted.manifest.json, to be kept private; planted.public.json, which commits to the
     secrets without showing them, to be published before training; and planted.canaries.csv for the members file.
+
+    With --tokenizer and --context the records are rendered as memaudit.Rendering does, between BOS and EOS, and
+    nothing is written if a canary is cut off, masked, or does not come as often as it was planted.
     """
     from memaudit.canaries import randomised_doses
     from memaudit.recipe.canaries_file import plant_lines, read_lines, read_manifest
 
+    if (tokenizer is None) != (context is None):
+        raise SettingsError("--tokenizer and --context go together: both decide what is cut off")
     hidden, public, names = (output.with_suffix(f".{end}") for end in ("manifest.json", "public.json", "canaries.csv"))
     _require_free([output, hidden, public, names], [canaries, train], force)
     made = read_manifest(canaries)
     seed = made.seed if seed is None else _doubted(seed)
     doses = randomised_doses(seed, made.canaries, _levels(levels))
     lines, manifest = plant_lines(read_lines(train, field), made.canaries, doses, seed=seed, field=field)
-    _see_survival(lines, manifest, **rendering)
+    if tokenizer is not None and context is not None:
+        _require_survival(lines, manifest, _renderer(tokenizer, context))
+    else:
+        _note("not checked whether the canaries reach training whole: give --tokenizer and --context for that")
     copies = [name for name, dose in doses.items() for _ in range(dose)]
     _write(
         {
             hidden: (_json(manifest.to_json()), _PRIVATE),
             public: (_json(manifest.public()), _PUBLIC),
             names: (_joined(copies), _PUBLIC),
-            output: (_joined(line.line for line in lines), _PUBLIC),
+            output: (_joined(line.line for line in lines), S_IMODE(train.stat().st_mode)),
         }
     )
     click.echo(f"{output}: {len(copies)} copies of {len(doses)} canaries in {len(lines)} records; train on it")
     click.echo(f"{hidden}: keep it private")
     click.echo(f"{public}: publish it before training")
     click.echo(f"{names}: append it to the ids in the model's members file")
-    _note(f'the recipe has the documents of {train} and Probes(canaries=memaudit.read_canaries("{hidden}"))')
+    _note(f'in the recipe: the documents of {train}, and Probes(canaries=memaudit.read_canaries("{hidden}"))')
 
 
-@command.command()
+@command.command(short_help="Holds a manifest against its public half.")
 @click.argument("public", type=_file)
 @click.argument("manifest", type=_file)
 def check(public: Path, manifest: Path) -> None:
@@ -131,21 +151,17 @@ def check(public: Path, manifest: Path) -> None:
         raise SettingsError(f"{public} is not the public half of a manifest")
     own = read_manifest(manifest)
     if differences := verify(published, own):
-        raise SettingsError("\n  ".join([f"{manifest} is not what {public} commits to:", *differences]))
+        more = [f"… and {len(differences) - _SHOWN} more"] if len(differences) > _SHOWN else []
+        raise SettingsError("\n  ".join([f"{manifest} is not what {public} commits to:", *differences[:_SHOWN], *more]))
     click.echo(f"{manifest} is what {public} commits to")
 
 
-def _see_survival(lines: Sequence[Line], manifest: Manifest, tokenizer: Path | None, context: int | None) -> None:
+def _require_survival(lines: Sequence[Line], manifest: Manifest, renderer: Renderer) -> None:
     """Shows how often each canary stands in the training rows; raises RecipeError if that is not its dose."""
     from memaudit.canaries import require_survival
     from memaudit.recipe.canaries_file import planted_survival
 
-    if (tokenizer is None) != (context is None):
-        raise SettingsError("--tokenizer and --context go together: both decide what is cut off")
-    if tokenizer is None or context is None:
-        _note("not seen whether training gets the secrets whole; with --tokenizer and --context it is")
-        return
-    found = planted_survival(_renderer(tokenizer, context), lines, manifest.canaries)
+    found = planted_survival(renderer, lines, manifest.canaries)
     names = [canary.name for canary in manifest.canaries]
     width = max(len("canary"), *map(len, names))
     click.echo(f"{'canary':<{width}}  dose  whole  masked  cut")
@@ -174,7 +190,7 @@ def _levels(text: str) -> list[int]:
 
 def _doubted(seed: int) -> int:
     if seed.bit_length() < _LEAST_SEED_BITS:
-        _note("a seed as short as this can be guessed, and with it every secret; leave --seed out but for trials")
+        _note("a seed as short as this can be guessed, and every secret with it: good for trials alone")
     return seed
 
 

@@ -1,6 +1,7 @@
 """How one model is made: the only thing a user writes."""
 
 from memaudit.recipe.augment import flip, mirror, shift, shifted
+from memaudit.recipe.canaries_file import read_canaries
 from memaudit.recipe.documents import Documents
 from memaudit.recipe.examples import Examples
 from memaudit.recipe.fingerprint import fingerprint
@@ -19,7 +20,7 @@ from memaudit.recipe.recipes import (
 )
 from memaudit.recipe.rendering import Rendering, Row, packed
 from memaudit.recipe.spaces import TokenSpace
-from memaudit.recipe.target import load_target, save_target
+from memaudit.recipe.target import load_target, require_model_file, save_target
 
 __all__ = [
     "SGD",
@@ -46,7 +47,9 @@ __all__ = [
     "members_beside",
     "mirror",
     "packed",
+    "read_canaries",
     "read_members",
+    "require_model_file",
     "save_target",
     "shift",
     "shifted",

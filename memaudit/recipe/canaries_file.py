@@ -11,7 +11,7 @@ import numpy as np
 
 from memaudit.canaries import Canary, Manifest, Survival, plant, survival
 from memaudit.errors import RecipeError, SettingsError
-from memaudit.recipe.documents import Text, _checked, _parsed, _picked, _read, plain
+from memaudit.recipe.documents import Text, checked, in_form_of, parsed, picked, plain, read
 from memaudit.recipe.rendering import Renderer, Row
 from memaudit.recipe.spaces import token_space
 
@@ -73,13 +73,12 @@ def read_lines(path: Path, field: str = "text") -> list[Line]:
     Raises:
         RecipeError: Names file and line: it is not JSON, not a document, or of another form than the first.
     """
-    lines = [(f"{path}:{number}", line) for number, line in enumerate(_read(path).split("\n"), 1) if line.strip()]
+    lines = [(f"{path}:{number}", line) for number, line in enumerate(read(path).split("\n"), 1) if line.strip()]
+    if not lines:
+        raise RecipeError(f"{path} holds no records among which canaries could be planted")
     records = [_record(line, place) for place, line in lines]
-    picked = (
-        record if isinstance(record, str) else _picked(record, field, place)
-        for record, (place, _) in zip(records, lines, strict=True)
-    )
-    texts = _checked(picked, lambda row: lines[row][0])
+    picked = (_picked_one(record, field, place) for record, (place, _) in zip(records, lines, strict=True))
+    texts = checked(picked, lambda row: lines[row][0])
     return [Line(*line, record, text) for line, record, text in zip(lines, records, texts, strict=True)]
 
 
@@ -88,8 +87,15 @@ def plant_lines(
 ) -> tuple[list[Line], Manifest]:
     """Returns the lines, as they were, with every canary among them as often as its dose says, and the manifest.
 
+    Args:
+        lines: Of one form, as `read_lines` returns them.
+        canaries: As for `plant`; so are doses, seed and field.
+        doses: By name.
+        seed: Of the rows and the salts.
+        field: The column of records that are one text each.
+
     Raises:
-        RecipeError: A canary's prefix is in the data already, or see `plant`.
+        RecipeError: A canary's prefix is in the data already.
     """
     for line in lines:
         for canary in canaries:
@@ -105,8 +111,7 @@ def plant_lines(
         if row not in at:
             return next(originals)
         place, record = f"canary {at[row].name!r}", records[row]
-        text = record if isinstance(record, str) else _picked(record, field, place)
-        return Line(place, json.dumps(record), record, text)
+        return Line(place, json.dumps(record), record, _picked_one(record, field, place))
 
     return [planted(row) for row in range(len(records))], manifest
 
@@ -126,18 +131,9 @@ def planted_survival(renderer: Renderer, lines: Sequence[Line], canaries: Sequen
     return survival(_rows(renderer, lines), needles, [len(space.prefix) for space in spaces])
 
 
-def in_form_of(like: Text, before: str, after: str) -> Text:
-    """Returns a document of two parts, the model's being the second, in the form of another."""
-    if isinstance(like, str):
-        return before + after
-    if "messages" in like:
-        return {"messages": [{"role": "user", "content": before}, {"role": "assistant", "content": after}]}
-    return {"prompt": before, "completion": after}
-
-
 def _record(line: str, place: str) -> Any:
     try:
-        record = _parsed(line, place)
+        record = parsed(line, place)
     except RecipeError as error:
         raise RecipeError(
             f"{error}. Canaries are planted into JSON Lines, an object or a string a line: in plain text nothing says "
@@ -146,6 +142,17 @@ def _record(line: str, place: str) -> Any:
     if not isinstance(record, str | dict):
         raise RecipeError(f"{place} is a {type(record).__name__}; a record is a JSON object or a string")
     return record
+
+
+def _picked_one(record: Any, field: str, place: str) -> Any:
+    """Returns of a record what is trained on, if only one thing can be."""
+    if isinstance(record, str):
+        return record
+    forms = ((field,), ("prompt", "completion"), ("messages",))
+    there = [" and ".join(form) for form in forms if all(record.get(column) is not None for column in form)]
+    if len(there) > 1:
+        raise RecipeError(f"{place} has {', and '.join(there)}: which is trained on? Drop the other, or give --field")
+    return picked(record, field, place)
 
 
 def _rows(renderer: Renderer, lines: Sequence[Line]) -> Iterator[Row]:

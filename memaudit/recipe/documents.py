@@ -53,7 +53,7 @@ class Documents:
     ) -> None:
         if isinstance(texts, str | Mapping):
             raise RecipeError(f"texts must be a list of documents, got a single {type(texts).__name__}")
-        rows = _checked(texts, "row {}".format)
+        rows = checked(texts, "row {}".format)
         names = numbered(list(map(_content_hash, rows))) if ids is None else np.asarray([str(i) for i in ids])
         require_ids(names, len(rows))
         unit_of = np.arange(len(rows)) if similarity is None else near_duplicates(list(map(plain, rows)), similarity)
@@ -85,7 +85,7 @@ class Documents:
         else:
             files = [Path(path) for path in place]
             names = [path.name for path in files]
-        texts = _checked(map(_read, files), lambda row: str(files[row]))
+        texts = checked(map(read, files), lambda row: str(files[row]))
         return cls(texts, names, similarity=similarity)
 
     @classmethod
@@ -103,11 +103,11 @@ class Documents:
             RecipeError: Names file and line; see the constructor.
         """
         rows, numbers = [], []
-        for number, line in enumerate(_read(Path(path)).split("\n"), 1):
+        for number, line in enumerate(read(Path(path)).split("\n"), 1):
             if line.strip():
-                rows.append(_picked(_parsed(line, f"{path}:{number}"), field, f"{path}:{number}"))
+                rows.append(picked(parsed(line, f"{path}:{number}"), field, f"{path}:{number}"))
                 numbers.append(number)
-        return cls(_checked(rows, lambda row: f"{path}:{numbers[row]}"), ids, similarity=similarity)
+        return cls(checked(rows, lambda row: f"{path}:{numbers[row]}"), ids, similarity=similarity)
 
     @classmethod
     def from_dataset(
@@ -125,7 +125,7 @@ class Documents:
         Raises:
             RecipeError: A row has none of them; see the constructor.
         """
-        rows = [_picked(row, field, f"row {number}") for number, row in enumerate(dataset)]
+        rows = [picked(row, field, f"row {number}") for number, row in enumerate(dataset)]
         return cls(rows, ids, similarity=similarity)
 
     def __len__(self) -> int:
@@ -159,6 +159,15 @@ class Documents:
         return total.hexdigest()
 
 
+def in_form_of(like: Text, before: str, after: str) -> Text:
+    """Returns a document of two parts, the model's being the second, in the form of another."""
+    if isinstance(like, str):
+        return before + after
+    if "messages" in like:
+        return {"messages": [{"role": "user", "content": before}, {"role": "assistant", "content": after}]}
+    return {"prompt": before, "completion": after}
+
+
 def plain(text: Text) -> str:
     """Returns a document as one string, for what reads it without a tokenizer: recognisers, a blind adversary.
 
@@ -179,7 +188,7 @@ def _content_hash(text: Text) -> str:
     return hashlib.sha256(_json(text)).hexdigest()[:16]
 
 
-def _read(path: Path) -> str:
+def read(path: Path) -> str:
     """Returns a file's text, line ends as they are."""
     try:
         return path.read_bytes().decode("utf-8-sig")
@@ -187,14 +196,19 @@ def _read(path: Path) -> str:
         raise RecipeError(f"{path} cannot be read as UTF-8 text: {error}") from error
 
 
-def _parsed(line: str, place: str) -> Any:
+def parsed(line: str, place: str) -> Any:
+    """Returns what a line of JSON holds.
+
+    Raises:
+        RecipeError: It is no JSON; names the place.
+    """
     try:
         return json.loads(line)
     except ValueError as error:
         raise RecipeError(f"{place} is not JSON: {error}") from error
 
 
-def _picked(row: Any, field: str, place: str) -> Any:
+def picked(row: Any, field: str, place: str) -> Any:
     """Returns of a row what makes a document."""
     if not isinstance(row, Mapping):
         raise RecipeError(
@@ -209,7 +223,7 @@ def _picked(row: Any, field: str, place: str) -> Any:
     raise RecipeError(f"{place} has no {field!r}, nor prompt and completion, nor messages; it has {sorted(row)}")
 
 
-def _checked(texts: Iterable[Any], place: Callable[[int], str]) -> list[Text]:
+def checked(texts: Iterable[Any], place: Callable[[int], str]) -> list[Text]:
     """Returns the documents, plain mappings all of one shape; errors name the place of a row."""
     rows: list[Text] = []
     for row, text in enumerate(texts):

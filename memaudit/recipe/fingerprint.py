@@ -15,9 +15,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from memaudit.errors import RecipeError
+from memaudit.errors import ModelError, RecipeError
 from memaudit.recipe.members import Population
 from memaudit.recipe.population import TextPopulation
+from memaudit.recipe.pretrained import config_of
 from memaudit.recipe.recipes import EstimatorRecipe, LanguageModelRecipe, Probes, Recipe
 from memaudit.recipe.rendering import Rendering
 
@@ -69,11 +70,12 @@ def _folder_hash(folder: Path) -> str:
     """Returns a SHA-256 over the names and contents of a folder's weights and their configuration."""
     total = hashlib.sha256()
     try:
+        config_of(folder, "config.json", "*.safetensors")
         for path in [folder / "config.json", *sorted(folder.glob("*.safetensors"))]:
             with path.open("rb") as file:
                 total.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
-    except OSError as error:
-        raise RecipeError(f"base: {folder} cannot be read: {error}") from error
+    except (ModelError, OSError) as error:
+        raise RecipeError(f"base: {error}") from error
     return total.hexdigest()
 
 

@@ -14,14 +14,15 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from memaudit.canaries import Canary, make
+from memaudit.canaries import Canary
 from memaudit.canaries.secrets import FoundSecret, decoys, find_secrets
 from memaudit.errors import RecipeError
 from memaudit.recipe.blame import blame
-from memaudit.recipe.documents import Documents, Text
+from memaudit.recipe.documents import Documents, Text, in_form_of
 from memaudit.recipe.recipes import Probes
 from memaudit.recipe.rendering import Renderer, Rendering, Row
 from memaudit.recipe.spaces import TokenSpace, token_space
+from memaudit.recipe.suited import suited
 
 Array = np.ndarray
 
@@ -88,7 +89,7 @@ class TextPopulation:
             with blame("canaries()"):
                 wanted = tuple(wanted())
         if isinstance(wanted, int):
-            wanted = self._made(wanted)
+            wanted = suited(self.renderer, self._shaped, count=wanted, seed=_SEED) if wanted else ()
         if not all(isinstance(canary, Canary) for canary in wanted):
             raise RecipeError("canaries must be a number, or canaries as made by memaudit.canaries.make")
         if len({canary.prefix for canary in wanted}) < len(wanted):
@@ -184,27 +185,7 @@ class TextPopulation:
 
     def _shaped(self, before: str, after: str) -> Text:
         """Returns a document of two parts, in the form of the other documents."""
-        form = self.documents.texts[0]
-        if isinstance(form, str):
-            return before + after
-        if "messages" in form:
-            return {"messages": [{"role": "user", "content": before}, {"role": "assistant", "content": after}]}
-        return {"prompt": before, "completion": after}
-
-    def _made(self, count: int) -> tuple[Canary, ...]:
-        """Returns numeric canaries whose digits are single tokens: bare ones, or else ones with a leading space."""
-        if not count:
-            return ()
-        problem = None
-        for spaced in (False, True):
-            canaries = make(count, family="numeric", spaced=spaced, seed=_SEED)
-            try:
-                token_space(self.renderer, canaries[0], self._shaped)
-            except RecipeError as error:
-                problem = error
-            else:
-                return canaries
-        raise RecipeError(f"no canary of digits suits this tokenizer: {problem}")
+        return in_form_of(self.documents.texts[0], before, after)
 
     def _secret_probe(self, secret: FoundSecret, rng: np.random.Generator) -> SecretProbe | None:
         """Returns the probe of a secret; None if it is cut by a row's end, masked, or has no comparable decoys."""

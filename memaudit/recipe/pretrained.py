@@ -82,9 +82,9 @@ def load_folder(folder: Path) -> Module:
     """
     from transformers import AutoModelForCausalLM
 
-    _config(folder, "config.json", "*.safetensors")
     if (folder / "adapter_config.json").is_file():  # the library would go and load the base that it names
         raise ModelError(f"{folder} holds adapters, where a whole model is needed")
+    config_of(folder, "config.json", "*.safetensors")
     try:
         with quietly():
             loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -170,7 +170,7 @@ def _load_adapters(path: Path, recipe: LanguageModelRecipe, population: TextPopu
     from peft import PeftModel
     from safetensors.torch import load_file
 
-    config = _config(path, "adapter_config.json", _ADAPTERS)
+    config = config_of(path, "adapter_config.json", _ADAPTERS)
     base = load_folder(Path(str(recipe.base)))
     answers = base_answers(base, population)
     named = Path(config.get("base_model_name_or_path") or "")
@@ -189,7 +189,7 @@ def _load_adapters(path: Path, recipe: LanguageModelRecipe, population: TextPopu
     return model
 
 
-def _config(folder: Path, name: str, weights: str) -> dict[str, Any]:
+def config_of(folder: Path, name: str, weights: str) -> dict[str, Any]:
     """Returns the configuration in a folder that holds safetensors of that name."""
     if not folder.is_dir():
         raise ModelError(f"{folder} is no folder; a language model is a folder, {_WAY_OUT}")

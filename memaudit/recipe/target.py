@@ -97,8 +97,7 @@ def load_target(path: str | Path, recipe: Recipe, population: TextPopulation | N
         ModelError: The file is missing, is a program rather than weights, is damaged, or does not fit the recipe.
     """
     path = Path(path)
-    if not path.exists():
-        raise ModelError(f"there is no model {path}")
+    require_model_file(path)
     if isinstance(recipe, LanguageModelRecipe):
         assert population is not None
         return load_language_model(path, recipe, population)
@@ -120,6 +119,17 @@ def load_target(path: str | Path, recipe: Recipe, population: TextPopulation | N
     return _fit(path, network, _read_weights(path))
 
 
+def require_model_file(path: Path) -> None:
+    """Raises ModelError unless a model is there and made of plain files: a pipe or a device would be read for ever."""
+    if not path.exists():
+        raise ModelError(f"there is no model {path}")
+    for file in (path, *(sorted(path.rglob("*")) if path.is_dir() else ())):
+        if not (file.is_file() or file.is_dir()):
+            raise ModelError(
+                f"{file} is no file but a pipe, a device or a link to nowhere; a model is made of plain files"
+            )
+
+
 def _load_estimator(path: Path) -> Any:
     from skops import io
 
@@ -129,22 +139,22 @@ def _load_estimator(path: Path) -> Any:
             'Write one where the model is trained: memaudit.save_target(estimator, "model.skops", members)'
         )
     try:
-        unknown = sorted(set(io.get_untrusted_types(file=path)) - _TRUSTED)
-        if unknown:
+        if unknown := sorted(set(io.get_untrusted_types(file=path)) - _TRUSTED):
             raise ModelError(f"{path} holds types that are not known to be harmless: {', '.join(unknown)}")
         return io.load(path, trusted=sorted(_TRUSTED))
-    except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
+    except ModelError:
+        raise
+    except Exception as error:  # what a damaged file makes of the reader is any of a dozen kinds
         raise ModelError(f"{path} is not a skops file: {error}") from error
 
 
 def _read_weights(path: Path) -> dict[str, Any]:
     if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         try:
             return load_file(path)
-        except SafetensorError as error:
+        except Exception as error:  # its own, and KeyError for a type of number that torch has not
             raise ModelError(f"{path} is not a safetensors file: {error}") from error
     _refuse_programs(path)
     return _state_dict(path, _load_weights_only(path))
@@ -152,10 +162,11 @@ def _read_weights(path: Path) -> dict[str, Any]:
 
 def _refuse_programs(path: Path) -> None:
     """Raises for TorchScript and exported programs, which are code by nature; plain checkpoints go through."""
-    if not zipfile.is_zipfile(path):
-        return
-    with zipfile.ZipFile(path) as archive:
-        names = [name.partition("/")[2] for name in archive.namelist()]
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [name.partition("/")[2] for name in archive.namelist()]
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError):
+        return  # an old checkpoint, or damaged: torch will tell
     if any(name.startswith("code/") for name in names) or "constants.pkl" in names:
         raise ModelError(f"{path} is a TorchScript program, which runs code when loaded; {_WAY_OUT}")
     if path.suffix == ".pt2" or "archive_format" in names:
