@@ -6,6 +6,8 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+# One process per core, each on one thread; the tests of a file share what they train.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses=auto --maxprocesses=4 --dist=loadfile
 
 .PHONY: demo demo-language test check slow fix clean
 
@@ -16,17 +18,17 @@ demo-language: .venv/installed
 	$(BIN)/memaudit demo demo-language --language
 
 test: .venv/installed
-	$(BIN)/python -m pytest -q
+	$(PYTEST)
 
 check: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q
+	$(PYTEST)
 
 slow: .venv/installed
-	$(BIN)/python -m pytest -q -m slow
+	$(PYTEST) -m slow
 
 fix: .venv/installed
 	$(BIN)/ruff format .

@@ -10,7 +10,6 @@
 Programming errors stay ValueError and TypeError, with the offending value.
 """
 
-
 LANGUAGE_EXTRA = "language models need more packages: pip install 'memaudit-toolkit[language]'"
 
 

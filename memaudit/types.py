@@ -117,14 +117,47 @@ class Finding:
     notes: tuple[str, ...] = ()
 
 
+class OnInconclusive(StrEnum):
+    """What an undecided limit does to the exit code. It stays undecided all the same, and is printed as such."""
+
+    INCONCLUSIVE = "inconclusive"  # 3: stops a pipeline, and accuses nobody
+    FAIL = "fail"  # 1
+    WARN = "warn"  # 0
+
+
+class Why(StrEnum):
+    """Why a finding leaves its limit undecided."""
+
+    UNDERPOWERED = "underpowered"  # the interval holds the limit
+    CONFIDENCE = "confidence"  # the interval clears the limit, at less than the confidence that was asked for
+    CONTROL = "control"  # the limit is kept, but a control failed or was not run
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limit:
-    """The most that a metric may be: a finding breaks it when even the low end of its interval lies above."""
+    """The most that a metric may be: a finding breaks it when even the low end of its interval lies above.
+
+    `source` and `line` say where the limit was set: a file, as it is named in the repository, and a line from 1.
+    `confidence` is one-sided: that of the bound which must keep, or break, the limit. A limit that is not `required`
+    counts only if something was measured that it is about. `id` is what waivers and people call it by.
+    """
 
     metric: str
     attack: str | None = None
     at_fpr: float | None = None
     max: float
+    source: str | None = None
+    line: int | None = None
+    id: str = ""
+    confidence: float = 0.95
+    on_inconclusive: OnInconclusive = OnInconclusive.INCONCLUSIVE
+    required: bool = True
+
+    @property
+    def name(self) -> str:
+        """Returns the limit's id; of one without, what it is about: "tpr-lira-online-0.01"."""
+        rate = None if self.at_fpr is None else f"{self.at_fpr:g}"
+        return self.id or "-".join(part for part in (self.metric, self.attack, rate) if part)
 
     def covers(self, finding: Finding) -> bool:
         """Returns whether this limit is about that finding; an attack or rate left open covers all of them."""
@@ -141,23 +174,71 @@ class Limit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Waiver:
+    """Somebody's decision to live with a broken limit, for one model and a while.
+
+    `gate` is the limit's name, `subject` the model's SHA-256, `cap` the most that the bound which breaks the limit may
+    be, `expires` the last day that it holds (ISO 8601).
+    """
+
+    gate: str
+    subject: str
+    cap: float
+    reason: str
+    owner: str
+    approved_by: str
+    expires: str
+
+
+class WaiverState(StrEnum):
+    """What a waiver did."""
+
+    APPLIED = "applied"
+    UNNEEDED = "not needed"  # its limit is not broken
+    OTHER_MODEL = "for another model"
+    EXPIRED = "expired"
+    EXCEEDED = "exceeded"  # more leaks than was waived
+    UNRELIABLE = "unreliable"  # a control failed, so that it is not known how much leaks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waived:
+    """A waiver and what it did; only one that is APPLIED excuses anything."""
+
+    waiver: Waiver
+    state: WaiverState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """A finding held against its limit."""
+    """A finding held against a limit; one that several limits are about has a result for each.
+
+    `reason` says everything in words. Apart from it, `why` says for machines why nothing was decided, `needed` what
+    would decide it, and `waiver` which waiver excuses a failure.
+    """
 
     finding: Finding
     limit: Limit | None = None
     verdict: Verdict
     reason: str
+    why: Why | None = None
+    needed: str = ""
+    waiver: Waiver | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Skipped:
-    """A check that could not say anything, and why; it never counts as a pass."""
+    """A check that could not say anything, and why; it never counts as a pass.
+
+    `limit` is the one that nothing could be held against, where that is what it is about.
+    """
 
     code: str
     title: str
     reason: str
     verdict: Verdict = Verdict.NOTED
+    limit: Limit | None = None
+    needed: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,6 +278,33 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """Which audit of this model under this policy a report is, by the ledger of audits.
+
+    `earlier` are the verdicts of the attempts before, `of_model` counts audits of the model under any policy, `entry`
+    is the SHA-256 of the ledger's line about this one, and `torn` the number of lines there that were cut short.
+    """
+
+    number: int
+    earlier: tuple[str, ...] = ()
+    of_model: int
+    entry: str
+    torn: int = 0
+
+    def __str__(self) -> str:
+        before = f", before it: {', '.join(self.earlier)}" if self.earlier else ""
+        return f"attempt {self.number} of this model under this policy{before}"
+
+
+class Edition(StrEnum):
+    """How much of an audit a report shows, from little to everything; `reports.editions` says what that means."""
+
+    PUBLIC = "public"
+    INTERNAL = "internal"
+    RESTRICTED = "restricted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """The whole audit. The JSON file is this object, and every other format is made from it alone."""
 
@@ -210,6 +318,9 @@ class Report:
     untested: tuple[str, ...] = ()
     limitations: tuple[str, ...] = ()
     provenance: dict[str, str]
+    edition: Edition = Edition.RESTRICTED
+    attempt: Attempt | None = None
+    waivers: tuple[Waived, ...] = ()
 
     @property
     def verdict(self) -> Verdict:

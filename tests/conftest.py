@@ -93,9 +93,10 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "memaudit.toml").write_text("[audit]\nshadows = 16\nworkers = 1\nfpr = [0.02]\n", "utf-8")
     with _forgotten(folder):
         from memaudit.recipe import load_recipe
+        from memaudit.training import population
 
         recipe = load_recipe(str(folder / "recipe.py"))
-        ids = recipe.examples().ids
+        ids = population(recipe).ids
         members = np.random.default_rng(5).permutation(ids)[: len(ids) // 2]
         ma.save_target(ma.train(recipe, members, seed=1, device="cpu"), folder / "model.safetensors", members)
         ma.fill(folder / "bank", recipe, 16, device="cpu")

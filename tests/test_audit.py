@@ -20,6 +20,7 @@ import memaudit as ma
 from memaudit.errors import BankError, EvidenceError, MemauditError, SettingsError
 from memaudit.recipe import load_recipe
 from memaudit.reports import load
+from memaudit.training import population
 from memaudit.types import Limit, Report, Verdict
 
 Command = Callable[..., CompletedProcess[str]]
@@ -60,7 +61,9 @@ def test_a_leak_is_found_and_noted_without_a_limit(project: Path, command: Comma
     assert [c.code for c in report.controls] == ["CTL001", "CTL002", "CTL005", "CTL003", "CTL004"]
     assert all(c.passed for c in report.controls), [c.sentence for c in report.controls if not c.passed]
     assert {path.name for path in (project / "audit").iterdir()} == {
+        "SHA256SUMS",
         "evidence.csv",
+        "report.digest",
         "report.html",
         "report.json",
         "report.md",
@@ -108,7 +111,7 @@ def test_a_rate_that_the_nonmembers_cannot_resolve_is_refused_and_the_rest_is_sa
     assert "100 non-members cannot show a false-positive rate of 0.1%" in " ".join(done.stderr.split())
     assert {r.finding.at_fpr for r in reported(project).results if r.finding.metric == "tpr"} == {0.02}
     flags = [name for name in evidence(project)[0] if name.startswith("flagged")]
-    assert flags == ["flagged_at_0.02"]
+    assert all(name.startswith("flagged_at_0.02") for name in flags)
 
 
 def test_an_audit_of_unresolvable_rates_alone_gives_what_needs_no_rate(project: Path, command: Command) -> None:
@@ -204,7 +207,7 @@ def test_members_that_are_not_those_of_the_model_are_noticed(project: Path, comm
 
 def load_ids(project: Path) -> list[str]:
     path = list(sys.path)
-    ids = list(load_recipe(str(project / "recipe.py")).examples().ids)
+    ids = list(population(load_recipe(str(project / "recipe.py"))).ids)
     sys.path[:] = path
     del sys.modules["recipe"]
     return ids
@@ -303,6 +306,7 @@ def test_an_audit_is_the_same_twice(project: Path, command: Command) -> None:
         assert command("audit", "model.safetensors").returncode == 0
         content = json.loads((project / "audit" / "report.json").read_bytes())
         content.pop("created")
+        content.pop("attempt")
         reports.append(content)
     assert reports[0] == reports[1]
 

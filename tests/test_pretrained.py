@@ -225,7 +225,6 @@ BAD_MODELS: dict[str, tuple[Spoil, str]] = {
     "code of its own": (with_code, "needs trust_remote_code, which runs the code that came with it; it is refused"),
     "an unknown kind": (settings(model_type="mine"), "cannot be loaded as a language model: .*`mine`"),
     "no kind": (lambda f: (f / "config.json").write_text("{}", "utf-8"), "cannot be loaded as a language model"),
-    "no model of language": (settings(model_type="vit"), "cannot be loaded as a language model"),
     "half a config": (lambda f: os.truncate(f / "config.json", 40), "config.json is damaged"),
     "no config": (lambda f: (f / "config.json").unlink(), "holds no config.json"),
     "no weights": (lambda f: (f / WEIGHTS).unlink(), r"holds no safetensors \(\*.safetensors\); save it with"),
@@ -402,12 +401,23 @@ def test_adapters_that_name_another_base_are_refused(
     save_target(tuned(saved / "base-1"), tmp_path / "adapters", [])
     with pytest.raises(ModelError, match="with its adapters off the model is not the recipe's base"):
         load_target(tmp_path / "adapters", on_base(recipe, saved), people)
+    save_target(llama(vocab_size=200), tmp_path / "small", [])
+    settings("adapter_config.json", base_model_name_or_path=str(tmp_path / "small"))(tmp_path / "adapters")
+    with pytest.raises(ModelError, match="small only 200 outputs"):
+        load_target(tmp_path / "adapters", on_base(recipe, saved), people)
 
 
 def test_adapters_may_name_a_copy_of_the_base_or_a_place_that_is_no_more(
-    recipe: LanguageModelRecipe, people: TextPopulation, saved: Path, adapted: Path, whole: Path
+    recipe: LanguageModelRecipe,
+    people: TextPopulation,
+    saved: Path,
+    adapted: Path,
+    whole: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for name in (str(whole), "/nowhere/at/all", "some-hub/name", None):
+    shutil.copytree(saved / "base-1", whole.parent / "here")
+    monkeypatch.chdir(whole.parent / "here")  # a name that is missing is not the working directory's
+    for name in (str(whole), "/nowhere/at/all", "some-hub/name", "", None, 5):
         settings("adapter_config.json", base_model_name_or_path=name)(adapted)
         assert load_target(adapted, on_base(recipe, saved), people) is not None
 

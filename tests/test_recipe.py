@@ -27,6 +27,7 @@ from memaudit.recipe import (
     shifted,
 )
 from memaudit.recipe.recipes import SGD
+from memaudit.training import population
 
 Array = np.ndarray
 
@@ -364,7 +365,7 @@ def test_an_estimator_that_cannot_score_is_refused() -> None:
 def prints(folder: Path) -> dict[str, str]:
     forget()
     recipe = load_recipe("tidy_recipe.py", folder)
-    return fingerprint(recipe, recipe.examples(), 0)
+    return fingerprint(recipe, population(recipe), 0)
 
 
 CHANGES: dict[str, tuple[str, str, str, set[str]]] = {

@@ -6,14 +6,12 @@ import base64
 import dataclasses
 import functools
 import hashlib
-import itertools
+import importlib.util
 import json
 import math
 import os
 import re
-import struct
 import xml.etree.ElementTree as ElementTree
-import zlib
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -26,241 +24,21 @@ from hypothesis import strategies as st
 from memaudit import reports
 from memaudit.errors import EvidenceError, MemauditError
 from memaudit.reports import figures, html, markdown, text
-from memaudit.types import (
-    Control,
-    Curve,
-    Estimate,
-    Exposed,
-    Figure,
-    FigureKind,
-    Finding,
-    Limit,
-    Report,
-    Result,
-    Skipped,
-    Subject,
-    Table,
-    Verdict,
-)
+from memaudit.types import Curve, Figure, Report
 
 
-def _png(shade: int) -> str:
-    """A picture of 8 by 8 pixels."""
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-    rows = b"".join(b"\0" + bytes((shade + 9 * x * y) % 256 for x in range(8)) for y in range(8))
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 8, 8, 0, 0, 0, 0))
-    content = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-    return "data:image/png;base64," + base64.b64encode(content).decode()
+def _samples() -> Any:
+    spec = importlib.util.spec_from_file_location("samples", Path(__file__).with_name("samples.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
-def _roc_figure() -> Figure:
-    fpr = tuple(10 ** (-4 + 4 * i / 60) for i in range(61))
-
-    def curve(label: str, power: float) -> Curve:
-        tpr = tuple(x**power for x in fpr)
-        low = tuple(max(0.0, y - 1.6 * math.sqrt(x * 40) * 0.02 / power) for x, y in zip(fpr, tpr, strict=True))
-        high = tuple(min(1.0, y * 1.15) for y in tpr)
-        return Curve(x=(0.0, *fpr), y=(0.0, *tpr), low=(0.0, *low), high=(0.004, *high), label=label)
-
-    return Figure(
-        kind=FigureKind.ROC,
-        title="How many members are recognized at each rate of false accusations",
-        x_label="False-positive rate",
-        y_label="True-positive rate",
-        curves=(curve("LiRA, 64 shadow models", 0.45), curve("loss threshold", 0.87)),
-        alt="The curve of LiRA lies far above guessing: at 0.1% false accusations it recognizes 4.2% of the members.",
-        unresolved=0.0004,
-    )
-
-
-def _link_figure() -> Figure:
-    tpr, fpr = (0.0, 0.002, 0.008, 0.031, 0.12, 0.35, 0.72), (0.001, 0.0012, 0.0009, 0.0011, 0.001, 0.0, 0.0013)
-    x = (0.01, 0.06, 0.17, 0.37, 0.62, 0.82, 0.95)
-    spread = (0.0004, 0.0006, 0.002, 0.006, 0.02, 0.04, 0.06)
-
-    def curve(label: str, y: tuple[float, ...], by: tuple[float, ...]) -> Curve:
-        pairs = list(zip(y, by, strict=True))
-        low, high = tuple(max(0.0, a - b) for a, b in pairs), tuple(a + b for a, b in pairs)
-        return Curve(x=x, y=y, low=low, high=high, label=label)
-
-    return Figure(
-        kind=FigureKind.LINK,
-        title="Who is recognized, by how strongly the example was memorized",
-        x_label="Memorization of the example",
-        y_label="Rate",
-        curves=(curve("recognized members", tpr, spread), curve("false accusations", fpr, (0.0004,) * 7)),
-        alt="Recognition climbs from nearly none of the unmemorized examples to 72% of the most memorized ones.",
-        ticks=("below 0.02", "0.02–0.10", "0.10–0.25", "0.25–0.50", "0.50–0.75", "0.75–0.90", "above 0.90"),
-    )
-
-
-def _histogram_figure() -> Figure:
-    edges = tuple(-6.0 + 0.5 * i for i in range(33))
-    middles = [(a + b) / 2 for a, b in itertools.pairwise(edges)]
-    out = tuple(float(round(2600 * math.exp(-((m - 0.2) ** 2) / 3.2))) for m in middles)
-    inside = tuple(float(round(2000 * math.exp(-((m - 1.6) ** 2) / 6.5))) for m in middles)
-    return Figure(
-        kind=FigureKind.HISTOGRAM,
-        title="Scores of members and of others",
-        x_label="Attack score (larger = more like a member)",
-        y_label="Examples",
-        curves=(Curve(x=edges, y=inside, label="members"), Curve(x=edges, y=out, label="others")),
-        alt="The scores of the two groups overlap widely; only members reach the right end.",
-    )
-
-
-def _membership() -> Result:
-    finding = Finding(
-        code="MIA001",
-        title="Members recognized at few false accusations",
-        metric="tpr",
-        attack="lira",
-        at_fpr=0.001,
-        estimate=Estimate(value=0.0417, low=0.0389, high=0.0446, unit="share", method="Clopper-Pearson, two-sided"),
-        sentence="An attacker who wrongly accuses 1 in 1,000 outsiders recognizes between 3.89% and 4.46% of the "
-        "people in the training data.",
-        blind=0.001,
-        n=19_000,
-        source="Carlini et al. 2022, Membership Inference Attacks From First Principles, section 4",
-        figures=(_roc_figure(), _histogram_figure()),
-        tables=(
-            Table(
-                title="Attacks side by side",
-                columns=("Attack", "FPR aimed at", "FPR measured", "TPR", "TPR low", "TPR high", "Queries"),
-                rows=(
-                    ("LiRA, empirical-Bayes variance", 0.001, 0.00093, 0.0417, 0.0389, 0.0446, 2),
-                    ("LiRA, fixed variance", 0.001, 0.00101, 0.0361, 0.0335, 0.0388, 2),
-                    ("loss threshold", 0.001, 0.00104, 0.0017, 0.0012, 0.0024, None),
-                ),
-                note="Thresholds were chosen on other models of the bank, never on this one.",
-            ),
-        ),
-        notes=("The rate holds for the group; a single person’s risk depends on how unusual the example is.",),
-    )
-    limit = Limit(metric="tpr", attack="lira", at_fpr=0.001, max=0.01)
-    reason = "The whole interval, from 3.89% to 4.46%, lies above the limit of 1%."
-    return Result(finding=finding, limit=limit, verdict=Verdict.FAIL, reason=reason)
-
-
-def _memorization() -> Result:
-    finding = Finding(
-        code="MEM001",
-        title="Examples that the model knows by heart",
-        metric="memorized_share",
-        estimate=Estimate(value=0.083, low=0.071, high=0.112, unit="share", method="cluster bootstrap over pairs"),
-        sentence="About 8.3% of the training examples are memorized: the model gets them right only because it has "
-        "seen them.",
-        n=32,
-        source="Feldman and Zhang 2020, What Neural Networks Memorize and Why, equation 1",
-    )
-    limit = Limit(metric="memorized_share", max=0.1)
-    reason = "The interval reaches from 7.1% to 11.2% and the limit of 10% lies inside it."
-    return Result(finding=finding, limit=limit, verdict=Verdict.INCONCLUSIVE, reason=reason)
-
-
-def _link() -> Result:
-    finding = Finding(
-        code="LNK001",
-        title="Memorized examples are the ones that are recognized",
-        metric="link",
-        estimate=Estimate(value=0.61, low=0.58, high=0.64, unit="correlation", method="Fisher z, Bonett-Wright"),
-        sentence="Memorization and recognition go together: 84% of all recognized members are memorized examples.",
-        n=19_000,
-        source="Spearman 1904",
-        figures=(_link_figure(),),
-    )
-    return Result(finding=finding, verdict=Verdict.NOTED, reason="No limit is set for this measurement.")
-
-
-def sample_report() -> Report:
-    """A realistic report in which everything that a report can hold occurs."""
-    controls = (
-        Control(
-            code="CTL001",
-            title="A planted leak is found",
-            passed=True,
-            sentence="A model over-fitted on purpose was recognized as leaking: 61% at 0.1% false accusations.",
-            source="Jagielski et al. 2020",
-        ),
-        Control(
-            code="CTL002",
-            title="No leak is found where there is none",
-            passed=True,
-            sentence="0.09% flagged, 0.1% expected.",
-        ),
-        Control(
-            code="CTL004",
-            title="The model looks like its shadow models",
-            passed=None,
-            sentence="Could not be run: the recipe does not report its training loss.",
-        ),
-    )
-    exposed = tuple(
-        Exposed(
-            identifier=hashlib.sha256(bytes([i])).hexdigest()[:16],
-            label=("cat", "dog", "lorry")[i % 3],
-            member=i % 4 != 3,
-            score=9.1 - 0.7 * i,
-            memorization=Estimate(
-                value=0.98 - 0.03 * i, low=0.8 - 0.03 * i, high=1.0, unit="share", method="Newcombe–Wilson"
-            ),
-            margin=6.2 - 0.5 * i,
-            thumbnail=_png(20 * i) if i != 2 else "",
-        )
-        for i in range(6)
-    )
-    return Report(
-        created="2026-11-22T10:15:00Z",
-        subject=Subject(model="model.pt", sha256="9f86d081884c7d65" * 4, members=19_000, nonmembers=21_000, shadows=64),
-        results=(_link(), _memorization(), _membership()),
-        skipped=(
-            Skipped(
-                code="MIA002",
-                title="Members recognized at 1 false accusation in 10,000",
-                reason="21,000 non-members cannot resolve a rate of 0.01%; it takes at least 29,956.",
-                verdict=Verdict.INCONCLUSIVE,
-            ),
-            Skipped(code="CAN001", title="Planted secrets", reason="No secrets were planted in this training set."),
-        ),
-        controls=controls,
-        exposed=exposed,
-        untested=(
-            "Attribute inference: guessing what is unknown about a person who is known to be in the data.",
-            "Model inversion and reconstruction of training examples.",
-            "An attacker who sees only the predicted label, or who can take part in the training.",
-        ),
-        limitations=(
-            "The intervals describe this one trained model; another training run would give other figures.",
-            "The attacker is assumed to have data like the training data and to know how the model was trained.",
-        ),
-        provenance={
-            "command": "memaudit audit model.pt --evidence full",
-            "memaudit": "0.1.0",
-            "recipe": "sha256:60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752",
-            "python": "3.11.2",
-            "torch": "2.15.0",
-            "bank seed": "20261122",
-        },
-    )
-
-
-REPORT = sample_report()
-
-
-def _map(node: Any, change: Callable[[str], str]) -> Any:
-    """The same report with every string changed that is not empty, except the choices, the schema and the pictures."""
-    if dataclasses.is_dataclass(node) and not isinstance(node, type):
-        kept = {"schema", "thumbnail"}
-        fields = {f.name: getattr(node, f.name) for f in dataclasses.fields(node)}
-        return dataclasses.replace(node, **{k: _map(v, change) for k, v in fields.items() if k not in kept})
-    if isinstance(node, tuple):
-        return tuple(_map(item, change) for item in node)
-    if isinstance(node, dict):
-        return {change(key): change(value) for key, value in node.items()}
-    return change(node) if node and isinstance(node, str) and not isinstance(node, (Verdict, FigureKind)) else node
+samples = _samples()
+REPORT: Report = samples.sample_report()
+_map = samples.changed
 
 
 class _Page(HTMLParser):
@@ -305,7 +83,7 @@ def test_json_keeps_any_text_and_any_number(words: str, value: float) -> None:
     report = dataclasses.replace(_map(REPORT, lambda _: words), provenance={words: words})
     exposed = dataclasses.replace(REPORT.exposed[0], score=value, identifier=words)
     report = dataclasses.replace(report, exposed=(exposed,))
-    fields = json.loads(reports.FORMATS[".json"](report))
+    fields = json.loads(reports.FORMATS["json"](report))
     assert fields.pop("verdict") == "fail"
     assert fields == json.loads(json.dumps(dataclasses.asdict(report)))
 
@@ -321,7 +99,7 @@ def test_numbers_that_json_lacks_are_refused_by_place(value: float, tmp_path: Pa
 def test_text_that_is_not_unicode_is_refused_by_place() -> None:
     subject = dataclasses.replace(REPORT.subject, model="m\udcff.pt")
     with pytest.raises(MemauditError, match=r"subject\.model: .*not Unicode"):
-        reports.FORMATS[".json"](dataclasses.replace(REPORT, subject=subject))
+        reports.FORMATS["json"](dataclasses.replace(REPORT, subject=subject))
 
 
 def _edit(path: tuple[str | int, ...], value: object) -> Callable[[dict[str, Any]], None]:
@@ -350,7 +128,7 @@ def _edit(path: tuple[str | int, ...], value: object) -> Callable[[dict[str, Any
 def test_a_changed_file_is_refused_by_place(
     change: Callable[[dict[str, Any]], None], place: str, tmp_path: Path
 ) -> None:
-    fields = json.loads(reports.FORMATS[".json"](REPORT))
+    fields = json.loads(reports.FORMATS["json"](REPORT))
     change(fields)
     path = tmp_path / "changed.json"
     path.write_text(json.dumps(fields))
@@ -405,15 +183,19 @@ def test_a_save_that_fails_leaves_the_old_file_alone(
 
 _ZEROS = Curve(x=(0.0, 0.0, 1.0), y=(0.0, 0.0, 1.0), low=(0.0, 0.0, 0.9), high=(0.0, 0.1, 1.0), label="$x_{$ -- &<b>")
 _EDGE_CASES = [
-    _roc_figure(),
-    _link_figure(),
-    _histogram_figure(),
-    dataclasses.replace(_roc_figure(), curves=(_ZEROS,), unresolved=None),
-    dataclasses.replace(_roc_figure(), curves=(), unresolved=1.0),
-    dataclasses.replace(_link_figure(), curves=(dataclasses.replace(_ZEROS, x=(0.1, 0.2, 0.3)), _ZEROS), ticks=()),
-    dataclasses.replace(_link_figure(), curves=(Curve(x=(0.5,), y=(0.0,), label=""),)),
-    dataclasses.replace(_histogram_figure(), curves=(Curve(x=(0.0, 1.0, 2.0, 3.0), y=(9e4, 0.0, 3.0), label="steep"),)),
-    dataclasses.replace(_histogram_figure(), curves=(Curve(x=(0.0, 1.0), y=(0.0,), label="empty"),)),
+    samples.roc_figure(),
+    samples.link_figure(),
+    samples.histogram_figure(),
+    dataclasses.replace(samples.roc_figure(), curves=(_ZEROS,), unresolved=None),
+    dataclasses.replace(samples.roc_figure(), curves=(), unresolved=1.0),
+    dataclasses.replace(
+        samples.link_figure(), curves=(dataclasses.replace(_ZEROS, x=(0.1, 0.2, 0.3)), _ZEROS), ticks=()
+    ),
+    dataclasses.replace(samples.link_figure(), curves=(Curve(x=(0.5,), y=(0.0,), label=""),)),
+    dataclasses.replace(
+        samples.histogram_figure(), curves=(Curve(x=(0.0, 1.0, 2.0, 3.0), y=(9e4, 0.0, 3.0), label="steep"),)
+    ),
+    dataclasses.replace(samples.histogram_figure(), curves=(Curve(x=(0.0, 1.0), y=(0.0,), label="empty"),)),
 ]
 
 
@@ -431,9 +213,9 @@ def test_every_figure_is_drawn_alike_twice(figure: Figure, theme: figures.Theme)
 def test_zeros_are_drawn_at_the_edge_and_said_to_be() -> None:
     """matplotlib leaves out what a logarithm does not have; the picture's comments hold its words."""
     curve = Curve(x=(0.1, 0.2, 0.3), y=(0.0, 0.02, 0.5), label="rate")
-    shown = figures.render(dataclasses.replace(_link_figure(), curves=(curve,)), figures.Theme.LIGHT).decode()
+    shown = figures.render(dataclasses.replace(samples.link_figure(), curves=(curve,)), figures.Theme.LIGHT).decode()
     hidden = figures.render(
-        dataclasses.replace(_link_figure(), curves=(dataclasses.replace(curve, y=(0.015, 0.02, 0.5)),)),
+        dataclasses.replace(samples.link_figure(), curves=(dataclasses.replace(curve, y=(0.015, 0.02, 0.5)),)),
         figures.Theme.LIGHT,
     ).decode()
     assert "is drawn at the edge" in shown
@@ -445,9 +227,9 @@ def test_zeros_are_drawn_at_the_edge_and_said_to_be() -> None:
 def test_a_users_own_matplotlib_settings_change_nothing() -> None:
     import matplotlib
 
-    before = figures.render(_roc_figure(), figures.Theme.LIGHT)
+    before = figures.render(samples.roc_figure(), figures.Theme.LIGHT)
     with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "red", "svg.fonttype": "none"}):
-        assert figures.render(_roc_figure(), figures.Theme.LIGHT) == before
+        assert figures.render(samples.roc_figure(), figures.Theme.LIGHT) == before
         assert matplotlib.rcParams["font.size"] == 30
 
 
@@ -459,8 +241,8 @@ def test_a_users_own_matplotlib_settings_change_nothing() -> None:
     ],
 )
 def test_coordinates_that_do_not_belong_together_are_refused(curve: Curve) -> None:
-    with pytest.raises(EvidenceError, match=rf"'{_roc_figure().title}', curve '{curve.label}'"):
-        figures.render(dataclasses.replace(_roc_figure(), curves=(curve,)), figures.Theme.LIGHT)
+    with pytest.raises(EvidenceError, match=rf"'{samples.roc_figure().title}', curve '{curve.label}'"):
+        figures.render(dataclasses.replace(samples.roc_figure(), curves=(curve,)), figures.Theme.LIGHT)
 
 
 # ---- html
@@ -485,7 +267,7 @@ def test_hostile_strings_stay_text() -> None:
 
 @pytest.mark.parametrize("poison", _HOSTILE)
 def test_hostile_labels_are_drawn(poison: str) -> None:
-    figure = _map(dataclasses.replace(_link_figure(), title=""), lambda words: poison)
+    figure = _map(dataclasses.replace(samples.link_figure(), title=""), lambda words: poison)
     ElementTree.fromstring(figures.render(figure, figures.Theme.LIGHT))
 
 
@@ -542,7 +324,7 @@ def test_only_png_thumbnails_reach_the_page() -> None:
         elements = _Page(html.render(dataclasses.replace(REPORT, results=(), exposed=exposed))).elements
         return [attributes["src"] for tag, attributes in elements if tag == "img"]
 
-    picture = _png(3)
+    picture = samples.png(3)
     assert sources(picture) == sources(picture.partition(",")[2]) == [picture]
     for hostile in ("http://x.test/a.png", "data:image/svg+xml;base64,PHN2Zy8+", "PHN2Zy8+", '"><script>', "ключ"):
         assert sources(hostile) == []

@@ -132,6 +132,12 @@ def test_impossible_symbols_cost_infinitely_much() -> None:
     assert exact_rank(by_position(weights), PREFIX, alphabets, np.array([2, 0])) == 1
 
 
+def test_half_precision_logits_are_normalised_in_single_precision() -> None:
+    logits = torch.randn(5, 5, generator=torch.Generator().manual_seed(0)).bfloat16()
+    true = -torch.log_softmax(logits.double(), dim=-1)[PREFIX[-1]].numpy()
+    assert space_costs(Toy(lambda ids: logits[ids]), PREFIX, [np.arange(5)]) == pytest.approx(true, abs=1e-5)
+
+
 # --- What it takes --------------------------------------------------------------------------------------------------
 
 

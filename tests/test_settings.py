@@ -1,12 +1,13 @@
 """memaudit.toml: found like a linter's, and every mistake in it is named by file, line and key."""
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from memaudit.cli.settings import Settings, find, read
 from memaudit.errors import SettingsError
-from memaudit.types import Limit
+from memaudit.types import Limit, OnInconclusive, Waiver
 
 
 def write(folder: Path, text: str, name: str = "memaudit.toml") -> Path:
@@ -15,7 +16,7 @@ def write(folder: Path, text: str, name: str = "memaudit.toml") -> Path:
 
 
 def test_every_key_has_a_default(tmp_path: Path) -> None:
-    assert read(write(tmp_path, "")) == Settings()
+    assert read(write(tmp_path, "")).model_dump() == Settings().model_dump()
     assert Settings().audit.shadows == 64
 
 
@@ -40,10 +41,11 @@ def test_settings_are_read(tmp_path: Path) -> None:
         )
     )
     assert (settings.audit.shadows, settings.audit.fpr, settings.audit.evidence) == (16, [0.05], "none")
-    assert [gate.limit() for gate in settings.gate] == [
-        Limit(metric="tpr", attack="lira-online", at_fpr=0.05, max=1),
-        Limit(metric="memorization", max=0.2),
-    ]
+    assert settings.limits() == (
+        Limit(metric="tpr", attack="lira-online", at_fpr=0.05, max=1, source="memaudit.toml", line=6),
+        Limit(metric="memorization", max=0.2, source="memaudit.toml", line=11),
+    )
+    assert [limit.name for limit in settings.limits()] == ["tpr-lira-online-0.05", "memorization"]
 
 
 WRONG = {
@@ -62,7 +64,7 @@ WRONG = {
     "no rates": ("[audit]\nfpr = []", 2, "audit.fpr", "at least 1 item"),
     "no attacks": ("[audit]\nattacks = []", 2, "audit.attacks", "at least 1 item"),
     "a rate that is no list": ("[audit]\nfpr = 0.1", 2, "audit.fpr", "list, got 0.1"),
-    "an odd word": ('[audit]\nevidence = "ful"', 2, "audit.evidence", "'none', 'hashed' or 'full', got 'ful'"),
+    "an odd word": ('[audit]\nevidence = "ful"', 2, "audit.evidence", "or 'full', got 'ful'"),
     "no limit": ('[[gate]]\nmetric = "tpr"', 1, "gate.0.max", "is missing"),
     "second gate": ('[[gate]]\nmetric="tpr"\nmax=1\n\n[[gate]]\nmax=1', 5, "gate.1.metric", "is missing"),
     "an unknown metric": ('[[gate]]\nmetric = "auc"\nmax = 1', 2, "gate.0.metric", "got 'auc'"),
@@ -138,5 +140,135 @@ def test_pyproject_holds_the_same_settings_under_tool_memaudit(tmp_path: Path) -
 @pytest.mark.parametrize("key", ['attack = "lira-online"', "at_fpr = 0.01"])
 def test_a_gate_that_could_match_nothing_is_refused(tmp_path: Path, key: str) -> None:
     (tmp_path / "memaudit.toml").write_text(f'[[gate]]\nmetric = "memorization"\nmax = 0.1\n{key}\n', "utf-8")
-    with pytest.raises(SettingsError, match=r"memaudit\.toml:1: gate\.0: a gate on memorization has no (attack|at_fpr)"):
+    with pytest.raises(
+        SettingsError, match=r"memaudit\.toml:1: gate\.0: a gate on memorization has no (attack|at_fpr)"
+    ):
         read(tmp_path / "memaudit.toml")
+
+
+# ---- gates and waivers
+
+GATE = '[[gate]]\nid = "g"\nmetric = "tpr"\nmax = 0.1\n'
+
+
+def day(ahead: int) -> str:
+    return (datetime.now(UTC).date() + timedelta(days=ahead)).isoformat()
+
+
+def waiver(**changes: str | None) -> str:
+    """A table whose values are given as TOML; None leaves a key out."""
+    known = {
+        "gate": '"g"',
+        "subject": f'"sha256:{"AB" * 32}"',
+        "cap": "0.3",
+        "reason": '"why"',
+        "owner": '"ann"',
+        "approved_by": '"bob"',
+        "expires": day(180),
+    } | changes
+    return "[[waiver]]\n" + "".join(f"{key} = {value}\n" for key, value in known.items() if value is not None)
+
+
+def test_gates_and_waivers_are_read(tmp_path: Path) -> None:
+    more = 'attack = "base"\nconfidence = 0.99\non_inconclusive = "warn"\nrequired = false\n'
+    settings = read(write(tmp_path, GATE + more + waiver()))
+    assert settings.limits() == (
+        Limit(
+            metric="tpr",
+            attack="base",
+            max=0.1,
+            id="g",
+            confidence=0.99,
+            on_inconclusive=OnInconclusive.WARN,
+            required=False,
+            source="memaudit.toml",
+            line=1,
+        ),
+    )
+    assert settings.waivers() == (
+        Waiver(gate="g", subject="ab" * 32, cap=0.3, reason="why", owner="ann", approved_by="bob", expires=day(180)),
+    )
+
+
+def test_an_undecided_gate_is_inconclusive_by_default(tmp_path: Path) -> None:
+    (limit,) = read(write(tmp_path, GATE)).limits()
+    assert (limit.on_inconclusive, limit.confidence, limit.required) == ("inconclusive", 0.95, True)
+
+
+def test_a_waiver_may_name_a_gate_by_what_it_is_about(tmp_path: Path) -> None:
+    gate = GATE.replace('id = "g"\n', "") + 'attack = "lira-online"\nat_fpr = 0.01\n'
+    assert read(write(tmp_path, gate + waiver(gate='"tpr-lira-online-0.01"'))).waivers()
+
+
+def test_a_waiver_that_has_expired_can_be_read(tmp_path: Path) -> None:
+    """It excuses nothing, and that is what the gate says."""
+    (expired,) = read(write(tmp_path, GATE + waiver(expires=day(-400)))).waivers()
+    assert expired.expires == day(-400)
+
+
+WRONG_POLICY = {
+    "an unknown choice": (
+        GATE + 'on_inconclusive = "pass"\n',
+        5,
+        "gate.0.on_inconclusive",
+        "'fail' or 'warn', got 'pass'",
+    ),
+    "no confidence": (GATE + "confidence = 1.0\n", 5, "gate.0.confidence", "less than 1"),
+    "a coin's confidence": (GATE + "confidence = 0.5\n", 5, "gate.0.confidence", "greater than 0.5"),
+    "percent": (GATE + "confidence = 95\n", 5, "gate.0.confidence", "got 95"),
+    "more than a report keeps": (
+        '[[gate]]\nmetric = "exposure"\nmax = 4\nconfidence = 0.99\n',
+        1,
+        "gate.0",
+        "a gate on exposure has a confidence of at most 0.975",
+    ),
+    "an odd id": ('[[gate]]\nid = "a b"\nmetric = "tpr"\nmax = 1\n', 2, "gate.0.id", "got 'a b'"),
+    "an empty id": ('[[gate]]\nid = ""\nmetric = "tpr"\nmax = 1\n', 2, "gate.0.id", "1 to 80 letters"),
+    "one id twice": (GATE + GATE, 5, "gate.1", "there is a gate 'g' already"),
+    "one question twice": ('[[gate]]\nmetric = "link"\nmax = 1\n' * 2, 4, "gate.1", "there is a gate 'link' already"),
+    "a near miss": (
+        GATE + waiver(owner=None) + 'ownr = "x"\nowner = "x"\n',
+        12,
+        "waiver.0.ownr",
+        "did you mean 'owner'",
+    ),
+    "any model": (GATE + waiver(subject='"*"'), 7, "waiver.0.subject", "got '*'"),
+    "part of a digest": (GATE + waiver(subject='"sha256:abc"'), 7, "waiver.0.subject", "SHA-256"),
+    "no gate": (GATE + waiver(gate='"h"'), 6, "waiver.0.gate", "there is no gate 'h'; there are: g"),
+    "no gates": (waiver(), 2, "waiver.0.gate", "there is no gate 'g'; there are: none"),
+    "nearly a gate": (
+        GATE.replace('"g"', '"low-fpr"') + waiver(gate='"low_fpr"'),
+        6,
+        "waiver.0.gate",
+        "mean 'low-fpr'?",
+    ),
+    "a cap below the limit": (
+        GATE + waiver(cap="0.1"),
+        8,
+        "waiver.0.cap",
+        "waives nothing: the gate's own limit is 0.1",
+    ),
+    "no end": (GATE + waiver(expires=None), 5, "waiver.0.expires", "is missing"),
+    "too late an end": (GATE + waiver(expires=day(181)), 12, "waiver.0.expires", f"at most 180 days, until {day(180)}"),
+    "an end in words": (GATE + waiver(expires='"2026-12-01"'), 12, "waiver.0.expires", "date"),
+    "an end at noon": (GATE + waiver(expires="2026-12-01T12:00:00"), 12, "waiver.0.expires", "date"),
+    "no reason": (GATE + waiver(reason='" "'), 9, "waiver.0.reason", "must not be empty"),
+    "nobody": (GATE + waiver(approved_by='""'), 11, "waiver.0.approved_by", "must not be empty"),
+    "no owner": (GATE + waiver(owner=None), 5, "waiver.0.owner", "is missing"),
+    "twice": (GATE + waiver() + waiver(cap="0.4"), 13, "waiver.1", "the gate 'g' has a waiver for this model already"),
+}
+
+
+@pytest.mark.parametrize(("text", "line", "key", "said"), WRONG_POLICY.values(), ids=WRONG_POLICY)
+def test_a_wrong_gate_or_waiver_is_named_by_file_line_and_key(
+    tmp_path: Path, text: str, line: int, key: str, said: str
+) -> None:
+    test_a_wrong_setting_is_named_by_file_line_and_key(tmp_path, text, line, key, said)
+
+
+def test_a_limit_knows_its_place_in_the_repository(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "audits").mkdir()
+    file = write(tmp_path / "audits", "\n" + GATE.replace("[[gate]]", "[[tool.memaudit.gate]]"), "pyproject.toml")
+    (limit,) = read(file).limits()
+    assert (limit.source, limit.line) == ("audits/pyproject.toml", 2)

@@ -1,6 +1,6 @@
 """Token statistics against a slow softmax: the right tokens, in the right order, whatever stands beside them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +11,7 @@ from scipy.special import log_softmax, logsumexp
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 import memaudit.signals.language as language
-from memaudit.errors import MemauditError, ModelError, RecipeError
+from memaudit.errors import ModelError, RecipeError
 from memaudit.recipe import Row
 from memaudit.signals.language import predicted, token_statistics
 from memaudit.tokens import TOP_K, TokenStatistics
@@ -31,6 +31,15 @@ class Table(torch.nn.Module):
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> Any:
         return SimpleNamespace(logits=self.logits[torch.arange(input_ids.shape[1]), input_ids])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Threads cost more than they give with models of this size."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def table(seed: int = 0, vocabulary: int = VOCABULARY, scale: float = 3.0) -> Array:
@@ -281,7 +290,6 @@ def test_a_model_that_fails_is_blamed(model: torch.nn.Module) -> None:
     row = Row(np.array([3, 55, 4]), np.array([False, True, True]))
     with pytest.raises(RecipeError, match="evaluating the model failed"):
         token_statistics(model, [[row]])
-    assert issubclass(RecipeError, MemauditError)
 
 
 def test_a_first_token_that_is_marked_is_a_programming_error() -> None:

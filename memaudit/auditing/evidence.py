@@ -3,60 +3,110 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import hmac
 import io
+import json
 import secrets
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Shaped
+from jaxtyping import Shaped, UInt8
 
 from memaudit.attacks import DEFAULT
-from memaudit.checks import ClassifierEvidence, Evidence
+from memaudit.checks import ClassifierEvidence, Evidence, TextEvidence
 from memaudit.errors import BankError
 from memaudit.files import write_first
+from memaudit.recipe import Population
 from memaudit.types import Estimate, Exposed
 
 Array = np.ndarray
 
+FILE = "evidence.csv"
 _SHOWN = 20
 _KEY_FILE, _KEY_BYTES = "evidence.key", 32
 
 
 class EvidenceLevel(StrEnum):
-    """How examples are named: not at all, by a keyed hash, or by their ids and with thumbnails."""
+    """How examples are named: not at all, by a keyed hash, by their ids, or by their ids and with what they are."""
 
     NONE = "none"
     HASHED = "hashed"
+    IDS = "ids"
     FULL = "full"
 
 
-def identifiers(ids: Iterable[str], level: EvidenceLevel, bank: Path) -> list[str]:
-    """Returns what examples are called in evidence: their ids, or keyed hashes of them.
+class Key:
+    """A bank's secret, which lies in the bank and never in a report; of a report it says who holds the same key.
 
-    The key lies in the bank, not in the report; who holds it can tell which id a hash stands for, nobody else can.
-    It stays the same for a bank, so that two audits can be compared.
+    Who holds it can tell which id a hash in the evidence stands for, and show which examples an audit was about. To
+    everybody else hashes and commitments say nothing, not even to somebody who knows an example and looks for it. It
+    stays the same for a bank, so that two audits can be compared.
     """
-    if level is EvidenceLevel.FULL:
-        return [str(i) for i in ids]
-    key = _key(bank / _KEY_FILE)
-    return [hmac.new(key, str(i).encode(), "sha256").hexdigest()[:16] for i in ids]
+
+    def __init__(self, bank: Path, make: bool = True):
+        """Reads a bank's key. If there is none, it is made, and readable by its owner alone.
+
+        Raises:
+            BankError: It is damaged, or missing and must not be made, or cannot be written into the bank.
+        """
+        self._key = _key(bank / _KEY_FILE, make)
+
+    @property
+    def name(self) -> str:
+        """What this key is called in reports; another key is called otherwise."""
+        return self._mac("key", b"")[:16]
+
+    def hashed(self, identifier: str) -> str:
+        """Returns what an example is called where its id is not told: 64 bits in hexadecimal."""
+        return self._mac("id", identifier.encode("utf-8", "surrogatepass"))[:16]
+
+    def commitments(self, population: Population, counts: UInt8[Array, " ids"] | None = None) -> dict[str, str]:
+        """Returns what binds a report to its data without showing them: to the examples, and to who was trained on.
+
+        `commitment.examples` is an HMAC-SHA-256 over ids and contents in their order, `commitment.members` one over
+        that and `counts`, how often each example was trained on.
+        """
+        ids = json.dumps([str(i) for i in population.ids]).encode()
+        examples = self._mac("examples", population.digest().encode() + hashlib.sha256(ids).digest())
+        if counts is None:
+            return {"commitment.examples": examples}
+        members = self._mac("members", examples.encode() + counts.astype(np.uint8).tobytes())
+        return {"commitment.examples": examples, "commitment.members": members}
+
+    def _mac(self, purpose: str, content: bytes) -> str:
+        # The purpose stands in front, so that no hash of one kind can be passed off as one of another.
+        return hmac.new(self._key, f"memaudit {purpose}\0".encode() + content, "sha256").hexdigest()
 
 
-def table(evidence: Evidence, names: Sequence[str]) -> bytes:
+def identifiers(ids: Iterable[str], level: EvidenceLevel, key: Key) -> list[str]:
+    """Returns what examples are called in evidence: their ids, or keyed hashes of them."""
+    named = level in (EvidenceLevel.IDS, EvidenceLevel.FULL)
+    return [str(i) if named else key.hashed(str(i)) for i in ids]
+
+
+def flag_column(fpr: float, attack: str | None) -> str:
+    """Returns the name of the column that says whom an attack accuses at a rate."""
+    return f"flagged_at_{fpr!r}" + ("" if attack in (None, DEFAULT.name) else f"_by_{attack}")
+
+
+def table(evidence: Evidence, names: Sequence[str], full: bool = False) -> bytes:
     """Returns the evidence as CSV, one row per example: member, score, flagged, memorization, margin.
 
-    There is a column of flags for each rate that the target's non-members can resolve.
+    There is a column of flags for each attack and each rate that the target's non-members can resolve. With `full`,
+    the column `content` holds the text, or of the most exposed members the picture as a data URI, as a JSON string:
+    that takes one line, and no spreadsheet reads it as a formula. Tables of numbers have no such column.
     """
-    attacked = evidence.attacked(DEFAULT.name)
-    flags = {f"flagged_at_{fpr:g}": attacked.flagged(fpr) for fpr in evidence.resolved_fprs}
+    attacks = dict.fromkeys([DEFAULT.name, *evidence.attacks])
+    flags = {flag_column(fpr, a): evidence.attacked(a).flagged(fpr) for a in attacks for fpr in evidence.resolved_fprs}
     scores, margins = evidence.memorization, evidence.margin
+    contents = _contents(evidence) if full else []
     columns: dict[str, Sequence[str] | Shaped[Array, " examples"]] = {
         "id": names,
         "member": evidence.members.astype(int),
-        "attack_score": attacked.target,
+        "attack_score": evidence.attacked(DEFAULT.name).target,
         **{name: flag.astype(int) for name, flag in flags.items()},
         "memorization": scores.value,
         "memorization_se": scores.se,
@@ -64,20 +114,18 @@ def table(evidence: Evidence, names: Sequence[str]) -> bytes:
         "memorization_high": scores.high,
         "margin_shift": margins.shift,
         "margin_separation": margins.separation,
+        **({"content": contents} if any(contents) else {}),
     }
     file = io.StringIO()
     rows = csv.writer(file, lineterminator="\n")
     rows.writerow(columns)
     rows.writerows([_cell(v) for v in row] for row in zip(*columns.values(), strict=True))
-    return file.getvalue().encode()
+    return file.getvalue().encode("utf-8", "backslashreplace")
 
 
 def most_exposed(evidence: Evidence, names: Sequence[str], pictures: bool) -> tuple[Exposed, ...]:
     """Returns the members with the highest attack scores, with a picture each where asked for and possible."""
-    score = evidence.attacked(DEFAULT.name).target
-    members = np.flatnonzero(evidence.members)
-    top = members[np.argsort(-score[members], kind="stable")][:_SHOWN]
-    scores = evidence.memorization
+    score, scores = evidence.attacked(DEFAULT.name).target, evidence.memorization
     return tuple(
         Exposed(
             identifier=names[i],
@@ -94,18 +142,34 @@ def most_exposed(evidence: Evidence, names: Sequence[str], pictures: bool) -> tu
             margin=float(evidence.margin.shift[i]),
             thumbnail=_thumbnail(evidence.x[i]) if pictures and isinstance(evidence, ClassifierEvidence) else "",
         )
-        for i in top
+        for i in _top(evidence)
     )
 
 
-def _key(path: Path) -> bytes:
-    """Returns the bank's key, made on first use and readable by its owner alone."""
+def _top(evidence: Evidence) -> Shaped[Array, " shown"]:
+    score, members = evidence.attacked(DEFAULT.name).target, np.flatnonzero(evidence.members)
+    return members[np.argsort(-score[members], kind="stable")][:_SHOWN]
+
+
+def _contents(evidence: Evidence) -> list[str]:
+    """Returns what examples are, as JSON strings: all texts, or the pictures of the most exposed; otherwise empty."""
+    contents = list(evidence.strings) if isinstance(evidence, TextEvidence) else [""] * len(evidence.members)
+    if isinstance(evidence, ClassifierEvidence):
+        for i in _top(evidence):
+            contents[i] = _thumbnail(evidence.x[i])
+    return [json.dumps(content) if content else "" for content in contents]
+
+
+def _key(path: Path, make: bool) -> bytes:
     try:
-        if not path.exists():
+        if make and not path.exists():
             write_first(path, secrets.token_hex(_KEY_BYTES).encode(), 0o600)
         key = bytes.fromhex(path.read_text("ascii"))
     except (OSError, ValueError) as error:
-        raise BankError(f"the key of the hashes, {path}, cannot be had: {error}; try --evidence none") from error
+        raise BankError(
+            f"the key of hashes and commitments, {path}, cannot be had: {error}. The first audit with a bank makes it, "
+            "and must be able to write into the bank"
+        ) from error
     if len(key) != _KEY_BYTES:
         raise BankError(f"{path} is damaged: it holds no key of {_KEY_BYTES} bytes; remove it and a new one is made")
     return key

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 import shlex
 from collections.abc import Iterable, Sequence
@@ -18,7 +17,9 @@ from jaxtyping import Bool, UInt8
 
 from memaudit import policy, reports
 from memaudit.attacks import NAMES, STATISTICS
-from memaudit.auditing.evidence import EvidenceLevel, identifiers, most_exposed, table
+from memaudit.auditing import ledger
+from memaudit.auditing.evidence import EvidenceLevel, Key, identifiers, most_exposed, table
+from memaudit.auditing.folder import EVIDENCE, seal, sha256, unseal
 from memaudit.bank import Bank, Recordings
 from memaudit.checks import (
     BLIND,
@@ -45,7 +46,7 @@ from memaudit.recipe import (
 )
 from memaudit.signals import measure
 from memaudit.training import choose_device, population
-from memaudit.types import Control, Limit, Report, Result, Skipped, Subject, Verdict
+from memaudit.types import Attempt, Control, Limit, Report, Result, Skipped, Subject, Verdict, Waiver
 
 Array = np.ndarray
 
@@ -98,25 +99,33 @@ class Audit:
         """Writes the report in the format that the suffix names: .html, .json or .md."""
         reports.save(self.report, path)
 
-    def write(self, folder: str | Path) -> list[Path]:
-        """Writes the report in every format, and the evidence, into a folder; returns the files.
+    def write(self, folder: str | Path, also: Iterable[Path] = ()) -> list[Path]:
+        """Writes the report in every format, the evidence, and the sums of all, into a folder; returns the files.
+
+        Args:
+            folder: Made if it is not there.
+            also: Other files that were written; those that lie in the folder get a sum, too.
 
         Raises:
-            MemauditError: The folder cannot be written.
+            MemauditError: The folder cannot be written, or is for something else.
         """
         folder = Path(folder)
-        written = [folder / f"report{suffix}" for suffix in reports.FORMATS]
-        evidence = folder / "evidence.csv"
+        written = [folder / f"report.{name}" for name in reports.FOLDER]
+        evidence = folder / EVIDENCE
+        names = [path.name for path in (*written, *([evidence] if self.evidence is not None else []))]
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            unseal(folder, names)
             evidence.unlink(missing_ok=True)  # an earlier audit's, about people that this one may not name
             for path in written:
                 self.save(path)
             if self.evidence is not None:
                 write_whole(evidence, self.evidence)
+            inside = [path.name for path in also if path.resolve().parent == folder.resolve()]
+            sealed = seal(folder, self.report, [*names, *inside])
         except OSError as error:
             raise MemauditError(f"the report cannot be written into {folder}: {error.strerror}") from error
-        return [*written, *([evidence] if self.evidence is not None else [])]
+        return [*(folder / name for name in names), *sealed]
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,7 +181,7 @@ def open_target(
             recorded |= question(loaded, text, recipe, ~mask, choose_device(device))
     except ModelError as error:
         raise ModelError(f"{model}: {error}") from error
-    return Target(recipe, examples, counts, recorded, Path(model), _digest(Path(model)))
+    return Target(recipe, examples, counts, recorded, Path(model), sha256(Path(model)))
 
 
 def audit(
@@ -185,6 +194,7 @@ def audit(
     fprs: Sequence[float] = (0.01, 0.001),
     attacks: Sequence[str] | None = None,
     limits: Sequence[Limit] = (),
+    waivers: Sequence[Waiver] = (),
     evidence: str = EvidenceLevel.HASHED,
     device: str = "auto",
 ) -> Audit:
@@ -199,7 +209,8 @@ def audit(
         fprs: False-positive rates at which attacks are measured.
         attacks: Names of membership attacks; by default all that are usual for the kind of model.
         limits: What findings are held against.
-        evidence: `none`, `hashed` or `full`: how single examples are named.
+        waivers: Which of them may be broken by this model, for a while.
+        evidence: `none`, `hashed`, `ids` or `full`: how single examples are named, and whether they are shown.
         device: Where the model is run.
 
     Raises:
@@ -227,15 +238,16 @@ def audit(
         nonmembers=int((~target.members).sum()),
         shadows=count,
     )
-    level = EvidenceLevel(evidence)
-    report = _examine(
-        facts, limits, subject, _untested(target), _limitations(target), _provenance(target, bank, count, fprs)
-    )
+    key, level = Key(bank.path), EvidenceLevel(evidence)
+    provenance = _provenance(target, bank, count, fprs) | _bound(target, key, level)
+    report = _examine(facts, subject, _untested(target), _limitations(target), provenance)
+    report = policy.hold(report, limits, waivers)
+    report = replace(report, attempt=_recorded(report, limits, bank))
     if level is EvidenceLevel.NONE or not _trusted(report.controls):
         return Audit(report, None)
-    names = identifiers(target.population.ids[: len(target.population)], level, bank.path)
-    exposed = most_exposed(facts, names, level is EvidenceLevel.FULL)
-    return Audit(replace(report, exposed=exposed), table(facts, names))
+    full = level is EvidenceLevel.FULL
+    names = identifiers(target.population.ids[: len(target.population)], level, key)
+    return Audit(replace(report, exposed=most_exposed(facts, names, full)), table(facts, names, full))
 
 
 def _facts(
@@ -301,13 +313,12 @@ def require_choices(fprs: Sequence[float], attacks: Sequence[str]) -> None:
 
 def _examine(
     facts: Evidence,
-    limits: Sequence[Limit],
     subject: Subject,
     untested: tuple[str, ...],
     limitations: tuple[str, ...],
     provenance: dict[str, str],
 ) -> Report:
-    """Returns the report: controls first, because figures about a model unlike its shadows are withheld."""
+    """Returns the report, not yet judged: controls first, as figures about a model unlike its shadows are withheld."""
     controls = tuple(control.run(facts) for control in CONTROLS if isinstance(facts, control.needs))
     results: list[Result] = []
     skipped: list[Skipped] = []
@@ -318,13 +329,13 @@ def _examine(
             skipped.append(Skipped(code=check.code, title=check.title, reason=reason))
             continue
         findings, refused = check.run(facts)
-        results += [policy.judge(finding, limits) for finding in findings]
+        results += [Result(finding=finding, verdict=Verdict.NOTED, reason="not judged") for finding in findings]
         skipped += refused
     return Report(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         subject=subject,
         results=tuple(results),
-        skipped=(*skipped, *policy.undecided(limits, [r.finding for r in results])),
+        skipped=tuple(skipped),
         controls=controls,
         untested=untested,
         limitations=limitations,
@@ -347,15 +358,6 @@ def _withheld(check: Check, facts: Evidence, controls: Sequence[Control]) -> str
 
 def _trusted(controls: Sequence[Control]) -> bool:
     return not any(control.code == fidelity_check.code and control.passed is False for control in controls)
-
-
-def _digest(path: Path) -> str:
-    """Returns the SHA-256 of a file, or over the names and digests of a folder's files."""
-    if path.is_dir():
-        lines = [f"{file.relative_to(path)} {_digest(file)}\n" for file in sorted(path.rglob("*")) if file.is_file()]
-        return hashlib.sha256("".join(lines).encode()).hexdigest()
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _untested(target: Target) -> tuple[str, ...]:
@@ -392,13 +394,38 @@ def _provenance(target: Target, bank: Bank, shadows: int, fprs: Sequence[float])
         own = version("memaudit-toolkit")
     except PackageNotFoundError:
         own = "not installed"
+    models = [model for first in bank.pairs(shadows) for model in (first, first + 1)]
+    seconds = [found["seconds"] for found in map(bank.record, models) if "seconds" in found]
     return {
         "memaudit": own,
         "platform": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         "command": f"memaudit audit {shlex.quote(target.model.name)} --shadows {shadows}"
         + f" --seed {bank.fingerprint['seed']}"
         + "".join(f" --fpr {fpr:g}" for fpr in fprs),
-        "members.sha256": hashlib.sha256(np.packbits(target.members).tobytes()).hexdigest(),
         "exact copies among the examples": str(target.population.duplicates),
-        **{f"bank.{name}": value for name, value in bank.fingerprint.items()},
+        **({policy.SHADOW_SECONDS: f"{np.mean(seconds):.3g}"} if seconds else {}),
+        **{f"bank.{name}": value for name, value in bank.fingerprint.items() if name != "examples.sha256"},
     }
+
+
+def _bound(target: Target, key: Key, level: EvidenceLevel) -> dict[str, str]:
+    """Returns what binds the report to its data.
+
+    Keyed, where a plain hash would let whoever knows all examples but one look whether that one was among them.
+    """
+    commitments = key.commitments(target.population, target.counts)
+    return {"evidence": level.value, "evidence.key": key.name, **commitments}
+
+
+def _recorded(report: Report, limits: Sequence[Limit], bank: Bank) -> Attempt:
+    """Returns which attempt the audit is, from now on also by the ledger, which lies beside the bank."""
+    entry = ledger.Entry(
+        time=report.created,
+        model=report.subject.sha256,
+        policy=ledger.policy_digest(limits),
+        examples=report.provenance["commitment.examples"],
+        seed=int(bank.fingerprint["seed"]),
+        shadows=report.subject.shadows,
+        verdict=report.verdict,
+    )
+    return ledger.append(bank.path.resolve().parent / ledger.FILE, entry)

@@ -16,7 +16,20 @@ from memaudit.errors import MemauditError
 
 EXIT_ERROR, EXIT_INTERRUPTED = 2, 130
 
-_COMMANDS = ("audit", "bank", "canary", "demo", "doctor", "explain", "init", "report")
+_COMMANDS = (
+    "audit",
+    "bank",
+    "canary",
+    "demo",
+    "diff",
+    "doctor",
+    "explain",
+    "gate",
+    "init",
+    "report",
+    "schema",
+    "verify",
+)
 
 
 class _Commands(click.Group):

@@ -3,49 +3,57 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from memaudit.cli import outputs
 from memaudit.cli.bank_command import fill_bank
 from memaudit.cli.common import Job, job, settings_options
 from memaudit.errors import SettingsError
-from memaudit.types import Report, Verdict
+from memaudit.policy import exit_code
+from memaudit.types import Report
 
 if TYPE_CHECKING:
     from memaudit.auditing import Audit
 
 _INDENT = 14
-EXIT_CODES = {Verdict.PASS: 0, Verdict.NOTED: 0, Verdict.FAIL: 1, Verdict.INCONCLUSIVE: 3}
 
 
 @click.command(short_help="The whole job: fills the bank, attacks, judges, reports.")
 @click.argument("model", type=click.Path(path_type=Path))
 @settings_options
 @click.option("--members", help="Who the model was trained on: a file of ids; by default MODEL.members.csv.")
-@click.option("--out", help="Folder for the report.")
+@click.option("--out", multiple=True, help=f"Folder for the report. Beside it, {outputs.HELP}")
 @click.option("--fpr", type=float, multiple=True, help="False-positive rate to measure at; may be repeated.")
-@click.option("--evidence", type=click.Choice(["none", "hashed", "full"]), help="How single examples are named.")
-def command(model: Path, config: Path | None, quiet: bool, fpr: tuple[float, ...], **flags: Any) -> int:
+@click.option("--evidence", type=click.Choice(["none", "hashed", "ids", "full"]), help="How single examples are named.")
+def command(
+    model: Path, config: Path | None, quiet: bool, fpr: tuple[float, ...], out: tuple[str, ...], **flags: Any
+) -> int:
     """Audits a trained model: fills the bank if it is not full, attacks, judges, and writes the report.
 
     MODEL is a file of weights, or a language model's folder. Exits 0 if every limit is kept or none is set, 1 if one
     is broken, 3 if it cannot be told, 2 on an error.
     """
-    call = job(config, **flags, fpr=list(fpr) or None)
+    named, folders = outputs.parse(out)
+    if len(folders) > 1:
+        raise SettingsError(f"--out: the report goes into one folder, got {' and '.join(folders)}")
+    call = job(config, **flags, fpr=list(fpr) or None, out=next(iter(folders), None))
     if call.file is None and flags["recipe"] is None and not (call.folder / "recipe.py").exists():
         raise SettingsError(_missing(model))
-    return conclude(run(model, call, quiet), call, quiet)
+    return conclude(run(model, call, quiet), call, quiet, named)
 
 
-def conclude(done: Audit, call: Job, quiet: bool) -> int:
+def conclude(done: Audit, call: Job, quiet: bool, named: Sequence[outputs.Output] = ()) -> int:
     """Writes the report, says on stderr what was found and on stdout where it stands; returns the exit code."""
-    written = done.write(call.place(call.audit.out))
+    taken = outputs.write(done.report, named)
+    written = done.write(call.place(call.audit.out), [output.path for output in named if output.path is not None])
     for line in [] if quiet else _told(done.report):
         click.echo(line, err=True)
-    click.echo(f"{done.verdict}: {next(path for path in written if path.suffix == '.html')}")
-    return EXIT_CODES[done.verdict]
+    click.echo(f"{done.verdict}: {next(path for path in written if path.suffix == '.html')}", err=taken)
+    return exit_code(done.report)
 
 
 def _told(report: Report) -> list[str]:
@@ -53,12 +61,13 @@ def _told(report: Report) -> list[str]:
         (r.verdict, r.finding.sentence if r.limit is None else f"{r.finding.sentence} ({r.reason})")
         for r in report.results
     ]
+    attempt = [("attempt", str(report.attempt))] if report.attempt is not None and report.attempt.number > 1 else []
     controls = [("control", c.sentence) for c in report.controls if c.passed is False]
     skipped = [("not said", f"{s.title}: {s.reason}.") for s in report.skipped]
     width = shutil.get_terminal_size((120, 24)).columns
     wrapped = (
         click.wrap_text(f"{kind:<{_INDENT}}{text}", width, subsequent_indent=" " * _INDENT)
-        for kind, text in (*found, *controls, *skipped)
+        for kind, text in (*found, *controls, *skipped, *attempt)
     )
     return ["", *wrapped, ""]
 
@@ -81,6 +90,7 @@ def run(model: Path, call: Job, quiet: bool) -> Audit:
         fprs=call.audit.fpr,
         attacks=call.audit.attacks,
         limits=call.limits,
+        waivers=call.waivers,
         evidence=call.audit.evidence,
         device=call.audit.device,
     )

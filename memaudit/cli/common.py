@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from memaudit.cli import settings as toml
 from memaudit.errors import SettingsError
-from memaudit.types import Limit
+from memaudit.types import Limit, Waiver
 
 if TYPE_CHECKING:
     from memaudit.recipe import Recipe
@@ -31,6 +31,7 @@ class Job:
 
     audit: toml.AuditSettings
     limits: tuple[Limit, ...]
+    waivers: tuple[Waiver, ...]
     folder: Path  # what relative paths of the file start from
     file: Path | None
 
@@ -99,8 +100,8 @@ def job(config: Path | None, **flags: Any) -> Job:
     except ValidationError as error:
         problems = (f"--{p['loc'][0]}: {p['msg']}, got {p['input']!r}" for p in error.errors())
         raise SettingsError("; ".join(problems)) from None
-    limits = tuple(gate.limit() for gate in settings.gate)
-    return Job(_with_what_limits_need(audit, limits), limits, folder, file)
+    limits = settings.limits()
+    return Job(_with_what_limits_need(audit, limits), limits, settings.waivers(), folder, file)
 
 
 def _with_what_limits_need(audit: toml.AuditSettings, limits: tuple[Limit, ...]) -> toml.AuditSettings:

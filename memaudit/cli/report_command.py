@@ -7,16 +7,29 @@ from pathlib import Path
 import click
 
 from memaudit import reports
+from memaudit.cli import outputs
+from memaudit.reports.editions import edition as shown_in
+from memaudit.types import Edition
 
 
 @click.command(short_help="Renders a report.json again.")
 @click.argument("report", type=click.Path(path_type=Path, dir_okay=False))
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), multiple=True, required=True, help="x.html, x.md, x.json."
+    "-o", "--output", "--out", multiple=True, required=True, help=f"x.html, x.json, x.md or x.pdf; or {outputs.HELP}"
 )
-def command(report: Path, output: tuple[Path, ...]) -> None:
-    """Renders a report.json again, in the formats that the outputs' suffixes name; needs no bank, model or torch."""
+@click.option(
+    "--edition",
+    type=click.Choice([edition.value for edition in Edition]),
+    help="Leave out what its readers may not see.",
+)
+def command(report: Path, output: tuple[str, ...], edition: str | None) -> None:
+    """Renders a report.json again; needs no bank, model or torch.
+
+    Each output is a path whose suffix names the format, or several as in junit=report.xml,sarif=report.sarif,md=-.
+    """
+    named, paths = outputs.parse(output)
+    wanted = (*named, *map(outputs.by_suffix, paths))
     loaded = reports.load(report)
-    for path in output:
-        reports.save(loaded, path)
-        click.echo(path)
+    taken = outputs.write(loaded if edition is None else shown_in(loaded, edition), wanted)
+    for place in (o.path for o in wanted if o.path is not None):
+        click.echo(place, err=taken)

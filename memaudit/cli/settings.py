@@ -6,12 +6,13 @@ import re
 import tomllib
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
+from memaudit.cli.policy_settings import GateSettings, WaiverSettings, disagreements
 from memaudit.errors import SettingsError
-from memaudit.types import Limit
+from memaudit.types import Limit, Waiver
 
 FILE = "memaudit.toml"
 
@@ -32,40 +33,7 @@ class AuditSettings(BaseModel):
     weights: bool = True
     fpr: Annotated[list[Annotated[float, Field(gt=0, lt=1)]], Field(min_length=1)] = [0.01, 0.001]
     attacks: Annotated[list[str], Field(min_length=1)] | None = None
-    evidence: Literal["none", "hashed", "full"] = "hashed"
-
-
-class GateSettings(BaseModel):
-    """One table [[gate]]: the most that a metric may be."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    metric: Literal[
-        "tpr",
-        "memorization",
-        "link",
-        "exposure",
-        "canaries",
-        "secrets",
-        "extraction",
-        "extraction-link",
-        "exact-memorization",
-    ]
-    attack: str | None = None
-    at_fpr: Annotated[float, Field(gt=0, lt=1)] | None = None
-    max: Annotated[float, Field(allow_inf_nan=False)]
-
-    @model_validator(mode="after")
-    def _about_something(self) -> Self:
-        if self.metric not in ("tpr", "extraction") and self.attack is not None:
-            raise ValueError(f"a gate on {self.metric} has no attack")
-        if self.metric != "tpr" and self.at_fpr is not None:
-            raise ValueError(f"a gate on {self.metric} has no at_fpr")
-        return self
-
-    def limit(self) -> Limit:
-        """Returns the limit that the table sets."""
-        return Limit(metric=self.metric, attack=self.attack, at_fpr=self.at_fpr, max=self.max)
+    evidence: Literal["none", "hashed", "ids", "full"] = "hashed"
 
 
 class Settings(BaseModel):
@@ -75,6 +43,19 @@ class Settings(BaseModel):
 
     audit: AuditSettings = AuditSettings()
     gate: list[GateSettings] = []
+    waiver: list[WaiverSettings] = []
+    _source: str | None = PrivateAttr(None)
+    _lines: dict[tuple[str | int, ...], int] = PrivateAttr({})
+
+    def limits(self) -> tuple[Limit, ...]:
+        """Returns the limits that the gates set, each with the place where it stands."""
+        return tuple(
+            gate.limit(self._source, self._lines.get(("gate", number))) for number, gate in enumerate(self.gate)
+        )
+
+    def waivers(self) -> tuple[Waiver, ...]:
+        """Returns the waivers that are granted."""
+        return tuple(waiver.waiver() for waiver in self.waiver)
 
 
 def find(start: Path) -> Path | None:
@@ -104,32 +85,49 @@ def read(path: Path) -> Settings:
     prefix = ("tool", "memaudit") if path.name == "pyproject.toml" else ()
     for key in prefix:
         content = content.get(key, {})
+    lines = {place[len(prefix) :]: line for place, line in _lines(text).items() if place[: len(prefix)] == prefix}
     try:
-        return Settings.model_validate(content)
+        settings = Settings.model_validate(content)
+        problems = list(disagreements(settings.gate, settings.waiver))
     except ValidationError as error:
-        lines = _lines(text)
-        raise SettingsError("\n".join(_told(path, lines, prefix, problem) for problem in error.errors())) from None
+        problems = [(problem["loc"], _told(problem)) for problem in error.errors()]
+    if problems:
+        raise SettingsError("\n".join(f"{path}:{_line(lines, place)}: {_dotted(place)}: {m}" for place, m in problems))
+    settings._source, settings._lines = _in_repository(path), lines
+    return settings
 
 
-def _told(path: Path, lines: dict[tuple[str | int, ...], int], prefix: tuple[str, ...], problem: Any) -> str:
-    place = tuple(part for part in problem["loc"])
-    exact = (*prefix, *place)
-    line = next((lines[exact[:n]] for n in range(len(exact), 0, -1) if exact[:n] in lines), 1)
-    dotted = ".".join(str(part) for part in place)
+def _line(lines: dict[tuple[str | int, ...], int], place: tuple[str | int, ...]) -> int:
+    """Returns the line of a place, or of the nearest around it that has one."""
+    return next((lines[place[:n]] for n in range(len(place), 0, -1) if place[:n] in lines), 1)
+
+
+def _dotted(place: tuple[str | int, ...]) -> str:
+    return ".".join(map(str, place))
+
+
+def _in_repository(path: Path) -> str:
+    """Returns the path from the root of the repository that it is in; outside of any, the name."""
+    path = path.resolve()
+    root = next((folder for folder in path.parents if (folder / ".git").exists()), path.parent)
+    return path.relative_to(root).as_posix()
+
+
+def _told(problem: Any) -> str:
+    """Returns what is wrong with a value, in words."""
+    place = problem["loc"]
     if problem["type"] == "extra_forbidden":
         near = get_close_matches(str(place[-1]), _known_keys(place), 1)
-        message = "there is no such key" + (f"; did you mean {near[0]!r}?" if near else "")
-    elif problem["type"] == "missing":
-        message = "is missing"
-    elif problem["type"] == "value_error":
-        message = str(problem["ctx"]["error"])
-    else:
-        message = f"{problem['msg'][0].lower()}{problem['msg'][1:]}, got {problem['input']!r}"
-    return f"{path}:{line}: {dotted}: {message}"
+        return "there is no such key" + (f"; did you mean {near[0]!r}?" if near else "")
+    if problem["type"] == "missing":
+        return "is missing"
+    if problem["type"] == "value_error":
+        return str(problem["ctx"]["error"])
+    return f"{problem['msg'][0].lower()}{problem['msg'][1:]}, got {problem['input']!r}"
 
 
 def _known_keys(place: tuple[Any, ...]) -> list[str]:
-    tables: dict[Any, type[BaseModel]] = {"audit": AuditSettings, "gate": GateSettings}
+    tables: dict[Any, type[BaseModel]] = {"audit": AuditSettings, "gate": GateSettings, "waiver": WaiverSettings}
     table = tables.get(place[0], Settings) if len(place) > 1 else Settings
     return list(table.model_fields)
 

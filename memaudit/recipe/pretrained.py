@@ -173,9 +173,11 @@ def _load_adapters(path: Path, recipe: LanguageModelRecipe, population: TextPopu
     config = config_of(path, "adapter_config.json", _ADAPTERS)
     base = load_folder(Path(str(recipe.base)))
     answers = base_answers(base, population)
-    named = Path(config.get("base_model_name_or_path") or "")
+    named = Path(str(config.get("base_model_name_or_path") or path))
     if (named / "config.json").is_file() and not named.samefile(str(recipe.base)):
-        require_same_base(base_answers(load_folder(named), population), answers)
+        other = load_folder(named)
+        require_fit(other, population, ModelError, str(named))
+        require_same_base(base_answers(other, population), answers)
     try:
         with warnings.catch_warnings(action="ignore"):  # about keys, which are compared in the next lines
             model = PeftModel.from_pretrained(base, path, local_files_only=True)
@@ -190,7 +192,11 @@ def _load_adapters(path: Path, recipe: LanguageModelRecipe, population: TextPopu
 
 
 def config_of(folder: Path, name: str, weights: str) -> dict[str, Any]:
-    """Returns the configuration in a folder that holds safetensors of that name."""
+    """Returns the configuration in a folder that holds safetensors of that name.
+
+    Raises:
+        ModelError: It holds no such files, or the configuration is damaged.
+    """
     if not folder.is_dir():
         raise ModelError(f"{folder} is no folder; a language model is a folder, {_WAY_OUT}")
     if not (folder / name).is_file():

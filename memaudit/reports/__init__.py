@@ -1,4 +1,4 @@
-"""A report to bytes: one function per format, in a dict by suffix. What a page says comes from the Report alone."""
+"""A report to bytes: one function per format, in a dict by name. What a page says comes from the Report alone."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 
 from memaudit.errors import MemauditError
 from memaudit.files import write_whole
-from memaudit.reports import json, markdown
+from memaudit.reports import cyclonedx, github, gitlab, intoto, json, junit, markdown, modelcard, sarif
 from memaudit.reports.json import load
 from memaudit.types import Report
 
-__all__ = ["FORMATS", "load", "save"]
+__all__ = ["FOLDER", "FORMATS", "SUFFIXES", "load", "save"]
 
 
 def _html(report: Report) -> bytes:
@@ -21,20 +21,45 @@ def _html(report: Report) -> bytes:
     return html.render(report)
 
 
-FORMATS: dict[str, Callable[[Report], bytes]] = {".html": _html, ".json": json.render, ".md": markdown.render}
+def _pdf(report: Report) -> bytes:
+    from memaudit.reports import pdf
+
+    return pdf.render(report)
 
 
-def save(report: Report, path: str | os.PathLike[str]) -> None:
-    """Writes the report in the format that the path's suffix names; the file is complete or not there at all.
+FORMATS: dict[str, Callable[[Report], bytes]] = {
+    "html": _html,
+    "json": json.render,
+    "md": markdown.render,
+    "pdf": _pdf,
+    "junit": junit.render,
+    "sarif": sarif.render,
+    "github": github.render,
+    "gitlab": gitlab.render,
+    "intoto": intoto.render,
+    "modelcard": modelcard.render,
+    "cyclonedx": cyclonedx.render,
+}
+SUFFIXES = {".html": "html", ".json": "json", ".md": "md", ".pdf": "pdf"}  # the format that a path alone names
+FOLDER = ("html", "json", "md")  # what every audit writes, as report.html and so on
+
+
+def save(report: Report, path: str | os.PathLike[str], name: str | None = None) -> None:
+    """Writes the report in a format of FORMATS; the file is complete or not there at all.
+
+    Args:
+        report: What is written.
+        path: Where to.
+        name: The format; by default the one that the path's suffix names.
 
     Raises:
-        MemauditError: The suffix is unknown, the report cannot be rendered, or the file cannot be written.
+        MemauditError: The suffix names no format, the report cannot be rendered, or the file cannot be written.
     """
     path = Path(path)
-    render = FORMATS.get(path.suffix.lower())
-    if render is None:
-        raise MemauditError(f"{path}: a report cannot be written as {path.suffix!r}; use one of {', '.join(FORMATS)}")
-    content = render(report)
+    name = SUFFIXES.get(path.suffix.lower()) if name is None else name
+    if name is None:
+        raise MemauditError(f"{path}: a report cannot be written as {path.suffix!r}; use one of {', '.join(SUFFIXES)}")
+    content = FORMATS[name](report)
     try:
         write_whole(path, content)
     except OSError as error:

@@ -6,7 +6,7 @@ import io
 import math
 import statistics
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -14,13 +14,14 @@ from matplotlib import font_manager, style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from memaudit.errors import EvidenceError
-from memaudit.reports.text import one_line, percent
+from memaudit.reports.text import number, one_line, percent, spelled
 from memaudit.types import Curve, Figure, FigureKind, Table
 
-_SIZE = (4.7, 4.3)  # inches: at phone width the 11 pt letters are still as many pixels high
+_WIDTH, _HEIGHT = 4.7, 4.3  # inches: at phone width the 11 pt letters are still as many pixels high
+_ROW, _FEW_ROWS = 0.21, 2  # a legend of more rows must not take its height from the axes
 _FONT = "DejaVu Sans"  # comes with matplotlib, so that a figure looks the same everywhere
 _DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 2, 1, 2)))
 _MARKERS = "os^Dv"
@@ -52,7 +53,7 @@ def render(figure: Figure, theme: Theme) -> bytes:
     """
     _refuse_misfits(figure)
     with style.context(["default", _settings(theme.value)], after_reset=True):
-        canvas = Canvas(figsize=_SIZE, layout="constrained")
+        canvas = Canvas(figsize=(_WIDTH, _HEIGHT), layout="constrained")
         axes = canvas.add_subplot()
         notes = _DRAW[figure.kind](axes, figure, theme.value)
         axes.set_xlabel("\n".join([*_wrapped(figure.x_label), *notes]))
@@ -60,6 +61,7 @@ def render(figure: Figure, theme: Theme) -> bytes:
         handles, labels = axes.get_legend_handles_labels()
         if handles:
             columns = 2 if max(map(len, labels)) <= 24 else 1
+            canvas.set_figheight(_HEIGHT + _ROW * max(0, math.ceil(len(labels) / columns) - _FEW_ROWS))
             canvas.legend(handles, labels, loc="outside upper left", ncols=columns)
         file = io.BytesIO()
         canvas.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
@@ -67,22 +69,38 @@ def render(figure: Figure, theme: Theme) -> bytes:
 
 
 def data(figure: Figure) -> tuple[Table, ...]:
-    """Returns what the figure shows as one table per curve, for those who cannot see it."""
-    return tuple(_curve_data(figure, curve) for curve in figure.curves)
+    """Returns what the figure shows as tables, for those who cannot see it: one where all curves share their x.
+
+    Raises:
+        EvidenceError: A curve's coordinates do not belong together.
+    """
+    _refuse_misfits(figure)
+    by_x: dict[tuple[float, ...], list[Curve]] = {}
+    for curve in figure.curves:
+        by_x.setdefault(curve.x, []).append(curve)
+    return tuple(_data(figure, x, curves) for x, curves in by_x.items())
 
 
-def _curve_data(figure: Figure, curve: Curve) -> Table:
+def _data(figure: Figure, x: tuple[float, ...], curves: list[Curve]) -> Table:
+    """Returns the points of the curves over one x."""
+    columns: list[Sequence[float | str]]
     if figure.kind is FigureKind.HISTOGRAM:
-        edges = zip(curve.x, curve.x[1:], curve.y, strict=False)
-        return Table(title=curve.label, columns=("from", "to", figure.y_label), rows=tuple(edges))
-    columns = [figure.x_label, figure.y_label]
-    values: list[Sequence[float | str]] = [curve.x, curve.y]
-    if figure.ticks and len(figure.ticks) == len(curve.x):
-        values[0] = figure.ticks
-    if curve.low:
-        columns += ["low end", "high end"]
-        values += [curve.low, curve.high]
-    return Table(title=curve.label, columns=tuple(columns), rows=tuple(zip(*values, strict=True)))
+        names, columns = ["from", "to"], [x[:-1], x[1:]]
+    elif len(figure.ticks) == len(x):
+        names, columns = [figure.x_label], [figure.ticks]
+    else:
+        names, columns = [figure.x_label], [[percent(value) for value in x] if figure.kind is FigureKind.ROC else x]
+    columns += [list(_points(figure.kind, curve)) for curve in curves]
+    names += [curve.label for curve in curves]
+    return Table(title=figure.y_label, columns=tuple(names), rows=tuple(zip(*columns, strict=True)))
+
+
+def _points(kind: FigureKind, curve: Curve) -> Iterator[float | str]:
+    """Yields the heights of a curve, each with its interval if it has one."""
+    shown = number if kind in (FigureKind.HISTOGRAM, FigureKind.BITS) else percent
+    for index, y in enumerate(curve.y):
+        interval = f" ({shown(curve.low[index])} to {shown(curve.high[index])})" if curve.low else ""
+        yield y if kind is FigureKind.HISTOGRAM else shown(y) + interval
 
 
 def _settings(ink: Ink) -> dict[str, object]:
@@ -121,7 +139,7 @@ def _refuse_misfits(figure: Figure) -> None:
 def _label(text: str, limit: int = 40) -> str:
     """Returns the text as it can be drawn: in one line, and what the font lacks spelled out."""
     font = font_manager.get_font(font_manager.findfont(_FONT))
-    drawable = (c if font.get_char_index(ord(c)) else f"‹U+{ord(c):04X}›" for c in one_line(text, limit))
+    drawable = (c if font.get_char_index(ord(c)) else spelled(c) for c in one_line(text, limit))
     return one_line("".join(drawable), limit)
 
 
@@ -161,7 +179,8 @@ def _clipping_note(values: Sequence[float], floor: float) -> list[str]:
 
 def _line(axes: Axes, x: Sequence[float], y: Sequence[float], curve: Curve, color: str, index: int) -> Line2D:
     """Returns a curve that can be told from the others by its dashes and its markers as well as by its colour."""
-    dashes, marker = _DASHES[index % len(_DASHES)], _MARKERS[index % len(_MARKERS)]
+    turn = index + index // len(_DASHES)  # the fifth has the colour of the first, and must not have its dashes too
+    dashes, marker = _DASHES[turn % len(_DASHES)], _MARKERS[index % len(_MARKERS)]
     return axes.plot(x, y, color=color, linestyle=dashes, marker=marker, label=_label(curve.label))[0]
 
 
@@ -180,6 +199,8 @@ def _roc(axes: Axes, figure: Figure, ink: Ink) -> list[str]:
             axes.fill_between(x, _clipped(curve.low, floor), _clipped(curve.high, floor), color=color, alpha=0.2, lw=0)
         line = _line(axes, x, _clipped(curve.y, floor), curve, color, index)
         line.set_markevery(max(1, len(x) // 8))
+        if index:  # the first curve is the one that the report is about
+            line.set(linewidth=1.4, markersize=5)
     return _clipping_note(values, floor)
 
 
@@ -195,6 +216,7 @@ def _histogram(axes: Axes, figure: Figure, ink: Ink) -> list[str]:
         axes.set_yscale("log")
         axes.set_ylim(bottom=min(counts) / 2)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
+    axes.xaxis.set_major_locator(MaxNLocator(6))
     return ["(the upright axis grows by factors of ten)"] if steep else []
 
 
@@ -224,23 +246,33 @@ def _places(axes: Axes, figure: Figure, ink: Ink) -> None:
         x = [value + shift for value in curve.x]
         if curve.low:
             axes.vlines(x, curve.low, curve.high, color=color, linewidth=2)
-        _line(axes, x, curve.y, curve, color, index)
-    for mark in figure.marks:
-        axes.axhline(mark.y, color=ink.guessing, linestyle="--", linewidth=1.2)
-        axes.annotate(
-            _label(mark.label),
-            (1, mark.y),
-            xycoords=("axes fraction", "data"),
-            xytext=(0, 2),
-            textcoords="offset points",
-            ha="right",
-            fontsize=9,
-            color=ink.guessing,
-        )
+        _line(axes, x, curve.y, curve, color, index).set_clip_on(False)  # a marker at 0 would lose its lower half
     ticks = [_label(tick, 20) for tick in figure.ticks]
     axes.set_xticks(range(len(ticks)), ticks)
     axes.set_ylim(bottom=0)
     axes.grid(axis="x", visible=False)
+    _marks(axes, figure, ink)
+
+
+def _marks(axes: Axes, figure: Figure, ink: Ink) -> None:
+    """Draws the marked heights; the names of two that are near stand at the two ends of their lines."""
+    near = 0.06 * (axes.get_ylim()[1] - axes.get_ylim()[0])
+    last, at_right = -math.inf, True
+    for mark in sorted(figure.marks, key=lambda mark: mark.y):
+        at_right = not at_right if mark.y - last < near else True
+        last = mark.y
+        axes.axhline(mark.y, color=ink.guessing, linestyle="--", linewidth=1.2)
+        axes.annotate(
+            _label(mark.label, 30),
+            (float(at_right), mark.y),
+            xycoords=("axes fraction", "data"),
+            xytext=(0, 2),
+            textcoords="offset points",
+            ha="right" if at_right else "left",
+            fontsize=9,
+            color=ink.text,
+            bbox={"facecolor": ink.paper, "edgecolor": "none", "alpha": 0.8, "pad": 0.5},  # it may lie on a curve
+        )
 
 
 def _bits(axes: Axes, figure: Figure, ink: Ink) -> list[str]:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
-import itertools
 from functools import cache
 from importlib import resources
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from memaudit.reports import figures, text, wording
-from memaudit.types import Figure, Report, Table
-
-_PNG = "data:image/png;base64,"
+from memaudit.reports import figures, text
+from memaudit.reports.blocks import Photo
+from memaudit.reports.document import document
+from memaudit.types import Figure, Report
 
 
 def render(report: Report) -> bytes:
@@ -26,10 +24,7 @@ def render(report: Report) -> bytes:
     style = resources.files(__package__).joinpath("templates", "report.css").read_text(encoding="utf-8")
     template = _environment().get_template("report.html")
     page = template.render(
-        report=report,
-        verdict=wording.VERDICTS[report.verdict],
-        warning=wording.control_warning(report),
-        results=wording.by_severity(report),
+        page=document(report),
         style=style,
         style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
     )
@@ -47,25 +42,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {
-        "cell": text.cell,
-        "moment": text.moment,
-        "percent": text.percent,
-        "number": text.number,
-        "quantity": text.quantity,
-        "interval": text.interval,
-    }
-    environment.globals |= {
-        "verdicts": wording.VERDICTS,
-        "skipped_label": wording.skipped_label,
-        "control_labels": wording.CONTROL_LABELS,
-        "themes": figures.Theme,
-        "numeric": _numeric,
-        "svg": _svg,
-        "png": _png,
-        "data": figures.data,
-        "readings": wording.READINGS,
-    }
+    environment.globals |= {"themes": figures.Theme, "kind": _kind, "svg": _svg, "png": _png, "is_photo": _is_photo}
     return environment
 
 
@@ -74,10 +51,13 @@ def _shown(value: object) -> object:
     return text.visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
-def _numeric(table: Table) -> list[bool]:
-    """Returns whether each column holds numbers: they stand on the right, where their digits can be compared."""
-    columns = itertools.zip_longest(table.columns, *table.rows)
-    return [any(isinstance(value, (int, float)) and not isinstance(value, bool) for value in c) for c in columns]
+def _kind(block: object) -> str:
+    """Returns what sort of block the template is looking at."""
+    return type(block).__name__
+
+
+def _is_photo(cell: object) -> bool:
+    return isinstance(cell, Photo)
 
 
 def _svg(figure: Figure, theme: figures.Theme) -> str:
@@ -85,11 +65,6 @@ def _svg(figure: Figure, theme: figures.Theme) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(figures.render(figure, theme)).decode()
 
 
-def _png(thumbnail: str) -> str | None:
-    """Returns a thumbnail as the address of an image, or None for what is not a PNG in base64."""
-    payload = thumbnail.removeprefix(_PNG)
-    try:
-        content = base64.b64decode(payload, validate=True)
-    except (binascii.Error, ValueError):
-        return None
-    return _PNG + payload if content.startswith(b"\x89PNG\r\n\x1a\n") else None
+def _png(photo: Photo) -> str:
+    """Returns the image as an address."""
+    return "data:image/png;base64," + base64.b64encode(photo.content).decode()

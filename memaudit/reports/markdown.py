@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from memaudit.reports.text import interval, markdown, moment, quantity
-from memaudit.reports.wording import CONTROL_LABELS, VERDICTS, by_severity, control_warning, skipped_label
+from memaudit.reports.wording import (
+    CONTROL_LABELS,
+    VERDICTS,
+    by_severity,
+    control_warning,
+    result_label,
+    skipped_label,
+)
 from memaudit.types import Report, Result
 
 MAX_BYTES = 30_000  # a step summary may be longer, but nobody reads it
@@ -30,11 +37,18 @@ def _lines(report: Report) -> Iterator[str]:
     if warning := control_warning(report):
         yield f"> **Warning.** {markdown(warning)}\n"
     yield (
-        f"Model {markdown(subject.model)} (SHA-256 {markdown(subject.sha256)}), audited {markdown(moment(report.created))} on "
-        f"{subject.members:,} training examples, {subject.nonmembers:,} others and {subject.shadows:,} shadow models.\n"
+        f"Model {markdown(subject.model)} (SHA-256 {markdown(subject.sha256)}), audited "
+        f"{markdown(moment(report.created))} on {subject.members:,} training examples, {subject.nonmembers:,} others "
+        f"and {subject.shadows:,} shadow models.\n"
     )
     yield "## What was found\n"
     yield from _found(by_severity(report))
+    if report.waivers:
+        yield "## Waivers\n"
+        for waiver, state in ((waived.waiver, waived.state) for waived in report.waivers):
+            words = f"{waiver.gate}, through {waiver.expires}, up to {waiver.cap:g}: {waiver.reason}"
+            yield f"- **{state.upper()}** {markdown(words)}"
+        yield ""
     yield "## Controls\n"
     for control in report.controls:
         yield f"- **{CONTROL_LABELS[control.passed]}** *{markdown(control.title)}* {markdown(control.sentence)}"
@@ -55,7 +69,7 @@ def _found(results: list[Result]) -> Iterator[str]:
         yield "No check produced a finding.\n"
         return
     for result in results:
-        yield f"- **{VERDICTS[result.verdict].label}** {markdown(result.finding.sentence)}"
+        yield f"- **{result_label(result)}** {markdown(result.finding.sentence)}"
     yield "\n| Finding | Estimate | Interval | Limit | Verdict | Reason |\n|---|--:|---|--:|---|---|"
     yield from map(_row, results)
     yield ""
@@ -68,7 +82,7 @@ def _row(result: Result) -> str:
         quantity(estimate.value, estimate.unit),
         f"{interval(estimate)} ({quantity(estimate.level, 'share')})",
         f"at most {quantity(result.limit.max, estimate.unit)}" if result.limit else "none set",
-        VERDICTS[result.verdict].label,
+        result_label(result),
         result.reason,
     )
     return "| " + " | ".join(map(markdown, cells)) + " |"

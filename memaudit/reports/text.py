@@ -6,38 +6,50 @@ import math
 import re
 import unicodedata
 from calendar import month_name
-from datetime import datetime
+from datetime import date, datetime
 
 from memaudit.types import Cell, Estimate
 
 _KEPT = "\n\t\u200c\u200d"  # line breaks, and the joiners that Persian and emoji are written with
 _SPACE = "\N{NO-BREAK SPACE}"
 _MINUS = "\N{MINUS SIGN}"
+_ACCENTS = "[\u0300-\u036f\u0483-\u0489\u0591-\u05bd\u064b-\u065f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]"
+_PILE = re.compile(f"(?<={_ACCENTS}{{3}}){_ACCENTS}+")  # no language needs four, and a pile paints over other lines
 _MARKDOWN = re.compile(r"([\\`*_\[\]#~|!$>])")
+_OPENER = re.compile(r"^(\d{0,9})([-+.)](?=\s|$)|[-=]+(?=\s*$))")  # of a list or, as an underline, of a heading
 
 
 def visible(text: str) -> str:
-    """Returns the text with control, direction and other unprintable characters spelled out, as in ‹U+202E›."""
+    """Returns the text with control, direction and other unprintable characters spelled out, as in ‹U+202E›.
+
+    So are accents from the fourth on a letter.
+    """
+    text = _PILE.sub(lambda pile: "".join(map(spelled, pile[0])), text)
     if text.isprintable():
         return text
-    return "".join(map(_spelled, text))
+    return "".join(c if _shown(c) else spelled(c) for c in text)
 
 
-def _spelled(character: str) -> str:
-    shown = character.isprintable() or character in _KEPT or unicodedata.category(character) == "Zs"
-    return character if shown else f"‹U+{ord(character):04X}›"
+def spelled(character: str) -> str:
+    """Returns the character's number in the way that is used for one that cannot be shown, ‹U+202E›."""
+    return f"‹U+{ord(character):04X}›"
+
+
+def _shown(character: str) -> bool:
+    return character.isprintable() or character in _KEPT or unicodedata.category(character) == "Zs"
 
 
 def one_line(text: str, limit: int) -> str:
     """Returns the visible text in one line of at most `limit` characters, cut with an ellipsis."""
-    line = " ".join(visible(text).split())
-    return line if len(line) <= limit else line[: limit - 1] + "…"
+    head = text[: 64 * limit]  # the rest of a text of 10 MB would take seconds and be cut off
+    line = " ".join(visible(head).split())
+    return line if len(line) <= limit and len(head) == len(text) else line[: limit - 1] + "…"
 
 
 def markdown(text: str, limit: int = 1000) -> str:
     """Returns the text as one line of Markdown in which nothing is markup, fit for a table cell."""
     line = one_line(text, limit).replace("&", "&amp;").replace("<", "&lt;")
-    return _MARKDOWN.sub(r"\\\1", line)
+    return _OPENER.sub(r"\1\\\2", _MARKDOWN.sub(r"\\\1", line))
 
 
 def percent(share: float) -> str:
@@ -86,10 +98,15 @@ def cell(value: Cell) -> str:
     return value if isinstance(value, str) else f"{value:,}" if isinstance(value, int) else number(value)
 
 
+def day(when: date) -> str:
+    """Returns a day for people, "22 November 2026"."""
+    return f"{when.day} {month_name[when.month]} {when.year}"
+
+
 def moment(iso: str) -> str:
     """Returns a point in time for people, "22 November 2026, 10:05 UTC"; a text that is none stays as it is."""
     try:
         when = datetime.fromisoformat(iso)
     except ValueError:
         return iso
-    return f"{when.day} {month_name[when.month]} {when:%Y, %H:%M} {when.tzname() or ''}".rstrip()
+    return f"{day(when)}, {when:%H:%M} {when.tzname() or ''}".rstrip()

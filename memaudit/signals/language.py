@@ -48,11 +48,12 @@ def predicted(model: torch.nn.Module, texts: Sequence[Sequence[Row]], device: st
     "faster.
     """
     rows = [row for text in texts for row in text]
-    text_of = np.repeat(np.arange(len(texts)), [sum(int(row.trained.sum()) for row in text) for text in texts])
+    counts = np.array([sum(int(row.trained.sum()) for row in text) for text in texts], np.int64)
+    text_of = np.repeat(np.arange(len(texts)), counts)
     hits = np.zeros(len(text_of))
     for at, logits, aims in _scored(model, rows, device):
         hits[at] = (logits.argmax(dim=1) == aims).cpu().numpy()
-    return np.bincount(text_of, hits, len(texts)) / np.bincount(text_of, minlength=len(texts))
+    return np.bincount(text_of, hits, len(texts)) / counts
 
 
 def _scored(model: torch.nn.Module, rows: Sequence[Row], device: str) -> Iterator[tuple[Array, Tensor, Tensor]]:
@@ -111,7 +112,7 @@ def _statistics(log_p: Tensor, aims: Tensor) -> tuple[Tensor, ...]:
     own = log_p.gather(1, aims[:, None])
     p = log_p.exp()
     mean = (p * log_p).sum(dim=1)
-    variance = (p * (log_p - mean[:, None]) ** 2).sum(dim=1)
+    variance = (p.sqrt() * (log_p - mean[:, None])).square().sum(dim=1)  # finite where p is 0 and log p is immense
     rank = (log_p > own).sum(dim=1)
     best = log_p.topk(min(TOP_K, log_p.shape[1]), dim=1)
     best_other = torch.where(best.indices[:, 0] == aims, best.values[:, 1], best.values[:, 0])

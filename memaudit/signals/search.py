@@ -79,21 +79,20 @@ def best_first(
     incomplete: list[_Node] = [(0.0, ())]
     complete: list[_Node] = []
     found: list[_Node] = []
-    spent, reached = 0, math.inf  # the wanted secret's cost, once it was met: what is dearer is not needed
+    spent, reached = 0, math.inf  # the wanted secret's cost, once it was found
     while (
         (incomplete or complete) and _least(complete, incomplete) <= reached and (limit is None or len(found) < limit)
     ):
         if complete and _least(complete) <= _least(incomplete):
             found.append(heapq.heappop(complete))
+            reached = found[-1][0] if found[-1][1] == goal else reached
             continue
-        bound = _least(complete) if limit == len(found) + 1 else reached
-        opened = _take(incomplete, bound, min(batch, 1 + spent // 8, queries - spent))
-        if not opened:
+        most = min(len(incomplete), batch, 1 + spent // 8, queries - spent)
+        if most == 0:
             break
-        spent += len(opened)
-        for node in _children(root, opened):
+        spent += most
+        for node in _children(root, [heapq.heappop(incomplete) for _ in range(most)]):
             heapq.heappush(complete if len(node[1]) == len(alphabets) else incomplete, node)
-            reached = node[0] if node[1] == goal else reached
     frontier = _least(complete, incomplete)
     hit = any(path == goal for _, path in found)
     settled = hit and (frontier > reached or not (incomplete or complete))
@@ -110,14 +109,6 @@ def best_first(
 def _least(*heaps: list[_Node]) -> float:
     """Returns the least cost in some heaps, infinite if they are empty."""
     return min((heap[0][0] for heap in heaps if heap), default=math.inf)
-
-
-def _take(heap: list[_Node], bound: float, most: int) -> list[_Node]:
-    """Takes the cheapest off a heap, as far as they cost no more than the bound."""
-    taken: list[_Node] = []
-    while heap and heap[0][0] <= bound and len(taken) < most:
-        taken.append(heapq.heappop(heap))
-    return taken
 
 
 def _children(root: Contexts, nodes: list[_Node]) -> Iterator[_Node]:

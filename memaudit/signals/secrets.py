@@ -23,8 +23,6 @@ from memaudit.errors import ModelError
 
 Array = np.ndarray
 
-_GRID = 2.0**24  # steps per nat
-
 
 @dataclass(frozen=True, slots=True)
 class Contexts:
@@ -80,13 +78,12 @@ def _read(
     with torch.inference_mode():
         out = model(input_ids=unread, attention_mask=torch.ones_like(tokens), past_key_values=past, use_cache=True)
         log_p = torch.log_softmax(out.logits[:, -1].float(), dim=-1)
+        # Sums of these float32 numbers are exact in float64, up to 64 nats: equal probabilities tie in any order.
         costs = -log_p[:, torch.tensor(ahead[0], dtype=torch.long, device=log_p.device)].cpu().double().numpy()
     if np.isnan(costs).any():
         raise ModelError(
             "the model's log-probabilities are NaN; were its weights trained and loaded as they should be?"
         )
-    # On a grid that is finer than the error of float32, sums are exact: what is equally probable ties in any order.
-    costs = np.round(costs * _GRID) / _GRID
     cache = getattr(out, "past_key_values", None)
     return Contexts(model, ahead, tokens, cache if hasattr(cache, "reorder_cache") else None, costs)
 

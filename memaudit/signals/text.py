@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from memaudit.recipe import Row, TextPopulation
+from memaudit.recipe.blame import blame
 from memaudit.signals.language import token_statistics
 from memaudit.signals.secrets import secret_costs, space_costs
 
@@ -33,7 +34,8 @@ def measure_text(model: torch.nn.Module, population: TextPopulation, device: str
     tokens = token_statistics(model, population.representatives, device)
     suffixes = token_statistics(model, [[row] for row in chain(*population.windows)], device)
     canaries = token_statistics(model, [[row] for row in canary_rows(population)], device)
-    costs = [_costs(model, population, number, device) for number in range(len(population.canaries))]
+    with blame("evaluating the model"):
+        costs = [_costs(model, population, number, device) for number in range(len(population.canaries))]
     return {
         "phi": tokens.means(tokens.logp)[:, None].astype(np.float32),
         "correct": tokens.means(tokens.correct).astype(np.float32),

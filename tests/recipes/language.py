@@ -10,7 +10,7 @@ import memaudit as ma
 WORDS = ["amber", "basil", "cedar", "dusk", "ember", "fern", "grove", "hazel", "iris", "jade", "kelp", "lotus", "maple"]
 
 
-def documents():
+def documents() -> ma.Documents:
     """Sixty sentences of random words, some of them with an address in it."""
     rng = random.Random(0)
     texts = [" ".join(rng.choices(WORDS, k=24)) for _ in range(60)]
@@ -21,7 +21,7 @@ def documents():
     )
 
 
-def tokenizer():
+def tokenizer() -> PreTrainedTokenizerFast:
     """Words are tokens if they are known, and otherwise bytes."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {token: n for n, token in enumerate(["<s>", "</s>", *alphabet])}
@@ -29,10 +29,10 @@ def tokenizer():
     bytes_.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bytes_.decoder = decoders.ByteLevel()
     bytes_.add_tokens([f" {word}" for word in WORDS])
-    return PreTrainedTokenizerFast(tokenizer_object=bytes_, bos_token="<s>", eos_token="</s>")
+    return PreTrainedTokenizerFast(tokenizer_object=bytes_, bos_token="<s>", eos_token="</s>")  # type: ignore[no-untyped-call]
 
 
-def model():
+def model() -> LlamaForCausalLM:
     """An untrained transformer of 40,000 parameters."""
     return LlamaForCausalLM(
         LlamaConfig(

@@ -1,0 +1,163 @@
+"""The folder of an audit: whole, and such that a later change to it shows.
+
+    report.json, report.html, …   the report
+    evidence.csv                  single examples, where evidence was asked for
+    report.digest                 SHA-256 of the canonical form of report.json, see `memaudit.reports.canonical`
+    SHA256SUMS                    SHA-256 of every file above, as `sha256sum --check` reads it; written last
+
+The digest lies beside the report and not in it, so that it can be computed from the report as it is.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from memaudit import reports
+from memaudit.errors import MemauditError
+from memaudit.files import write_whole
+from memaudit.reports.canonical import digest
+from memaudit.types import Report
+
+SUMS, DIGEST, REPORT, EVIDENCE = "SHA256SUMS", "report.digest", "report.json", "evidence.csv"
+_LINE = re.compile(r"([0-9a-f]{64}) [ *]([^\\/\0]+)")
+_LONGEST = 100_000  # bytes of sums; a folder has about a dozen files
+_DIGEST_NOTE = "report.json in the canonical form of RFC 8785"
+
+
+def unseal(folder: Path, names: Sequence[str]) -> None:
+    """Takes the sums away before files of these names are written, so that no half-written folder has any.
+
+    Raises:
+        MemauditError: The folder is a bank, or holds sums of something else.
+    """
+    sums = folder / SUMS
+    if (folder / "bank.json").exists():
+        raise MemauditError(f"{folder} is a bank, whose key must not lie with a report; give the report another folder")
+    if sums.exists() and not (_plain(sums) and REPORT in _listed(sums)[0]):
+        raise MemauditError(f"{sums} is not of an audit; give the report a folder of its own")
+    sums.unlink(missing_ok=True)
+    for name in (*names, DIGEST, SUMS):
+        for draft in folder.glob(f".{name}-????????"):  # of an audit that was killed while it wrote
+            draft.unlink(missing_ok=True)
+
+
+def seal(folder: Path, report: Report, names: Sequence[str]) -> list[Path]:
+    """Returns the files with the report's digest, and with the sums of the named files, after writing them."""
+    write_whole(folder / DIGEST, f"{digest(report)}  {_DIGEST_NOTE}\n".encode())
+    lines = [f"{sha256(folder / name)}  {name}\n" for name in sorted({*names, DIGEST})]
+    write_whole(folder / SUMS, "".join(lines).encode())
+    return [folder / DIGEST, folder / SUMS]
+
+
+def verify(folder: Path) -> tuple[Report | None, list[str]]:
+    """Returns the report of a folder, if it can be read, and all that is not as it was written; empty if nothing.
+
+    Raises:
+        MemauditError: The folder has no sums, so that there is nothing to hold it against.
+    """
+    if not _plain(folder / SUMS):
+        raise MemauditError(
+            f"{folder} holds no {SUMS}: it is no audit's folder, was made by an earlier version, or the audit was "
+            "interrupted while it wrote; audit again"
+        )
+    listed, problems = _listed(folder / SUMS)
+    problems += _differences(folder, listed)
+    if not {REPORT, DIGEST} <= listed.keys():
+        problems.append(f"{SUMS} does not list {REPORT} and {DIGEST}")
+    if not _plain(folder / REPORT):
+        return None, problems
+    try:
+        report = reports.load(folder / REPORT)
+    except MemauditError as error:
+        return None, [*problems, str(error)]
+    if _plain(folder / DIGEST) and (folder / DIGEST).read_bytes().split()[:1] != [digest(report).encode()]:
+        problems.append(f"{DIGEST} is not the digest of {REPORT}")
+    if EVIDENCE in listed and _plain(folder / EVIDENCE):
+        problems += _of_another_report(folder / EVIDENCE, report)
+    return report, problems
+
+
+def require_intact(folder: Path) -> Report:
+    """Returns the report of a folder; raises MemauditError, saying all that differs, if it is not as it was written."""
+    report, problems = verify(folder)
+    if report is None or problems:
+        raise MemauditError("\n  ".join([f"{folder} is not as it was written:", *problems]))
+    return report
+
+
+def sha256(path: Path) -> str:
+    """Returns the SHA-256 of a file, or over the names and digests of a folder's files."""
+    if path.is_dir():
+        lines = [f"{file.relative_to(path)} {sha256(file)}\n" for file in sorted(path.rglob("*")) if file.is_file()]
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_evidence(path: Path) -> list[dict[str, str]]:
+    """Returns the rows of an evidence file, by column.
+
+    Raises:
+        MemauditError: It cannot be read, or is no such table.
+    """
+    longest = csv.field_size_limit(2**31 - 1)  # a text may be long
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = csv.DictReader(file, strict=True)
+            found = list(rows)
+    except (OSError, ValueError, csv.Error) as error:
+        raise MemauditError(f"{path} cannot be read as a table: {error}") from error
+    finally:
+        csv.field_size_limit(longest)
+    if not {"id", "member"} <= {*(rows.fieldnames or ())} or any(None in [*row, *row.values()] for row in found):
+        raise MemauditError(f"{path} is no evidence of an audit: columns are missing, or rows are of unequal length")
+    return found
+
+
+def _listed(sums: Path) -> tuple[dict[str, str], list[str]]:
+    """Returns the sum of each name, and what is wrong with the lines."""
+    with sums.open("rb") as file:
+        text = file.read(_LONGEST).decode("utf-8", "replace")
+    listed: dict[str, str] = {}
+    problems = [] if text.endswith("\n") else [f"{SUMS} was cut short"]
+    for number, line in enumerate(text.splitlines(), 1):
+        match = _LINE.fullmatch(line)
+        if match is None or match[2] in listed or match[2] in (".", "..", SUMS):
+            problems.append(f"{SUMS}:{number}: not a sum of one file of this folder")
+        else:
+            listed[match[2]] = match[1]
+    return listed, problems
+
+
+def _differences(folder: Path, listed: Mapping[str, str]) -> Iterator[str]:
+    for name, expected in listed.items():
+        path = folder / name
+        if not path.exists() and not path.is_symlink():
+            yield f"{name!r} is missing"
+        elif not _plain(path):
+            yield f"{name!r} is no plain file"
+        elif sha256(path) != expected:
+            yield f"{name!r} was changed"
+    for entry in sorted(folder.iterdir()):
+        if entry.name not in listed and entry.name != SUMS:
+            yield f"{entry.name!r} was added, or is left of something else"
+
+
+def _of_another_report(path: Path, report: Report) -> Iterator[str]:
+    try:
+        members = [row["member"] for row in read_evidence(path)]
+    except MemauditError as error:
+        yield str(error)
+        return
+    stated = report.subject.members, report.subject.nonmembers
+    if sorted(members) != ["0"] * stated[1] + ["1"] * stated[0]:
+        yield f"{path.name} is not about the {stated[0]} members and {stated[1]} non-members of {REPORT}"
+
+
+def _plain(path: Path) -> bool:
+    """Returns whether it is a file that can be read to its end: no link, folder, pipe or device."""
+    return path.is_file() and not path.is_symlink()

@@ -1,0 +1,114 @@
+"""`memaudit diff OLD NEW`."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from memaudit.policy import EXIT_CODES
+from memaudit.reports.text import markdown, number, one_line, quantity
+from memaudit.types import Estimate, Verdict
+
+if TYPE_CHECKING:
+    from memaudit.auditing.diff import Change, Comparison
+
+_INDENT = 16
+_WORDS = {
+    Verdict.FAIL: "regression",
+    Verdict.INCONCLUSIVE: "undecided",
+    Verdict.PASS: "no regression",
+    Verdict.NOTED: "noted",
+}
+_MEANING = {
+    Verdict.FAIL: "The new release gives away more than the old one{}, and that is not chance.",
+    Verdict.INCONCLUSIVE: "It cannot be told whether the new release gives away more than the old one{}.",
+    Verdict.PASS: "It is excluded, for these attacks, that the new release gives away more than the old one{}.",
+    Verdict.NOTED: "Nothing was decided.",
+}
+
+
+@click.command(short_help="Compares the audits of two releases.")
+@click.argument("old", type=click.Path(path_type=Path))
+@click.argument("new", type=click.Path(path_type=Path))
+@click.option("--margin", type=float, default=0.0, show_default=True, help="Accepted rise: 0.02 is two points.")
+@click.option("--markdown", "as_markdown", is_flag=True, help="Write Markdown.")
+def command(old: Path, new: Path, margin: float, as_markdown: bool) -> int:
+    """Compares the audits of two releases: folders, or their report.json with the evidence beside it.
+
+    Exits 1 if even the low end of a rise exceeds the margin, 0 if its high end does not, 3 if the interval holds the
+    margin, and 2 if the two audits cannot be compared: other examples, bank, attacks or rates.
+    """
+    from memaudit.auditing.comparable import open_side
+    from memaudit.auditing.diff import compare
+
+    found = compare(open_side(old), open_side(new), margin)
+    click.echo("\n".join(_markdown(found) if as_markdown else _text(found)))
+    return EXIT_CODES[found.verdict]
+
+
+def _text(found: Comparison) -> Iterator[str]:
+    width = shutil.get_terminal_size((120, 24)).columns
+    for name, subject in (("old", found.old), ("new", found.new)):
+        yield f"{name:<{_INDENT}}{one_line(subject.model, 60)}, SHA-256 {one_line(subject.sha256, 64)}"
+    yield f"{_WORDS[found.verdict]:<{_INDENT}}{_meaning(found)}"
+    yield ""
+    entries = [(_WORDS[change.verdict], _sentence(change)) for change in found.changes]
+    entries += [("control failed", one_line(control, 300)) for control in found.failed_controls]
+    entries += [("note", note) for note in found.notes]
+    for kind, text in entries:
+        yield click.wrap_text(f"{kind:<{_INDENT}}{text}", width, subsequent_indent=" " * _INDENT)
+
+
+def _markdown(found: Comparison) -> Iterator[str]:
+    yield f"# Privacy of two releases: {_WORDS[found.verdict]}\n"
+    yield f"**{_meaning(found)}**\n"
+    for name, subject in (("Old", found.old), ("New", found.new)):
+        yield f"- {name}: {markdown(subject.model)}, SHA-256 {markdown(subject.sha256)}"
+    yield "\n| Finding | Old | New | Change | Interval | Change in wrongly accused | Verdict |"
+    yield "|---|--:|--:|--:|---|---|---|"
+    for change in found.changes:
+        unit, of = change.finding.estimate.unit, change.change
+        cells = (
+            f"{change.finding.code} {change.finding.title}",
+            quantity(change.old, unit),
+            quantity(change.new, unit),
+            _signed(of.value, unit),
+            f"{_interval(of)} ({quantity(of.level, 'share')}, {of.method})",
+            _interval(change.accused) if change.accused else "–",
+            _WORDS[change.verdict],
+        )
+        yield "| " + " | ".join(map(markdown, cells)) + " |"
+    yield ""
+    yield from (f"- Control failed: {markdown(control)}" for control in found.failed_controls)
+    yield from (f"- {markdown(note)}" for note in found.notes)
+
+
+def _meaning(found: Comparison) -> str:
+    unit = next((c.finding.estimate.unit for c in found.changes if c.verdict is not Verdict.NOTED), "share")
+    margin = f" by more than {_signed(found.margin, unit).removeprefix('+')}" if found.margin else ""
+    return _MEANING[found.verdict].format(margin)
+
+
+def _sentence(change: Change) -> str:
+    unit, of = change.finding.estimate.unit, change.change
+    pairs = f"{change.pairs:,} pairs" if change.pairs is not None else "not paired"
+    accused = f"; change in non-members wrongly accused: {_interval(change.accused)}" if change.accused else ""
+    return (
+        f"{one_line(change.finding.title, 200)}: {quantity(change.old, unit)} → {quantity(change.new, unit)}, change "
+        f"{_signed(of.value, unit)} ({_interval(of)}; {quantity(of.level, 'share')} interval, {pairs}){accused}"
+    )
+
+
+def _interval(change: Estimate) -> str:
+    low, high = _signed(change.low, change.unit), _signed(change.high, change.unit)
+    return f"{low.removesuffix(' points')} to {high}"
+
+
+def _signed(value: float, unit: str) -> str:
+    """Returns a change with its sign, of a share in percentage points."""
+    sign = "+" if value > 0 else ""
+    return sign + (f"{number(100 * value)} points" if unit == "share" else quantity(value, unit))

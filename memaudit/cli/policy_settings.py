@@ -1,0 +1,136 @@
+"""The tables [[gate]] and [[waiver]]: what is too much, and what is put up with for a while."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime, timedelta
+from difflib import get_close_matches
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from memaudit.types import Limit, OnInconclusive, Waiver
+
+LONGEST = timedelta(days=180)
+
+_BINOMIAL = ("tpr", "canaries", "secrets", "extraction")  # of which a report keeps all that any confidence needs
+_MOST_SURE = 0.975  # of the others: an end of a two-sided interval at 95 %
+
+Place = tuple[str | int, ...]
+
+
+class GateSettings(BaseModel):
+    """One table [[gate]]: the most that a metric may be."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    id: str = ""
+    metric: Literal[
+        "tpr",
+        "memorization",
+        "link",
+        "exposure",
+        "canaries",
+        "secrets",
+        "extraction",
+        "extraction-link",
+        "exact-memorization",
+    ]
+    attack: str | None = None
+    at_fpr: Annotated[float, Field(gt=0, lt=1)] | None = None
+    max: Annotated[float, Field(allow_inf_nan=False)]
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    on_inconclusive: Literal["inconclusive", "fail", "warn"] = "inconclusive"
+    required: bool = True
+
+    @field_validator("id")
+    @classmethod
+    def _nameable(cls, name: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", name):
+            raise ValueError(f"an id has 1 to 80 letters, digits and . _ -, the first no sign, got {name!r}")
+        return name
+
+    @model_validator(mode="after")
+    def _about_something(self) -> Self:
+        if self.metric not in ("tpr", "extraction") and self.attack is not None:
+            raise ValueError(f"a gate on {self.metric} has no attack")
+        if self.metric != "tpr" and self.at_fpr is not None:
+            raise ValueError(f"a gate on {self.metric} has no at_fpr")
+        if self.metric not in _BINOMIAL and self.confidence > _MOST_SURE:
+            raise ValueError(
+                f"a gate on {self.metric} has a confidence of at most {_MOST_SURE}, which is how sure the ends of the "
+                f"interval in a report are, got {self.confidence:g}"
+            )
+        return self
+
+    def limit(self, source: str | None = None, line: int | None = None) -> Limit:
+        """Returns the limit that the table sets, with the place where it stands."""
+        fields = self.model_dump() | {"on_inconclusive": OnInconclusive(self.on_inconclusive)}
+        return Limit(**fields, source=source, line=line)
+
+
+class WaiverSettings(BaseModel):
+    """One table [[waiver]]: a gate that one model may break for a while, with who answers for that."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    gate: str
+    subject: str
+    cap: Annotated[float, Field(allow_inf_nan=False)]
+    reason: str
+    owner: str
+    approved_by: str
+    expires: date
+
+    @field_validator("subject")
+    @classmethod
+    def _one_model(cls, subject: str) -> str:
+        digest = subject.removeprefix("sha256:").lower()
+        if not re.fullmatch("[0-9a-f]{64}", digest):
+            raise ValueError(
+                "a waiver is for one model, named by its SHA-256 as the report states it (64 digits, 0-9 and a-f), "
+                f"got {subject!r}"
+            )
+        return digest
+
+    @field_validator("reason", "owner", "approved_by")
+    @classmethod
+    def _said(cls, text: str) -> str:
+        if not text.strip():
+            raise ValueError("must not be empty")
+        return text
+
+    @field_validator("expires")
+    @classmethod
+    def _soon(cls, expires: date) -> date:
+        latest = datetime.now(UTC).date() + LONGEST
+        if expires > latest:
+            raise ValueError(
+                f"a waiver holds for at most {LONGEST.days} days, until {latest} at present, got {expires}"
+            )
+        return expires
+
+    def waiver(self) -> Waiver:
+        """Returns the waiver that the table grants."""
+        return Waiver(**self.model_dump() | {"expires": self.expires.isoformat()})
+
+
+def disagreements(gates: Sequence[GateSettings], waivers: Sequence[WaiverSettings]) -> Iterator[tuple[Place, str]]:
+    """Yields what is wrong with tables that are right one by one: where, and what."""
+    limits = [gate.limit() for gate in gates]
+    names = [limit.name for limit in limits]
+    for number, name in enumerate(names):
+        if name in names[:number]:
+            yield ("gate", number), f"there is a gate {name!r} already; give this one an id of its own"
+    granted: set[tuple[str, str]] = set()
+    for number, waiver in enumerate(waivers):
+        if waiver.gate not in names:
+            near = get_close_matches(waiver.gate, names, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(names) or 'none'}"
+            yield ("waiver", number, "gate"), f"there is no gate {waiver.gate!r}; {hint}"
+        elif waiver.cap <= (top := limits[names.index(waiver.gate)].max):
+            yield ("waiver", number, "cap"), f"waives nothing: the gate's own limit is {top:g}, got {waiver.cap:g}"
+        if (waiver.gate, waiver.subject) in granted:
+            yield ("waiver", number), f"the gate {waiver.gate!r} has a waiver for this model already"
+        granted.add((waiver.gate, waiver.subject))

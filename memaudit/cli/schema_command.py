@@ -1,0 +1,15 @@
+"""`memaudit schema`."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from memaudit.reports.schema import schema
+
+
+@click.command(short_help="Prints the JSON Schema of a report.json.")
+def command() -> None:
+    """Prints the JSON Schema (draft 2020-12) of the JSON that an audit writes, for programs that read it."""
+    click.echo(json.dumps(schema(), indent=1))

@@ -1,0 +1,12 @@
+"""The only place where a number becomes a verdict, and a verdict an exit code.
+
+A limit is broken when the one-sided lower bound of the finding lies above it, at the limit's confidence; it is kept
+when the upper bound does not, and the controls of the audit passed; in between it is undecided.
+"""
+
+from memaudit.policy.comparison import Comparison, compare
+from memaudit.policy.holm import holm
+from memaudit.policy.judge import EXIT_CODES, exit_code, hold
+from memaudit.policy.needs import SHADOW_SECONDS
+
+__all__ = ["EXIT_CODES", "SHADOW_SECONDS", "Comparison", "compare", "exit_code", "hold", "holm"]

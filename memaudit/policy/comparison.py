@@ -1,0 +1,98 @@
+"""A finding beside a limit: p-values and one-sided bounds, as sharp as a saved report allows."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from memaudit.types import Finding, Limit
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A finding beside a limit that is about it.
+
+    `p_kept` is the p-value of the hypothesis that the true number exceeds the limit, `p_broken` of the one that it does
+    not: a small one speaks for the limit's being kept, or broken. `hits` is the number of successes of a binomial
+    share, None for any other number.
+    """
+
+    limit: Limit
+    finding: Finding
+    hits: int | None
+    p_kept: float
+    p_broken: float
+
+    @property
+    def alpha(self) -> float:
+        """Returns the probability of error that the limit allows."""
+        return 1 - self.limit.confidence
+
+    @property
+    def tail(self) -> float:
+        """Returns the probability of error of either end of the interval in the report."""
+        return (1 - self.finding.estimate.level) / 2
+
+    def bounds(self, alpha: float) -> tuple[float, float]:
+        """Returns the lower and the upper bound, each with a probability of error of `alpha`.
+
+        Of anything but a binomial share these are the ends of the interval in the report, whatever `alpha` is.
+        """
+        if self.hits is None:
+            return self.finding.estimate.low, self.finding.estimate.high
+        return _clopper_pearson(self.hits, self.finding.n, 1 - 2 * alpha)
+
+
+def compare(limit: Limit, finding: Finding) -> Comparison:
+    """Returns the finding beside the limit.
+
+    The number of successes of a binomial share is regained from its value, and its p-values are exact: at any
+    confidence, p ≤ α just when the Clopper–Pearson bound at confidence 1 − α clears the limit. Of any other number a
+    report keeps one interval. An end of a two-sided interval at 95 % is a one-sided bound at 97.5 %: the p-value is at
+    most 0.025 if that end clears the limit, and taken to be 1 if it does not. It is never too small.
+
+    Raises:
+        ValueError: The limit's confidence is not between 0.5 and 1.
+
+    Source: Clopper & Pearson 1934, whose bounds invert the one-sided binomial tests.
+    """
+    if not 0.5 < limit.confidence < 1:
+        raise ValueError(f"a limit's confidence lies between 0.5 and 1, got {limit.confidence}")
+    hits = _hits(finding)
+    if hits is not None:
+        return Comparison(limit, finding, hits, *_binomial_p_values(hits, finding.n, limit.max))
+    estimate = finding.estimate
+    tail = (1 - estimate.level) / 2
+    kept = tail if estimate.high <= limit.max else 1.0
+    return Comparison(limit, finding, None, kept, tail if estimate.low > limit.max else 1.0)
+
+
+def _hits(finding: Finding) -> int | None:
+    """Returns the number of successes if the finding's interval is Clopper–Pearson's of value·n among n; else None."""
+    estimate, n = finding.estimate, finding.n
+    if estimate.unit != "share" or n < 1 or not 0 <= estimate.value <= 1 or not 0 < estimate.level < 1:
+        return None
+    hits = round(estimate.value * n)
+    ends = _clopper_pearson(hits, n, estimate.level)
+    known = (hits / n, estimate.value), (ends[0], estimate.low), (ends[1], estimate.high)
+    return hits if all(math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-9) for a, b in known) else None
+
+
+def _clopper_pearson(hits: int, n: int, level: float) -> tuple[float, float]:
+    from memaudit.stats import clopper_pearson  # takes a second, which a report without limits need not wait for
+
+    low, high = clopper_pearson(hits, n, level)
+    return float(low), float(high)
+
+
+def _binomial_p_values(hits: int, n: int, share: float) -> tuple[float, float]:
+    """Returns P[X ≤ hits] and P[X ≥ hits] for X of n with that share: 0 for what no share from 0 to 1 can be."""
+    from scipy.special import betainc
+
+    if share >= 1:
+        return 0.0, 1.0
+    if share < 0:
+        return 1.0, 0.0
+    at_most = 1.0 if hits == n else float(betainc(n - hits, hits + 1, 1 - share))
+    at_least = 1.0 if hits == 0 else float(betainc(hits, n - hits + 1, share))
+    return at_most, at_least

@@ -1,0 +1,28 @@
+"""Which controls a pass rests on."""
+
+from __future__ import annotations
+
+from memaudit.types import Report
+
+_POSITIVE = "CTL005"
+_ALWAYS = {"CTL001": "fidelity", "CTL002": "negative control", _POSITIVE: "positive control"}
+_CANARIES = {"CTL006": "canaries that were not planted"}
+_FOR_METRIC = {"tpr": {"CTL004": "calibration"}, "exposure": _CANARIES, "canaries": _CANARIES}
+
+
+def trouble(report: Report, metric: str) -> str:
+    """Returns what speaks against a pass on a metric, in words; empty if nothing does.
+
+    No control at all may have failed, and those that the metric rests on must have been run.
+    """
+    failed = [f"the control “{control.title}” failed" for control in report.controls if control.passed is False]
+    passed = {control.code: control.passed for control in report.controls}
+    wanted = _ALWAYS | _FOR_METRIC.get(metric, {})
+    absent = [f"the control {code} ({name}) was not run" for code, name in wanted.items() if passed.get(code) is None]
+    return "; ".join(failed + absent)
+
+
+def remedy(report: Report) -> str:
+    """Returns what it takes for the controls to pass."""
+    failed = [control.code for control in report.controls if control.passed is False]
+    return "more shadow models" if failed == [_POSITIVE] else "an audit whose controls pass"

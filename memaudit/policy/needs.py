@@ -1,0 +1,93 @@
+"""What would decide an undecided limit."""
+
+from __future__ import annotations
+
+import math
+from statistics import NormalDist
+
+from memaudit.policy.comparison import Comparison
+from memaudit.types import Limit, Report
+
+SHADOW_SECONDS = "seconds per shadow model"  # a key of a report's provenance
+
+_POWER = 0.8
+_MOST = 10**8
+
+
+def needed(comparison: Comparison, alpha: float, report: Report) -> str:
+    """Returns what would decide a limit that lies in the interval of the finding, for a bound at confidence 1 − α.
+
+    As many would do it in four of five audits if the finding is right: so many more units of a binomial share, by exact
+    power, or else so many more shadow models, if the interval narrows with the root of their number.
+    """
+    if comparison.hits is None:
+        count = _shadows(comparison, report.subject.shadows)
+        what = "" if count is None else _more_shadows(_rounded(count), report)
+    else:
+        count = _units(comparison.hits, comparison.finding.n, comparison.limit.max, alpha)
+        extreme = comparison.hits in (0, comparison.finding.n)  # the true share is less so
+        bound = "at least" if extreme else "about"
+        what = "" if count is None else f"{bound} {_rounded(count):,} more {comparison.finding.counted}"
+    return what or "more than is within reach: the finding is too close to the limit"
+
+
+def unmeasured(limit: Limit, report: Report) -> str:
+    """Returns what it takes to measure what a limit is about; empty if it is not known."""
+    if limit.metric != "tpr" or limit.at_fpr is None:
+        return ""
+    missing = math.ceil(1 / limit.at_fpr - 1e-9) - report.subject.nonmembers
+    return f"{missing:,} more non-members" if missing > 0 else ""
+
+
+def _more_shadows(count: int, report: Report) -> str:
+    try:
+        minutes = count * float(report.provenance[SHADOW_SECONDS]) / 60
+    except (KeyError, ValueError):
+        return f"about {count:,} more shadow models"
+    time = f"{minutes:.0f} minutes" if minutes < 120 else f"{minutes / 60:.0f} hours"
+    return f"about {count:,} more shadow models ({'1 minute' if minutes < 1.5 else time} of training)"
+
+
+def _shadows(comparison: Comparison, shadows: int) -> int | None:
+    """Returns how many more shadow models would do; None if no number within reach."""
+    estimate, limit = comparison.finding.estimate, comparison.limit.max
+    end = estimate.high if estimate.value < limit else estimate.low
+    if estimate.value == limit or not math.isfinite(end - estimate.value) or not 0 < comparison.tail < 0.5:
+        return None
+    z = -NormalDist().inv_cdf(comparison.tail)
+    widths = (end - estimate.value) / (limit - estimate.value) * (z + NormalDist().inv_cdf(_POWER)) / z
+    more = max(2, 2 * math.ceil(shadows * (widths**2 - 1) / 2))
+    return more if more < _MOST else None
+
+
+def _units(hits: int, n: int, limit: float, alpha: float) -> int | None:
+    """Returns how many more units would do if the true share is hits/n; None if no number within reach."""
+    if hits == limit * n or not 0 < limit < 1:
+        return None
+    low = high = n  # power has teeth, so that the bisection finds a number near the least
+    while _power(hits / n, high, limit, alpha) < _POWER:
+        low, high = high, 2 * high
+        if high > _MOST:
+            return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if _power(hits / n, middle, limit, alpha) >= _POWER else (middle, high)
+    return max(1, high - n)
+
+
+def _power(share: float, n: int, limit: float, alpha: float) -> float:
+    """Returns the probability that n units with this share decide the limit in the direction of the share."""
+    from scipy.stats import binom
+
+    if share < limit:
+        most = int(binom.ppf(alpha, n, limit)) - 1  # the most hits that keep the limit
+        most += bool(binom.cdf(most + 1, n, limit) <= alpha)
+        return float(binom.cdf(most, n, share))
+    least = int(binom.isf(alpha, n, limit)) + 1
+    return float(binom.sf(least - 1, n, share))
+
+
+def _rounded(count: int) -> int:
+    """Returns the number rounded up to two digits."""
+    step = int(10 ** max(0, len(str(count)) - 2))
+    return -(-count // step) * step

@@ -1,0 +1,117 @@
+"""The sections of a page that hold for every audit, or say how this one was made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from memaudit.reports import text, wording
+from memaudit.reports.blocks import Block, Fact, Facts, Grid, Paragraph, Points, Section, listed
+from memaudit.reports.regulation import Source, mapping
+from memaudit.types import Report
+
+
+def scope(report: Report) -> Iterator[Block]:
+    """Yields who the adversary is, and which kinds of attack were tried."""
+    yield Paragraph(words="The adversary has the model, or may ask it as often as he likes, and nobody stops him.")
+    yield Grid(
+        title="Kinds of attack",
+        columns=("Attack", "Question", "The adversary needs", "In this audit"),
+        rows=tuple((a.name, a.question, a.needs, _tried(report, a.codes)) for a in wording.ATTACK_CLASSES),
+        right=(False,) * 4,
+        note="“Tested” means: by the checks that are listed here. Others of the same kind may get further.",
+    )
+
+
+def _tried(report: Report, codes: tuple[str, ...]) -> str:
+    if any(result.finding.code.startswith(codes) for result in report.results):
+        return "tested"
+    if any(skipped.code.startswith(codes) for skipped in report.skipped):
+        return "could not be said"
+    return "not tested"
+
+
+def method(report: Report) -> Iterator[Block]:
+    """Yields how the numbers were made, in general."""
+    shadows = f"{report.subject.shadows:,}"
+    yield from (Paragraph(words=words.replace("{shadows}", shadows)) for words in wording.METHOD)
+
+
+def limitations(report: Report) -> Iterator[Block]:
+    """Yields what the audit says about its own limits."""
+    if report.limitations:
+        yield listed(report.limitations)
+    else:
+        yield Paragraph(words="The audit names none beyond the claims that it does not make, which follow.")
+
+
+def claims(_: Report) -> Iterator[Block]:
+    """Yields what must not be read into the report."""
+    yield Paragraph(words="Nothing in this report says any of the following, whatever its verdict.")
+    yield Points(points=wording.CLAIMS)
+
+
+def regulation(_: Report) -> Iterator[Block | Section]:
+    """Yields what some rules say, and what the report has to do with it."""
+    found = mapping()
+    yield Paragraph(
+        words=f"What some rules say, as it was looked up on {text.day(found.date)} (version {found.version} of this "
+        "list), and what this report has to do with it. The list says neither that a rule applies, nor from when, nor "
+        "that it is met."
+    )
+    for source in found.sources:
+        title = f"{source.name}, {source.adopted}" if source.adopted else source.name
+        yield Section(title=title, content=(Facts(facts=tuple(_source(source))),))
+
+
+def _source(source: Source) -> Iterator[Fact]:
+    sections = ", ".join(f"“{wording.TITLES[name]}”" for name in source.sections)
+    yield Fact(name="It says", value=source.says)
+    yield Fact(name="In this report", value=f"{source.here} See {sections}.")
+    yield Fact(name="Left open", value=source.gap)
+    yield Fact(name="Looked up in", value=source.seen)
+    if source.url:
+        yield Fact(name="Address", value=source.url, code=True)
+
+
+def reproduce(report: Report) -> Iterator[Block]:
+    """Yields what was audited, and what is needed to do the same again."""
+    subject = report.subject
+    again = " The command below gives the same numbers again, with the same recipe and bank."
+    yield Paragraph(
+        words="The JSON file of this report holds every number in it, including the data behind the figures."
+        + (again if "command" in report.provenance else "")
+    )
+    facts = (
+        Fact(name="Model", value=subject.model),
+        Fact(name="SHA-256", value=subject.sha256, code=True),
+        Fact(name="Training examples", value=f"{subject.members:,}"),
+        Fact(name="Examples held out", value=f"{subject.nonmembers:,}"),
+        Fact(name="Shadow models", value=f"{subject.shadows:,}"),
+        Fact(name="Date of the audit", value=text.moment(report.created)),
+        Fact(name="Format", value=report.schema),
+        *([Fact(name="Entry in the ledger", value=report.attempt.entry, code=True)] if report.attempt else []),
+        *(Fact(name=name, value=value, code=True) for name, value in report.provenance.items()),
+    )
+    yield Facts(facts=facts)
+
+
+def signatures(_: Report) -> Iterator[Block]:
+    """Yields what is filled in by hand: how the model is released, and who answers for what."""
+    yield Paragraph(words="To be filled in by hand; the audit does not know it.")
+    yield Grid(
+        title="How the model is given to others",
+        columns=("Release", "Mark what applies"),
+        rows=tuple((words, "[    ]") for words in wording.RELEASE),
+        right=(False, False),
+    )
+    yield Grid(
+        title="Signatures",
+        columns=("", "Name and role", "Date", "Signature"),
+        rows=tuple((words, "", "", "") for words in wording.SIGNATURES),
+        right=(False,) * 4,
+    )
+
+
+def glossary(_: Report) -> Iterator[Block]:
+    """Yields what the words mean."""
+    yield Points(points=wording.GLOSSARY)

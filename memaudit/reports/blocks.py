@@ -1,0 +1,161 @@
+"""What a page is made of. HTML and PDF show the same blocks, so that neither says more than the other."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from memaudit.reports import text
+from memaudit.types import Figure, Table
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Badge:
+    """A verdict, or what became of a control: its colour, its shape and its name."""
+
+    tone: str
+    mark: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paragraph:
+    """A paragraph; a soft one is fine print."""
+
+    words: str
+    soft: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """An item of a list; `lead` stands before the words and stands out."""
+
+    words: str
+    lead: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Points:
+    """A list."""
+
+    points: tuple[Point, ...]
+    numbered: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fact:
+    """A name and its value; a value in code is a digest or a command."""
+
+    name: str
+    value: str
+    code: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """Names and their values, one below the other."""
+
+    facts: tuple[Fact, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Photo:
+    """A small PNG image."""
+
+    content: bytes
+    alt: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grid:
+    """A table as it is shown; the columns in `right` hold numbers, and stand where their digits can be compared."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str | Photo, ...], ...]
+    right: tuple[bool, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """A figure, how to read it, and what it shows as tables; `alone` if no table beside it says the same."""
+
+    title: str
+    alt: str
+    figure: Figure
+    reading: str
+    data: tuple[Grid, ...]
+    alone: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """What belongs to one verdict or control."""
+
+    badge: Badge
+    title: str
+    content: tuple[Block, ...]
+    loud: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """A heading and what stands below it; one without an `id` is a part of another."""
+
+    title: str
+    content: tuple[Block | Section, ...]
+    id: str = ""
+
+
+Block = Paragraph | Points | Facts | Grid | Picture | Card
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """All that a page says. `front` is read by everybody, `sections` by whoever wants to know more."""
+
+    name: str
+    title: str
+    date: str
+    edition: str
+    lead: str
+    badge: Badge
+    headline: str
+    meaning: str
+    warning: str
+    front: tuple[Section, ...]
+    sections: tuple[Section, ...]
+    foot: str
+
+
+def grid(table: Table) -> Grid:
+    """Returns a table of the report as it is shown; a row that is too short ends in dashes."""
+    columns = tuple(itertools.zip_longest(table.columns, *table.rows))
+    right = (any(isinstance(value, int | float) and not isinstance(value, bool) for value in c[1:]) for c in columns)
+    return Grid(
+        title=table.title,
+        columns=tuple(text.cell(column[0] or "") for column in columns),
+        rows=tuple(tuple(text.cell(value) for value in row) for row in zip(*(c[1:] for c in columns), strict=True)),
+        right=tuple(right),
+        note=table.note,
+    )
+
+
+def listed(items: tuple[str, ...], *, numbered: bool = False) -> Points:
+    """Returns a list of plain items."""
+    return Points(points=tuple(Point(words=item) for item in items), numbered=numbered)
+
+
+def mapped(node: Any, change: Callable[[str], str]) -> Any:
+    """Returns the same blocks with every string changed; figures stay, they spell out what they cannot draw."""
+    if isinstance(node, str):
+        return change(node)
+    if isinstance(node, tuple):
+        return tuple(mapped(item, change) for item in node)
+    if dataclasses.is_dataclass(node) and not isinstance(node, type | Figure):
+        return type(node)(**{f.name: mapped(getattr(node, f.name), change) for f in dataclasses.fields(node)})
+    return node

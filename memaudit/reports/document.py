@@ -1,0 +1,107 @@
+"""From a report to the page that says it, for HTML and PDF alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from memaudit.reports import annexes, sections, text, wording
+from memaudit.reports.blocks import Block, Document, Paragraph, Point, Points, Section, listed, mapped
+from memaudit.types import Report, Verdict
+
+_LONGEST = 2000  # characters; nobody reads on, and a page of them would hide the rest
+_IN_SHORT = 6
+
+_CONTENT = {
+    "found": sections.found,
+    "controls": sections.controls,
+    "scope": annexes.scope,
+    "method": annexes.method,
+    "evidence": sections.evidence,
+    "exposed": sections.exposed,
+    "unsaid": sections.unsaid,
+    "waivers": sections.waivers,
+    "limitations": annexes.limitations,
+    "claims": annexes.claims,
+    "regulation": annexes.regulation,
+    "reproduce": annexes.reproduce,
+    "signatures": annexes.signatures,
+    "glossary": annexes.glossary,
+}
+
+
+def document(report: Report) -> Document:
+    """Returns what a page says about the report; every string in it is visible text and not too long.
+
+    Raises:
+        EvidenceError: A figure's coordinates do not belong together.
+    """
+    verdict = wording.VERDICTS[report.verdict]
+    page = Document(
+        name=f"Privacy audit of {report.subject.model}: {verdict.label}",
+        title=f"What {report.subject.model} gives away about its training data",
+        date=f"Privacy audit, {text.moment(report.created)}",
+        edition=f"{report.edition} edition",
+        lead="This report says what an outsider can learn, from the model alone, about the "
+        f"{report.subject.members:,} examples that it was trained on.",
+        badge=wording.badge(report.verdict),
+        headline=verdict.headline,
+        meaning=verdict.meaning,
+        warning=wording.control_warning(report),
+        front=_front(report),
+        sections=tuple(
+            Section(id=name, title=wording.TITLES[name], content=tuple(build(report)))
+            for name, build in _CONTENT.items()
+        ),
+        foot=f"Made by memaudit. {wording.EDITIONS[report.edition]}",
+    )
+    shown: Document = mapped(page, _shown)
+    return shown
+
+
+def _shown(words: str) -> str:
+    if len(words) > _LONGEST:
+        words = f"{words[:_LONGEST]}… (cut here; the JSON file has {len(words) - _LONGEST:,} characters more)"
+    return text.visible(words)
+
+
+def _front(report: Report) -> tuple[Section, ...]:
+    """Returns what everybody reads: what was found, what to do, and what was not tested."""
+    steps = wording.VERDICTS[report.verdict].steps
+    return (
+        Section(title="In short", content=(Points(points=tuple(_in_short(report))),)),
+        Section(title="What to do next", content=(listed(steps, numbered=True),)),
+        Section(title="What was not tested", content=_untested(report)),
+    )
+
+
+def _in_short(report: Report) -> Iterator[Point]:
+    limited = [result for result in wording.by_severity(report) if result.limit is not None]
+    telling = (
+        limited
+        or [result for result in report.results if result.finding.figures or result.finding.tables]
+        or report.results
+    )
+    if report.attempt is not None and report.attempt.number > 1:
+        yield Point(words=wording.attempts(report.attempt))
+    for result in telling[:_IN_SHORT]:
+        sentence, lead = result.finding.sentence, wording.result_label(result) if limited else ""
+        yield Point(lead=lead, words=f"{sentence} {wording.sentence(result.reason)}" if limited else sentence)
+    open_limits = [skipped for skipped in report.skipped if skipped.verdict is not Verdict.NOTED]
+    for skipped in open_limits[:_IN_SHORT]:
+        yield Point(lead=wording.skipped_label(skipped), words=f"{skipped.title}: {skipped.reason}")
+    more = len(report.results) - len(telling[:_IN_SHORT]) + len(open_limits[_IN_SHORT:])
+    if more:
+        yield Point(words=f"{more} more {'result stands' if more == 1 else 'results stand'} under “What was found”.")
+    if not report.results:
+        yield Point(words="No check produced a finding. “What could not be said” gives the reasons.")
+
+
+def _untested(report: Report) -> tuple[Block, ...]:
+    if report.untested:
+        return (listed(report.untested),)
+    return (
+        Paragraph(
+            words="The audit names nothing here. That does not mean that everything was tested: only the checks in "
+            "this report were."
+        ),
+    )

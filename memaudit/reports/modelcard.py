@@ -1,0 +1,54 @@
+"""A section for a model card on the Hugging Face Hub, to be appended to the model's README.md."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from memaudit.reports.text import interval, markdown, moment, percent, quantity
+from memaudit.reports.wording import VERDICTS, attempts, by_severity, control_warning, result_label
+from memaudit.types import Report, Result
+
+
+def render(report: Report) -> bytes:
+    """Returns a Markdown section "Privacy audit", fit to be published: figures, what they mean, what was not tested.
+
+    It has no YAML of its own, so that it can stand anywhere in a card.
+    """
+    return "".join(f"{line}\n" for line in _lines(report)).encode()
+
+
+def _lines(report: Report) -> Iterator[str]:
+    subject, verdict, version = report.subject, VERDICTS[report.verdict], report.provenance.get("memaudit", "")
+    yield "## Privacy audit\n"
+    yield f"**{verdict.label}. {verdict.headline}** {verdict.meaning}\n"
+    if warning := control_warning(report):
+        yield f"**Warning.** {markdown(warning)}\n"
+    yield (
+        f"Model {markdown(subject.model)} (SHA-256 {markdown(subject.sha256)}), audited with "
+        f"{markdown(' '.join(['memaudit', version]))} on {markdown(moment(report.created))}: "
+        f"{subject.members:,} training examples, {subject.nonmembers:,} others and {subject.shadows:,} shadow models.\n"
+    )
+    if report.attempt is not None and report.attempt.number > 1:
+        yield f"{markdown(attempts(report.attempt))}\n"
+    if report.results:
+        yield "| Measurement | Estimate | Interval | Limit | Verdict |\n|---|--:|---|--:|---|"
+        yield from map(_row, by_severity(report))
+        yield ""
+    for title, items in (("Not tested", report.untested), ("Limitations", report.limitations)):
+        if items:
+            yield f"### {title}\n"
+            yield from (f"* {markdown(item)}" for item in items)
+            yield ""
+    yield "A failed attack is evidence of resistance to that attack only, and no promise about others."
+
+
+def _row(result: Result) -> str:
+    estimate = result.finding.estimate
+    cells = (
+        result.finding.title,
+        quantity(estimate.value, estimate.unit),
+        f"{interval(estimate)} ({percent(estimate.level)})",
+        f"at most {quantity(result.limit.max, estimate.unit)}" if result.limit else "none set",
+        result_label(result),
+    )
+    return "| " + " | ".join(map(markdown, cells)) + " |"

@@ -1,0 +1,244 @@
+"""The run ledger: attempts are counted, changes show, and neither a crash nor a crowd of writers spoils it."""
+
+import contextlib
+import json
+import multiprocessing
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+
+from memaudit.auditing.ledger import FILE, Entry, append, policy_digest, read
+from memaudit.errors import MemauditError
+from memaudit.reports import load
+from memaudit.reports.canonical import canonical
+from memaudit.types import Attempt, Limit, OnInconclusive
+
+Command = Callable[..., CompletedProcess[str]]
+
+ENTRY = Entry(
+    time="2026-11-23T10:00:00+00:00", model="aa", policy="11", examples="ee", seed=0, shadows=64, verdict="fail"
+)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Path:
+    """A ledger of four audits."""
+    path = tmp_path / FILE
+    for number in range(4):
+        append(path, replace(ENTRY, verdict=("fail", "inconclusive", "fail", "pass")[number], seed=number))
+    return path
+
+
+def test_what_was_appended_is_read(ledger: Path) -> None:
+    found = read(ledger)
+    assert [entry.seed for entry in found.entries] == [0, 1, 2, 3]
+    assert found.torn == 0
+    assert [entry.previous for entry in found.entries] == ["0" * 64, *found.hashes[:-1]]
+    assert len({*found.hashes}) == 4
+    lines = ledger.read_bytes().split(b"\n")
+    assert [canonical(json.loads(line)) for line in lines[:-1]] == lines[:-1]
+    assert lines[-1] == b""
+
+
+def test_attempts_are_those_of_one_model_under_one_policy(tmp_path: Path) -> None:
+    path = tmp_path / FILE
+    other_model, other_policy = replace(ENTRY, model="bb"), replace(ENTRY, policy="22", verdict="pass")
+    made = [append(path, entry) for entry in (ENTRY, other_model, other_policy, ENTRY, other_policy, ENTRY)]
+    assert [(a.number, a.earlier, a.of_model) for a in made] == [
+        (1, (), 1),
+        (1, (), 1),
+        (1, (), 2),
+        (2, ("fail",), 3),
+        (2, ("pass",), 4),
+        (3, ("fail", "fail"), 5),
+    ]
+    found = read(path)
+    assert [found.attempt(n) for n in range(6)] == made
+    assert [a.entry for a in made] == list(found.hashes)
+
+
+def test_an_attempt_in_words() -> None:
+    assert str(Attempt(number=1, of_model=1, entry="")) == "attempt 1 of this model under this policy"
+    third = Attempt(number=3, earlier=("fail", "inconclusive"), of_model=3, entry="")
+    assert str(third) == "attempt 3 of this model under this policy, before it: fail, inconclusive"
+
+
+# A policy
+
+
+LIMIT = Limit(metric="tpr", attack="lira-online", at_fpr=0.01, max=0.05)
+
+
+def test_a_policy_is_the_same_wherever_and_in_what_order_it_is_written() -> None:
+    other = Limit(metric="memorization", max=0.1)
+    moved = replace(LIMIT, source="ci/memaudit.toml", line=7, id="members")
+    assert policy_digest([LIMIT, other]) == policy_digest([other, moved])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"max": 0.06},
+        {"attack": None},
+        {"at_fpr": 0.001},
+        {"metric": "extraction"},
+        {"confidence": 0.9},
+        {"required": False},
+        {"on_inconclusive": OnInconclusive.WARN},
+    ],
+)
+def test_another_rule_is_another_policy(change: dict[str, object]) -> None:
+    assert policy_digest([LIMIT]) != policy_digest([replace(LIMIT, **change)])  # type: ignore[arg-type]
+    assert policy_digest([]) != policy_digest([LIMIT]) != policy_digest([LIMIT, LIMIT])
+
+
+# Changes
+
+
+def tampered(ledger: Path, change: Callable[[list[bytes]], list[bytes]]) -> str:
+    """Returns what is said of a ledger with other lines, by reading and by appending."""
+    lines = change(ledger.read_bytes().splitlines(keepends=True))
+    ledger.write_bytes(b"".join(lines))
+    with pytest.raises(MemauditError) as told:
+        read(ledger)
+    with pytest.raises(MemauditError, match="does not follow"):
+        append(ledger, ENTRY)
+    assert ledger.read_bytes() == b"".join(lines), "nothing is added to a broken chain"
+    return str(told.value)
+
+
+def _edited(line: bytes, **change: object) -> bytes:
+    return canonical(json.loads(line) | change) + b"\n"
+
+
+CHANGES: dict[str, tuple[Callable[[list[bytes]], list[bytes]], int]] = {
+    "first taken out": (lambda lines: lines[1:], 1),
+    "one taken out": (lambda lines: lines[:1] + lines[2:], 2),
+    "two exchanged": (lambda lines: [lines[0], lines[2], lines[1], lines[3]], 2),
+    "one twice": (lambda lines: [*lines[:2], *lines[1:]], 3),
+    "a verdict changed": (lambda lines: [_edited(lines[0], verdict="pass"), *lines[1:]], 2),
+    "laid out otherwise": (lambda lines: [*lines[:3], lines[3].replace(b",", b", ")], 4),
+    "one put in": (lambda lines: [lines[0], _edited(lines[0], seed=9), *lines[1:]], 2),
+    "a field more": (lambda lines: [*lines[:3], _edited(lines[3], note="x")], 4),
+    "a field less": (lambda lines: [*lines[:3], lines[3].replace(b'"seed":3,', b"")], 4),
+    "another version": (lambda lines: [*lines[:3], _edited(lines[3], schema="memaudit.ledger/2")], 4),
+    "a line of nonsense": (lambda lines: [*lines, b"nonsense\n"], 5),
+    "an empty line": (lambda lines: [*lines, b"\n"], 5),
+    "a number for a verdict": (lambda lines: [*lines[:3], _edited(lines[3], verdict=1)], 4),
+    "one passed off as cut short": (lambda lines: [lines[0], lines[1][:40] + b" torn\n", *lines[2:]], 3),
+}
+
+
+@pytest.mark.parametrize(("change", "line"), CHANGES.values(), ids=CHANGES)
+def test_a_change_shows_where_it_is(ledger: Path, change: Callable[[list[bytes]], list[bytes]], line: int) -> None:
+    assert f"{FILE}:{line}: this line does not follow" in tampered(ledger, change)
+
+
+def test_no_byte_can_be_changed_unseen(ledger: Path) -> None:
+    """Of the entries that others follow, every one; the report of an audit holds the hash of the last."""
+    whole, found = ledger.read_bytes(), read(ledger)
+    for place in range(0, len(whole) - 1, 7):
+        ledger.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with contextlib.suppress(MemauditError):
+            assert read(ledger).hashes[-1] != found.hashes[-1]
+
+
+# Crashes
+
+
+def test_a_line_cut_short_anywhere_is_no_entry_and_the_next_audit_goes_on_behind_it(ledger: Path) -> None:
+    whole = ledger.read_bytes()
+    last = whole.rstrip(b"\n").rfind(b"\n") + 1
+    for end in (*range(last, len(whole), 13), len(whole) - 1):
+        ledger.write_bytes(whole[:end])
+        found = read(ledger)
+        assert len(found.entries) == 3
+        assert found.torn == (end > last)
+        attempt = append(ledger, ENTRY)
+        assert (attempt.number, attempt.torn) == (4, int(end > last))
+        assert ledger.read_bytes().startswith(whole[:end]), "what is there is never changed"
+        again = read(ledger)
+        assert (len(again.entries), again.torn) == (4, int(end > last))
+        assert append(ledger, ENTRY).number == 5
+
+
+def test_a_crash_while_a_cut_line_is_mended_does_no_harm(ledger: Path) -> None:
+    whole = ledger.read_bytes()
+    ledger.write_bytes(whole[:-20])
+    append(ledger, ENTRY)
+    mended = ledger.read_bytes()
+    for end in (*range(len(whole) - 20, len(mended), 7), len(mended) - 1):
+        ledger.write_bytes(mended[:end])
+        assert len(read(ledger).entries) == 3
+        append(ledger, ENTRY)
+        assert len(read(ledger).entries) == 4
+
+
+def test_a_full_disk_is_an_error_and_what_it_leaves_is_no_entry(ledger: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = os.write
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", lambda handle, data: write(handle, data[: len(data) // 2]))
+        with pytest.raises(MemauditError, match="the disk is full; the audit could not be recorded"):
+            append(ledger, ENTRY)
+    found = read(ledger)
+    assert (len(found.entries), found.torn) == (4, 1)
+    assert append(ledger, ENTRY).number == 5
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/dev/null")])
+def test_what_is_no_file_is_no_ledger(tmp_path: Path, make: Callable[[Path], object]) -> None:
+    make(tmp_path / FILE)
+    for use in (lambda: read(tmp_path / FILE), lambda: append(tmp_path / FILE, ENTRY)):
+        with pytest.raises(MemauditError, match=FILE):
+            use()
+
+
+def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(MemauditError, match=r"the ledger of audits, .*, cannot be had"):
+        append(tmp_path / "nowhere" / FILE, ENTRY)
+
+
+def _write(path: Path) -> list[int]:
+    return [append(path, ENTRY).number for _ in range(25)]
+
+
+def test_processes_that_write_at_once_count_every_attempt_once(tmp_path: Path) -> None:
+    path = tmp_path / FILE
+    with multiprocessing.get_context("fork").Pool(4) as pool:
+        numbers = [number for numbers in pool.map(_write, [path] * 4, chunksize=1) for number in numbers]
+    assert sorted(numbers) == list(range(1, 101))
+    found = read(path)
+    assert (len(found.entries), found.torn) == (100, 0)
+
+
+# Audits
+
+
+def test_every_audit_is_counted_whatever_folder_or_bank_it_uses(project: Path, command: Command) -> None:
+    """A limit that cannot be told is tried again, then another limit, and another folder for the report."""
+    toml = project / "memaudit.toml"
+    gate = '\n[[gate]]\nmetric = "tpr"\nattack = "lira-online"\nat_fpr = 0.02\nmax = {}\n'
+    settings = toml.read_text("utf-8")
+    told = []
+    for limit, out in ((0.05, "audit"), (0.05, "audit"), (1.0, "audit"), (0.05, "elsewhere")):
+        toml.write_text(settings + gate.format(limit), "utf-8")
+        done = command("audit", "model.safetensors", "--out", out)
+        attempt = load(project / out / "report.json").attempt
+        assert attempt is not None
+        told.append((done.returncode, attempt.number, attempt.of_model, attempt.earlier))
+        shown = f"attempt {attempt.number} of this model" in " ".join(done.stderr.split())
+        assert shown == (attempt.number > 1)
+    assert told == [(1, 1, 1, ()), (1, 2, 2, ("fail",)), (0, 1, 3, ()), (1, 3, 4, ("fail", "fail"))]
+    found = read(project / FILE)
+    assert [entry.verdict for entry in found.entries] == ["fail", "fail", "pass", "fail"]
+    assert {(entry.seed, entry.shadows) for entry in found.entries} == {(0, 16)}
+
+
+def test_an_audit_that_cannot_be_recorded_gives_no_verdict(project: Path, complaint: Callable[..., str]) -> None:
+    (project / FILE).write_text("nonsense\n", "utf-8")
+    assert f"{FILE}:1: this line does not follow" in complaint("audit", "model.safetensors", "-q")
+    assert not (project / "audit").exists()
