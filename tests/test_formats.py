@@ -364,7 +364,7 @@ _RULES = (
 
 
 @pytest.mark.parametrize("rule", _RULES)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15, deadline=None, derandomize=True)
 @given(report=_reports)
 @example(report=_FULL)
 @example(report=_with_people(_FULL))
@@ -815,6 +815,7 @@ def test_an_audit_refuses_a_wrong_output_before_it_starts(
 def test_an_audit_writes_what_was_asked_for_beside_its_folder(project: Path, command: Command) -> None:
     named = "junit=a/report.xml,gitlab=b/c/g.json,github=-"
     done = command("audit", "model.safetensors", "-q", "--out", "a", "--out", named)
+    assert done.returncode in (0, 1, 3), done.stderr
     report = reports.load("a/report.json")
     assert Path("a/report.xml").read_bytes() == reports.FORMATS["junit"](report)
     assert Path("b/c/g.json").read_bytes() == reports.FORMATS["gitlab"](report)

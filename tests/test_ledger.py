@@ -15,12 +15,12 @@ from memaudit.auditing.ledger import FILE, Entry, append, policy_digest, read
 from memaudit.errors import MemauditError
 from memaudit.reports import load
 from memaudit.reports.canonical import canonical
-from memaudit.types import Attempt, Limit, OnInconclusive
+from memaudit.types import Attempt, Limit, OnInconclusive, Verdict
 
 Command = Callable[..., CompletedProcess[str]]
 
 ENTRY = Entry(
-    time="2026-11-23T10:00:00+00:00", model="aa", policy="11", examples="ee", seed=0, shadows=64, verdict="fail"
+    time="2026-11-23T10:00:00+00:00", model="aa", policy="11", examples="ee", seed=0, shadows=64, verdict=Verdict.FAIL
 )
 
 
@@ -29,7 +29,7 @@ def ledger(tmp_path: Path) -> Path:
     """A ledger of four audits."""
     path = tmp_path / FILE
     for number in range(4):
-        append(path, replace(ENTRY, verdict=("fail", "inconclusive", "fail", "pass")[number], seed=number))
+        append(path, replace(ENTRY, verdict=list(Verdict)[number], seed=number))
     return path
 
 
@@ -46,7 +46,7 @@ def test_what_was_appended_is_read(ledger: Path) -> None:
 
 def test_attempts_are_those_of_one_model_under_one_policy(tmp_path: Path) -> None:
     path = tmp_path / FILE
-    other_model, other_policy = replace(ENTRY, model="bb"), replace(ENTRY, policy="22", verdict="pass")
+    other_model, other_policy = replace(ENTRY, model="bb"), replace(ENTRY, policy="22", verdict=Verdict.PASS)
     made = [append(path, entry) for entry in (ENTRY, other_model, other_policy, ENTRY, other_policy, ENTRY)]
     assert [(a.number, a.earlier, a.of_model) for a in made] == [
         (1, (), 1),
@@ -121,6 +121,7 @@ CHANGES: dict[str, tuple[Callable[[list[bytes]], list[bytes]], int]] = {
     "two exchanged": (lambda lines: [lines[0], lines[2], lines[1], lines[3]], 2),
     "one twice": (lambda lines: [*lines[:2], *lines[1:]], 3),
     "a verdict changed": (lambda lines: [_edited(lines[0], verdict="pass"), *lines[1:]], 2),
+    "a verdict that is none": (lambda lines: [*lines[:3], _edited(lines[3], verdict="\x1b[32mfine")], 4),
     "laid out otherwise": (lambda lines: [*lines[:3], lines[3].replace(b",", b", ")], 4),
     "one put in": (lambda lines: [lines[0], _edited(lines[0], seed=9), *lines[1:]], 2),
     "a field more": (lambda lines: [*lines[:3], _edited(lines[3], note="x")], 4),

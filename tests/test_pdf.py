@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from html import unescape
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import pytest
 from hypothesis import given, settings
@@ -40,6 +41,7 @@ def _samples() -> Any:
 
 samples = _samples()
 REPORT: Report = samples.sample_report()
+SMALL = dataclasses.replace(REPORT, results=REPORT.results[:2], provenance={"memaudit": "0.1.0"})
 
 
 @functools.cache
@@ -238,30 +240,31 @@ _HOSTILE = (
 )
 
 
-@pytest.mark.usefixtures("undrawn")
-@pytest.mark.parametrize("poison", _HOSTILE)
-def test_hostile_text_is_shown_and_does_nothing(poison: str) -> None:
-    clean = pdf.render(REPORT)
-    content = pdf.render(samples.changed(REPORT, lambda words: f"{words} {poison}"))
-    kinds, expected = (Counter(tag for tag, _ in _tags(c) if tag in _SHAPE) for c in (content, clean))
-    assert kinds == expected
-    words = _words(content)
-    hidden = "[\x00-\x08\x0e-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]"
-    assert not re.search(hidden, words)
-    spelled = f"‹U+{ord(poison[0]):04X}›"
-    assert _squeezed(poison[:40]) in words or spelled in words
-
-
 _SHAPE = ("/Table", "/TH", "/TD", "/Figure", "/H1", "/H2", "/LI", "/Title")  # a longer text may have more spans
 
 
+def _shape(content: bytes) -> Counter[str]:
+    return Counter(tag for tag, _ in _tags(content) if tag in _SHAPE)
+
+
 @pytest.mark.usefixtures("undrawn")
-@settings(max_examples=15, deadline=None)
+@pytest.mark.parametrize("poison", _HOSTILE)
+def test_hostile_text_is_shown_and_does_nothing(poison: str) -> None:
+    content = pdf.render(samples.changed(SMALL, lambda words: f"{words} {poison}"))
+    assert _shape(content) == _shape(pdf.render(SMALL))
+    words = _squeezed("".join(page.extract_text() for page in _reader(content).pages[:2]))
+    hidden = "[\x00-\x08\x0e-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]"
+    assert not re.search(hidden, words)
+    for character in set(normalize("NFC", poison)) - set(" \n"):  # an accent is set as part of its letter
+        assert character in normalize("NFC", words) or f"‹U+{ord(character):04X}›" in words
+
+
+@pytest.mark.usefixtures("undrawn")
+@settings(max_examples=20, deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=60))
 def test_any_text_can_be_printed(words: str) -> None:
-    """A glyph that is missing, or a markup that is not inert, would be an error of the compiler."""
-    few = dataclasses.replace(REPORT, results=REPORT.results[:2], created=words)
-    pdf.render(samples.changed(few, lambda _: words))
+    """A glyph that is missing, an empty heading, or markup that is not inert would be an error of the compiler."""
+    pdf.render(samples.changed(SMALL, lambda _: words))
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -274,38 +277,38 @@ def test_what_the_fonts_lack_is_spelled_out() -> None:
 
 @pytest.mark.usefixtures("undrawn")
 def test_a_text_without_end_is_cut_and_says_so() -> None:
-    endless = dataclasses.replace(REPORT, untested=("word " * 2_000_000,), limitations=("x" * 10_000_000,))
+    endless = dataclasses.replace(SMALL, untested=("word " * 2_000_000,), limitations=("x" * 10_000_000,))
     content = pdf.render(endless)
     assert "cuthere;theJSONfilehas9,998,000charactersmore" in _words(content)
-    assert len(_reader(content).pages) < 2 * len(_reader(pdf.render(REPORT)).pages)
+    assert len(_reader(content).pages) < 2 * len(_reader(pdf.render(SMALL)).pages)
 
 
 @pytest.mark.usefixtures("undrawn")
 def test_a_table_too_large_for_paper_says_what_is_missing() -> None:
     table = Table(title="Wide", columns=tuple(f"c{i}" for i in range(40)), rows=((1,) * 40,) * 3000)
     finding = dataclasses.replace(REPORT.results[1].finding, tables=(table,))
-    report = dataclasses.replace(REPORT, results=(dataclasses.replace(REPORT.results[1], finding=finding),))
+    report = dataclasses.replace(SMALL, results=(dataclasses.replace(REPORT.results[1], finding=finding),))
     assert "intheattachedJSONfile:2,800rowsand30columns" in _words(pdf.render(report))
 
 
 @pytest.mark.usefixtures("undrawn")
-@pytest.mark.parametrize("rows", [(), ((),), (("a",),), (("a", 1, "b", "c"),)])
-def test_a_ragged_table_is_printed(rows: tuple[tuple[str | int, ...], ...]) -> None:
-    table = Table(title="Ragged", columns=("one", "two") if rows else (), rows=rows)
+@pytest.mark.parametrize("rows", [None, (), ((),), (("a",),), (("a", 1, "b", "c"),)])
+def test_a_ragged_table_is_printed(rows: tuple[tuple[str | int, ...], ...] | None) -> None:
+    table = Table(title="Ragged", columns=() if rows is None else ("one", "two"), rows=rows or ())
     finding = dataclasses.replace(REPORT.results[1].finding, tables=(table,))
-    report = dataclasses.replace(REPORT, results=(dataclasses.replace(REPORT.results[1], finding=finding),))
+    report = dataclasses.replace(SMALL, results=(dataclasses.replace(REPORT.results[1], finding=finding),))
     assert "Ragged" in _words(pdf.render(report))
 
 
 @pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("created", ["", "yesterday", "0001-01-01T00:00:00", "9999-12-31T23:59:59-14:00", "2026-11-22"])
 def test_a_date_that_is_none_is_not_taken_from_the_clock(created: str) -> None:
-    report = dataclasses.replace(REPORT, created=created, results=())
+    report = dataclasses.replace(SMALL, created=created)
     assert pdf.render(report) == pdf.render(report)
     metadata = _reader(pdf.render(report)).metadata
     assert metadata is not None
     assert metadata.creation_date is not None
-    assert metadata.creation_date.year in (1970, 9999, 10000, 2026)
+    assert metadata.creation_date.year in (1970, 2026)
     assert (metadata.creation_date.year == 2026) == (created == "2026-11-22")
 
 
@@ -330,7 +333,7 @@ def test_a_figure_that_cannot_be_drawn_is_refused() -> None:
     figure = samples.roc_figure()
     curve = dataclasses.replace(figure.curves[0], y=(0.1,))
     finding = dataclasses.replace(REPORT.results[0].finding, figures=(dataclasses.replace(figure, curves=(curve,)),))
-    report = dataclasses.replace(REPORT, results=(dataclasses.replace(REPORT.results[0], finding=finding),))
+    report = dataclasses.replace(SMALL, results=(dataclasses.replace(REPORT.results[0], finding=finding),))
     with pytest.raises(EvidenceError, match="cannot be drawn"):
         pdf.render(report)
 

@@ -7,11 +7,14 @@ import dataclasses
 import functools
 import hashlib
 import importlib.util
+import io
 import json
 import math
 import os
 import re
+import struct
 import xml.etree.ElementTree as ElementTree
+import zlib
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -23,8 +26,9 @@ from hypothesis import strategies as st
 
 from memaudit import reports
 from memaudit.errors import EvidenceError, MemauditError
-from memaudit.reports import figures, html, markdown, text
-from memaudit.types import Curve, Figure, Report
+from memaudit.reports import figures, html, markdown, text, wording
+from memaudit.reports.regulation import mapping
+from memaudit.types import Curve, Figure, FigureKind, Limit, Mark, Report, Result, Verdict
 
 
 def _samples() -> Any:
@@ -224,6 +228,67 @@ def test_zeros_are_drawn_at_the_edge_and_said_to_be() -> None:
     assert len(marks) == 4  # three points and one in the legend
 
 
+def test_the_data_of_curves_over_one_x_stand_in_one_table() -> None:
+    [table] = figures.data(samples.link_figure())
+    assert table.columns == ("Memorization of the example", "recognized members", "false accusations")
+    assert table.rows[4] == ("0.50–0.75", "12% (10% to 14%)", "0.1% (0.06% to 0.14%)")
+    [table] = figures.data(samples.histogram_figure())
+    assert table.rows[0] == (-6.0, -5.5, 0.0, 0.0)
+    two = dataclasses.replace(samples.link_figure(), curves=(_ZEROS, dataclasses.replace(_ZEROS, x=(0.1, 0.2, 0.3))))
+    assert len(figures.data(two)) == 2
+
+
+def test_the_names_of_marks_that_are_near_do_not_cover_each_other() -> None:
+    def places(*heights: float) -> list[str]:
+        """On which side of the picture each name is written, by the picture's comments and coordinates."""
+        marks = tuple(Mark(y=y, label=f"mark{i}") for i, y in enumerate(heights))
+        curve = Curve(x=(0.0, 1.0), y=(0.0, 10.0), label="c")
+        figure = dataclasses.replace(
+            samples.link_figure(), kind=FigureKind.BITS, curves=(curve,), ticks=("a", "b"), marks=marks
+        )
+        svg = figures.render(figure, figures.Theme.LIGHT).decode()
+        x = [float(re.search(rf"<!-- mark{i} -->.*?translate\(([\d.]+)", svg, re.DOTALL)[1]) for i in range(len(marks))]  # type: ignore[index]
+        return ["left" if value < 150 else "right" for value in x]
+
+    assert places(2.0, 5.0, 9.0) == ["right", "right", "right"]
+    assert places(9.0, 9.1) == ["right", "left"]
+    assert places(9.1, 9.0, 1.0) == ["left", "right", "right"]
+
+
+def test_a_legend_of_many_curves_leaves_the_axes_their_height() -> None:
+    def height(count: int) -> float:
+        curves = tuple(dataclasses.replace(_ZEROS, label=f"attack {i}") for i in range(count))
+        svg = figures.render(dataclasses.replace(samples.roc_figure(), curves=curves), figures.Theme.LIGHT)
+        patch = re.search(rb'id="patch_2">\s*<path d="M [\d.]+ ([\d.]+) \nL [\d.]+ [\d.]+ \nL [\d.]+ ([\d.]+)', svg)
+        assert patch is not None
+        return float(patch[1]) - float(patch[2])
+
+    assert abs(height(8) - height(2)) < 0.05 * height(2)
+
+
+def test_no_two_of_eight_curves_look_alike() -> None:
+    curves = tuple(Curve(x=(0.1, 0.2), y=(0.1, 0.2), label=str(i)) for i in range(8))
+    figure = dataclasses.replace(samples.roc_figure(), curves=curves)
+    svg = figures.render(figure, figures.Theme.LIGHT).decode()
+    drawn = set(
+        re.findall(
+            r'style="fill: none; (?:stroke-dasharray: [\d., ]+; )?(?:stroke-dashoffset: 0; )?stroke: (#\w+)', svg
+        )
+    )
+    assert {"#0072b2", "#d55e00", "#007a5a", "#a3467c"} <= drawn
+    lines = re.findall(r'<path d="[^"]*" clip-path="[^"]*" style="(fill: none; [^"]*)"', svg)
+    assert (
+        len(
+            {
+                re.sub(r"stroke-width: [\d.]+;? ?", "", line)
+                for line in lines
+                if "#d5d9de" not in line and "#6b727a" not in line
+            }
+        )
+        == 8
+    )
+
+
 def test_a_users_own_matplotlib_settings_change_nothing() -> None:
     import matplotlib
 
@@ -318,16 +383,51 @@ def test_every_reference_inside_the_page_has_its_target() -> None:
     assert wanted <= set(ids)
 
 
-def test_only_png_thumbnails_reach_the_page() -> None:
-    def sources(thumbnail: str) -> list[str]:
-        exposed = (dataclasses.replace(REPORT.exposed[0], thumbnail=thumbnail),)
-        elements = _Page(html.render(dataclasses.replace(REPORT, results=(), exposed=exposed))).elements
-        return [attributes["src"] for tag, attributes in elements if tag == "img"]
+def _sources(thumbnail: str) -> list[str]:
+    """The addresses of the images on a page with one example."""
+    exposed = (dataclasses.replace(REPORT.exposed[0], thumbnail=thumbnail),)
+    elements = _Page(html.render(dataclasses.replace(REPORT, results=(), exposed=exposed))).elements
+    return [attributes["src"] for tag, attributes in elements if tag == "img"]
+
+
+def test_thumbnails_reach_the_page_as_their_pixels_alone() -> None:
+    from matplotlib.image import imread
 
     picture = samples.png(3)
-    assert sources(picture) == sources(picture.partition(",")[2]) == [picture]
-    for hostile in ("http://x.test/a.png", "data:image/svg+xml;base64,PHN2Zy8+", "PHN2Zy8+", '"><script>', "ключ"):
-        assert sources(hostile) == []
+    content = base64.b64decode(picture.partition(",")[2])
+    secret = b"tEXtComment\0where the photograph was taken"
+    chunk = struct.pack(">I", len(secret) - 4) + secret + struct.pack(">I", zlib.crc32(secret))
+    talkative = content[:33] + chunk + content[33:]  # behind the header
+    for thumbnail in (picture, picture.partition(",")[2], base64.b64encode(talkative).decode()):
+        [source] = _sources(thumbnail)
+        shown = base64.b64decode(source.removeprefix("data:image/png;base64,"))
+        assert (imread(io.BytesIO(shown))[..., 0] == imread(io.BytesIO(content))).all()
+        assert b"photograph" not in shown
+
+
+def _png_that_claims(side: int) -> str:
+    content = base64.b64decode(samples.png(3).partition(",")[2])
+    header = b"IHDR" + struct.pack(">II", side, side) + content[24:29]
+    return base64.b64encode(content[:12] + header + struct.pack(">I", zlib.crc32(header)) + content[33:]).decode()
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        "http://x.test/a.png",
+        "data:image/svg+xml;base64,PHN2Zy8+",
+        "PHN2Zy8+",
+        '"><script>',
+        "ключ",
+        base64.b64encode(b"\x89PNG\r\n\x1a\n").decode(),
+        base64.b64encode(b"\x89PNG\r\n\x1a\n" + b"A" * 99).decode(),
+        samples.png(3)[:90],
+        _png_that_claims(8_000_000),
+        _png_that_claims(900),
+    ],
+)
+def test_what_is_no_png_does_not_reach_the_page(hostile: str) -> None:
+    assert _sources(hostile) == []
 
 
 def test_an_empty_report_explains_its_gaps() -> None:
@@ -351,6 +451,66 @@ def test_a_failed_control_is_said_before_any_finding(render: Callable[[Report], 
     content = render(dataclasses.replace(REPORT, controls=(failed,), skipped=())).decode()
     assert content.index("did not pass its own test") < content.index(REPORT.results[0].finding.title)
     assert "FAILED" in content
+
+
+# ---- what stands in every report
+
+
+def test_a_finding_that_two_limits_are_about_has_its_evidence_once() -> None:
+    first = next(result for result in REPORT.results if result.finding.figures)
+    bare = dataclasses.replace(first.finding, figures=(), tables=(), notes=())
+    limit = Limit(metric=bare.metric, max=0.5, id="second")
+    second = Result(finding=bare, limit=limit, verdict=Verdict.FAIL, reason="so it is")  # comes first on the page
+    page = html.render(dataclasses.replace(REPORT, results=(first, second)))
+    evidence = page.decode().partition('<h2 id="evidence">')[2].partition('<h2 id="exposed">')[0]
+    assert evidence.count("<h3") == 1
+    assert evidence.count("<figcaption") == len(first.finding.figures)
+    assert "second" in page.decode()
+
+
+@pytest.mark.parametrize(
+    ("codes", "first_three"),
+    [
+        ((), ["not tested", "could not be said", "not tested"]),
+        (("MIA003",), ["tested", "could not be said", "not tested"]),
+        (("EXT001", "CAN002"), ["not tested", "tested", "tested"]),
+    ],
+)
+def test_a_kind_of_attack_was_tested_if_something_was_found_out(codes: tuple[str, ...], first_three: list[str]) -> None:
+    results = tuple(
+        dataclasses.replace(REPORT.results[1], finding=dataclasses.replace(REPORT.results[1].finding, code=code))
+        for code in codes
+    )
+    words = _Page(html.render(dataclasses.replace(REPORT, results=results, skipped=REPORT.skipped[1:]))).words
+    table = words.partition("The adversary needs")[2].partition("“Tested” means")[0]
+    found = [
+        line.strip() for line in table.splitlines() if line.strip() in ("tested", "not tested", "could not be said")
+    ]
+    assert found == [*first_three, *["not tested"] * 3]  # of the other three there is no check
+
+
+def test_the_mapping_is_dated_and_points_at_sections_that_are_there() -> None:
+    found = mapping()
+    assert found.version
+    assert found.date.year >= 2026
+    assert all(set(source.sections) <= wording.TITLES.keys() for source in found.sources)
+    assert all(source.seen for source in found.sources)
+
+
+def test_the_mapping_repeats_no_claim_that_is_never_made() -> None:
+    """Whoever reads "compliant" or "certified" beside a law reads it as a promise."""
+    for source in mapping().sources:
+        for words in (source.here, source.gap):
+            assert not re.search(r"complian|complies|certif|anonymous|guarantee|fulfil|satisf", words)
+
+
+def test_every_page_has_the_mapping_and_room_for_signatures() -> None:
+    words = _Page(_sample_page()).words
+    for source in mapping().sources:
+        assert source.name in words
+        assert source.says in words
+    assert f"version {mapping().version}" in words
+    assert all(name in words for name in wording.SIGNATURES)
 
 
 # ---- markdown

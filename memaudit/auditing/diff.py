@@ -18,6 +18,7 @@ from scipy import stats as laws
 from memaudit.auditing.comparable import OF_THE_BANK, Pairing, Side, differences, findings, pairing, same_model
 from memaudit.auditing.evidence import flag_column
 from memaudit.errors import EvidenceError, SettingsError
+from memaudit.reports.text import one_line
 from memaudit.stats import mover_difference, newcombe_paired
 from memaudit.types import Estimate, Finding, Subject, Verdict, worst
 
@@ -82,7 +83,8 @@ def compare(old: Side, new: Side, margin: float = 0.0) -> Comparison:
     if not (math.isfinite(margin) and margin >= 0):
         raise SettingsError(f"the margin is a change that is still accepted, 0 or more; got {margin:g}")
     if told := differences(old, new):
-        raise EvidenceError("\n  ".join([f"{old.place} and {new.place} cannot be compared:", *told]))
+        lines = (one_line(line, 300) for line in told)  # which others may have written
+        raise EvidenceError("\n  ".join([f"{old.place} and {new.place} cannot be compared:", *lines]))
     before, after = findings(old.report), findings(new.report)
     compared = {key: entry for key, entry in after.items() if entry[0].metric not in OF_THE_BANK}
     deciding = {key for key, (_, limited) in compared.items() if limited}
@@ -96,7 +98,7 @@ def compare(old: Side, new: Side, margin: float = 0.0) -> Comparison:
         change = _change(before[key][0], finding, pairs, level)
         if same_model(old.report, new.report):
             nothing = replace(change.change, low=0.0, high=0.0, method="one and the same model")
-            change = replace(change, change=nothing, accused=None)
+            change = replace(change, change=nothing)
         changes.append(replace(change, verdict=_judged(change.change, margin) if key in deciding else Verdict.NOTED))
     failed = (f"{s.place}: {c.title}" for s in (old, new) for c in s.report.controls if c.passed is False)
     return Comparison(

@@ -20,6 +20,7 @@ from memaudit import reports
 from memaudit.errors import MemauditError
 from memaudit.files import write_whole
 from memaudit.reports.canonical import digest
+from memaudit.reports.text import one_line
 from memaudit.types import Report
 
 SUMS, DIGEST, REPORT, EVIDENCE = "SHA256SUMS", "report.digest", "report.json", "evidence.csv"
@@ -85,7 +86,8 @@ def require_intact(folder: Path) -> Report:
     """Returns the report of a folder; raises MemauditError, saying all that differs, if it is not as it was written."""
     report, problems = verify(folder)
     if report is None or problems:
-        raise MemauditError("\n  ".join([f"{folder} is not as it was written:", *problems]))
+        lines = (one_line(problem, 1000) for problem in problems)  # names and values that others wrote
+        raise MemauditError("\n  ".join([f"{folder} is not as it was written:", *lines]))
     return report
 
 

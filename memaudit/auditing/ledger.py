@@ -25,7 +25,7 @@ from pydantic import TypeAdapter, ValidationError
 from memaudit.errors import MemauditError
 from memaudit.files import sync_folder
 from memaudit.reports.canonical import canonical
-from memaudit.types import Attempt, Limit
+from memaudit.types import Attempt, Limit, Verdict
 
 FILE = "memaudit.ledger.jsonl"
 SCHEMA = "memaudit.ledger/1"
@@ -44,7 +44,7 @@ class Entry:
     examples: str
     seed: int
     shadows: int
-    verdict: str
+    verdict: Verdict
     previous: str = _BEGINNING
 
 
@@ -118,7 +118,9 @@ def _opened(path: Path, flags: int) -> Iterator[int]:
         finally:
             os.close(handle)
     except OSError as error:
-        raise MemauditError(f"the ledger of audits, {path}, cannot be had: {error.strerror}") from error
+        raise MemauditError(
+            f"the ledger of audits, {path}, cannot be had: {error.strerror}. Every audit is recorded beside its bank"
+        ) from error
 
 
 def _content(handle: int) -> bytes:

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from memaudit.errors import MemauditError, SettingsError
+from memaudit.reports.text import one_line
 from memaudit.types import Report
 
 _SHOWN = """\
@@ -48,7 +49,8 @@ def command(
         if recipe is not None and bank is not None:
             _see_data(seen, report, recipe, bank, members)
     if seen.problems or report is None:
-        raise MemauditError("\n  ".join([f"{folder} is not as it was written:", *seen.problems]))
+        problems = [one_line(problem, 1000) for problem in seen.problems]  # names and values that others wrote
+        raise MemauditError("\n  ".join([f"{folder} is not as it was written:", *problems]))
     click.echo(f"{folder}: {sum(1 for _ in folder.iterdir()) - 1} files are as they were written")
     click.echo("\n".join([f"digest of the report: {digest(report)}", *seen.told, _SHOWN]))
 

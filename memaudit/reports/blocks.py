@@ -134,15 +134,20 @@ class Document:
 
 def grid(table: Table) -> Grid:
     """Returns a table of the report as it is shown; a row that is too short ends in dashes."""
-    columns = tuple(itertools.zip_longest(table.columns, *table.rows))
+    columns = tuple(itertools.zip_longest(table.columns or ("–",), *table.rows))
     right = (any(isinstance(value, int | float) and not isinstance(value, bool) for value in c[1:]) for c in columns)
     return Grid(
-        title=table.title,
+        title=titled(table.title),
         columns=tuple(text.cell(column[0] or "") for column in columns),
         rows=tuple(tuple(text.cell(value) for value in row) for row in zip(*(c[1:] for c in columns), strict=True)),
         right=tuple(right),
         note=table.note,
     )
+
+
+def titled(words: str) -> str:
+    """Returns a title that is not empty: whoever hears the page read would not know what stands below it."""
+    return words if words.strip() else "–"
 
 
 def listed(items: tuple[str, ...], *, numbered: bool = False) -> Points:

@@ -92,7 +92,8 @@ def _data(figure: Figure, x: tuple[float, ...], curves: list[Curve]) -> Table:
         names, columns = [figure.x_label], [[percent(value) for value in x] if figure.kind is FigureKind.ROC else x]
     columns += [list(_points(figure.kind, curve)) for curve in curves]
     names += [curve.label for curve in curves]
-    return Table(title=figure.y_label, columns=tuple(names), rows=tuple(zip(*columns, strict=True)))
+    whose = "" if len(curves) == len(figure.curves) else f": {', '.join(curve.label for curve in curves)}"
+    return Table(title=figure.y_label + whose, columns=tuple(names), rows=tuple(zip(*columns, strict=True)))
 
 
 def _points(kind: FigureKind, curve: Curve) -> Iterator[float | str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -155,16 +154,17 @@ def _number(limit: Limit | None) -> int:
 
 def _inside(path: str) -> str | None:
     """Returns a path as it is named inside a repository; of one that leads out of it, the file's name."""
-    place = PureWindowsPath(path)  # takes both kinds of slash
+    place = PureWindowsPath(one_line(path, _LONG))  # takes both kinds of slash
     outside = bool(place.anchor) or ".." in place.parts
-    inside = one_line(place.name if outside else place.as_posix(), _LONG)
-    return inside if inside.strip(".") else None
+    inside = place.name if outside else place.as_posix()
+    return inside if inside.strip(". ") else None
 
 
 def _told_apart(found: Iterable[Outcome]) -> Iterator[Outcome]:
     """Yields the outcomes with a number behind each key that came before."""
-    seen: Counter[str] = Counter()
+    seen: set[str] = set()
     for outcome in found:
-        seen[outcome.key] += 1
-        count = seen[outcome.key]
-        yield outcome if count == 1 else replace(outcome, key=f"{outcome.key}/{count}")
+        keys = (outcome.key, *(f"{outcome.key}/{number}" for number in range(2, len(seen) + 2)))
+        key = next(key for key in keys if key not in seen)
+        seen.add(key)
+        yield replace(outcome, key=key)

@@ -26,8 +26,10 @@ _FONTS = _HERE / "fonts"
 _STANDARDS = ["a-3a", "ua-1"]  # archival and accessible; the "3" allows the attachment
 _ROWS, _COLUMNS = 200, 10  # of a table on paper; more are in the attachment
 _NAME, _CELL = 120, 300  # characters: a column's name stands on every page of the table
+_RUNNING = 70  # characters at the head of each page
 _POINTS = 20  # of a figure that are printed as a table too
 _WORD = 160  # characters without a space: more than an address has
+_YEAR_9999 = 253_402_300_799  # its last second; a PDF has four digits for a year
 _ENDLESS = re.compile(rf"\S{{{_WORD + 1},}}")
 _SHORT = 1500  # characters of what is kept on one page
 
@@ -45,7 +47,8 @@ def render(report: Report) -> bytes:
     attached = report_json.render(report)
     page = mapped(document(report), _drawable)
     files = {"report.json": attached}
-    content = _plain(page, files) | {"digest": hashlib.sha256(attached).hexdigest()}
+    content = _plain(page, files)
+    content |= {"digest": hashlib.sha256(attached).hexdigest(), "running": one_line(page.name, _RUNNING)}
     files |= {
         "main.typ": (_HERE / "templates" / "report.typ").read_bytes(),
         "page.json": json.dumps(content).encode(),
@@ -69,12 +72,13 @@ def _compiled(files: dict[str, bytes], created: str) -> bytes:
 
 
 def _timestamp(created: str) -> int:
-    """Returns when the report was made in seconds since 1970, 0 if it does not say: the PDF must not tell the time."""
+    """Returns when the report was made in seconds since 1970; 0, and never the time of now, if it does not say."""
     try:
         when = datetime.fromisoformat(created)
     except ValueError:
         return 0
-    return max(0, int((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()))
+    seconds = int((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp())
+    return seconds if 0 <= seconds <= _YEAR_9999 else 0
 
 
 @cache
@@ -99,7 +103,7 @@ def _plain(node: Any, files: dict[str, bytes]) -> Any:
         return {
             "kind": "Picture",
             "title": node.title,
-            "alt": node.alt or node.title or "a figure",
+            "alt": node.alt,
             "file": _drawn(node, files),
             "reading": node.reading,
             "data": [_plain(data, files) for data in node.data if few],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from memaudit.reports import figures, photos, text, wording
-from memaudit.reports.blocks import Block, Card, Fact, Facts, Grid, Paragraph, Photo, Picture, Section, grid
+from memaudit.reports.blocks import Block, Card, Fact, Facts, Grid, Paragraph, Photo, Picture, Section, grid, titled
 from memaudit.types import Control, Exposed, Figure, Limit, Report, Result, Verdict
 
 
@@ -39,7 +39,7 @@ def _card(result: Result) -> Card:
     )
     return Card(
         badge=wording.badge(result.verdict, wording.result_label(result)),
-        title=result.finding.title,
+        title=titled(result.finding.title),
         content=(Paragraph(words=result.finding.sentence), Facts(facts=facts)),
     )
 
@@ -51,7 +51,7 @@ def _row(result: Result) -> tuple[str, ...]:
         _value(finding.estimate.value, result),
         text.interval(finding.estimate),
         "–" if finding.blind is None else _value(finding.blind, result),
-        "none" if result.limit is None else f"at most {_value(result.limit.max, result)}",
+        "none" if result.limit is None else f"≤\N{NO-BREAK SPACE}{_value(result.limit.max, result)}",
         wording.result_label(result),
     )
 
@@ -81,7 +81,7 @@ def _control(control: Control) -> Card:
     method = f"{control.code}. Method: {control.source}" if control.source else control.code
     return Card(
         badge=wording.control_badge(control),
-        title=control.title,
+        title=titled(control.title),
         content=(
             Paragraph(words=control.sentence),
             *map(grid, control.tables),
@@ -98,7 +98,7 @@ def evidence(report: Report) -> Iterator[Block | Section]:
         finding = result.finding
         held.setdefault((finding.code, finding.title, finding.sentence), []).append(result)
     for results in held.values():
-        yield Section(title=results[0].finding.title, content=tuple(_finding(results)))
+        yield Section(title=titled(results[0].finding.title), content=tuple(_finding(results)))
     if not held:
         yield Paragraph(words="There is none, because no check produced a finding.")
 
@@ -130,8 +130,8 @@ def _finding(results: list[Result]) -> Iterator[Block]:
 
 def _picture(figure: Figure, *, alone: bool) -> Picture:
     return Picture(
-        title=figure.title,
-        alt=figure.alt,
+        title=titled(figure.title),
+        alt=figure.alt or titled(figure.title),
         figure=figure,
         reading=wording.READINGS[figure.kind],
         data=tuple(map(grid, figures.data(figure))),

@@ -107,8 +107,8 @@ TITLES = {
 EDITIONS = {
     Edition.PUBLIC: "The public edition: it shows no single example, and leaves out tables, finer figures and most of "
     "what is needed to make the same audit again.",
-    Edition.INTERNAL: "The internal edition: it names single examples by keyed hashes or numbers, and shows none. It is "
-    "about people all the same, so pass it on only to those who need it.",
+    Edition.INTERNAL: "The internal edition: it names single examples by keyed hashes or numbers, and shows none. It "
+    "is about people all the same, so pass it on only to those who need it.",
     Edition.RESTRICTED: "The restricted edition: it may name single examples and show them, and is personal data. Keep "
     "it as you keep the training data.",
 }
