@@ -479,8 +479,9 @@ def test_names_that_are_markup_stay_text(place: Path, command: Command) -> None:
 
 def test_reports_of_another_bank_are_refused(place: Path, complaint: Callable[..., str]) -> None:
     report = load(place / "new" / "report.json")
-    save(replace(report, provenance=report.provenance | {"bank.seed": "7"}), place / "alone.json")
-    assert "bank.seed: 0 → 7" in complaint("diff", "old", "alone.json")
+    save(replace(report, provenance=report.provenance | {"bank.seed": "7\x1b[31m\n"}), place / "alone.json")
+    message = complaint("diff", "old", "alone.json")
+    assert "bank.seed: 0 → 7‹U+001B›[31m" in message
 
 
 def test_a_report_that_cannot_be_read_is_an_error(place: Path) -> None:

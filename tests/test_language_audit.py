@@ -152,7 +152,8 @@ def test_members_that_differ_from_others_have_no_membership_figures(place: Path)
 def _evidence(place: Path) -> TextEvidence:
     from dataclasses import replace
 
-    from memaudit.auditing.run import _facts, open_target
+    from memaudit.auditing import open_target
+    from memaudit.auditing.run import _facts
     from memaudit.bank import Bank
 
     target = open_target("model", "recipe_of_language.py:recipe")

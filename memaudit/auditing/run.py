@@ -7,19 +7,19 @@ import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from difflib import get_close_matches
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, UInt8
 
 from memaudit import policy, reports
-from memaudit.attacks import NAMES, STATISTICS
 from memaudit.auditing import ledger
+from memaudit.auditing.choices import default_attacks, require_choices, require_fitting
 from memaudit.auditing.evidence import EvidenceLevel, Key, identifiers, most_exposed, table
-from memaudit.auditing.folder import EVIDENCE, seal, sha256, unseal
+from memaudit.auditing.folder import EVIDENCE, seal, unseal
+from memaudit.auditing.scope import limitations, untested
+from memaudit.auditing.target import Target, open_target
 from memaudit.bank import Bank, Recordings
 from memaudit.checks import (
     BLIND,
@@ -31,56 +31,18 @@ from memaudit.checks import (
     all_checks,
     fidelity_check,
 )
-from memaudit.errors import EvidenceError, MemauditError, ModelError, SettingsError
+from memaudit.errors import EvidenceError, MemauditError
 from memaudit.files import write_whole
 from memaudit.recipe import (
-    Population,
     Recipe,
     TextPopulation,
     fingerprint,
-    load_recipe,
-    load_target,
-    member_counts,
-    members_beside,
-    read_members,
 )
-from memaudit.signals import measure
-from memaudit.training import choose_device, population
 from memaudit.types import Attempt, Control, Limit, Report, Result, Skipped, Subject, Verdict, Waiver
 
 Array = np.ndarray
 
 LEAST_SHADOWS = 6
-_LEAST_EXAMPLES = 10
-
-UNTESTED = (
-    "Attacks other than those listed, such as ones that see the weights or their history, or ask only for labels.",
-    "Extraction and reconstruction of training examples, model inversion, and inference of attributes.",
-    "What can be learned about people who are not among the examples.",
-    "Several releases of a model taken together.",
-)
-UNTESTED_TEXT = (
-    "Attacks other than those listed, such as ones that see the weights or their history, or talk a model round.",
-    "Extraction with other prompts than the text that precedes a passage, the beginning of a text, or a few tokens.",
-    "Personal data that no fixed rule recognizes: names, addresses, what a text says about somebody.",
-    "What can be learned about people who are not in the documents.",
-    "Several releases of a model taken together.",
-)
-BASE = (
-    "What the base model gives away of its own training data: all shadows start from it, so that a document which the "
-    "base has seen is known to models with and without it alike. Nothing here says that such a document was not seen."
-)
-ADAPTERS = (
-    "The model fine-tuned in another way: the shadows are adapters on one frozen base, and say how much such adapters "
-    "memorize. They say nothing about a full fine-tune of the same base, nor about adapters of another size."
-)
-LIMITATIONS = (
-    "The figures describe one trained model; training again gives another model with somewhat other figures.",
-    "The adversary is assumed to know the recipe and to have data like the training data; a weaker one finds less.",
-    "A failed attack is evidence of resistance to that attack only.",
-    "Memorization is measured on training sets of half of the examples; it falls as training sets grow.",
-    "The most exposed examples were picked because they looked exposed; measured again, they would look less so.",
-)
 
 
 @dataclass(frozen=True)
@@ -126,62 +88,6 @@ class Audit:
         except OSError as error:
             raise MemauditError(f"the report cannot be written into {folder}: {error.strerror}") from error
         return [*(folder / name for name in names), *sealed]
-
-
-@dataclass(frozen=True, eq=False)
-class Target:
-    """A model that is ready to be audited: loaded, run over all examples, with its members known."""
-
-    recipe: Recipe
-    population: Population
-    counts: UInt8[Array, " ids"]
-    recorded: dict[str, Array]
-    model: Path
-    sha256: str
-
-    @property
-    def members(self) -> Bool[Array, " examples"]:
-        """Which of the examples, or units of documents, the model was trained on."""
-        return self.counts[: len(self.population)] > 0
-
-
-def open_target(
-    model: str | Path,
-    recipe: Recipe | str,
-    members: str | Path | Iterable[Any] | None = None,
-    device: str = "auto",
-) -> Target:
-    """Returns the target, after everything that can be wrong with it has been looked at; needs no bank.
-
-    Raises:
-        MemauditError: Something is missing or does not fit; the message says what to do.
-    """
-    recipe = load_recipe(recipe) if isinstance(recipe, str) else recipe
-    if not Path(model).exists():  # first: it takes no time, and a wrong path is the commonest mistake
-        raise ModelError(f"there is no model {model}")
-    examples = population(recipe)
-    text = examples if isinstance(examples, TextPopulation) else None
-    loaded = load_target(model, recipe, text)
-    if members is None or isinstance(members, str | Path):
-        counts = read_members(members_beside(model) if members is None else members, examples)
-    else:
-        counts = member_counts(members, examples)
-    mask = counts[: len(examples)] > 0
-    for who, count in (("members", int(mask.sum())), ("non-members", int((~mask).sum()))):
-        if count < _LEAST_EXAMPLES:
-            raise EvidenceError(
-                f"there are {count} {who} among the {len(mask)} examples; an audit needs at least {_LEAST_EXAMPLES} of "
-                "each: examples() must return the training set and about as many held-out examples"
-            )
-    try:
-        recorded = measure(loaded, examples, getattr(recipe, "queries", ()), choose_device(device))
-        if text is not None:
-            from memaudit.signals.target import question
-
-            recorded |= question(loaded, text, recipe, ~mask, choose_device(device))
-    except ModelError as error:
-        raise ModelError(f"{model}: {error}") from error
-    return Target(recipe, examples, counts, recorded, Path(model), sha256(Path(model)))
 
 
 def audit(
@@ -240,7 +146,7 @@ def audit(
     )
     key, level = Key(bank.path), EvidenceLevel(evidence)
     provenance = _provenance(target, bank, count, fprs) | _bound(target, key, level)
-    report = _examine(facts, subject, _untested(target), _limitations(target), provenance)
+    report = _examine(facts, subject, untested(target), limitations(target), provenance)
     report = policy.hold(report, limits, waivers)
     report = replace(report, attempt=_recorded(report, limits, bank))
     if level is EvidenceLevel.NONE or not _trusted(report.controls):
@@ -279,36 +185,6 @@ def _facts(
         attacks=attacks,
         seed=seed,
     )
-
-
-def default_attacks(target: Target, limits: Sequence[Limit]) -> tuple[str, ...]:
-    """Returns the names of the attacks that are usual for the kind of model, and of those that a limit is set for."""
-    usual: tuple[str, ...] = ("lira-online", "lira-offline", "global-threshold")
-    if isinstance(target.population, TextPopulation):
-        usual += ("reference", *(["base"] if "base" in target.recorded else []), *STATISTICS)
-    limited = [limit.attack for limit in limits if limit.metric == "tpr" and limit.attack is not None]
-    return tuple(dict.fromkeys([*usual, *limited]))
-
-
-def require_fitting(target: Target, attacks: Sequence[str]) -> None:
-    """Raises SettingsError for an attack that this kind of model cannot be attacked with."""
-    text = isinstance(target.population, TextPopulation)
-    for name in attacks:
-        if (name in STATISTICS and not text) or (name == "base" and "base" not in target.recorded):
-            kind = "language models" if name in STATISTICS else "language models that start from a base"
-            raise SettingsError(f"the attack {name!r} is for {kind}")
-
-
-def require_choices(fprs: Sequence[float], attacks: Sequence[str]) -> None:
-    """Raises SettingsError for a rate outside (0, 1) or an attack that does not exist."""
-    for fpr in fprs:
-        if not 0 < fpr < 1:
-            raise SettingsError(f"a false-positive rate lies between 0 and 1, got {fpr:g}")
-    for name in attacks:
-        if name not in NAMES:
-            near = get_close_matches(name, NAMES, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(NAMES)}"
-            raise SettingsError(f"there is no attack {name!r}; {hint}")
 
 
 def _examine(
@@ -358,34 +234,6 @@ def _withheld(check: Check, facts: Evidence, controls: Sequence[Control]) -> str
 
 def _trusted(controls: Sequence[Control]) -> bool:
     return not any(control.code == fidelity_check.code and control.passed is False for control in controls)
-
-
-def _untested(target: Target) -> tuple[str, ...]:
-    if not isinstance(target.population, TextPopulation):
-        return UNTESTED
-    base = getattr(target.recipe, "base", None) is not None
-    return (
-        *UNTESTED_TEXT,
-        *((BASE,) if base else ()),
-        *((ADAPTERS,) if getattr(target.recipe, "adapter", None) is not None else ()),
-    )
-
-
-def _limitations(target: Target) -> tuple[str, ...]:
-    population = target.population
-    if not population.duplicates:
-        return LIMITATIONS
-    if isinstance(population, TextPopulation):
-        return (
-            f"{population.duplicates} documents are near-duplicates of others. Near-duplicates are in the training set "
-            "together or not at all, and count as one.",
-            *LIMITATIONS,
-        )
-    return (
-        f"{population.duplicates} of the {len(population)} examples are exact copies of others. Where one copy is a "
-        "member and the other is not, each hides the other; remove copies from the examples for clear figures.",
-        *LIMITATIONS,
-    )
 
 
 def _provenance(target: Target, bank: Bank, shadows: int, fprs: Sequence[float]) -> dict[str, str]:

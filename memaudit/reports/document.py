@@ -76,11 +76,8 @@ def _front(report: Report) -> tuple[Section, ...]:
 
 def _in_short(report: Report) -> Iterator[Point]:
     limited = [result for result in wording.by_severity(report) if result.limit is not None]
-    telling = (
-        limited
-        or [result for result in report.results if result.finding.figures or result.finding.tables]
-        or report.results
-    )
+    first_of_metric = {result.finding.metric: result for result in reversed(report.results)}
+    telling = limited or list(first_of_metric.values())[::-1]
     if report.attempt is not None and report.attempt.number > 1:
         yield Point(words=wording.attempts(report.attempt))
     for result in telling[:_IN_SHORT]:

@@ -1,0 +1,42 @@
+"""Which attacks and rates an audit may be asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+from memaudit.attacks import NAMES, STATISTICS
+from memaudit.auditing.target import Target
+from memaudit.errors import SettingsError
+from memaudit.recipe import TextPopulation
+from memaudit.types import Limit
+
+
+def default_attacks(target: Target, limits: Sequence[Limit]) -> tuple[str, ...]:
+    """Returns the names of the attacks that are usual for the kind of model, and of those that a limit is set for."""
+    usual: tuple[str, ...] = ("lira-online", "lira-offline", "global-threshold")
+    if isinstance(target.population, TextPopulation):
+        usual += ("reference", *(["base"] if "base" in target.recorded else []), *STATISTICS)
+    limited = [limit.attack for limit in limits if limit.metric == "tpr" and limit.attack is not None]
+    return tuple(dict.fromkeys([*usual, *limited]))
+
+
+def require_fitting(target: Target, attacks: Sequence[str]) -> None:
+    """Raises SettingsError for an attack that this kind of model cannot be attacked with."""
+    text = isinstance(target.population, TextPopulation)
+    for name in attacks:
+        if (name in STATISTICS and not text) or (name == "base" and "base" not in target.recorded):
+            kind = "language models" if name in STATISTICS else "language models that start from a base"
+            raise SettingsError(f"the attack {name!r} is for {kind}")
+
+
+def require_choices(fprs: Sequence[float], attacks: Sequence[str]) -> None:
+    """Raises SettingsError for a rate outside (0, 1) or an attack that does not exist."""
+    for fpr in fprs:
+        if not 0 < fpr < 1:
+            raise SettingsError(f"a false-positive rate lies between 0 and 1, got {fpr:g}")
+    for name in attacks:
+        if name not in NAMES:
+            near = get_close_matches(name, NAMES, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(NAMES)}"
+            raise SettingsError(f"there is no attack {name!r}; {hint}")

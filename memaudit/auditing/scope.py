@@ -1,0 +1,65 @@
+"""What an audit of this kind of model does not say."""
+
+from __future__ import annotations
+
+from memaudit.auditing.target import Target
+from memaudit.recipe import TextPopulation
+
+UNTESTED = (
+    "Attacks other than those listed, such as ones that see the weights or their history, or ask only for labels.",
+    "Extraction and reconstruction of training examples, model inversion, and inference of attributes.",
+    "What can be learned about people who are not among the examples.",
+    "Several releases of a model taken together.",
+)
+UNTESTED_TEXT = (
+    "Attacks other than those listed, such as ones that see the weights or their history, or talk a model round.",
+    "Extraction with other prompts than the text that precedes a passage, the beginning of a text, or a few tokens.",
+    "Personal data that no fixed rule recognizes: names, addresses, what a text says about somebody.",
+    "What can be learned about people who are not in the documents.",
+    "Several releases of a model taken together.",
+)
+BASE = (
+    "What the base model gives away of its own training data: all shadows start from it, so that a document which the "
+    "base has seen is known to models with and without it alike. Nothing here says that such a document was not seen."
+)
+ADAPTERS = (
+    "The model fine-tuned in another way: the shadows are adapters on one frozen base, and say how much such adapters "
+    "memorize. They say nothing about a full fine-tune of the same base, nor about adapters of another size."
+)
+LIMITATIONS = (
+    "The figures describe one trained model; training again gives another model with somewhat other figures.",
+    "The adversary is assumed to know the recipe and to have data like the training data; a weaker one finds less.",
+    "A failed attack is evidence of resistance to that attack only.",
+    "Memorization is measured on training sets of half of the examples; it falls as training sets grow.",
+    "The most exposed examples were picked because they looked exposed; measured again, they would look less so.",
+)
+
+
+def untested(target: Target) -> tuple[str, ...]:
+    """Returns what was not tested."""
+    if not isinstance(target.population, TextPopulation):
+        return UNTESTED
+    base = getattr(target.recipe, "base", None) is not None
+    return (
+        *UNTESTED_TEXT,
+        *((BASE,) if base else ()),
+        *((ADAPTERS,) if getattr(target.recipe, "adapter", None) is not None else ()),
+    )
+
+
+def limitations(target: Target) -> tuple[str, ...]:
+    """Returns what the figures rest on and do not mean."""
+    population = target.population
+    if not population.duplicates:
+        return LIMITATIONS
+    if isinstance(population, TextPopulation):
+        return (
+            f"{population.duplicates} documents are near-duplicates of others. Near-duplicates are in the training set "
+            "together or not at all, and count as one.",
+            *LIMITATIONS,
+        )
+    return (
+        f"{population.duplicates} of the {len(population)} examples are exact copies of others. Where one copy is a "
+        "member and the other is not, each hides the other; remove copies from the examples for clear figures.",
+        *LIMITATIONS,
+    )

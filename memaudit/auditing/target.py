@@ -1,0 +1,86 @@
+"""The audited model: loaded, looked at, run over all examples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, UInt8
+
+from memaudit.auditing.folder import sha256
+from memaudit.errors import EvidenceError, ModelError
+from memaudit.recipe import (
+    Population,
+    Recipe,
+    TextPopulation,
+    load_recipe,
+    load_target,
+    member_counts,
+    members_beside,
+    read_members,
+)
+from memaudit.signals import measure
+from memaudit.training import choose_device, population
+
+Array = np.ndarray
+
+_LEAST_EXAMPLES = 10
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """A model that is ready to be audited: loaded, run over all examples, with its members known."""
+
+    recipe: Recipe
+    population: Population
+    counts: UInt8[Array, " ids"]
+    recorded: dict[str, Array]
+    model: Path
+    sha256: str
+
+    @property
+    def members(self) -> Bool[Array, " examples"]:
+        """Which of the examples, or units of documents, the model was trained on."""
+        return self.counts[: len(self.population)] > 0
+
+
+def open_target(
+    model: str | Path,
+    recipe: Recipe | str,
+    members: str | Path | Iterable[Any] | None = None,
+    device: str = "auto",
+) -> Target:
+    """Returns the target, after everything that can be wrong with it has been looked at; needs no bank.
+
+    Raises:
+        MemauditError: Something is missing or does not fit; the message says what to do.
+    """
+    recipe = load_recipe(recipe) if isinstance(recipe, str) else recipe
+    if not Path(model).exists():  # first: it takes no time, and a wrong path is the commonest mistake
+        raise ModelError(f"there is no model {model}")
+    examples = population(recipe)
+    text = examples if isinstance(examples, TextPopulation) else None
+    loaded = load_target(model, recipe, text)
+    if members is None or isinstance(members, str | Path):
+        counts = read_members(members_beside(model) if members is None else members, examples)
+    else:
+        counts = member_counts(members, examples)
+    mask = counts[: len(examples)] > 0
+    for who, count in (("members", int(mask.sum())), ("non-members", int((~mask).sum()))):
+        if count < _LEAST_EXAMPLES:
+            raise EvidenceError(
+                f"there are {count} {who} among the {len(mask)} examples; an audit needs at least {_LEAST_EXAMPLES} of "
+                "each: examples() must return the training set and about as many held-out examples"
+            )
+    try:
+        recorded = measure(loaded, examples, getattr(recipe, "queries", ()), choose_device(device))
+        if text is not None:
+            from memaudit.signals.target import question
+
+            recorded |= question(loaded, text, recipe, ~mask, choose_device(device))
+    except ModelError as error:
+        raise ModelError(f"{model}: {error}") from error
+    return Target(recipe, examples, counts, recorded, Path(model), sha256(Path(model)))
