@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from memaudit.reports import annexes, sections, text, wording
 from memaudit.reports.blocks import Block, Document, Paragraph, Point, Points, Section, listed, mapped
-from memaudit.types import Report, Verdict
+from memaudit.types import Report, Result, Verdict
 
 _LONGEST = 2000  # characters; nobody reads on, and a page of them would hide the rest
 _IN_SHORT = 6
@@ -76,8 +76,10 @@ def _front(report: Report) -> tuple[Section, ...]:
 
 def _in_short(report: Report) -> Iterator[Point]:
     limited = [result for result in wording.by_severity(report) if result.limit is not None]
-    first_of_metric = {result.finding.metric: result for result in reversed(report.results)}
-    telling = limited or list(first_of_metric.values())[::-1]
+    first_of_metric: dict[str, Result] = {}
+    for result in report.results:
+        first_of_metric.setdefault(result.finding.metric, result)
+    telling = limited or list(first_of_metric.values())
     if report.attempt is not None and report.attempt.number > 1:
         yield Point(words=wording.attempts(report.attempt))
     for result in telling[:_IN_SHORT]:
