@@ -48,10 +48,7 @@ def _counterfactual(evidence: TextEvidence) -> Outcome:
         ),
         sentence=(
             f"Of a document's tokens, a model that was trained on it predicts {points(mean)} more than one that was "
-            "not "
-            f"({100 * float(low):.2f} to {100 * float(high):.2f} on average; {points(float(scores.value.max()))} for "
-            "the "
-            "most memorized document, as estimated)."
+            f"not, on average ({100 * float(low):.2f} to {100 * float(high):.2f})."
         ),
         n=len(scores.value),
         counted=f"documents in {2 * len(inside)} shadow models",

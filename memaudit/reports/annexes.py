@@ -109,6 +109,7 @@ def signatures(_: Report) -> Iterator[Block]:
         columns=("", "Name and role", "Date", "Signature"),
         rows=tuple((words, "", "", "") for words in wording.SIGNATURES),
         right=(False,) * 4,
+        to_fill=True,
     )
 
 

@@ -71,13 +71,17 @@ class Photo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grid:
-    """A table as it is shown; the columns in `right` hold numbers, and stand where their digits can be compared."""
+    """A table as it is shown; the columns in `right` hold numbers, and stand where their digits can be compared.
+
+    The rows of one `to_fill` need room for handwriting.
+    """
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str | Photo, ...], ...]
     right: tuple[bool, ...]
     note: str = ""
+    to_fill: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
