@@ -15,6 +15,7 @@ from subprocess import CompletedProcess
 
 import jaxtyping
 import pytest
+from hypothesis import settings
 
 jaxtyping.install_import_hook(
     [
@@ -28,6 +29,9 @@ jaxtyping.install_import_hook(
     ],
     "beartype.beartype",
 )
+
+settings.register_profile("memaudit", deadline=None)  # a busy machine is no defect
+settings.load_profile("memaudit")
 
 RECIPES = Path(__file__).parent / "recipes"
 
