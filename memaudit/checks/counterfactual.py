@@ -7,9 +7,9 @@ from itertools import pairwise
 import numpy as np
 
 from memaudit.checks.evidence import Check, Outcome, percent, points
+from memaudit.checks.memorized import by_memorization, mean_memorization
 from memaudit.checks.text import TextEvidence
 from memaudit.memorization import cross_fitted_top, null_deviation
-from memaudit.stats import cluster_interval
 from memaudit.types import Curve, Estimate, Figure, FigureKind, Finding, Table
 
 Array = np.ndarray
@@ -34,24 +34,19 @@ def _counterfactual(evidence: TextEvidence) -> Outcome:
 
     Source: Zhang et al. 2021, "Counterfactual Memorization in Neural Language Models".
     """
-    inside, outside = evidence.correct_by_pair
-    scores = evidence.memorization
-    per_pair = (inside - outside).sum(axis=1, dtype=np.float64)
-    low, high = cluster_interval(per_pair, np.full(len(per_pair), float(inside.shape[1])))
-    mean = float(scores.value.mean())
+    mean = mean_memorization(evidence)
     finding = Finding(
         code="MEM002",
         title="Counterfactual memorization of documents",
         metric="memorization",
-        estimate=Estimate(
-            value=mean, low=float(low), high=float(high), unit="share", method="bootstrap over pairs of shadow models"
-        ),
+        estimate=mean,
         sentence=(
-            f"Of a document's tokens, a model that was trained on it predicts {points(mean)} more than one that was "
-            f"not, on average ({100 * float(low):.2f} to {100 * float(high):.2f})."
+            f"Of a document's tokens, a model that was trained on it predicts {points(mean.value)} more than one that "
+            "was "
+            f"not, on average ({100 * mean.low:.2f} to {100 * mean.high:.2f})."
         ),
-        n=len(scores.value),
-        counted=f"documents in {2 * len(inside)} shadow models",
+        n=len(evidence.memorization.value),
+        counted=f"documents in {len(evidence.bank.members)} shadow models",
         source="Zhang et al. 2021",
         figures=(_histogram(evidence),),
         tables=(_distribution(evidence),),
@@ -142,21 +137,6 @@ def _histogram(evidence: TextEvidence) -> Figure:
 
 
 def _distribution(evidence: TextEvidence) -> Table:
-    scores, margins = evidence.memorization, evidence.margin
-    rows = []
-    for low, high in _BINS:
-        here = (scores.value >= low) & ((scores.value < high) | (high == 1.0))
-        if here.any():
-            rows.append(
-                (
-                    f"below {high:g}" if low == -1 else f"{low:g} to {high:g}",
-                    int(here.sum()),
-                    percent(float(here.mean())),
-                    f"{scores.se[here].mean():.3f}",
-                    f"{margins.shift[here].mean():.2f}",
-                    f"{margins.separation[here].mean():.2f}",
-                )
-            )
     return Table(
         title="Distribution of counterfactual memorization",
         columns=(
@@ -167,7 +147,7 @@ def _distribution(evidence: TextEvidence) -> Table:
             "Rise of log p (nats a token)",
             "Separation d",
         ),
-        rows=tuple(rows),
+        rows=by_memorization(evidence, _BINS),
         note="Separation: the rise of the mean log-probability in standard deviations of the shadow models.",
     )
 

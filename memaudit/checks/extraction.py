@@ -49,7 +49,7 @@ def _discoverable(evidence: TextEvidence) -> Outcome:
     shadows, target = evidence.suffixes
     members = _testable_members(evidence)
     contexts = evidence.population.probes.contexts
-    longest = int(np.argmax(contexts))
+    longest = evidence.population.probes.longest
     own, other = target.greedy[longest, members], target.greedy[longest, ~members]
     without = _outside_share(evidence, shadows.greedy[:, longest])
     value, low, high = share_of(own)
@@ -99,7 +99,7 @@ def _probabilistic(evidence: TextEvidence) -> Outcome:
         return (), (refused,)
     _, target = evidence.suffixes
     members = _testable_members(evidence)
-    longest = int(np.argmax(evidence.population.probes.contexts))
+    longest = evidence.population.probes.longest
     within = extracted_within(target.sampled[longest], _QUERIES, _HALF)
     headline = within[int(np.flatnonzero(_QUERIES == _HEADLINE_QUERIES)[0])]
     value, low, high = share_of(headline[members])
@@ -238,7 +238,7 @@ def _kinds_table(evidence: TextEvidence, context: int) -> Table:
 def _near_table(evidence: TextEvidence) -> Table:
     members = _testable_members(evidence)
     written = evidence.recorded["written"]
-    longest = int(np.argmax(evidence.population.probes.contexts))
+    longest = evidence.population.probes.longest
     aims = [row.ids[-written.shape[1] :] for row in evidence.population.windows[longest]]
     near = near_verbatim(aims, list(written))
     exact = (written == np.array(aims)).all(axis=1)

@@ -7,7 +7,8 @@ import numpy as np
 from memaudit.checks.evidence import Check, Outcome, percent
 from memaudit.checks.text import TextEvidence
 from memaudit.design import by_pair
-from memaudit.stats import cluster_interval, spearman, spearman_interval
+from memaudit.memorization import cross_fitted_spearman
+from memaudit.stats import cluster_interval
 from memaudit.types import Curve, Estimate, Figure, FigureKind, Finding, Skipped, Table
 
 Array = np.ndarray
@@ -36,21 +37,12 @@ def _link(evidence: TextEvidence) -> Outcome:
         return (), (Skipped(code="LNK002", title=_TITLE, reason=reason),)
     inside, outside = (side[:, testable] for side in evidence.correct_by_pair)
     gain = inside - outside
-    longest = int(np.argmax(evidence.population.probes.contexts))
+    longest = evidence.population.probes.longest
     members = evidence.bank.members[:, testable]
     with_text, without = by_pair(evidence.suffixes[0].logp[:, longest], members)
     rise = with_text - without
     halves = np.arange(0, pairs, 2), np.arange(1, pairs, 2)
-
-    def correlation(some: Array) -> float:
-        first, second = (np.intersect1d(half, some) for half in halves)
-        there = spearman(gain[first].mean(axis=0), rise[second].mean(axis=0))
-        return (there + spearman(gain[second].mean(axis=0), rise[first].mean(axis=0))) / 2
-
-    everyone = np.arange(pairs)
-    rho = correlation(everyone)
-    jackknife = np.array([correlation(np.delete(everyone, t)) for t in everyone])
-    low, high = spearman_interval(rho, len(testable), jackknife)
+    rho, low, high = cross_fitted_spearman(gain, rise)
     rows = _by_bin(gain, by_pair(evidence.suffixes[0].greedy[:, longest], members), halves)
     finding = Finding(
         code="LNK002",

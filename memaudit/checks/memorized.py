@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from memaudit.checks.evidence import Check, ClassifierEvidence, percent
+from memaudit.checks.evidence import Check, ClassifierEvidence, Evidence, Outcome, percent
 from memaudit.memorization import reliability
 from memaudit.stats import cluster_interval
-from memaudit.types import Curve, Estimate, Figure, FigureKind, Finding, Skipped, Table
+from memaudit.types import Cell, Curve, Estimate, Figure, FigureKind, Finding, Table
 
 _BINS = ((-1.0, 0.02), (0.02, 0.1), (0.1, 0.25), (0.25, 0.5), (0.5, 0.75), (0.75, 0.9), (0.9, 1.0))
 
 
-def _memorization(evidence: ClassifierEvidence) -> tuple[tuple[Finding, ...], tuple[Skipped, ...]]:
+def _memorization(evidence: ClassifierEvidence) -> Outcome:
     """Memorization: how much more often a model is right on an example because it was trained on it.
 
     For each example: the share of shadow models with it in training that classify it correctly, minus the share
@@ -30,25 +32,21 @@ def _memorization(evidence: ClassifierEvidence) -> tuple[tuple[Finding, ...], tu
 
     Source: Feldman & Zhang 2020, "What Neural Networks Memorize and Why": mem(A, S, i) and its subset estimator.
     """
-    scores = evidence.memorization
-    inside, outside = (side.astype(float) for side in evidence.correct_by_pair)
-    per_pair = (inside - outside).sum(axis=1)
-    low, high = cluster_interval(per_pair, np.full(len(per_pair), float(inside.shape[1])))
-    mean, high_share = float(scores.value.mean()), float((scores.value > 0.5).mean())
+    scores, mean = evidence.memorization, mean_memorization(evidence)
+    high_share = float((scores.value > 0.5).mean())
     finding = Finding(
         code="MEM001",
         title="Memorization of training examples",
         metric="memorization",
-        estimate=Estimate(
-            value=mean, low=float(low), high=float(high), unit="share", method="bootstrap over pairs of shadow models"
-        ),
+        estimate=mean,
         sentence=(
-            f"Being in the training set raises the chance that an example is classified correctly by {percent(mean)} "
-            f"on average ({percent(float(low))} to {percent(float(high))}); for {percent(high_share)} of the examples "
+            f"Being in the training set raises the chance that an example is classified correctly by "
+            f"{percent(mean.value)} on average ({percent(mean.low)} to {percent(mean.high)}); for "
+            f"{percent(high_share)} of the examples "
             "the estimated rise exceeds 50%."
         ),
         n=len(scores.value),
-        counted=f"examples in {2 * len(inside)} shadow models",
+        counted=f"examples in {len(evidence.bank.members)} shadow models",
         source="Feldman & Zhang 2020, subset estimator of mem(A, S, i)",
         figures=(_histogram(evidence),),
         tables=(_distribution(evidence),),
@@ -65,6 +63,40 @@ def _memorization(evidence: ClassifierEvidence) -> tuple[tuple[Finding, ...], tu
 memorization_check = Check(
     "MEM001", "Memorization of training examples", "memorization", _memorization, ClassifierEvidence
 )
+
+
+def mean_memorization(evidence: Evidence) -> Estimate:
+    """Returns the mean score over all examples, with a bootstrap interval over pairs of shadow models."""
+    inside, outside = (side.astype(float) for side in evidence.correct_by_pair)
+    per_pair = (inside - outside).sum(axis=1)
+    low, high = cluster_interval(per_pair, np.full(len(per_pair), float(inside.shape[1])))
+    return Estimate(
+        value=float(evidence.memorization.value.mean()),
+        low=float(low),
+        high=float(high),
+        unit="share",
+        method="bootstrap over pairs of shadow models",
+    )
+
+
+def by_memorization(evidence: Evidence, bins: Sequence[tuple[float, float]]) -> tuple[tuple[Cell, ...], ...]:
+    """Returns a row for each bin that is not empty: number and share of examples, error, margin shift, separation."""
+    scores, margins = evidence.memorization, evidence.margin
+    rows = []
+    for low, high in bins:
+        here = (scores.value >= low) & ((scores.value < high) | (high == 1.0))
+        if here.any():
+            rows.append(
+                (
+                    f"below {high:g}" if low == -1 else f"{low:g} to {high:g}",
+                    int(here.sum()),
+                    percent(float(here.mean())),
+                    f"{scores.se[here].mean():.3f}",
+                    f"{margins.shift[here].mean():.2f}",
+                    f"{margins.separation[here].mean():.2f}",
+                )
+            )
+    return tuple(rows)
 
 
 def _histogram(evidence: ClassifierEvidence) -> Figure:
@@ -85,25 +117,10 @@ def _histogram(evidence: ClassifierEvidence) -> Figure:
 
 
 def _distribution(evidence: ClassifierEvidence) -> Table:
-    scores, margins = evidence.memorization, evidence.margin
-    rows = []
-    for low, high in _BINS:
-        here = (scores.value >= low) & ((scores.value < high) | (high == 1.0))
-        if here.any():
-            rows.append(
-                (
-                    f"below {high:g}" if low == -1 else f"{low:g} to {high:g}",
-                    int(here.sum()),
-                    percent(float(here.mean())),
-                    f"{scores.se[here].mean():.3f}",
-                    f"{margins.shift[here].mean():.2f}",
-                    f"{margins.separation[here].mean():.2f}",
-                )
-            )
     return Table(
         title="Distribution of memorization",
         columns=("Memorization", "Examples", "Share", "Mean standard error", "Margin shift (nats)", "Separation d"),
-        rows=tuple(rows),
+        rows=by_memorization(evidence, _BINS),
         note=(
             "Margin shift: how far training on an example moves its scaled logit. Separation: the shift in standard "
             "deviations; an attack on such an example alone finds it with probability Φ(Φ⁻¹(FPR) + d)."

@@ -106,13 +106,18 @@ class TextEvidence(Evidence):
         statistic, source = STATISTICS[name]
         attack = GlobalThreshold(name, source)
         target = statistic(self.tokens, self.zlib_bytes)
-        models = range(2 * self.bank.shape[0])
-        shadows = np.stack([statistic(self._tokens_of(model), self.zlib_bytes) for model in models])
-        inside, outside = by_pair(shadows[..., None], self.bank.members)
+        inside, outside = by_pair(self._shadow_statistics[name][..., None], self.bank.members)
         return Attacked(attack, target, *attack.leave_pair_out(PairArrays(inside, outside)))
 
-    def _tokens_of(self, model: int) -> TokenStatistics:
-        return TokenStatistics.of_tensors(self.bank.everything(model), "token_")
+    @cached_property
+    def _shadow_statistics(self) -> dict[str, Float[Array, "models units"]]:
+        """Every statistic of every shadow; each shadow's tokens are read once."""
+        found: dict[str, list[Array]] = {name: [] for name in STATISTICS}
+        for model in range(2 * self.bank.shape[0]):
+            tokens = TokenStatistics.of_tensors(self.bank.everything(model), "token_")
+            for name, (statistic, _) in STATISTICS.items():
+                found[name].append(statistic(tokens, self.zlib_bytes))
+        return {name: np.stack(values) for name, values in found.items()}
 
     @cached_property
     def suffixes(self) -> tuple[Suffixes, Suffixes]:
@@ -121,7 +126,7 @@ class TextEvidence(Evidence):
         together = Suffixes(*(np.stack(parts) for parts in zip(*shadows, strict=True)))
         target = self._suffixes_in(self.recorded)
         written = self.recorded["written"]
-        longest = int(np.argmax(self.population.probes.contexts))
+        longest = self.population.probes.longest
         tied = near_ties(TokenStatistics.of_tensors(self.recorded, "suffix_")).reshape(target.greedy.shape)[longest]
         aims = np.array([row.ids[-written.shape[1] :] for row in self.population.windows[longest]])
         target.greedy[longest, tied] = (written == aims.reshape(written.shape)).all(axis=1)[tied]

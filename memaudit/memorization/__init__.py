@@ -8,7 +8,7 @@ from memaudit.memorization.counterfactual import (
     null_deviation,
 )
 from memaudit.memorization.feldman import Memorization, memorization, reliability
-from memaudit.memorization.link import EDGES, Link, LinkBin, cross_fitted_link, rates_by_bin
+from memaudit.memorization.link import EDGES, Link, LinkBin, cross_fitted_link, cross_fitted_spearman, rates_by_bin
 from memaudit.memorization.margin import Margin, margin
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "Top",
     "counterfactual",
     "cross_fitted_link",
+    "cross_fitted_spearman",
     "cross_fitted_top",
     "margin",
     "memorization",

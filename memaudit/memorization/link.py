@@ -89,6 +89,28 @@ def rates_by_bin(
     )
 
 
+def cross_fitted_spearman(
+    x: Shaped[Array, "pairs examples"], y: Shaped[Array, "pairs examples"], level: float = 0.95
+) -> tuple[float, float, float]:
+    """Returns (rho, low, high): the rank correlation of the means of x over one half of the pairs with those of y over
+    the other, averaged over the two ways round.
+
+    Source: Spearman's ρ with the interval of `stats.spearman_interval`, jackknife over pairs.
+    """
+    everyone = np.arange(len(x))
+    halves = everyone[0::2], everyone[1::2]
+
+    def correlation(pairs: Int[Array, " some"]) -> float:
+        first, second = (np.intersect1d(half, pairs) for half in halves)
+        there = spearman(x[first].mean(axis=0), y[second].mean(axis=0))
+        back = spearman(x[second].mean(axis=0), y[first].mean(axis=0))
+        return (there + back) / 2
+
+    rho = correlation(everyone)
+    jackknife = np.array([correlation(np.delete(everyone, t)) for t in everyone])
+    return rho, *spearman_interval(rho, x.shape[1], jackknife, level)
+
+
 def cross_fitted_link(
     inside_correct: Shaped[Array, "pairs examples"],
     outside_correct: Shaped[Array, "pairs examples"],
@@ -121,16 +143,7 @@ def cross_fitted_link(
         caught[own], accused[own] = attack(own)
         binned_by[own] = gain[other].mean(axis=0, dtype=np.float64)  # in float32, 9 of 10 is below the edge 0.90
 
-    def correlation(pairs: Int[Array, " some"]) -> float:
-        first, second = (np.intersect1d(half, pairs) for half in halves)
-        there = spearman(gain[first].mean(axis=0), caught[second].mean(axis=0))
-        back = spearman(gain[second].mean(axis=0), caught[first].mean(axis=0))
-        return (there + back) / 2
-
-    everyone = np.arange(count)
-    rho = correlation(everyone)
-    jackknife = np.array([correlation(np.delete(everyone, t)) for t in everyone])
-    low, high = spearman_interval(rho, examples, jackknife, level)
+    rho, low, high = cross_fitted_spearman(gain, caught, level)
 
     def on_halves(estimate: Callable[[Array], float]) -> float:
         return float(np.mean([estimate(half) for half in halves]))

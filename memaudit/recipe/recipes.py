@@ -126,6 +126,11 @@ class Probes:
         if min(counts) < 0 or min(self.references, self.decoys) < 1:
             raise RecipeError(f"numbers of probes cannot be negative, nor references and decoys 0, got {counts}")
 
+    @property
+    def longest(self) -> int:
+        """Which of the contexts is the longest."""
+        return self.contexts.index(max(self.contexts))
+
 
 @dataclass(frozen=True, slots=True)
 class LanguageModelRecipe:

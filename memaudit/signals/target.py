@@ -60,7 +60,7 @@ def _of_base(population: TextPopulation, recipe: Recipe, written: list[Row], dev
 
 def _continued(model: torch.nn.Module, population: TextPopulation, device: str) -> dict[str, Array]:
     suffix = population.probes.suffix
-    longest = int(np.argmax(population.probes.contexts))
+    longest = population.probes.longest
     prefixes = [row.ids[:-suffix] for row in population.windows[longest]]
     written = greedy_continuations(model, prefixes, suffix, device)
     return {"written": np.array(written, np.int64).reshape(len(prefixes), suffix)}

@@ -13,7 +13,7 @@ from memaudit.canaries import Survival, require_survival, survival
 from memaudit.errors import RecipeError
 from memaudit.recipe import LanguageModelRecipe, Row, TextPopulation, packed
 from memaudit.recipe.pretrained import base_answers, require_same_base, untrained_model
-from memaudit.signals.language import predicted
+from memaudit.signals.language import padded, predicted
 from memaudit.training.classifier import factor
 
 Array = np.ndarray
@@ -113,14 +113,8 @@ def _merged(rows: Sequence[Row]) -> Row:
 
 def _loss(model: torch.nn.Module, rows: Sequence[Row], device: str) -> torch.Tensor:
     """Returns the mean cross-entropy over the tokens that count, in nats."""
-    width = max(len(row.ids) for row in rows)
-    ids, attended = torch.zeros(2, len(rows), width, dtype=torch.long)
-    labels = torch.full((len(rows), width), _IGNORED)
-    for i, row in enumerate(rows):
-        own = torch.from_numpy(row.ids).long()
-        ids[i, : len(own)] = own
-        attended[i, : len(own)] = 1
-        labels[i, : len(own)] = torch.where(torch.from_numpy(row.trained), own, _IGNORED)
+    ids, attended, marked = padded(rows)
+    labels = torch.where(marked, ids, _IGNORED)
     logits = model(input_ids=ids.to(device), attention_mask=attended.to(device)).logits
     if int(labels.max()) >= logits.shape[-1]:
         raise RecipeError(f"the tokenizer has token {int(labels.max())}, the model only {logits.shape[-1]} outputs")
