@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from memaudit.errors import EvidenceError
+from memaudit.files import write_whole
 from memaudit.recipe.examples import Examples
 from memaudit.recipe.population import TextPopulation
 from memaudit.recipe.recipes import MOST_COPIES
@@ -31,10 +33,11 @@ def write_members(model: str | Path, members: Iterable[Any]) -> None:
     """Writes who was trained on beside a model: ids under `id`, a mask under `member`, or counts under `times`."""
     values = np.asarray(list(members))
     heading = "member" if values.dtype == bool else "times" if values.dtype == np.uint8 else "id"
-    with members_beside(model).open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file)
-        rows.writerow([heading])
-        rows.writerows([v if heading == "id" else int(v)] for v in values)
+    file = io.StringIO()
+    rows = csv.writer(file, lineterminator="\n")
+    rows.writerow([heading])
+    rows.writerows([v if heading == "id" else int(v)] for v in values)
+    write_whole(members_beside(model), file.getvalue().encode())
 
 
 def read_members(path: str | Path, population: Population) -> UInt8[Array, " ids"]:

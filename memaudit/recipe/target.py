@@ -6,12 +6,14 @@ import pickle
 import warnings
 import zipfile
 from collections.abc import Iterable
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from memaudit.errors import ModelError, RecipeError
+from memaudit.files import write_whole
 from memaudit.recipe.blame import blame
-from memaudit.recipe.members import write_members
+from memaudit.recipe.members import members_beside, write_members
 from memaudit.recipe.population import TextPopulation
 from memaudit.recipe.pretrained import adapters_of, load_folder, load_language_model, quietly, require_fit
 from memaudit.recipe.recipes import CallableRecipe, EstimatorRecipe, LanguageModelRecipe, Recipe
@@ -44,6 +46,9 @@ _WAY_OUT = 'save the weights alone: memaudit.save_target(model, "model.safetenso
 def save_target(model: Any, path: str | Path, members: Iterable[Any]) -> None:
     """Writes a trained model's weights and, beside them, who was trained on.
 
+    The members are written last, and those of an earlier model at the same place are removed first: whenever it is
+    killed, no model stands beside the members of another.
+
     Args:
         model: A torch network (`.safetensors`, `.pt`), a scikit-learn estimator (`.skops`), or a language model of the
             transformers or peft library (a folder).
@@ -56,24 +61,32 @@ def save_target(model: Any, path: str | Path, members: Iterable[Any]) -> None:
     path = Path(path)
     if path.suffix != ".skops" and not hasattr(model, "state_dict"):
         raise ModelError(f"{path}: a {type(model).__name__} has no weights to save; a scikit-learn estimator is .skops")
-    if path.suffix == ".skops":
-        from skops import io
-
-        path.write_bytes(io.dumps(model))
-    elif hasattr(model, "save_pretrained") and path.suffix not in _WEIGHT_FILES:
+    folder = hasattr(model, "save_pretrained") and path.suffix not in (".skops", *_WEIGHT_FILES)
+    if not folder and path.suffix not in (".skops", *_WEIGHT_FILES):
+        raise ModelError(f"{path}: a network goes to .safetensors or .pt, a scikit-learn estimator to .skops")
+    members_beside(path).unlink(missing_ok=True)
+    if folder:
         with quietly():
             model.save_pretrained(path)
-    elif path.suffix == ".safetensors":
-        from safetensors.torch import save_file
-
-        save_file(weights_of(model), path)
-    elif path.suffix in _WEIGHT_FILES:
-        import torch
-
-        torch.save(model.state_dict(), path)
     else:
-        raise ModelError(f"{path}: a network goes to .safetensors or .pt, a scikit-learn estimator to .skops")
+        write_whole(path, _content(model, path.suffix))
     write_members(path, members)
+
+
+def _content(model: Any, suffix: str) -> bytes:
+    if suffix == ".skops":
+        from skops import io
+
+        return io.dumps(model)
+    if suffix == ".safetensors":
+        from safetensors.torch import save
+
+        return save(weights_of(model))
+    import torch
+
+    file = BytesIO()
+    torch.save(model.state_dict(), file)
+    return file.getvalue()
 
 
 def weights_of(network: Module) -> dict[str, Tensor]:
