@@ -16,6 +16,7 @@ from memaudit.stats import (
     auc_interval,
     clopper_pearson,
     cluster_interval,
+    floored,
     holm,
     newcombe_wilson,
     partial_spearman,
@@ -228,6 +229,12 @@ def test_predictive_p_value_of_a_constant_sample() -> None:
     assert predictive_p_value(2.1, np.full(4, 2.0)) == 0.0
     one_step = predictive_p_value(2.1, np.full(4, 2.0), resolution=0.1)
     assert one_step == pytest.approx(2 * stats.t.sf(1.0, 3))
+
+
+def test_a_variance_is_floored_at_a_hundredth_of_the_mean() -> None:
+    """Column by column; what lies above stays as it is."""
+    variance = np.array([[0.0, 4.0], [0.5, 8.0], [40.0, 0.1]])
+    assert np.array_equal(floored(variance, np.array([10.0, 400.0])), [[0.1, 4.0], [0.5, 8.0], [40.0, 4.0]])
 
 
 def test_holm_against_the_definition() -> None:

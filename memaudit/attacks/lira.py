@@ -20,12 +20,12 @@ from scipy import special
 
 from memaudit.attacks.interface import blocks, read, require_finite
 from memaudit.design import Pairs
+from memaudit.stats import floored
 
 Array = np.ndarray
 Values = Float[Array, "*pairs block queries"]
 Spread = Float[Array, "*pairs #block queries"]  # one per example, or one for all of them
 
-_FLOOR = 0.01  # least variance of an example, as a share of the mean over all examples: a few models agree by chance
 _TINY = 1e-12  # least variance in nats², where all signals agree
 _NORMAL = 1e6  # prior degrees of freedom that stand for "all variances are equal"
 
@@ -64,7 +64,7 @@ class _References:
 
     def variance(self, mean: Float[Array, "*pairs one queries"]) -> Values:
         """Returns each example's variance, kept from being tiny beside the mean over all examples."""
-        return np.maximum(self.squares / (self.n - 1), _FLOOR * mean)
+        return floored(self.squares / (self.n - 1), mean)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,9 @@ import numpy as np
 from jaxtyping import Float
 
 from memaudit.design import Pairs
+from memaudit.stats import floored
 
 Array = np.ndarray
-
-_FLOOR = 0.01  # least variance of an example, as a share of the mean: a few models agree by chance
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +46,6 @@ def margin(pairs: Pairs, block: int = 4096) -> Margin:
         inside, outside = (side.mean(axis=2, dtype=np.float64) for side in pairs.block(at))
         shift[at] = inside.mean(axis=0) - outside.mean(axis=0)
         variance[at] = (inside.var(axis=0, ddof=1) + outside.var(axis=0, ddof=1)) / 2
-    spread = np.sqrt(np.maximum(variance, _FLOOR * variance.mean()))
+    spread = np.sqrt(floored(variance, variance.mean()))
     separation = np.divide(shift, spread, out=np.zeros_like(shift), where=spread > 0)
     return Margin(shift, np.sqrt(variance * 2 / count), spread, separation)

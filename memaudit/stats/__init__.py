@@ -20,6 +20,7 @@ from memaudit.stats.roc import (
     tpr_interval,
     transferred_thresholds,
 )
+from memaudit.stats.variance import floored
 
 __all__ = [
     "attenuation_corrected",
@@ -27,6 +28,7 @@ __all__ = [
     "auc_interval",
     "clopper_pearson",
     "cluster_interval",
+    "floored",
     "holm",
     "mover_difference",
     "newcombe_paired",
