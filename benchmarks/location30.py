@@ -22,7 +22,7 @@ from memaudit.attacks import ATTACKS, DEFAULT
 from memaudit.bank import Recordings
 from memaudit.checks.link import bin_name, flag_with
 from memaudit.design import by_pair
-from memaudit.memorization import cross_fitted_link, memorization
+from memaudit.memorization import cross_fitted_link, paired_memorization
 from memaudit.stats import auc, tpr_interval, transferred_thresholds
 
 # attack: AUC, TPR at 1%, 0.1%, 0.01% false positives, in percent; measured independently of this code.
@@ -95,7 +95,7 @@ def _within(low: float, high: float, value: float) -> bool:
 
 def link(recordings: Recordings) -> None:
     correct = by_pair(recordings.correct, recordings.members)
-    scores = memorization(recordings.correct, recordings.members)
+    scores = paired_memorization(*correct)
     mean = float(scores.value.mean())
     found = cross_fitted_link(*correct, partial(flag_with, recordings, fpr=1e-3))
     close = _mark(abs(mean - KNOWN_MEAN_MEMORIZATION) <= 0.02)

@@ -137,7 +137,7 @@ def most_exposed(evidence: Evidence, names: Sequence[str], pictures: bool) -> tu
                 low=float(scores.low[i]),
                 high=float(scores.high[i]),
                 unit="share",
-                method="Newcombe–Wilson",
+                method=scores.method,
             ),
             margin=float(evidence.margin.shift[i]),
             thumbnail=_thumbnail(evidence.x[i]) if pictures and isinstance(evidence, ClassifierEvidence) else "",

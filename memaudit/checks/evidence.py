@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int, Shaped, UInt8
 
 from memaudit.attacks import ATTACKS, Attack, blind_scores
 from memaudit.design import Pairs, by_pair
-from memaudit.memorization import Counterfactual, Margin, Memorization, margin, memorization
+from memaudit.memorization import Counterfactual, Margin, Memorization, margin, paired_memorization
 from memaudit.signals import cross_entropy
 from memaudit.stats import clopper_pearson, resolvable, threshold, transferred_thresholds
 from memaudit.types import Control, Finding, Skipped
@@ -159,7 +159,7 @@ class ClassifierEvidence(Evidence):
     @cached_property
     def memorization(self) -> Memorization:
         """Feldman–Zhang memorization over the whole bank."""
-        return memorization(self.bank.correct, self.bank.members)
+        return paired_memorization(*self.correct_by_pair)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from memaudit.memorization.counterfactual import (
     cross_fitted_top,
     null_deviation,
 )
-from memaudit.memorization.feldman import Memorization, memorization, reliability
+from memaudit.memorization.feldman import Memorization, memorization, paired_memorization, reliability
 from memaudit.memorization.link import EDGES, Link, LinkBin, cross_fitted_link, cross_fitted_spearman, rates_by_bin
 from memaudit.memorization.margin import Margin, margin
 
@@ -26,6 +26,7 @@ __all__ = [
     "margin",
     "memorization",
     "null_deviation",
+    "paired_memorization",
     "rates_by_bin",
     "reliability",
 ]

@@ -19,12 +19,16 @@ Array = np.ndarray
 
 @dataclass(frozen=True, slots=True)
 class Counterfactual:
-    """Scores per example in the unit of M, larger = more memorized, with standard errors and intervals."""
+    """Scores per example in the unit of M, larger = more memorized, with standard errors and intervals.
+
+    `method` names the intervals.
+    """
 
     value: Float[Array, " examples"]
     se: Float[Array, " examples"]
     low: Float[Array, " examples"]
     high: Float[Array, " examples"]
+    method: str
 
 
 def counterfactual(
@@ -48,7 +52,7 @@ def counterfactual(
     """
     value, se = _mean(_gain(inside, outside))
     half = stats.t.ppf((1 + level) / 2, len(inside) - 1) * se
-    return Counterfactual(value, se, value - half, value + half)
+    return Counterfactual(value, se, value - half, value + half, "Student t over pairs")
 
 
 def null_deviation(

@@ -12,14 +12,17 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
-from memaudit.stats import newcombe_wilson, split_half
+from memaudit.stats import newcombe_paired, newcombe_wilson, split_half
 
 Array = np.ndarray
 
 
 @dataclass(frozen=True, slots=True)
 class Memorization:
-    """Scores in [−1, 1] per example, larger = more memorized, with what they were computed from."""
+    """Scores in [−1, 1] per example, larger = more memorized, with what they were computed from.
+
+    `method` names the intervals.
+    """
 
     value: Float[Array, " examples"]
     se: Float[Array, " examples"]
@@ -27,12 +30,15 @@ class Memorization:
     high: Float[Array, " examples"]
     inside_accuracy: Float[Array, " examples"]
     outside_accuracy: Float[Array, " examples"]
+    method: str
 
 
 def memorization(
     correct: Bool[Array, "models examples"], members: UInt8[Array, "models examples"], level: float = 0.95
 ) -> Memorization:
-    """Returns Feldman–Zhang memorization per example, with standard errors and Newcombe–Wilson intervals.
+    """Returns Feldman–Zhang memorization per example from models whose training sets were drawn independently.
+
+    Not for complementary pairs: they are correlated, and `paired_memorization` is theirs.
 
     The estimand is memorization in training sets of the *shadows'* size, half of the population in the paired design;
     it is not the leave-one-out score of the full training set, and must not be compared across sizes.
@@ -40,13 +46,14 @@ def memorization(
     Args:
         correct: Whether each model predicts each example's label.
         members: How often each model was trained on each example; 0 = not at all.
-        level: Coverage of the intervals.
+        level: Coverage of the intervals, for each example by itself.
 
     Raises:
         ValueError: Some example was inside, or outside, of fewer than two models.
 
-    Source: Feldman & Zhang 2020 (NeurIPS), the definition of mem(A, S, i) and its subset estimator; the variance
-    is that of a difference of two independent shares, unbiased form p(1 − p)/(n − 1).
+    Source: Feldman & Zhang 2020 (NeurIPS), the definition of mem(A, S, i) and its subset estimator; the variance is
+    that of a difference of two independent shares, unbiased form p(1 − p)/(n − 1); Newcombe 1998 (Statistics in
+    Medicine 17:873), method 10.
     """
     k = members > 0
     n_in, n_out = k.sum(axis=0), (~k).sum(axis=0)
@@ -59,7 +66,39 @@ def memorization(
     p_in, p_out = right_in / n_in, right_out / n_out
     se = np.sqrt(p_in * (1 - p_in) / (n_in - 1) + p_out * (1 - p_out) / (n_out - 1))
     low, high = newcombe_wilson(right_in, n_in, right_out, n_out, level)
-    return Memorization(p_in - p_out, se, low, high, p_in, p_out)
+    return Memorization(p_in - p_out, se, low, high, p_in, p_out, "Newcombe–Wilson")
+
+
+def paired_memorization(
+    inside: Bool[Array, "pairs examples"], outside: Bool[Array, "pairs examples"], level: float = 0.95
+) -> Memorization:
+    """Returns Feldman–Zhang memorization per example from complementary pairs of models.
+
+    The estimand is that of `memorization`. Pairs are independent of each other, but the two models of a pair are not:
+    what helps with an example and is not in one training set is in the other. That correlation is negative, and an
+    error of two independent shares would be too small.
+
+    Args:
+        inside: Whether the model of each pair that was trained on the example predicts its label.
+        outside: The same for the model that was not.
+        level: Coverage of the intervals, for each example by itself.
+
+    Raises:
+        ValueError: Fewer than two pairs.
+
+    Source: Feldman & Zhang 2020 (NeurIPS); the standard error of a mean of paired differences; Newcombe 1998
+    (Statistics in Medicine 17:2635), method 10.
+    """
+    pairs = len(inside)
+    if pairs < 2:
+        raise ValueError(f"memorization needs at least 2 pairs of models, got {pairs}")
+    right_in, right_out, both = (right.sum(axis=0) for right in (inside, outside, inside & outside))
+    p_in, p_out = right_in / pairs, right_out / pairs
+    value = p_in - p_out
+    square = (right_in + right_out - 2 * both) / pairs  # the differences are −1, 0 and 1
+    low, high = newcombe_paired(right_in, right_out, both, pairs, level)
+    se = np.sqrt((square - value**2) / (pairs - 1))
+    return Memorization(value, se, low, high, p_in, p_out, "Newcombe for paired shares")
 
 
 def reliability(inside_correct: Bool[Array, "pairs examples"], outside_correct: Bool[Array, "pairs examples"]) -> float:
