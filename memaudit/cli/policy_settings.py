@@ -134,3 +134,10 @@ def disagreements(gates: Sequence[GateSettings], waivers: Sequence[WaiverSetting
         if (waiver.gate, waiver.subject) in granted:
             yield ("waiver", number), f"the gate {waiver.gate!r} has a waiver for this model already"
         granted.add((waiver.gate, waiver.subject))
+
+
+def expired(waivers: Sequence[WaiverSettings]) -> Iterator[tuple[Place, str]]:
+    """Yields which waivers no longer hold: where, and what to do."""
+    for number, waiver in enumerate(waivers):
+        if waiver.expires < datetime.now(UTC).date():
+            yield ("waiver", number, "expires"), f"expired on {waiver.expires}; take the waiver out, or renew it"

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
-from memaudit.cli.policy_settings import GateSettings, WaiverSettings, disagreements
+from memaudit.cli.policy_settings import GateSettings, WaiverSettings, disagreements, expired
 from memaudit.errors import SettingsError
 from memaudit.types import Limit, Waiver
 
@@ -69,8 +69,12 @@ def find(start: Path) -> Path | None:
     return None
 
 
-def read(path: Path) -> Settings:
+def read(path: Path, *, in_force: bool = False) -> Settings:
     """Returns the settings of a file.
+
+    Args:
+        path: The file.
+        in_force: Refuse a waiver that has expired; an audit goes on without it, and says so.
 
     Raises:
         SettingsError: The file is no TOML, or a key is unknown or wrong; names file, line and key.
@@ -88,7 +92,10 @@ def read(path: Path) -> Settings:
     lines = {place[len(prefix) :]: line for place, line in _lines(text).items() if place[: len(prefix)] == prefix}
     try:
         settings = Settings.model_validate(content)
-        problems = list(disagreements(settings.gate, settings.waiver))
+        problems = [
+            *disagreements(settings.gate, settings.waiver),
+            *(expired(settings.waiver) if in_force else ()),
+        ]
     except ValidationError as error:
         problems = [(problem["loc"], _told(problem)) for problem in error.errors()]
     if problems:

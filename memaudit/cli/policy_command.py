@@ -1,0 +1,25 @@
+"""`memaudit policy`: are the settings right, and is every waiver still in force?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from memaudit.cli import settings as toml
+from memaudit.errors import SettingsError
+
+
+@click.command(short_help="Checks memaudit.toml: every key, gate and waiver.")
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+def command(files: tuple[Path, ...]) -> None:
+    """Checks settings without a report: every key, every gate, and that no waiver has expired.
+
+    FILES are by default the nearest memaudit.toml. Exits 0, or 2 and names file, line and key of all that is wrong.
+    """
+    found = files or tuple(filter(None, [toml.find(Path.cwd())]))
+    if not found:
+        raise SettingsError("there is no memaudit.toml here or above; name one, or write one with: memaudit init")
+    for file in found:
+        settings = toml.read(file, in_force=True)
+        click.echo(f"{file}: gates: {len(settings.gate)}, waivers: {len(settings.waiver)}, none expired")
