@@ -16,7 +16,7 @@ from pypdf import PdfReader
 
 from memaudit.errors import MemauditError
 from memaudit.reports import figures, html, json, load, pdf
-from memaudit.reports.editions import edition
+from memaudit.reports.editions import by_default, edition
 from memaudit.types import Edition, FigureKind, Report
 
 
@@ -192,6 +192,11 @@ def test_an_edition_of_an_edition_is_the_same() -> None:
 def test_what_was_left_out_cannot_be_asked_for(have: str, want: str) -> None:
     with pytest.raises(MemauditError, match=rf"is the {have} edition: .* cannot be put back into {want}"):
         edition(edition(REPORT, have), want)
+
+
+def test_a_page_is_internal_unless_it_shows_less_already() -> None:
+    assert by_default(REPORT) == edition(REPORT, "internal")
+    assert by_default(edition(REPORT, "public")) == edition(REPORT, "public")
 
 
 def test_an_unknown_edition_names_the_known_ones() -> None:

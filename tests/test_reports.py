@@ -456,6 +456,15 @@ def test_a_failed_control_is_said_before_any_finding(render: Callable[[Report], 
 # ---- what stands in every report
 
 
+def test_the_link_stands_in_short_beside_the_limits() -> None:
+    link = next(r for r in REPORT.results if r.finding.code == "LNK001")
+    assert link.limit is None
+    assert any(r.limit is not None for r in REPORT.results)
+    short = document(REPORT).front[0].content[0]
+    assert isinstance(short, Points)
+    assert link.finding.sentence in [point.words for point in short.points]
+
+
 def test_a_finding_that_two_limits_are_about_has_its_evidence_once() -> None:
     first = next(result for result in REPORT.results if result.finding.figures)
     bare = dataclasses.replace(first.finding, figures=(), tables=(), notes=())

@@ -38,6 +38,7 @@ from memaudit.recipe import (
     TextPopulation,
     fingerprint,
 )
+from memaudit.reports.editions import by_default
 from memaudit.types import Attempt, Control, Limit, Report, Result, Skipped, Subject, Verdict, Waiver
 
 Array = np.ndarray
@@ -64,6 +65,8 @@ class Audit:
     def write(self, folder: str | Path, also: Iterable[Path] = ()) -> list[Path]:
         """Writes the report in every format, the evidence, and the sums of all, into a folder; returns the files.
 
+        report.json is whole; the pages for people are the internal edition, without pictures, texts and ids.
+
         Args:
             folder: Made if it is not there.
             also: Other files that were written; those that lie in the folder get a sum, too.
@@ -80,7 +83,7 @@ class Audit:
             unseal(folder, names)
             evidence.unlink(missing_ok=True)  # an earlier audit's, about people that this one may not name
             for path in written:
-                self.save(path)
+                reports.save(self.report if path.suffix == ".json" else by_default(self.report), path)
             if self.evidence is not None:
                 write_whole(evidence, self.evidence)
             inside = [path.name for path in also if path.resolve().parent == folder.resolve()]

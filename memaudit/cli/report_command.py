@@ -8,6 +8,7 @@ import click
 
 from memaudit import reports
 from memaudit.cli import outputs
+from memaudit.reports.editions import by_default
 from memaudit.reports.editions import edition as shown_in
 from memaudit.types import Edition
 
@@ -20,7 +21,7 @@ from memaudit.types import Edition
 @click.option(
     "--edition",
     type=click.Choice([edition.value for edition in Edition]),
-    help="Leave out what its readers may not see.",
+    help="What its readers may see; by default internal.",
 )
 def command(report: Path, output: tuple[str, ...], edition: str | None) -> None:
     """Renders a report.json again; needs no bank, model or torch.
@@ -30,6 +31,6 @@ def command(report: Path, output: tuple[str, ...], edition: str | None) -> None:
     named, paths = outputs.parse(output)
     wanted = (*named, *map(outputs.by_suffix, paths))
     loaded = reports.load(report)
-    taken = outputs.write(loaded if edition is None else shown_in(loaded, edition), wanted)
+    taken = outputs.write(by_default(loaded) if edition is None else shown_in(loaded, edition), wanted)
     for place in (o.path for o in wanted if o.path is not None):
         click.echo(place, err=taken)

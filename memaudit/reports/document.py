@@ -79,12 +79,13 @@ def _in_short(report: Report) -> Iterator[Point]:
     first_of_metric: dict[str, Result] = {}
     for result in report.results:
         first_of_metric.setdefault(result.finding.metric, result)
-    telling = limited or list(first_of_metric.values())
+    linked = [result for result in report.results if result.finding.code.startswith("LNK") and result.limit is None][:1]
+    telling = [*limited[: _IN_SHORT - len(linked)], *linked] if limited else list(first_of_metric.values())
     if report.attempt is not None and report.attempt.number > 1:
         yield Point(words=wording.attempts(report.attempt))
     for result in telling[:_IN_SHORT]:
-        sentence, lead = result.finding.sentence, wording.result_label(result) if limited else ""
-        yield Point(lead=lead, words=f"{sentence} {wording.sentence(result.reason)}" if limited else sentence)
+        sentence, lead = result.finding.sentence, wording.result_label(result) if result.limit is not None else ""
+        yield Point(lead=lead, words=f"{sentence} {wording.sentence(result.reason)}" if lead else sentence)
     open_limits = [skipped for skipped in report.skipped if skipped.verdict is not Verdict.NOTED]
     for skipped in open_limits[:_IN_SHORT]:
         yield Point(lead=wording.skipped_label(skipped), words=f"{skipped.title}: {skipped.reason}")

@@ -56,6 +56,11 @@ def edition(report: Report, name: Edition | str) -> Report:
     return _public(report) if wanted is Edition.PUBLIC else _internal(report)
 
 
+def by_default(report: Report) -> Report:
+    """Returns the report as a page shows it unless an edition is asked for: internal, or public if it is that."""
+    return report if report.edition is Edition.PUBLIC else edition(report, Edition.INTERNAL)
+
+
 def _internal(report: Report) -> Report:
     hashed = report.provenance.get("evidence") == "hashed"
     exposed = tuple(
