@@ -7,7 +7,7 @@ import numpy as np
 from memaudit.attacks import STATISTICS
 from memaudit.checks.evidence import Attacked, Check, Evidence, Outcome, percent, share_of, with_interval
 from memaudit.checks.text import TextEvidence
-from memaudit.stats import auc, auc_interval, clopper_pearson, roc_points, tpr_interval
+from memaudit.stats import auc, auc_interval, clopper_pearson, least_nonmembers, roc_points, tpr_interval
 from memaudit.types import Curve, Estimate, Figure, FigureKind, Finding, Skipped, Table
 
 Array = np.ndarray
@@ -114,7 +114,7 @@ def _unresolved(evidence: Evidence, fpr: float) -> str:
     nonmembers = int((~evidence.members).sum())
     return (
         f"{nonmembers:,} non-members cannot show a false-positive rate of {percent(fpr)}: not one accusation is to be "
-        f"expected among them. At least {int(np.ceil(1 / fpr)):,} non-members are needed"
+        f"expected among them. At least {least_nonmembers(fpr):,} non-members are needed"
     )
 
 

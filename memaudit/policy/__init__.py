@@ -8,5 +8,19 @@ from memaudit.policy.comparison import Comparison, compare
 from memaudit.policy.holm import holm
 from memaudit.policy.judge import EXIT_CODES, exit_code, hold
 from memaudit.policy.needs import SHADOW_SECONDS
+from memaudit.policy.power import Chances, chances, least_broken, least_units, most_kept
 
-__all__ = ["EXIT_CODES", "SHADOW_SECONDS", "Comparison", "compare", "exit_code", "hold", "holm"]
+__all__ = [
+    "EXIT_CODES",
+    "SHADOW_SECONDS",
+    "Chances",
+    "Comparison",
+    "chances",
+    "compare",
+    "exit_code",
+    "hold",
+    "holm",
+    "least_broken",
+    "least_units",
+    "most_kept",
+]

@@ -17,9 +17,14 @@ def trouble(report: Report, metric: str) -> str:
     """
     failed = [f"the control “{control.title}” failed" for control in report.controls if control.passed is False]
     passed = {control.code: control.passed for control in report.controls}
-    wanted = _ALWAYS | _FOR_METRIC.get(metric, {})
-    absent = [f"the control {code} ({name}) was not run" for code, name in wanted.items() if passed.get(code) is None]
+    wanted = needed_controls(metric).items()
+    absent = [f"the control {code} ({name}) was not run" for code, name in wanted if passed.get(code) is None]
     return "; ".join(failed + absent)
+
+
+def needed_controls(metric: str) -> dict[str, str]:
+    """Returns the codes and names of the controls that a pass on a metric rests on."""
+    return _ALWAYS | _FOR_METRIC.get(metric, {})
 
 
 def remedy(report: Report) -> str:

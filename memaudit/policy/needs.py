@@ -35,7 +35,9 @@ def unmeasured(limit: Limit, report: Report) -> str:
     """Returns what it takes to measure what a limit is about; empty if it is not known."""
     if limit.metric != "tpr" or limit.at_fpr is None:
         return ""
-    missing = math.ceil(1 / limit.at_fpr - 1e-9) - report.subject.nonmembers
+    from memaudit.stats import least_nonmembers
+
+    missing = least_nonmembers(limit.at_fpr) - report.subject.nonmembers
     return f"{missing:,} more non-members" if missing > 0 else ""
 
 

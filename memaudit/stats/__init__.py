@@ -14,6 +14,7 @@ from memaudit.stats.intervals import (
 from memaudit.stats.roc import (
     auc,
     auc_interval,
+    least_nonmembers,
     resolvable,
     roc_points,
     threshold,
@@ -30,6 +31,7 @@ __all__ = [
     "cluster_interval",
     "floored",
     "holm",
+    "least_nonmembers",
     "mover_difference",
     "newcombe_paired",
     "newcombe_wilson",

@@ -17,6 +17,11 @@ def resolvable(fpr: float, nonmembers: int) -> bool:
     return bool(fpr * nonmembers >= 1 - 1e-9)  # 1/49 * 49 is 0.999…
 
 
+def least_nonmembers(fpr: float) -> int:
+    """Returns the least number of non-members that can show a false-positive rate, as `resolvable` says."""
+    return int(np.ceil(1 / fpr - 1e-9))
+
+
 def threshold(nonmember_scores: Float[Array, " n"], fpr: float) -> float:
     """Returns the score above which at most the share `fpr` of the given non-members lies.
 
