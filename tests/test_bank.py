@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from subprocess import Popen
 from typing import Any
@@ -213,6 +214,49 @@ def test_a_bank_of_another_recipe_is_refused_by_name_of_what_differs(
         Bank.create(bank.path, EXAMPLES, FINGERPRINT | changed)
     assert named in str(error.value)
     assert str(error.value).count(" → ") == 2, "the headline and one difference"
+
+
+CORRECTED = FINGERPRINT | {"source.recipe.py": "b" * 64}
+
+
+def test_a_bank_without_models_is_taken_over_by_a_corrected_recipe(tmp_path: Path) -> None:
+    Bank.create(tmp_path / "bank", EXAMPLES, FINGERPRINT)
+    taken = Bank.create(tmp_path / "bank", EXAMPLES + 1, CORRECTED)
+    assert Bank.open(tmp_path / "bank") == taken
+    assert (taken.examples, taken.fingerprint) == (EXAMPLES + 1, CORRECTED)
+    store(taken, 0)
+    with pytest.raises(BankError, match="made by another recipe"):
+        Bank.create(tmp_path / "bank", EXAMPLES, FINGERPRINT)
+
+
+def test_who_lost_the_bank_to_another_recipe_while_training_cannot_write_into_it(tmp_path: Path) -> None:
+    lost = Bank.create(tmp_path / "bank", EXAMPLES, FINGERPRINT)
+    taken = Bank.create(tmp_path / "bank", EXAMPLES, CORRECTED)
+    with pytest.raises(BankError, match="made by another recipe"):
+        store(lost, 0)
+    assert not list((taken.path / "models").iterdir())
+
+
+def test_a_model_that_slips_in_just_before_the_bank_is_taken_over_is_damage(tmp_path: Path) -> None:
+    lost = Bank.create(tmp_path / "bank", EXAMPLES, FINGERPRINT)
+    store(lost, 0)
+    (lost.path / "models").rename(tmp_path / "models")
+    taken = Bank.create(tmp_path / "bank", EXAMPLES, CORRECTED)
+    (lost.path / "models").rmdir()
+    (tmp_path / "models").rename(lost.path / "models")
+    assert taken.damage(0) is not None
+
+
+def test_several_fillers_of_the_corrected_recipe_take_a_bank_over_together(tmp_path: Path) -> None:
+    def fill(model: int) -> None:
+        taken = Bank.create(tmp_path / "bank", EXAMPLES, CORRECTED)
+        taken.sweep()  # of drafts that others may be writing
+        store(taken, model)
+
+    Bank.create(tmp_path / "bank", EXAMPLES, FINGERPRINT)
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(fill, range(16)))
+    assert Bank.open(tmp_path / "bank").read().shape == (8, EXAMPLES, 2)
 
 
 def _pid_of_the_dead() -> int:

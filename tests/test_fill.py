@@ -337,6 +337,17 @@ def test_a_recipe_that_fails_in_training_says_which_model_and_where(
     assert Bank.open(empty_bank).models() == []
 
 
+def test_a_corrected_recipe_fills_the_bank_that_the_failing_one_left_empty(
+    empty_bank: Path, edit: Edit, complaint: Complaint, command: Command
+) -> None:
+    wrong, right = "nn.LayerNorm(7)", "nn.ReLU()"
+    edit(empty_bank.parent / "recipe.py", right, wrong)
+    complaint("bank", "fill", "--shadows", 2)
+    edit(empty_bank.parent / "recipe.py", wrong, right)
+    assert command("bank", "fill", "--shadows", 2).returncode == 0
+    assert Bank.open(empty_bank).read().shape[0] == 1
+
+
 NAMELESS = {
     "lambda": ("examples, model, epochs", "examples, lambda: model(), epochs"),
     "inner function": ("ma.SGD(lr=0.1, momentum=0.9)", "(lambda: (lambda p: ma.SGD(lr=0.1)(p)))()"),

@@ -70,18 +70,25 @@ class Bank:
 
     @classmethod
     def create(cls, path: str | Path, examples: int, fingerprint: dict[str, str]) -> Bank:
-        """Returns the bank in a folder, which is made if there is none yet.
+        """Returns the bank in a folder, which is made if there is none yet, or none with a model in it.
+
+        A recipe that fails in training leaves a bank without models, which the corrected recipe takes over.
 
         Raises:
-            BankError: The folder holds a bank made from something else; the message names what differs.
+            BankError: The folder holds models made from something else; the message names what differs.
         """
         path = Path(path)
+        content = {"schema": SCHEMA, "examples": examples, "fingerprint": fingerprint}
+        description = json.dumps(content, indent=2).encode()
         with _disk_trouble(path):
             (path / "models").mkdir(parents=True, exist_ok=True)
             if not (path / "bank.json").exists():
-                content = {"schema": SCHEMA, "examples": examples, "fingerprint": fingerprint}
-                files.write_first(path / "bank.json", json.dumps(content, indent=2).encode())
+                files.write_first(path / "bank.json", description)
         bank = cls.open(path)
+        if bank.fingerprint != fingerprint and not bank.models():
+            with _disk_trouble(path), contextlib.suppress(FileNotFoundError):  # or another has swept the draft away
+                files.write_whole(path / "bank.json", description)
+            bank = cls.open(path)
         bank.require(fingerprint)
         return bank
 
@@ -120,8 +127,10 @@ class Bank:
             record: What else is known, as plain values.
 
         Raises:
-            BankError: The disk is full or cannot be written; nothing half-written stays.
+            BankError: The disk is full or cannot be written, or the bank has been taken over by another recipe while
+                the model was trained; nothing half-written stays.
         """
+        self.open(self.path).require(self.fingerprint)  # a model that slips in all the same bears another mark
         contents = {_SIGNALS: save(signals)}
         if weights is not None:
             contents[_WEIGHTS] = weights
