@@ -23,6 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pypdf import PdfReader
 
+import memaudit
 from memaudit.errors import EvidenceError, MemauditError
 from memaudit.reports import figures, html, json, pdf
 from memaudit.reports.blocks import Photo
@@ -147,10 +148,11 @@ def test_the_same_report_gives_the_same_bytes(tmp_path: Path) -> None:
         "import hashlib; from memaudit import reports; from memaudit.reports import pdf;"
         "print(hashlib.sha256(pdf.render(reports.load('report.json'))).hexdigest())"
     )
+    package = str(Path(memaudit.__file__).parents[1])
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=tmp_path,
-        env={"PYTHONHASHSEED": "77", "HOME": str(tmp_path), "TZ": "Asia/Tokyo"},
+        env={"PYTHONPATH": package, "PYTHONHASHSEED": "77", "HOME": str(tmp_path), "TZ": "Asia/Tokyo"},
         capture_output=True,
         text=True,
         check=True,

@@ -27,6 +27,8 @@ from hypothesis import strategies as st
 from memaudit import reports
 from memaudit.errors import EvidenceError, MemauditError
 from memaudit.reports import figures, html, markdown, text, wording
+from memaudit.reports.blocks import Points
+from memaudit.reports.document import document
 from memaudit.reports.regulation import mapping
 from memaudit.types import Curve, Figure, FigureKind, Limit, Mark, Report, Result, Verdict
 
