@@ -414,3 +414,10 @@ def test_the_digest_is_that_of_the_same_population_made_anew(copied: TextPopulat
     assert people.digest() == before
     loose = population(COPIED, copied.documents.ids.tolist())
     assert copied.digest() != loose.digest()
+
+
+@pytest.mark.parametrize("written", [0, 19])
+def test_generated_texts_that_are_too_short_to_be_ranked_are_refused(written: int) -> None:
+    with pytest.raises(RecipeError, match=r"a generated text has at least 20 tokens.*generated=0"):
+        Probes(generated=1, written=written)
+    assert Probes(generated=0, written=written).written == written

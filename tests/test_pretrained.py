@@ -383,6 +383,25 @@ def test_adapters_for_a_whole_model_and_the_other_way_round_are_refused(
         untrained_model(replace(recipe, model=None, base=adapted), people)
 
 
+@pytest.mark.parametrize(
+    ("other", "named"),
+    [
+        ({"lora_alpha": 64}, "lora_alpha is 64 in the folder and"),
+        ({"lora_dropout": 0.5}, "lora_dropout is 0.5 in the folder and"),
+        ({"use_rslora": True}, "use_rslora is True in the folder and False by the recipe"),
+        ({"r": 7}, "r is 7 in the folder and"),
+        ({"target_modules": ["o_proj"]}, r"target_modules is .'o_proj'. in the folder and"),
+    ],
+)
+def test_adapters_that_are_set_up_otherwise_than_the_recipes_are_refused_by_name(
+    recipe: LanguageModelRecipe, people: TextPopulation, saved: Path, tmp_path: Path, other: dict[str, Any], named: str
+) -> None:
+    """All but the last two have the shapes of the recipe's adapters: only their configuration tells."""
+    save_target(tuned(saved / "base-0", replace(ADAPTER, **other)), tmp_path / "other", [])
+    with pytest.raises(ModelError, match=named):
+        load_target(tmp_path / "other", on_base(recipe, saved), people)
+
+
 def test_adapters_of_another_size_are_refused(
     recipe: LanguageModelRecipe, people: TextPopulation, saved: Path, tmp_path: Path
 ) -> None:
@@ -390,7 +409,7 @@ def test_adapters_of_another_size_are_refused(
         [LoraConfig(r=3, target_modules=["q_proj", "v_proj"]), LoraConfig(r=2, target_modules=["o_proj"])]
     ):
         save_target(tuned(saved / "base-0", other), tmp_path / str(number), [])
-        with pytest.raises(ModelError, match=r"does not fit the recipe's model: \d+ weights differ"):
+        with pytest.raises(ModelError, match=r"are not the recipe's.*(r|target_modules) is"):
             load_target(tmp_path / str(number), on_base(recipe, saved), people)
 
 

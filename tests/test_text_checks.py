@@ -259,6 +259,21 @@ def test_texts_that_are_continued_are_told_from_predictable_ones(population: Tex
     assert kinds[1]["predictable"] == len(population.testable)
 
 
+def test_sampling_is_held_against_models_without_the_text(population: TextPopulation) -> None:
+    """Among the 40 likeliest a token has e^0 with the text and e^-0.9 without: p_z is about 1, and e^-3.6 = 0.027.
+
+    The chance is then 1 with the text; without it 0.03, 0.24 and 0.94 in 1, 10 and 100 tries, and one half decides.
+    """
+    evidence = World(continued_inside=1.0, continued_outside=1.0).evidence(population)
+    (finding,), _ = probabilistic_check.run(evidence)
+    trained, others, without = finding.figures[0].curves
+    assert "models without" in without.label
+    assert trained.y[:3] == (1.0, 1.0, 1.0)
+    assert without.y[:3] == (0.0, 0.0, 1.0)
+    assert others.y[:3] == (0.0, 0.0, 1.0), "held-out texts fare in this model as training texts in models without them"
+    assert "100% of them" in finding.sentence
+
+
 def test_a_near_tie_is_decided_by_what_was_really_written(population: TextPopulation) -> None:
     evidence = World(continued_inside=0.9).evidence(population)
     target = evidence.suffixes[1].greedy[-1]

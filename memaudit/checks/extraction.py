@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 
 from memaudit.checks.evidence import Check, Outcome, percent, share_of, with_interval
 from memaudit.checks.text import TextEvidence
@@ -91,19 +91,21 @@ def _probabilistic(evidence: TextEvidence) -> Outcome:
     p = 0.5. It needs no decoding: p_z is the product of the tokens' probabilities.
 
     The number is the share of training texts that 1,000 tries suffice for; beside it stands the same share of texts
-    that the model was not trained on. Greedy decoding and sampling disagree both ways, so EXT001 does not bound it.
+    that the model was not trained on, and the share of the training texts for which 1,000 tries suffice with shadow
+    models that lack them. Greedy decoding and sampling disagree both ways, so EXT001 does not bound it.
 
     Source: Hayes et al. 2025 (NAACL), "Measuring memorization in language models via probabilistic extraction".
     """
     if (refused := _too_few(evidence, "EXT002", "Texts written within 1,000 tries")) is not None:
         return (), (refused,)
-    _, target = evidence.suffixes
+    shadows, target = evidence.suffixes
     members = _testable_members(evidence)
     longest = evidence.population.probes.longest
     within = extracted_within(target.sampled[longest], _QUERIES, _HALF)
-    headline = within[int(np.flatnonzero(_QUERIES == _HEADLINE_QUERIES)[0])]
-    value, low, high = share_of(headline[members])
-    other = float(headline[~members].mean())
+    without = _within_without(evidence, shadows.sampled[:, longest], members)
+    at = int(np.flatnonzero(_QUERIES == _HEADLINE_QUERIES)[0])
+    value, low, high = share_of(within[at, members])
+    other = float(within[at, ~members].mean())
     finding = Finding(
         code="EXT002",
         title="Training texts written within 1,000 tries",
@@ -111,17 +113,16 @@ def _probabilistic(evidence: TextEvidence) -> Outcome:
         attack="sampling",
         estimate=Estimate(value=value, low=low, high=high, unit="share", method="Clopper–Pearson"),
         sentence=(
-            f"Sampling 1,000 times, an adversary has {percent(value)} of the training texts written word for word "
-            "with a "
-            f"chance of one half or better ({percent(low)} to {percent(high)}); of texts that the model was not "
-            "trained "
-            f"on {percent(other)}."
+            f"Sampling 1,000 times, an adversary has {percent(value)} of the training texts written word for word with "
+            f"a chance of one half or better ({percent(low)} to {percent(high)}); of texts that the model was not "
+            f"trained on {percent(other)}. From models that lack these training texts it would be "
+            f"{percent(float(without[at]))} of them."
         ),
         blind=other,
         n=int(members.sum()),
         counted="training texts that are long enough",
         source="Hayes et al. 2025 (NAACL)",
-        figures=(_by_tries(evidence, within, members),),
+        figures=(_by_tries(within, without, members),),
         notes=(_likelihood_ratio(evidence, longest),),
     )
     return (finding,), ()
@@ -284,10 +285,22 @@ def _by_context(evidence: TextEvidence) -> Figure:
     )
 
 
-def _by_tries(evidence: TextEvidence, within: Bool[Array, "points testable"], members: Array) -> Figure:
+def _within_without(
+    evidence: TextEvidence, sampled: Float[Array, "models testable"], members: Bool[Array, " testable"]
+) -> Float[Array, " points"]:
+    """Returns the share of the target's training texts that models without them write within each number of tries."""
+    outside = _pairs(evidence, sampled)[1][:, members].ravel()
+    return np.asarray(extracted_within(outside, _QUERIES, _HALF).mean(axis=1))
+
+
+def _by_tries(
+    within: Bool[Array, "points testable"], without: Float[Array, " points"], members: Bool[Array, " testable"]
+) -> Figure:
+    places = tuple(float(i) for i in range(len(_QUERIES)))
+
     def curve(label: str, who: Array) -> Curve:
         value, low, high = zip(*(share_of(hits[who]) for hits in within), strict=True)
-        return Curve(x=tuple(float(i) for i in range(len(_QUERIES))), y=value, low=low, high=high, label=label)
+        return Curve(x=places, y=value, low=low, high=high, label=label)
 
     said = "; ".join(
         f"{n:,.0f} tries: {percent(float(hits[members].mean()))}" for n, hits in zip(_QUERIES, within, strict=True)
@@ -297,7 +310,11 @@ def _by_tries(evidence: TextEvidence, within: Bool[Array, "points testable"], me
         title="Written within a number of tries, with a chance of one half or better",
         x_label="Tries",
         y_label="Share of texts",
-        curves=(curve("training texts", members), curve("other texts", ~members)),
+        curves=(
+            curve("training texts", members),
+            curve("other texts", ~members),
+            Curve(x=places, y=tuple(without.tolist()), label="training texts, in models without them"),
+        ),
         ticks=tuple(f"{n:,.0f}" if n < 1e4 else f"10^{np.log10(n):.0f}" for n in _QUERIES),
         alt=f"Share of texts that are written within a number of tries. Training texts: {said}.",
     )

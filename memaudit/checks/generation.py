@@ -78,7 +78,10 @@ def _generated(evidence: TextEvidence) -> Outcome:
     memorization.
     """
     if "generated" not in evidence.recorded:
-        reason = "the model was not made to write (Probes(generated=0), or its texts begin with no BOS token)"
+        reason = (
+            "the model was not made to write: Probes(generated=0), or its texts begin with no BOS token, or half of a "
+            "row has fewer than 20 tokens"
+        )
         return (), (Skipped(code="EXT004", title=_WRITTEN, reason=reason),)
     texts = [text for sampler in evidence.recorded["generated"] for text in sampler]
     inside, outside = (_index(evidence, who) for who in (evidence.members, ~evidence.members))

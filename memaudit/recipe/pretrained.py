@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 _PROBED = 4  # documents on which a base is compared with the model whose adapters are off
 _ROUNDING = 1e-3  # of logits, in nats
 _ADAPTERS = "adapter_model.safetensors"
+# Where adapters lie, and what does not outlive their training; the base is compared by what it says.
+_NOT_OF_ADAPTERS = {
+    *("base_model_name_or_path", "revision", "inference_mode", "task_type", "auto_mapping", "peft_version"),
+    *("runtime_config", "init_lora_weights"),
+}
 _WAY_OUT = "save it with model.save_pretrained(folder), which writes safetensors"
 
 
@@ -70,7 +75,10 @@ def load_language_model(path: Path, recipe: LanguageModelRecipe, population: Tex
         raise ModelError(f"{path} holds {found}, but the recipe trains {asked}: its shadows would be of another kind")
     model = _load_adapters(path, recipe, population) if adapters else load_folder(path)
     require_fit(model, population, ModelError, str(path))
-    _require_same_shapes(path, model, untrained_model(recipe, population))
+    made = untrained_model(recipe, population)
+    if adapters:
+        _require_same_adapters(path, model, made)
+    _require_same_shapes(path, model, made)
     return model.eval()
 
 
@@ -224,6 +232,23 @@ def require_fit(model: Any, population: TextPopulation, kind: type[MemauditError
         )
     if positions is not None and positions < context:
         raise kind(f"the context of {context} tokens does not fit: {who} has only {positions} positions")
+
+
+def _require_same_adapters(path: Path, model: Any, made: Any) -> None:
+    """Raises ModelError, naming what differs, if the recipe's adapters are set up otherwise."""
+    own, other = (dict(m.peft_config[m.active_adapter].to_dict()) for m in (model, made))
+    different = [k for k in sorted(own.keys() & other.keys() - _NOT_OF_ADAPTERS) if _plain(own[k]) != _plain(other[k])]
+    if different:
+        told = "; ".join(
+            f"{k} is {_plain(own[k])} in the folder and {_plain(other[k])} by the recipe" for k in different
+        )
+        raise ModelError(
+            f"the adapters in {path} are not the recipe's, and its shadows would be of another kind: {told}"
+        )
+
+
+def _plain(setting: Any) -> Any:
+    return sorted(setting) if isinstance(setting, set | list | tuple) else getattr(setting, "value", setting)
 
 
 def _require_same_shapes(path: Path, model: Module, made: Module) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 
 MOST_COPIES = 255  # memberships are stored in a byte
+LEAST_WRITTEN = 20  # tokens of a generated text: the perplexity of fewer is noise
 _OF_TARGET = {"of": "target"}  # a parameter that no shadow depends on, and so no part of a bank's fingerprint
 
 
@@ -102,7 +103,7 @@ class Probes:
         decoys: Made-up secrets of the same form that each of them is ranked among.
         watched: Documents whose memorization is recorded after every epoch, at most.
         generated: Texts that the audited model is made to write by each of three samplers; shadows are not.
-        written: Tokens of each, at most half a context.
+        written: Tokens of each, 20 or more, and at most half a context.
     """
 
     canaries: int | tuple[Canary, ...] | Callable[[], Sequence[Canary]] = 16
@@ -125,6 +126,11 @@ class Probes:
         counts = (self.references, self.records, self.secrets, self.decoys, self.watched, self.generated, self.written)
         if min(counts) < 0 or min(self.references, self.decoys) < 1:
             raise RecipeError(f"numbers of probes cannot be negative, nor references and decoys 0, got {counts}")
+        if self.generated and self.written < LEAST_WRITTEN:
+            raise RecipeError(
+                f"written = {self.written}: a generated text has at least {LEAST_WRITTEN} tokens, as fewer cannot be "
+                "ranked; ask for more, or for no texts with generated=0"
+            )
 
     @property
     def longest(self) -> int:

@@ -10,6 +10,7 @@ import torch
 
 from memaudit.recipe import LanguageModelRecipe, Recipe, Row, TextPopulation
 from memaudit.recipe.pretrained import load_folder
+from memaudit.recipe.recipes import LEAST_WRITTEN
 from memaudit.signals.decoding import Decaying, Prompted, Sampler, TopN, generate, greedy_continuations
 from memaudit.signals.language import token_statistics
 from memaudit.signals.search import best_first
@@ -83,11 +84,11 @@ def _generated(
 ) -> list[tuple[Row, Row]]:
     """Returns the rows of what the model writes, sampler after sampler, each with its row in lower case."""
     start, probes = population.renderer.start, population.probes
-    if not probes.generated or not len(start):
+    length = min(probes.written, population.renderer.rendering.context // 2)
+    if not probes.generated or not len(start) or length < LEAST_WRITTEN:
         return []
     texts = [rows[0].ids[len(start) :] for rows, out in zip(population.representatives, held_out, strict=True) if out]
     samplers: tuple[Sampler, ...] = (TopN(), Decaying(), Prompted(texts))
-    length = min(probes.written, population.renderer.rendering.context // 2)
     return [
         (_row(prompt, text), _lowered(population, prompt, text))
         for sampler in samplers
