@@ -286,7 +286,7 @@ def test_a_report_is_rendered_again_without_torch(project: Path, command: Comman
     shutil.copy(project / "audit" / "report.json", elsewhere / "report.json")
     code = (
         "import sys; from memaudit.cli import main\n"
-        "try: main(['report', 'report.json', '-o', 'x.md', '-o', 'x.html', '-o', 'x.json', '--edition', 'restricted'])\n"
+        "try: main(['report', 'report.json', *'-o x.md -o x.html -o x.json --edition restricted'.split()])\n"
         "except SystemExit as end: assert end.code == 0, end.code\n"
         "print(sorted({'torch', 'sklearn', 'memaudit.bank', 'memaudit.recipe'} & sys.modules.keys()))"
     )
