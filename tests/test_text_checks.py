@@ -15,9 +15,9 @@ from memaudit.checks.counterfactual import counterfactual_check, epoch_check
 from memaudit.checks.exposure import canary_null, detection_check, exposure_check
 from memaudit.checks.extraction import discoverable_check, probabilistic_check
 from memaudit.checks.extraction_link import extraction_link_check
-from memaudit.checks.generation import search_check
 from memaudit.checks.membership import language_check
 from memaudit.checks.own_secrets import own_secrets_check
+from memaudit.checks.search import search_check
 from memaudit.design import by_pair, halves, target_half
 from memaudit.recipe import Documents, Probes, Rendering, TextPopulation
 from memaudit.tokens import TokenStatistics

@@ -9,11 +9,12 @@ from memaudit.checks.exposure import detection_check, exposure_check
 from memaudit.checks.extraction import discoverable_check, probabilistic_check
 from memaudit.checks.extraction_link import extraction_link_check
 from memaudit.checks.fidelity import fidelity_check
-from memaudit.checks.generation import generation_check, search_check
+from memaudit.checks.generation import generation_check
 from memaudit.checks.link import link_check
 from memaudit.checks.membership import global_threshold_check, language_check, offline_check, online_check
 from memaudit.checks.memorized import memorization_check
 from memaudit.checks.own_secrets import own_secrets_check
+from memaudit.checks.search import search_check
 from memaudit.checks.text import TextEvidence
 from memaudit.errors import SettingsError
 

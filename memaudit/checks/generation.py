@@ -1,4 +1,4 @@
-"""EXT003 and EXT004: secrets that a search finds, and training text among what the model writes of its own accord."""
+"""EXT004: training text among what the model writes of its own accord."""
 
 from __future__ import annotations
 
@@ -7,59 +7,15 @@ import numpy as np
 from memaudit.checks.evidence import Check, Outcome, percent, share_of, with_interval
 from memaudit.checks.text import TextEvidence
 from memaudit.extraction import CorpusIndex, eidetic, leakage, rank, suspicion, zlib_nats
-from memaudit.stats import clopper_pearson
 from memaudit.tokens import TokenStatistics
 from memaudit.types import Estimate, Finding, Skipped, Table
 
 Array = np.ndarray
 
 SAMPLERS = ("top-40", "decaying temperature", "prompted")
-_SEARCHED, _WRITTEN = "Planted canaries that a search finds", "Training text that the model writes unasked"
+_WRITTEN = "Training text that the model writes unasked"
 _WIDTH = 16  # tokens in a row that stand in a training text: shorter than the customary 50, for short documents
 _TOP = 25
-
-
-def _search(evidence: TextEvidence) -> Outcome:
-    """Extraction by search: is a planted secret what the model likes best of all secrets of its form?
-
-    A best-first search over the beginnings of secrets returns the likeliest secrets in their exact order, without being
-    told what to look for. A canary of rank 1 is what it returns first: it is extracted by whoever knows what comes
-    before it. The number is the share of the canaries planted in this model that have rank 1; beside it stands the same
-    share of those that were not planted, and how many contexts the search read, where trying out every secret would
-    read them all.
-
-    Source: Carlini et al. 2019 (USENIX Security), extraction by shortest-path search.
-    """
-    planted = evidence.doses > 0
-    if not planted.any():
-        return (), (Skipped(code="EXT003", title=_SEARCHED, reason="no canary was planted in this model"),)
-    first = evidence.recorded["search_found"] & (evidence.recorded["search_rank"] == 1)
-    value, low, high = share_of(first[planted])
-    other = float(first[~planted].mean()) if not planted.all() else None
-    queries = evidence.recorded["search_queries"][first & planted]
-    cost = (
-        f" Finding them took {int(np.median(queries))} queries of the model in the median, of "
-        f"{max(space.size for space in evidence.population.spaces):,} possible secrets."
-        if len(queries)
-        else ""
-    )
-    finding = Finding(
-        code="EXT003",
-        title=_SEARCHED,
-        metric="extraction",
-        attack="search",
-        estimate=Estimate(value=value, low=low, high=high, unit="share", method="Clopper–Pearson"),
-        sentence=(
-            f"Of the {int(planted.sum())} secrets planted in this model {int(first[planted].sum())} are what the model "
-            f"likes best of all secrets of their form, and are found by a search that does not know them.{cost}"
-        ),
-        blind=other,
-        n=int(planted.sum()),
-        counted="planted canaries",
-        source="Carlini et al. 2019 (USENIX Security)",
-        tables=(_by_dose(evidence, first),),
-    )
-    return (finding,), ()
 
 
 def _generated(evidence: TextEvidence) -> Outcome:
@@ -116,40 +72,7 @@ def _generated(evidence: TextEvidence) -> Outcome:
     return (finding,), ()
 
 
-search_check = Check("EXT003", _SEARCHED, "extraction", _search, TextEvidence)
 generation_check = Check("EXT004", _WRITTEN, "extraction", _generated, TextEvidence)
-
-
-def _by_dose(evidence: TextEvidence, first: Array) -> Table:
-    recorded = evidence.recorded
-    rows = []
-    for dose in np.unique(evidence.doses):
-        here = evidence.doses == dose
-        ranks = [
-            f"{rank:,}" if found else f"> {rank:,}"
-            for rank, found in sorted(
-                zip(recorded["search_rank"][here].tolist(), recorded["search_found"][here].tolist(), strict=True)
-            )
-        ]
-        low, high = clopper_pearson(int(first[here].sum()), int(here.sum()))
-        rows.append(
-            (
-                int(dose),
-                int(here.sum()),
-                with_interval(float(first[here].mean()), float(low), float(high)),
-                ", ".join(ranks[:8]) + (", …" if len(ranks) > 8 else ""),
-                int(np.median(recorded["search_queries"][here])),
-            )
-        )
-    return Table(
-        title="Best-first search in this model",
-        columns=("Planted", "Canaries", "Rank 1", "Ranks", "Queries (median)"),
-        rows=tuple(rows),
-        note=(
-            "A rank is exact: the number of secrets that the model finds at least as likely. “>” is what a search that "
-            "ran out of queries proves."
-        ),
-    )
 
 
 def _index(evidence: TextEvidence, units: Array) -> CorpusIndex:
