@@ -2,7 +2,7 @@
 
     bank = memaudit.fill("bank/", recipe, shadows=64)    # trains once, resumes, grows; shared by every check
     done = memaudit.audit("model.pt", recipe, bank)      # trains nothing
-    done.save("audit.html")                              # or .json, .md
+    done.save("audit.html")                              # or .pdf, .json, .md
 
 Names are imported when they are first used, so that `memaudit --help` does not wait for torch.
 """

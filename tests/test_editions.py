@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pypdf import PdfReader
 
+from memaudit import reports
 from memaudit.errors import MemauditError
 from memaudit.reports import figures, html, json, load, pdf
 from memaudit.reports.editions import by_default, edition
@@ -197,6 +198,19 @@ def test_what_was_left_out_cannot_be_asked_for(have: str, want: str) -> None:
 def test_a_page_is_internal_unless_it_shows_less_already() -> None:
     assert by_default(REPORT) == edition(REPORT, "internal")
     assert by_default(edition(REPORT, "public")) == edition(REPORT, "public")
+
+
+@pytest.mark.parametrize("name", ["html", "md", "pdf"])
+def test_a_page_that_is_saved_is_internal_unless_another_edition_is_asked_for(tmp_path: Path, name: str) -> None:
+    for asked, shown in ((None, Edition.INTERNAL), *((each, each) for each in Edition)):
+        reports.save(REPORT, tmp_path / f"x.{name}", edition=asked)
+        assert (tmp_path / f"x.{name}").read_bytes() == reports.FORMATS[name](edition(REPORT, shown))
+
+
+@pytest.mark.parametrize("name", [name for name in reports.FORMATS if name not in ("html", "md", "pdf")])
+def test_what_machines_read_is_whole_unless_an_edition_is_asked_for(name: str) -> None:
+    assert reports.render(REPORT, name) == reports.FORMATS[name](REPORT)
+    assert reports.render(REPORT, name, "public") == reports.FORMATS[name](edition(REPORT, "public"))
 
 
 def test_an_unknown_edition_names_the_known_ones() -> None:

@@ -38,8 +38,7 @@ from memaudit.recipe import (
     TextPopulation,
     fingerprint,
 )
-from memaudit.reports.editions import by_default
-from memaudit.types import Attempt, Control, Limit, Report, Result, Skipped, Subject, Verdict, Waiver
+from memaudit.types import Attempt, Control, Edition, Limit, Report, Result, Skipped, Subject, Verdict, Waiver
 
 Array = np.ndarray
 
@@ -58,9 +57,13 @@ class Audit:
         """The worst verdict of the report."""
         return self.report.verdict
 
-    def save(self, path: str | Path) -> None:
-        """Writes the report in the format that the suffix names: .html, .json or .md."""
-        reports.save(self.report, path)
+    def save(self, path: str | Path, edition: Edition | str | None = None) -> None:
+        """Writes the report in the format that the suffix names: .html, .json, .md or .pdf.
+
+        Unless an edition is asked for, .json is whole; the pages for people are the internal edition, without pictures,
+        texts and ids.
+        """
+        reports.save(self.report, path, edition=edition)
 
     def write(self, folder: str | Path, also: Iterable[Path] = ()) -> list[Path]:
         """Writes the report in every format, the evidence, and the sums of all, into a folder; returns the files.
@@ -83,7 +86,7 @@ class Audit:
             unseal(folder, names)
             evidence.unlink(missing_ok=True)  # an earlier audit's, about people that this one may not name
             for path in written:
-                reports.save(self.report if path.suffix == ".json" else by_default(self.report), path)
+                reports.save(self.report, path)
             if self.evidence is not None:
                 write_whole(evidence, self.evidence)
             inside = [path.name for path in also if path.resolve().parent == folder.resolve()]

@@ -65,8 +65,10 @@ def by_suffix(path: str) -> Output:
     return _output(name, path)
 
 
-def write(report: Report, outputs: Sequence[Output]) -> bool:
+def write(report: Report, outputs: Sequence[Output], edition: str | None = None) -> bool:
     """Returns whether standard output was written to, after writing the report to its outputs and making folders.
+
+    Without an edition, pages for people are internal and everything else is whole.
 
     Raises:
         MemauditError: The report cannot be rendered, or a file cannot be written.
@@ -74,10 +76,10 @@ def write(report: Report, outputs: Sequence[Output]) -> bool:
     for output in outputs:
         if output.path is not None:
             _make_folder(output.path.parent)
-            reports.save(report, output.path, output.name)
+            reports.save(report, output.path, output.name, edition)
     for output in outputs:
         if output.path is None:
-            click.echo(reports.FORMATS[output.name](report), nl=False)
+            click.echo(reports.render(report, output.name, edition), nl=False)
     return any(output.path is None for output in outputs)
 
 

@@ -8,8 +8,6 @@ import click
 
 from memaudit import reports
 from memaudit.cli import outputs
-from memaudit.reports.editions import by_default
-from memaudit.reports.editions import edition as shown_in
 from memaudit.types import Edition
 
 
@@ -21,7 +19,7 @@ from memaudit.types import Edition
 @click.option(
     "--edition",
     type=click.Choice([edition.value for edition in Edition]),
-    help="What its readers may see; by default internal.",
+    help="What its readers may see; by default internal in pages for people, and all in other formats.",
 )
 def command(report: Path, output: tuple[str, ...], edition: str | None) -> None:
     """Renders a report.json again; needs no bank, model or torch.
@@ -30,7 +28,6 @@ def command(report: Path, output: tuple[str, ...], edition: str | None) -> None:
     """
     named, paths = outputs.parse(output)
     wanted = (*named, *map(outputs.by_suffix, paths))
-    loaded = reports.load(report)
-    taken = outputs.write(by_default(loaded) if edition is None else shown_in(loaded, edition), wanted)
+    taken = outputs.write(reports.load(report), wanted, edition)
     for place in (o.path for o in wanted if o.path is not None):
         click.echo(place, err=taken)

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from memaudit.errors import MemauditError
 from memaudit.files import write_whole
-from memaudit.reports import cyclonedx, github, gitlab, intoto, json, junit, markdown, modelcard, sarif
+from memaudit.reports import cyclonedx, editions, github, gitlab, intoto, json, junit, markdown, modelcard, sarif
 from memaudit.reports.json import load
-from memaudit.types import Report
+from memaudit.types import Edition, Report
 
-__all__ = ["FOLDER", "FORMATS", "SUFFIXES", "load", "save"]
+__all__ = ["FOLDER", "FORMATS", "SUFFIXES", "load", "render", "save"]
 
 
 def _html(report: Report) -> bytes:
@@ -42,15 +42,37 @@ FORMATS: dict[str, Callable[[Report], bytes]] = {
 }
 SUFFIXES = {".html": "html", ".json": "json", ".md": "md", ".pdf": "pdf"}  # the format that a path alone names
 FOLDER = ("html", "json", "md")  # what every audit writes, as report.html and so on
+_PAGES = ("html", "md", "pdf")  # for people: nobody who is not meant to sees single examples by accident
 
 
-def save(report: Report, path: str | os.PathLike[str], name: str | None = None) -> None:
+def render(report: Report, name: str, edition: Edition | str | None = None) -> bytes:
+    """Returns the report in a format of FORMATS.
+
+    Args:
+        report: What is rendered.
+        name: The format.
+        edition: What its readers may see; by default pages for people are internal, and everything else is whole.
+
+    Raises:
+        MemauditError: The report cannot be rendered, or is an edition already that shows less.
+    """
+    if edition is not None:
+        report = editions.edition(report, edition)
+    elif name in _PAGES:
+        report = editions.by_default(report)
+    return FORMATS[name](report)
+
+
+def save(
+    report: Report, path: str | os.PathLike[str], name: str | None = None, edition: Edition | str | None = None
+) -> None:
     """Writes the report in a format of FORMATS; the file is complete or not there at all.
 
     Args:
         report: What is written.
         path: Where to.
         name: The format; by default the one that the path's suffix names.
+        edition: What its readers may see, as in `render`.
 
     Raises:
         MemauditError: The suffix names no format, the report cannot be rendered, or the file cannot be written.
@@ -59,7 +81,7 @@ def save(report: Report, path: str | os.PathLike[str], name: str | None = None) 
     name = SUFFIXES.get(path.suffix.lower()) if name is None else name
     if name is None:
         raise MemauditError(f"{path}: a report cannot be written as {path.suffix!r}; use one of {', '.join(SUFFIXES)}")
-    content = FORMATS[name](report)
+    content = render(report, name, edition)
     try:
         write_whole(path, content)
     except OSError as error:
