@@ -171,7 +171,9 @@ def test_bins_add_up() -> None:
 
 def test_nobody_caught_is_no_share_of_anything() -> None:
     bins = rates_by_bin(np.zeros((4, 10)), np.zeros((4, 10), dtype=bool), np.zeros((4, 10), dtype=bool))
-    assert [(b.tpr, b.fpr, b.share) for b in bins] == [((0, 0, 0), (0, 0, 0), 0)]
+    none = (0, 0, 1 - 0.025 ** (1 / 4))  # in four clusters, which promises no certainty
+    assert [b.share for b in bins] == [0]
+    assert [rate for b in bins for rate in (b.tpr, b.fpr)] == [pytest.approx(none)] * 2
 
 
 def _population_rho(half: int) -> float:

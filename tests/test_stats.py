@@ -29,6 +29,7 @@ from memaudit.stats import (
     threshold,
     transferred_thresholds,
     wilson,
+    without_variation,
 )
 
 Array = np.ndarray
@@ -194,15 +195,41 @@ def test_cluster_interval_is_the_resampling_of_clusters() -> None:
     assert float(high) == pytest.approx(np.quantile(shares, 0.975), abs=slack)
 
 
-def test_cluster_interval_treats_columns_alone_and_has_no_width_without_variation() -> None:
+def test_cluster_interval_treats_columns_alone() -> None:
     rng = np.random.default_rng(4)
     hits, trials = rng.poisson(3, (9, 2)).astype(float), np.full((9, 2), 30.0)
     low, high = cluster_interval(hits, trials)
     for column in range(2):
         one = cluster_interval(hits[:, column], trials[:, column])
         assert (low[column], high[column]) == pytest.approx((float(one[0]), float(one[1])), abs=1e-15)
-    low, high = cluster_interval(np.full(9, 3.0), np.full(9, 10.0))
-    assert (float(low), float(high)) == pytest.approx((0.3, 0.3), abs=1e-15)
+
+
+def test_clusters_that_are_all_alike_promise_no_certainty() -> None:
+    """Nine clusters of the same share, of nothing and of all; and shares of different numbers, one without a trial."""
+    alike = 0.025 ** (1 / 9)
+    shares, trials = np.array([0.3, 0.0, 1.0]), np.arange(10.0, 19.0)[:, None]
+    low, high = cluster_interval(shares * trials, np.broadcast_to(trials, (9, 3)))
+    assert low == pytest.approx(shares * alike)
+    assert high == pytest.approx(1 - (1 - shares) * alike)
+    low, high = cluster_interval(np.array([0.0, 0.0, 4.0]), np.array([4.0, 0.0, 4.0]))
+    assert (float(low), float(high)) == (0.0, 1.0), "two clusters that differ are resampled"
+    low, high = cluster_interval(np.zeros(3), np.array([4.0, 0.0, 4.0]))
+    assert (float(low), float(high)) == pytest.approx((0, 1 - 0.025 ** (1 / 2))), "of two clusters, not of three"
+    low, high = cluster_interval(np.zeros(3), np.zeros(3))
+    assert (float(low), float(high)) == (0.0, 1.0)
+    low, high = cluster_interval(np.zeros(6), np.ones(6), least=-1.0)
+    assert float(low) == pytest.approx(-float(high)), "differences of shares go both ways"
+
+
+@pytest.mark.parametrize("p", [0.02, 0.1, 0.5, 0.95])
+def test_an_interval_without_variation_covers(p: float) -> None:
+    """Of n clusters that are each a success or not, those samples in which all are alike: exact, not simulated."""
+    for n in (1, 2, 6, 32):
+        missed = 0.0
+        for outcome, chance in ((0.0, (1 - p) ** n), (1.0, p**n)):
+            low, high = without_variation(outcome, n)
+            missed += chance * (not low <= p <= high)
+        assert missed <= 0.05
 
 
 # --- prediction -----------------------------------------------------------------------------------------------------

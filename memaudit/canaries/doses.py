@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from memaudit.canaries.exposure import P_EXPOSED_BITS
 from memaudit.canaries.space import DOSES, TARGET, stream
 from memaudit.errors import EvidenceError
+from memaudit.stats import without_variation
 
 Array = np.ndarray
 Weights = tuple[Float[Array, "resamples models"], Float[Array, "resamples canaries"]]
@@ -144,16 +145,14 @@ def _mean(
 ) -> tuple[float, float, float]:
     """Returns the mean of values in [0, most] over some cells, with its interval.
 
-    Where all values are equal, or there is one cluster, resampling would promise certainty. The ends are then those of
-    Clopper–Pearson for as many trials as there are clusters, the trials that fail being taken for 0, or for `most`.
+    Where all values are equal, or there is one cluster, resampling would promise certainty: see `without_variation`.
     """
     by_model, by_canary = weights
     held, total = (((by_model @ cells) * by_canary).sum(axis=1) for cells in (at.astype(float), at * values))
     draws = np.divide(total, held, out=np.full(len(held), np.nan), where=held > 0)
     mean, low, high = _ends(draws, level)
     if clusters < 2 or np.ptp(values[at]) == 0:
-        alike = ((1 - level) / 2) ** (1 / clusters)
-        low, high = mean * alike, most - (most - mean) * alike
+        low, high = map(float, without_variation(mean, clusters, level, most=most))
     return mean, low, high
 
 

@@ -122,5 +122,8 @@ def _table(rows: list[_Row]) -> Table:
         title="Continued word for word, by memorization",
         columns=("Memorization", "Documents", "Models with the text", "Models without it"),
         rows=tuple((name, count, told(inside), told(outside)) for name, count, inside, outside in rows),
-        note="All shadow models as targets; 95% bootstrap over pairs of models.",
+        note=(
+            "All shadow models as targets; 95% bootstrap over pairs of models. Where all pairs are alike: "
+            "Clopper–Pearson, each pair as one trial."
+        ),
     )

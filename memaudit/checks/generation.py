@@ -7,12 +7,12 @@ import numpy as np
 from memaudit.checks.evidence import Check, Outcome, percent, share_of, with_interval
 from memaudit.checks.text import TextEvidence
 from memaudit.extraction import CorpusIndex, eidetic, leakage, rank, suspicion, zlib_nats
+from memaudit.recipe.recipes import SAMPLERS
 from memaudit.tokens import TokenStatistics
 from memaudit.types import Estimate, Finding, Skipped, Table
 
 Array = np.ndarray
 
-SAMPLERS = ("top-40", "decaying temperature", "prompted")
 _WRITTEN = "Training text that the model writes unasked"
 _WIDTH = 16  # tokens in a row that stand in a training text: shorter than the customary 50, for short documents
 _TOP = 25

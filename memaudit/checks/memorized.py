@@ -69,7 +69,7 @@ def mean_memorization(evidence: Evidence) -> Estimate:
     """Returns the mean score over all examples, with a bootstrap interval over pairs of shadow models."""
     inside, outside = (side.astype(float) for side in evidence.correct_by_pair)
     per_pair = (inside - outside).sum(axis=1)
-    low, high = cluster_interval(per_pair, np.full(len(per_pair), float(inside.shape[1])))
+    low, high = cluster_interval(per_pair, np.full(len(per_pair), float(inside.shape[1])), least=-1.0)
     return Estimate(
         value=float(evidence.memorization.value.mean()),
         low=float(low),

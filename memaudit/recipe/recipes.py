@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 
 MOST_COPIES = 255  # memberships are stored in a byte
+SAMPLERS = ("top-40", "decaying temperature", "prompted")  # by which the audited model is made to write
 LEAST_WRITTEN = 20  # tokens of a generated text: the perplexity of fewer is noise
 _OF_TARGET = {"of": "target"}  # a parameter that no shadow depends on, and so no part of a bank's fingerprint
 

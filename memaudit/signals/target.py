@@ -10,14 +10,13 @@ import torch
 
 from memaudit.recipe import LanguageModelRecipe, Recipe, Row, TextPopulation
 from memaudit.recipe.pretrained import load_folder
-from memaudit.recipe.recipes import LEAST_WRITTEN
+from memaudit.recipe.recipes import LEAST_WRITTEN, SAMPLERS
 from memaudit.signals.decoding import Decaying, Prompted, Sampler, TopN, generate, greedy_continuations
 from memaudit.signals.language import token_statistics
 from memaudit.signals.search import best_first
 
 Array = np.ndarray
 
-SAMPLERS = ("top-40", "decaying temperature", "prompted")
 _SEARCH_QUERIES = 2000  # contexts that a search for one canary may read
 
 

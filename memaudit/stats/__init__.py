@@ -10,6 +10,7 @@ from memaudit.stats.intervals import (
     newcombe_wilson,
     predictive_p_value,
     wilson,
+    without_variation,
 )
 from memaudit.stats.roc import (
     auc,
@@ -46,4 +47,5 @@ __all__ = [
     "tpr_interval",
     "transferred_thresholds",
     "wilson",
+    "without_variation",
 ]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int, Shaped
 from scipy import special, stats
 
 Array = np.ndarray
+
+_ROUNDING = 1e-12  # of shares
 
 
 def clopper_pearson(
@@ -121,11 +123,20 @@ def cluster_interval(
     level: float = 0.95,
     resamples: int = 2000,
     seed: int = 0,
+    least: float = 0.0,
 ) -> tuple[Array, Array]:
     """Returns the percentile bootstrap interval of sum(hits)/sum(trials) when whole clusters are resampled.
 
     A cluster is a target model (or a complementary pair of them): outcomes within one hang together, so a binomial
-    interval over all of them would be too narrow.
+    interval over all of them would be too narrow. Where all are alike, the ends are those of `without_variation`.
+
+    Args:
+        hits: In each cluster.
+        trials: In each cluster; one without any counts for nothing.
+        level: Two-sided coverage.
+        resamples: Number of them.
+        seed: Of the resamples.
+        least: The least that hits/trials can be; the most is 1.
 
     Source: Davison & Hinkley 1997, chapter 3 (resampling whole clusters of hierarchical data) and 5 (percentiles).
     """
@@ -133,8 +144,31 @@ def cluster_interval(
     draws = np.random.default_rng(seed).multinomial(clusters, np.full(clusters, 1 / clusters), size=resamples)
     flat = (clusters, -1)
     shares = (draws @ hits.reshape(flat)) / np.maximum(draws @ trials.reshape(flat), np.finfo(float).tiny)
-    low, high = np.quantile(shares, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return low.reshape(hits.shape[1:]), high.reshape(hits.shape[1:])
+    ends = np.quantile(shares, [(1 - level) / 2, (1 + level) / 2], axis=0).reshape(2, *hits.shape[1:])
+    held = trials > 0
+    rates = np.divide(hits, trials, out=np.zeros(hits.shape), where=held)
+    mean = hits.sum(axis=0) / np.maximum(trials.sum(axis=0), np.finfo(float).tiny)
+    alike = ~(held & (np.abs(rates - mean) > _ROUNDING)).any(axis=0)
+    wide = without_variation(mean, np.asarray(held.sum(axis=0)), level, least)
+    return np.where(alike, wide[0], ends[0]), np.where(alike, wide[1], ends[1])
+
+
+def without_variation(
+    mean: Float[Array, "..."] | float,
+    clusters: Int[Array, "..."] | int,
+    level: float = 0.95,
+    least: float = 0.0,
+    most: float = 1.0,
+) -> tuple[Array, Array]:
+    """Returns an interval for the mean of values in [least, most] that are the same in every cluster.
+
+    Resampling such clusters would promise certainty. The ends are those of Clopper–Pearson for as many trials as there
+    are clusters, the trials that fail being taken for `least`, or for `most`; of no cluster, least and most themselves.
+
+    Source: Clopper & Pearson 1934, for n successes in n trials.
+    """
+    kept = np.where(np.asarray(clusters) > 0, ((1 - level) / 2) ** (1 / np.maximum(clusters, 1)), 0.0)
+    return np.asarray(least + (mean - least) * kept), np.asarray(most - (most - mean) * kept)
 
 
 def holm(p: Float[Array, " tests"]) -> Float[Array, " tests"]:
