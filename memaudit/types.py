@@ -130,7 +130,7 @@ class Why(StrEnum):
 
     UNDERPOWERED = "underpowered"  # the interval holds the limit
     CONFIDENCE = "confidence"  # the interval clears the limit, at less than the confidence that was asked for
-    CONTROL = "control"  # the limit is kept, but a control failed or was not run
+    CONTROL = "control"  # the interval clears the limit, but a control failed or was not run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,7 +243,10 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Control:
-    """A check on the audit itself. `passed` is None when it could not be run, with the reason in `sentence`."""
+    """A check on the audit itself. `passed` is None when it could not be run, with the reason in `sentence`.
+
+    `overstates` are the metrics that come out too high where it failed: not even a broken limit can be relied on then.
+    """
 
     code: str
     title: str
@@ -251,6 +254,7 @@ class Control:
     sentence: str
     source: str = ""
     tables: tuple[Table, ...] = ()
+    overstates: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

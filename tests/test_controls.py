@@ -13,6 +13,7 @@ from memaudit.attacks import DEFAULT
 from memaudit.checks import ClassifierEvidence, controls
 from memaudit.checks.controls import CONTROLS
 from memaudit.design import halves
+from memaudit.types import Control
 
 Array = np.ndarray
 
@@ -61,8 +62,12 @@ def simulated(seed: int, gain: float = 2.0, level: float = 0.1) -> ClassifierEvi
     )
 
 
+def run(code: str, evidence: ClassifierEvidence) -> Control:
+    return next(control for control in CONTROLS if control.code == code).run(evidence)
+
+
 def outcome(code: str, evidence: ClassifierEvidence) -> bool | None:
-    return next(control for control in CONTROLS if control.code == code).run(evidence).passed
+    return run(code, evidence).passed
 
 
 def failures(code: str, seeds: int, **how: Any) -> int:
@@ -137,7 +142,18 @@ def test_a_target_made_alike_keeps_its_false_positive_rate() -> None:
 def test_non_members_that_look_trained_on_fail_calibration() -> None:
     evidence = simulated(5)
     phi = evidence.phi + np.float32(2) * ~evidence.members[:, None]
-    assert outcome("CTL004", replace(evidence, phi=phi)) is False
+    found = run("CTL004", replace(evidence, phi=phi))
+    assert (found.passed, found.overstates) == (False, ("tpr",))
+    assert "true-positive rates are too high" in found.sentence
+
+
+def test_non_members_that_look_less_trained_on_than_the_shadows_fail_calibration_too() -> None:
+    """About 30 of 300 are to be accused; one standard deviation lower it is about 1 in 100."""
+    evidence = replace(simulated(5), fprs=(0.1,))
+    phi = evidence.phi - ~evidence.members[:, None]
+    found = run("CTL004", replace(evidence, phi=phi))
+    assert (found.passed, found.overstates) == (False, ())
+    assert "true-positive rates are too low" in found.sentence
 
 
 def test_too_few_non_members_leave_calibration_undecided() -> None:

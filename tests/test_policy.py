@@ -362,6 +362,19 @@ def test_a_broken_limit_stays_broken_beside_a_failed_control() -> None:
     assert (held.verdict, exit_code(held)) == (Verdict.FAIL, 1)
 
 
+@pytest.mark.parametrize("metric", ["tpr", "memorization"])
+def test_a_number_that_a_failed_control_shows_to_be_too_high_breaks_no_limit(metric: str) -> None:
+    found = finding(0.3, 0.2, 0.4, metric=metric, attack=None, at_fpr=None)
+    failed = dataclasses.replace(control("CTL004", False), overstates=("tpr",))
+    held = hold(report(found, controls=[failed]), [Limit(metric=metric, max=0.1)])
+    result = held.results[0]
+    if metric == "tpr":
+        assert (result.verdict, result.why, exit_code(held)) == (Verdict.INCONCLUSIVE, Why.CONTROL, 3)
+        assert "title of CTL004" in result.reason
+    else:
+        assert (result.verdict, exit_code(held)) == (Verdict.FAIL, 1)
+
+
 @pytest.mark.parametrize(
     ("verdict", "passed", "expected"),
     [

@@ -84,6 +84,13 @@ def test_json_round_trip_is_exact(tmp_path: Path) -> None:
     assert html.render(loaded) == _sample_page()
 
 
+def test_json_keeps_what_a_failed_control_overstates(tmp_path: Path) -> None:
+    failed = dataclasses.replace(REPORT.controls[0], passed=False, overstates=("tpr",))
+    report = dataclasses.replace(REPORT, controls=(failed,))
+    reports.save(report, tmp_path / "a.json")
+    assert reports.load(tmp_path / "a.json") == report
+
+
 @given(st.text(st.characters(exclude_categories=["Cs"])), st.floats(allow_nan=False, allow_infinity=False))
 def test_json_keeps_any_text_and_any_number(words: str, value: float) -> None:
     report = dataclasses.replace(_map(REPORT, lambda _: words), provenance={words: words})
@@ -91,7 +98,12 @@ def test_json_keeps_any_text_and_any_number(words: str, value: float) -> None:
     report = dataclasses.replace(report, exposed=(exposed,))
     fields = json.loads(reports.FORMATS["json"](report))
     assert fields.pop("verdict") == "fail"
-    assert fields == json.loads(json.dumps(dataclasses.asdict(report)))
+    assert fields == json.loads(json.dumps(dataclasses.asdict(report, dict_factory=_without_empty_younger_fields)))
+
+
+def _without_empty_younger_fields(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+    """They are left out, so that a report made before there were such fields keeps its digest."""
+    return {name: value for name, value in fields if (name, value) not in [("overstates", ())]}
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])

@@ -21,6 +21,7 @@ from memaudit.stats import (
     newcombe_wilson,
     partial_spearman,
     predictive_p_value,
+    predictive_share_p_value,
     resolvable,
     roc_points,
     spearman,
@@ -256,6 +257,31 @@ def test_predictive_p_value_of_a_constant_sample() -> None:
     assert predictive_p_value(2.1, np.full(4, 2.0)) == 0.0
     one_step = predictive_p_value(2.1, np.full(4, 2.0), resolution=0.1)
     assert one_step == pytest.approx(2 * stats.t.sf(1.0, 3))
+
+
+@pytest.mark.parametrize("models", [8, 64])
+@pytest.mark.parametrize("scatter", [0.0, 0.2])
+@pytest.mark.parametrize("expected", [1, 5, 60])
+def test_predictive_share_p_value_alarms_no_more_often_than_it_says(models: int, scatter: float, expected: int) -> None:
+    """Binomial counts of models whose true rates scatter: p < 0.05 in 400 draws, above 38 with probability 1e-4."""
+    rng = np.random.default_rng(models + expected)
+    rates = expected / 2000 * np.exp(scatter * rng.normal(size=(400, models + 1)) - scatter**2 / 2)
+    hits, trials = rng.binomial(2000, rates), np.full(models, 2000)
+    p = [predictive_share_p_value(int(row[0]), 2000, row[1:], trials) for row in hits]
+    assert np.sum(np.array(p) < 0.05) <= 38
+
+
+def test_predictive_share_p_value_sees_too_many_and_too_few() -> None:
+    sample, trials = np.array([18, 22, 25, 20, 16, 23, 19, 21]), np.full(8, 2000)
+    low, like, high = (predictive_share_p_value(hits, 2000, sample, trials) for hits in (4, 20, 50))
+    assert max(low, high) < 0.005 < 0.5 < like
+
+
+def test_predictive_share_p_value_of_a_sample_without_any_hit_is_the_exact_one() -> None:
+    """Hypergeometric: the only hit is in the new model with probability 1/9."""
+    nothing, trials = np.zeros(8, dtype=int), np.full(8, 50)
+    assert predictive_share_p_value(0, 50, nothing, trials) == pytest.approx(1.0)
+    assert predictive_share_p_value(1, 50, nothing, trials) >= 2 / 9 - 1e-12
 
 
 def test_a_variance_is_floored_at_a_hundredth_of_the_mean() -> None:

@@ -188,7 +188,8 @@ def test_the_control_sees_secrets_that_leak_without_being_planted(population: Te
     bank = evidence.bank
     assert isinstance(bank, Made)
     tensors = tuple(one | {"canary_cost": one["canary_cost"] - 3} for one in bank.tensors)
-    assert canary_null.run(replace(evidence, bank=replace(bank, tensors=tensors))).passed is False
+    failed = canary_null.run(replace(evidence, bank=replace(bank, tensors=tensors)))
+    assert (failed.passed, failed.overstates) == (False, ("exposure", "canaries"))
 
 
 def test_exposure_rises_with_the_dose_and_calibration_takes_out_the_prior(population: TextPopulation) -> None:

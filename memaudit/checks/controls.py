@@ -15,7 +15,7 @@ from memaudit.checks.fidelity import fidelity_check
 from memaudit.checks.link import bin_name, flag_with, link_rate
 from memaudit.design import NullPairs, Pairs, coins, swapped
 from memaudit.memorization import cross_fitted_link
-from memaudit.stats import auc, auc_interval, predictive_p_value
+from memaudit.stats import auc, auc_interval, predictive_share_p_value
 from memaudit.types import Control, Table
 
 Array = np.ndarray
@@ -145,41 +145,44 @@ def _blind(evidence: Evidence) -> Control:
 def _calibration(evidence: Evidence) -> Control:
     """Calibration: does the threshold from the shadows keep its false-positive rate on the target?
 
-    The share of the target's non-members that is accused is compared with the same share in every shadow, by a
-    prediction interval. Only too many accusations fail: the stated rate would then flatter the attack.
+    The share of the target's non-members that is accused is compared with the same share in every shadow. With too many
+    accusations the rate that is stated flatters the attack: the true-positive rate is too high, and no limit counts as
+    broken by it. With too few the threshold is too strict for this model: the true-positive rate is too low, which
+    flatters the model, and a limit that is broken all the same stays broken. In neither case is a limit kept.
 
-    Source: Student-t prediction interval (Hahn & Meeker 1991, chapter 4).
+    A false alarm has a probability of at most 1 % over all rates; of 2 to 4 % where the shadows' own rates scatter by
+    half or more. Where fewer than about six accusations are to be expected, none at all is not yet too few.
+
+    Source: Student-t prediction interval (Hahn & Meeker 1991, chapter 4); exact test of equal shares (Fisher 1935).
     """
-    nonmembers = ~evidence.members
     rates = evidence.resolved_fprs
-    rows, passed = [], True
+    trials = int((~evidence.members).sum())
+    attacked = evidence.attacked(DEFAULT.name)
+    rows, many, few = [], False, False
     for fpr in rates:
-        attacked = evidence.attacked(DEFAULT.name)
-        real = float(attacked.flagged(fpr)[nonmembers].mean())
-        shadows = evidence.by_model(attacked.shadows_flagged(fpr)[1])
-        p = predictive_p_value(real, shadows)
-        passed &= not (real > shadows.mean() and p < _ALARM / len(rates))
-        rows.append(
-            (
-                percent(fpr),
-                percent(real),
-                f"{percent(float(shadows.mean()))} ± {percent(float(shadows.std()))}",
-                f"{p:.2g}",
-            )
-        )
+        accused = int((attacked.flagged(fpr) & ~evidence.members).sum())
+        by_model, of = evidence.by_model(attacked.shadows_flagged(fpr)[1])
+        p, shadows = predictive_share_p_value(accused, trials, by_model, of), by_model / of
+        alarm, more = p < _ALARM / len(rates), accused / trials > shadows.mean()
+        many, few = many or (alarm and more), few or (alarm and not more)
+        spread = f"{percent(float(shadows.mean()))} ± {percent(float(shadows.std()))}"
+        rows.append((percent(fpr), percent(accused / trials), spread, f"{p:.2g}"))
     return Control(
         code="CTL004",
         title="Calibration: are false-positive rates kept?",
-        passed=passed if rates else None,
+        passed=not (many or few) if rates else None,
         sentence=(
             "None of the false-positive rates can be resolved with so few non-members."
             if not rates
+            else "More non-members are accused than the thresholds promise; true-positive rates are too high."
+            if many
+            else "Fewer non-members are accused than the thresholds promise; true-positive rates are too low."
+            if few
             else "The thresholds keep their false-positive rates on this model."
-            if passed
-            else "More non-members are accused than the thresholds promise; true-positive rates are flattered."
         ),
-        source="Student-t prediction interval",
+        source="Student-t prediction interval; Fisher 1935",
         tables=(Table(title="Accused non-members", columns=("Asked for", "Model", "Shadows", "p"), rows=tuple(rows)),),
+        overstates=("tpr",) if many else (),
     )
 
 

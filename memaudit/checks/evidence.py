@@ -130,11 +130,11 @@ class Evidence(ABC):
         rows = np.concatenate(list(sides))
         return self.blind_scores(rows), self.members[rows]
 
-    def by_model(self, flags: Bool[Array, "pairs examples"]) -> Float[Array, " models"]:
-        """Returns the share of accused non-members of each shadow, from flags of outside models in pair form."""
-        first = np.where(self.first_inside, 0, flags).sum(axis=1) / (~self.first_inside).sum(axis=1)
-        second = np.where(self.first_inside, flags, 0).sum(axis=1) / self.first_inside.sum(axis=1)
-        return np.stack([first, second], axis=1).ravel()
+    def by_model(self, flags: Bool[Array, "pairs examples"]) -> tuple[Int[Array, " models"], Int[Array, " models"]]:
+        """Returns (accused, all) non-members of each shadow, from flags of outside models in pair form."""
+        nonmembers = np.stack([~self.first_inside, self.first_inside], axis=1)
+        accused = nonmembers & flags[:, None]
+        return accused.sum(axis=2).ravel(), nonmembers.sum(axis=2).ravel()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -142,6 +142,7 @@ def _null(evidence: TextEvidence) -> Control:
             else "The recipe has no canaries."
         ),
         source="Fisher 1925",
+        overstates=("exposure", "canaries") if p < _ALARM else (),
     )
 
 

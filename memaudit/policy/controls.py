@@ -1,4 +1,4 @@
-"""Which controls a pass rests on."""
+"""Which controls a pass rests on, and which a failure."""
 
 from __future__ import annotations
 
@@ -25,6 +25,15 @@ def trouble(report: Report, metric: str) -> str:
 def needed_controls(metric: str) -> dict[str, str]:
     """Returns the codes and names of the controls that a pass on a metric rests on."""
     return _ALWAYS | _FOR_METRIC.get(metric, {})
+
+
+def overstated(report: Report, metric: str) -> str:
+    """Returns what speaks against a failure on a metric, in words; empty if nothing does.
+
+    It is a failed control by which the number is too high. Any other failed control leaves a failure as it is.
+    """
+    failed = [c.title for c in report.controls if c.passed is False and metric in c.overstates]
+    return "; ".join(f"by the control “{title}” the number is too high" for title in failed)
 
 
 def remedy(report: Report) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 
 from memaudit.policy.comparison import Comparison, compare
-from memaudit.policy.controls import remedy, trouble
+from memaudit.policy.controls import overstated, remedy, trouble
 from memaudit.policy.holm import Step, holm
 from memaudit.policy.needs import needed, unmeasured
 from memaudit.policy.waivers import excused
@@ -38,8 +38,9 @@ def hold(report: Report, limits: Sequence[Limit], waivers: Sequence[Waiver] = ()
     """Returns the report with its findings held against limits, in place of those that it was held against before.
 
     Every finding is held against every limit that is about it. A limit is broken when the one-sided lower bound lies
-    above it; kept when the upper bound does not, no control failed, and those that the metric needs were run; else
-    undecided. Confidence is shared among the comparisons by Holm's procedure, for keeping and for breaking apart.
+    above it, unless a failed control shows the number to be too high; kept when the upper bound does not, no control
+    failed, and those that the metric needs were run; else undecided. Confidence is shared among the comparisons by
+    Holm's procedure, for keeping and for breaking apart.
 
     Raises:
         ValueError: A limit's confidence is not between 0.5 and 1, two limits have one name, or a waiver names none.
@@ -121,7 +122,11 @@ def _result(comparison: Comparison, family: _Family, report: Report) -> tuple[Re
     sure = f"at {confidence(comparison, family.size)}"
     verdict, why, need = Verdict.INCONCLUSIVE, None, ""
     if family.broken.rejected:
-        verdict, reason = Verdict.FAIL, f"at least {least} {sure}, and the limit is {top}"
+        reason = f"at least {least} {sure}, and the limit is {top}"
+        if doubt := overstated(report, finding.metric):
+            why, need, reason = Why.CONTROL, remedy(report), f"{reason}, but this is no failure: {doubt}"
+        else:
+            verdict = Verdict.FAIL
     elif family.kept.rejected:
         reason = f"at most {most} {sure}, and the limit is {top}"
         if doubt := trouble(report, finding.metric):

@@ -8,10 +8,10 @@ from memaudit.stats.intervals import (
     mover_difference,
     newcombe_paired,
     newcombe_wilson,
-    predictive_p_value,
     wilson,
     without_variation,
 )
+from memaudit.stats.prediction import predictive_p_value, predictive_share_p_value
 from memaudit.stats.roc import (
     auc,
     auc_interval,
@@ -38,6 +38,7 @@ __all__ = [
     "newcombe_wilson",
     "partial_spearman",
     "predictive_p_value",
+    "predictive_share_p_value",
     "resolvable",
     "roc_points",
     "spearman",

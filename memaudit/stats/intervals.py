@@ -180,18 +180,3 @@ def holm(p: Float[Array, " tests"]) -> Float[Array, " tests"]:
     adjusted = np.empty_like(p)
     adjusted[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
     return adjusted
-
-
-def predictive_p_value(value: float, sample: Float[Array, " models"], resolution: float = 0.0) -> float:
-    """Returns the two-sided p-value of one new observation against a normal sample of unknown mean and variance.
-
-    Small when `value` would be an unusual next member of the sample. `resolution` is the least difference that counts:
-    a sample of shares that all happen to be equal is not therefore without variance.
-
-    Source: the Student-t prediction interval, Hahn & Meeker 1991, chapter 4.
-    """
-    n = len(sample)
-    scale = max(float(np.std(sample, ddof=1)) * np.sqrt(1 + 1 / n), resolution)
-    if scale == 0:
-        return 1.0 if value == sample[0] else 0.0
-    return float(2 * stats.t.sf(abs(value - np.mean(sample)) / scale, df=n - 1))
