@@ -35,7 +35,9 @@ if TYPE_CHECKING:
     from memaudit.training import draw_members as draw_members
     from memaudit.training import fill as fill
     from memaudit.training import train as train
+    from memaudit.types import Context as Context
     from memaudit.types import Limit as Limit
+    from memaudit.types import Release as Release
     from memaudit.types import Report as Report
     from memaudit.types import Verdict as Verdict
 
@@ -49,7 +51,7 @@ _HOME = {
         "shift", "shifted",
     ),
     "memaudit.training": ("Shard", "draw_members", "fill", "train"),
-    "memaudit.types": ("Limit", "Report", "Verdict"),
+    "memaudit.types": ("Context", "Limit", "Release", "Report", "Verdict"),
 }  # fmt: skip
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 

@@ -300,6 +300,27 @@ class Attempt:
         return f"attempt {self.number} of this model under this policy{before}"
 
 
+class Release(StrEnum):
+    """Who gets how much of the model, from little to everything."""
+
+    INTERNAL = "internal"
+    API = "api"
+    API_WITH_LOGITS = "api-with-logits"
+    OPEN_WEIGHTS = "open-weights"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What people say about the model and the audit, and no audit can find out; empty where they have not said it.
+
+    `auditor` made the audit, and `owner` answers for the model.
+    """
+
+    release: Release | None = None
+    auditor: str = ""
+    owner: str = ""
+
+
 class Edition(StrEnum):
     """How much of an audit a report shows, from little to everything; `reports.editions` says what that means."""
 
@@ -325,6 +346,7 @@ class Report:
     edition: Edition = Edition.RESTRICTED
     attempt: Attempt | None = None
     waivers: tuple[Waived, ...] = ()
+    context: Context = Context()
 
     @property
     def verdict(self) -> Verdict:

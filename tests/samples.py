@@ -15,6 +15,7 @@ from typing import Any
 
 from memaudit.types import (
     Attempt,
+    Context,
     Control,
     Curve,
     Estimate,
@@ -24,6 +25,7 @@ from memaudit.types import (
     Finding,
     Limit,
     Mark,
+    Release,
     Report,
     Result,
     Skipped,
@@ -331,6 +333,7 @@ def sample_report() -> Report:
         },
         attempt=Attempt(number=3, earlier=("inconclusive", "fail"), of_model=4, entry="ab" * 32),
         waivers=(Waived(waiver=WAIVER, state=WaiverState.APPLIED),),
+        context=Context(release=Release.API_WITH_LOGITS, auditor="Mo Kane", owner="Example Corp, Zoe Ngo"),
     )
 
 

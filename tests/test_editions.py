@@ -107,6 +107,7 @@ def test_the_public_edition_has_no_detail() -> None:
         exposed=samples.changed(REPORT.exposed, secret),
         provenance=provenance | {"memaudit": "0.1.0"},
         waivers=(dataclasses.replace(REPORT.waivers[0], waiver=waiver),),
+        context=dataclasses.replace(REPORT.context, auditor="SECRET auditor", owner="SECRET owner"),
     )
     report = dataclasses.replace(
         report,
@@ -120,6 +121,7 @@ def test_the_public_edition_has_no_detail() -> None:
     assert "SECRET" in _everything(report)
     assert "SECRET" not in _everything(public)
     assert public.provenance == {"memaudit": "0.1.0"}
+    assert public.context.release is REPORT.context.release is not None
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -141,7 +143,7 @@ def test_every_part_of_a_report_was_given_its_place() -> None:
     """Who adds a field must say in `reports.editions` which readers may see it, and then here."""
     assert {field.name for field in dataclasses.fields(Report)} == {
         "schema", "created", "subject", "results", "skipped", "controls", "exposed", "untested", "limitations",
-        "provenance", "edition", "attempt", "waivers",
+        "provenance", "edition", "attempt", "waivers", "context",
     }  # fmt: skip
 
 

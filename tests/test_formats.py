@@ -38,6 +38,7 @@ from memaudit.reports.schema import schema
 from memaudit.reports.text import visible
 from memaudit.types import (
     REPORT_SCHEMA,
+    Context,
     Control,
     Curve,
     Estimate,
@@ -47,6 +48,7 @@ from memaudit.types import (
     Finding,
     Limit,
     OnInconclusive,
+    Release,
     Report,
     Result,
     Skipped,
@@ -138,6 +140,7 @@ _FULL = _report(
     ),
     controls=(_control(True), _control(None, "CTL002")),
     waivers=(Waived(waiver=_WAIVER, state=WaiverState.APPLIED),),
+    context=Context(release=Release.API, auditor="Mo Kane", owner="Zoe Ngo"),
 )
 
 
@@ -261,6 +264,7 @@ _reports = st.builds(
     provenance=st.dictionaries(st.just("memaudit") | _words, _words, max_size=2),
     edition=st.just(_FULL.edition),
     attempt=st.none(),
+    context=st.builds(Context, release=st.none() | st.sampled_from(list(Release)), auditor=_words, owner=_words),
 )
 
 

@@ -27,10 +27,10 @@ from hypothesis import strategies as st
 from memaudit import reports
 from memaudit.errors import EvidenceError, MemauditError
 from memaudit.reports import figures, html, markdown, text, wording
-from memaudit.reports.blocks import Points
+from memaudit.reports.blocks import Facts, Grid, Points
 from memaudit.reports.document import document
 from memaudit.reports.regulation import mapping
-from memaudit.types import Curve, Figure, FigureKind, Limit, Mark, Report, Result, Verdict
+from memaudit.types import Context, Curve, Figure, FigureKind, Limit, Mark, Report, Result, Verdict
 
 
 def _samples() -> Any:
@@ -485,7 +485,7 @@ def test_a_finding_that_two_limits_are_about_has_its_evidence_once() -> None:
     limit = Limit(metric=bare.metric, max=0.5, id="second")
     second = Result(finding=bare, limit=limit, verdict=Verdict.FAIL, reason="so it is")  # comes first on the page
     page = html.render(dataclasses.replace(REPORT, results=(first, second)))
-    evidence = page.decode().partition('<h2 id="evidence">')[2].partition('<h2 id="exposed">')[0]
+    evidence = page.decode().partition('<h2 id="link">')[2].partition("<h2")[0]
     assert evidence.count("<h3") == 1
     assert evidence.count("<figcaption") == len(first.finding.figures)
     assert "second" in page.decode()
@@ -533,7 +533,48 @@ def test_every_page_has_the_mapping_and_room_for_signatures() -> None:
         assert source.name in words
         assert source.says in words
     assert f"version {mapping().version}" in words
-    assert all(name in words for name in wording.SIGNATURES)
+    assert all(role in words for role in wording.signatures(REPORT.context))
+
+
+def _grids(report: Report, section: str) -> dict[str, tuple[tuple[Any, ...], ...]]:
+    content = next(s for s in document(report).sections if s.id == section).content
+    return {block.title: block.rows for block in content if isinstance(block, Grid)}
+
+
+def test_what_was_said_of_the_model_is_filled_in_and_the_rest_is_not() -> None:
+    filled, bare = (_grids(report, "signatures") for report in (REPORT, dataclasses.replace(REPORT, context=Context())))
+    release = "How the model is given to others"
+    assert [row[1] for row in filled[release]] == ["[    ]", "[    ]", "[ × ]", "[    ]"]
+    assert {row[1] for row in bare[release]} == {"[    ]"}
+    assert [row[1:] for row in filled["Signatures"]] == [
+        (name, "", "") for name in ("Mo Kane", "Example Corp, Zoe Ngo", "")
+    ]
+    assert {row[1:] for row in bare["Signatures"]} == {("", "", "")}
+
+
+def test_the_first_page_names_the_model_the_limits_and_what_was_not_said() -> None:
+    front = document(REPORT).front[-1].content[0]
+    assert isinstance(front, Facts)
+    facts = {fact.name: fact.value for fact in front.facts}
+    assert facts["SHA-256"] == REPORT.subject.sha256
+    assert facts["Limits"] == "memorized_share ≤ 0.1; tpr of lira at 0.001 FPR ≤ 0.01"
+    assert facts["Given to others"] == "to others as a service that gives probabilities"
+    assert "Not said" not in facts
+    bare = document(dataclasses.replace(REPORT, context=Context())).front[-1].content[0]
+    assert isinstance(bare, Facts)
+    assert "who made the audit" in {fact.name: fact.value for fact in bare.facts}["Not said"]
+
+
+def test_the_link_has_a_section_of_its_own_after_what_was_found() -> None:
+    ids = [section.id for section in document(REPORT).sections]
+    assert ids[:2] == ["found", "link"]
+    page = html.render(REPORT).decode()
+    link, evidence = (page.partition(f'<h2 id="{name}">')[2].partition("<h2")[0] for name in ("link", "evidence"))
+    title = next(r.finding.title for r in REPORT.results if r.finding.code == "LNK001")
+    assert title in link
+    assert title not in evidence
+    unlinked = dataclasses.replace(REPORT, results=REPORT.results[1:])
+    assert "did not measure it" in html.render(unlinked).decode()
 
 
 # ---- markdown

@@ -7,7 +7,7 @@ import pytest
 
 from memaudit.cli.settings import Settings, find, read
 from memaudit.errors import SettingsError
-from memaudit.types import Limit, OnInconclusive, Waiver
+from memaudit.types import Context, Limit, OnInconclusive, Release, Waiver
 
 
 def write(folder: Path, text: str, name: str = "memaudit.toml") -> Path:
@@ -18,6 +18,16 @@ def write(folder: Path, text: str, name: str = "memaudit.toml") -> Path:
 def test_every_key_has_a_default(tmp_path: Path) -> None:
     assert read(write(tmp_path, "")).model_dump() == Settings().model_dump()
     assert Settings().audit.shadows == 64
+
+
+def test_what_is_said_of_the_model_is_read(tmp_path: Path) -> None:
+    said = read(write(tmp_path, '[report]\nrelease = "api-with-logits"\nauditor = "A"\nowner = "B"')).context()
+    assert said == Context(release=Release.API_WITH_LOGITS, auditor="A", owner="B")
+    assert read(write(tmp_path, "")).context() == Context()
+    with pytest.raises(SettingsError, match=r"memaudit.toml:2: report.release: .*'open-weights'"):
+        read(write(tmp_path, '[report]\nrelease = "everybody"'))
+    with pytest.raises(SettingsError, match=r"report.auditer: there is no such key; did you mean 'auditor'"):
+        read(write(tmp_path, '[report]\nauditer = "A"'))
 
 
 def test_settings_are_read(tmp_path: Path) -> None:

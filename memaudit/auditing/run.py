@@ -38,7 +38,7 @@ from memaudit.recipe import (
     TextPopulation,
     fingerprint,
 )
-from memaudit.types import Attempt, Control, Edition, Limit, Report, Result, Skipped, Subject, Verdict, Waiver
+from memaudit.types import Attempt, Context, Control, Edition, Limit, Report, Result, Skipped, Subject, Verdict, Waiver
 
 Array = np.ndarray
 
@@ -107,6 +107,7 @@ def audit(
     attacks: Sequence[str] | None = None,
     limits: Sequence[Limit] = (),
     waivers: Sequence[Waiver] = (),
+    context: Context | None = None,
     evidence: str = EvidenceLevel.HASHED,
     device: str = "auto",
 ) -> Audit:
@@ -122,6 +123,7 @@ def audit(
         attacks: Names of membership attacks; by default all that are usual for the kind of model.
         limits: What findings are held against.
         waivers: Which of them may be broken by this model, for a while.
+        context: How the model is given to others, and who answers for what; the report says it as it is said here.
         evidence: `none`, `hashed`, `ids` or `full`: how single examples are named, and whether they are shown.
         device: Where the model is run.
 
@@ -154,7 +156,7 @@ def audit(
     provenance = _provenance(target, bank, count, fprs) | _bound(target, key, level)
     report = _examine(facts, subject, untested(target), limitations(target), provenance)
     report = policy.hold(report, limits, waivers)
-    report = replace(report, attempt=_recorded(report, limits, bank))
+    report = replace(report, attempt=_recorded(report, limits, bank), context=context or Context())
     if level is EvidenceLevel.NONE or not _trusted(report.controls):
         return Audit(report, None)
     full = level is EvidenceLevel.FULL

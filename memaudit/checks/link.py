@@ -15,6 +15,7 @@ from memaudit.types import Curve, Estimate, Figure, FigureKind, Finding, Skipped
 Array = np.ndarray
 
 _LEAST_PAIRS = 6
+_MEMORIZED = 0.5  # training on the example decides more often than not whether the model gets it right
 _LEAST_FALSE_POSITIVES = 10  # expected behind every threshold
 Interval = tuple[float, float, float]
 
@@ -54,7 +55,6 @@ def _link(evidence: Evidence) -> tuple[tuple[Finding, ...], tuple[Skipped, ...]]
         reason = f"the link needs at least {2 * _LEAST_PAIRS} shadow models and enough examples to set thresholds with"
         return (), (Skipped(code="LNK001", title="Memorization and attack", reason=reason),)
     link = cross_fitted_link(*evidence.correct_by_pair, lambda some: flag_with(evidence.bank, some, fpr))
-    above = sum(b.share for b in link.bins if b.low >= 0.5)
     corrected = "not to be had" if link.corrected is None else f"{link.corrected:.2f}"
     finding = Finding(
         code="LNK001",
@@ -69,14 +69,7 @@ def _link(evidence: Evidence) -> tuple[tuple[Finding, ...], tuple[Skipped, ...]]
             unit="correlation",
             method="Fisher z, Bonett–Wright for examples and jackknife over pairs of models",
         ),
-        sentence=(
-            f"The more an example is memorized, the more often it is found: the rank correlation is {link.rho:.2f} "
-            f"({link.low:.2f} to {link.high:.2f}), and {percent(above)} of all true positives at {percent(fpr)} false "
-            "positives fall on examples with memorization of at least 0.5."
-            if link.low > 0
-            else f"No link was shown between memorization and the attack: the rank correlation is {link.rho:.2f} "
-            f"({link.low:.2f} to {link.high:.2f})."
-        ),
+        sentence=_sentence(link, fpr),
         n=evidence.bank.shape[1],
         counted=f"examples in {2 * evidence.bank.shape[0]} shadow models",
         source="cross-fitted over pairs; Spearman 1904, Bonett & Wright 2000",
@@ -95,6 +88,24 @@ def _link(evidence: Evidence) -> tuple[tuple[Finding, ...], tuple[Skipped, ...]]
 
 
 link_check = Check("LNK001", "Memorization and attack", "link", _link)
+
+
+def _sentence(link: Link, fpr: float) -> str:
+    """Returns the link in words: the share of the true positives first, because it needs no statistics to be read."""
+    correlation = f"{link.rho:.2f} ({link.low:.2f} to {link.high:.2f})"
+    if link.low <= 0:
+        return f"No link was shown between memorization and the attack: the rank correlation is {correlation}."
+    memorized = [b for b in link.bins if b.low >= _MEMORIZED]
+    examples = sum(b.examples for b in memorized) / sum(b.examples for b in link.bins)
+    caught = sum(b.share for b in memorized)
+    share = (
+        f"{percent(examples)} of the examples, those memorized by {_MEMORIZED:g} or more, are {percent(caught)} of all "
+        f"that the attack finds at {percent(fpr)} false positives."
+        if memorized
+        else f"No example is memorized by {_MEMORIZED:g} or more."
+    )
+    more = "The more an example is memorized, the more often it is found"
+    return f"{share} {more}: the rank correlation is {correlation}."
 
 
 def bin_name(b: LinkBin) -> str:

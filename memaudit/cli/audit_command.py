@@ -91,6 +91,7 @@ def run(model: Path, call: Job, quiet: bool) -> Audit:
         attacks=call.audit.attacks,
         limits=call.limits,
         waivers=call.waivers,
+        context=call.context,
         evidence=call.audit.evidence,
         device=call.audit.device,
     )

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from memaudit.cli import settings as toml
 from memaudit.errors import SettingsError
-from memaudit.types import Limit, Waiver
+from memaudit.types import Context, Limit, Waiver
 
 if TYPE_CHECKING:
     from memaudit.recipe import Recipe
@@ -32,6 +32,7 @@ class Job:
     audit: toml.AuditSettings
     limits: tuple[Limit, ...]
     waivers: tuple[Waiver, ...]
+    context: Context
     folder: Path  # what relative paths of the file start from
     file: Path | None
 
@@ -101,7 +102,7 @@ def job(config: Path | None, **flags: Any) -> Job:
         problems = (f"--{p['loc'][0]}: {p['msg']}, got {p['input']!r}" for p in error.errors())
         raise SettingsError("; ".join(problems)) from None
     limits = settings.limits()
-    return Job(_with_what_limits_need(audit, limits), limits, settings.waivers(), folder, file)
+    return Job(_with_what_limits_need(audit, limits), limits, settings.waivers(), settings.context(), folder, file)
 
 
 def _with_what_limits_need(audit: toml.AuditSettings, limits: tuple[Limit, ...]) -> toml.AuditSettings:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from memaudit.cli.policy_settings import GateSettings, WaiverSettings, disagreements, expired
 from memaudit.errors import SettingsError
-from memaudit.types import Limit, Waiver
+from memaudit.types import Context, Limit, Release, Waiver
 
 FILE = "memaudit.toml"
 
@@ -36,12 +36,23 @@ class AuditSettings(BaseModel):
     evidence: Literal["none", "hashed", "ids", "full"] = "hashed"
 
 
+class ReportSettings(BaseModel):
+    """The table [report]: what the report says of the model that no audit can find out."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    release: Literal["internal", "api", "api-with-logits", "open-weights"] | None = None
+    auditor: str = ""
+    owner: str = ""
+
+
 class Settings(BaseModel):
     """All of memaudit.toml."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     audit: AuditSettings = AuditSettings()
+    report: ReportSettings = ReportSettings()
     gate: list[GateSettings] = []
     waiver: list[WaiverSettings] = []
     _source: str | None = PrivateAttr(None)
@@ -52,6 +63,12 @@ class Settings(BaseModel):
         return tuple(
             gate.limit(self._source, self._lines.get(("gate", number))) for number, gate in enumerate(self.gate)
         )
+
+    def context(self) -> Context:
+        """Returns what is said of the model."""
+        said = self.report
+        release = None if said.release is None else Release(said.release)
+        return Context(release=release, auditor=said.auditor, owner=said.owner)
 
     def waivers(self) -> tuple[Waiver, ...]:
         """Returns the waivers that are granted."""
@@ -134,7 +151,12 @@ def _told(problem: Any) -> str:
 
 
 def _known_keys(place: tuple[Any, ...]) -> list[str]:
-    tables: dict[Any, type[BaseModel]] = {"audit": AuditSettings, "gate": GateSettings, "waiver": WaiverSettings}
+    tables: dict[Any, type[BaseModel]] = {
+        "audit": AuditSettings,
+        "report": ReportSettings,
+        "gate": GateSettings,
+        "waiver": WaiverSettings,
+    }
     table = tables.get(place[0], Settings) if len(place) > 1 else Settings
     return list(table.model_fields)
 

@@ -9,6 +9,37 @@ from memaudit.reports.blocks import Block, Fact, Facts, Grid, Paragraph, Points,
 from memaudit.reports.regulation import Source, mapping
 from memaudit.types import Report
 
+_LIMITS = 4  # that are named on the first page
+
+
+def subject(report: Report) -> Iterator[Block]:
+    """Yields what the report is about, in short."""
+    about, limits = report.subject, _limits(report)
+    release = report.context.release
+    said = (
+        ("Given to others", wording.RELEASE[release] if release else "", "to whom the model is given"),
+        ("Made the audit", report.context.auditor, "who made the audit"),
+        ("Answers for the model", report.context.owner, "who answers for the model"),
+    )
+    unsaid = ", ".join(question for _, value, question in said if not value)
+    yield Facts(
+        facts=(
+            Fact(name="Model", value=about.model),
+            Fact(name="SHA-256", value=about.sha256, code=True),
+            Fact(name="Compared with", value=f"{about.shadows:,} shadow models, made in the same way"),
+            Fact(name="Limits", value="; ".join(limits) or "none was set"),
+            *(Fact(name=name, value=value) for name, value, _ in said if value),
+            *([Fact(name="Not said", value=f"{unsaid}: see “{wording.TITLES['signatures']}”")] if unsaid else []),
+        )
+    )
+
+
+def _limits(report: Report) -> list[str]:
+    held = [item.limit for item in (*report.results, *report.skipped) if item.limit is not None]
+    limits = list(dict.fromkeys(map(str, held)))
+    more = len(limits) - _LIMITS
+    return limits if more <= 0 else [*limits[:_LIMITS], f"and {more} more"]
+
 
 def scope(report: Report) -> Iterator[Block]:
     """Yields who the adversary is, and which kinds of attack were tried."""
@@ -95,19 +126,23 @@ def reproduce(report: Report) -> Iterator[Block]:
     yield Facts(facts=facts)
 
 
-def signatures(_: Report) -> Iterator[Block]:
-    """Yields what is filled in by hand: how the model is released, and who answers for what."""
-    yield Paragraph(words="To be filled in by hand; the audit does not know it.")
+def signatures(report: Report) -> Iterator[Block]:
+    """Yields how the model is released, and who answers for what: as memaudit.toml says, the rest by hand."""
+    context = report.context
+    yield Paragraph(
+        words="What is not filled in is to be filled in by hand. What is, was said in memaudit.toml; the audit cannot "
+        "know whether it is true."
+    )
     yield Grid(
         title="How the model is given to others",
         columns=("Release", "Mark what applies"),
-        rows=tuple((words, "[    ]") for words in wording.RELEASE),
+        rows=tuple((words, "[ × ]" if key is context.release else "[    ]") for key, words in wording.RELEASE.items()),
         right=(False, False),
     )
     yield Grid(
         title="Signatures",
         columns=("", "Name and role", "Date", "Signature"),
-        rows=tuple((words, "", "", "") for words in wording.SIGNATURES),
+        rows=tuple((role, name, "", "") for role, name in wording.signatures(context).items()),
         right=(False,) * 4,
         to_fill=True,
     )

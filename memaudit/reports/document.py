@@ -13,6 +13,7 @@ _IN_SHORT = 6
 
 _CONTENT = {
     "found": sections.found,
+    "link": sections.link,
     "controls": sections.controls,
     "scope": annexes.scope,
     "method": annexes.method,
@@ -65,12 +66,13 @@ def _shown(words: str) -> str:
 
 
 def _front(report: Report) -> tuple[Section, ...]:
-    """Returns what everybody reads: what was found, what to do, and what was not tested."""
+    """Returns what everybody reads: what was found, what to do, what was not tested, and on which model."""
     steps = wording.VERDICTS[report.verdict].steps
     return (
         Section(title="In short", content=(Points(points=tuple(_in_short(report))),)),
         Section(title="What to do next", content=(listed(steps, numbered=True),)),
         Section(title="What was not tested", content=_untested(report)),
+        Section(title="What was audited", content=tuple(annexes.subject(report))),
     )
 
 

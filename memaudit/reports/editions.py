@@ -4,7 +4,7 @@
 `internal` names the most exposed examples by keyed hashes, and shows neither pictures nor texts. Of an audit whose
 evidence has ids or more, it numbers them; a reader who also has the JSON file finds them there in the same order.
 `public` has no single examples, no tables, no figures but the curves of attacks, no provenance but the version of
-memaudit, no names of those who granted waivers, and its numbers have three digits, as in its sentences. Verdicts,
+memaudit, no names of those who made the audit, answer for the model, or granted waivers, and its numbers have three digits, as in its sentences. Verdicts,
 waivers and the reasons for them stay.
 
 What an edition leaves out is in none of its formats, and not in the JSON that is attached to its PDF.
@@ -83,6 +83,7 @@ def _public(report: Report) -> Report:
         controls=tuple(map(_control, report.controls)),
         exposed=(),
         waivers=tuple(replace(waived, waiver=_waiver(waived.waiver)) for waived in report.waivers),
+        context=replace(report.context, auditor="", owner=""),
         provenance={name: report.provenance[name] for name in _PUBLIC_PROVENANCE if name in report.provenance},
     )
 

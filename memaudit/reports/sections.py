@@ -91,16 +91,31 @@ def _control(control: Control) -> Card:
     )
 
 
+def link(report: Report) -> Iterator[Block | Section]:
+    """Yields how much of what the attacks find falls on memorized examples, with its figures and tables."""
+    linked = _findings(report, linked=True)
+    if linked:
+        yield Paragraph(words=wording.LINK)
+        yield from linked
+    else:
+        yield Paragraph(words="This audit did not measure it. “What could not be said” gives the reasons.")
+
+
 def evidence(report: Report) -> Iterator[Block | Section]:
-    """Yields the figures, tables and methods behind each measurement."""
+    """Yields the figures, tables and methods behind each other measurement."""
+    found = _findings(report, linked=False)
+    yield from found
+    if not found:
+        yield Paragraph(words="No other check produced a finding.")
+
+
+def _findings(report: Report, *, linked: bool) -> list[Section]:
     held: dict[tuple[str, str, str], list[Result]] = {}
     for result in wording.by_severity(report):  # a finding that several limits are about has a result for each
         finding = result.finding
-        held.setdefault((finding.code, finding.title, finding.sentence), []).append(result)
-    for results in held.values():
-        yield Section(title=titled(results[0].finding.title), content=tuple(_finding(results)))
-    if not held:
-        yield Paragraph(words="There is none, because no check produced a finding.")
+        if finding.code.startswith("LNK") is linked:
+            held.setdefault((finding.code, finding.title, finding.sentence), []).append(result)
+    return [Section(title=titled(same[0].finding.title), content=tuple(_finding(same))) for same in held.values()]
 
 
 def _finding(results: list[Result]) -> Iterator[Block]:

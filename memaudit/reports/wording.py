@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from memaudit.reports.blocks import Badge, Point
-from memaudit.types import Attempt, Control, Edition, FigureKind, Report, Result, Skipped, Verdict
+from memaudit.types import Attempt, Context, Control, Edition, FigureKind, Release, Report, Result, Skipped, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +89,7 @@ CONTROL_LABELS = {True: "PASSED", False: "FAILED", None: "NOT RUN"}
 
 TITLES = {
     "found": "What was found",
+    "link": "Is the attack’s success memorization?",
     "controls": "Controls: can this audit be trusted?",
     "scope": "Who attacks, and how",
     "method": "How it was measured",
@@ -186,6 +187,12 @@ METHOD = (
     "How each number was made, and where the method was published, stands with the evidence.",
 )
 
+LINK = (
+    "Attacks on membership find some training examples and not others. If those that they find are the ones that the "
+    "model memorized, the leak comes from memorizing, and what keeps a model from memorizing also closes the leak. "
+    "Memorization was measured on other models than the attack, so that chance alone does not link the two."
+)
+
 CLAIMS = (
     Point(
         lead="That the model is anonymous.",
@@ -275,13 +282,22 @@ GLOSSARY = (
     ),
 )
 
-RELEASE = (
-    "inside the organization only",
-    "to others as a service that gives no probabilities",
-    "to others as a service that gives probabilities",
-    "with its weights",
-)
-SIGNATURES = ("Made the audit", "Answers for the model", "Answers for data protection")
+RELEASE = {
+    Release.INTERNAL: "inside the organization only",
+    Release.API: "to others as a service that gives no probabilities",
+    Release.API_WITH_LOGITS: "to others as a service that gives probabilities",
+    Release.OPEN_WEIGHTS: "with its weights",
+}
+
+
+def signatures(context: Context) -> dict[str, str]:
+    """Returns who signs, and their names as far as they are known."""
+    return {
+        "Made the audit": context.auditor,
+        "Answers for the model": context.owner,
+        "Answers for data protection": "",
+    }
+
 
 
 def badge(verdict: Verdict, label: str = "") -> Badge:
