@@ -35,8 +35,8 @@ def subject(report: Report) -> Iterator[Block]:
 
 
 def _limits(report: Report) -> list[str]:
-    held = [item.limit for item in (*report.results, *report.skipped) if item.limit is not None]
-    limits = list(dict.fromkeys(map(str, held)))
+    held = [result.limit for result in report.results] + [skipped.limit for skipped in report.skipped]
+    limits = list(dict.fromkeys(str(limit) for limit in held if limit is not None))
     more = len(limits) - _LIMITS
     return limits if more <= 0 else [*limits[:_LIMITS], f"and {more} more"]
 
