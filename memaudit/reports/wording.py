@@ -82,8 +82,8 @@ READINGS = {
     "Where the first curve lies above the second, examples are recognized by more than accident.",
     FigureKind.BITS: "How to read it: each bit doubles the advantage over guessing the secret, and the upright lines "
     "are intervals. The dashed lines say what is to be expected of a secret that was never in the training data.",
-    FigureKind.SHARES: "How to read it: the upright lines are intervals. What lies as high for texts that the model "
-    "was not trained on is not given away by the training.",
+    FigureKind.SHARES: "How to read it: the upright lines are intervals. Where texts that the model was not trained on "
+    "are shown too, what lies as high for them is not given away by the training.",
 }
 CONTROL_LABELS = {True: "PASSED", False: "FAILED", None: "NOT RUN"}
 

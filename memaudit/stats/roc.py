@@ -56,18 +56,21 @@ def transferred_thresholds(
     return thresholds[fold]
 
 
-def tpr_interval(
+def tpr_draws(
     inside: Float[Array, "pairs examples"],
     outside: Float[Array, "pairs examples"],
     fpr: float,
-    level: float = 0.95,
     resamples: int = 200,
     seed: int = 0,
-) -> tuple[float, float]:
-    """Returns the percentile interval of the mean TPR over target models at one false-positive rate.
+) -> Float[Array, " resamples"]:
+    """Returns bootstrap draws of the mean TPR over target models at one false-positive rate.
 
     Whole target pairs and whole examples are resampled, and the threshold is set anew each time. The same examples are
-    accused in many targets, so that a binomial interval, or one over targets alone, would be far too narrow.
+    accused in many targets, so that a binomial interval, or one over targets alone, would be far too narrow. The same
+    seed draws the same pairs and examples from any scores of this shape: differences of such draws are paired.
+
+    Raises:
+        ValueError: Too few scores to resolve the rate.
 
     Source: Owen 2007 (Annals of Applied Statistics 1:386), the pigeonhole bootstrap for crossed data, which is
     conservative.
@@ -79,19 +82,42 @@ def tpr_interval(
     candidates = min(outside.size, int(20 * budget) + 100)  # scores that may become the threshold of some resample
     top = np.argpartition(outside, outside.size - candidates, axis=None)[-candidates:]
     top = top[np.argsort(-outside.ravel()[top], kind="stable")]
-    lowest = outside.ravel()[top[-1]]
-    found = np.flatnonzero(inside.ravel() > lowest)
+    highest = outside.ravel()[top]
+    found = np.flatnonzero(inside.ravel() > highest[-1])
     found = found[np.argsort(-inside.ravel()[found], kind="stable")]
+    falling = -inside.ravel()[found]
+    (top_pair, top_example), (pair, example) = np.divmod(top, examples), np.divmod(found, examples)
     rng = np.random.default_rng(seed)
     tprs = np.empty(resamples)
     for draw in range(resamples):
         by_pair = rng.multinomial(pairs, np.full(pairs, 1 / pairs))
         by_example = rng.multinomial(examples, np.full(examples, 1 / examples))
-        accused = np.cumsum(by_pair[top // examples] * by_example[top % examples])
-        cut = outside.ravel()[top[min(np.searchsorted(accused, budget, side="right"), candidates - 1)]]
-        above = found[: np.searchsorted(-inside.ravel()[found], -cut, side="left")]
-        tprs[draw] = (by_pair[above // examples] * by_example[above % examples]).sum() / (pairs * examples)
-    low, high = np.quantile(tprs, [(1 - level) / 2, (1 + level) / 2])
+        accused = np.cumsum(by_pair[top_pair] * by_example[top_example])
+        cut = highest[min(np.searchsorted(accused, budget, side="right"), candidates - 1)]
+        above = slice(np.searchsorted(falling, -cut, side="left"))
+        tprs[draw] = (by_pair[pair[above]] * by_example[example[above]]).sum() / (pairs * examples)
+    return tprs
+
+
+def tpr_interval(
+    inside: Float[Array, "pairs examples"],
+    outside: Float[Array, "pairs examples"],
+    fpr: float,
+    level: float = 0.95,
+    resamples: int = 200,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Returns the percentile interval of the mean TPR over target models at one false-positive rate: see `tpr_draws`.
+
+    Raises:
+        ValueError: Too few scores to resolve the rate.
+    """
+    return percentiles(tpr_draws(inside, outside, fpr, resamples, seed), level)
+
+
+def percentiles(draws: Float[Array, " resamples"], level: float = 0.95) -> tuple[float, float]:
+    """Returns the percentile interval of bootstrap draws."""
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 

@@ -1,0 +1,143 @@
+"""Would more shadow models find more? The attack made again with parts of the bank, down to a few models."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from memaudit.checks.evidence import Attacked, Evidence, percent, points, share_of, with_interval
+from memaudit.stats import percentiles, tpr_draws, tpr_interval
+from memaudit.types import Curve, Figure, FigureKind, Table
+
+Interval = tuple[float, float, float]
+
+_LEAST_REFERENCES = 3  # pairs: one is left out, and two have a variance
+_LEAST_PAIRS = 2 * _LEAST_REFERENCES
+
+
+class Enough(NamedTuple):
+    """What a finding says about the number of shadow models."""
+
+    figures: tuple[Figure, ...] = ()
+    tables: tuple[Table, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class Size(NamedTuple):
+    """What the attack finds with so many shadow models: in them on average, and in the target."""
+
+    models: int
+    shadows: Interval
+    members: Interval
+    nonmembers: Interval
+
+
+def enough(evidence: Evidence, attacked: Attacked, fpr: float) -> Enough:
+    """Returns how what the attack finds has grown with the bank, and in words whether it still grows.
+
+    Args:
+        evidence: With the bank that `attacked` was scored with.
+        attacked: The attack's scores with the whole bank.
+        fpr: The false-positive rate that thresholds are set for.
+    """
+    pairs = evidence.bank.shape[0]
+    if pairs < _LEAST_PAIRS:
+        return Enough(notes=(f"From {2 * _LEAST_PAIRS} shadow models on, it is told whether more would find more.",))
+    parts = [attacked_by(evidence, attacked, count) for count in sizes(pairs)[:-1]]
+    curve = [_size(evidence, part, fpr) for part in (*parts, attacked)]
+    return Enough((_figure(curve, fpr),), (_table(curve, fpr),), (_in_words(gain(parts[-1], attacked, fpr), curve),))
+
+
+def sizes(pairs: int) -> list[int]:
+    """Returns the numbers of pairs that the attack is made with: the whole bank, its first half, and so on; rising."""
+    halved = [pairs]
+    while halved[0] // 2 >= _LEAST_REFERENCES:
+        halved.insert(0, halved[0] // 2)
+    return halved
+
+
+def attacked_by(evidence: Evidence, attacked: Attacked, pairs: int) -> Attacked:
+    """Returns the scores of the same attack with the bank's first pairs alone: those of a bank that is still small."""
+    attack, part = attacked.attack, evidence.bank.take(np.arange(pairs))
+    return Attacked(attack, attack.scores(evidence.phi, part), *attack.leave_pair_out(part))
+
+
+def gain(part: Attacked, whole: Attacked, fpr: float) -> Interval:
+    """Returns how much larger a share of their members the attack finds with the whole bank than with a part of it.
+
+    The targets are the shadows of the part both times, so that only the number of references differs; negative if fewer
+    are found. Value, and the ends of the interval, which covers at least 95%: percentiles of paired `stats.tpr_draws`.
+    """
+    targets = len(part.inside)
+    same = replace(whole, inside=whole.inside[:targets], outside=whole.outside[:targets])
+    value = _found(same, fpr) - _found(part, fpr)
+    draws = tpr_draws(same.inside, same.outside, fpr) - tpr_draws(part.inside, part.outside, fpr)
+    return value, *percentiles(draws)
+
+
+def _found(attacked: Attacked, fpr: float) -> float:
+    return float(attacked.shadows_flagged(fpr)[0].mean())
+
+
+def _size(evidence: Evidence, attacked: Attacked, fpr: float) -> Size:
+    flagged = attacked.flagged(fpr)
+    shadows = _found(attacked, fpr), *tpr_interval(attacked.inside, attacked.outside, fpr)
+    of_target = (share_of(flagged[who]) for who in (evidence.members, ~evidence.members))
+    return Size(2 * len(attacked.inside), shadows, *of_target)
+
+
+def _in_words(gain: Interval, curve: list[Size]) -> str:
+    """Returns one or two sentences on half of the bank against all of it."""
+    value, low, high = gain
+    some, all_ = curve[-2].models, curve[-1].models
+    between = f"({100 * low:z.2f} to {100 * high:z.2f})"
+    if low > 0:
+        return (
+            f"With {all_} shadow models instead of {some}, the attack finds {points(value)} more {between} of the "
+            "training examples of the same models: with still more of them it can be expected to find more than is "
+            "said here."
+        )
+    return (
+        f"{all_} shadow models were not shown to find more than {some}: the difference is {100 * value:z.2f} "
+        f"percentage points {between} of the training examples of the same models."
+    )
+
+
+def _table(curve: list[Size], fpr: float) -> Table:
+    return Table(
+        title="The attack by the number of shadow models",
+        columns=(
+            "Shadow models",
+            "Shadows: members found",
+            "This model: members found",
+            "This model: wrongly accused",
+        ),
+        rows=tuple((size.models, *(with_interval(*share) for share in size[1:])) for size in curve),
+        note=(
+            f"At {percent(fpr)} false positives; the models of a row are among those of the row below. Shadows: every "
+            "shadow model as a target, its pair left out, 95% bootstrap over pairs of models and examples. This model: "
+            "Clopper–Pearson, 95%; it describes this one training run."
+        ),
+    )
+
+
+def _figure(curve: list[Size], fpr: float) -> Figure:
+    def line(label: str, shares: list[Interval]) -> Curve:
+        value, low, high = (tuple(column) for column in zip(*shares, strict=True))
+        return Curve(x=tuple(float(i) for i in range(len(shares))), y=value, label=label, low=low, high=high)
+
+    said = "; ".join(f"with {size.models}: {percent(size.shadows[0])} on average" for size in curve)
+    return Figure(
+        kind=FigureKind.SHARES,
+        title=f"Found at {percent(fpr)} false positives, by the number of shadow models",
+        x_label="Shadow models that the attack is made with",
+        y_label="True-positive rate (members found)",
+        curves=(
+            line("shadow models, on average", [size.shadows for size in curve]),
+            line("this model", [size.members for size in curve]),
+        ),
+        ticks=tuple(str(size.models) for size in curve),
+        alt=f"Share of training examples found, by the number of shadow models. Of the shadows' own, {said}.",
+    )

@@ -1,0 +1,143 @@
+"""Whether more shadow models would find more: against a closed form, and where the answer is known to be no.
+
+The banks are simulated: φ = difficulty + shift · membership + noise, with a shift of its own for every example.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from memaudit.attacks import Attack, Calibrated, GlobalThreshold, Lira
+from memaudit.checks import Attacked, ClassifierEvidence
+from memaudit.checks.enough import attacked_by, enough, gain, sizes
+from memaudit.checks.membership import offline_check, online_check
+from memaudit.design import PairArrays
+from memaudit.stats import threshold, tpr_draws
+from memaudit.types import FigureKind
+
+Array = np.ndarray
+
+EXAMPLES, FPR = 400, 0.05
+
+
+def simulated(seed: int, models: int, shift: float = 2.0, spread: float = 1.0) -> ClassifierEvidence:
+    """Returns a bank, and a target made just as its shadows; an example's shift is N(shift, spread²), noise N(0, 1)."""
+    rng = np.random.default_rng(seed)
+    shifts, difficulty = rng.normal(shift, spread, EXAMPLES), rng.normal(1, 3, EXAMPLES)
+    inside, outside = difficulty + rng.normal(size=(2, models // 2, EXAMPLES)) + [[shifts], [0 * shifts]]
+    members = rng.random(EXAMPLES) < 0.5
+    phi = difficulty + shifts * members + rng.normal(size=EXAMPLES)
+    bank: Any = PairArrays(inside[..., None], outside[..., None])
+    return ClassifierEvidence(
+        bank=bank,
+        phi=phi[:, None],
+        correct=phi > 0,
+        members=members,
+        x=rng.normal(size=(EXAMPLES, 2)),
+        y=rng.integers(0, 2, EXAMPLES),
+        fprs=(FPR,),
+    )
+
+
+def scored(evidence: ClassifierEvidence, attack: Attack) -> Attacked:
+    return Attacked(attack, attack.scores(evidence.phi, evidence.bank), *attack.leave_pair_out(evidence.bank))
+
+
+def gained(evidence: ClassifierEvidence, attack: Attack) -> tuple[float, float, float]:
+    whole = scored(evidence, attack)
+    return gain(attacked_by(evidence, whole, len(whole.inside) // 2), whole, FPR)
+
+
+def calibrated_tpr(references: int, shift: float, spread: float) -> float:
+    """TPR of φ minus the mean of so many references: N(0, 1 + 1/n) without, N(shift, 1 + 1/n + spread²) with."""
+    noise = 1 + 1 / references
+    cut = np.sqrt(noise) * stats.norm.isf(FPR)
+    return float(stats.norm.sf((cut - shift) / np.sqrt(noise + spread**2)))
+
+
+@pytest.mark.parametrize(("pairs", "expected"), [(32, [4, 8, 16, 32]), (7, [3, 7]), (6, [3, 6]), (5, [5])])
+def test_sizes_are_halves_down_to_what_the_attack_needs(pairs: int, expected: list[int]) -> None:
+    assert sizes(pairs) == expected
+
+
+def test_the_gain_is_that_of_the_closed_form() -> None:
+    """Half of 6 pairs, and all of them, less the target's own: 2 references and 5.
+
+    The mean over 40 banks, to 5 of its own standard errors: false alarm 1e-5 (Student's t with 39 degrees of freedom).
+    """
+    gains = [gained(simulated(seed, 12), Calibrated())[0] for seed in range(40)]
+    expected = calibrated_tpr(5, 2, 1) - calibrated_tpr(2, 2, 1)
+    assert expected > 0.05
+    assert np.mean(gains) == pytest.approx(expected, abs=5 * np.std(gains, ddof=1) / np.sqrt(len(gains)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shift", [0.0, 2.0])
+def test_the_interval_of_the_gain_covers_the_closed_form(shift: float) -> None:
+    """300 banks of 24 models. At 95% coverage fewer than 269 are covered with probability 1e-4.
+
+    The pigeonhole bootstrap counts the noise of single scores more than once, so that it covers more often.
+    """
+    expected = calibrated_tpr(11, shift, shift / 2) - calibrated_tpr(5, shift, shift / 2)
+    ends = [gained(simulated(seed, 24, shift, shift / 2), Calibrated())[1:] for seed in range(300)]
+    assert sum(low <= expected <= high for low, high in ends) >= 269
+
+
+@pytest.mark.parametrize("attack", [Calibrated(), Lira()])
+def test_nothing_is_gained_where_training_leaves_no_trace(attack: Attack) -> None:
+    """A gain is shown by accident with probability 0.025: in more than 5 of 30 banks with less than 2e-4."""
+    assert sum(gained(simulated(seed, 12, 0, 0), attack)[1] > 0 for seed in range(30)) <= 5
+
+
+def test_an_attack_without_references_gains_exactly_nothing() -> None:
+    assert gained(simulated(0, 24), GlobalThreshold()) == (0, 0, 0)
+
+
+def test_a_small_bank_is_seen_to_gain_by_growing() -> None:
+    """From 6 models to 12, LiRA's gain was shown in 68 of 100 other banks.
+
+    Then fewer than 5 of 20 show it with probability 1e-5.
+    """
+    assert sum(gained(simulated(seed, 12), Lira())[1] > 0 for seed in range(20)) >= 5
+
+
+def test_the_curve_of_a_small_bank_begins_that_of_the_bank_it_grows_to() -> None:
+    large = simulated(2, 24)
+    bank: Any = large.bank.take(np.arange(6))
+    small = replace(large, bank=bank)
+    rows = [enough(evidence, scored(evidence, Lira()), FPR).tables[0].rows for evidence in (small, large)]
+    assert [[row[0] for row in table] for table in rows] == [[6, 12], [6, 12, 24]]
+    assert rows[0] == rows[1][:2]
+
+
+@pytest.mark.parametrize(("models", "tables"), [(10, 1), (12, 2)])
+def test_the_finding_of_the_main_attack_shows_it_if_the_bank_is_large_enough(models: int, tables: int) -> None:
+    evidence = simulated(3, models)
+    (finding,), _ = online_check.run(evidence)
+    assert len(finding.tables) == tables
+    assert [figure.kind for figure in finding.figures] == [FigureKind.ROC, FigureKind.SHARES][:tables]
+    said = "With 12 shadow models instead of 6, the attack finds" if models == 12 else "From 12 shadow models on"
+    assert any(note.startswith(said) for note in finding.notes)
+    (other,), _ = offline_check.run(evidence)
+    assert (other.figures, other.tables, len(other.notes)) == ((), (), 1)
+
+
+def test_no_gain_is_said_to_be_none() -> None:
+    evidence = simulated(4, 24)
+    (note,) = enough(evidence, scored(evidence, GlobalThreshold()), FPR).notes
+    assert note.startswith("24 shadow models were not shown to find more than 12: the difference is 0.00 percentage")
+
+
+def test_draws_are_the_resampling_of_pairs_and_examples() -> None:
+    """Against the definition: weights repeat scores, and the threshold is that of the repeated non-members."""
+    rng = np.random.default_rng(5)
+    inside, outside = rng.normal(1, 1, (5, 40)), rng.normal(size=(5, 40))
+    draws = tpr_draws(inside, outside, 0.1, resamples=20, seed=6)
+    rng = np.random.default_rng(6)
+    for draw in draws:
+        weights = np.outer(rng.multinomial(5, np.full(5, 1 / 5)), rng.multinomial(40, np.full(40, 1 / 40))).ravel()
+        cut = threshold(np.repeat(outside.ravel(), weights), 0.1)
+        assert draw == pytest.approx((np.repeat(inside.ravel(), weights) > cut).mean())
