@@ -250,9 +250,21 @@ def test_well_specified_suffixes() -> None:
     corpus = CorpusIndex.of(
         [np.array(d) for d in ([1, 2, 3, 4], [9, 1, 2, 3, 4], [5, 6, 7], [5, 6, 8], [3, 3, 1], [3, 3])]
     )
-    prefixes = [np.array(p) for p in ([1, 2], [5, 6], [3, 3], [2, 2])]
-    suffixes = [np.array(s) for s in ([3, 4], [7], [1], [1])]
-    assert well_specified(prefixes, suffixes, corpus).tolist() == [True, False, False, False]
+    prefixes = [np.array(p) for p in ([1, 2], [5, 6], [3, 3])]
+    suffixes = [np.array(s) for s in ([3, 4], [7], [1])]
+    assert well_specified(prefixes, suffixes, corpus).tolist() == [True, False, False]
+
+
+def test_a_held_out_suffix_is_well_specified_as_if_it_were_in_the_corpus() -> None:
+    """The answer is that of the corpus with the text put into it: nothing else continues the prefix."""
+    documents = [np.array(d) for d in ([1, 2, 3, 4], [5, 6, 7], [3, 3, 1])]
+    prefixes = [np.array(p) for p in ([2, 2], [5, 6], [1, 2])]
+    suffixes = [np.array(s) for s in ([1], [8], [3, 4])]
+    found = well_specified(prefixes, suffixes, CorpusIndex.of(documents))
+    for prefix, rest, answer in zip(prefixes, suffixes, found, strict=True):
+        together = CorpusIndex.of([*documents, np.concatenate([prefix, rest])])
+        assert well_specified([prefix], [rest], together)[0] == answer
+    assert found.tolist() == [True, False, True]
 
 
 # --- shares by duplicate group --------------------------------------------------------------------------------------

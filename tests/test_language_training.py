@@ -27,6 +27,7 @@ from memaudit.recipe import LanguageModelRecipe, Probes, Rendering, Row, TextPop
 from memaudit.recipe.documents import Text
 from memaudit.signals import measure
 from memaudit.signals.language import predicted, token_statistics
+from memaudit.signals.secrets import space_costs
 from memaudit.tokens import TokenStatistics
 from memaudit.training import population
 from memaudit.training.language import train_language_model
@@ -410,6 +411,32 @@ def test_costs_are_those_of_the_rows_that_would_have_been_trained_on(
     assert recorded["secret_cost"].shape == (2, 4)
     secrets = [cost(row) for probe in people.secrets for row in probe.rows]
     np.testing.assert_allclose(recorded["secret_cost"].ravel(), secrets, atol=1e-4)
+
+
+@pytest.mark.parametrize("references", [100, 30], ids=["the whole space", "draws"])
+@pytest.mark.parametrize("rank", [1, 2, 50])
+def test_a_search_returns_first_what_is_the_likeliest_of_all(
+    tiny: LanguageModelRecipe, references: int, rank: int
+) -> None:
+    """Against the costs of the whole space, for canaries that are put at a known rank in it."""
+    people = people_of(made(tiny, probes={"references": references}))
+    torch.manual_seed(0)
+    model = llama()
+    costs = [space_costs(model, space.prefix, space.alphabets) for space in people.spaces]
+    places = [divmod(int(np.argsort(cost)[rank - 1]), 10) for cost in costs]
+    ranked = tuple(replace(canary, secret=place) for canary, place in zip(CANARIES, places, strict=True))
+    people = people_of(made(tiny, probes={"references": references, "canaries": ranked}))
+    assert measure(model, people)["search_first"].tolist() == [rank == 1] * 2
+
+
+def test_every_model_is_made_to_continue_what_it_is_shown(tiny: LanguageModelRecipe) -> None:
+    """A table of bigrams writes the likeliest token after the last one, again and again."""
+    people = people_of(made(tiny))
+    model = Bigrams()
+    best = model.table.argmax(dim=1).numpy()
+    last = np.array([row.ids[-3] for row in people.windows[0]])
+    assert len(last)
+    assert np.array_equal(measure(model, people)["written"], np.column_stack([best[last], best[best[last]]]))
 
 
 # --- The user's own loop --------------------------------------------------------------------------------------------

@@ -66,11 +66,13 @@ def well_specified(
     """Returns whether each suffix is what follows its prefix wherever the prefix stands in the corpus.
 
     If not, greedy decoding may write another piece of the training data and be counted as a miss. A document that ends
-    within the suffix continues otherwise. False also where the prefix does not occur.
+    within the suffix continues otherwise. True where the prefix does not occur: a held-out text that nothing in the
+    corpus contradicts would be well specified if it were put there.
+
+    Source: Training Data Extraction Challenge (google-research/lm-extraction-benchmark), well-specified suffixes.
     """
     whole = [np.concatenate(pair) for pair in zip(prefixes, suffixes, strict=True)]
-    occurrences = index.occurrences(whole)
-    return (occurrences > 0) & (occurrences == index.occurrences(prefixes))
+    return np.asarray(index.occurrences(whole) == index.occurrences(prefixes))
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,8 @@ from memaudit.recipe.pretrained import config_of
 from memaudit.recipe.recipes import EstimatorRecipe, LanguageModelRecipe, Probes, Recipe
 from memaudit.recipe.rendering import Rendering
 
+_RECORDINGS = "with continuations and searches"  # of a language model; other words when other things are recorded
+
 
 def fingerprint(recipe: Recipe, examples: Population, seed: int) -> dict[str, str]:
     """Returns everything that decides what a bank's models are, one line each, so that a difference has a name.
@@ -46,6 +48,7 @@ def fingerprint(recipe: Recipe, examples: Population, seed: int) -> dict[str, st
         callables += [v for v in (value if isinstance(value, tuple) else (value,)) if callable(v)]
     if isinstance(examples, TextPopulation):
         parts["recipe.rendering.tokenizer"] = examples.renderer.digest()
+        parts["recordings"] = _RECORDINGS
     if isinstance(recipe, LanguageModelRecipe) and recipe.base is not None:
         parts["recipe.base"] = _folder_hash(Path(recipe.base))
     for name, files in _by_name(_local_sources(callables)).items():

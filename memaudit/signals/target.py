@@ -1,4 +1,4 @@
-"""What only the audited language model is asked: to continue, to write, and to give a canary up to a search."""
+"""What only the audited language model is asked: to write, and to give up canaries to a search that goes on."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ import torch
 from memaudit.recipe import LanguageModelRecipe, Recipe, Row, TextPopulation
 from memaudit.recipe.pretrained import load_folder
 from memaudit.recipe.recipes import LEAST_WRITTEN, SAMPLERS
-from memaudit.signals.decoding import Decaying, Prompted, Sampler, TopN, generate, greedy_continuations
+from memaudit.signals.decoding import Decaying, Prompted, Sampler, TopN, generate
 from memaudit.signals.language import token_statistics
 from memaudit.signals.search import best_first
+from memaudit.signals.text import SEARCH_QUERIES
 
 Array = np.ndarray
-
-_SEARCH_QUERIES = 2000  # contexts that a search for one canary may read
 
 
 def question(
@@ -26,7 +25,6 @@ def question(
     """Returns the target's answers to what no shadow is asked, by name.
 
     base [units]                         mean log-probability under the base that training started from, if there is one
-    written [testable, suffix]           what greedy decoding writes after the longest context
     search_rank, search_queries [canaries]  rank of the canary in its space and contexts that the search read; where
                                          `search_found` is false, the rank is above that number
     generated [samplers, texts, tokens]  free text, by top-40, decaying-temperature and prompted sampling
@@ -43,7 +41,6 @@ def question(
     written = _generated(model, population, held_out, device)
     return {
         **_of_base(population, recipe, [row for row, _ in written], device),
-        **_continued(model, population, device),
         **_searches(model, population, device),
         **_of_text(model, population, written, device),
     }
@@ -58,17 +55,9 @@ def _of_base(population: TextPopulation, recipe: Recipe, written: list[Row], dev
     return {"base": tokens.means(tokens.logp), **(generated.tensors("reference_") if written else {})}
 
 
-def _continued(model: torch.nn.Module, population: TextPopulation, device: str) -> dict[str, Array]:
-    suffix = population.probes.suffix
-    longest = population.probes.longest
-    prefixes = [row.ids[:-suffix] for row in population.windows[longest]]
-    written = greedy_continuations(model, prefixes, suffix, device)
-    return {"written": np.array(written, np.int64).reshape(len(prefixes), suffix)}
-
-
 def _searches(model: torch.nn.Module, population: TextPopulation, device: str) -> dict[str, Array]:
     found = [
-        best_first(model, s.prefix, s.alphabets, wanted=s.secret, queries=_SEARCH_QUERIES, device=device)
+        best_first(model, s.prefix, s.alphabets, wanted=s.secret, queries=SEARCH_QUERIES, device=device)
         for s in population.spaces
     ]
     return {

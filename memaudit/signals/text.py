@@ -10,10 +10,14 @@ import torch
 
 from memaudit.recipe import Row, TextPopulation
 from memaudit.recipe.blame import blame
+from memaudit.signals.decoding import greedy_continuations
 from memaudit.signals.language import token_statistics
+from memaudit.signals.search import best_first
 from memaudit.signals.secrets import secret_costs, space_costs
 
 Array = np.ndarray
+
+SEARCH_QUERIES = 2000  # contexts that a search for one canary may read
 
 
 def measure_text(model: torch.nn.Module, population: TextPopulation, device: str = "cpu") -> dict[str, Array]:
@@ -23,9 +27,11 @@ def measure_text(model: torch.nn.Module, population: TextPopulation, device: str
     correct [units]              share of its tokens that are the likeliest
     token_…                      token statistics of the units
     suffix_…                     of the suffixes to be continued, one context length after another
+    written [testable, suffix]   what greedy decoding writes after the longest context
     canary_…                     of the canaries' secrets, in their rows
     canary_cost [canaries]       −log p of each canary's secret, in nats
     reference_cost [references]  of the secrets that the canaries are ranked among, canary after canary
+    search_first [canaries]      whether a search of the canary's space returns the canary before all other secrets
     secret_cost [secrets, 1+decoys]  of the user's secrets, each followed by its decoys
 
     Raises:
@@ -36,14 +42,17 @@ def measure_text(model: torch.nn.Module, population: TextPopulation, device: str
     canaries = token_statistics(model, [[row] for row in canary_rows(population)], device)
     with blame("evaluating the model"):
         costs = [_costs(model, population, number, device) for number in range(len(population.canaries))]
+        first = [_first(model, population, number, *both, device) for number, both in enumerate(costs)]
     return {
         "phi": tokens.means(tokens.logp)[:, None].astype(np.float32),
         "correct": tokens.means(tokens.correct).astype(np.float32),
         **tokens.tensors("token_"),
         **suffixes.tensors("suffix_"),
+        "written": _continued(model, population, device),
         **canaries.tensors("canary_"),
         "canary_cost": np.array([own for own, _ in costs], np.float64),
         "reference_cost": np.concatenate([np.empty(0), *(others for _, others in costs)]),
+        "search_first": np.array(first, bool),
         "secret_cost": _secret_costs(model, population, device),
     }
 
@@ -68,6 +77,25 @@ def _costs(model: torch.nn.Module, population: TextPopulation, number: int, devi
         return float(everything[place]), everything
     both = secret_costs(model, space.prefix, space.alphabets, np.vstack([space.secret[None], references]), device)
     return float(both[0]), both[1:]
+
+
+def _continued(model: torch.nn.Module, population: TextPopulation, device: str) -> Array:
+    suffix = population.probes.suffix
+    prefixes = [row.ids[:-suffix] for row in population.windows[population.probes.longest]]
+    return np.array(greedy_continuations(model, prefixes, suffix, device), np.int32).reshape(len(prefixes), suffix)
+
+
+def _first(
+    model: torch.nn.Module, population: TextPopulation, number: int, own: float, others: Array, device: str
+) -> bool:
+    """Returns whether a search finds the canary first; it is spared where a secret is known to be as likely."""
+    space, whole = population.spaces[number], population.references[number] is None
+    if (others <= own).sum() > whole:  # a whole space holds the canary itself
+        return False
+    found = best_first(
+        model, space.prefix, space.alphabets, limit=1, queries=SEARCH_QUERIES, wanted=space.secret, device=device
+    )
+    return found.rank == 1
 
 
 def _secret_costs(model: torch.nn.Module, population: TextPopulation, device: str) -> Array:
