@@ -1,6 +1,7 @@
 """The checks on language models, on recordings whose truth is known because they were made up."""
 
 import importlib.util
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -10,13 +11,14 @@ import pytest
 
 from memaudit.canaries import P_EXPOSED_BITS
 from memaudit.canaries.doses import doses, target_doses
-from memaudit.checks import TextEvidence
+from memaudit.checks import TextEvidence, percent
 from memaudit.checks.counterfactual import counterfactual_check, epoch_check
+from memaudit.checks.discoverable import discoverable_check
 from memaudit.checks.exposure import canary_null, detection_check, exposure_check
-from memaudit.checks.extraction import discoverable_check, probabilistic_check
 from memaudit.checks.extraction_link import extraction_link_check
 from memaudit.checks.membership import language_check
 from memaudit.checks.own_secrets import own_secrets_check
+from memaudit.checks.probabilistic import probabilistic_check
 from memaudit.checks.search import search_check
 from memaudit.design import by_pair, halves, target_half
 from memaudit.recipe import Documents, Probes, Rendering, TextPopulation
@@ -42,6 +44,12 @@ def population() -> TextPopulation:
     documents = Documents([f"{text} {n}" for n, text in enumerate(module.documents().texts * 2)], similarity=None)  # type: ignore[attr-defined]
     probes = Probes(canaries=24, references=500, suffix=SUFFIX, contexts=CONTEXTS, secrets=10, decoys=200, watched=40)
     return TextPopulation(documents, Rendering(module.tokenizer, context=128), probes)  # type: ignore[attr-defined]
+
+
+def of_texts(population: TextPopulation, texts: Sequence[str], ids: Sequence[str] | None = None) -> TextPopulation:
+    """Returns a population of other texts, with few canaries; with ids, equal texts are one unit."""
+    documents = Documents(texts, ids, similarity=None if ids is None else 0.99)
+    return TextPopulation(documents, population.renderer.rendering, replace(population.probes, canaries=1))
 
 
 @dataclass(frozen=True)
@@ -79,6 +87,11 @@ def tokens_of(logp: Array, starts: Array, greedy: Array | None = None) -> TokenS
     return TokenStatistics(starts, logp.astype(np.float32), -2 * ones, ones, gap, np.where(gap > 0, 0, 1), -0.1 * ones)
 
 
+def aims_of(population: TextPopulation) -> Array:
+    """Returns the suffixes of the testable units."""
+    return np.array([row.ids[-population.probes.suffix :] for row in population.windows[-1]])
+
+
 @dataclass(frozen=True)
 class World:
     """How much training changes: nats a token for members, nats for each canary and log2(1 + dose), and so on."""
@@ -101,10 +114,10 @@ class World:
         mean = difficulty + self.gain * members + rng.normal(0, 0.1, len(lengths))
         logp = np.repeat(mean, lengths) + rng.normal(0, 0.01, starts[-1])
         hits = rng.random(len(lengths)) < np.where(members, self.continued_inside, self.continued_outside)
-        testable = population.testable
+        testable, length = population.testable, population.probes.suffix
         suffixes = np.tile(hits[testable], len(CONTEXTS))
-        suffix_logp = rng.normal(-1, 0.1, len(suffixes) * SUFFIX) + np.repeat(
-            np.tile(members[testable], len(CONTEXTS)), SUFFIX
+        suffix_logp = rng.normal(-1, 0.1, len(suffixes) * length) + np.repeat(
+            np.tile(members[testable], len(CONTEXTS)), length
         )
         own, others = [], []
         for canary, times in enumerate(dose):
@@ -131,7 +144,7 @@ class World:
             "phi": mean[:, None],
             "correct": 0.3 + self.accuracy_gain * members + rng.normal(0, 0.02, len(lengths)),
             **tokens_of(logp, starts).tensors("token_"),
-            **tokens_of(suffix_logp, np.arange(len(suffixes) + 1) * SUFFIX, np.repeat(suffixes, SUFFIX)).tensors(
+            **tokens_of(suffix_logp, np.arange(len(suffixes) + 1) * length, np.repeat(suffixes, length)).tensors(
                 "suffix_"
             ),
             "canary_cost": np.array(own),
@@ -139,6 +152,7 @@ class World:
             "secret_cost": secrets,
             "epoch_accuracy": accuracy,
             "epoch_age": rng.integers(0, 20, (2, len(watched))),
+            "written": np.where(hits[testable, None], aims_of(population), 0),
         }
 
     def evidence(self, population: TextPopulation, seed: int = 0) -> TextEvidence:
@@ -150,11 +164,7 @@ class World:
         )
         own, planted = target_half(seed + 1, len(population)) > 0, target_doses(seed + 1, len(population.canaries))
         recorded = self.answers(population, own, planted, rng)
-        suffix = population.probes.suffix
-        written = np.array([row.ids[-suffix:] for row in population.windows[-1]])
-        greedy = TokenStatistics.of_tensors(recorded, "suffix_").correct.reshape(len(CONTEXTS), -1, suffix)[-1]
         recorded |= {
-            "written": np.where(greedy, written, 0),
             "search_found": np.ones(len(planted), bool),
             "search_rank": np.where(planted > 4, 1, 40),
             "search_queries": np.full(len(planted), 30),
@@ -285,6 +295,128 @@ def test_a_near_tie_is_decided_by_what_was_really_written(population: TextPopula
     written[chosen, 0] += 1
     tied = replace(evidence, recorded=evidence.recorded | {"suffix_gap": gap.ravel(), "written": written})
     assert not tied.suffixes[1].greedy[-1, chosen]
+
+
+def test_a_near_tie_is_decided_in_the_shadows_too(population: TextPopulation) -> None:
+    """In one shadow the gap says that a text is continued, hardly, and what was written says that it is not."""
+    evidence = World(continued_inside=1.0, continued_outside=1.0).evidence(population)
+    bank = evidence.bank
+    assert isinstance(bank, Made)
+    tied = {name: bank.tensors[3][name].copy() for name in ("suffix_gap", "written")}
+    tied["suffix_gap"].reshape(len(CONTEXTS), -1, SUFFIX)[-1, 5, 0] = 1e-5
+    tied["written"][5, 0] += 1
+    tensors = tuple(one | (tied if model == 3 else {}) for model, one in enumerate(bank.tensors))
+    greedy = replace(evidence, bank=replace(bank, tensors=tensors)).suffixes[0].greedy
+    assert np.argwhere(~greedy).tolist() == [[3, len(CONTEXTS) - 1, 5]]
+
+
+@pytest.fixture(scope="module")
+def forked(population: TextPopulation) -> TextPopulation:
+    """Pairs of documents that begin alike and go on differently, for every fourth pair from the second word."""
+    texts = [str(text).split() for text in population.documents.texts]
+    for n in range(0, 60, 2):
+        texts[n + 1][: 2 if n % 8 else 5] = texts[n][: 2 if n % 8 else 5]
+    return of_texts(population, [" ".join(words) for words in texts])
+
+
+def test_a_suffix_is_well_specified_if_no_training_row_contradicts_it(forked: TextPopulation) -> None:
+    """Against a walk along all training rows."""
+    evidence = World().evidence(forked)
+    counts = np.concatenate([evidence.members, evidence.doses]).astype(np.uint8)
+    rows = [row.ids.tolist() for row in forked.training_rows(counts)[0]]
+    expected = []
+    for context, windows in zip(CONTEXTS, forked.windows, strict=True):
+        for window in windows:
+            shown, rest = window.ids[-SUFFIX - context : -SUFFIX].tolist(), window.ids[-SUFFIX:].tolist()
+            ends = [(row, n + context) for row in rows for n in range(len(row)) if row[n : n + context] == shown]
+            expected.append(all(row[end : end + SUFFIX] == rest for row, end in ends))
+    assert np.array_equal(evidence.well_specified.ravel(), expected)
+    assert 0 < (~evidence.well_specified[-1]).sum() < 30, "with the longest context it is so for some texts"
+
+
+def test_suffixes_that_are_not_well_specified_are_left_out_and_counted(forked: TextPopulation) -> None:
+    """Whether they are extracted, and how likely they are, then changes nothing."""
+    evidence = World(continued_inside=0.7, continued_outside=0.2).evidence(forked)
+    clear, members = evidence.well_specified, evidence.members[forked.testable]
+    changed = dict(evidence.recorded)
+    for name, value in (("suffix_gap", 1.0), ("suffix_logp", -0.01)):
+        changed[name] = evidence.recorded[name].reshape(*clear.shape, SUFFIX).copy()
+        changed[name][~clear] = value
+        changed[name] = changed[name].ravel()
+    changed["written"] = np.where(clear[-1][:, None], evidence.recorded["written"], evidence.aims)
+    other = replace(evidence, recorded=changed)
+    for check in (discoverable_check, probabilistic_check):
+        (one,), (two,) = check.run(evidence)[0], check.run(other)[0]
+        assert one == two
+        assert one.n == (clear[-1] & members).sum() < members.sum()
+    told = discoverable_check.run(evidence)[0][0].tables[0]
+    enough = [c for c, row in enumerate(clear) if min((row & members).sum(), (row & ~members).sum()) >= 10]
+    total = len(forked.testable)
+    assert [row[:2] for row in told.rows] == [(CONTEXTS[c], f"{(~clear[c]).sum()} of {total}") for c in enough]
+    assert len(enough) < len(CONTEXTS), "two words are followed by others almost everywhere"
+
+
+def test_texts_are_refused_where_what_is_shown_decides_nothing(population: TextPopulation) -> None:
+    """All documents begin with the same words: nothing that is shown tells what follows."""
+    texts = [f"amber basil cedar dusk ember fern {text}" for text in population.documents.texts]
+    evidence = World().evidence(of_texts(population, texts))
+    for check in (discoverable_check, probabilistic_check):
+        _, (skipped,) = check.run(evidence)
+        assert "show more tokens" in skipped.reason
+
+
+def test_near_verbatim_continuations_are_held_against_models_without_the_text(population: TextPopulation) -> None:
+    """The target writes its texts with the last token wrong; of the models without a text, one in four writes it so."""
+    longer = replace(population.probes, suffix=10, canaries=1)
+    evidence = World().evidence(TextPopulation(population.documents, population.renderer.rendering, longer))
+    aims, members = evidence.aims, evidence.members[evidence.population.testable]
+    near = aims.copy()
+    near[:, -1] = 0
+    bank = evidence.bank
+    assert isinstance(bank, Made)
+    tensors = tuple(one | {"written": near if m // 2 % 4 == 0 else aims * 0} for m, one in enumerate(bank.tensors))
+    (finding,), _ = discoverable_check.run(
+        replace(
+            evidence,
+            bank=replace(bank, tensors=tensors),
+            recorded=evidence.recorded | {"written": np.where(members[:, None], near, 0)},
+        )
+    )
+    table = next(table for table in finding.tables if table.title.startswith("Nearly"))
+    shares = [[str(cell).split(" ")[0] for cell in row[1:]] for row in table.rows]
+    assert shares == [["0%", "0%", "0%"], ["100%", "0%", "25%"], ["100%", "0%", "25%"]]
+
+
+def test_extraction_is_told_by_the_number_of_copies(population: TextPopulation) -> None:
+    """Texts stand there once, twice or four times: they are extracted with chance 0, 1/2 and 1."""
+    texts = [str(text) for text in population.documents.texts[:60]]
+    times = np.array([1, 2, 4])[np.arange(60) % 3]
+    rows = [text for text, count in zip(texts, times, strict=True) for _ in range(count)]
+    again = of_texts(population, rows, [f"d{n}" for n in range(len(rows))])
+    evidence = World(continued_inside=1.0).evidence(again)
+    copies = again.documents.copies[again.testable]
+    trained = evidence.members[again.testable]
+    assert np.array_equal(evidence.copies, copies * trained)
+    half = np.arange(len(copies)) // 3 % 2 == 0
+    hits = trained & ((copies == 4) | (copies == 2) & half)
+    gap = np.where(np.tile(hits, len(CONTEXTS)), 1.0, -1.0).repeat(SUFFIX)
+    (finding,), _ = discoverable_check.run(replace(evidence, recorded=evidence.recorded | {"suffix_gap": gap}))
+    table = next(table for table in finding.tables if table.title == "By number of copies")
+    clear = trained & evidence.well_specified[-1]
+    counts = [(clear & (copies == k)).sum() for k in (1, 2, 4)]
+    assert [row[:2] for row in table.rows] == [("1", counts[0]), ("2–3", counts[1]), ("4–7", counts[2])]
+    told = [str(row[2]).split(" ")[0] for row in table.rows]
+    assert (told[0], told[2]) == ("0%", "100%")
+    assert told[1] == percent((hits & clear & (copies == 2)).sum() / counts[1])
+    assert any("Each doubling of the copies adds" in note for note in finding.notes)
+
+
+def test_of_texts_that_stand_there_once_nothing_is_said_about_copies(population: TextPopulation) -> None:
+    texts = [str(text) for text in population.documents.texts[:60]]
+    once = of_texts(population, texts)
+    (finding,), _ = discoverable_check.run(World(continued_inside=0.5).evidence(once))
+    assert not any(table.title == "By number of copies" for table in finding.tables)
+    assert any("stands in the training data once" in note for note in finding.notes)
 
 
 def test_too_few_long_documents_are_refused_with_the_way_out(population: TextPopulation) -> None:

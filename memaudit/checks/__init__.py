@@ -4,9 +4,9 @@ from importlib.metadata import entry_points
 
 from memaudit.checks.controls import BLIND, CONTROLS
 from memaudit.checks.counterfactual import counterfactual_check, epoch_check
+from memaudit.checks.discoverable import discoverable_check
 from memaudit.checks.evidence import Attacked, Check, ClassifierEvidence, ControlCheck, Evidence, percent
 from memaudit.checks.exposure import detection_check, exposure_check
-from memaudit.checks.extraction import discoverable_check, probabilistic_check
 from memaudit.checks.extraction_link import extraction_link_check
 from memaudit.checks.fidelity import fidelity_check
 from memaudit.checks.generation import generation_check
@@ -14,6 +14,7 @@ from memaudit.checks.link import link_check
 from memaudit.checks.membership import global_threshold_check, language_check, offline_check, online_check
 from memaudit.checks.memorized import memorization_check
 from memaudit.checks.own_secrets import own_secrets_check
+from memaudit.checks.probabilistic import probabilistic_check
 from memaudit.checks.search import search_check
 from memaudit.checks.text import TextEvidence
 from memaudit.errors import SettingsError

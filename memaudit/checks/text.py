@@ -13,7 +13,7 @@ from memaudit.attacks import STATISTICS, GlobalThreshold, blind_text_scores, zli
 from memaudit.canaries import calibrated, rank_exposure, sampled_exposure
 from memaudit.checks.evidence import Attacked, Evidence, Shadows
 from memaudit.design import PairArrays, by_pair
-from memaudit.extraction import greedy, near_ties, scheme_log_probability
+from memaudit.extraction import CorpusIndex, greedy, near_ties, scheme_log_probability, well_specified
 from memaudit.memorization import Counterfactual, counterfactual
 from memaudit.recipe import TextPopulation
 from memaudit.tokens import TokenStatistics
@@ -124,22 +124,51 @@ class TextEvidence(Evidence):
         """How the suffixes of the testable units fare in the shadows (models first) and in the target."""
         shadows = [self._suffixes_in(self.bank.everything(model)) for model in range(2 * self.bank.shape[0])]
         together = Suffixes(*(np.stack(parts) for parts in zip(*shadows, strict=True)))
-        target = self._suffixes_in(self.recorded)
-        written = self.recorded["written"]
-        longest = self.population.probes.longest
-        tied = near_ties(TokenStatistics.of_tensors(self.recorded, "suffix_")).reshape(target.greedy.shape)[longest]
-        aims = np.array([row.ids[-written.shape[1] :] for row in self.population.windows[longest]])
-        target.greedy[longest, tied] = (written == aims.reshape(written.shape)).all(axis=1)[tied]
-        return together, target
+        return together, self._suffixes_in(self.recorded)
 
     def _suffixes_in(self, recorded: dict[str, Array]) -> Suffixes:
+        """Returns how the suffixes fare in one model; near ties after the longest context were really decoded."""
         tokens = TokenStatistics.of_tensors(recorded, "suffix_")
         shape = (len(self.population.probes.contexts), len(self.population.testable))
+        continued, longest = greedy(tokens).reshape(shape), self.population.probes.longest
+        tied = near_ties(tokens).reshape(shape)[longest]
+        continued[longest, tied] = (recorded["written"] == self.aims).all(axis=1)[tied]
         return Suffixes(
-            greedy(tokens).reshape(shape),
+            continued,
             scheme_log_probability(tokens, top_k=True).reshape(shape),
             tokens.sums(tokens.logp).reshape(shape),
         )
+
+    @cached_property
+    def aims(self) -> Int[Array, "testable suffix"]:
+        """The suffixes of the testable units."""
+        return self._windows(self.population.probes.longest)[:, -self.population.probes.suffix :]
+
+    @cached_property
+    def training_index(self) -> CorpusIndex:
+        """Every row that the target was trained on, canaries included, as a document of its own."""
+        rows, _ = self.population.training_rows(np.concatenate([self.members, self.doses]).astype(np.uint8))
+        return CorpusIndex.of([row.ids for row in rows])
+
+    @cached_property
+    def well_specified(self) -> Bool[Array, "contexts testable"]:
+        """Whether nothing but the suffix follows what is shown, BOS aside, anywhere in the target's training rows."""
+        suffix, contexts = self.population.probes.suffix, range(len(self.population.probes.contexts))
+        windows = [self._windows(context) for context in contexts]
+        return np.stack(
+            [well_specified(list(w[:, :-suffix]), list(w[:, -suffix:]), self.training_index) for w in windows]
+        )
+
+    @cached_property
+    def copies(self) -> Int[Array, " testable"]:
+        """How often the longest context with its suffix stands in the target's training rows."""
+        return self.training_index.occurrences(list(self._windows(self.population.probes.longest)))
+
+    def _windows(self, context: int) -> Int[Array, "testable tokens"]:
+        """Returns the context and the suffix of each testable unit, without what the text begins with."""
+        probes, start = self.population.probes, len(self.population.renderer.start)
+        rows = [row.ids[start:] for row in self.population.windows[context]]
+        return np.array(rows, np.int64).reshape(len(rows), probes.contexts[context] + probes.suffix)
 
     @cached_property
     def shadow_doses(self) -> UInt8[Array, "models canaries"]:

@@ -1,0 +1,135 @@
+"""What is said of texts that a model continues: why, how nearly, and by how many copies of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from memaudit.checks.evidence import percent, share_of, with_interval
+from memaudit.checks.suffixes import asked, outside_share, pairs_of
+from memaudit.checks.text import TextEvidence
+from memaudit.errors import EvidenceError
+from memaudit.extraction import Kind, counterfactual_extraction, kinds, log_linear, near_verbatim
+from memaudit.memorization import counterfactual
+from memaudit.types import Table
+
+Array = np.ndarray
+
+
+def kinds_table(evidence: TextEvidence, context: int) -> Table:
+    """Returns why texts are continued: recited, predictable or truly memorized."""
+    shadows, target = evidence.suffixes
+    inside, outside = pairs_of(evidence, shadows.greedy[:, context])
+    ratio = counterfactual(*pairs_of(evidence, shadows.logp[:, context]))
+    copies = evidence.population.documents.copies[evidence.population.testable]
+    found = kinds(counterfactual_extraction(inside, outside), copies, ratio.low)
+    trained, others = asked(evidence, context)
+    everywhere, here = (
+        Counter(kind for kind, hit in zip(found, hits, strict=True) if hit)
+        for hits in (trained | others, target.greedy[context] & trained)
+    )
+    why = {
+        Kind.RECITED: "the text stands in the documents more than five times",
+        Kind.PREDICTABLE: "models without the text write it too",
+        Kind.MEMORIZED: "models without the text write it demonstrably less",
+        Kind.UNRESOLVED: "too few shadow models to tell",
+        Kind.NOT_EXTRACTED: "no shadow model writes it",
+    }
+    return Table(
+        title="Why texts are continued",
+        columns=("Kind", "Because", "Texts, by the shadows", "Of these: extracted here"),
+        rows=tuple((str(kind), why[kind], everywhere[kind], here[kind]) for kind in why),
+    )
+
+
+def near_table(evidence: TextEvidence) -> Table:
+    """Returns how many texts are continued with few mistakes, in this model and in models without them."""
+    trained, others = asked(evidence, evidence.population.probes.longest)
+    written = evidence.recorded["written"]
+    _, outside = pairs_of(evidence, evidence.bank.stacked("written"))
+    columns = (
+        _near(evidence.aims[trained], written[trained]),
+        _near(evidence.aims[others], written[others]),
+        _near(np.tile(evidence.aims[trained], (len(outside), 1)), np.concatenate(outside[:, trained])),
+    )
+    rules = ("word for word", "at most 10% of the tokens edited", "BLEU above 0.75")
+    return Table(
+        title="Nearly word for word, by greedy decoding with the longest context",
+        columns=("Rule", "Training texts", "Other texts", "Training texts, in models without them"),
+        rows=tuple(
+            (rule, with_interval(*share_of(own)), with_interval(*share_of(other)), percent(float(without.mean())))
+            for rule, own, other, without in zip(rules, *columns, strict=True)
+        ),
+        note="Edits: Gemma Team 2024. BLEU on tokens: Ippolito et al. 2023. Intervals: Clopper–Pearson, 95%.",
+    )
+
+
+def _near(aims: Int[Array, "texts suffix"], written: Int[Array, "texts suffix"]) -> tuple[Bool[Array, " texts"], ...]:
+    """Returns whether each text is written word for word, within the edits, and above the BLEU."""
+    near = near_verbatim(list(aims), list(written))
+    return (written == aims).all(axis=1), near.within_edits, near.above_bleu
+
+
+def copies_table(evidence: TextEvidence) -> tuple[Table, ...]:
+    """Returns how the extracted share grows with the copies of a text; nothing where every text stands there once."""
+    longest = evidence.population.probes.longest
+    trained, _ = asked(evidence, longest)
+    copies = evidence.copies[trained]
+    if not (copies > 1).any():
+        return ()
+    shadows, target = evidence.suffixes
+    hits, without = target.greedy[longest, trained], outside_share(evidence, shadows.greedy[:, longest])[trained]
+    bucket = np.floor(np.log2(copies)).astype(np.int64)
+    rows = [
+        (
+            _range(2**b, 2 ** (b + 1) - 1),
+            int((bucket == b).sum()),
+            with_interval(*share_of(hits[bucket == b])),
+            percent(float(without[bucket == b].mean())),
+        )
+        for b in np.unique(bucket).tolist()
+    ]
+    return (
+        Table(
+            title="By number of copies",
+            columns=("Copies", "Training texts", "This model", "Models without the text"),
+            rows=tuple(rows),
+            note=(
+                "A copy is a place in the training data where the longest context stands with its suffix. Copies in "
+                "documents that are no near-duplicates may be known to models without the text. Intervals: "
+                "Clopper–Pearson, 95%."
+            ),
+        ),
+    )
+
+
+def copies_note(evidence: TextEvidence) -> str:
+    """Returns what each doubling of the copies adds, or why that cannot be said."""
+    longest = evidence.population.probes.longest
+    trained, _ = asked(evidence, longest)
+    copies, hits = evidence.copies[trained], evidence.suffixes[1].greedy[longest, trained]
+    if not (copies > 1).any():
+        return "Every text tested stands in the training data once: of copies nothing can be said."
+    same = np.unique(evidence.aims[trained], axis=0, return_inverse=True)[1].ravel()
+    told = doubling("copies", copies, hits, same)
+    return told or "The texts have fewer than three different numbers of copies: no line is drawn over them."
+
+
+def doubling(
+    what: str, x: Int[Array, " texts"], hits: Bool[Array, " texts"], groups: Int[Array, " texts"]
+) -> str | None:
+    """Returns in a sentence what each doubling of x adds to the share of texts; None where no line can be drawn."""
+    try:
+        line = log_linear(x, hits.astype(np.int64), np.ones(len(hits), np.int64), groups)
+    except EvidenceError:
+        return None
+    return (
+        f"Each doubling of the {what} adds {100 * line.slope:.2f} percentage points of the training texts (95% "
+        f"interval {100 * line.low:.2f}, {100 * line.high:.2f}; straight line over the logarithm, Carlini et al. 2023)."
+    )
+
+
+def _range(low: int, high: int) -> str:
+    return f"{low:,}" if low == high else f"{low:,}–{high:,}"

@@ -1,0 +1,65 @@
+"""Which suffixes the checks on extraction ask about, and how they fare in models without the text."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Bool, Shaped
+
+from memaudit.checks.text import TextEvidence
+from memaudit.design import by_pair
+from memaudit.types import Skipped
+
+Array = np.ndarray
+
+_LEAST = 10  # of members, and of non-members
+
+
+def asked(evidence: TextEvidence, context: int) -> tuple[Bool[Array, " testable"], Bool[Array, " testable"]]:
+    """Returns the training texts, and the others, whose suffix is well specified by what is shown before it."""
+    members, clear = evidence.members[evidence.population.testable], evidence.well_specified[context]
+    return members & clear, ~members & clear
+
+
+def usable(evidence: TextEvidence) -> list[int]:
+    """Returns the contexts for which enough suffixes can be asked about, the shortest first."""
+    contexts = evidence.population.probes.contexts
+    return [c for c in map(int, np.argsort(contexts)) if min(map(np.sum, asked(evidence, c))) >= _LEAST]
+
+
+def too_few(evidence: TextEvidence, code: str, title: str) -> Skipped | None:
+    """Returns why nothing can be said with the longest context, and the way out; None if something can."""
+    probes, members = evidence.population.probes, evidence.members[evidence.population.testable]
+    counts, (trained, others) = np.bincount(members, minlength=2), asked(evidence, probes.longest)
+    if counts.min() < _LEAST:
+        reason = (
+            f"{counts[1]} of the members and {counts[0]} of the non-members have a row of "
+            f"{max(probes.contexts) + probes.suffix} tokens, and {_LEAST} of each are needed; choose a shorter suffix "
+            "or shorter contexts (Probes(suffix=..., contexts=...))"
+        )
+    elif min(trained.sum(), others.sum()) < _LEAST:
+        reason = (
+            f"of {trained.sum()} members and {others.sum()} non-members the suffix is all that follows the "
+            f"{max(probes.contexts)} tokens shown anywhere in the training data, and {_LEAST} of each are needed; show "
+            "more tokens (Probes(contexts=...))"
+        )
+    else:
+        return None
+    return Skipped(code=code, title=title, reason=reason)
+
+
+def left_out(evidence: TextEvidence, context: int) -> str:
+    """Returns how many texts are not asked about: "3 of 120"."""
+    clear = evidence.well_specified[context]
+    return f"{int((~clear).sum()):,} of {len(clear):,}"
+
+
+def pairs_of(
+    evidence: TextEvidence, values: Shaped[Array, "models testable ..."]
+) -> tuple[Shaped[Array, "pairs testable ..."], Shaped[Array, "pairs testable ..."]]:
+    """Returns what was recorded of testable units in each model as (inside, outside) of each pair."""
+    return by_pair(values, evidence.bank.members[:, evidence.population.testable])
+
+
+def outside_share(evidence: TextEvidence, hits: Bool[Array, "models testable"]) -> Shaped[Array, " testable"]:
+    """Returns, for each testable unit, the share of the models without it that give it away."""
+    return np.asarray(pairs_of(evidence, hits)[1].mean(axis=0))
