@@ -10,6 +10,9 @@
 Programming errors stay ValueError and TypeError, with the offending value.
 """
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 LANGUAGE_EXTRA = "language models need more packages: pip install 'memaudit-toolkit[language]'"
 
 
@@ -35,3 +38,10 @@ class ModelError(MemauditError):
 
 class EvidenceError(MemauditError):
     """Raised when the data cannot support a number that was asked for."""
+
+
+def hint(name: str, known: Iterable[str]) -> str:
+    """Returns what somebody who wrote an unknown name may have meant: the nearest known one, or all that there are."""
+    names = list(known)
+    near = get_close_matches(name, names, 1)
+    return f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(names) or 'none'}"

@@ -10,6 +10,28 @@ REPORT_SCHEMA = "memaudit.report/1"
 
 Cell = str | int | float | bool | None
 
+ATTACKS_BY_METRIC = {  # what a limit on a metric can name
+    "tpr": (
+        "lira-online",
+        "lira-online-per-example",
+        "lira-online-pooled",
+        "lira-online-reference",
+        "lira-online-reference-fixed",
+        "lira-offline",
+        "lira-offline-per-example",
+        "lira-offline-pooled",
+        "lira-offline-reference",
+        "lira-offline-reference-fixed",
+        "reference",
+        "global-threshold",
+        "zlib",
+        "min-k",
+        "min-k++",
+        "base",
+    ),
+    "extraction": ("greedy", "sampling", "search", "untargeted"),
+}
+
 
 class Verdict(StrEnum):
     """What a policy makes of a finding, from bad to good; NOTED means that no limit was set."""

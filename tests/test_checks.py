@@ -1,14 +1,18 @@
 """Checks of other packages join in by entry points."""
 
+import re
 from importlib.metadata import EntryPoint, EntryPoints
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from memaudit import checks
+from memaudit.attacks import ATTACKS, STATISTICS
 from memaudit.checks import CHECKS, Check, all_checks
 from memaudit.checks.evidence import percent, with_interval
 from memaudit.errors import SettingsError
+from memaudit.types import ATTACKS_BY_METRIC
 
 MINE = Check("XXX001", "Something else", "mine", lambda evidence: ((), ()))
 TAKEN = Check("MIA001", "Something else", "mine", lambda evidence: ((), ()))
@@ -30,6 +34,13 @@ def test_a_plug_in_that_does_not_fit_is_refused(name: str, said: str, monkeypatc
     installed(monkeypatch, name)
     with pytest.raises(SettingsError, match=said):
         all_checks()
+
+
+def test_the_attacks_that_a_limit_can_name_are_those_that_there_are() -> None:
+    assert {*ATTACKS_BY_METRIC["tpr"]} == {*ATTACKS, *STATISTICS, "base"}
+    source = "".join(path.read_text("utf-8") for path in Path(checks.__file__).parent.glob("*.py"))
+    named = re.findall(r'metric="extraction",\n +attack="(.+)"', source)
+    assert sorted(named) == sorted(ATTACKS_BY_METRIC["extraction"])
 
 
 def test_codes_are_unique_and_explained() -> None:

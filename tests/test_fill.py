@@ -1,13 +1,10 @@
 """Nothing lost: killed, interrupted, damaged, shared or out of space, a fill ends in the same bank, bit for bit."""
 
 import json
-import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -370,41 +367,6 @@ def test_a_recipe_that_cannot_be_sent_is_a_recipe_error(recipe: Any, tmp_path: P
 
     with pytest.raises(RecipeError, match="workers=1"):
         ma.fill(tmp_path / "bank", replace(recipe, model=lambda: recipe.model()), 4, workers=2)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 2])
-def test_ctrl_c_ends_with_130_and_the_command_that_is_printed_goes_on(
-    empty_bank: Path, edit: Edit, command: Command, workers: int
-) -> None:
-    """A real terminal's Ctrl-C: SIGINT to the whole process group, while shadow models are being trained."""
-    edit(empty_bank.parent / "recipe.py", "def model() -> nn.Module:\n", "def model() -> nn.Module:\n    wait()\n")
-    wait = (
-        "\n\ndef wait() -> None:\n    import os, time\n    time.sleep(float(os.environ.get('SLOW', 0)))\n\n\nrecipe ="
-    )
-    edit(empty_bank.parent / "recipe.py", "\n\nrecipe =", wait)
-    call = ["bank", "fill", "--shadows", "8", "--workers", str(workers)]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "memaudit", *call],
-        stderr=subprocess.PIPE,
-        text=True,
-        process_group=0,
-        env=os.environ | {"SLOW": "1", "PYTHONPATH": str(Path(ma.__file__).parents[1])},
-    )
-    deadline = time.monotonic() + 120
-    while not list(empty_bank.glob("models/0*")) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)
-    _, told = process.communicate(timeout=60)
-    assert process.returncode == 130, told
-    assert "Traceback" not in told
-    assert f"  memaudit {' '.join(call)}" in told.splitlines()
-    kept = Bank.open(empty_bank).models()
-    assert 0 < len(kept) < 8
-    assert not any(Bank.open(empty_bank).damage(model) for model in kept)
-    assert command(*call).returncode == 0
-    assert Bank.open(empty_bank).models() == list(range(8))
-    assert not list(empty_bank.rglob(".*"))
 
 
 def test_a_bank_that_cannot_be_made_is_a_clear_error(recipe: Any, tmp_path: Path) -> None:

@@ -73,12 +73,31 @@ WRONG = {
     "a rate of 0": ("[audit]\nfpr = [0.0]", 2, "audit.fpr.0", "greater than 0"),
     "no rates": ("[audit]\nfpr = []", 2, "audit.fpr", "at least 1 item"),
     "no attacks": ("[audit]\nattacks = []", 2, "audit.attacks", "at least 1 item"),
+    "an unknown attack": ("[audit]\nattacks = ['base', 'zib']", 2, "audit.attacks.1", "did you mean 'zlib'?"),
+    "an unknown attack in a gate": (
+        "[[gate]]\nmetric = 'tpr'\nmax = 1\nattack = 'lira-onlin'",
+        4,
+        "gate.0.attack",
+        "no attack 'lira-onlin' on tpr; did you mean 'lira-online'?",
+    ),
+    "an attack on another metric": (
+        "[[gate]]\nmetric = 'extraction'\nattack = 'lira-online'\nmax = 1",
+        3,
+        "gate.0.attack",
+        "there are: greedy, sampling, search, untargeted",
+    ),
     "a rate that is no list": ("[audit]\nfpr = 0.1", 2, "audit.fpr", "list, got 0.1"),
     "an odd word": ('[audit]\nevidence = "ful"', 2, "audit.evidence", "or 'full', got 'ful'"),
     "no limit": ('[[gate]]\nmetric = "tpr"', 1, "gate.0.max", "is missing"),
     "second gate": ('[[gate]]\nmetric="tpr"\nmax=1\n\n[[gate]]\nmax=1', 5, "gate.1.metric", "is missing"),
     "an unknown metric": ('[[gate]]\nmetric = "auc"\nmax = 1', 2, "gate.0.metric", "got 'auc'"),
     "a limit that is none": ('[[gate]]\nmetric = "tpr"\nmax = nan', 3, "gate.0.max", "finite number"),
+    "a limit in percent": (
+        '[[gate]]\nmetric = "tpr"\nmax = 5',
+        1,
+        "gate.0",
+        "max between 0 and 1, the share of all, got 5",
+    ),
     "an infinite limit": ('[[gate]]\nmetric = "tpr"\nmax = inf', 3, "gate.0.max", "finite number"),
     "one gate for a list": ('[gate]\nmetric = "tpr"\nmax = 1', 1, "gate", "list"),
     "dotted": ("audit.shadows = 7", 1, "audit.shadows", "multiple of 2"),
@@ -104,7 +123,12 @@ def test_every_mistake_is_named_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "place"),
-    [("[audit\nshadows = 8", "line 1"), ("[audit]\nshadows = ", "line 2"), ("[audit]\nseed = 1\nseed = 2", "line 3")],
+    [
+        ("a = " + "[" * 3000, "recursion"),
+        ("[audit\nshadows = 8", "line 1"),
+        ("[audit]\nshadows = ", "line 2"),
+        ("[audit]\nseed = 1\nseed = 2", "line 3"),
+    ],
 )
 def test_what_is_no_toml_is_named_by_file_and_line(tmp_path: Path, text: str, place: str) -> None:
     file = write(tmp_path, f"{text}\n")
@@ -137,6 +161,12 @@ def test_the_nearest_settings_are_found(tmp_path: Path) -> None:
 def test_a_foreign_pyproject_in_any_encoding_is_passed_by(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_bytes(b'[project]\nauthors = "J\xfcrgen"\n')
     assert find(tmp_path) != tmp_path / "pyproject.toml"
+
+
+@pytest.mark.parametrize("text", ["tool = 3", "[tool]\nmemaudit = 3"])
+def test_a_pyproject_without_the_table_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(SettingsError, match=r"pyproject.toml:1: tool.memaudit: must be a table, got 3"):
+        read(write(tmp_path, text, "pyproject.toml"))
 
 
 def test_pyproject_holds_the_same_settings_under_tool_memaudit(tmp_path: Path) -> None:

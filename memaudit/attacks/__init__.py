@@ -13,12 +13,10 @@ _ALL: tuple[Attack, ...] = (
     GlobalThreshold(),
 )
 ATTACKS: dict[str, Attack] = {attack.name: attack for attack in _ALL}
-NAMES = (*ATTACKS, *STATISTICS, "base")  # what an audit can be asked for; the last ones about language models alone
 
 __all__ = [
     "ATTACKS",
     "DEFAULT",
-    "NAMES",
     "STATISTICS",
     "Attack",
     "Calibrated",

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 
-from memaudit.attacks import NAMES, STATISTICS
+from memaudit.attacks import STATISTICS
 from memaudit.auditing.target import Target
-from memaudit.errors import SettingsError
+from memaudit.errors import SettingsError, hint
 from memaudit.recipe import TextPopulation
-from memaudit.types import Limit
+from memaudit.types import ATTACKS_BY_METRIC, Limit
 
 
 def default_attacks(target: Target, limits: Sequence[Limit]) -> tuple[str, ...]:
@@ -36,7 +35,5 @@ def require_choices(fprs: Sequence[float], attacks: Sequence[str]) -> None:
         if not 0 < fpr < 1:
             raise SettingsError(f"a false-positive rate lies between 0 and 1, got {fpr:g}")
     for name in attacks:
-        if name not in NAMES:
-            near = get_close_matches(name, NAMES, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(NAMES)}"
-            raise SettingsError(f"there is no attack {name!r}; {hint}")
+        if name not in ATTACKS_BY_METRIC["tpr"]:
+            raise SettingsError(f"there is no attack {name!r}; {hint(name, ATTACKS_BY_METRIC['tpr'])}")

@@ -74,9 +74,8 @@ def _told(report: Report) -> list[str]:
 
 def run(model: Path, call: Job, quiet: bool) -> Audit:
     """Returns the audit of a model by the settings of a call."""
-    from memaudit.auditing import LEAST_SHADOWS, audit, open_target, require_choices
+    from memaudit.auditing import LEAST_SHADOWS, audit, open_target
 
-    require_choices(call.audit.fpr, call.audit.attacks or ())
     if call.audit.shadows < LEAST_SHADOWS:
         raise SettingsError(f"shadows = {call.audit.shadows}: an audit needs at least {LEAST_SHADOWS}, better 64")
     members = None if call.audit.members is None else call.place(call.audit.members)

@@ -6,13 +6,12 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 
 import click
 
 from memaudit import reports
-from memaudit.errors import MemauditError, SettingsError
+from memaudit.errors import MemauditError, SettingsError, hint
 from memaudit.types import Report
 
 HELP = f"FORMAT=PATH,… with - for standard output; formats: {', '.join(reports.FORMATS)}."
@@ -85,9 +84,7 @@ def write(report: Report, outputs: Sequence[Output], edition: str | None = None)
 
 def _output(name: str, path: str) -> Output:
     if name not in reports.FORMATS:
-        near = get_close_matches(name, reports.FORMATS, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(reports.FORMATS)}"
-        raise SettingsError(f"--out: there is no format {name!r}; {hint}")
+        raise SettingsError(f"--out: there is no format {name!r}; {hint(name, reports.FORMATS)}")
     if not path:
         raise SettingsError(f"--out: {name}= names no file; use - for standard output")
     place = None if path == "-" else Path(path)

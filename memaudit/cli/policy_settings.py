@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
-from difflib import get_close_matches
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from memaudit.types import Limit, OnInconclusive, Waiver
+from memaudit.errors import hint
+from memaudit.types import ATTACKS_BY_METRIC, Limit, OnInconclusive, Waiver
 
 LONGEST = timedelta(days=180)
 
@@ -51,12 +51,20 @@ class GateSettings(BaseModel):
             raise ValueError(f"an id has 1 to 80 letters, digits and . _ -, the first no sign, got {name!r}")
         return name
 
+    @field_validator("attack")
+    @classmethod
+    def _known(cls, attack: str | None, info: ValidationInfo) -> str | None:
+        metric = info.data.get("metric")
+        return require_attack(attack, metric) if attack is not None and metric in ATTACKS_BY_METRIC else attack
+
     @model_validator(mode="after")
     def _about_something(self) -> Self:
-        if self.metric not in ("tpr", "extraction") and self.attack is not None:
+        if self.metric not in ATTACKS_BY_METRIC and self.attack is not None:
             raise ValueError(f"a gate on {self.metric} has no attack")
         if self.metric != "tpr" and self.at_fpr is not None:
             raise ValueError(f"a gate on {self.metric} has no at_fpr")
+        if self.metric in _BINOMIAL and not 0 <= self.max <= 1:
+            raise ValueError(f"a gate on {self.metric} has a max between 0 and 1, the share of all, got {self.max:g}")
         if self.metric not in _BINOMIAL and self.confidence > _MOST_SURE:
             raise ValueError(
                 f"a gate on {self.metric} has a confidence of at most {_MOST_SURE}, which is how sure the ends of the "
@@ -116,6 +124,18 @@ class WaiverSettings(BaseModel):
         return Waiver(**self.model_dump() | {"expires": self.expires.isoformat()})
 
 
+def require_attack(name: str, metric: str = "tpr") -> str:
+    """Returns the name of an attack on a metric.
+
+    Raises:
+        ValueError: There is none of that name.
+    """
+    known = ATTACKS_BY_METRIC[metric]
+    if name not in known:
+        raise ValueError(f"there is no attack {name!r} on {metric}; {hint(name, known)}")
+    return name
+
+
 def disagreements(gates: Sequence[GateSettings], waivers: Sequence[WaiverSettings]) -> Iterator[tuple[Place, str]]:
     """Yields what is wrong with tables that are right one by one: where, and what."""
     limits = [gate.limit() for gate in gates]
@@ -126,9 +146,7 @@ def disagreements(gates: Sequence[GateSettings], waivers: Sequence[WaiverSetting
     granted: set[tuple[str, str]] = set()
     for number, waiver in enumerate(waivers):
         if waiver.gate not in names:
-            near = get_close_matches(waiver.gate, names, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(names) or 'none'}"
-            yield ("waiver", number, "gate"), f"there is no gate {waiver.gate!r}; {hint}"
+            yield ("waiver", number, "gate"), f"there is no gate {waiver.gate!r}; {hint(waiver.gate, names)}"
         elif waiver.cap <= (top := limits[names.index(waiver.gate)].max):
             yield ("waiver", number, "cap"), f"waives nothing: the gate's own limit is {top:g}, got {waiver.cap:g}"
         if (waiver.gate, waiver.subject) in granted:

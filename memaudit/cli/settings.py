@@ -8,9 +8,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
-from memaudit.cli.policy_settings import GateSettings, WaiverSettings, disagreements, expired
+from memaudit.cli.policy_settings import GateSettings, WaiverSettings, disagreements, expired, require_attack
 from memaudit.errors import SettingsError
 from memaudit.types import Context, Limit, Release, Waiver
 
@@ -32,7 +32,7 @@ class AuditSettings(BaseModel):
     device: str = "auto"
     weights: bool = True
     fpr: Annotated[list[Annotated[float, Field(gt=0, lt=1)]], Field(min_length=1)] = [0.01, 0.001]
-    attacks: Annotated[list[str], Field(min_length=1)] | None = None
+    attacks: Annotated[list[Annotated[str, AfterValidator(require_attack)]], Field(min_length=1)] | None = None
     evidence: Literal["none", "hashed", "ids", "full"] = "hashed"
 
 
@@ -99,13 +99,13 @@ def read(path: Path, *, in_force: bool = False) -> Settings:
     try:
         text = path.read_text("utf-8")
         content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise SettingsError(f"{path}: {error}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} cannot be read: {error}") from error
     prefix = ("tool", "memaudit") if path.name == "pyproject.toml" else ()
     for key in prefix:
-        content = content.get(key, {})
+        content = content.get(key, {}) if isinstance(content, dict) else content
     lines = {place[len(prefix) :]: line for place, line in _lines(text).items() if place[: len(prefix)] == prefix}
     try:
         settings = Settings.model_validate(content)
@@ -127,7 +127,7 @@ def _line(lines: dict[tuple[str | int, ...], int], place: tuple[str | int, ...])
 
 
 def _dotted(place: tuple[str | int, ...]) -> str:
-    return ".".join(map(str, place))
+    return ".".join(map(str, place)) or "tool.memaudit"
 
 
 def _in_repository(path: Path) -> str:
@@ -145,6 +145,8 @@ def _told(problem: Any) -> str:
         return "there is no such key" + (f"; did you mean {near[0]!r}?" if near else "")
     if problem["type"] == "missing":
         return "is missing"
+    if problem["type"] == "model_type":
+        return f"must be a table, got {problem['input']!r}"
     if problem["type"] == "value_error":
         return str(problem["ctx"]["error"])
     return f"{problem['msg'][0].lower()}{problem['msg'][1:]}, got {problem['input']!r}"
