@@ -19,7 +19,7 @@ from memaudit.auditing.choices import default_attacks, require_choices, require_
 from memaudit.auditing.evidence import EvidenceLevel, Key, identifiers, most_exposed, table
 from memaudit.auditing.folder import EVIDENCE, seal, unseal
 from memaudit.auditing.scope import limitations, untested
-from memaudit.auditing.target import Target, open_target
+from memaudit.auditing.target import Target, open_target, read_by_shadows
 from memaudit.bank import Bank, Recordings
 from memaudit.checks import (
     BLIND,
@@ -144,7 +144,8 @@ def audit(
             f"the bank has {count} usable shadow models; an audit needs at least {LEAST_SHADOWS}, and 64 give useful "
             "figures: memaudit bank fill --shadows 64"
         )
-    facts = _facts(target, recordings, tuple(fprs), tuple(attacks), seed)
+    reading = read_by_shadows(target, bank, recordings, device)
+    facts = _facts(target, recordings, tuple(fprs), tuple(attacks), seed, reading)
     subject = Subject(
         model=target.model.name,
         sha256=target.sha256,
@@ -165,7 +166,12 @@ def audit(
 
 
 def _facts(
-    target: Target, recordings: Recordings, fprs: tuple[float, ...], attacks: tuple[str, ...], seed: int
+    target: Target,
+    recordings: Recordings,
+    fprs: tuple[float, ...],
+    attacks: tuple[str, ...],
+    seed: int,
+    reading: Array | None = None,
 ) -> Evidence:
     """Returns what the checks may look at."""
     recorded, population = target.recorded, target.population
@@ -178,6 +184,7 @@ def _facts(
             population=population,
             recorded=recorded,
             doses=target.counts[len(population) :],
+            reading=reading,
             fprs=fprs,
             attacks=attacks,
             seed=seed,

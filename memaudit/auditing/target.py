@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from memaudit.auditing.folder import sha256
+from memaudit.bank import Bank, Recordings
 from memaudit.errors import EvidenceError, ModelError
 from memaudit.recipe import (
     Population,
@@ -28,6 +29,7 @@ from memaudit.training import choose_device, population
 Array = np.ndarray
 
 _LEAST_EXAMPLES = 10
+_READING_PAIRS = 16  # whose reading of what the target wrote tells memorized passages from predictable ones
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +47,30 @@ class Target:
     def members(self) -> Bool[Array, " examples"]:
         """Which of the examples, or units of documents, the model was trained on."""
         return self.counts[: len(self.population)] > 0
+
+
+def read_by_shadows(target: Target, bank: Bank, recordings: Recordings, device: str = "auto") -> Array | None:
+    """Returns the log-probabilities of what the target wrote `[models, samplers, texts, tokens]` under shadow models.
+
+    They are the first of the recordings, 16 pairs at most. None if the target wrote nothing, or the bank has no weights
+    of these models, or such as do not fit the target.
+
+    Raises:
+        BankError: Weights in the bank are damaged.
+    """
+    if "generated" not in target.recorded or not isinstance(target.population, TextPopulation):
+        return None
+    models = [int(file.parent.name) for file in recordings.files[: 2 * _READING_PAIRS]]
+    weights = [file for model in models if (file := bank.weights(model)) is not None]
+    if len(weights) < len(models):
+        return None
+    from memaudit.signals.target import read_again
+
+    network = load_target(target.model, target.recipe, target.population)
+    try:
+        return np.asarray(read_again(network, weights, target.recorded, choose_device(device)))
+    except ModelError:  # a user's own loop may return another network than its own loader
+        return None
 
 
 def open_target(

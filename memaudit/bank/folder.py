@@ -200,9 +200,21 @@ class Bank:
             raise BankError(f"the bank in {self.path} holds no complete pair of models; run `memaudit bank fill`")
         models = [m for first in firsts for m in (first, first + 1)]
         for model in models:
-            if problem := self.damage(model, (_SIGNALS,)):
-                raise BankError(f"model {model} of {self.path} is damaged ({problem}); `memaudit bank fill` repairs it")
+            self._require_whole(model, _SIGNALS)
         return Recordings(tuple(self._signals_path(m) for m in models))
+
+    def weights(self, model: int) -> Path | None:
+        """Returns the file of a model's weights, after checking it against its checksum; None if they were not kept.
+
+        Raises:
+            BankError: The file is damaged.
+        """
+        self._require_whole(model, _WEIGHTS)
+        return self._folder(model) / _WEIGHTS if _WEIGHTS in self.record(model)["sha256"] else None
+
+    def _require_whole(self, model: int, name: str) -> None:
+        if problem := self.damage(model, (name,)):
+            raise BankError(f"model {model} of {self.path} is damaged ({problem}); `memaudit bank fill` repairs it")
 
     @property
     def _mark(self) -> str:

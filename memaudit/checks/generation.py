@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 
 from memaudit.checks.evidence import Check, Outcome, percent, share_of, with_interval
 from memaudit.checks.text import TextEvidence
-from memaudit.extraction import CorpusIndex, eidetic, leakage, rank, suspicion, zlib_nats
+from memaudit.extraction import CorpusIndex, Kind, eidetic, leakage, rank, suspicion, written_kind, zlib_nats
+from memaudit.memorization import counterfactual
 from memaudit.recipe.recipes import SAMPLERS
 from memaudit.tokens import TokenStatistics
 from memaudit.types import Estimate, Finding, Skipped, Table
@@ -27,6 +30,10 @@ def _generated(evidence: TextEvidence) -> Outcome:
     documents that the model was not trained on is the control. Six scores then rank the texts as an adversary without
     the training data would; the precision of the top is shown beside that of texts drawn at random.
 
+    Shadow models then read the longest such passage of each text, given what stands before it: recited are those in six
+    or more training documents, predictable those that models without the passage write at least half as likely as
+    models with it, and memorized those that models without it write demonstrably less.
+
     The number is the share of the texts that hold training text. It grows with the texts' length, and holds for these
     samplers.
 
@@ -45,6 +52,7 @@ def _generated(evidence: TextEvidence) -> Outcome:
     value, low, high = share_of(found)
     leaked = leakage(texts, inside, _WIDTH)
     one, two, more = leaked.per_million
+    why, untold = _why(evidence, texts, found, inside)
     finding = Finding(
         code="EXT004",
         title=_WRITTEN,
@@ -62,11 +70,12 @@ def _generated(evidence: TextEvidence) -> Outcome:
         n=len(texts),
         counted="texts written",
         source="Carlini et al. 2021 (USENIX Security)",
-        tables=(_by_sampler(found, control, len(texts) // len(SAMPLERS)), _by_score(evidence, texts, found)),
+        tables=(_by_sampler(found, control, len(texts) // len(SAMPLERS)), *why, _by_score(evidence, texts, found)),
         notes=(
             f"In a million tokens it would write {one:,.0f} different ones that end {_WIDTH} tokens of exactly one "
             "training "
             f"document, {two:,.0f} of two and {more:,.0f} of three or more.",
+            *untold,
         ),
     )
     return (finding,), ()
@@ -91,6 +100,58 @@ def _by_sampler(found: Array, control: Array, each: int) -> Table:
             for name, part in zip(SAMPLERS, parts, strict=True)
         ),
         note="Prompts are drawn from documents that the model was not trained on. Intervals: Clopper–Pearson, 95%.",
+    )
+
+
+def _why(
+    evidence: TextEvidence, texts: list[Array], found: Array, inside: CorpusIndex
+) -> tuple[tuple[Table, ...], tuple[str, ...]]:
+    """Returns the table of why training text is written, or a note on why there is none."""
+    if not found.any():
+        return (), ()
+    if evidence.reading is None:
+        reason = "the bank keeps no weights of its models, or they are of another kind than the audited model's"
+        return (), (f"Whether models without these passages would write them, too, was not tested: {reason}.",)
+    everywhere = _index(evidence, np.ones_like(evidence.members))
+    reading = evidence.reading.reshape(len(evidence.reading), len(texts), -1)
+    kinds: Counter[Kind] = Counter()
+    for text in np.flatnonzero(found):
+        length, start, _ = inside.longest_match(texts[text])
+        passage = slice(start, start + length)
+        units = evidence.population.documents.unit_of[everywhere.documents(texts[text][passage])]
+        with_it, without = _sides(evidence, reading[:, text, passage].sum(axis=1), units)
+        low = float(counterfactual(with_it, without).low[0]) if len(with_it) > 1 else -np.inf
+        kinds[written_kind(with_it[:, 0], without[:, 0], int(evidence.members[units].sum()), low)] += 1
+    return (_kinds_table(kinds, len(reading) // 2),), ()
+
+
+def _sides(evidence: TextEvidence, values: Array, units: Array) -> tuple[Array, Array]:
+    """Returns values [models] as (with, without) [pairs, 1], of the pairs of a model with all units and one without."""
+    members = evidence.bank.members[: len(values), np.unique(units)] > 0
+    all_, none = (side.reshape(-1, 2) for side in (members.all(axis=1), ~members.any(axis=1)))
+    values = values.astype(np.float64).reshape(-1, 2)
+    first, second = all_[:, 0] & none[:, 1], all_[:, 1] & none[:, 0]
+    usable = first | second
+    swapped = np.where(second[:, None], values[:, ::-1], values)[usable]
+    return swapped[:, :1], swapped[:, 1:]
+
+
+def _kinds_table(kinds: Counter[Kind], pairs: int) -> Table:
+    why = {
+        Kind.RECITED: "the passage stands in six or more training documents",
+        Kind.PREDICTABLE: "models without the passage write it at least half as likely",
+        Kind.MEMORIZED: "models without the passage write it demonstrably less",
+        Kind.UNRESOLVED: "too few pairs of models to tell",
+    }
+    return Table(
+        title="Why training text is written",
+        columns=("Kind", "Because", "Texts"),
+        rows=tuple((str(kind), because, kinds[kind]) for kind, because in why.items()),
+        note=(
+            f"The control: {pairs} pairs of shadow models read the longest passage of each text, after what stands "
+            "before it. Only pairs count of which one model has all documents with the passage and the other none. "
+            "“Demonstrably”: by the 95% interval of the mean log-ratio, Student t over pairs."
+        ),
     )
 
 

@@ -51,13 +51,15 @@ class TextEvidence(Evidence):
     """Of a language model: the population that was asked about, and all that the target answered.
 
     `recorded` is to the target what the bank's recordings are to the shadows; `doses` says how often each canary was
-    planted in it.
+    planted in it. `reading` is the log-probability in nats of each token that the target wrote, under the first models
+    of the bank; None if they did not read it.
     """
 
     bank: TextShadows
     population: TextPopulation
     recorded: dict[str, Array]
     doses: UInt8[Array, " canaries"]
+    reading: Float[Array, "models samplers texts tokens"] | None = None
 
     def loss(self, phi: Float[Array, "..."]) -> Float[Array, "..."]:
         """Returns the mean cross-entropy per token, of which the signal is the negative."""

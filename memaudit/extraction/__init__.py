@@ -5,6 +5,7 @@ from memaudit.extraction.counterfactual import (
     Kind,
     counterfactual_extraction,
     kinds,
+    written_kind,
 )
 from memaudit.extraction.discoverable import Share, greedy, grouped_share, near_ties, suffix, well_specified
 from memaudit.extraction.generated import Leakage, Ranking, eidetic, leakage, rank, suspicion, zlib_nats
@@ -46,5 +47,6 @@ __all__ = [
     "suffix",
     "suspicion",
     "well_specified",
+    "written_kind",
     "zlib_nats",
 ]

@@ -13,6 +13,7 @@ from memaudit.stats import newcombe_paired
 Array = np.ndarray
 
 RECITED_COPIES = 6  # more than five: Prashanth et al. 2024
+_PREDICTABLE = 0.5
 
 
 class Kind(StrEnum):
@@ -62,7 +63,7 @@ def kinds(
     copies: Int[Array, " examples"],
     log_ratio_low: Float[Array, " examples"] | None = None,
     recited: int = RECITED_COPIES,
-    predictable: float = 0.5,
+    predictable: float = _PREDICTABLE,
 ) -> tuple[Kind, ...]:
     """Returns why each text is extracted: the first of recited, predictable and memorized that holds.
 
@@ -90,3 +91,27 @@ def kinds(
     names = (Kind.NOT_EXTRACTED, Kind.RECITED, Kind.PREDICTABLE, Kind.MEMORIZED)
     which = np.select(conditions, range(len(names)), default=len(names))
     return tuple((*names, Kind.UNRESOLVED)[i] for i in which)
+
+
+def written_kind(
+    inside: Float[Array, " pairs"], outside: Float[Array, " pairs"], copies: int, log_ratio_low: float
+) -> Kind:
+    """Returns why a model writes a training text that it was seen to write: as `kinds`, with chances for counts.
+
+    A text is predictable if models without it write it at least half as likely as models with it, in the mean.
+
+    Args:
+        inside: Log-probability of the text, in nats, under the model of each pair that was trained on it.
+        outside: Under the one that was not. Pairs that cannot tell are left out; without any, nothing is resolved.
+        copies: In how many of the model's training documents the text stands.
+        log_ratio_low: Low end of the interval of the mean of inside − outside.
+
+    Source: as of `kinds`.
+    """
+    if copies >= RECITED_COPIES:
+        return Kind.RECITED
+    if not len(inside):
+        return Kind.UNRESOLVED
+    if np.logaddexp.reduce(outside) >= np.log(_PREDICTABLE) + np.logaddexp.reduce(inside):
+        return Kind.PREDICTABLE
+    return Kind.MEMORIZED if log_ratio_low > 0 else Kind.UNRESOLVED

@@ -98,6 +98,23 @@ def weights_of(network: Module) -> dict[str, Tensor]:
     return {name: value.detach().cpu().contiguous().clone() for name, value in weights.items()}
 
 
+def put_weights(network: Module, path: Path) -> None:
+    """Gives a network the weights in a file that hold what `weights_of` took from another one of its kind.
+
+    Raises:
+        ModelError: They are a network's of another kind.
+    """
+    weights, adapters = _read_weights(path), adapters_of(network)
+    if adapters is None:
+        _fit(path, network, weights)
+        return
+    from peft import set_peft_model_state_dict
+
+    if {n: w.shape for n, w in adapters.items()} != {n: w.shape for n, w in weights.items()}:
+        raise ModelError(f"{path} holds other adapters than the network's")
+    set_peft_model_state_dict(network, weights)
+
+
 def load_target(path: str | Path, recipe: Recipe, population: TextPopulation | None = None) -> Any:
     """Returns the model of a file, or of a language model's folder, in evaluation mode; no code from it is run.
 

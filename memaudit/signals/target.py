@@ -1,4 +1,7 @@
-"""What only the audited language model is asked: to write, and to give up canaries to a search that goes on."""
+"""What only the audited language model is asked: to write, and to give up canaries to a search that goes on.
+
+And what shadow models make of what it wrote.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Float
 
 from memaudit.recipe import LanguageModelRecipe, Recipe, Row, TextPopulation
 from memaudit.recipe.pretrained import load_folder
 from memaudit.recipe.recipes import LEAST_WRITTEN, SAMPLERS
+from memaudit.recipe.target import put_weights
 from memaudit.signals.decoding import Decaying, Prompted, Sampler, TopN, generate
 from memaudit.signals.language import token_statistics
 from memaudit.signals.search import best_first
@@ -28,6 +33,7 @@ def question(
     search_rank, search_queries [canaries]  rank of the canary in its space and contexts that the search read; where
                                          `search_found` is false, the rank is above that number
     generated [samplers, texts, tokens]  free text, by top-40, decaying-temperature and prompted sampling
+    prompts, prompt_lengths [texts]      the tokens before each, laid end to end, and their number
     generated_…                          token statistics of that text
     lowered_…, reference_…               of the same text in lower case; by the base
 
@@ -44,6 +50,30 @@ def question(
         **_searches(model, population, device),
         **_of_text(model, population, written, device),
     }
+
+
+def read_again(
+    network: torch.nn.Module, weights: Sequence[Path], recorded: dict[str, Array], device: str = "cpu"
+) -> Float[Array, "models samplers texts tokens"]:
+    """Returns the log-probability under other models of each token that the target wrote, given all before it, in nats.
+
+    Args:
+        network: Of the models' kind, such as the target; its weights are replaced.
+        weights: The other models, as files of a bank.
+        recorded: What `question` returned, with generated text.
+        device: Where the models are run.
+
+    Raises:
+        ModelError: The weights are a network's of another kind.
+    """
+    texts = recorded["generated"]
+    prompts = np.split(recorded["prompts"], np.cumsum(recorded["prompt_lengths"])[:-1])
+    rows = [[_row(prompt, text)] for prompt, text in zip(prompts, texts.reshape(len(prompts), -1), strict=True)]
+    found = []
+    for file in weights:
+        put_weights(network, file)
+        found.append(token_statistics(network, rows, device).logp.reshape(texts.shape))
+    return np.stack(found)
 
 
 def _of_base(population: TextPopulation, recipe: Recipe, written: list[Row], device: str) -> dict[str, Array]:
@@ -91,8 +121,11 @@ def _of_text(
     if not written:
         return {}
     texts = np.array([row.ids[row.trained] for row, _ in written], np.int64)
+    prompts = [row.ids[~row.trained] for row, _ in written]
     return {
         "generated": texts.reshape(len(SAMPLERS), population.probes.generated, -1),
+        "prompts": np.concatenate(prompts),
+        "prompt_lengths": np.array([len(prompt) for prompt in prompts], np.int64),
         **token_statistics(model, [[row] for row, _ in written], device).tensors("generated_"),
         **token_statistics(model, [[row] for _, row in written], device).tensors("lowered_"),
     }
