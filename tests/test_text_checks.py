@@ -103,6 +103,7 @@ class World:
     continued_inside: float = 0.0  # chance that a suffix is continued in models with the text, and without
     continued_outside: float = 0.0
     accuracy_gain: float = 0.0
+    needed: int = 4  # a canary that is planted more often is found by a search
 
     def answers(
         self, population: TextPopulation, members: Array, dose: Array, rng: np.random.Generator
@@ -153,6 +154,7 @@ class World:
             "epoch_accuracy": accuracy,
             "epoch_age": rng.integers(0, 20, (2, len(watched))),
             "written": np.where(hits[testable, None], aims_of(population), 0),
+            "search_first": dose > self.needed,
         }
 
     def evidence(self, population: TextPopulation, seed: int = 0) -> TextEvidence:
@@ -166,7 +168,7 @@ class World:
         recorded = self.answers(population, own, planted, rng)
         recorded |= {
             "search_found": np.ones(len(planted), bool),
-            "search_rank": np.where(planted > 4, 1, 40),
+            "search_rank": np.where(recorded["search_first"], 1, 40),
             "search_queries": np.full(len(planted), 30),
         }
         return TextEvidence(
@@ -452,8 +454,25 @@ def test_the_link_to_extraction_is_null_where_nothing_links_them(population: Tex
 def test_a_search_that_finds_a_canary_first_has_extracted_it(population: TextPopulation) -> None:
     evidence = World().evidence(population)
     (finding,), _ = search_check.run(evidence)
-    planted = evidence.doses > 0
+    planted, shadows = evidence.doses > 0, evidence.shadow_doses
     assert finding.estimate.value == pytest.approx((evidence.doses > 4)[planted].mean())
     assert finding.blind == 0
+    searches = {dose: int((shadows == dose).sum()) for dose in (0, 1, 2, 4, 8, 16)}
+    expected = [(dose, n, n if dose > 4 else 0, "100%" if dose > 4 else "0%") for dose, n in searches.items()]
+    assert list(finding.tables[1].rows) == expected
     _, (skipped,) = search_check.run(replace(evidence, doses=np.zeros_like(evidence.doses)))
     assert "no canary" in skipped.reason
+
+
+def test_a_search_is_held_against_canaries_that_were_not_planted(population: TextPopulation) -> None:
+    """In every other shadow all canaries are found first, planted or not; in this model none that was not planted."""
+    evidence = World().evidence(population)
+    bank = evidence.bank
+    assert isinstance(bank, Made)
+    liked = tuple(one | {"search_first": np.full(24, m % 2 == 0)} for m, one in enumerate(bank.tensors))
+    (finding,), _ = search_check.run(replace(evidence, bank=replace(bank, tensors=liked)))
+    lacking = (evidence.shadow_doses == 0).sum(axis=1)
+    found, searches = lacking[::2].sum(), lacking.sum() + (evidence.doses == 0).sum()
+    assert finding.blind == pytest.approx(found / searches)
+    assert f"Of {searches:,} searches for a secret that was not planted" in finding.sentence
+    assert f"{found:,} find it" in finding.sentence

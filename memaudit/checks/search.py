@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Bool
 
-from memaudit.checks.evidence import Check, Outcome, share_of, with_interval
+from memaudit.checks.evidence import Check, Outcome, percent, share_of, with_interval
 from memaudit.checks.text import TextEvidence
 from memaudit.stats import clopper_pearson
 from memaudit.types import Estimate, Finding, Skipped, Table
@@ -19,18 +20,20 @@ def _search(evidence: TextEvidence) -> Outcome:
 
     A best-first search over the beginnings of secrets returns the likeliest secrets in their exact order, without being
     told what to look for. A canary of rank 1 is what it returns first: it is extracted by whoever knows what comes
-    before it. The number is the share of the canaries planted in this model that have rank 1; beside it stands the same
-    share of those that were not planted, and how many contexts the search read, where trying out every secret would
-    read them all.
+    before it. The number is the share of the canaries planted in this model that have rank 1; beside it stands how many
+    contexts the search read, where trying out every secret would read them all.
+
+    The control are the same searches where the canary was not planted, in this model and in the shadow models: what is
+    found there is liked best for reasons that no training has to do with. Shadows also show the share by dose.
 
     Source: Carlini et al. 2019 (USENIX Security), extraction by shortest-path search.
     """
     planted = evidence.doses > 0
     if not planted.any():
         return (), (Skipped(code="EXT003", title=_SEARCHED, reason="no canary was planted in this model"),)
-    first = evidence.recorded["search_found"] & (evidence.recorded["search_rank"] == 1)
+    first, in_shadows = evidence.recorded["search_first"], evidence.bank.stacked("search_first")
     value, low, high = share_of(first[planted])
-    other = float(first[~planted].mean()) if not planted.all() else None
+    control = np.concatenate([first[~planted], in_shadows[evidence.shadow_doses == 0]])
     queries = evidence.recorded["search_queries"][first & planted]
     cost = (
         f" Finding them took {int(np.median(queries))} queries of the model in the median, of "
@@ -46,13 +49,15 @@ def _search(evidence: TextEvidence) -> Outcome:
         estimate=Estimate(value=value, low=low, high=high, unit="share", method="Clopper–Pearson"),
         sentence=(
             f"Of the {int(planted.sum())} secrets planted in this model {int(first[planted].sum())} are what the model "
-            f"likes best of all secrets of their form, and are found by a search that does not know them.{cost}"
+            f"likes best of all secrets of their form, and are found by a search that does not know them.{cost} Of "
+            f"{len(control):,} searches for a secret that was not planted, in this model or a shadow model, "
+            f"{int(control.sum()):,} find it."
         ),
-        blind=other,
+        blind=float(control.mean()),
         n=int(planted.sum()),
         counted="planted canaries",
         source="Carlini et al. 2019 (USENIX Security)",
-        tables=(_by_dose(evidence, first),),
+        tables=(_by_dose(evidence, first), _in_shadows(evidence, in_shadows)),
     )
     return (finding,), ()
 
@@ -88,5 +93,19 @@ def _by_dose(evidence: TextEvidence, first: Array) -> Table:
         note=(
             "A rank is exact: the number of secrets that the model finds at least as likely. “>” is what a search that "
             "ran out of queries proves."
+        ),
+    )
+
+
+def _in_shadows(evidence: TextEvidence, first: Bool[Array, "models canaries"]) -> Table:
+    doses = evidence.shadow_doses
+    counted = [(int(dose), first[doses == dose]) for dose in np.unique(doses)]
+    return Table(
+        title="Best-first search in the shadow models",
+        columns=("Planted", "Searches", "Rank 1", "Share"),
+        rows=tuple((dose, len(hits), int(hits.sum()), percent(float(hits.mean()))) for dose, hits in counted),
+        note=(
+            "One search for each canary in each shadow model, without an interval: searches for one canary in several "
+            "models are not independent."
         ),
     )
