@@ -26,12 +26,12 @@ Edit = Callable[[Path, str, str], None]
 
 
 def contents(bank: Path) -> dict[str, Any]:
-    """Returns all that a bank holds, byte for byte, but for the time that training took."""
+    """Returns all that a bank holds, byte for byte, but for the time that it took."""
     found: dict[str, Any] = {}
     for file in (f for f in bank.rglob("*") if f.is_file()):
         found[str(file.relative_to(bank))] = file.read_bytes()
         if file.name == "model.json":
-            found[str(file.relative_to(bank))] = json.loads(file.read_bytes()) | {"seconds": None}
+            found[str(file.relative_to(bank))] = json.loads(file.read_bytes()) | {"seconds": None, "evaluation": None}
     return found
 
 

@@ -4,7 +4,7 @@
     models/0007/signals.safetensors  members [examples], phi [examples, queries], correct [examples], loss and
                                      hit per epoch and training example, where the loop recorded them
     models/0007/weights.safetensors  if weights are kept
-    models/0007/model.json           checksums of the above, seed, seconds, device
+    models/0007/model.json           checksums of the above, seed, seconds of training and of evaluation, device
 
 A model's folder is written under another name and renamed, so a folder that exists is complete, whoever was killed
 when; several processes or machines can fill one bank without locks. Every file is checked against its checksum
@@ -182,7 +182,7 @@ class Bank:
             shutil.rmtree(trash, ignore_errors=True)
 
     def record(self, model: int) -> dict[str, Any]:
-        """Returns a model's record: seed, seconds of training, device."""
+        """Returns a model's record: seed, `seconds` of training, of `evaluation` (not in older banks), device."""
         return dict(json.loads((self._folder(model) / _RECORD).read_text("utf-8")))
 
     def tensors(self, model: int) -> dict[str, Array]:

@@ -6,7 +6,6 @@ many, can share a folder, by shards or without: each takes what is missing in an
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
 import os
 import pickle
@@ -14,7 +13,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -41,6 +40,7 @@ from memaudit.recipe import (
     member_counts,
 )
 from memaudit.recipe.blame import blame
+from memaudit.training.machine import choose_device, one_thread
 from memaudit.training.model import Workshop
 
 Array = np.ndarray
@@ -161,7 +161,7 @@ def train(
     recipe = load_recipe(recipe) if isinstance(recipe, str) else recipe
     examples = population(recipe)
     counts = member_counts(members, examples)
-    with _one_thread():
+    with one_thread():
         model, _ = Workshop(recipe, examples, seed, choose_device(device)).train(counts, seed)
     return model
 
@@ -214,23 +214,6 @@ def require_shadows(shadows: int) -> None:
         raise SettingsError(f"shadows = {shadows}: shadow models come in complementary pairs; give an even number")
 
 
-def choose_device(device: str) -> str:
-    """Returns the device that `auto` stands for, or the one that was asked for.
-
-    Raises:
-        SettingsError: There is no such device here.
-    """
-    import torch
-
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise SettingsError(f"device {device!r} is not to be had: {str(error).splitlines()[0]}") from error
-    return device
-
-
 class _Watch:
     """Counts the models in the folder, whoever made them, and tells the caller."""
 
@@ -250,7 +233,7 @@ class _Watch:
 
 
 def _fill_here(workshop: Workshop, bank: Bank, missing: list[int], watch: _Watch) -> None:
-    with _one_thread():
+    with one_thread():
         for model in missing:
             if not bank.has(model):
                 workshop.make(bank, model)
@@ -300,22 +283,7 @@ def _end_with_parent() -> None:
 
 def _work(workshop: Workshop, bank: Bank, models: list[int]) -> None:
     """Runs in a worker process: makes the models that are still missing."""
-    with _one_thread():
+    with one_thread():
         for model in models:
             if not bank.has(model):
                 workshop.make(bank, model)
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Limits every numeric library to one thread: processes do not fight, and sums are added in one order."""
-    import torch
-    from threadpoolctl import threadpool_limits
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(1):
-            yield
-    finally:
-        torch.set_num_threads(before)

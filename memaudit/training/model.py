@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -71,20 +72,32 @@ class Workshop:
         try:
             trained, dynamics = self.train(counts, seed)
             seconds = time.perf_counter() - started
-            signals = measure(trained, self.examples, getattr(self.recipe, "queries", ()), self.device)
+            signals = self.measure(trained)
+            evaluation = time.perf_counter() - started - seconds
         except MemauditError as error:
             raise RecipeError(f"shadow model {model}: {error}") from error
         bank.write(
             model,
             {**self._memberships(counts), **signals, **dynamics},
             _weights(trained) if self.keep_weights else None,
-            {"seed": seed, "seconds": round(seconds, 3), "device": self.device},
+            {"seed": seed, "seconds": round(seconds, 3), "evaluation": round(evaluation, 3), "device": self.device},
         )
 
     def _memberships(self, counts: UInt8[Array, " ids"]) -> dict[str, Array]:
         if not isinstance(self.examples, TextPopulation):
             return {"members": counts}
         return {"members": counts[: len(self.examples)], "doses": counts[len(self.examples) :]}
+
+    def measure(self, trained: Any) -> dict[str, Array]:
+        """Returns the signals of a trained model over the whole population, by name."""
+        return measure(trained, self.examples, getattr(self.recipe, "queries", ()), self.device)
+
+    def with_epochs(self, epochs: int) -> Workshop:
+        """Returns the same workshop with another number of epochs; the data on the device is not sent there again."""
+        assert isinstance(self.recipe, ClassifierRecipe | LanguageModelRecipe)
+        other = copy(self)
+        vars(other)["recipe"] = replace(self.recipe, epochs=epochs)
+        return other
 
     def train(self, counts: UInt8[Array, " examples"], seed: int) -> tuple[Any, dict[str, Array]]:
         """Returns a model trained on each example as often as it is counted, and what training recorded on the way."""

@@ -61,13 +61,13 @@ def filling(path: Path, shard: Shard | None = None) -> Callable[[], Any]:
 
 
 def contents(path: Path) -> dict[str, Any]:
-    """Returns all that a bank holds, byte for byte, but for the time that training took."""
+    """Returns all that a bank holds, byte for byte, but for the time that it took."""
     found: dict[str, Any] = {}
     for file in (f for f in path.rglob("*") if f.is_file()):
         data = file.read_bytes()
         found[str(file.relative_to(path))] = data
         if file.name == "model.json":
-            found[str(file.relative_to(path))] = json.loads(data) | {"seconds": None}
+            found[str(file.relative_to(path))] = json.loads(data) | {"seconds": None, "evaluation": None}
     return found
 
 

@@ -1,0 +1,40 @@
+"""What the machine gives to one process: a device to train on, and one thread."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from memaudit.errors import SettingsError
+
+
+def choose_device(device: str) -> str:
+    """Returns the device that `auto` stands for, or the one that was asked for.
+
+    Raises:
+        SettingsError: There is no such device here.
+    """
+    import torch
+
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise SettingsError(f"device {device!r} is not to be had: {str(error).splitlines()[0]}") from error
+    return device
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Limits every numeric library to one thread within: processes do not fight, and sums are added in one order."""
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(before)
