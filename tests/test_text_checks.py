@@ -476,3 +476,18 @@ def test_a_search_is_held_against_canaries_that_were_not_planted(population: Tex
     assert finding.blind == pytest.approx(found / searches)
     assert f"Of {searches:,} searches for a secret that was not planted" in finding.sentence
     assert f"{found:,} find it" in finding.sentence
+
+
+def test_a_text_is_recited_if_it_stands_in_six_documents_however_they_differ_elsewhere(
+    population: TextPopulation,
+) -> None:
+    texts = [str(text) for text in population.documents.texts[:60]]
+    shown = " ".join(texts[0].split()[:20])
+    alike = [f"{shown} {text}" if n < 6 else text for n, text in enumerate(texts)]
+    for count in (5, 6):
+        rows = alike[6 - count :]
+        evidence = World(continued_inside=1.0).evidence(of_texts(population, rows))
+        assert evidence.documents_with[:count].tolist() == [count] * count
+        (finding,), _ = discoverable_check.run(evidence)
+        found = {row[0]: row[2] for row in finding.tables[1].rows}
+        assert found["recited"] == (0 if count < 6 else evidence.well_specified[-1][:6].sum())

@@ -23,15 +23,14 @@ def kinds_table(evidence: TextEvidence, context: int) -> Table:
     shadows, target = evidence.suffixes
     inside, outside = pairs_of(evidence, shadows.greedy[:, context])
     ratio = counterfactual(*pairs_of(evidence, shadows.logp[:, context]))
-    copies = evidence.population.documents.copies[evidence.population.testable]
-    found = kinds(counterfactual_extraction(inside, outside), copies, ratio.low)
+    found = kinds(counterfactual_extraction(inside, outside), evidence.documents_with, ratio.low)
     trained, others = asked(evidence, context)
     everywhere, here = (
         Counter(kind for kind, hit in zip(found, hits, strict=True) if hit)
         for hits in (trained | others, target.greedy[context] & trained)
     )
     why = {
-        Kind.RECITED: "the text stands in the documents more than five times",
+        Kind.RECITED: "the text stands in more than five documents",
         Kind.PREDICTABLE: "models without the text write it too",
         Kind.MEMORIZED: "models without the text write it demonstrably less",
         Kind.UNRESOLVED: "too few shadow models to tell",

@@ -47,7 +47,7 @@ def _generated(evidence: TextEvidence) -> Outcome:
         )
         return (), (Skipped(code="EXT004", title=_WRITTEN, reason=reason),)
     texts = [text for sampler in evidence.recorded["generated"] for text in sampler]
-    inside, outside = (_index(evidence, who) for who in (evidence.members, ~evidence.members))
+    inside, outside = (evidence.index_of(who) for who in (evidence.members, ~evidence.members))
     found, control = (eidetic(texts, index, _WIDTH) > 0 for index in (inside, outside))
     value, low, high = share_of(found)
     leaked = leakage(texts, inside, _WIDTH)
@@ -84,12 +84,6 @@ def _generated(evidence: TextEvidence) -> Outcome:
 generation_check = Check("EXT004", _WRITTEN, "extraction", _generated, TextEvidence)
 
 
-def _index(evidence: TextEvidence, units: Array) -> CorpusIndex:
-    documents = evidence.population.documents
-    rows = [rows for unit, rows in zip(documents.unit_of, evidence.population.rows, strict=True) if units[unit]]
-    return CorpusIndex.of([np.concatenate([row.ids for row in own]) for own in rows])
-
-
 def _by_sampler(found: Array, control: Array, each: int) -> Table:
     parts = [slice(i * each, (i + 1) * each) for i in range(len(SAMPLERS))]
     return Table(
@@ -112,13 +106,12 @@ def _why(
     if evidence.reading is None:
         reason = "the bank keeps no weights of its models, or they are of another kind than the audited model's"
         return (), (f"Whether models without these passages would write them, too, was not tested: {reason}.",)
-    everywhere = _index(evidence, np.ones_like(evidence.members))
     reading = evidence.reading.reshape(len(evidence.reading), len(texts), -1)
     kinds: Counter[Kind] = Counter()
     for text in np.flatnonzero(found):
         length, start, _ = inside.longest_match(texts[text])
         passage = slice(start, start + length)
-        units = evidence.population.documents.unit_of[everywhere.documents(texts[text][passage])]
+        units = evidence.population.documents.unit_of[evidence.corpus.documents(texts[text][passage])]
         with_it, without = _sides(evidence, reading[:, text, passage].sum(axis=1), units)
         low = float(counterfactual(with_it, without).low[0]) if len(with_it) > 1 else -np.inf
         kinds[written_kind(with_it[:, 0], without[:, 0], int(evidence.members[units].sum()), low)] += 1

@@ -161,6 +161,21 @@ class TextEvidence(Evidence):
             [well_specified(list(w[:, :-suffix]), list(w[:, -suffix:]), self.training_index) for w in windows]
         )
 
+    def index_of(self, units: Bool[Array, " units"]) -> CorpusIndex:
+        """Returns the index of the documents of some units, in their order."""
+        owned = zip(self.population.documents.unit_of, self.population.rows, strict=True)
+        return CorpusIndex.of([np.concatenate([row.ids for row in rows]) for unit, rows in owned if units[unit]])
+
+    @cached_property
+    def corpus(self) -> CorpusIndex:
+        """Every document of the population, trained on or not."""
+        return self.index_of(np.ones(len(self.population), bool))
+
+    @cached_property
+    def documents_with(self) -> Int[Array, " testable"]:
+        """In how many documents of the population the longest context with its suffix stands."""
+        return self.corpus.counts(list(self._windows(self.population.probes.longest)))
+
     @cached_property
     def copies(self) -> Int[Array, " testable"]:
         """How often the longest context with its suffix stands in the target's training rows."""
