@@ -1,8 +1,8 @@
 """Each exit code through the real command line: real processes, real training, real reports.
 
-All seeds are fixed. With other seeds the sound model, of which an adversary finds about 1 % at a limit of 10 %, would
-be called inconclusive when a control gives a false alarm: calibration does at 1 %, the others more seldom. No honest
-run could call it leaky, nor the model that knows its people by heart sound.
+All seeds are fixed. With others, the sound model is called inconclusive when a control gives a false alarm: fidelity
+and calibration do at 1 % each, the blind baseline at 0.1 %. Otherwise it passes: an adversary finds 1 % of its members
+or a little more, and up to 12 of 200 keep the limit of 10 % (of 40 targets tried beside one bank, none had more than 6).
 """
 
 import json
