@@ -2,7 +2,7 @@
 
 All seeds are fixed. With others, the sound model is called inconclusive when a control gives a false alarm: fidelity
 and calibration do at 1 % each, the blind baseline at 0.1 %. Otherwise it passes: an adversary finds 1 % of its members
-or a little more, and up to 12 of 200 keep the limit of 10 % (of 40 targets tried beside one bank, none had more than 6).
+or a little more, and up to 12 of 200 keep the limit of 10 % (at most 6 in 40 targets beside one bank).
 """
 
 import json
