@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from memaudit.auditing import Audit as Audit
+    from memaudit.auditing import Plan as Plan
     from memaudit.auditing import audit as audit
+    from memaudit.auditing import plan as plan
     from memaudit.bank import Bank as Bank
     from memaudit.errors import MemauditError as MemauditError
     from memaudit.recipe import SGD as SGD
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
     from memaudit.types import Verdict as Verdict
 
 _HOME = {
-    "memaudit.auditing": ("Audit", "audit"),
+    "memaudit.auditing": ("Audit", "Plan", "audit", "plan"),
     "memaudit.bank": ("Bank",),
     "memaudit.errors": ("MemauditError",),
     "memaudit.recipe": (

@@ -343,6 +343,20 @@ class Context:
     owner: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """The plan that an audit keeps to: fixed, and entered in the ledger of audits, before there was a result.
+
+    `sha256` is that of the plan's file, `entry` that of the ledger's line about it, which stands before the audit's
+    own. `audits_before` counts the audits, of any model, that the ledger had when the plan was made.
+    """
+
+    sha256: str
+    created: str
+    entry: str
+    audits_before: int
+
+
 class Edition(StrEnum):
     """How much of an audit a report shows, from little to everything; `reports.editions` says what that means."""
 
@@ -367,6 +381,7 @@ class Report:
     provenance: dict[str, str]
     edition: Edition = Edition.RESTRICTED
     attempt: Attempt | None = None
+    plan: Planned | None = None
     waivers: tuple[Waived, ...] = ()
     context: Context = Context()
 

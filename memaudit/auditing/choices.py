@@ -7,15 +7,16 @@ from collections.abc import Sequence
 from memaudit.attacks import STATISTICS
 from memaudit.auditing.target import Target
 from memaudit.errors import SettingsError, hint
-from memaudit.recipe import TextPopulation
+from memaudit.recipe import LanguageModelRecipe, Population, Recipe, TextPopulation
 from memaudit.types import ATTACKS_BY_METRIC, Limit
 
 
-def default_attacks(target: Target, limits: Sequence[Limit]) -> tuple[str, ...]:
+def default_attacks(recipe: Recipe, population: Population, limits: Sequence[Limit]) -> tuple[str, ...]:
     """Returns the names of the attacks that are usual for the kind of model, and of those that a limit is set for."""
     usual: tuple[str, ...] = ("lira-online", "lira-offline", "global-threshold")
-    if isinstance(target.population, TextPopulation):
-        usual += ("reference", *(["base"] if "base" in target.recorded else []), *STATISTICS)
+    if isinstance(population, TextPopulation):
+        has_base = isinstance(recipe, LanguageModelRecipe) and recipe.base is not None
+        usual += ("reference", *(["base"] if has_base else []), *STATISTICS)
     limited = [limit.attack for limit in limits if limit.metric == "tpr" and limit.attack is not None]
     return tuple(dict.fromkeys([*usual, *limited]))
 

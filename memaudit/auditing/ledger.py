@@ -1,8 +1,9 @@
-"""The run ledger: one line for every audit, so that auditing again until it passes shows.
+"""The run ledger: one line for every audit, so that auditing again until it passes shows, and one for every plan.
 
-A ledger is a file of JSON lines that is only ever appended to. Each line is an `Entry` in the canonical form of RFC
-8785 and holds the SHA-256 of the entry before it: no entry can be changed, taken out or put in without changing all
-that follow, down to the one that a report names. It is not signed: who can write it can also write it anew.
+A ledger is a file of JSON lines that is only ever appended to. Each line is an `Entry` or a `PlanEntry` in the
+canonical form of RFC 8785 and holds the SHA-256 of the entry before it: no entry can be changed, taken out or put in
+without changing all that follow, down to the one that a report names. It is not signed: who can write it can also write
+it anew.
 
 A line that was cut short by a crash is no entry. The next audit ends it with a mark, and goes on behind it.
 """
@@ -25,10 +26,10 @@ from pydantic import TypeAdapter, ValidationError
 from memaudit.errors import MemauditError
 from memaudit.files import sync_folder
 from memaudit.reports.canonical import canonical
-from memaudit.types import Attempt, Limit, Verdict
+from memaudit.types import Attempt, Limit, Planned, Verdict
 
 FILE = "memaudit.ledger.jsonl"
-SCHEMA = "memaudit.ledger/1"
+SCHEMA, PLAN_SCHEMA = "memaudit.ledger/1", "memaudit.ledger.plan/1"
 _BEGINNING = "0" * 64
 _TORN = b" torn"  # no entry ends so: it ends with a brace
 
@@ -48,22 +49,55 @@ class Entry:
     previous: str = _BEGINNING
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanEntry:
+    """A plan of audits to come: the SHA-256 of its file."""
+
+    schema: str = PLAN_SCHEMA
+    time: str
+    plan: str
+    previous: str = _BEGINNING
+
+
 @dataclass(frozen=True, slots=True)
 class Ledger:
     """The entries of a ledger with their SHA-256, in order, and how many lines were cut short."""
 
-    entries: tuple[Entry, ...] = ()
+    entries: tuple[Entry | PlanEntry, ...] = ()
     hashes: tuple[str, ...] = ()
     torn: int = 0
 
-    def attempt(self, number: int) -> Attempt:
-        """Returns which audit of its model under its policy an entry is, by its place from 0."""
+    def attempt(self, number: int = -1) -> Attempt:
+        """Returns which audit of its model under its policy an entry is, by its place from 0; by default the last.
+
+        Raises:
+            ValueError: It is no audit's entry.
+        """
         entry = self.entries[number]
-        model = [other for other in self.entries[:number] if other.model == entry.model]
+        if not isinstance(entry, Entry):
+            raise ValueError(f"entry {number} is not about an audit")
+        model = [other for other in self.audits(number) if other.model == entry.model]
         earlier = tuple(other.verdict for other in model if other.policy == entry.policy)
         return Attempt(
             number=len(earlier) + 1, earlier=earlier, of_model=len(model) + 1, entry=self.hashes[number], torn=self.torn
         )
+
+    def audits(self, until: int | None = None) -> list[Entry]:
+        """Returns the entries of audits, of all entries or of the first `until`."""
+        return [entry for entry in self.entries[:until] if isinstance(entry, Entry)]
+
+    def planned(self, sha256: str) -> Planned | None:
+        """Returns what the first entry about a plan says; None if there is none."""
+        for number, entry in enumerate(self.entries):
+            if isinstance(entry, PlanEntry) and entry.plan == sha256:
+                before = len(self.audits(number))
+                return Planned(sha256=sha256, created=entry.time, entry=self.hashes[number], audits_before=before)
+        return None
+
+
+def beside(bank: Path) -> Path:
+    """Returns where the ledger of the audits with a bank is."""
+    return bank.resolve().parent / FILE
 
 
 def policy_digest(limits: Sequence[Limit]) -> str:
@@ -82,8 +116,8 @@ def read(path: Path) -> Ledger:
         return _parsed(path, _content(handle))
 
 
-def append(path: Path, entry: Entry) -> Attempt:
-    """Returns which attempt it was, after adding an entry, linked to the last one; it is on the disk by then.
+def append(path: Path, entry: Entry | PlanEntry) -> Ledger:
+    """Returns the ledger after adding an entry, linked to the last one; it is on the disk by then.
 
     Several processes may append at once.
 
@@ -101,8 +135,7 @@ def append(path: Path, entry: Entry) -> Attempt:
             raise MemauditError(f"{path}: the disk is full; the audit could not be recorded")
         os.fsync(handle)
         sync_folder(path.parent)
-    entries = (*ledger.entries, Entry(**fields))
-    return Ledger(entries, (*ledger.hashes, _hash(line)), ledger.torn).attempt(len(entries) - 1)
+    return Ledger((*ledger.entries, type(entry)(**fields)), (*ledger.hashes, _hash(line)), ledger.torn)
 
 
 @contextmanager
@@ -129,7 +162,7 @@ def _content(handle: int) -> bytes:
 
 
 def _parsed(path: Path, content: bytes) -> Ledger:
-    entries: list[Entry] = []
+    entries: list[Entry | PlanEntry] = []
     hashes: list[str] = []
     *lines, rest = content.split(b"\n")
     torn = int(bool(rest))
@@ -150,17 +183,18 @@ def _parsed(path: Path, content: bytes) -> Ledger:
 
 
 @cache
-def _adapter() -> TypeAdapter[Entry]:
-    return TypeAdapter(Entry)
+def _adapter() -> TypeAdapter[Entry | PlanEntry]:
+    return TypeAdapter(Entry | PlanEntry)
 
 
-def _entry(line: bytes) -> Entry | None:
+def _entry(line: bytes) -> Entry | PlanEntry | None:
     """Returns the entry of a line; None if it is none."""
     try:
         entry = _adapter().validate_json(line, strict=True, extra="forbid")
     except ValidationError:
         return None
-    return entry if entry.schema == SCHEMA and canonical(json.loads(line)) == line else None
+    schema = SCHEMA if isinstance(entry, Entry) else PLAN_SCHEMA
+    return entry if entry.schema == schema and canonical(json.loads(line)) == line else None
 
 
 def _hash(line: bytes) -> str:

@@ -18,6 +18,7 @@ from memaudit.auditing import ledger
 from memaudit.auditing.choices import default_attacks, require_choices, require_fitting
 from memaudit.auditing.evidence import EvidenceLevel, Key, identifiers, most_exposed, table
 from memaudit.auditing.folder import EVIDENCE, seal, unseal
+from memaudit.auditing.planning import require_planned
 from memaudit.auditing.scope import limitations, untested
 from memaudit.auditing.target import Target, open_target, read_by_shadows
 from memaudit.bank import Bank, Recordings
@@ -109,6 +110,7 @@ def audit(
     waivers: Sequence[Waiver] = (),
     context: Context | None = None,
     evidence: str = EvidenceLevel.HASHED,
+    plan: str | Path | None = None,
     device: str = "auto",
 ) -> Audit:
     """Returns the audit of one trained model against a filled bank; trains nothing.
@@ -125,13 +127,14 @@ def audit(
         waivers: Which of them may be broken by this model, for a while.
         context: How the model is given to others, and who answers for what; the report says it as it is said here.
         evidence: `none`, `hashed`, `ids` or `full`: how single examples are named, and whether they are shown.
+        plan: The file of the plan that was made beforehand, which the audit must keep to.
         device: Where the model is run.
 
     Raises:
         MemauditError: Something is missing or does not fit; the message says what to do.
     """
     target = model if isinstance(model, Target) else open_target(model, recipe, members, device)
-    attacks = default_attacks(target, limits) if attacks is None else attacks
+    attacks = default_attacks(target.recipe, target.population, limits) if attacks is None else attacks
     require_choices(fprs, attacks)
     require_fitting(target, attacks)
     bank = bank if isinstance(bank, Bank) else Bank.open(bank)
@@ -144,6 +147,9 @@ def audit(
             f"the bank has {count} usable shadow models; an audit needs at least {LEAST_SHADOWS}, and 64 give useful "
             "figures: memaudit bank fill --shadows 64"
         )
+    planned = None
+    if plan is not None:
+        planned = require_planned(Path(plan), bank, target.population, count, fprs, attacks, limits)
     reading = read_by_shadows(target, bank, recordings, device)
     facts = _facts(target, recordings, tuple(fprs), tuple(attacks), seed, reading)
     subject = Subject(
@@ -156,8 +162,8 @@ def audit(
     key, level = Key(bank.path), EvidenceLevel(evidence)
     provenance = _provenance(target, bank, count, fprs) | _bound(target, key, level)
     report = _examine(facts, subject, untested(target), limitations(target), provenance)
-    report = policy.hold(report, limits, waivers)
-    report = replace(report, attempt=_recorded(report, limits, bank), context=context or Context())
+    report = replace(policy.hold(report, limits, waivers), context=context or Context(), plan=planned)
+    report = replace(report, attempt=_recorded(report, limits, bank))
     if level is EvidenceLevel.NONE or not _trusted(report.controls):
         return Audit(report, None)
     full = level is EvidenceLevel.FULL
@@ -291,4 +297,4 @@ def _recorded(report: Report, limits: Sequence[Limit], bank: Bank) -> Attempt:
         shadows=report.subject.shadows,
         verdict=report.verdict,
     )
-    return ledger.append(bank.path.resolve().parent / ledger.FILE, entry)
+    return ledger.append(ledger.beside(bank.path), entry).attempt()

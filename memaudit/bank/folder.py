@@ -185,6 +185,10 @@ class Bank:
         """Returns a model's record: seed, `seconds` of training, of `evaluation` (not in older banks), device."""
         return dict(json.loads((self._folder(model) / _RECORD).read_text("utf-8")))
 
+    def stored(self, model: int) -> int:
+        """Returns how many bytes a model takes on the disk."""
+        return sum(file.stat().st_size for file in self._folder(model).iterdir())
+
     def tensors(self, model: int) -> dict[str, Array]:
         """Returns everything recorded about one model."""
         return load_file(self._signals_path(model))

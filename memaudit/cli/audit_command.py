@@ -11,7 +11,7 @@ import click
 
 from memaudit.cli import outputs
 from memaudit.cli.bank_command import fill_bank
-from memaudit.cli.common import Job, job, settings_options
+from memaudit.cli.common import Job, job, over_budget, settings_options
 from memaudit.errors import SettingsError
 from memaudit.policy import exit_code
 from memaudit.types import Report
@@ -28,9 +28,11 @@ _INDENT = 14
 @click.option("--members", help="Who the model was trained on: a file of ids; by default MODEL.members.csv.")
 @click.option("--out", multiple=True, help=f"Folder for the report. Beside it, {outputs.HELP}")
 @click.option("--fpr", type=float, multiple=True, help="False-positive rate to measure at; may be repeated.")
+@click.option("--plan", help="The plan that this audit keeps to, as written by memaudit plan -o.")
+@over_budget
 @click.option("--evidence", type=click.Choice(["none", "hashed", "ids", "full"]), help="How single examples are named.")
 def command(
-    model: Path, config: Path | None, quiet: bool, fpr: tuple[float, ...], out: tuple[str, ...], **flags: Any
+    model: Path, config: Path | None, quiet: bool, yes: bool, fpr: tuple[float, ...], out: tuple[str, ...], **flags: Any
 ) -> int:
     """Audits a trained model: fills the bank if it is not full, attacks, judges, and writes the report.
 
@@ -43,7 +45,7 @@ def command(
     call = job(config, **flags, fpr=list(fpr) or None, out=next(iter(folders), None))
     if call.file is None and flags["recipe"] is None and not (call.folder / "recipe.py").exists():
         raise SettingsError(_missing(model))
-    return conclude(run(model, call, quiet), call, quiet, named)
+    return conclude(run(model, call, quiet, yes), call, quiet, named)
 
 
 def conclude(done: Audit, call: Job, quiet: bool, named: Sequence[outputs.Output] = ()) -> int:
@@ -72,27 +74,34 @@ def _told(report: Report) -> list[str]:
     return ["", *wrapped, ""]
 
 
-def run(model: Path, call: Job, quiet: bool) -> Audit:
-    """Returns the audit of a model by the settings of a call."""
-    from memaudit.auditing import LEAST_SHADOWS, audit, open_target
+def run(model: Path, call: Job, quiet: bool, yes: bool = False) -> Audit:
+    """Returns the audit of a model by the settings of a call; `yes` lets the bank cost more than was budgeted."""
+    from memaudit.auditing import LEAST_SHADOWS, audit, default_attacks, open_target, require_planned
+    from memaudit.bank import Bank
 
-    if call.audit.shadows < LEAST_SHADOWS:
-        raise SettingsError(f"shadows = {call.audit.shadows}: an audit needs at least {LEAST_SHADOWS}, better 64")
-    members = None if call.audit.members is None else call.place(call.audit.members)
-    target = open_target(model, call.recipe(), members, call.audit.device)
-    bank = fill_bank(call, quiet, target.recipe, target.population)
+    settings = call.audit
+    if settings.shadows < LEAST_SHADOWS:
+        raise SettingsError(f"shadows = {settings.shadows}: an audit needs at least {LEAST_SHADOWS}, better 64")
+    members = None if settings.members is None else call.place(settings.members)
+    target = open_target(model, call.recipe(), members, settings.device)
+    attacks = settings.attacks or default_attacks(target.recipe, target.population, call.limits)
+    plan = None if settings.plan is None else call.place(settings.plan)
+    if plan is not None:  # before hours are spent on the bank
+        bank = Bank.open(call.place(settings.bank))
+        require_planned(plan, bank, target.population, settings.shadows, settings.fpr, attacks, call.limits)
     return audit(
         target,
         target.recipe,
-        bank,
-        shadows=call.audit.shadows,
-        fprs=call.audit.fpr,
-        attacks=call.audit.attacks,
+        fill_bank(call, quiet, yes, target.recipe, target.population),
+        shadows=settings.shadows,
+        fprs=settings.fpr,
+        attacks=attacks,
         limits=call.limits,
         waivers=call.waivers,
         context=call.context,
-        evidence=call.audit.evidence,
-        device=call.audit.device,
+        evidence=settings.evidence,
+        plan=plan,
+        device=settings.device,
     )
 
 

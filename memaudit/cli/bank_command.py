@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from memaudit.cli.common import Job, job, progress, settings_options
+from memaudit.cli.common import Job, job, over_budget, progress, settings_options
 from memaudit.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -24,14 +24,15 @@ def command() -> None:
 @settings_options
 @click.option("--shard", metavar="I/N", help="Train only this part of the models, such as 3/16.")
 @click.option("--no-weights", is_flag=True, help="Keep the signals alone.")
-def fill(config: Path | None, quiet: bool, shard: str | None, no_weights: bool, **flags: Any) -> None:
+@over_budget
+def fill(config: Path | None, quiet: bool, yes: bool, shard: str | None, no_weights: bool, **flags: Any) -> None:
     """Trains the shadow models that the bank lacks.
 
     Goes on where it stopped, whatever stopped it. With a larger --shadows the bank grows. Several calls, also on
     several machines, may fill one folder.
     """
     call = job(config, **flags, weights=False if no_weights else None)
-    bank = fill_bank(call, quiet, call.recipe(), shard=shard)
+    bank = fill_bank(call, quiet, yes, call.recipe(), shard=shard)
     click.echo(f"{bank.path}: {len(bank.models())} shadow models")
 
 
@@ -60,10 +61,10 @@ def status(config: Path | None, bank: str | None) -> None:
 
 
 def fill_bank(
-    call: Job, quiet: bool, recipe: Recipe, examples: Population | None = None, shard: str | None = None
+    call: Job, quiet: bool, yes: bool, recipe: Recipe, examples: Population | None = None, shard: str | None = None
 ) -> Bank:
-    """Returns the filled bank, with progress on stderr."""
-    from memaudit.training import Shard, fill
+    """Returns the filled bank, with progress on stderr; `yes` lets it cost more than was budgeted."""
+    from memaudit.training import Shard, fill, population, require_shadows
 
     part = None
     if shard is not None:
@@ -71,6 +72,11 @@ def fill_bank(
             part = Shard(*map(int, shard.split("/")))
         except (ValueError, TypeError):
             raise SettingsError(f"--shard is I/N, such as 3/16, got {shard!r}") from None
+
+    require_shadows(call.audit.shadows)
+    examples = population(recipe) if examples is None else examples
+    if not yes:
+        _require_budget(call, recipe, examples)
 
     def repaired(model: int, problem: str) -> None:
         click.echo(f"model {model} was damaged ({problem}) and is trained again", err=True)
@@ -89,3 +95,15 @@ def fill_bank(
             progress=show,
             repaired=repaired,
         )
+
+
+def _require_budget(call: Job, recipe: Recipe, examples: Population) -> None:
+    if call.budget.hours is None and call.budget.disk_gb is None:
+        return
+    from memaudit.auditing import cost_to_fill, require_budget
+
+    audit = call.audit
+    missing, cost = cost_to_fill(
+        call.place(audit.bank), recipe, examples, audit.shadows, audit.seed, audit.device, audit.weights
+    )
+    require_budget(missing, cost, call.budget.hours, call.budget.disk_gb)

@@ -30,6 +30,7 @@ class Job:
     """The settings of one call: of the file, with the flags laid over them."""
 
     audit: toml.AuditSettings
+    budget: toml.BudgetSettings
     limits: tuple[Limit, ...]
     waivers: tuple[Waiver, ...]
     context: Context
@@ -78,6 +79,9 @@ def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+over_budget = click.option("--yes", is_flag=True, help="Train even if it takes more than [budget] allows.")
+
+
 def job(config: Path | None, **flags: Any) -> Job:
     """Returns the settings of this call.
 
@@ -91,7 +95,7 @@ def job(config: Path | None, **flags: Any) -> Job:
     settings = toml.read(file) if file is not None else toml.Settings()
     folder = file.resolve().parent if file is not None else here
     given = {name: value for name, value in flags.items() if value is not None}
-    for name in {"bank", "members", "out"} & given.keys():
+    for name in {"bank", "members", "out", "plan"} & given.keys():
         given[name] = str((here / given[name]).resolve())
     if "recipe" in given:
         place, _, variable = given["recipe"].partition(":")
@@ -102,7 +106,8 @@ def job(config: Path | None, **flags: Any) -> Job:
         problems = (f"--{p['loc'][0]}: {p['msg']}, got {p['input']!r}" for p in error.errors())
         raise SettingsError("; ".join(problems)) from None
     limits = settings.limits()
-    return Job(_with_what_limits_need(audit, limits), limits, settings.waivers(), settings.context(), folder, file)
+    measured = _with_what_limits_need(audit, limits)
+    return Job(measured, settings.budget, limits, settings.waivers(), settings.context(), folder, file)
 
 
 def _with_what_limits_need(audit: toml.AuditSettings, limits: tuple[Limit, ...]) -> toml.AuditSettings:

@@ -34,6 +34,16 @@ class AuditSettings(BaseModel):
     fpr: Annotated[list[Annotated[float, Field(gt=0, lt=1)]], Field(min_length=1)] = [0.01, 0.001]
     attacks: Annotated[list[Annotated[str, AfterValidator(require_attack)]], Field(min_length=1)] | None = None
     evidence: Literal["none", "hashed", "ids", "full"] = "hashed"
+    plan: str | None = None
+
+
+class BudgetSettings(BaseModel):
+    """The table [budget]: what training the shadow models may take; more needs --yes."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    hours: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    disk_gb: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
 
 
 class ReportSettings(BaseModel):
@@ -53,6 +63,7 @@ class Settings(BaseModel):
 
     audit: AuditSettings = AuditSettings()
     report: ReportSettings = ReportSettings()
+    budget: BudgetSettings = BudgetSettings()
     gate: list[GateSettings] = []
     waiver: list[WaiverSettings] = []
     _source: str | None = PrivateAttr(None)
@@ -156,6 +167,7 @@ def _known_keys(place: tuple[Any, ...]) -> list[str]:
     tables: dict[Any, type[BaseModel]] = {
         "audit": AuditSettings,
         "report": ReportSettings,
+        "budget": BudgetSettings,
         "gate": GateSettings,
         "waiver": WaiverSettings,
     }

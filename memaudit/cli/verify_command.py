@@ -65,7 +65,7 @@ class _Seen:
 
 def _see_ledger(seen: _Seen, report: Report, folder: Path, ledger: Path | None) -> None:
     from memaudit.auditing.folder import REPORT
-    from memaudit.auditing.ledger import FILE, read
+    from memaudit.auditing.ledger import FILE, Entry, read
 
     place = folder.resolve().parent / FILE if ledger is None else ledger
     if report.attempt is None or (ledger is None and not place.exists()):
@@ -81,13 +81,25 @@ def _see_ledger(seen: _Seen, report: Report, folder: Path, ledger: Path | None) 
         seen.problems.append(f"{place} does not hold this audit: it is of another place (--ledger), or was changed")
         return
     number = found.hashes.index(report.attempt.entry)
-    entry, own = found.entries[number], replace(found.attempt(number), torn=report.attempt.torn)
-    if (entry.model, entry.verdict, own) != (report.subject.sha256, report.verdict, report.attempt):
+    entry = found.entries[number]
+    own = replace(found.attempt(number), torn=report.attempt.torn) if isinstance(entry, Entry) else None
+    if not isinstance(entry, Entry) or (entry.model, entry.verdict, own) != (
+        report.subject.sha256,
+        report.verdict,
+        report.attempt,
+    ):
         seen.problems.append(f"{place}: what it says of this audit is not what {REPORT} says")
-    later = [e.verdict for e in found.entries[number + 1 :] if (e.model, e.policy) == (entry.model, entry.policy)]
+        return
+    if report.plan is not None:
+        if found.planned(report.plan.sha256) == report.plan and report.plan.entry in found.hashes[:number]:
+            seen.told.append(f"the plan {report.plan.sha256[:12]}… was entered before the audit")
+        else:
+            seen.problems.append(f"{place}: what it says of the plan is not what {REPORT} says")
+    after = found.audits()[len(found.audits(number + 1)) :]
+    later = [e.verdict for e in after if (e.model, e.policy) == (entry.model, entry.policy)]
     torn = f"; {found.torn} lines were cut short and are no entries" if found.torn else ""
     seen.told.append(f"{own}{', after it: ' if later else ''}{', '.join(later)}")
-    seen.told.append(f"{place}: the chain of {len(found.entries)} audits is whole{torn}")
+    seen.told.append(f"{place}: the chain of {len(found.audits())} audits is whole{torn}")
 
 
 def _see_model(seen: _Seen, report: Report, model: Path) -> None:

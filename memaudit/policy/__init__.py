@@ -8,6 +8,7 @@ from memaudit.policy.comparison import Comparison, compare
 from memaudit.policy.holm import holm
 from memaudit.policy.judge import EXIT_CODES, exit_code, hold
 from memaudit.policy.needs import SHADOW_SECONDS
+from memaudit.policy.outlook import Outlook, outlooks
 from memaudit.policy.power import Chances, chances, least_broken, least_units, most_kept
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "SHADOW_SECONDS",
     "Chances",
     "Comparison",
+    "Outlook",
     "chances",
     "compare",
     "exit_code",
@@ -23,4 +25,5 @@ __all__ = [
     "least_broken",
     "least_units",
     "most_kept",
+    "outlooks",
 ]

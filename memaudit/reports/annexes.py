@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from memaudit.reports import text, wording
 from memaudit.reports.blocks import Block, Fact, Facts, Grid, Paragraph, Points, Section, listed
 from memaudit.reports.regulation import Source, mapping
-from memaudit.types import Report
+from memaudit.types import Planned, Report
 
 _LIMITS = 4  # that are named on the first page
 
@@ -121,9 +121,22 @@ def reproduce(report: Report) -> Iterator[Block]:
         Fact(name="Date of the audit", value=text.moment(report.created)),
         Fact(name="Format", value=report.schema),
         *([Fact(name="Entry in the ledger", value=report.attempt.entry, code=True)] if report.attempt else []),
+        *_plan(report.plan),
         *(Fact(name=name, value=value, code=True) for name, value in report.provenance.items()),
     )
     yield Facts(facts=facts)
+
+
+def _plan(plan: Planned | None) -> tuple[Fact, ...]:
+    """Returns whether what is measured, and what is too much, was fixed before there was a result."""
+    if plan is None:
+        return (Fact(name="Plan", value="none was entered in the ledger before the audit"),)
+    before = f"after {plan.audits_before:,} audits of any model" if plan.audits_before else "before any audit"
+    return (
+        Fact(name="Plan", value=f"entered in the ledger on {text.moment(plan.created)}, {before}"),
+        Fact(name="SHA-256 of the plan", value=plan.sha256, code=True),
+        Fact(name="Entry of the plan", value=plan.entry, code=True),
+    )
 
 
 def signatures(report: Report) -> Iterator[Block]:

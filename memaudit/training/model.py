@@ -78,15 +78,20 @@ class Workshop:
             raise RecipeError(f"shadow model {model}: {error}") from error
         bank.write(
             model,
-            {**self._memberships(counts), **signals, **dynamics},
-            _weights(trained) if self.keep_weights else None,
+            {**self.memberships(counts), **signals, **dynamics},
+            self.weights(trained),
             {"seed": seed, "seconds": round(seconds, 3), "evaluation": round(evaluation, 3), "device": self.device},
         )
 
-    def _memberships(self, counts: UInt8[Array, " ids"]) -> dict[str, Array]:
+    def memberships(self, counts: UInt8[Array, " ids"]) -> dict[str, Array]:
+        """Returns how often a model was trained on each example and canary, as it is stored."""
         if not isinstance(self.examples, TextPopulation):
             return {"members": counts}
         return {"members": counts[: len(self.examples)], "doses": counts[len(self.examples) :]}
+
+    def weights(self, trained: Any) -> bytes | None:
+        """Returns a network's weights as a safetensors file; None if they are not kept, or it is no network."""
+        return _weights(trained) if self.keep_weights else None
 
     def measure(self, trained: Any) -> dict[str, Array]:
         """Returns the signals of a trained model over the whole population, by name."""

@@ -35,15 +35,17 @@ _TELLING = 0.5  # seconds that a doubling adds when it is told from noise; the t
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
-    """What one shadow model costs one process, in seconds; an expectation, as no two models take quite the same.
+    """What one shadow model costs one process, in seconds, and the disk, in bytes; no two models take quite the same.
 
-    `training` is the time of training it, `evaluation` that of taking its signals over the whole population, `tried`
-    says in words what was really run. `rough` is True where the loop is not memaudit's own and a straight line in the
-    number of examples is therefore a guess: some estimators take time in proportion to its square.
+    `training` is the time of training it, `evaluation` that of taking its signals over the whole population, `stored`
+    what it takes on the disk, and `tried` says in words what was really run. `rough` is True where the loop is not
+    memaudit's own and a straight line in the number of examples is therefore a guess: some estimators take time in
+    proportion to its square.
     """
 
     training: float
     evaluation: float
+    stored: int
     tried: str
     rough: bool
 
@@ -58,6 +60,7 @@ def time_model(
     examples: Population,
     seed: int = 0,
     device: str = "auto",
+    weights: bool = True,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Timing:
     """Returns how long one shadow model takes on one thread, as `fill` trains it; takes some seconds to find out.
@@ -70,24 +73,26 @@ def time_model(
         examples: The recipe's population.
         seed: The bank's.
         device: As for `fill`.
+        weights: Whether they are kept.
         clock: Returns the time in seconds.
 
     Raises:
         SettingsError: There is no such device.
         RecipeError: The recipe failed, or what it returned is no model.
     """
-    trials = _Trials(Workshop(recipe, examples, seed, choose_device(device)), clock)
+    trials = _Trials(Workshop(recipe, examples, seed, choose_device(device), weights), clock)
     try:
         with one_thread():
             size, first, per_example, sizes = trials.by_size()
             epochs, seconds, epoch = trials.by_epochs(size, first)
-            evaluation = trials.evaluation()
+            evaluation, signals = trials.evaluation()
     except MemauditError as error:
         raise RecipeError(f"a trial of shadow model 0: {error}") from error
     rest = (trials.epochs - epochs) * epoch + trials.epochs * (trials.most - size) * per_example
     return Timing(
         training=seconds + rest,
         evaluation=evaluation,
+        stored=trials.stored(signals, size, epochs),
         tried=trials.told(epochs, sizes),
         rough=trials.opaque and size < trials.most,
     )
@@ -106,6 +111,7 @@ class _Trials:
         self.epochs: int = getattr(recipe, "epochs", 1)
         self.least = min(self.most, max(_FIRST, getattr(recipe, "batch_size", 1)))
         self.model: Any = None
+        self.dynamics: dict[str, Array] = {}
 
     def training(self, size: int, epochs: int) -> float:
         """Returns the seconds of training on `size` members."""
@@ -114,14 +120,29 @@ class _Trials:
         counts[self.order[size:]] = 0
         self.model = None  # two at once may not fit on the device
         started = self.clock()
-        self.model, _ = workshop.train(counts, training_seed(workshop.seed, 0))
+        self.model, self.dynamics = workshop.train(counts, training_seed(workshop.seed, 0))
         return self.clock() - started
 
-    def evaluation(self) -> float:
-        """Returns the seconds of taking the last model's signals."""
+    def evaluation(self) -> tuple[float, dict[str, Array]]:
+        """Returns the seconds of taking the last model's signals, and these."""
         started = self.clock()
-        self.workshop.measure(self.model)
-        return self.clock() - started
+        signals = self.workshop.measure(self.model)
+        return self.clock() - started, signals
+
+    def stored(self, signals: dict[str, Array], size: int, epochs: int) -> int:
+        """Returns the bytes that the whole model takes on the disk, up to the headers of files.
+
+        Args:
+            signals: Of the last model.
+            size: Members that it was trained on.
+            epochs: Of its training; the dynamics grow with them, a classifier's with its members too.
+        """
+        workshop = self.workshop
+        grown = self.epochs / epochs * (self.most / size if isinstance(workshop.recipe, ClassifierRecipe) else 1)
+        fixed = sum(array.nbytes for array in (workshop.memberships(self.counts) | signals).values())
+        return int(
+            fixed + grown * sum(a.nbytes for a in self.dynamics.values()) + len(workshop.weights(self.model) or b"")
+        )
 
     def by_size(self) -> tuple[int, float, float, list[int]]:
         """Returns the last size, its seconds for one epoch, those of one more example in it, and the last two sizes."""

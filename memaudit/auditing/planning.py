@@ -1,0 +1,245 @@
+"""What an audit will cost and what it can decide, before anything is trained; and the plan that is kept to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from memaudit import policy
+from memaudit.auditing import ledger
+from memaudit.auditing.choices import default_attacks, require_choices
+from memaudit.auditing.evidence import Key
+from memaudit.bank import Bank
+from memaudit.errors import MemauditError, SettingsError
+from memaudit.files import write_whole
+from memaudit.recipe import Population, Recipe, fingerprint, load_recipe, read_members
+from memaudit.training import population, time_model
+from memaudit.types import Limit, Planned
+
+SCHEMA = "memaudit.plan/1"
+_FEWER = (16, 32, 64, 128)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What one shadow model takes: seconds of one process, bytes on the disk; and in words how that is known."""
+
+    seconds: float
+    stored: int
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """An audit to come.
+
+    `missing` are the models that the bank still lacks; `assumed` says that members and non-members are not known, and
+    taken to be one half of the examples each. `decides` is all that the audit's numbers and verdicts depend on, save
+    the model: an audit that keeps to the plan says the same of itself.
+    """
+
+    created: str
+    shadows: int
+    missing: int
+    members: int
+    nonmembers: int
+    assumed: bool
+    cost: Cost
+    outlooks: tuple[policy.Outlook, ...]
+    decides: dict[str, Any]
+
+    def hours(self, shadows: int | None = None, workers: int = 1) -> float:
+        """Returns the hours that training what is missing takes, of these or of another number of shadows."""
+        there = self.shadows - self.missing
+        models = self.missing if shadows is None else max(0, shadows - there)
+        return np.ceil(models / workers) * self.cost.seconds / 3600
+
+    @property
+    def gigabytes(self) -> float:
+        """What the missing models take on the disk."""
+        return self.missing * self.cost.stored / 1e9
+
+    @property
+    def cheaper(self) -> tuple[int, ...]:
+        """Smaller numbers of shadow models that an audit may do with."""
+        return tuple(number for number in _FEWER if number < self.shadows)
+
+
+def plan(
+    recipe: Recipe | str,
+    bank: str | Path,
+    *,
+    shadows: int = 64,
+    seed: int = 0,
+    members: str | Path | None = None,
+    fprs: Sequence[float] = (0.01, 0.001),
+    attacks: Sequence[str] | None = None,
+    limits: Sequence[Limit] = (),
+    device: str = "auto",
+    weights: bool = True,
+    examples: Population | None = None,
+) -> Plan:
+    """Returns what an audit will cost and what it can decide; trains a little to see how long it takes, keeps nothing.
+
+    Args:
+        recipe: How models are made, or where the recipe is (`recipe.py:recipe`).
+        bank: The folder of the bank, there or not. If it holds models, their recorded cost is taken.
+        shadows: Number of models that the audit is to have.
+        seed: Of the bank.
+        members: The target's file of members; without it, half of the examples are taken to be members.
+        fprs: False-positive rates to measure at.
+        attacks: Names of attacks; by default those that are usual for the kind of model.
+        limits: What will be decided.
+        device: Where models are trained.
+        weights: Whether the bank keeps them.
+        examples: The recipe's population, where it has been made already.
+
+    Raises:
+        MemauditError: The recipe failed, or something does not fit; the message says what to do.
+    """
+    recipe = load_recipe(recipe) if isinstance(recipe, str) else recipe
+    examples = population(recipe) if examples is None else examples
+    attacks = default_attacks(recipe, examples, limits) if attacks is None else attacks
+    require_choices(fprs, attacks)
+    people = len(examples)
+    inside = people // 2 if members is None else int((read_members(members, examples)[:people] > 0).sum())
+    missing, cost = cost_to_fill(Path(bank), recipe, examples, shadows, seed, device, weights)
+    return Plan(
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        shadows=shadows,
+        missing=missing,
+        members=inside,
+        nonmembers=people - inside,
+        assumed=members is None,
+        cost=cost,
+        outlooks=policy.outlooks(limits, attacks, fprs, inside, people - inside),
+        decides=_decides(fingerprint(recipe, examples, seed), shadows, fprs, attacks, limits),
+    )
+
+
+def write_plan(found: Plan, path: Path, bank: Path, recipe: Recipe, examples: Population) -> Planned:
+    """Writes a plan into a file, and its SHA-256 into the ledger of the audits with a bank, which is made if need be.
+
+    The ledger comes first: a file that is there is in it, whatever kills the process.
+
+    Raises:
+        MemauditError: The file, the bank or the ledger cannot be written.
+    """
+    made = Bank.create(bank, len(examples), fingerprint(recipe, examples, int(found.decides["seed"])))
+    content = {"schema": SCHEMA, **asdict(found), "decides": found.decides | _committed(made, examples)}
+    data = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False).encode() + b"\n"
+    sha256 = hashlib.sha256(data).hexdigest()
+    entered = ledger.append(ledger.beside(made.path), ledger.PlanEntry(time=found.created, plan=sha256))
+    try:
+        write_whole(path, data)
+    except OSError as error:
+        raise MemauditError(f"the plan cannot be written to {path}: {error.strerror}") from error
+    planned = entered.planned(sha256)
+    assert planned is not None
+    return planned
+
+
+def require_planned(
+    path: Path,
+    bank: Bank,
+    examples: Population,
+    shadows: int,
+    fprs: Sequence[float],
+    attacks: Sequence[str],
+    limits: Sequence[Limit],
+) -> Planned:
+    """Returns the plan that an audit keeps to.
+
+    Raises:
+        SettingsError: There is no plan, the audit differs from it (named by what differs), or the ledger of the bank's
+            audits does not hold it, so that it may have been made afterwards.
+    """
+    try:
+        data = path.read_bytes()
+        content = json.loads(data)
+        if content["schema"] != SCHEMA:
+            raise SettingsError(f"{path} has the format {content['schema']!r}; this version reads {SCHEMA}")
+        planned = dict(content["decides"])
+    except OSError as error:
+        raise SettingsError(f"the plan {path} cannot be read: {error.strerror}; memaudit plan -o writes one") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise SettingsError(f"{path} is no plan: {error}") from error
+    own = _decides(bank.fingerprint, shadows, fprs, attacks, limits) | _committed(bank, examples)
+    different = [name for name in sorted(own.keys() | planned.keys()) if own.get(name) != planned.get(name)]
+    if different:
+        lines = "\n".join(f"  {name}: {planned.get(name)} → {own.get(name)}" for name in different)
+        raise SettingsError(
+            f"this audit is not the one that was planned in {path} (plan → audit):\n{lines}\n"
+            "audit as planned, or make a new plan, which the report will show to be a later one"
+        )
+    place = ledger.beside(bank.path)
+    entered = ledger.read(place).planned(hashlib.sha256(data).hexdigest()) if place.exists() else None
+    if entered is None:
+        raise SettingsError(
+            f"{place} does not hold the plan {path}: it was changed, or made with another bank, so that nothing shows "
+            "that it was made beforehand; make a new plan"
+        )
+    return entered
+
+
+def _decides(
+    made_from: dict[str, str], shadows: int, fprs: Sequence[float], attacks: Sequence[str], limits: Sequence[Limit]
+) -> dict[str, Any]:
+    """Returns what an audit's numbers depend on, by name; the examples come as a keyed commitment, not as a hash."""
+    return {
+        **{name: value for name, value in made_from.items() if name != "examples.sha256"},
+        "shadows": shadows,
+        "fprs": sorted(fprs),
+        "attacks": sorted(attacks),
+        "limits": sorted(map(str, limits)),
+        "policy": ledger.policy_digest(limits),
+    }
+
+
+def _committed(bank: Bank, examples: Population) -> dict[str, str]:
+    return {"commitment.examples": Key(bank.path).commitments(examples)["commitment.examples"]}
+
+
+def cost_to_fill(
+    path: Path,
+    recipe: Recipe,
+    examples: Population,
+    shadows: int,
+    seed: int,
+    device: str = "auto",
+    weights: bool = True,
+) -> tuple[int, Cost]:
+    """Returns how many models a bank lacks, and what one takes: as recorded of others, or else by a trial."""
+    if (path / "bank.json").exists():
+        bank = Bank.open(path)
+        if models := [model for model in bank.models() if model < shadows]:
+            bank.require(fingerprint(recipe, examples, seed))
+            records = [bank.record(model) for model in models]
+            return shadows - len(models), Cost(
+                seconds=float(np.mean([record["seconds"] + record.get("evaluation", 0.0) for record in records])),
+                stored=int(np.mean([bank.stored(model) for model in models])),
+                source=f"as recorded of {len(models)} models in the bank",
+            )
+    timing = time_model(recipe, examples, seed, device, weights)
+    return shadows, Cost(seconds=timing.seconds, stored=timing.stored, source=timing.tried)
+
+
+def require_budget(missing: int, cost: Cost, hours: float | None, gigabytes: float | None) -> None:
+    """Raises SettingsError if the models that are missing take more hours of training, or disk, than was budgeted."""
+    needed = (
+        ("hours of training", missing * cost.seconds / 3600, hours),
+        ("GB of disk", missing * cost.stored / 1e9, gigabytes),
+    )
+    over = [f"{value:.3g} {what}, budgeted {limit:g}" for what, value, limit in needed if limit and value > limit]
+    if over:
+        raise SettingsError(
+            f"{missing} shadow models would take {' and '.join(over)} ({cost.source}); train fewer (--shadows), raise "
+            "[budget], or go on all the same with --yes"
+        )

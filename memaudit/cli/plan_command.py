@@ -1,0 +1,135 @@
+"""`memaudit plan`: what an audit costs and what it can decide, before anything is trained."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from memaudit.cli.common import Job, job, over_budget, settings_options
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from memaudit.auditing import Plan
+    from memaudit.policy import Outlook
+
+_WIDTH = 120  # where there is no terminal
+_WORKERS = (1, 2, 4, 8, 16)
+
+
+@click.command(short_help="What an audit costs and can decide; trains nothing.")
+@click.argument("model", required=False, type=click.Path(path_type=Path))
+@settings_options
+@click.option("--members", help="Who the model is trained on: a file of ids; by default MODEL.members.csv.")
+@click.option("--fpr", type=float, multiple=True, help="False-positive rate to measure at; may be repeated.")
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Such as memaudit.plan.json.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of tables.")
+@over_budget
+def command(
+    model: Path | None, config: Path | None, output: Path | None, as_json: bool, yes: bool, fpr: tuple[float, ...],
+    quiet: bool, **flags: Any,
+) -> None:  # fmt: skip
+    """Says how long the shadow models will take, on how much disk, and which gates the data can decide at all.
+
+    Nothing that is trained for it is kept. Without MODEL or --members half of the examples are taken to be members.
+    With -o the plan is written, and its digest entered in the ledger of audits: an audit with --plan keeps to it, and
+    its report shows that the plan came first. Exits 2 if the cost exceeds [budget], unless --yes is given.
+    """
+    from memaudit.auditing import plan, require_budget, write_plan
+    from memaudit.recipe import members_beside
+    from memaudit.training import population, require_shadows
+
+    call = job(config, **flags, fpr=list(fpr) or None)
+    settings, recipe = call.audit, call.recipe()
+    require_shadows(settings.shadows)
+    members = None if settings.members is None else call.place(settings.members)
+    if members is None and model is not None:
+        members = members_beside(model)
+    examples, bank = population(recipe), call.place(settings.bank)
+    found = plan(
+        recipe,
+        bank,
+        shadows=settings.shadows,
+        seed=settings.seed,
+        members=members,
+        fprs=settings.fpr,
+        attacks=settings.attacks,
+        limits=call.limits,
+        device=settings.device,
+        weights=settings.weights,
+        examples=examples,
+    )
+    if as_json:
+        click.echo(json.dumps(asdict(found), indent=2))
+    elif not quiet:
+        _print(found, call)
+    if not yes:
+        require_budget(found.missing, found.cost, call.budget.hours, call.budget.disk_gb)
+    if output is not None:
+        entered = write_plan(found, output, bank, recipe, examples)
+        click.echo(f"{output}: SHA-256 {entered.sha256}, in the ledger after {entered.audits_before} audits", err=True)
+        click.echo(f'keep to it with: memaudit audit MODEL --plan {output}, or plan = "{output}" in [audit]', err=True)
+
+
+def _print(found: Plan, call: Job) -> None:
+    from rich.console import Console
+
+    to = Console(width=None if sys.stdout.isatty() else _WIDTH, highlight=False)
+    known = "assumed to be half" if found.assumed else "as listed"
+    to.print(f"members    {found.members:,}, non-members {found.nonmembers:,} ({known})")
+    to.print(f"models     {found.shadows} shadow models, of which {found.missing} are still to be trained")
+    to.print(f"one model  {_time(found.cost.seconds)}, {found.cost.stored / 1e6:.1f} MB ({found.cost.source})")
+    to.print(f"disk       {found.gigabytes:.2g} GB\n")
+    if found.missing:
+        to.print(_times(found, call.workers))
+        to.print(
+            "\nFewer shadow models take less time and decide the same gates, but the attack is weaker, so that less is "
+            f"found; and the memorization of single examples has intervals {_wider(found)}.\n"
+        )
+    if found.outlooks:
+        to.print(_gates(found.outlooks))
+    else:
+        to.print("There are no gates: nothing will be decided. A table [[gate]] in memaudit.toml sets a limit.")
+
+
+def _times(found: Plan, workers: int) -> Table:
+    from rich.table import Table
+
+    table = Table(title="Training time", title_justify="left", title_style="bold")
+    counts = sorted({workers, *_WORKERS})
+    for heading in ("shadow models", *(f"{n} process{'es' if n > 1 else ''}" for n in counts)):
+        table.add_column(heading, justify="right")
+    for shadows in sorted({*found.cheaper, found.shadows}):
+        row = (_time(3600 * found.hours(shadows, count)) for count in counts)
+        table.add_row(f"{shadows}{' (asked for)' if shadows == found.shadows else ''}", *row)
+    return table
+
+
+def _gates(outlooks: tuple[Outlook, ...]) -> Table:
+    from rich.table import Table
+
+    table = Table(title="What the gates can decide", title_justify="left", title_style="bold", show_lines=True)
+    for heading in ("gate", "can it pass?", "true rate: pass / fail / undecided"):
+        table.add_column(heading)
+    for outlook in outlooks:
+        rates = (f"{100 * c.rate:.3g}%: {c.passes:.2f} / {c.fails:.2f} / {c.undecided:.2f}" for c in outlook.chances)
+        answer = {True: "yes", False: "no", None: "not known yet"}[outlook.can_pass]
+        said = answer + (f": {outlook.reason}" if outlook.reason else "")
+        table.add_row(outlook.limit, said, "\n".join(rates))
+    return table
+
+
+def _wider(found: Plan) -> str:
+    least = min(found.cheaper, default=found.shadows)
+    return f"{(found.shadows / least) ** 0.5:.2g} times as wide with {least} as with {found.shadows}"
+
+
+def _time(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,78 @@
+"""What the limits on membership inference can be expected to decide with the examples that there are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+
+from memaudit.policy.power import Chances, chances, least_units
+from memaudit.types import Limit
+
+_RATES = (0.1, 0.5, 2.0, 5.0)  # true rates that are looked at, as multiples of the limit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """What a limit can be expected to decide.
+
+    `can_pass` says whether it can be kept at all, and is None where that cannot be told beforehand; `reason` says in
+    words why it is not True. `chances` are the probabilities of the verdicts at true rates below and above the limit;
+    none where nothing can be measured or told.
+    """
+
+    limit: str
+    can_pass: bool | None
+    reason: str
+    chances: tuple[Chances, ...] = ()
+
+
+def outlooks(
+    limits: Sequence[Limit], attacks: Sequence[str], fprs: Sequence[float], members: int, nonmembers: int
+) -> tuple[Outlook, ...]:
+    """Returns for each limit what it can be expected to decide, all controls being taken to pass.
+
+    The comparisons that share the confidence are counted as `hold` will count them, a limit on another metric as one.
+
+    Args:
+        limits: The limits.
+        attacks: The names of those that will be run.
+        fprs: False-positive rates that will be measured.
+        members: Of the target.
+        nonmembers: Of the target.
+    """
+    shown = {limit: _findings(limit, attacks, fprs, nonmembers) for limit in limits}
+    comparisons = max(1, sum(shown.values()))
+    return tuple(_outlook(limit, shown[limit], comparisons, members, nonmembers) for limit in limits)
+
+
+def _findings(limit: Limit, attacks: Sequence[str], fprs: Sequence[float], nonmembers: int) -> int:
+    """Returns how many findings a limit will be held against."""
+    from memaudit.stats import resolvable
+
+    if limit.metric != "tpr":
+        return 1
+    rates = [fpr for fpr in fprs if resolvable(fpr, nonmembers)]
+    return sum(limit.attack in (None, a) and limit.at_fpr in (None, f) for a, f in product(attacks, rates))
+
+
+def _outlook(limit: Limit, findings: int, comparisons: int, members: int, nonmembers: int) -> Outlook:
+    from memaudit.stats import least_nonmembers
+
+    name = str(limit)
+    if limit.metric != "tpr":
+        reason = "the bank has to tell: it hangs on the shadow models, the canaries, or the texts that are tested"
+        return Outlook(limit=name, can_pass=None, reason=reason)
+    if not findings and limit.at_fpr is not None:
+        missing = least_nonmembers(limit.at_fpr) - nonmembers
+        reason = f"{nonmembers:,} non-members cannot show this rate; {missing:,} more are needed"
+        return Outlook(limit=name, can_pass=False, reason=reason)
+    if not findings:
+        return Outlook(limit=name, can_pass=False, reason="no rate that is asked for can be shown by the non-members")
+    least = least_units(limit, comparisons)
+    rates = dict.fromkeys(min(1.0, factor * limit.max) for factor in _RATES)
+    expected = tuple(chances(limit, members, rate, comparisons) for rate in rates)
+    if least is None or members < least:
+        more = "no number of members would do" if least is None else f"{least - members:,} more members are needed"
+        return Outlook(limit=name, can_pass=False, reason=f"even if nobody is found, {more}", chances=expected)
+    return Outlook(limit=name, can_pass=True, reason="", chances=expected)
