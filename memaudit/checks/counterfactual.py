@@ -42,8 +42,7 @@ def _counterfactual(evidence: TextEvidence) -> Outcome:
         estimate=mean,
         sentence=(
             f"Of a document's tokens, a model that was trained on it predicts {points(mean.value)} more than one that "
-            "was "
-            f"not, on average ({100 * mean.low:.2f} to {100 * mean.high:.2f})."
+            f"was not, on average ({100 * mean.low:.2f} to {100 * mean.high:.2f})."
         ),
         n=len(evidence.memorization.value),
         counted=f"documents in {len(evidence.bank.members)} shadow models",
@@ -81,8 +80,7 @@ def _epochs(evidence: TextEvidence) -> Outcome:
         ),
         sentence=(
             f"After the first epoch a model predicts {points(by_epoch[0][0])} more of the tokens of what it was "
-            "trained "
-            f"on than of what it was not, after the last {points(value)} ({100 * low:.2f} to {100 * high:.2f})."
+            f"trained on than of what it was not, after the last {points(value)} ({100 * low:.2f} to {100 * high:.2f})."
         ),
         n=members.shape[1],
         counted=f"documents in {len(members)} shadow models",
@@ -157,8 +155,7 @@ def _notes(evidence: TextEvidence) -> tuple[str, ...]:
     noise = null_deviation(inside, outside)
     notes = [
         f"If membership changed nothing, single scores would scatter by {noise.mean():.3f} about 0; their standard "
-        "errors "
-        f"are {evidence.memorization.se.mean():.3f} on average."
+        f"errors are {evidence.memorization.se.mean():.3f} on average."
     ]
     top = max(1, len(noise) // 20)
     if len(inside) >= _LEAST_PAIRS_OF_TOP:
@@ -189,8 +186,7 @@ def _epoch_figure(accuracy: Array, members: Array) -> Figure:
         ticks=tuple(str(epoch + 1) if epoch % step == 0 else "" for epoch in range(epochs)),
         alt=(
             f"Share of tokens predicted right after each of {epochs} epochs: at the end {percent(inside.y[-1])} of "
-            "what "
-            f"was trained on and {percent(outside.y[-1])} of what was not."
+            f"what was trained on and {percent(outside.y[-1])} of what was not."
         ),
     )
 

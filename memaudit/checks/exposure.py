@@ -100,8 +100,7 @@ def _detected(evidence: TextEvidence) -> Outcome:
         estimate=Estimate(value=value, low=low, high=high, unit="share", method="Clopper–Pearson"),
         sentence=(
             f"Of the {int(planted.sum())} secrets planted in this model {int(flagged[planted].sum())} are given away "
-            "by "
-            f"at least {P_EXPOSED_BITS:.2f} bits, which one in a hundred does by accident; of the "
+            f"by at least {P_EXPOSED_BITS:.2f} bits, which one in a hundred does by accident; of the "
             f"{int((~planted).sum())} that were not planted, {int(flagged[~planted].sum())}."
         ),
         blind=0.01,
@@ -222,8 +221,7 @@ def _table(evidence: TextEvidence, curve: DoseCurve) -> Table:
         rows=rows,
         note=(
             f"Raw exposure rises by {raw.slope:.2f} bits ({raw.slope_low:.2f} to {raw.slope_high:.2f}) for each unit "
-            "of "
-            f"log₂(1 + repetitions), calibrated exposure by {curve.slope:.2f} ({curve.slope_low:.2f} to "
+            f"of log₂(1 + repetitions), calibrated exposure by {curve.slope:.2f} ({curve.slope_low:.2f} to "
             f"{curve.slope_high:.2f}), with canary and model effects taken out. 95% bootstrap over pairs of models and "
             "canaries."
         ),
@@ -259,10 +257,9 @@ def _target_table(evidence: TextEvidence) -> Table:
         ),
         note=(
             "Exposure in bits. By ranking: among all secrets of the space, or among a sample of them; “≥” is a canary "
-            "that "
-            "no secret of the sample outdoes. By search: exact, or the bound that the search proves. Extrapolated: a "
-            "skew-normal law fitted to the sample, with the p-value of the fit and how many standard deviations it "
-            "reaches beyond the sample; secondary, and often wrong far out."
+            "that no secret of the sample outdoes. By search: exact, or the bound that the search proves. "
+            "Extrapolated: a skew-normal law fitted to the sample, with the p-value of the fit and how many standard "
+            "deviations it reaches beyond the sample; secondary, and often wrong far out."
         ),
     )
 

@@ -57,8 +57,7 @@ def _link(evidence: TextEvidence) -> Outcome:
         ),
         sentence=(
             "The more a text is memorized, the likelier it becomes to be written out: the rank correlation is "
-            f"{rho:.2f} "
-            f"({low:.2f} to {high:.2f})."
+            f"{rho:.2f} ({low:.2f} to {high:.2f})."
             if low > 0
             else f"No link was shown between memorization and extraction: the rank correlation is {rho:.2f} "
             f"({low:.2f} to {high:.2f})."

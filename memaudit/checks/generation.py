@@ -61,10 +61,8 @@ def _generated(evidence: TextEvidence) -> Outcome:
         estimate=Estimate(value=value, low=low, high=high, unit="share", method="Clopper–Pearson"),
         sentence=(
             f"Of {len(texts)} texts that the model wrote, {percent(value)} hold {_WIDTH} tokens in a row from a "
-            "training "
-            f"text ({percent(low)} to {percent(high)}), and {percent(float(control.mean()))} from a document that it "
-            "was "
-            "not trained on."
+            f"training text ({percent(low)} to {percent(high)}), and {percent(float(control.mean()))} from a document "
+            "that it was not trained on."
         ),
         blind=float(control.mean()),
         n=len(texts),
@@ -73,8 +71,7 @@ def _generated(evidence: TextEvidence) -> Outcome:
         tables=(_by_sampler(found, control, len(texts) // len(SAMPLERS)), *why, _by_score(evidence, texts, found)),
         notes=(
             f"In a million tokens it would write {one:,.0f} different ones that end {_WIDTH} tokens of exactly one "
-            "training "
-            f"document, {two:,.0f} of two and {more:,.0f} of three or more.",
+            f"training document, {two:,.0f} of two and {more:,.0f} of three or more.",
             *untold,
         ),
     )

@@ -36,8 +36,8 @@ def _online(evidence: Evidence) -> Outcome:
 
         score = log p(φ | trained on it) − log p(φ | not trained on it),   φ = log p_y − log(1 − p_y).
 
-    An example is accused when its score exceeds a
-    threshold, which is set on the shadows so that they accuse the stated share of their own non-members.
+    An example is accused when its score exceeds a threshold, which is set on the shadows so that they accuse the stated
+    share of their own non-members.
 
     The number is the true-positive rate: the share of the target's members that are accused, with its
     Clopper–Pearson interval; beside it stands the share of non-members that were in fact accused. It describes this
@@ -61,8 +61,8 @@ def _offline(evidence: Evidence) -> Outcome:
 
         score = (φ − μ_out) / σ_out.
 
-    One-sided, as in the paper; its published code
-    is two-sided and takes unusually low confidence for membership too. Read as MIA001.
+    One-sided, as in the paper; its published code is two-sided and takes unusually low confidence for membership too.
+    Read as MIA001.
 
     Source: Carlini et al. 2022, Equation 4.
     """

@@ -194,9 +194,7 @@ class TextEvidence(Evidence):
 
     @cached_property
     def _costs(self) -> tuple[tuple[Array, Array], ...]:
-        """For each canary: (own [models and one], others [models and one, secrets]), the target's behind the "
-        "shadows'.
-        """
+        """For each canary: (own [models + 1], others [models + 1, secrets]); the last row is the target's."""
         own = np.vstack([self.bank.stacked("canary_cost"), self.recorded["canary_cost"]])
         others = np.vstack([self.bank.stacked("reference_cost"), self.recorded["reference_cost"]])
         ends = np.cumsum([self._ranked_among(canary) for canary in range(own.shape[1])])

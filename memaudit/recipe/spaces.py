@@ -132,6 +132,5 @@ def _require_round_trip(space: TokenSpace, canary: Canary, row: Callable[[Array]
 def _split(canary: Canary, why: str) -> str:
     return (
         f"canary {canary.name!r} cannot be ranked with this tokenizer: {why}. Every symbol must be a single token "
-        "where "
-        "it stands: choose another family or other symbols (a leading space, such as ' 7', often helps)"
+        "where it stands: choose another family or other symbols (a leading space, such as ' 7', often helps)"
     )

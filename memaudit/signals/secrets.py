@@ -165,8 +165,8 @@ def exact_rank(
     """Returns the number of secrets of the space that cost no more than this one, itself included; 1 = the cheapest.
 
     Ties count against the secret, so that exposure is not overstated; what ties is decided up to the rounding of the
-    model's own arithmetic. Costs only grow along a secret: what begins more
-    dearly than the whole secret is not followed, and the rank of a memorized secret takes a few contexts.
+    model's own arithmetic. Costs only grow along a secret: what begins more dearly than the whole secret is not
+    followed, and the rank of a memorized secret takes a few contexts.
 
     Args and errors: as of `secret_costs`.
 
