@@ -57,13 +57,18 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(figures, "render", lambda figure, theme: blank)
 
 
+_FOOT = r"attachedreport\.json,SHA-256[0-9a-f]{64}\d+of\d+$"
+
+
 def _reader(content: bytes) -> Any:  # indexed down to the leaves, which pypdf types as objects
     return PdfReader(io.BytesIO(content))
 
 
 def _words(content: bytes) -> str:
-    """All text of the pages, without white space: lines break anywhere."""
-    return _squeezed("".join(page.extract_text() for page in _reader(content).pages))
+    """All text of the pages without white space, feet, and all heads but one: lines and pages break anywhere."""
+    first, *others = (re.sub(_FOOT, "", _squeezed(page.extract_text())) for page in _reader(content).pages)
+    head = next((at for at, seen in enumerate(zip(*others, strict=False)) if len(set(seen)) > 1), 0)
+    return first + "".join(page[head * (number > 0) :] for number, page in enumerate(others))
 
 
 def _squeezed(words: str) -> str:

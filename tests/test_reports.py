@@ -26,8 +26,8 @@ from hypothesis import strategies as st
 
 from memaudit import reports
 from memaudit.errors import EvidenceError, MemauditError
-from memaudit.reports import figures, html, markdown, text, wording
-from memaudit.reports.blocks import Facts, Grid, Points
+from memaudit.reports import figures, html, markdown, standing, text, wording
+from memaudit.reports.blocks import Card, Facts, Grid, Points, Section
 from memaudit.reports.document import document
 from memaudit.reports.regulation import mapping
 from memaudit.types import Context, Curve, Figure, FigureKind, Limit, Mark, Report, Result, Verdict
@@ -575,6 +575,64 @@ def test_the_link_has_a_section_of_its_own_after_what_was_found() -> None:
     assert title not in evidence
     unlinked = dataclasses.replace(REPORT, results=REPORT.results[1:])
     assert "did not measure it" in html.render(unlinked).decode()
+
+
+def test_checks_that_say_nothing_for_one_reason_stand_together() -> None:
+    one, other = REPORT.skipped
+    again = dataclasses.replace(one, title="The same at another rate")
+    content = document(dataclasses.replace(REPORT, skipped=(one, other, again))).sections
+    cards = next(section for section in content if section.id == "unsaid").content
+    assert [card.title for card in cards if isinstance(card, Card)] == [
+        "2 measurements, for one reason",
+        f"{other.title} ({other.code})",
+    ]
+    page = html.render(dataclasses.replace(REPORT, skipped=(one, other, again))).decode()
+    assert f"<li>{again.title} ({again.code})</li>" in page
+    assert "for one reason" not in html.render(REPORT).decode()
+
+
+def test_provenance_is_grouped_under_readable_names() -> None:
+    facts = {"bank.recipe.batch_size": "50", "package.torch": "2", "bank.seed": "1", "anything_else": "x"}
+    section = next(s for s in document(dataclasses.replace(REPORT, provenance=facts)).sections if s.id == "reproduce")
+    shown = {
+        block.title: [
+            (fact.name, fact.value) for facts in block.content if isinstance(facts, Facts) for fact in facts.facts
+        ]
+        for block in section.content
+        if isinstance(block, Section)
+    }
+    assert shown == {
+        standing.PROVENANCE["bank.recipe."]: [("batch size", "50")],
+        standing.PROVENANCE["package."]: [("torch", "2")],
+        standing.PROVENANCE["bank."]: [("seed", "1")],
+    }
+    general = next(block for block in section.content if isinstance(block, Facts))
+    assert ("anything else", "x") in [(fact.name, fact.value) for fact in general.facts]
+
+
+def test_every_page_says_what_helps_and_promises_no_amount() -> None:
+    words = _Page(_sample_page()).words
+    assert standing.MITIGATIONS_FOR in words
+    for row in standing.MITIGATIONS:
+        assert all(cell in words for cell in row)
+        assert not re.search(r"\d+(\.\d+)? ?%|\bby half\b|\d times", " ".join(row))
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        ("(5.73% to 9.26%)", "(5.73%\u00a0to\u00a09.26%)"),
+        ("7.35% (5.73–9.26%)", "7.35% (5.73\u00a0to\u00a09.26%)"),
+        ("(6.1% to 8.15%; bootstrap)", "(6.1%\u00a0to\u00a08.15%; bootstrap)"),
+        ("0.06 (-0.05 to 0.20)", "0.06 (−0.05\u00a0to\u00a00.20)"),
+        ("-5.521", "−5.521"),
+        ("(curve 0.985, 0.980 to 0.989)", "(curve 0.985, 0.980\u00a0to\u00a00.989)"),
+        *((same, same) for same in ("2026-11-22", "lira-online", "AI 100-2", "--fpr 0.1", "3-4", "from 1 to 3 pages")),
+    ],
+)
+def test_numbers_are_set_as_numbers(words: str, shown: str) -> None:
+    assert text.typeset(words) == shown
+    assert text.typeset(shown) == shown
 
 
 # ---- markdown

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import platform
-import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +16,7 @@ from memaudit.auditing.choices import default_attacks, require_choices, require_
 from memaudit.auditing.evidence import EvidenceLevel, Key, identifiers, most_exposed, table
 from memaudit.auditing.folder import EVIDENCE, seal, unseal
 from memaudit.auditing.planning import require_planned
+from memaudit.auditing.provenance import bound, provenance
 from memaudit.auditing.scope import limitations, untested
 from memaudit.auditing.target import Target, open_target, read_by_shadows
 from memaudit.bank import Bank, Recordings
@@ -160,8 +158,8 @@ def audit(
         shadows=count,
     )
     key, level = Key(bank.path), EvidenceLevel(evidence)
-    provenance = _provenance(target, bank, count, fprs) | _bound(target, key, level)
-    report = _examine(facts, subject, untested(target), limitations(target), provenance)
+    origin = provenance(target, bank, count, fprs, device) | bound(target, key, level)
+    report = _examine(facts, subject, untested(target), limitations(target), origin)
     report = replace(policy.hold(report, limits, waivers), context=context or Context(), plan=planned)
     report = replace(report, attempt=_recorded(report, limits, bank))
     if level is EvidenceLevel.NONE or not _trusted(report.controls):
@@ -255,35 +253,6 @@ def _withheld(check: Check, facts: Evidence, controls: Sequence[Control]) -> str
 
 def _trusted(controls: Sequence[Control]) -> bool:
     return not any(control.code == fidelity_check.code and control.passed is False for control in controls)
-
-
-def _provenance(target: Target, bank: Bank, shadows: int, fprs: Sequence[float]) -> dict[str, str]:
-    """Returns what is needed to do the same again."""
-    try:
-        own = version("memaudit-toolkit")
-    except PackageNotFoundError:
-        own = "not installed"
-    models = [model for first in bank.pairs(shadows) for model in (first, first + 1)]
-    seconds = [found["seconds"] for found in map(bank.record, models) if "seconds" in found]
-    return {
-        "memaudit": own,
-        "platform": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
-        "command": f"memaudit audit {shlex.quote(target.model.name)} --shadows {shadows}"
-        + f" --seed {bank.fingerprint['seed']}"
-        + "".join(f" --fpr {fpr:g}" for fpr in fprs),
-        "exact copies among the examples": str(target.population.duplicates),
-        **({policy.SHADOW_SECONDS: f"{np.mean(seconds):.3g}"} if seconds else {}),
-        **{f"bank.{name}": value for name, value in bank.fingerprint.items() if name != "examples.sha256"},
-    }
-
-
-def _bound(target: Target, key: Key, level: EvidenceLevel) -> dict[str, str]:
-    """Returns what binds the report to its data.
-
-    Keyed, where a plain hash would let whoever knows all examples but one look whether that one was among them.
-    """
-    commitments = key.commitments(target.population, target.counts)
-    return {"evidence": level.value, "evidence.key": key.name, **commitments}
 
 
 def _recorded(report: Report, limits: Sequence[Limit], bank: Bank) -> Attempt:

@@ -42,21 +42,26 @@ def fingerprint(recipe: Recipe, examples: Population, seed: int) -> dict[str, st
         "examples.sha256": examples.digest(),
         "recipe.kind": type(recipe).__name__,
     }
-    callables = []
     for name, value in _parameters("recipe", recipe):
         parts |= _described(name, value)
-        callables += [v for v in (value if isinstance(value, tuple) else (value,)) if callable(v)]
     if isinstance(examples, TextPopulation):
         parts["recipe.rendering.tokenizer"] = examples.renderer.digest()
         parts["recordings"] = _RECORDINGS
     if isinstance(recipe, LanguageModelRecipe) and recipe.base is not None:
         parts["recipe.base"] = _folder_hash(Path(recipe.base))
-    for name, files in _by_name(_local_sources(callables)).items():
+    for name, files in _by_name(sources(recipe)).items():
         parts[f"source.{name}"] = files
     packages = ["numpy", "scikit-learn"] if isinstance(recipe, EstimatorRecipe) else ["numpy", "torch"]
     packages += ["transformers"] if isinstance(examples, TextPopulation) else []
     parts["environment.python"] = ".".join(platform.python_version_tuple()[:2])
     return parts | {f"environment.{name}": version(name).partition("+")[0] for name in packages}
+
+
+def sources(recipe: Recipe) -> set[Path]:
+    """Returns the files that the recipe's functions come from, and the modules beside them that these import."""
+    values = [value for _, value in _parameters("recipe", recipe)]
+    parts = [part for value in values for part in (value if isinstance(value, tuple) else (value,))]
+    return _local_sources([part for part in parts if callable(part)])
 
 
 def _parameters(name: str, recipe: Any) -> Iterator[tuple[str, Any]]:

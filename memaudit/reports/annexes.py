@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from memaudit.reports import text, wording
+from memaudit.reports import standing, text, wording
 from memaudit.reports.blocks import Block, Fact, Facts, Grid, Paragraph, Points, Section, listed
+from memaudit.reports.glossary import GLOSSARY
 from memaudit.reports.regulation import Source, mapping
 from memaudit.types import Planned, Report
 
@@ -47,7 +48,7 @@ def scope(report: Report) -> Iterator[Block]:
     yield Grid(
         title="Kinds of attack",
         columns=("Attack", "Question", "The adversary needs", "In this audit"),
-        rows=tuple((a.name, a.question, a.needs, _tried(report, a.codes)) for a in wording.ATTACK_CLASSES),
+        rows=tuple((a.name, a.question, a.needs, _tried(report, a.codes)) for a in standing.ATTACK_CLASSES),
         right=(False,) * 4,
         note="“Tested” means: by the checks that are listed here. Others of the same kind may get further.",
     )
@@ -64,7 +65,7 @@ def _tried(report: Report, codes: tuple[str, ...]) -> str:
 def method(report: Report) -> Iterator[Block]:
     """Yields how the numbers were made, in general."""
     shadows = f"{report.subject.shadows:,}"
-    yield from (Paragraph(words=words.replace("{shadows}", shadows)) for words in wording.METHOD)
+    yield from (Paragraph(words=words.replace("{shadows}", shadows)) for words in standing.METHOD)
 
 
 def limitations(report: Report) -> Iterator[Block]:
@@ -78,7 +79,7 @@ def limitations(report: Report) -> Iterator[Block]:
 def claims(_: Report) -> Iterator[Block]:
     """Yields what must not be read into the report."""
     yield Paragraph(words="Nothing in this report says any of the following, whatever its verdict.")
-    yield Points(points=wording.CLAIMS)
+    yield Points(points=standing.CLAIMS)
 
 
 def regulation(_: Report) -> Iterator[Block | Section]:
@@ -104,7 +105,7 @@ def _source(source: Source) -> Iterator[Fact]:
         yield Fact(name="Address", value=source.url, code=True)
 
 
-def reproduce(report: Report) -> Iterator[Block]:
+def reproduce(report: Report) -> Iterator[Block | Section]:
     """Yields what was audited, and what is needed to do the same again."""
     subject = report.subject
     again = " The command below gives the same numbers again, with the same recipe and bank."
@@ -122,9 +123,42 @@ def reproduce(report: Report) -> Iterator[Block]:
         Fact(name="Format", value=report.schema),
         *([Fact(name="Entry in the ledger", value=report.attempt.entry, code=True)] if report.attempt else []),
         *_plan(report.plan),
-        *(Fact(name=name, value=value, code=True) for name, value in report.provenance.items()),
     )
-    yield Facts(facts=facts)
+    groups = _provenance(report)
+    yield Facts(facts=(*facts, *groups.pop("", ())))
+    yield from (Section(title=title, content=(Facts(facts=tuple(group)),)) for title, group in groups.items())
+
+
+def _provenance(report: Report) -> dict[str, list[Fact]]:
+    """Returns the facts by what they are about, under names without what a group's names have in common."""
+    groups: dict[str, list[Fact]] = {}
+    for name, value in report.provenance.items():
+        prefix = next((prefix for prefix in standing.PROVENANCE if name.startswith(prefix)), "")
+        fact = Fact(name=name.removeprefix(prefix).replace("_", " "), value=value, code=True)
+        groups.setdefault(standing.PROVENANCE.get(prefix, ""), []).append(fact)
+    return groups
+
+
+def files(_: Report) -> Iterator[Block]:
+    """Yields what an audit leaves behind, who may see it, and how to check it."""
+    yield Grid(
+        title="What an audit writes",
+        columns=("File", "What it holds", "For whom"),
+        rows=standing.FILES,
+        right=(False,) * 3,
+    )
+    yield Paragraph(words=standing.FILES_MEAN)
+
+
+def mitigations(_: Report) -> Iterator[Block]:
+    """Yields what is known to help, and what it costs."""
+    yield Paragraph(words=standing.MITIGATIONS_FOR)
+    yield Grid(
+        title="Measures",
+        columns=("Measure", "What it does", "What it costs, and does not do", "Source"),
+        rows=standing.MITIGATIONS,
+        right=(False,) * 4,
+    )
 
 
 def _plan(plan: Planned | None) -> tuple[Fact, ...]:
@@ -163,4 +197,4 @@ def signatures(report: Report) -> Iterator[Block]:
 
 def glossary(_: Report) -> Iterator[Block]:
     """Yields what the words mean."""
-    yield Points(points=wording.GLOSSARY)
+    yield Points(points=GLOSSARY)

@@ -20,11 +20,13 @@ _CONTENT = {
     "evidence": sections.evidence,
     "exposed": sections.exposed,
     "unsaid": sections.unsaid,
+    "mitigations": annexes.mitigations,
     "waivers": sections.waivers,
     "limitations": annexes.limitations,
     "claims": annexes.claims,
     "regulation": annexes.regulation,
     "reproduce": annexes.reproduce,
+    "files": annexes.files,
     "signatures": annexes.signatures,
     "glossary": annexes.glossary,
 }
@@ -62,7 +64,7 @@ def document(report: Report) -> Document:
 def _shown(words: str) -> str:
     if len(words) > _LONGEST:
         words = f"{words[:_LONGEST]}… (cut here; the JSON file has {len(words) - _LONGEST:,} characters more)"
-    return text.visible(words)
+    return text.typeset(text.visible(words))
 
 
 def _front(report: Report) -> tuple[Section, ...]:

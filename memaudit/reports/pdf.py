@@ -18,7 +18,7 @@ from memaudit.reports import figures
 from memaudit.reports import json as report_json
 from memaudit.reports.blocks import Card, Facts, Grid, Photo, Picture, mapped
 from memaudit.reports.document import document
-from memaudit.reports.text import one_line, spelled
+from memaudit.reports.text import one_line, spelled, typeset
 from memaudit.types import Report
 
 _HERE = Path(__file__).parent
@@ -31,7 +31,8 @@ _POINTS = 20  # of a figure that are printed as a table too
 _WORD = 160  # characters without a space: more than an address has
 _YEAR_9999 = 253_402_300_799  # its last second; a PDF has four digits for a year
 _ENDLESS = re.compile(rf"\S{{{_WORD + 1},}}")
-_SHORT = 1500  # characters of what is kept on one page
+_SHORT, _SHORT_TABLE = 1500, 1800  # characters of what is kept on one page
+_FEW = 12  # rows
 
 
 def render(report: Report) -> bytes:
@@ -114,8 +115,12 @@ def _plain(node: Any, files: dict[str, bytes]) -> Any:
         return [_plain(item, files) for item in node]
     if dataclasses.is_dataclass(node):
         fields = {field.name: _plain(getattr(node, field.name), files) for field in dataclasses.fields(node)}
-        short = {"short": len(json.dumps(fields)) <= _SHORT} if isinstance(node, Card | Facts) else {}
-        return {"kind": type(node).__name__, **fields, **short}
+        size = len(json.dumps(fields))
+        if isinstance(node, Grid):
+            fields["short"] = len(node.rows) < _FEW and size <= _SHORT_TABLE
+        elif isinstance(node, Card | Facts):
+            fields["short"] = size <= _SHORT
+        return {"kind": type(node).__name__, **fields}
     return node
 
 
@@ -135,7 +140,7 @@ def _fitting(grid: Grid) -> Grid:
         grid,
         columns=tuple(one_line(name, _NAME) for name in grid.columns[:_COLUMNS]),
         rows=tuple(
-            tuple(one_line(cell, _CELL) if isinstance(cell, str) else cell for cell in row[:_COLUMNS])
+            tuple(typeset(one_line(cell, _CELL)) if isinstance(cell, str) else cell for cell in row[:_COLUMNS])
             for row in grid.rows[:_ROWS]
         ),
         right=grid.right[:_COLUMNS],

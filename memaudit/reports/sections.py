@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from memaudit.reports import figures, photos, text, wording
-from memaudit.reports.blocks import Block, Card, Fact, Facts, Grid, Paragraph, Photo, Picture, Section, grid, titled
-from memaudit.types import Control, Exposed, Figure, Limit, Report, Result, Verdict
+from memaudit.reports import figures, photos, standing, text, wording
+from memaudit.reports.blocks import Block, Card, Fact, Facts, Grid, Paragraph, Photo, Picture, Section, grid, listed, titled
+from memaudit.types import Control, Exposed, Figure, Limit, Report, Result, Skipped, Verdict
 
 
 def found(report: Report) -> Iterator[Block]:
@@ -95,7 +95,7 @@ def link(report: Report) -> Iterator[Block | Section]:
     """Yields how much of what the attacks find falls on memorized examples, with its figures and tables."""
     linked = _findings(report, linked=True)
     if linked:
-        yield Paragraph(words=wording.LINK)
+        yield Paragraph(words=standing.LINK)
         yield from linked
     else:
         yield Paragraph(words="This audit did not measure it. “What could not be said” gives the reasons.")
@@ -193,14 +193,23 @@ def _example(example: Exposed, named: bool, pictured: bool) -> Iterator[str | Ph
 
 def unsaid(report: Report) -> Iterator[Block]:
     """Yields the checks that could say nothing, and why."""
-    for skipped in report.skipped:
+    for reason, group in _by_reason(report).items():
+        names = [f"{skipped.title} ({skipped.code})" for skipped in group]
+        alone = len(names) == 1
         yield Card(
-            badge=wording.badge(skipped.verdict, wording.skipped_label(skipped)),
-            title=f"{skipped.title} ({skipped.code})",
-            content=(Paragraph(words=skipped.reason),),
+            badge=wording.badge(group[0].verdict, wording.skipped_label(group[0])),
+            title=names[0] if alone else f"{len(names)} measurements, for one reason",
+            content=(Paragraph(words=reason[1]), *([] if alone else [listed(tuple(names))])),
         )
     if not report.skipped:
         yield Paragraph(words="Every check that was asked for gave an answer.")
+
+
+def _by_reason(report: Report) -> dict[tuple[str, str], list[Skipped]]:
+    groups: dict[tuple[str, str], list[Skipped]] = {}
+    for skipped in report.skipped:
+        groups.setdefault((skipped.verdict, skipped.reason), []).append(skipped)
+    return groups
 
 
 def waivers(report: Report) -> Iterator[Block]:

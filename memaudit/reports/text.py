@@ -15,6 +15,8 @@ _SPACE = "\N{NO-BREAK SPACE}"
 _MINUS = "\N{MINUS SIGN}"
 _ACCENTS = "[\u0300-\u036f\u0483-\u0489\u0591-\u05bd\u064b-\u065f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]"
 _PILE = re.compile(f"(?<={_ACCENTS}{{3}}){_ACCENTS}+")  # no language needs four, and a pile paints over other lines
+_NEGATIVE = re.compile(r"(?<![^\s(±])-(?=[\d.])")  # a hyphen before a number, and not in a date, name or range
+_INTERVAL = re.compile(r"(?<=[(\s])(−?[\d.,]+%?)(?: to |–)(−?[\d.,]*\d%?)(?=[);,])")
 _MARKDOWN = re.compile(r"([\\`*_\[\]#~|!$>])")
 _OPENER = re.compile(r"^(\d{0,9})([-+.)](?=\s|$)|[-=]+(?=\s*$))")  # of a list or, as an underline, of a heading
 
@@ -37,6 +39,12 @@ def spelled(character: str) -> str:
 
 def _shown(character: str) -> bool:
     return character.isprintable() or character in _KEPT or unicodedata.category(character) == "Zs"
+
+
+def typeset(text: str) -> str:
+    """Returns the text with minus signs before negative numbers, and with intervals that no line breaks."""
+    text = _NEGATIVE.sub(_MINUS, text)
+    return _INTERVAL.sub(rf"\1{_SPACE}to{_SPACE}\2", text)
 
 
 def one_line(text: str, limit: int) -> str:

@@ -1,10 +1,10 @@
-"""The words that stand in every report: what a verdict means, what to do next, what is not claimed."""
+"""The words for what an audit found: what a verdict means, what to do next, and what results are called."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from memaudit.reports.blocks import Badge, Point
+from memaudit.reports.blocks import Badge
 from memaudit.types import Attempt, Context, Control, Edition, FigureKind, Release, Report, Result, Skipped, Verdict
 
 
@@ -96,11 +96,13 @@ TITLES = {
     "evidence": "The evidence",
     "exposed": "Most exposed examples",
     "unsaid": "What could not be said",
+    "mitigations": "What helps, and what it costs",
     "waivers": "Waivers",
     "limitations": "Limitations",
     "claims": "Claims that this report does not make",
     "regulation": "What this report can be evidence for",
     "reproduce": "How to reproduce this report",
+    "files": "Files, and how to check them",
     "signatures": "Release and signatures",
     "glossary": "Glossary",
 }
@@ -128,159 +130,6 @@ EXPOSED_NOTE = (
     "95% interval. Margin: how much surer it is of the right answer then."
 )
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttackClass:
-    """A kind of attack, what an adversary learns and needs, and how the codes of the checks begin that try it."""
-
-    name: str
-    question: str
-    needs: str
-    codes: tuple[str, ...] = ()
-
-
-ATTACK_CLASSES = (
-    AttackClass(
-        name="Membership inference",
-        question="Was this example in the training data?",
-        needs="the model’s probabilities, and models of his own, made in the same way from data of the same kind",
-        codes=("MIA",),
-    ),
-    AttackClass(
-        name="Guessing of secrets",
-        question="Which number, address or key of a known form stood in the training texts?",
-        needs="the model’s probabilities for texts",
-        codes=("CAN",),
-    ),
-    AttackClass(
-        name="Extraction of training texts",
-        question="Does the model write out what it was trained on?",
-        needs="the texts that the model writes, or its probabilities",
-        codes=("EXT",),
-    ),
-    AttackClass(
-        name="Attribute inference",
-        question="What else is true of a person who is known to be in the data?",
-        needs="part of what the data say about the person",
-    ),
-    AttackClass(
-        name="Model inversion and reconstruction",
-        question="What does an example look like that nobody has shown to the adversary?",
-        needs="the model’s probabilities, its weights, or its updates while it was trained",
-    ),
-    AttackClass(
-        name="Attacks during training",
-        question="What does somebody learn who can add to the training data, or takes part in the training?",
-        needs="a part in the making of the model",
-    ),
-)
-
-METHOD = (
-    "The audited model is compared with {shadows} shadow models. They were made in the same way, each on another "
-    "random half of the examples, so that it is known of every example what a model gives away that was trained on it, "
-    "and what one that was not.",
-    "Thresholds of attacks are set by the shadow models and never by the audited model, and every true-positive rate "
-    "is given together with the false-positive rate that was measured beside it.",
-    "Every number has an interval. A limit is held against its end, one-sided, at the confidence that the limit asks "
-    "for; several limits share that confidence by Holm’s procedure. All other intervals hold each by itself: among "
-    "many, some miss the truth.",
-    "How each number was made, and where the method was published, stands with the evidence.",
-)
-
-LINK = (
-    "Attacks on membership find some training examples and not others. If those that they find are the ones that the "
-    "model memorized, the leak comes from memorizing, and what keeps a model from memorizing also closes the leak. "
-    "Memorization was measured on other models than the attack, so that chance alone does not link the two."
-)
-
-CLAIMS = (
-    Point(
-        lead="That the model is anonymous.",
-        words="Tests are evidence about the attacks that were run. Whether a model is anonymous in law takes more than "
-        "tests.",
-    ),
-    Point(
-        lead="That the model, or anybody, complies with the GDPR, the AI Act or any other law.",
-        words="That is a legal judgement, for which this report can be one piece of evidence.",
-    ),
-    Point(
-        lead="That anything is certified.",
-        words="Nobody has certified this model by making this report.",
-    ),
-    Point(
-        lead="That nothing was memorized.",
-        words="An attack that finds nothing shows that this attack found nothing.",
-    ),
-    Point(
-        lead="That the model has a certain privacy budget (epsilon).",
-        words="An attack can show that a leak is at least so large, never that it is at most so large.",
-    ),
-    Point(
-        lead="That the model is safe against attacks that were not tested.",
-        words="About them this report says nothing.",
-    ),
-    Point(
-        lead="How likely one person is to be recognized.",
-        words="The rates are about groups of examples, and a single person’s risk can be far higher or lower.",
-    ),
-    Point(
-        lead="That an average over all people says enough.",
-        words="An average, such as the area under a curve, hides the few who are exposed. That is why none is the "
-        "headline here.",
-    ),
-    Point(
-        lead="That little data is good news.",
-        words="Where the data cannot decide, the verdict is INCONCLUSIVE and never PASS.",
-    ),
-)
-
-GLOSSARY = (
-    Point(
-        lead="True-positive rate.",
-        words="Of the examples that the model was trained on, the share that an attack recognizes as such.",
-    ),
-    Point(
-        lead="False-positive rate.",
-        words="Of the examples that the model was not trained on, the share that an attack wrongly takes for training "
-        "examples. An attack that accuses hardly anybody wrongly and still recognizes many is a dangerous one. "
-        "Somebody who merely guesses recognizes exactly as many as he wrongly accuses.",
-    ),
-    Point(
-        lead="Memorization.",
-        words="How much likelier the model is to get an example right, or the next word of a text, when it was trained "
-        "on this example than when it was not. 0 means that the example made no difference; 1 means that the model "
-        "knows it only because it has seen it.",
-    ),
-    Point(
-        lead="Shadow model.",
-        words="A model made in the same way as the audited one, on another random part of the same data. Comparing "
-        "many of them shows what training on an example changes.",
-    ),
-    Point(
-        lead="Exposure.",
-        words="How far a secret is given away, in bits: each bit halves the number of guesses that an adversary needs. "
-        "A secret that was never in the training data has an exposure of 1.44 bits on average.",
-    ),
-    Point(
-        lead="Canary.",
-        words="A made-up secret, planted in the training data so that it can be measured how far it is given away.",
-    ),
-    Point(
-        lead="Interval.",
-        words="A measurement on limited data is never exact. The interval is the range of true values that the data "
-        "are compatible with; at a confidence of 95% such ranges miss the truth at most about once in 20 times.",
-    ),
-    Point(
-        lead="Control.",
-        words="A test of the audit itself: whether it finds a leak that was planted, and whether it stays silent where "
-        "there is none.",
-    ),
-    Point(
-        lead="Limit.",
-        words="The largest value that was declared acceptable. A limit is broken only when the whole interval lies "
-        "above it, and kept only when the whole interval lies below it.",
-    ),
-)
 
 RELEASE = {
     Release.INTERNAL: "inside the organization only",

@@ -1,7 +1,7 @@
 """Filling a bank: the one place where models are trained."""
 
 from memaudit.training.filling import Progress, Shard, draw_members, fill, population, require_shadows, train
-from memaudit.training.machine import choose_device
+from memaudit.training.machine import choose_device, device_name
 from memaudit.training.timing import Timing, time_model
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "Shard",
     "Timing",
     "choose_device",
+    "device_name",
     "draw_members",
     "fill",
     "population",

@@ -25,6 +25,14 @@ def choose_device(device: str) -> str:
     return device
 
 
+def device_name(device: str) -> str:
+    """Returns what the device is called, "cpu" or "cuda, NVIDIA A100"; raises as `choose_device` does."""
+    import torch
+
+    chosen = choose_device(device)
+    return f"{chosen}, {torch.cuda.get_device_name(chosen)}" if chosen.startswith("cuda") else chosen
+
+
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
     """Limits every numeric library to one thread within: processes do not fight, and sums are added in one order."""

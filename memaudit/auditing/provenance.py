@@ -1,0 +1,91 @@
+"""What is needed to do an audit again, and what binds its report to the data."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import subprocess
+from collections.abc import Iterable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+
+from memaudit import policy
+from memaudit.auditing.evidence import EvidenceLevel, Key
+from memaudit.auditing.target import Target
+from memaudit.bank import Bank
+from memaudit.recipe import TextPopulation, sources
+from memaudit.training import device_name
+
+_PACKAGES = ("numpy", "scipy", "torch", "scikit-learn")
+_PACKAGES_OF_TEXT = ("transformers", "tokenizers", "peft")
+_SECONDS = 10  # for git to answer
+
+
+def provenance(target: Target, bank: Bank, shadows: int, fprs: Sequence[float], device: str) -> dict[str, str]:
+    """Returns what is needed to do the same again."""
+    models = [model for first in bank.pairs(shadows) for model in (first, first + 1)]
+    seconds = [found["seconds"] for found in map(bank.record, models) if "seconds" in found]
+    packages = _PACKAGES + (_PACKAGES_OF_TEXT if isinstance(target.population, TextPopulation) else ())
+    return {
+        "memaudit": _version("memaudit-toolkit"),
+        "platform": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+        "device": device_name(device),
+        "command": f"memaudit audit {shlex.quote(target.model.name)} --shadows {shadows}"
+        + f" --seed {bank.fingerprint['seed']}"
+        + "".join(f" --fpr {fpr:g}" for fpr in fprs),
+        "git commit of the recipe": revision(sources(target.recipe)),
+        "exact copies among the examples": str(target.population.duplicates),
+        **({policy.SHADOW_SECONDS: f"{np.mean(seconds):.3g}"} if seconds else {}),
+        **{f"bank.{name}": value for name, value in bank.fingerprint.items() if name != "examples.sha256"},
+        **{f"package.{name}": _version(name) for name in packages},
+    }
+
+
+def bound(target: Target, key: Key, level: EvidenceLevel) -> dict[str, str]:
+    """Returns what binds the report to its data.
+
+    Keyed, where a plain hash would let whoever knows all examples but one look whether that one was among them.
+    """
+    commitments = key.commitments(target.population, target.counts)
+    return {"evidence": level.value, "evidence.key": key.name, **commitments}
+
+
+def revision(files: Iterable[Path]) -> str:
+    """Returns the commit that the files' repository is at, and whether the files are as they were committed."""
+    files = sorted(path.resolve() for path in files)
+    if not files:
+        return "not known: the recipe comes from no file"
+    commit = _git(files[0].parent, "rev-parse", "HEAD")
+    if not commit:
+        return "none: the recipe is in no git repository, or git is not installed"
+    changed = [_git(path.parent, "status", "--porcelain", "--ignored", "--", path.name) for path in files]
+    if None in changed:
+        return f"{commit}; whether the recipe’s files are as committed is not known"
+    return f"{commit}; the recipe’s files {'are not' if any(changed) else 'are'} as committed"
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    """Returns what git answers; None where it has no answer."""
+    environment = os.environ | {"GIT_OPTIONAL_LOCKS": "0"}  # it must not write into the user's repository
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments],
+            capture_output=True,
+            check=True,
+            text=True,
+            timeout=_SECONDS,
+            env=environment,
+        )
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
+        return None
+    return done.stdout.strip()
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
