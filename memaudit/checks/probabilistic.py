@@ -62,8 +62,8 @@ def _probabilistic(evidence: TextEvidence) -> Outcome:
         figures=(_by_tries(own, other, without),),
         notes=(
             _likelihood_ratio(evidence, longest),
-            f"Left out are {left_out(evidence, longest)} texts: the tokens shown go on otherwise elsewhere in the "
-            "training data.",
+            f"{left_out(evidence, longest)} texts are left out because the tokens shown go on otherwise elsewhere in "
+            "the training data.",
         ),
     )
     return (finding,), ()
