@@ -113,7 +113,7 @@ def test_a_limit_on_exposure_can_be_broken_and_kept(place: Path, command: Comman
     ("attacks", "said"),
     [
         ('["base"]', "the attack 'base' is for language models that start from a base"),
-        ('["mink"]', "there is no attack 'mink'; did you mean 'min-k'"),
+        ('["mink"]', "there is no attack 'mink' on tpr; did you mean 'min-k'"),
     ],
 )
 def test_an_attack_that_does_not_fit_is_refused(
