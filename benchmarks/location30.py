@@ -101,7 +101,8 @@ def link(recordings: Recordings) -> None:
     close = _mark(abs(mean - KNOWN_MEAN_MEMORIZATION) <= 0.02)
     print(f"\nmean memorization {mean:.3f}, known {KNOWN_MEAN_MEMORIZATION}{close}")
     close = _mark(abs(found.rho - KNOWN_SPEARMAN) <= 0.05)
-    print(f"Spearman {found.rho:.3f} [{found.low:.3f}, {found.high:.3f}], known {KNOWN_SPEARMAN}{close}", end="")
+    low, high = found.interval()
+    print(f"Spearman {found.rho:.3f} [{low:.3f}, {high:.3f}], known {KNOWN_SPEARMAN}{close}", end="")
     print(f", corrected for estimation noise {found.corrected:.3f}")
     others = cross_fitted_link(*correct, partial(flag_with, recordings, fpr=1e-3, attack=PER_EXAMPLE))
     per_example = {bin_name(b): 100 * b.tpr[0] for b in others.bins}

@@ -49,8 +49,21 @@ def worst(verdicts: Iterable[Verdict]) -> Verdict:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """Two one-sided bounds of a number: it lies above `low` with this confidence, and below `high` with the same."""
+
+    confidence: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """A number with its two-sided interval. `level` is the interval's coverage, `method` names how it was made."""
+    """A number with its two-sided interval. `level` is the interval's coverage, `method` names how it was made.
+
+    `bounds` are those that limits are held against, surer and surer; a binomial share needs none, as its bounds follow
+    from the number of units.
+    """
 
     value: float
     low: float
@@ -58,6 +71,7 @@ class Estimate:
     level: float = 0.95
     unit: str
     method: str
+    bounds: tuple[Bounds, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -96,8 +96,9 @@ def test_t15_bins_of_the_cross_fitted_link_are_flat_without_leakage() -> None:
         flags["caught"][own], flags["accused"][own] = scores_in > cuts, scores_out > cuts
         return scores_in > cuts, scores_out > cuts
 
-    link = cross_fitted_link(right_in, right_out, attack, level=0.999)
-    assert link.low < 0 < link.high
+    link = cross_fitted_link(right_in, right_out, attack)
+    low, high = link.interval(0.999)
+    assert low < 0 < high
     for found in link.bins:
         trials = found.examples * 32
         se = np.sqrt(2 * 0.05 * 0.95 / trials) * 1.5  # 1.5: examples' flags hang together within their references
@@ -196,7 +197,8 @@ def test_rho_is_the_one_of_the_law() -> None:
     link = cross_fitted_link(right_in, right_out, _pick(caught, accused))
     rho = _population_rho(12)
     assert np.arctanh(link.rho) == pytest.approx(np.arctanh(rho), abs=5 * np.sqrt((1 + rho**2 / 2) / 3997))
-    assert link.low < rho < link.high
+    low, high = link.interval()
+    assert low < rho < high
     assert link.corrected is not None
     assert link.rho < link.corrected <= 1
     assert 1 - link.corrected < (1 - link.rho) / 2
@@ -214,8 +216,9 @@ def test_an_attack_that_does_not_care_about_memorization_has_no_link() -> None:
     """Caught by coin: the 99.99 % interval of ρ holds 0, and all bins have the same TPR to 5 SE. False alarm 1e-4."""
     right_in, right_out, _, accused = _simulate(16, 2000, np.random.default_rng(164))
     caught = np.random.default_rng(165).random(accused.shape) < 0.3
-    link = cross_fitted_link(right_in, right_out, _pick(caught, accused), level=0.9999)
-    assert link.low < 0 < link.high
+    link = cross_fitted_link(right_in, right_out, _pick(caught, accused))
+    low, high = link.interval(0.9999)
+    assert low < 0 < high
     for found in link.bins:
         assert found.tpr[0] == pytest.approx(0.3, abs=5 * np.sqrt(0.21 / (found.examples * 16)))
 
@@ -230,8 +233,9 @@ def test_the_null_run_is_flat_whatever_the_bank_holds() -> None:
     heads = coins(5, 16, 3000)
     right_in, right_out = swapped(right_in, right_out, heads)
     caught, accused = swapped(caught, accused, heads)
-    link = cross_fitted_link(right_in, right_out, _pick(caught, accused), level=0.9999)
-    assert link.low < 0 < link.high
+    link = cross_fitted_link(right_in, right_out, _pick(caught, accused))
+    low, high = link.interval(0.9999)
+    assert low < 0 < high
     for found in link.bins:
         assert found.tpr[0] == pytest.approx(found.fpr[0], abs=5 * np.sqrt(0.5 / (found.examples * 16)))
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from memaudit import reports, stats
 from memaudit.policy import SHADOW_SECONDS, compare, exit_code, hold, holm
 from memaudit.types import (
+    Bounds,
     Control,
     Estimate,
     Figure,
@@ -166,7 +167,7 @@ def test_the_hits_of_a_share_are_regained_from_the_report(n: int) -> None:
 def test_another_interval_than_that_of_the_hits_is_taken_as_it_stands(strange: Finding) -> None:
     compared = compare(Limit(metric="tpr", max=0.9), strange)
     assert compared.hits is None
-    assert compared.bounds(0.05) == (strange.estimate.low, strange.estimate.high)
+    assert compared.bounds(0.05) == Bounds(confidence=0.975, low=strange.estimate.low, high=strange.estimate.high)
 
 
 @pytest.mark.parametrize("limit", [0.0, 0.003, 0.1, 0.5, 0.97])
@@ -179,9 +180,9 @@ def test_p_values_are_sums_of_binomial_probabilities(n: int, limit: float) -> No
         assert compared.p_kept == pytest.approx(sum(weights[: hits + 1]), abs=1e-12)
         assert compared.p_broken == pytest.approx(sum(weights[hits:]), abs=1e-12)
         for alpha in (0.2, 0.05, 0.001):
-            low, high = compared.bounds(alpha)
-            assert (compared.p_kept <= alpha) == (high <= limit)
-            assert (compared.p_broken <= alpha) == (low > limit)
+            bounds = compared.bounds(alpha)
+            assert (compared.p_kept <= alpha) == (bounds.high <= limit)
+            assert (compared.p_broken <= alpha) == (bounds.low > limit)
 
 
 @pytest.mark.parametrize(("limit", "verdict"), [(1.0, "pass"), (1.5, "pass"), (-0.1, "fail"), (0.0, "inconclusive")])
@@ -242,6 +243,45 @@ def test_three_intervals_at_once_are_not_sure_enough_and_two_are() -> None:
     three = hold(report(bits(2, 1, 3)), limits)
     assert {(r.verdict, r.why) for r in three.results} == {(Verdict.INCONCLUSIVE, Why.CONFIDENCE)}
     assert "98.33% is asked of it, 3 comparisons together" in three.results[0].reason
+
+
+def laddered(**ends: float) -> Finding:
+    """A mean exposure of 2 bits with bounds ±ends at 95 %, 97.5 %, … of confidence."""
+    bounds = tuple(Bounds(confidence=float(f"0.{key[1:]}"), low=2 - end, high=2 + end) for key, end in ends.items())
+    found = bits(2, 2 - ends["c975"], 2 + ends["c975"])
+    return dataclasses.replace(found, estimate=dataclasses.replace(found.estimate, bounds=bounds))
+
+
+LADDER = {"c95": 1.0, "c975": 1.2, "c99": 1.5, "c999": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("confidence", "top", "verdict", "why"),
+    [
+        (0.95, 3.0, "pass", None),
+        (0.95, 2.9, "inconclusive", Why.UNDERPOWERED),
+        (0.96, 3.1, "inconclusive", Why.UNDERPOWERED),  # held to the next surer bound, 3.2
+        (0.96, 3.2, "pass", None),
+        (0.99, 3.4, "inconclusive", Why.UNDERPOWERED),
+        (0.99, 3.5, "pass", None),
+        (0.9995, 3.9, "inconclusive", Why.UNDERPOWERED),
+        (0.9995, 4.0, "inconclusive", Why.CONFIDENCE),  # 99.9 % is the surest
+        (0.99, 0.4, "fail", None),
+        (0.99, 0.6, "inconclusive", Why.UNDERPOWERED),
+    ],
+)
+def test_a_limit_is_held_against_the_next_surer_bound_that_a_report_keeps(
+    confidence: float, top: float, verdict: str, why: Why | None
+) -> None:
+    result = judged(laddered(**LADDER), Limit(metric="exposure", max=top, confidence=confidence))
+    assert (result.verdict, result.why) == (verdict, why)
+
+
+def test_five_gates_on_numbers_with_bounds_can_all_pass_at_once() -> None:
+    limits = [Limit(metric="exposure", max=top, id=f"g{top}") for top in (3.5, 4, 5, 6, 7)]
+    held = hold(report(laddered(**LADDER)), limits)
+    assert [r.verdict for r in held.results] == [Verdict.PASS] * 5
+    assert [r.verdict for r in hold(report(bits(2, 0.8, 3.2)), limits).results] == [Verdict.INCONCLUSIVE] * 5
 
 
 # ---- several limits

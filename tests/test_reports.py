@@ -30,7 +30,7 @@ from memaudit.reports import figures, html, markdown, standing, text, wording
 from memaudit.reports.blocks import Card, Facts, Grid, Points, Section
 from memaudit.reports.document import document
 from memaudit.reports.regulation import mapping
-from memaudit.types import Context, Curve, Figure, FigureKind, Limit, Mark, Report, Result, Verdict
+from memaudit.types import Bounds, Context, Curve, Figure, FigureKind, Limit, Mark, Report, Result, Verdict
 
 
 def _samples() -> Any:
@@ -84,6 +84,15 @@ def test_json_round_trip_is_exact(tmp_path: Path) -> None:
     assert html.render(loaded) == _sample_page()
 
 
+def test_json_keeps_bounds(tmp_path: Path) -> None:
+    result = REPORT.results[0]
+    bounds = (Bounds(confidence=0.95, low=0.1, high=0.2), Bounds(confidence=0.99, low=0.05, high=0.3))
+    found = dataclasses.replace(result.finding, estimate=dataclasses.replace(result.finding.estimate, bounds=bounds))
+    report = dataclasses.replace(REPORT, results=(dataclasses.replace(result, finding=found),))
+    reports.save(report, tmp_path / "a.json")
+    assert reports.load(tmp_path / "a.json") == report
+
+
 def test_json_keeps_what_a_failed_control_overstates(tmp_path: Path) -> None:
     failed = dataclasses.replace(REPORT.controls[0], passed=False, overstates=("tpr",))
     report = dataclasses.replace(REPORT, controls=(failed,))
@@ -103,7 +112,7 @@ def test_json_keeps_any_text_and_any_number(words: str, value: float) -> None:
 
 def _without_empty_younger_fields(fields: list[tuple[str, Any]]) -> dict[str, Any]:
     """They are left out, so that a report made before there were such fields keeps its digest."""
-    return {name: value for name, value in fields if (name, value) not in [("overstates", ())]}
+    return {name: value for name, value in fields if (name, value) not in [("overstates", ()), ("bounds", ())]}
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])

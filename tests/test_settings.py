@@ -257,10 +257,10 @@ WRONG_POLICY = {
     "a coin's confidence": (GATE + "confidence = 0.5\n", 5, "gate.0.confidence", "greater than 0.5"),
     "percent": (GATE + "confidence = 95\n", 5, "gate.0.confidence", "got 95"),
     "more than a report keeps": (
-        '[[gate]]\nmetric = "exposure"\nmax = 4\nconfidence = 0.99\n',
+        '[[gate]]\nmetric = "exposure"\nmax = 4\nconfidence = 0.9999\n',
         1,
         "gate.0",
-        "a gate on exposure has a confidence of at most 0.975",
+        "a gate on exposure has a confidence of at most 0.9995",
     ),
     "an odd id": ('[[gate]]\nid = "a b"\nmetric = "tpr"\nmax = 1\n', 2, "gate.0.id", "got 'a b'"),
     "an empty id": ('[[gate]]\nid = ""\nmetric = "tpr"\nmax = 1\n', 2, "gate.0.id", "1 to 80 letters"),

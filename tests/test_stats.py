@@ -15,7 +15,10 @@ from memaudit.stats import (
     auc,
     auc_interval,
     clopper_pearson,
+    cluster_difference_interval,
     cluster_interval,
+    cluster_mean_interval,
+    expanded,
     floored,
     holm,
     newcombe_wilson,
@@ -27,6 +30,7 @@ from memaudit.stats import (
     spearman,
     spearman_interval,
     split_half,
+    surest,
     threshold,
     transferred_thresholds,
     wilson,
@@ -218,7 +222,7 @@ def test_clusters_that_are_all_alike_promise_no_certainty() -> None:
     assert (float(low), float(high)) == pytest.approx((0, 1 - 0.025 ** (1 / 2))), "of two clusters, not of three"
     low, high = cluster_interval(np.zeros(3), np.zeros(3))
     assert (float(low), float(high)) == (0.0, 1.0)
-    low, high = cluster_interval(np.zeros(6), np.ones(6), least=-1.0)
+    low, high = cluster_mean_interval(np.zeros(6))
     assert float(low) == pytest.approx(-float(high)), "differences of shares go both ways"
 
 
@@ -231,6 +235,53 @@ def test_an_interval_without_variation_covers(p: float) -> None:
             low, high = without_variation(outcome, n)
             missed += chance * (not low <= p <= high)
         assert missed <= 0.05
+
+
+@pytest.mark.parametrize("level", [0.9, 0.998])
+def test_intervals_over_clusters_cover_as_often_as_they_say(level: float) -> None:
+    """Ten clusters of uneven size; coverage over 2000 draws to 4 SE below, and two points for the linearised shares."""
+    rng = np.random.default_rng(32)
+    means, differences = 0, 0
+    for _ in range(2000):
+        low, high = cluster_mean_interval(0.1 + 0.05 * rng.normal(size=10), level)
+        means += bool(low <= 0.1 <= high)
+        trials1, trials0 = rng.integers(80, 120, (2, 10)).astype(float)
+        tilt = 0.1 * rng.normal(size=10)  # the same in both shares
+        hits1, hits0 = trials1 * (0.5 + tilt), trials0 * (0.3 + tilt + 0.03 * rng.normal(size=10))
+        low, high = cluster_difference_interval(hits1, trials1, hits0, trials0, level)
+        differences += bool(low <= 0.2 <= high)
+    error = 4 * np.sqrt(level * (1 - level) / 2000)
+    assert means / 2000 > level - error
+    assert differences / 2000 > level - error - 0.02
+
+
+def test_an_interval_of_the_difference_of_shares_is_students_where_clusters_are_of_one_size() -> None:
+    rng = np.random.default_rng(33)
+    hits1, hits0, trials = rng.random(7), rng.random(7), np.ones(7)
+    expected = stats.ttest_rel(hits1, hits0).confidence_interval(0.99)
+    assert cluster_difference_interval(hits1, trials, hits0, trials, 0.99) == pytest.approx(
+        (expected.low, expected.high)
+    )
+
+
+def test_clusters_that_are_all_alike_have_the_mean_of_as_many_trials() -> None:
+    low, high = cluster_mean_interval(np.full(5, 1.0), np.array([0.95, 0.99]))
+    assert low == pytest.approx(2 * (np.array([0.025, 0.005]) ** (1 / 5)) - 1)
+    assert high == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("clusters", [4, 16, 64])
+def test_expanded_percentiles_of_a_normal_bootstrap_are_students_interval(clusters: int) -> None:
+    """The bootstrap of a mean is normal with standard deviation s√((n − 1)/n)/√n, in units of s/√n."""
+    inner = float(expanded(0.99, clusters))
+    end = stats.norm.ppf((1 + inner) / 2) * np.sqrt((clusters - 1) / clusters)
+    assert end == pytest.approx(stats.t.ppf(0.995, clusters - 1))
+
+
+@pytest.mark.parametrize("clusters", [4, 16, 64])
+def test_the_surest_percentile_has_five_resamples_beyond_it(clusters: int) -> None:
+    inner = float(expanded(2 * surest(10_000, clusters) - 1, clusters))
+    assert (1 - inner) / 2 * 10_000 == pytest.approx(5)
 
 
 # --- prediction -----------------------------------------------------------------------------------------------------
@@ -468,15 +519,20 @@ def test_partial_spearman_where_nothing_is_left() -> None:
 
 
 def test_spearman_interval_has_both_parts() -> None:
-    """Without variation between models it is Bonett & Wright's interval, and with it Fisher's z plus a jackknife."""
+    """Without variation between models it is Bonett & Wright's interval, and with it Fisher's z plus a jackknife.
+
+    The part of the models is ¾ · 4 · 0.01 with 3 degrees of freedom, so that the sum has 3 (sum/part)².
+    """
     rho, n = 0.4, 103
     low, high = spearman_interval(rho, n, np.full(8, rho))
     half = stats.norm.ppf(0.975) * np.sqrt((1 + rho**2 / 2) / 100)
     assert (np.arctanh(low), np.arctanh(high)) == pytest.approx((np.arctanh(rho) - half, np.arctanh(rho) + half))
     without = np.tanh(np.arctanh(rho) + np.array([-0.1, 0.1, -0.1, 0.1]))
-    low, high = spearman_interval(rho, n, without)
-    half = stats.norm.ppf(0.975) * np.sqrt((1 + rho**2 / 2) / 100 + 3 / 4 * 4 * 0.01)
-    assert (np.arctanh(low), np.arctanh(high)) == pytest.approx((np.arctanh(rho) - half, np.arctanh(rho) + half))
+    low, high = spearman_interval(rho, n, without, np.array([0.95, 0.99]))
+    variance = (1 + rho**2 / 2) / 100 + 0.03
+    half = stats.t.ppf([0.975, 0.995], 3 * (variance / 0.03) ** 2) * np.sqrt(variance)
+    assert np.arctanh(low) == pytest.approx(np.arctanh(rho) - half)
+    assert np.arctanh(high) == pytest.approx(np.arctanh(rho) + half)
 
 
 def test_spearman_interval_of_perfect_correlation_and_of_too_few_examples() -> None:

@@ -15,9 +15,10 @@ from jaxtyping import Bool, Float, Int, UInt8
 from memaudit.canaries.exposure import P_EXPOSED_BITS
 from memaudit.canaries.space import DOSES, TARGET, stream
 from memaudit.errors import EvidenceError
-from memaudit.stats import without_variation
+from memaudit.stats import expanded, without_variation
 
 Array = np.ndarray
+Level = Float[Array, " levels"] | float
 Weights = tuple[Float[Array, "resamples models"], Float[Array, "resamples canaries"]]
 
 
@@ -88,7 +89,7 @@ def dose_curve(
         EvidenceError: Fewer than two pairs or two canaries, or doses that do not vary.
 
     Source: Owen 2007 (Annals of Applied Statistics 1:386), the pigeonhole bootstrap for crossed data, which is
-    conservative; the two-way within transformation of panel data for the slope.
+    conservative; `stats.expanded` for the percentiles that are read; the two-way within transformation of panel data for the slope.
     """
     weights = _resampled(exposure.shape, resamples, seed)
     levels = np.unique(doses)
@@ -96,11 +97,11 @@ def dose_curve(
     rows = []
     for dose in levels:
         at = doses == dose
-        clusters = min(int(at.any(axis=0).sum()), int(at.reshape(len(at) // 2, -1).any(axis=1).sum()))
         rows.append(
-            _mean(exposure, at, weights, level, clusters, float(exposure.max()))
-            + _mean(exposed, at, weights, level, clusters, 1.0)
+            _mean(exposure, at, weights, level, float(exposure.max())) + _mean(exposed, at, weights, level, 1.0)
         )
+    slopes = _slopes(exposure, np.log2(1.0 + doses), weights)
+    slope, slope_low, slope_high = _ends(slopes, level, clusters_of(doses >= 0))
     mean, mean_low, mean_high, share, share_low, share_high = np.array(rows).T
     return DoseCurve(
         levels.astype(np.int64),
@@ -111,9 +112,33 @@ def dose_curve(
         share,
         share_low,
         share_high,
-        *_ends(_slopes(exposure, np.log2(1.0 + doses), weights), level),
+        slope,
+        float(slope_low),
+        float(slope_high),
         level,
     )
+
+
+def mean_at_dose(
+    exposure: Float[Array, "models canaries"],
+    doses: UInt8[Array, "models canaries"],
+    dose: int,
+    level: Float[Array, " levels"],
+    seed: int = 0,
+    resamples: int = 10_000,
+) -> tuple[float, Array, Array]:
+    """Returns (mean, low, high) of the exposure in bits at one dose, with the ends at each of several levels.
+
+    As in `dose_curve`, but with as many resamples as high levels need: the interval at a one-sided confidence above
+    `stats.surest` is cut off where the resamples end.
+    """
+    weights = _resampled(exposure.shape, resamples, seed)
+    return _mean(exposure, doses == dose, weights, level, float(exposure.max()))
+
+
+def clusters_of(at: Bool[Array, "models canaries"]) -> int:
+    """Returns in how many pairs of models, or of canaries if that is less, some cells lie."""
+    return min(int(at.any(axis=0).sum()), int(at.reshape(len(at) // 2, -1).any(axis=1).sum()))
 
 
 def _resampled(shape: tuple[int, ...], resamples: int, seed: int) -> Weights:
@@ -129,20 +154,20 @@ def _resampled(shape: tuple[int, ...], resamples: int, seed: int) -> Weights:
     return np.repeat(by_pair, 2, axis=1), by_canary
 
 
-def _ends(draws: Float[Array, " resamples"], level: float) -> tuple[float, float, float]:
-    """Returns the estimate, which is the first draw, and the percentile interval of the others."""
-    low, high = np.nanquantile(draws[1:], [(1 - level) / 2, (1 + level) / 2])
-    return float(draws[0]), float(low), float(high)
+def _ends(draws: Float[Array, " resamples"], level: Level, clusters: int) -> tuple[float, Array, Array]:
+    """Returns the estimate, which is the first draw, and the expanded percentile interval of the others."""
+    inner = expanded(level, clusters)
+    low, high = np.nanquantile(draws[1:], [(1 - inner) / 2, (1 + inner) / 2])
+    return float(draws[0]), np.asarray(low), np.asarray(high)
 
 
 def _mean(
     values: Float[Array, "models canaries"],
     at: Bool[Array, "models canaries"],
     weights: Weights,
-    level: float,
-    clusters: int,
+    level: Level,
     most: float,
-) -> tuple[float, float, float]:
+) -> tuple[float, Array, Array]:
     """Returns the mean of values in [0, most] over some cells, with its interval.
 
     Where all values are equal, or there is one cluster, resampling would promise certainty: see `without_variation`.
@@ -150,9 +175,10 @@ def _mean(
     by_model, by_canary = weights
     held, total = (((by_model @ cells) * by_canary).sum(axis=1) for cells in (at.astype(float), at * values))
     draws = np.divide(total, held, out=np.full(len(held), np.nan), where=held > 0)
-    mean, low, high = _ends(draws, level)
+    clusters = clusters_of(at)
+    mean, low, high = _ends(draws, level, max(clusters, 2))
     if clusters < 2 or np.ptp(values[at]) == 0:
-        low, high = map(float, without_variation(mean, clusters, level, most=most))
+        low, high = without_variation(mean, clusters, level, most=most)
     return mean, low, high
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
 
-from memaudit.checks.evidence import Check, Outcome, percent, points
+from memaudit.checks.evidence import Check, Outcome, estimate, percent, points
 from memaudit.checks.memorized import by_memorization, mean_memorization
 from memaudit.checks.text import TextEvidence
 from memaudit.memorization import cross_fitted_top, null_deviation
+from memaudit.stats import cluster_difference_interval
 from memaudit.types import Curve, Estimate, Figure, FigureKind, Finding, Table
 
 Array = np.ndarray
@@ -27,7 +29,7 @@ def _counterfactual(evidence: TextEvidence) -> Outcome:
 
         mem(x) = E[share predicted | trained on x] − E[share predicted | not trained on x].
 
-    The number is the mean over all units; its interval is a bootstrap over pairs of shadow models. It holds for this
+    The number is the mean over all units; its interval is Student's t over pairs of shadow models. It holds for this
     recipe at half of the documents, and is not what one model memorized. The highest scores are too high, as chance
     helped to make them the highest; the mean of the top is therefore selected on half of the pairs and measured on the
     other half.
@@ -59,7 +61,7 @@ def _epochs(evidence: TextEvidence) -> Outcome:
 
     After every epoch the share of tokens that are predicted right is recorded for some documents, in models that train
     on them and in models that do not. The difference is what training on them did; the level alone would measure how
-    good the model is. The number is that difference after the last epoch; its interval is a bootstrap over pairs.
+    good the model is. The number is that difference after the last epoch; its interval is Student's t over pairs.
 
     Forgetting: in the first epoch every document was seen once, at a time drawn by lot. The difference by the number of
     steps since then is the forgetting curve.
@@ -70,17 +72,16 @@ def _epochs(evidence: TextEvidence) -> Outcome:
     accuracy = evidence.bank.stacked("epoch_accuracy")
     members = evidence.bank.members[:, evidence.population.watched] > 0
     by_epoch = [_difference(accuracy[:, epoch], members) for epoch in range(accuracy.shape[1])]
-    value, low, high = by_epoch[-1]
+    first, last = by_epoch[0], by_epoch[-1]
     finding = Finding(
         code="MEM003",
         title="Exact memorization after the last epoch",
         metric="exact-memorization",
-        estimate=Estimate(
-            value=value, low=low, high=high, unit="share", method="bootstrap over pairs of shadow models"
-        ),
+        estimate=last,
         sentence=(
-            f"After the first epoch a model predicts {points(by_epoch[0][0])} more of the tokens of what it was "
-            f"trained on than of what it was not, after the last {points(value)} ({100 * low:.2f} to {100 * high:.2f})."
+            f"After the first epoch a model predicts {points(first.value)} more of the tokens of what it was trained "
+            f"on than of what it was not, after the last {points(last.value)} "
+            f"({100 * last.low:.2f} to {100 * last.high:.2f})."
         ),
         n=members.shape[1],
         counted=f"documents in {len(members)} shadow models",
@@ -97,23 +98,17 @@ counterfactual_check = Check(
 epoch_check = Check("MEM003", "Exact memorization by epoch", "exact-memorization", _epochs, TextEvidence)
 
 
-def _difference(accuracy: Array, inside: Array, outside: Array | None = None) -> tuple[float, float, float]:
+def _difference(accuracy: Array, inside: Array, outside: Array | None = None) -> Estimate:
     """Returns mean accuracy over inside cells minus that over outside cells, with its interval over pairs."""
     outside = ~inside if outside is None else outside
-    pairs = len(accuracy) // 2
-
-    def sums(cells: Array) -> tuple[Array, Array]:
-        return tuple(
-            np.where(cells, v, 0).reshape(pairs, -1).sum(axis=1, dtype=float)
-            for v in (accuracy, np.ones_like(accuracy))
-        )
-
-    (hits, n), (others, m) = sums(inside), sums(outside)
-    rng = np.random.default_rng(0)
-    weights = rng.multinomial(pairs, np.full(pairs, 1 / pairs), 2000).astype(float)
-    draws = weights @ hits / np.maximum(weights @ n, 1) - weights @ others / np.maximum(weights @ m, 1)
-    low, high = np.quantile(draws, [0.025, 0.975])
-    return float(hits.sum() / n.sum() - others.sum() / m.sum()), float(low), float(high)
+    sums = [
+        np.where(cells, v, 0).reshape(len(accuracy) // 2, -1).sum(axis=1, dtype=float)
+        for cells in (inside, outside)
+        for v in (accuracy, np.ones_like(accuracy))
+    ]
+    hits, trials, others, of = (side.sum() for side in sums)
+    interval = partial(cluster_difference_interval, *sums)
+    return estimate(float(hits / trials - others / of), interval, "share", "Student t over pairs of shadow models")
 
 
 def _histogram(evidence: TextEvidence) -> Figure:
@@ -199,17 +194,17 @@ def _forgetting(evidence: TextEvidence, first: Array, members: Array) -> Table:
     for low, high in pairwise(edges):
         here = members & (age >= low) & ((age < high) | (high == edges[-1]))
         if here.any() and high > low:
-            value, least, most = _difference(first, here, ~members)
+            rise = _difference(first, here, ~members)
             rows.append(
                 (
                     f"{low:.0f} to {high:.0f}",
                     int(here.sum()),
-                    f"{100 * value:.2f} ({100 * least:.2f} to {100 * most:.2f})",
+                    f"{100 * rise.value:.2f} ({100 * rise.low:.2f} to {100 * rise.high:.2f})",
                 )
             )
     return Table(
         title="Forgetting: more tokens predicted right after the first epoch, by the steps since a document was seen",
         columns=("Steps since", "Documents × models", "Percentage points over documents never seen"),
         rows=tuple(rows),
-        note="Each document was seen once by then, at a time drawn by lot. 95% bootstrap over pairs of models.",
+        note="Each document was seen once by then, at a time drawn by lot. 95% intervals over pairs of models.",
     )

@@ -16,7 +16,7 @@ from memaudit.design import Pairs, by_pair
 from memaudit.memorization import Counterfactual, Margin, Memorization, margin, paired_memorization
 from memaudit.signals import cross_entropy
 from memaudit.stats import clopper_pearson, resolvable, threshold, transferred_thresholds
-from memaudit.types import Control, Finding, Skipped
+from memaudit.types import Bounds, Control, Estimate, Finding, Skipped
 
 Array = np.ndarray
 
@@ -184,6 +184,37 @@ class ControlCheck:
     title: str
     run: Callable[[Any], Control]
     needs: type[Any] = Evidence
+
+
+CONFIDENCES = (0.95, 0.975, 1 - 0.05 / 3, 1 - 0.05 / 4, 0.99, 0.995, 0.9975, 0.999, 0.9995)
+"""One-sided, of the bounds that a report keeps: those that one gate to five need at 95 %, and stricter ones."""
+
+
+def estimate(
+    value: float,
+    interval: Callable[[Float[Array, " levels"]], tuple[Array, Array]],
+    unit: str,
+    method: str,
+    surest: float = 1.0,
+) -> Estimate:
+    """Returns a number with its interval at 95 %, and with the bounds that limits at other confidences need.
+
+    Args:
+        value: The number.
+        interval: Returns the ends at several two-sided levels.
+        unit: Of all of them.
+        method: Of the interval, in words.
+        surest: Greatest one-sided confidence at which the interval is any good; surer bounds than that, and than those
+            of the interval at 95 %, are not kept.
+    """
+    kept = np.array([confidence for confidence in CONFIDENCES if confidence <= max(surest, CONFIDENCES[1])])
+    bounds = tuple(
+        Bounds(confidence=confidence, low=low, high=high)
+        for confidence, low, high in zip(
+            kept.tolist(), *(ends.tolist() for ends in interval(2 * kept - 1)), strict=True
+        )
+    )
+    return Estimate(value=value, low=bounds[1].low, high=bounds[1].high, unit=unit, method=method, bounds=bounds)
 
 
 def share_of(flags: Bool[Array, " examples"]) -> tuple[float, float, float]:

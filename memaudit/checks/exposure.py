@@ -8,19 +8,23 @@ from memaudit.canaries import (
     NULL_MEAN_BITS,
     P_EXPOSED_BITS,
     DoseCurve,
+    clusters_of,
     dose_curve,
     extrapolated_exposure,
     fisher,
+    mean_at_dose,
     rank_exposure,
 )
-from memaudit.checks.evidence import Check, ControlCheck, Outcome, percent, share_of
+from memaudit.checks.evidence import Check, ControlCheck, Outcome, estimate, percent, share_of
 from memaudit.checks.text import TextEvidence
 from memaudit.errors import EvidenceError
+from memaudit.stats import surest
 from memaudit.types import Control, Curve, Estimate, Figure, FigureKind, Finding, Mark, Skipped, Table
 
 Array = np.ndarray
 
 _LEAST_CANARIES = 2
+_RESAMPLES = 10_000  # behind the bounds that limits are held against
 _ALARM = 0.001  # probability of a false alarm of the null check
 _SOURCE = "Carlini et al. 2019 (USENIX Security), exposure"
 
@@ -47,20 +51,18 @@ def _exposure(evidence: TextEvidence) -> Outcome:
     if curve is None:
         return (), refused
     planted = int(np.flatnonzero(curve.dose > 0)[0])
-    mean, low, high = (float(side[planted]) for side in (curve.mean, curve.mean_low, curve.mean_high))
+    mean = _mean(evidence, int(curve.dose[planted]))
     dose = _times(int(curve.dose[planted]))
     finding = Finding(
         code="CAN001",
         title=f"Exposure of canaries planted {dose}",
         metric="exposure",
-        estimate=Estimate(
-            value=mean, low=low, high=high, unit="bits", method="bootstrap over pairs of shadow models and canaries"
-        ),
+        estimate=mean,
         sentence=(
-            f"A made-up secret that stands in the training data {dose} is given away by {mean:.2f} bits on average "
-            f"({low:.2f} to {high:.2f}); one that never stood there by {NULL_MEAN_BITS:.2f}, and at most "
-            f"{evidence.caps.max():.2f} can be shown. Each doubling of the repetitions adds {curve.slope:.2f} bits "
-            f"({curve.slope_low:.2f} to {curve.slope_high:.2f})."
+            f"A made-up secret that stands in the training data {dose} is given away by {mean.value:.2f} bits "
+            f"on average ({mean.low:.2f} to {mean.high:.2f}); one that never stood there by {NULL_MEAN_BITS:.2f}, and "
+            f"at most {evidence.caps.max():.2f} can be shown. Each doubling of the repetitions adds "
+            f"{curve.slope:.2f} bits ({curve.slope_low:.2f} to {curve.slope_high:.2f})."
         ),
         blind=NULL_MEAN_BITS,
         n=int(curve.cells[planted]),
@@ -146,6 +148,18 @@ def _null(evidence: TextEvidence) -> Control:
 
 
 canary_null = ControlCheck("CTL006", "Canaries that were never planted", _null, TextEvidence)
+
+
+def _mean(evidence: TextEvidence, dose: int) -> Estimate:
+    """Returns the mean calibrated exposure at a dose over all shadow models."""
+    exposures, doses = evidence.calibrated_exposures[0], evidence.shadow_doses
+
+    def interval(level: Array) -> tuple[Array, Array]:
+        return mean_at_dose(exposures, doses, dose, level, evidence.seed, _RESAMPLES)[1:]
+
+    relied_on = surest(_RESAMPLES, max(2, clusters_of(doses == dose)))
+    method = "bootstrap over pairs of shadow models and canaries"
+    return estimate(float(exposures[doses == dose].mean()), interval, "bits", method, relied_on)
 
 
 def _curve(evidence: TextEvidence, calibrated: bool) -> tuple[DoseCurve | None, tuple[Skipped, ...]]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
-from memaudit.checks.evidence import Check, Outcome, percent
+from memaudit.checks.evidence import Check, Outcome, estimate, percent
 from memaudit.checks.text import TextEvidence
 from memaudit.design import by_pair
 from memaudit.memorization import cross_fitted_spearman
-from memaudit.stats import cluster_interval
-from memaudit.types import Curve, Estimate, Figure, FigureKind, Finding, Skipped, Table
+from memaudit.stats import cluster_interval, spearman_interval
+from memaudit.types import Curve, Figure, FigureKind, Finding, Skipped, Table
 
 Array = np.ndarray
 
@@ -42,25 +44,23 @@ def _link(evidence: TextEvidence) -> Outcome:
     with_text, without = by_pair(evidence.suffixes[0].logp[:, longest], members)
     rise = with_text - without
     halves = np.arange(0, pairs, 2), np.arange(1, pairs, 2)
-    rho, low, high = cross_fitted_spearman(gain, rise)
+    value, without_each = cross_fitted_spearman(gain, rise)
+    interval = partial(spearman_interval, value, len(testable), without_each)
+    rho = estimate(
+        value, interval, "correlation", "Fisher z, Bonett–Wright for texts and jackknife over pairs of models"
+    )
     rows = _by_bin(gain, by_pair(evidence.suffixes[0].greedy[:, longest], members), halves)
     finding = Finding(
         code="LNK002",
         title=_TITLE,
         metric="extraction-link",
-        estimate=Estimate(
-            value=rho,
-            low=low,
-            high=high,
-            unit="correlation",
-            method="Fisher z, Bonett–Wright for texts and jackknife over pairs of models",
-        ),
+        estimate=rho,
         sentence=(
             "The more a text is memorized, the likelier it becomes to be written out: the rank correlation is "
-            f"{rho:.2f} ({low:.2f} to {high:.2f})."
-            if low > 0
-            else f"No link was shown between memorization and extraction: the rank correlation is {rho:.2f} "
-            f"({low:.2f} to {high:.2f})."
+            f"{rho.value:.2f} ({rho.low:.2f} to {rho.high:.2f})."
+            if rho.low > 0
+            else f"No link was shown between memorization and extraction: the rank correlation is {rho.value:.2f} "
+            f"({rho.low:.2f} to {rho.high:.2f})."
         ),
         n=len(testable),
         counted=f"documents in {2 * pairs} shadow models",

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from memaudit.attacks import DEFAULT, Attack
-from memaudit.checks.evidence import Check, Evidence, percent, share_of, with_interval
+from memaudit.checks.evidence import Check, Evidence, estimate, percent, share_of, with_interval
 from memaudit.design import Pairs
 from memaudit.memorization import EDGES, Link, LinkBin, cross_fitted_link
 from memaudit.stats import resolvable, threshold, transferred_thresholds
@@ -55,6 +55,8 @@ def _link(evidence: Evidence) -> tuple[tuple[Finding, ...], tuple[Skipped, ...]]
         reason = f"the link needs at least {2 * _LEAST_PAIRS} shadow models and enough examples to set thresholds with"
         return (), (Skipped(code="LNK001", title="Memorization and attack", reason=reason),)
     link = cross_fitted_link(*evidence.correct_by_pair, lambda some: flag_with(evidence.bank, some, fpr))
+    method = "Fisher z, Bonett–Wright for examples and jackknife over pairs of models"
+    rho = estimate(link.rho, link.interval, "correlation", method)
     corrected = "not to be had" if link.corrected is None else f"{link.corrected:.2f}"
     finding = Finding(
         code="LNK001",
@@ -62,15 +64,9 @@ def _link(evidence: Evidence) -> tuple[tuple[Finding, ...], tuple[Skipped, ...]]
         metric="link",
         attack=DEFAULT.name,
         at_fpr=fpr,
-        estimate=Estimate(
-            value=link.rho,
-            low=link.low,
-            high=link.high,
-            unit="correlation",
-            method="Fisher z, Bonett–Wright for examples and jackknife over pairs of models",
-        ),
-        sentence=_sentence(link, fpr),
-        n=evidence.bank.shape[1],
+        estimate=rho,
+        sentence=_sentence(link, rho, fpr),
+        n=link.examples,
         counted=f"examples in {2 * evidence.bank.shape[0]} shadow models",
         source="cross-fitted over pairs; Spearman 1904, Bonett & Wright 2000",
         figures=(_figure(link, fpr),),
@@ -90,10 +86,10 @@ def _link(evidence: Evidence) -> tuple[tuple[Finding, ...], tuple[Skipped, ...]]
 link_check = Check("LNK001", "Memorization and attack", "link", _link)
 
 
-def _sentence(link: Link, fpr: float) -> str:
+def _sentence(link: Link, rho: Estimate, fpr: float) -> str:
     """Returns the link in words: the share of the true positives first, because it needs no statistics to be read."""
-    correlation = f"{link.rho:.2f} ({link.low:.2f} to {link.high:.2f})"
-    if link.low <= 0:
+    correlation = f"{rho.value:.2f} ({rho.low:.2f} to {rho.high:.2f})"
+    if rho.low <= 0:
         return f"No link was shown between memorization and the attack: the rank correlation is {correlation}."
     memorized = [b for b in link.bins if b.low >= _MEMORIZED]
     examples = sum(b.examples for b in memorized) / sum(b.examples for b in link.bins)

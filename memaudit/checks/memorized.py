@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
-from memaudit.checks.evidence import Check, ClassifierEvidence, Evidence, Outcome, percent
+from memaudit.checks.evidence import Check, ClassifierEvidence, Evidence, Outcome, estimate, percent
 from memaudit.memorization import reliability
-from memaudit.stats import cluster_interval
+from memaudit.stats import cluster_mean_interval
 from memaudit.types import Cell, Curve, Estimate, Figure, FigureKind, Finding, Table
 
 _BINS = ((-1.0, 0.02), (0.02, 0.1), (0.1, 0.25), (0.25, 0.5), (0.5, 0.75), (0.75, 0.9), (0.9, 1.0))
@@ -26,7 +27,7 @@ def _memorization(evidence: ClassifierEvidence) -> Outcome:
     advantage of a real attack, "member if and only if the model is right", so some adversary does at least as well.
 
     The number is the mean over all examples, which is the shadows' gap between training and test accuracy; its
-    interval is a bootstrap over pairs of shadow models. It describes this recipe at half of the examples as training
+    interval is Student's t over pairs of shadow models. It describes this recipe at half of the examples as training
     set, not one trained model, and not the leave-one-out score of the full set. A score near 0 does not mean that an
     example is safe: the margin score beside it sees changes of confidence that flip no prediction.
 
@@ -66,17 +67,11 @@ memorization_check = Check(
 
 
 def mean_memorization(evidence: Evidence) -> Estimate:
-    """Returns the mean score over all examples, with a bootstrap interval over pairs of shadow models."""
-    inside, outside = (side.astype(float) for side in evidence.correct_by_pair)
-    per_pair = (inside - outside).sum(axis=1)
-    low, high = cluster_interval(per_pair, np.full(len(per_pair), float(inside.shape[1])), least=-1.0)
-    return Estimate(
-        value=float(evidence.memorization.value.mean()),
-        low=float(low),
-        high=float(high),
-        unit="share",
-        method="bootstrap over pairs of shadow models",
-    )
+    """Returns the mean score over all examples, with an interval over pairs of shadow models, which are independent."""
+    inside, outside = (side.mean(axis=1, dtype=float) for side in evidence.correct_by_pair)
+    value = float(evidence.memorization.value.mean())
+    gain = partial(cluster_mean_interval, inside - outside)
+    return estimate(value, gain, "share", "Student t over pairs of shadow models")
 
 
 def by_memorization(evidence: Evidence, bins: Sequence[tuple[float, float]]) -> tuple[tuple[Cell, ...], ...]:

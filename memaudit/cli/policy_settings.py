@@ -15,7 +15,7 @@ from memaudit.types import ATTACKS_BY_METRIC, Limit, OnInconclusive, Waiver
 LONGEST = timedelta(days=180)
 
 _BINOMIAL = ("tpr", "canaries", "secrets", "extraction")  # of which a report keeps all that any confidence needs
-_MOST_SURE = 0.975  # of the others: an end of a two-sided interval at 95 %
+_MOST_SURE = 0.9995  # of the others: the surest bounds that a report keeps
 
 Place = tuple[str | int, ...]
 
@@ -67,8 +67,8 @@ class GateSettings(BaseModel):
             raise ValueError(f"a gate on {self.metric} has a max between 0 and 1, the share of all, got {self.max:g}")
         if self.metric not in _BINOMIAL and self.confidence > _MOST_SURE:
             raise ValueError(
-                f"a gate on {self.metric} has a confidence of at most {_MOST_SURE}, which is how sure the ends of the "
-                f"interval in a report are, got {self.confidence:g}"
+                f"a gate on {self.metric} has a confidence of at most {_MOST_SURE}, which is how sure the surest "
+                f"bounds in a report are, got {self.confidence:g}"
             )
         return self
 

@@ -45,13 +45,17 @@ class Link:
     """Rank correlation of memorization with the rate at which an example is found when it is a member."""
 
     rho: float
-    low: float
-    high: float
+    without_each: Float[Array, " pairs"]  # rho without each of the pairs of models
+    examples: int
     corrected: float | None
     partial: float | None  # with the accuracy of models without the example held fixed; None if that is the same thing
     memorization_reliability: float
     tpr_reliability: float
     bins: tuple[LinkBin, ...]
+
+    def interval(self, level: Float[Array, " levels"] | float = 0.95) -> tuple[Array, Array]:
+        """Returns the ends of rho's interval at one level or several, with examples and models left to chance."""
+        return spearman_interval(self.rho, self.examples, self.without_each, level)
 
 
 def rates_by_bin(
@@ -90,12 +94,12 @@ def rates_by_bin(
 
 
 def cross_fitted_spearman(
-    x: Shaped[Array, "pairs examples"], y: Shaped[Array, "pairs examples"], level: float = 0.95
-) -> tuple[float, float, float]:
-    """Returns (rho, low, high): the rank correlation of the means of x over one half of the pairs with those of y over
-    the other, averaged over the two ways round.
+    x: Shaped[Array, "pairs examples"], y: Shaped[Array, "pairs examples"]
+) -> tuple[float, Float[Array, " pairs"]]:
+    """Returns the rank correlation of the means of x over one half of the pairs with those of y over the other.
 
-    Source: Spearman's ρ with the interval of `stats.spearman_interval`, jackknife over pairs.
+    It is averaged over the two ways round. Beside it stands the same without each of the pairs, for
+    `stats.spearman_interval`.
     """
     everyone = np.arange(len(x))
     halves = everyone[0::2], everyone[1::2]
@@ -106,16 +110,13 @@ def cross_fitted_spearman(
         back = spearman(x[second].mean(axis=0), y[first].mean(axis=0))
         return (there + back) / 2
 
-    rho = correlation(everyone)
-    jackknife = np.array([correlation(np.delete(everyone, t)) for t in everyone])
-    return rho, *spearman_interval(rho, x.shape[1], jackknife, level)
+    return correlation(everyone), np.array([correlation(np.delete(everyone, t)) for t in everyone])
 
 
 def cross_fitted_link(
     inside_correct: Shaped[Array, "pairs examples"],
     outside_correct: Shaped[Array, "pairs examples"],
     attack: Callable[[Int[Array, " some"]], Flags],
-    level: float = 0.95,
 ) -> Link:
     """Returns the link between memorization and the attack's true positives, each measured on the other's models.
 
@@ -125,12 +126,11 @@ def cross_fitted_link(
         outside_correct: The same for the model that lacks it.
         attack: Given the indices of some pairs, attacks each of them with the others of them alone, and returns
             (caught, accused): whether each example is flagged on the pair's inside and on its outside model.
-        level: Coverage of the correlation's interval.
 
     Raises:
         ValueError: Fewer than 6 pairs, which is 3 in each half.
 
-    Source: Spearman's ρ with the interval of `stats.spearman_interval`; correction for attenuation, Spearman 1904.
+    Source: Spearman's ρ; correction for attenuation, Spearman 1904.
     """
     count, examples = inside_correct.shape
     if count < 6:
@@ -143,7 +143,7 @@ def cross_fitted_link(
         caught[own], accused[own] = attack(own)
         binned_by[own] = gain[other].mean(axis=0, dtype=np.float64)  # in float32, 9 of 10 is below the edge 0.90
 
-    rho, low, high = cross_fitted_spearman(gain, caught, level)
+    rho, without_each = cross_fitted_spearman(gain, caught)
 
     def on_halves(estimate: Callable[[Array], float]) -> float:
         return float(np.mean([estimate(half) for half in halves]))
@@ -157,8 +157,8 @@ def cross_fitted_link(
     partial = None if None in partials else float(np.mean([p for p in partials if p is not None]))
     return Link(
         rho,
-        low,
-        high,
+        without_each,
+        examples,
         attenuation_corrected(rho, mem_reliability, tpr_reliability),
         partial,
         mem_reliability,

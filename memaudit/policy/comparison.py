@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from memaudit.types import Finding, Limit
+from memaudit.types import Bounds, Estimate, Finding, Limit
+
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,19 +30,23 @@ class Comparison:
         """Returns the probability of error that the limit allows."""
         return 1 - self.limit.confidence
 
-    @property
-    def tail(self) -> float:
-        """Returns the probability of error of either end of the interval in the report."""
-        return (1 - self.finding.estimate.level) / 2
-
-    def bounds(self, alpha: float) -> tuple[float, float]:
+    def bounds(self, alpha: float) -> Bounds:
         """Returns the lower and the upper bound, each with a probability of error of `alpha`.
 
-        Of anything but a binomial share these are the ends of the interval in the report, whatever `alpha` is.
+        Of anything but a binomial share these are the least sure of those in the report that are sure enough; if none
+        is, the surest.
         """
         if self.hits is None:
-            return self.finding.estimate.low, self.finding.estimate.high
-        return _clopper_pearson(self.hits, self.finding.n, 1 - 2 * alpha)
+            kept = _kept(self.finding.estimate)
+            return next((bounds for bounds in kept if bounds.confidence >= 1 - alpha - _ROUNDING), kept[-1])
+        low, high = _clopper_pearson(self.hits, self.finding.n, 1 - 2 * alpha)
+        return Bounds(confidence=1 - alpha, low=low, high=high)
+
+    def too_unsure(self, alpha: float) -> bool:
+        """Returns whether even the surest bounds of the report clear the limit, but `alpha` asks for surer ones."""
+        bounds = self.bounds(alpha)
+        clear = bounds.high <= self.limit.max or bounds.low > self.limit.max
+        return clear and bounds.confidence < 1 - alpha - _ROUNDING
 
 
 def compare(limit: Limit, finding: Finding) -> Comparison:
@@ -48,8 +54,9 @@ def compare(limit: Limit, finding: Finding) -> Comparison:
 
     The number of successes of a binomial share is regained from its value, and its p-values are exact: at any
     confidence, p ≤ α just when the Clopper–Pearson bound at confidence 1 − α clears the limit. Of any other number a
-    report keeps one interval. An end of a two-sided interval at 95 % is a one-sided bound at 97.5 %: the p-value is at
-    most 0.025 if that end clears the limit, and taken to be 1 if it does not. It is never too small.
+    report keeps bounds at some confidences, or, if it is an older one, a two-sided interval, whose ends at 95 % are
+    bounds at 97.5 %. The p-value is then what the surest bound that clears the limit leaves, and 1 if none does. It is
+    never too small.
 
     Raises:
         ValueError: The limit's confidence is not between 0.5 and 1.
@@ -61,10 +68,16 @@ def compare(limit: Limit, finding: Finding) -> Comparison:
     hits = _hits(finding)
     if hits is not None:
         return Comparison(limit, finding, hits, *_binomial_p_values(hits, finding.n, limit.max))
-    estimate = finding.estimate
-    tail = (1 - estimate.level) / 2
-    kept = tail if estimate.high <= limit.max else 1.0
-    return Comparison(limit, finding, None, kept, tail if estimate.low > limit.max else 1.0)
+    bounds = _kept(finding.estimate)
+    kept = min((1 - b.confidence for b in bounds if b.high <= limit.max), default=1.0)
+    broken = min((1 - b.confidence for b in bounds if b.low > limit.max), default=1.0)
+    return Comparison(limit, finding, None, kept, broken)
+
+
+def _kept(estimate: Estimate) -> tuple[Bounds, ...]:
+    """Returns the bounds that a report keeps of a number, surer and surer."""
+    ends = Bounds(confidence=(1 + estimate.level) / 2, low=estimate.low, high=estimate.high)
+    return tuple(sorted(estimate.bounds, key=lambda bounds: bounds.confidence)) or (ends,)
 
 
 def _hits(finding: Finding) -> int | None:

@@ -116,8 +116,8 @@ def _judged(comparisons: Sequence[Comparison], report: Report) -> list[tuple[Res
 
 def _result(comparison: Comparison, family: _Family, report: Report) -> tuple[Result, float]:
     finding, limit = comparison.finding, comparison.limit
-    low = comparison.bounds(comparison.alpha / family.broken.divisor)[0]
-    high = comparison.bounds(comparison.alpha / family.kept.divisor)[1]
+    for_breaking, for_keeping = (comparison.alpha / step.divisor for step in (family.broken, family.kept))
+    low, high = comparison.bounds(for_breaking).low, comparison.bounds(for_keeping).high
     least, most, top = (shown(value, finding.estimate.unit) for value in (low, high, limit.max))
     sure = f"at {confidence(comparison, family.size)}"
     verdict, why, need = Verdict.INCONCLUSIVE, None, ""
@@ -133,12 +133,12 @@ def _result(comparison: Comparison, family: _Family, report: Report) -> tuple[Re
             why, need, reason = Why.CONTROL, remedy(report), f"{reason}, but this is no pass: {doubt}"
         else:
             verdict = Verdict.PASS
-    elif min(comparison.p_kept, comparison.p_broken) < 1 and comparison.hits is None:
+    elif comparison.too_unsure(min(for_breaking, for_keeping)):
         divisor = (family.kept if comparison.p_kept < 1 else family.broken).divisor
         reason = f"the interval, {least} to {most}, clears the limit, {top}, {too_unsure(comparison, divisor)}"
         why, need = Why.CONFIDENCE, "fewer gates, or a lower confidence"
     else:
-        need = needed(comparison, comparison.alpha / max(family.kept.divisor, family.broken.divisor), report)
+        need = needed(comparison, min(for_breaking, for_keeping), report)
         reason = f"between {least} and {most} {sure}, and the limit, {top}, lies in between; needed: {need}"
         why = Why.UNDERPOWERED
     if verdict is Verdict.INCONCLUSIVE:

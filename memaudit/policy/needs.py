@@ -21,7 +21,7 @@ def needed(comparison: Comparison, alpha: float, report: Report) -> str:
     power, or else so many more shadow models, if the interval narrows with the root of their number.
     """
     if comparison.hits is None:
-        count = _shadows(comparison, report.subject.shadows)
+        count = _shadows(comparison, alpha, report.subject.shadows)
         what = "" if count is None else _more_shadows(_rounded(count), report)
     else:
         count = _units(comparison.hits, comparison.finding.n, comparison.limit.max, alpha)
@@ -50,14 +50,14 @@ def _more_shadows(count: int, report: Report) -> str:
     return f"about {count:,} more shadow models ({'1 minute' if minutes < 1.5 else time} of training)"
 
 
-def _shadows(comparison: Comparison, shadows: int) -> int | None:
+def _shadows(comparison: Comparison, alpha: float, shadows: int) -> int | None:
     """Returns how many more shadow models would do; None if no number within reach."""
-    estimate, limit = comparison.finding.estimate, comparison.limit.max
-    end = estimate.high if estimate.value < limit else estimate.low
-    if estimate.value == limit or not math.isfinite(end - estimate.value) or not 0 < comparison.tail < 0.5:
+    value, limit, bounds = comparison.finding.estimate.value, comparison.limit.max, comparison.bounds(alpha)
+    end = bounds.high if value < limit else bounds.low
+    if value == limit or not math.isfinite(end - value) or not 0.5 < bounds.confidence < 1:
         return None
-    z = -NormalDist().inv_cdf(comparison.tail)
-    widths = (end - estimate.value) / (limit - estimate.value) * (z + NormalDist().inv_cdf(_POWER)) / z
+    z = NormalDist().inv_cdf(bounds.confidence)
+    widths = (end - value) / (limit - value) * (z + NormalDist().inv_cdf(_POWER)) / z
     more = max(2, 2 * math.ceil(shadows * (widths**2 - 1) / 2))
     return more if more < _MOST else None
 

@@ -19,12 +19,12 @@ def confidence(comparison: Comparison, family: int) -> str:
     """Returns how sure the bounds of a comparison are, of so many that are made."""
     if family > 1:
         return f"{percent(comparison.limit.confidence)} confidence, all {family} comparisons together"
-    sure = comparison.limit.confidence if comparison.hits is not None else 1 - comparison.tail
-    return f"{percent(sure)} confidence"
+    return f"{percent(comparison.bounds(comparison.alpha).confidence)} confidence"
 
 
 def too_unsure(comparison: Comparison, divisor: int) -> str:
     """Returns that the interval of the report is not as sure as α/divisor, in words."""
     together = f", {divisor} comparisons together" if divisor > 1 else ""
     asked = percent(1 - comparison.alpha / divisor)
-    return f"but at {percent(1 - comparison.tail)} confidence only, and {asked} is asked of it{together}"
+    kept = comparison.bounds(comparison.alpha / divisor).confidence
+    return f"but at {percent(kept)} confidence only, and {asked} is asked of it{together}"

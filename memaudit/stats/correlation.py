@@ -34,30 +34,34 @@ def partial_spearman(x: Float[Array, " n"], y: Float[Array, " n"], given: Float[
 
 
 def spearman_interval(
-    rho: float, n: int, without_each: Float[Array, " clusters"], level: float = 0.95
-) -> tuple[float, float]:
+    rho: float, n: int, without_each: Float[Array, " clusters"], level: Float[Array, " levels"] | float = 0.95
+) -> tuple[Array, Array]:
     """Returns an interval of a Spearman correlation whose two sides were both estimated from a bank of models.
 
     Two sources of chance add up on Fisher's z scale: which examples there were, var = (1 + ρ²/2)/(n − 3), and which
     models were trained, by the jackknife over whole clusters of models. Noise in the scores of single examples enters
-    both, so that the interval is wider than it need be, never narrower.
+    both, so that the interval is wider than it need be, never narrower. The quantiles are Student's, with the degrees
+    of freedom that the sum of a known variance and of one from so many clusters has.
 
     Args:
         rho: The correlation over all examples and models.
         n: Number of examples, at least 4.
         without_each: The correlation with one cluster of models left out, for each cluster.
-        level: Two-sided coverage.
+        level: Two-sided coverage, or several.
 
-    Source: Bonett & Wright 2000 (Psychometrika 65:23) for examples; Efron & Stein 1981 for the jackknife.
+    Source: Bonett & Wright 2000 (Psychometrika 65:23) for examples; Efron & Stein 1981 for the jackknife; Satterthwaite
+    1946 for the degrees of freedom.
     """
     if n < 4:
         raise ValueError(f"an interval needs at least 4 examples, got {n}")
     clusters = len(without_each)
     z = np.arctanh(np.clip(without_each, -1 + 1e-9, 1 - 1e-9))
     jackknife = (clusters - 1) / clusters * ((z - z.mean()) ** 2).sum()
-    half = stats.norm.ppf((1 + level) / 2) * np.sqrt((1 + rho**2 / 2) / (n - 3) + jackknife)
+    variance = (1 + rho**2 / 2) / (n - 3) + jackknife
+    freedom = (clusters - 1) * (variance / jackknife) ** 2 if jackknife > 0 else np.inf
+    half = stats.t.ppf((1 + np.asarray(level)) / 2, freedom) * np.sqrt(variance)
     centre = np.arctanh(np.clip(rho, -1 + 1e-9, 1 - 1e-9))
-    return float(np.tanh(centre - half)), float(np.tanh(centre + half))
+    return np.asarray(np.tanh(centre - half)), np.asarray(np.tanh(centre + half))
 
 
 def split_half(

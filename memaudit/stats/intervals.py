@@ -123,7 +123,6 @@ def cluster_interval(
     level: float = 0.95,
     resamples: int = 2000,
     seed: int = 0,
-    least: float = 0.0,
 ) -> tuple[Array, Array]:
     """Returns the percentile bootstrap interval of sum(hits)/sum(trials) when whole clusters are resampled.
 
@@ -136,7 +135,6 @@ def cluster_interval(
         level: Two-sided coverage.
         resamples: Number of them.
         seed: Of the resamples.
-        least: The least that hits/trials can be; the most is 1.
 
     Source: Davison & Hinkley 1997, chapter 3 (resampling whole clusters of hierarchical data) and 5 (percentiles).
     """
@@ -149,14 +147,14 @@ def cluster_interval(
     rates = np.divide(hits, trials, out=np.zeros(hits.shape), where=held)
     mean = hits.sum(axis=0) / np.maximum(trials.sum(axis=0), np.finfo(float).tiny)
     alike = ~(held & (np.abs(rates - mean) > _ROUNDING)).any(axis=0)
-    wide = without_variation(mean, np.asarray(held.sum(axis=0)), level, least)
+    wide = without_variation(mean, np.asarray(held.sum(axis=0)), level)
     return np.where(alike, wide[0], ends[0]), np.where(alike, wide[1], ends[1])
 
 
 def without_variation(
     mean: Float[Array, "..."] | float,
     clusters: Int[Array, "..."] | int,
-    level: float = 0.95,
+    level: Float[Array, " levels"] | float = 0.95,
     least: float = 0.0,
     most: float = 1.0,
 ) -> tuple[Array, Array]:
@@ -167,8 +165,60 @@ def without_variation(
 
     Source: Clopper & Pearson 1934, for n successes in n trials.
     """
-    kept = np.where(np.asarray(clusters) > 0, ((1 - level) / 2) ** (1 / np.maximum(clusters, 1)), 0.0)
+    kept = np.where(np.asarray(clusters) > 0, ((1 - np.asarray(level)) / 2) ** (1 / np.maximum(clusters, 1)), 0.0)
     return np.asarray(least + (mean - least) * kept), np.asarray(most - (most - mean) * kept)
+
+
+def cluster_mean_interval(
+    values: Float[Array, " clusters"], level: Float[Array, " levels"] | float = 0.95
+) -> tuple[Array, Array]:
+    """Returns Student's t interval of the mean of independent clusters, each in [−1, 1], at one level or several.
+
+    Where all are alike, the ends are those of `without_variation`.
+
+    Source: Student 1908.
+    """
+    clusters = len(values)
+    if np.ptp(values) <= _ROUNDING:
+        return without_variation(float(np.mean(values)), clusters, level, least=-1.0)
+    half = stats.t.ppf((1 + np.asarray(level)) / 2, clusters - 1) * np.std(values, ddof=1) / np.sqrt(clusters)
+    return np.asarray(np.mean(values) - half), np.asarray(np.mean(values) + half)
+
+
+def cluster_difference_interval(
+    hits1: Float[Array, " clusters"],
+    trials1: Float[Array, " clusters"],
+    hits0: Float[Array, " clusters"],
+    trials0: Float[Array, " clusters"],
+    level: Float[Array, " levels"] | float = 0.95,
+) -> tuple[Array, Array]:
+    """Returns the interval of sum(hits1)/sum(trials1) − sum(hits0)/sum(trials0), whose clusters are independent.
+
+    Both shares are linear in what single clusters contribute, if these are many or alike in size; the interval is
+    Student's t of the contributions.
+
+    Source: Cochran 1977, Sampling Techniques, section 6.3, the linearised variance of a ratio.
+    """
+    share1, share0 = hits1.sum() / trials1.sum(), hits0.sum() / trials0.sum()
+    excess1, excess0 = (hits1 - share1 * trials1) / trials1.mean(), (hits0 - share0 * trials0) / trials0.mean()
+    return cluster_mean_interval(share1 - share0 + excess1 - excess0, level)
+
+
+def expanded(level: Float[Array, " levels"] | float, clusters: int) -> Array:
+    """Returns the coverage at which the percentiles of a bootstrap are to be read for an interval of another coverage.
+
+    Resamples of n clusters scatter too little by √((n − 1)/n), and their percentiles know nothing of Student's t. Read
+    this far out they are, for the mean of normal clusters, Student's interval.
+
+    Source: Hesterberg 2015 (The American Statistician 69:371), section 3.2, the expanded percentile interval.
+    """
+    t = stats.t.ppf((1 + np.asarray(level)) / 2, clusters - 1)
+    return np.asarray(1 - 2 * stats.norm.sf(np.sqrt(clusters / (clusters - 1)) * t))
+
+
+def surest(resamples: int, clusters: int) -> float:
+    """Returns the greatest one-sided confidence whose expanded percentile has at least five resamples beyond it."""
+    return float(stats.t.cdf(stats.norm.isf(5 / resamples) * np.sqrt((clusters - 1) / clusters), clusters - 1))
 
 
 def holm(p: Float[Array, " tests"]) -> Float[Array, " tests"]:
