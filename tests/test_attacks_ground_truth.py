@@ -9,7 +9,7 @@ from scipy import stats
 
 from memaudit.attacks import Lira, Variance, blind_scores
 from memaudit.design import PairArrays, by_pair, halves
-from memaudit.stats import auc, roc_points
+from memaudit.stats import auc, auc_interval, roc_points
 
 Array = np.ndarray
 
@@ -149,6 +149,32 @@ def test_blind_scores_of_random_members_are_at_chance(shape: tuple[int, ...]) ->
     scores = blind_scores(x, y, members)
     assert scores.shape == (1200,)
     assert auc(scores[members], scores[~members]) == pytest.approx(0.5, abs=6 * np.sqrt(1201 / (12 * 600 * 600)))
+
+
+def test_the_area_of_blind_scores_scatters_at_most_by_the_root_of_two_that_the_control_allows_for() -> None:
+    """60 draws of a fair coin; a standard deviation from 60 draws is 1.36 times the true one with probability 1e-4."""
+    rng = np.random.default_rng(114)
+    deviations = []
+    for seed in range(60):
+        members = rng.permutation(200) < 100
+        scores = blind_scores(rng.normal(size=(200, 5)), rng.integers(0, 3, 200), members, seed)
+        inside, outside = scores[members], scores[~members]
+        area, (_, high) = auc(inside, outside), auc_interval(inside, outside, level=0.6827)
+        deviations.append((area - 0.5) / (high - area))
+    assert np.std(deviations) < 1.36 * np.sqrt(2)
+
+
+@pytest.mark.slow
+def test_blind_scores_of_large_images_are_at_chance_and_find_brighter_members() -> None:
+    """6,912 pixels. At chance to 5 times the standard error of 2 × 100 scores, .041 · √2; false alarm 1e-6."""
+    rng = np.random.default_rng(115)
+    x = rng.integers(0, 200, (200, 3, 48, 48)).astype(np.uint8)
+    members, y = rng.permutation(200) < 100, np.zeros(200, dtype=np.int64)
+    scores = blind_scores(x, y, members)
+    assert auc(scores[members], scores[~members]) == pytest.approx(0.5, abs=5 * np.sqrt(2 * 201 / (12 * 100 * 100)))
+    x[members] += 20  # a third of a standard deviation in every pixel
+    scores = blind_scores(x, y, members)
+    assert auc(scores[members], scores[~members]) > 0.95
 
 
 def test_blind_scores_find_a_planted_shift() -> None:

@@ -16,6 +16,8 @@ from jaxtyping import Bool, Float, Int, Shaped
 Array = np.ndarray
 
 _COMPONENTS = 64
+_FEATURES = 4096
+_BLOCK = 256  # examples that are projected at a time
 _LENGTHS = (2, 3, 4, 5)  # of the character n-grams
 _BUCKETS = 2**18
 _SEEN = 2000  # characters of a text whose n-grams are counted; its words are counted to the end
@@ -33,13 +35,23 @@ def blind_scores(
 
     Anything clearly above chance means that members and non-members are different kinds of examples (collected at
     other times, say), and that a membership attack may be reading that instead of the model.
+
+    Under a fair coin the standard deviation of the area under the curve is up to √2 times that of independent scores:
+    1.44 with 5 features, 1.2 with 300 or with small images (150 simulated draws each).
+
+    Args:
+        x: Finite numbers; `Examples` lets no others pass. More than 4,096 features are projected at random to so many.
+        y: Classes from 0.
+        members: Which of the examples are members.
+        seed: Of the folds and projections.
+        folds: Each example is scored by a model that was fitted without its fold.
     """
     from sklearn.decomposition import PCA
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    flat = np.asarray(x, dtype=np.float32).reshape(len(x), -1)
+    flat = _flat(x, seed)
     labels = np.eye(int(y.max()) + 1, dtype=np.float32)[y] if y.max() < _COMPONENTS else y[:, None].astype(np.float32)
     features = np.hstack([flat, labels])
     components = min(_COMPONENTS, features.shape[1], len(features) * (folds - 1) // folds)
@@ -47,6 +59,18 @@ def blind_scores(
         StandardScaler(), PCA(components, random_state=seed), StandardScaler(), LogisticRegression(max_iter=1000)
     )
     return _cross_fitted(model, features, members, np.arange(len(members)), seed, folds)
+
+
+def _flat(x: Shaped[Array, "examples ..."], seed: int) -> Float[Array, "examples features"]:
+    """Returns the features, row by row; of large images too, which as floats would not fit into the memory."""
+    from sklearn.random_projection import SparseRandomProjection
+
+    flat = x.reshape(len(x), -1)
+    if flat.shape[1] <= _FEATURES:
+        return flat.astype(np.float32)
+    projection = SparseRandomProjection(_FEATURES, random_state=seed).fit(flat[:1])
+    blocks = (flat[start : start + _BLOCK].astype(np.float32) for start in range(0, len(flat), _BLOCK))
+    return np.concatenate([projection.transform(block) for block in blocks])
 
 
 def blind_text_scores(
