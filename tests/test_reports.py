@@ -30,7 +30,7 @@ from memaudit.reports import figures, html, markdown, standing, text, wording
 from memaudit.reports.blocks import Card, Facts, Grid, Points, Section
 from memaudit.reports.document import document
 from memaudit.reports.regulation import mapping
-from memaudit.types import Bounds, Context, Curve, Figure, FigureKind, Limit, Mark, Report, Result, Verdict
+from memaudit.types import Bounds, Context, Curve, Figure, FigureKind, Limit, Mark, Report, Result, Table, Verdict
 
 
 def _samples() -> Any:
@@ -642,6 +642,28 @@ def test_every_page_says_what_helps_and_promises_no_amount() -> None:
 def test_numbers_are_set_as_numbers(words: str, shown: str) -> None:
     assert text.typeset(words) == shown
     assert text.typeset(shown) == shown
+
+
+def test_ten_megabytes_of_text_anywhere_do_not_swell_the_page() -> None:
+    """In words, in cells, in names, and in a figure, which is drawn."""
+    long = "long \u202e" * (10 * 2**20 // 6)
+    result = next(r for r in REPORT.results if r.finding.code == "LNK001")
+    table = Table(title=long, columns=(long, "x"), rows=((long, 1), ("y", long)), note=long)
+    drawn = result.finding.figures[0]
+    curves = tuple(dataclasses.replace(curve, label=long) for curve in drawn.curves)
+    figure = dataclasses.replace(
+        drawn, title=long, alt=long, x_label=long, y_label=long, ticks=(long, *drawn.ticks[1:]), curves=curves
+    )
+    finding = dataclasses.replace(result.finding, title=long, sentence=long, figures=(figure,), tables=(table,))
+    swollen = dataclasses.replace(
+        REPORT,
+        created=long,
+        subject=dataclasses.replace(REPORT.subject, model=long),
+        context=Context(auditor=long),
+        provenance={long: long},
+        results=(dataclasses.replace(result, finding=finding),),
+    )
+    assert len(html.render(swollen)) < 2 * len(_sample_page())
 
 
 # ---- markdown
