@@ -41,7 +41,7 @@ def folder(tmp_path: Path) -> Path:
     place.mkdir()
     save(MADE, place / REPORT)
     (place / "evidence.csv").write_bytes(EVIDENCE)
-    seal(place, MADE, [REPORT, "evidence.csv"])
+    seal(place, [REPORT, "evidence.csv"])
     return place
 
 
@@ -57,6 +57,14 @@ def test_a_folder_as_it_was_written_has_no_problem(folder: Path) -> None:
     content = json.loads((folder / REPORT).read_bytes())
     stated = (folder / DIGEST).read_text("ascii").split()[0]
     assert stated == hashlib.sha256(canonical(content)).hexdigest()
+
+
+def test_a_report_that_an_older_version_wrote_with_fewer_fields_is_as_it_was_written(folder: Path) -> None:
+    content = json.loads((folder / REPORT).read_bytes())
+    del content["plan"]
+    (folder / REPORT).write_text(json.dumps(content), "utf-8")
+    seal(folder, [REPORT, "evidence.csv"])
+    assert verify(folder) == (MADE, [])
 
 
 @pytest.mark.skipif(shutil.which("sha256sum") is None, reason="no sha256sum here")
@@ -221,7 +229,7 @@ def test_long_texts_in_the_evidence_are_no_problem(folder: Path) -> None:
     rows = EVIDENCE.decode().splitlines()
     longer = "\n".join([f"{rows[0]},content", *(f'{row},"{"x" * 200_000}"' for row in rows[1:])])
     write_whole(folder / "evidence.csv", longer.encode())
-    seal(folder, MADE, [REPORT, "evidence.csv"])
+    seal(folder, [REPORT, "evidence.csv"])
     assert verify(folder)[1] == []
 
 

@@ -46,9 +46,9 @@ def unseal(folder: Path, names: Sequence[str]) -> None:
             draft.unlink(missing_ok=True)
 
 
-def seal(folder: Path, report: Report, names: Sequence[str]) -> list[Path]:
+def seal(folder: Path, names: Sequence[str]) -> list[Path]:
     """Returns the files with the report's digest, and with the sums of the named files, after writing them."""
-    write_whole(folder / DIGEST, f"{digest(report)}  {_DIGEST_NOTE}\n".encode())
+    write_whole(folder / DIGEST, f"{digest((folder / REPORT).read_bytes())}  {_DIGEST_NOTE}\n".encode())
     lines = [f"{sha256(folder / name)}  {name}\n" for name in sorted({*names, DIGEST})]
     write_whole(folder / SUMS, "".join(lines).encode())
     return [folder / DIGEST, folder / SUMS]
@@ -75,7 +75,9 @@ def verify(folder: Path) -> tuple[Report | None, list[str]]:
         report = reports.load(folder / REPORT)
     except MemauditError as error:
         return None, [*problems, str(error)]
-    if _plain(folder / DIGEST) and (folder / DIGEST).read_bytes().split()[:1] != [digest(report).encode()]:
+    if _plain(folder / DIGEST) and (folder / DIGEST).read_bytes().split()[:1] != [
+        digest((folder / REPORT).read_bytes()).encode()
+    ]:
         problems.append(f"{DIGEST} is not the digest of {REPORT}")
     if EVIDENCE in listed and _plain(folder / EVIDENCE):
         problems += _of_another_report(folder / EVIDENCE, report)

@@ -89,7 +89,7 @@ class Audit:
             if self.evidence is not None:
                 write_whole(evidence, self.evidence)
             inside = [path.name for path in also if path.resolve().parent == folder.resolve()]
-            sealed = seal(folder, self.report, [*names, *inside])
+            sealed = seal(folder, [*names, *inside])
         except OSError as error:
             raise MemauditError(f"the report cannot be written into {folder}: {error.strerror}") from error
         return [*(folder / name for name in names), *sealed]

@@ -35,7 +35,7 @@ def command(
     Where the ledger of audits is to be had, also that its chain is whole and that it holds this audit. Exits 0, or 2
     and says all that differs.
     """
-    from memaudit.auditing.folder import verify
+    from memaudit.auditing.folder import REPORT, verify
     from memaudit.reports.canonical import digest
 
     if (recipe is None) != (bank is None) or (members is not None and recipe is None):
@@ -52,7 +52,7 @@ def command(
         problems = [one_line(problem, 1000) for problem in seen.problems]  # names and values that others wrote
         raise MemauditError("\n  ".join([f"{folder} is not as it was written:", *problems]))
     click.echo(f"{folder}: {sum(1 for _ in folder.iterdir()) - 1} files are as they were written")
-    click.echo("\n".join([f"digest of the report: {digest(report)}", *seen.told, _SHOWN]))
+    click.echo("\n".join([f"digest of the report: {digest((folder / REPORT).read_bytes())}", *seen.told, _SHOWN]))
 
 
 @dataclass

@@ -13,15 +13,16 @@ import json
 import math
 from decimal import Decimal
 
-from memaudit.reports import json as report_json
-from memaudit.types import Report
-
 _FIXED_FROM, _FIXED_TO = -7, 21  # powers of ten between which ECMAScript writes a number without an exponent
 
 
-def digest(report: Report) -> str:
-    """Returns the SHA-256, in hexadecimal, of the canonical form of a report's JSON."""
-    return hashlib.sha256(canonical(json.loads(report_json.render(report)))).hexdigest()
+def digest(content: bytes) -> str:
+    """Returns the SHA-256, in hexadecimal, of the canonical form of a JSON document, such as a report's.
+
+    Raises:
+        ValueError: It is no JSON, or holds what has no canonical form.
+    """
+    return hashlib.sha256(canonical(json.loads(content))).hexdigest()
 
 
 def canonical(value: object) -> bytes:

@@ -17,10 +17,6 @@ from memaudit.errors import MemauditError
 from memaudit.types import REPORT_SCHEMA, Report
 
 
-# Younger than the format: left out where they say nothing, so that older reports keep their digest.
-_YOUNGER = {"overstates", "bounds"}
-
-
 @cache
 def _adapter() -> TypeAdapter[Report]:
     return TypeAdapter(Report)
@@ -32,14 +28,10 @@ def render(report: Report) -> bytes:
     Raises:
         MemauditError: It holds a number that is not finite, or text that is not Unicode: JSON has neither.
     """
-    fields = dataclasses.asdict(report, dict_factory=_telling)
+    fields = dataclasses.asdict(report)
     _refuse_blemishes(fields, "the report cannot be written as JSON")
     content = {"schema": fields.pop("schema"), "verdict": report.verdict, **fields}
     return (json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
-
-
-def _telling(fields: list[tuple[str, Any]]) -> dict[str, Any]:
-    return {name: value for name, value in fields if value != () or name not in _YOUNGER}
 
 
 def load(path: str | os.PathLike[str]) -> Report:
