@@ -25,7 +25,9 @@ def least_nonmembers(fpr: float) -> int:
 def threshold(nonmember_scores: Float[Array, " n"], fpr: float) -> float:
     """Returns the score above which at most the share `fpr` of the given non-members lies.
 
-    It is the (k+1)-th largest score with k = ⌊fpr·n⌋; a block of ties at the threshold is not accused at all.
+    It is the (k+1)-th largest score with k = ⌊fpr·n⌋; a block of ties at the threshold is not accused at all. The share
+    is kept on the given scores; of fresh ones like them (k + 1)/(n + 1) are to be expected above it, up to 1/(n + 1)
+    more. The scores of a whole bank are given here, thousands in most cases.
 
     Raises:
         ValueError: The scores cannot resolve the rate (fpr·n < 1).
