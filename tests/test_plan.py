@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from memaudit.auditing import ledger
-from memaudit.auditing.planning import Cost, Plan, require_budget
+from memaudit.auditing.costs import Cost, require_budget
+from memaudit.auditing.planning import Plan
 from memaudit.errors import SettingsError
 from memaudit.policy import outlooks
 from memaudit.reports import load

@@ -4,36 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from memaudit import policy
 from memaudit.auditing import ledger
 from memaudit.auditing.choices import default_attacks, require_choices
+from memaudit.auditing.costs import Cost, cost_to_fill
 from memaudit.auditing.evidence import Key
 from memaudit.bank import Bank
 from memaudit.errors import MemauditError, SettingsError
 from memaudit.files import write_whole
 from memaudit.recipe import Population, Recipe, fingerprint, load_recipe, read_members
-from memaudit.training import population, time_model
+from memaudit.training import population
 from memaudit.types import Limit, Planned
 
 SCHEMA = "memaudit.plan/1"
 _FEWER = (16, 32, 64, 128)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cost:
-    """What one shadow model takes: seconds of one process, bytes on the disk; and in words how that is known."""
-
-    seconds: float
-    stored: int
-    source: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +50,7 @@ class Plan:
         """Returns the hours that training what is missing takes, of these or of another number of shadows."""
         there = self.shadows - self.missing
         models = self.missing if shadows is None else max(0, shadows - there)
-        return np.ceil(models / workers) * self.cost.seconds / 3600
+        return math.ceil(models / workers) * self.cost.seconds / 3600
 
     @property
     def gigabytes(self) -> float:
@@ -205,41 +196,3 @@ def _decides(
 
 def _committed(bank: Bank, examples: Population) -> dict[str, str]:
     return {"commitment.examples": Key(bank.path).commitments(examples)["commitment.examples"]}
-
-
-def cost_to_fill(
-    path: Path,
-    recipe: Recipe,
-    examples: Population,
-    shadows: int,
-    seed: int,
-    device: str = "auto",
-    weights: bool = True,
-) -> tuple[int, Cost]:
-    """Returns how many models a bank lacks, and what one takes: as recorded of others, or else by a trial."""
-    if (path / "bank.json").exists():
-        bank = Bank.open(path)
-        if models := [model for model in bank.models() if model < shadows]:
-            bank.require(fingerprint(recipe, examples, seed))
-            records = [bank.record(model) for model in models]
-            return shadows - len(models), Cost(
-                seconds=float(np.mean([record["seconds"] + record.get("evaluation", 0.0) for record in records])),
-                stored=int(np.mean([bank.stored(model) for model in models])),
-                source=f"as recorded of {len(models)} models in the bank",
-            )
-    timing = time_model(recipe, examples, seed, device, weights)
-    return shadows, Cost(seconds=timing.seconds, stored=timing.stored, source=timing.tried)
-
-
-def require_budget(missing: int, cost: Cost, hours: float | None, gigabytes: float | None) -> None:
-    """Raises SettingsError if the models that are missing take more hours of training, or disk, than was budgeted."""
-    needed = (
-        ("hours of training", missing * cost.seconds / 3600, hours),
-        ("GB of disk", missing * cost.stored / 1e9, gigabytes),
-    )
-    over = [f"{value:.3g} {what}, budgeted {limit:g}" for what, value, limit in needed if limit and value > limit]
-    if over:
-        raise SettingsError(
-            f"{missing} shadow models would take {' and '.join(over)} ({cost.source}); train fewer (--shadows), raise "
-            "[budget], or go on all the same with --yes"
-        )

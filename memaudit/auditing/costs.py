@@ -1,0 +1,60 @@
+"""What the shadow models that a bank lacks will take, and a budget for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from memaudit.bank import Bank
+from memaudit.errors import SettingsError
+from memaudit.recipe import Population, Recipe, fingerprint
+from memaudit.training import time_model
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What one shadow model takes: seconds of one process, bytes on the disk; and in words how that is known."""
+
+    seconds: float
+    stored: int
+    source: str
+
+
+def cost_to_fill(
+    path: Path,
+    recipe: Recipe,
+    examples: Population,
+    shadows: int,
+    seed: int,
+    device: str = "auto",
+    weights: bool = True,
+) -> tuple[int, Cost]:
+    """Returns how many models a bank lacks, and what one takes: as recorded of others, or else by a trial."""
+    if (path / "bank.json").exists():
+        bank = Bank.open(path)
+        if models := [model for model in bank.models() if model < shadows]:
+            bank.require(fingerprint(recipe, examples, seed))
+            records = [bank.record(model) for model in models]
+            return shadows - len(models), Cost(
+                seconds=float(np.mean([record["seconds"] + record.get("evaluation", 0.0) for record in records])),
+                stored=int(np.mean([bank.stored(model) for model in models])),
+                source=f"as recorded of {len(models)} models in the bank",
+            )
+    timing = time_model(recipe, examples, seed, device, weights)
+    return shadows, Cost(seconds=timing.seconds, stored=timing.stored, source=timing.tried)
+
+
+def require_budget(missing: int, cost: Cost, hours: float | None, gigabytes: float | None) -> None:
+    """Raises SettingsError if the models that are missing take more hours of training, or disk, than was budgeted."""
+    needed = (
+        ("hours of training", missing * cost.seconds / 3600, hours),
+        ("GB of disk", missing * cost.stored / 1e9, gigabytes),
+    )
+    over = [f"{value:.3g} {what}, budgeted {limit:g}" for what, value, limit in needed if limit and value > limit]
+    if over:
+        raise SettingsError(
+            f"{missing} shadow models would take {' and '.join(over)} ({cost.source}); train fewer (--shadows), raise "
+            "[budget], or go on all the same with --yes"
+        )
