@@ -12,6 +12,7 @@ import pytest
 from memaudit.canaries import P_EXPOSED_BITS
 from memaudit.canaries.doses import doses, target_doses
 from memaudit.checks import TextEvidence, percent
+from memaudit.checks.continued import doubling
 from memaudit.checks.counterfactual import counterfactual_check, epoch_check
 from memaudit.checks.discoverable import discoverable_check
 from memaudit.checks.exposure import canary_null, detection_check, exposure_check
@@ -491,3 +492,9 @@ def test_a_text_is_recited_if_it_stands_in_six_documents_however_they_differ_els
         (finding,), _ = discoverable_check.run(evidence)
         found = {row[0]: row[2] for row in finding.tables[1].rows}
         assert found["recited"] == (0 if count < 6 else evidence.well_specified[-1][:6].sum())
+
+
+@pytest.mark.parametrize(("extracted", "told"), [(0, False), (1, True), (59, True), (60, False)])
+def test_no_slope_is_told_as_if_it_were_certain_where_all_texts_fare_alike(extracted: int, told: bool) -> None:
+    copies = np.array([1, 2, 4])[np.arange(60) % 3]
+    assert (doubling("copies", copies, np.arange(60) < extracted, np.arange(60)) is not None) == told

@@ -113,13 +113,21 @@ def copies_note(evidence: TextEvidence) -> str:
         return "Every text tested stands in the training data once: of copies nothing can be said."
     same = np.unique(evidence.aims[trained], axis=0, return_inverse=True)[1].ravel()
     told = doubling("copies", copies, hits, same)
-    return told or "The texts have fewer than three different numbers of copies: no line is drawn over them."
+    return (
+        told
+        or "No line is drawn over the copies: all texts fare alike, or there are fewer than three numbers of copies."
+    )
 
 
 def doubling(
     what: str, x: Int[Array, " texts"], hits: Bool[Array, " texts"], groups: Int[Array, " texts"]
 ) -> str | None:
-    """Returns in a sentence what each doubling of x adds to the share of texts; None where no line can be drawn."""
+    """Returns in a sentence what each doubling of x adds to the share of texts; None where no line can be drawn.
+
+    Where all texts fare alike, the line would be flat, and its interval promise that without doubt.
+    """
+    if hits.all() or not hits.any():
+        return None
     try:
         line = log_linear(x, hits.astype(np.int64), np.ones(len(hits), np.int64), groups)
     except EvidenceError:
