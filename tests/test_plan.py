@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 from memaudit.auditing import ledger
-from memaudit.auditing.costs import Cost, require_budget
+from memaudit.auditing.costs import Cost, cost_to_fill, require_budget
 from memaudit.auditing.planning import Plan
 from memaudit.errors import SettingsError
 from memaudit.policy import outlooks
 from memaudit.reports import load
+from memaudit.training import Timing
 from memaudit.types import Limit
 
 Command = Callable[..., CompletedProcess[str]]
@@ -101,6 +102,16 @@ def test_a_budget_that_is_kept_is_none() -> None:
     require_budget(64, planned().cost, 1.6, 0.128)
     require_budget(0, planned().cost, 0.001, 0.001)
     require_budget(64, planned().cost, None, None)
+
+
+@pytest.mark.parametrize(("rough", "source"), [(True, "one training on 64; rough"), (False, "one training on 64")])
+def test_a_cost_that_is_roughly_known_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, rough: bool, source: str
+) -> None:
+    timing = Timing(training=3.0, evaluation=1.0, stored=10, tried="one training on 64", rough=rough)
+    monkeypatch.setattr("memaudit.auditing.costs.time_model", lambda *_: timing)
+    nothing: Any = None
+    assert cost_to_fill(tmp_path, nothing, nothing, 8, 0) == (8, Cost(seconds=4.0, stored=10, source=source))
 
 
 # --- The command ------------------------------------------------------------------------------------------------------

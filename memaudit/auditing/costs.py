@@ -21,6 +21,14 @@ class Cost:
     stored: int
     source: str
 
+    def hours(self, models: int) -> float:
+        """Returns the hours of one process for so many models."""
+        return models * self.seconds / 3600
+
+    def gigabytes(self, models: int) -> float:
+        """Returns what so many models take on the disk."""
+        return models * self.stored / 1e9
+
 
 def cost_to_fill(
     path: Path,
@@ -43,14 +51,16 @@ def cost_to_fill(
                 source=f"as recorded of {len(models)} models in the bank",
             )
     timing = time_model(recipe, examples, seed, device, weights)
-    return shadows, Cost(seconds=timing.seconds, stored=timing.stored, source=timing.tried)
+    return shadows, Cost(
+        seconds=timing.seconds, stored=timing.stored, source=timing.tried + ("; rough" if timing.rough else "")
+    )
 
 
 def require_budget(missing: int, cost: Cost, hours: float | None, gigabytes: float | None) -> None:
     """Raises SettingsError if the models that are missing take more hours of training, or disk, than was budgeted."""
     needed = (
-        ("hours of training", missing * cost.seconds / 3600, hours),
-        ("GB of disk", missing * cost.stored / 1e9, gigabytes),
+        ("hours of training", cost.hours(missing), hours),
+        ("GB of disk", cost.gigabytes(missing), gigabytes),
     )
     over = [f"{value:.3g} {what}, budgeted {limit:g}" for what, value, limit in needed if limit and value > limit]
     if over:

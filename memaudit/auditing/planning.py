@@ -50,12 +50,12 @@ class Plan:
         """Returns the hours that training what is missing takes, of these or of another number of shadows."""
         there = self.shadows - self.missing
         models = self.missing if shadows is None else max(0, shadows - there)
-        return math.ceil(models / workers) * self.cost.seconds / 3600
+        return self.cost.hours(math.ceil(models / workers))
 
     @property
     def gigabytes(self) -> float:
         """What the missing models take on the disk."""
-        return self.missing * self.cost.stored / 1e9
+        return self.cost.gigabytes(self.missing)
 
     @property
     def cheaper(self) -> tuple[int, ...]:
