@@ -29,12 +29,24 @@ class Attack(Protocol):
         ...
 
     def scores(self, target: Float[Array, "examples queries"], pairs: Pairs) -> Float[Array, " examples"]:
-        """Returns one score per example for a model outside the bank, with the whole bank as reference."""
+        """Return float32 scores of a model outside the bank, computed as `leave_pair_out` computes those of a shadow.
+
+        The last pair is left out of the references. A target with one more reference pair than the shadows would have
+        scores of another scale, and a threshold set on the shadows would not keep its false-positive rate.
+        """
         ...
 
     def leave_pair_out(self, pairs: Pairs) -> tuple[Float[Array, "pairs examples"], Float[Array, "pairs examples"]]:
         """Returns (inside, outside): the scores of every bank model as a target, its own pair left out."""
         ...
+
+
+def references(pairs: Pairs) -> Pairs:
+    """Return the pairs that a target is scored with: all but the last, as many as a shadow is scored with.
+
+    Pairs are independent draws, so which one is left out does not matter.
+    """
+    return pairs.take(np.arange(pairs.shape[0] - 1))
 
 
 def require_finite(signals: Float[Array, "... examples queries"], first: int = 0) -> None:
