@@ -28,7 +28,7 @@ Block = Float[Array, "pairs block one"]
 
 _LEAST = 2  # pairs: one is scored with the other as its reference
 _FOLDS = 4
-_CELLS = 100_000  # pairs × examples that are learned from, each with its inside and its outside model
+_CELLS = 50_000  # pairs × examples that are learned from, each with its inside and its outside model
 _CURVED = 4_000  # cells from which the regressions bend
 _LIMIT = 30.0  # nats: beyond, a log likelihood ratio from regressions says no more
 _RATES = (1e-3, 1e-2)  # false-positive rates between which candidates are compared
@@ -238,7 +238,7 @@ class _Statistics:
         return self._features(x, within, without, left_out=False)
 
     def sample(self) -> tuple[Array, Array, Int[Array, " cells"]]:
-        """Return (inside, outside, pair): features of at most 100,000 cells, and the pair of each."""
+        """Return (inside, outside, pair): features of at most 50,000 cells, and the pair of each."""
         pairs, examples, _ = self.pairs.shape
         chosen = _chosen(pairs, examples)
         parts: tuple[list[Array], list[Array], list[Array]] = ([], [], [])
@@ -268,7 +268,7 @@ class _Statistics:
 
 
 def _chosen(pairs: int, examples: int) -> Bool[Array, "pairs examples"]:
-    """Return which cells are learned from: all of them, or 100,000 at random."""
+    """Return which cells are learned from: all of them, or 50,000 at random."""
     if pairs * examples <= _CELLS:
         return np.ones((pairs, examples), dtype=bool)
     drawn = np.random.default_rng(0).permutation(pairs * examples) < _CELLS

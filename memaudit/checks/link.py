@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Int
 
-from memaudit.attacks import DEFAULT, Attack
+from memaudit.attacks import Attack, Lira
 from memaudit.checks.evidence import Check, Evidence, estimate, percent, share_of, with_interval
 from memaudit.design import Pairs
 from memaudit.memorization import EDGES, Link, LinkBin, cross_fitted_link
@@ -14,13 +14,14 @@ from memaudit.types import Curve, Estimate, Figure, FigureKind, Finding, Skipped
 
 Array = np.ndarray
 
+_ATTACK = Lira()  # cheap enough to be made again on every part of the bank
 _LEAST_PAIRS = 6
 _MEMORIZED = 0.5  # training on the example decides more often than not whether the model gets it right
 _LEAST_FALSE_POSITIVES = 10  # expected behind every threshold
 Interval = tuple[float, float, float]
 
 
-def flag_with(pairs: Pairs, some: Int[Array, " some"], fpr: float, attack: Attack = DEFAULT) -> tuple[Array, Array]:
+def flag_with(pairs: Pairs, some: Int[Array, " some"], fpr: float, attack: Attack = _ATTACK) -> tuple[Array, Array]:
     """Returns (caught, accused) when some pairs are attacked with the others of them alone."""
     inside, outside = attack.leave_pair_out(pairs.take(some))
     cut = transferred_thresholds(outside, fpr)[:, None]
@@ -38,9 +39,9 @@ def link_rate(evidence: Evidence) -> float | None:
 def _link(evidence: Evidence) -> tuple[tuple[Finding, ...], tuple[Skipped, ...]]:
     """The link: how much of the attack's success at a low false-positive rate falls on the memorized examples.
 
-    Every shadow model is attacked with MIA001's attack at one threshold; an example's true-positive rate is the share
-    of the models trained on it in which it is found. The number is Spearman's rank correlation of memorization with
-    that rate, −1 to 1; beside it stand the true- and the false-positive rate of the examples by their memorization.
+    Every shadow model is attacked with LiRA (online, MIA001) at one threshold; an example's true-positive rate is the
+    share of the models trained on it in which it is found. The number is Spearman's rank correlation of memorization
+    with that rate, −1 to 1; beside it are the true- and the false-positive rate of the examples by their memorization.
 
     Memorization comes from one half of the pairs of models, attack, thresholds and targets from the other, and then
     the other way round: measured on the same models, noise alone would link them. The interval covers the choice of
@@ -62,7 +63,7 @@ def _link(evidence: Evidence) -> tuple[tuple[Finding, ...], tuple[Skipped, ...]]
         code="LNK001",
         title="Memorization and attack",
         metric="link",
-        attack=DEFAULT.name,
+        attack=_ATTACK.name,
         at_fpr=fpr,
         estimate=rho,
         sentence=_sentence(link, rho, fpr),
@@ -169,8 +170,8 @@ def _target_by_bin(evidence: Evidence, fpr: float) -> dict[float, tuple[str, str
     pairs = np.arange(len(inside))
     gain = inside[pairs % 2 == 0].mean(axis=0) - outside[pairs % 2 == 0].mean(axis=0)
     references = evidence.bank.take(pairs[pairs % 2 == 1])
-    cut = threshold(DEFAULT.leave_pair_out(references)[1].ravel(), fpr)
-    flagged = DEFAULT.scores(evidence.phi, references) > cut
+    cut = threshold(_ATTACK.leave_pair_out(references)[1].ravel(), fpr)
+    flagged = _ATTACK.scores(evidence.phi, references) > cut
     told = [_by_bin(gain, flagged, who) for who in (evidence.members, ~evidence.members)]
     return {low: (told[0].get(low, "–"), told[1].get(low, "–")) for low in told[0].keys() | told[1].keys()}
 
