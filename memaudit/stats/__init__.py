@@ -1,11 +1,13 @@
 """Intervals, ROC points, thresholds and correlations. Every function names its source."""
 
 from memaudit.stats.correlation import attenuation_corrected, partial_spearman, spearman, spearman_interval, split_half
+from memaudit.stats.crossed import crossed_variance
 from memaudit.stats.intervals import (
     clopper_pearson,
     cluster_difference_interval,
     cluster_interval,
     cluster_mean_interval,
+    effective_share,
     expanded,
     holm,
     mover_difference,
@@ -38,6 +40,8 @@ __all__ = [
     "cluster_difference_interval",
     "cluster_interval",
     "cluster_mean_interval",
+    "crossed_variance",
+    "effective_share",
     "expanded",
     "floored",
     "holm",
