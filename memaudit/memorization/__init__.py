@@ -8,11 +8,20 @@ from memaudit.memorization.counterfactual import (
     null_deviation,
 )
 from memaudit.memorization.feldman import Memorization, memorization, paired_memorization
-from memaudit.memorization.link import EDGES, Link, LinkBin, cross_fitted_link, cross_fitted_spearman, rates_by_bin
+from memaudit.memorization.link import (
+    EDGES,
+    MEMORIZED,
+    Link,
+    LinkBin,
+    cross_fitted_link,
+    cross_fitted_spearman,
+    rates_by_bin,
+)
 from memaudit.memorization.margin import Margin, margin
 
 __all__ = [
     "EDGES",
+    "MEMORIZED",
     "Counterfactual",
     "Link",
     "LinkBin",

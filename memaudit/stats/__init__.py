@@ -1,6 +1,6 @@
 """Intervals, ROC points, thresholds and correlations. Every function names its source."""
 
-from memaudit.stats.correlation import attenuation_corrected, partial_spearman, spearman, spearman_interval, split_half
+from memaudit.stats.correlation import partial_spearman, spearman, spearman_interval
 from memaudit.stats.crossed import crossed_variance
 from memaudit.stats.intervals import (
     clopper_pearson,
@@ -33,7 +33,6 @@ from memaudit.stats.roc import (
 from memaudit.stats.variance import floored
 
 __all__ = [
-    "attenuation_corrected",
     "auc",
     "auc_interval",
     "clopper_pearson",
@@ -57,7 +56,6 @@ __all__ = [
     "roc_points",
     "spearman",
     "spearman_interval",
-    "split_half",
     "surest",
     "threshold",
     "tpr_draws",
