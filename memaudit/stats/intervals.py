@@ -237,23 +237,6 @@ def cluster_difference_interval(
     return cluster_mean_interval(share1 - share0 + excess1 - excess0, level)
 
 
-def expanded(level: Float[Array, " levels"] | float, clusters: int) -> Array:
-    """Returns the coverage at which the percentiles of a bootstrap are to be read for an interval of another coverage.
-
-    Resamples of n clusters scatter too little by √((n − 1)/n), and their percentiles know nothing of Student's t. Read
-    this far out they are, for the mean of normal clusters, Student's interval.
-
-    Source: Hesterberg 2015 (The American Statistician 69:371), section 3.2, the expanded percentile interval.
-    """
-    t = stats.t.ppf((1 + np.asarray(level)) / 2, clusters - 1)
-    return np.asarray(1 - 2 * stats.norm.sf(np.sqrt(clusters / (clusters - 1)) * t))
-
-
-def surest(resamples: int, clusters: int) -> float:
-    """Returns the greatest one-sided confidence whose expanded percentile has at least five resamples beyond it."""
-    return float(stats.t.cdf(stats.norm.isf(5 / resamples) * np.sqrt((clusters - 1) / clusters), clusters - 1))
-
-
 def holm(p: Float[Array, " tests"]) -> Float[Array, " tests"]:
     """Returns p-values adjusted for several tests: by accident, any of them is below α with probability at most α.
 
