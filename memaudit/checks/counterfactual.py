@@ -142,7 +142,7 @@ def _distribution(evidence: TextEvidence) -> Table:
         rows=by_memorization(evidence, _BINS),
         note=(
             f"{TAILS.replace('examples', 'documents')} Separation d: the rise of the mean log-probability in standard "
-            "deviations of one model (Hedges' g)."
+            "deviations of one model (Hedges' g). The last two columns describe the bin and have no interval."
         ),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Bool
 
 from memaudit.canaries import (
     NULL_MEAN_BITS,
@@ -14,7 +15,7 @@ from memaudit.canaries import (
     mean_at_dose,
     rank_exposure,
 )
-from memaudit.checks.evidence import Check, ControlCheck, Outcome, estimate, share_of, with_interval
+from memaudit.checks.evidence import Check, ControlCheck, Outcome, estimate, percent, share_of, with_interval
 from memaudit.checks.text import TextEvidence
 from memaudit.errors import EvidenceError
 from memaudit.types import Control, Curve, Estimate, Figure, FigureKind, Finding, Mark, Skipped, Table
@@ -99,9 +100,9 @@ def _detected(evidence: TextEvidence) -> Outcome:
         at_fpr=0.01,
         estimate=Estimate(value=value, low=low, high=high, unit="share", method="Clopper–Pearson"),
         sentence=(
-            f"Of the {int(planted.sum())} secrets planted in this model {int(flagged[planted].sum())} are given away "
-            f"by at least {P_EXPOSED_BITS:.2f} bits, which one in a hundred does by accident; of the "
-            f"{int((~planted).sum())} that were not planted, {int(flagged[~planted].sum())}."
+            f"In this model {_counted(flagged[planted], 'planted canaries')} have an exposure of at least "
+            f"{P_EXPOSED_BITS:.2f} bits, which one in a hundred has by chance"
+            + ("." if planted.all() else f"; so have {_counted(flagged[~planted], 'that were not planted')}.")
         ),
         blind=0.01,
         n=int(planted.sum()),
@@ -109,6 +110,12 @@ def _detected(evidence: TextEvidence) -> Outcome:
         source=_SOURCE,
     )
     return (finding,), ()
+
+
+def _counted(flags: Bool[Array, " canaries"], what: str) -> str:
+    """Return a count in words, with the interval of the share: "3 of 20 planted canaries (15%, 95 % CI 3.21–37.9%)"."""
+    value, low, high = map(percent, share_of(flags))
+    return f"{int(flags.sum())} of {len(flags)} {what} ({value}, 95 % CI {low.removesuffix('%')}–{high})"
 
 
 exposure_check = Check("CAN001", "Exposure of planted canaries", "exposure", _exposure, TextEvidence)

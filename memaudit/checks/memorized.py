@@ -118,6 +118,6 @@ def _distribution(evidence: ClassifierEvidence) -> Table:
         rows=by_memorization(evidence, _BINS),
         note=(
             f"{TAILS} Margin shift: how far training on an example moves its scaled logit. Separation d: the shift in "
-            "standard deviations of one model (Hedges' g)."
+            "standard deviations of one model (Hedges' g). These two columns describe the bin and have no interval."
         ),
     )
