@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from enum import StrEnum
 from typing import Protocol
 
 import numpy as np
@@ -29,12 +30,24 @@ class Attack(Protocol):
         ...
 
     def scores(self, target: Float[Array, "examples queries"], pairs: Pairs) -> Float[Array, " examples"]:
-        """Returns one score per example for a model outside the bank, with the whole bank as reference."""
+        """Return float32 scores of a model outside the bank, computed as `leave_pair_out` computes those of a shadow.
+
+        The last pair is left out of the references. A target with one more reference pair than the shadows would have
+        scores of another scale, and a threshold set on the shadows would not keep its false-positive rate.
+        """
         ...
 
     def leave_pair_out(self, pairs: Pairs) -> tuple[Float[Array, "pairs examples"], Float[Array, "pairs examples"]]:
         """Returns (inside, outside): the scores of every bank model as a target, its own pair left out."""
         ...
+
+
+def references(pairs: Pairs) -> Pairs:
+    """Return the pairs that a target is scored with: all but the last, as many as a shadow is scored with.
+
+    Pairs are independent draws, so which one is left out does not matter.
+    """
+    return pairs.take(np.arange(pairs.shape[0] - 1))
 
 
 def require_finite(signals: Float[Array, "... examples queries"], first: int = 0) -> None:
@@ -64,3 +77,27 @@ def blocks(pairs: Pairs) -> Iterator[slice]:
     count, examples, queries = pairs.shape
     step = max(1, _BLOCK // max(1, count * queries))
     return (slice(start, min(start + step, examples)) for start in range(0, examples, step))
+
+
+class Signal(StrEnum):
+    """Unit of the signals, for the attacks that need probabilities.
+
+    SCALED_LOGIT: log p − log(1 − p) of the true label (classifiers).
+    LOG_PROBABILITY: log p, in nats; for a text, the mean over its tokens (language models).
+    """
+
+    SCALED_LOGIT = "scaled-logit"
+    LOG_PROBABILITY = "log-probability"
+
+
+def log_probability(phi: Float[Array, "..."], signal: Signal) -> Float[Array, "..."]:
+    """Return log p in nats, float64, of the same shape; never above 0 for scaled logits.
+
+    A scaled logit φ gives log p = −log(1 + exp(−φ)), computed without overflow and without passing through p.
+
+    Args:
+        phi: The signals; larger = more confident.
+        signal: Their unit.
+    """
+    values = phi.astype(np.float64)
+    return values if signal is Signal.LOG_PROBABILITY else -np.logaddexp(0, -values)

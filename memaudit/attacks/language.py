@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from memaudit.attacks.interface import blocks, read, require_finite
+from memaudit.attacks.interface import blocks, read, references, require_finite
 from memaudit.design import Pairs
 from memaudit.tokens import TokenStatistics
 
@@ -117,25 +117,26 @@ class Calibrated:
     source: str = "Watson et al. 2022 (ICLR), difficulty calibration, with the bank's outside models as reference"
 
     def scores(self, target: Float[Array, "examples queries"], pairs: Pairs) -> Float[Array, " examples"]:
-        """Returns the target's signal minus the mean of the outside models', averaged over queries.
+        """Return the target's signal minus the mean of the outside models' of all pairs but the last, over queries.
 
         Raises:
-            ValueError: No pair, signals of another shape than the bank's, or one that is not finite.
+            ValueError: Fewer than 2 pairs, signals of another shape than the bank's, or one that is not finite.
         """
-        _require(pairs, 1)
+        _require(pairs, 2)
         if target.shape != pairs.shape[1:]:
             raise ValueError(f"the target's signals have shape {target.shape}, the bank's {pairs.shape[1:]}")
         require_finite(target)
-        parts = []
-        for block in blocks(pairs):
-            reference = read(pairs, block)[1].mean(axis=0, dtype=np.float64)
-            parts.append((target[block] - reference).mean(axis=1))
-        return np.concatenate(parts)
+        others = references(pairs)
+        scores = np.empty(len(target), dtype=np.float32)
+        for block in blocks(others):
+            reference = read(others, block)[1].mean(axis=0, dtype=np.float64)
+            scores[block] = (target[block] - reference).mean(axis=1)
+        return scores
 
     def leave_pair_out(self, pairs: Pairs) -> tuple[Float[Array, "pairs examples"], Float[Array, "pairs examples"]]:
         """Returns (inside, outside): the scores of every bank model as a target, its own pair left out.
 
-        Exactly what `scores` would give on the bank without that pair, in O(models × examples).
+        Exactly what `scores` would give with that pair as the last one, in O(models × examples).
 
         Raises:
             ValueError: Fewer than 2 pairs, or a signal that is not finite.

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import special
 
-from memaudit.attacks.interface import blocks, read, require_finite
+from memaudit.attacks.interface import blocks, read, references, require_finite
 from memaudit.design import Pairs
 from memaudit.stats import floored
 
@@ -27,6 +27,7 @@ Values = Float[Array, "*pairs block queries"]
 Spread = Float[Array, "*pairs #block queries"]  # one per example, or one for all of them
 
 _TINY = 1e-12  # least variance in nats², where all signals agree
+_NUMERICAL = 1e-5  # least variance in the prior's fit, of the mean: a higher one would cut the left tail of few squares
 _NORMAL = 1e6  # prior degrees of freedom that stand for "all variances are equal"
 
 
@@ -82,6 +83,11 @@ class _Population:
     mean: Float[Array, "*pairs one queries"]
     prior: VariancePrior | None = None
 
+    def of_pair(self, pair: int) -> _Population:
+        """Return what is left when one pair is left out."""
+        prior = self.prior and VariancePrior(self.prior.dof[pair], self.prior.variance[pair])
+        return _Population(self.mean[pair], prior)
+
 
 @dataclass(frozen=True, slots=True)
 class Lira:
@@ -104,7 +110,7 @@ class Lira:
         )
 
     def scores(self, target: Float[Array, "examples queries"], pairs: Pairs) -> Float[Array, " examples"]:
-        """Returns one score per example for a model outside the bank.
+        """Return one float32 score per example for a model outside the bank, with all pairs but the last as references.
 
         Online: mean over queries of the log likelihood ratio, in nats. Offline: mean over queries of the number of
         standard deviations above the outside law (its one-sided p-value falls as this rises).
@@ -114,23 +120,24 @@ class Lira:
             pairs: The bank's signals.
 
         Raises:
-            ValueError: Fewer than 2 pairs, signals of another shape than the bank's, or one that is not finite.
+            ValueError: Fewer than 3 pairs, signals of another shape than the bank's, or one that is not finite.
         """
-        _require(pairs.shape[0], 2)
+        _require(pairs.shape[0], 3)
         if target.shape != pairs.shape[1:]:
             raise ValueError(f"the target's signals have shape {target.shape}, the bank's {pairs.shape[1:]}")
         require_finite(target)
-        population_in, population_out = self._populations(pairs, left_out=False)
-        parts = []
-        for block in blocks(pairs):
-            references = self._references(*read(pairs, block), left_out=False)
-            parts.append(self._score(target[block].astype(np.float64), references, population_in, population_out))
-        return np.concatenate(parts)
+        others = references(pairs)
+        population_in, population_out = self._populations(others, left_out=False)
+        scores = np.empty(len(target), dtype=np.float32)
+        for block in blocks(others):
+            sides = self._references(*read(others, block), left_out=False)
+            scores[block] = self._score(target[block].astype(np.float64), sides, population_in, population_out)
+        return scores
 
     def leave_pair_out(self, pairs: Pairs) -> tuple[Float[Array, "pairs examples"], Float[Array, "pairs examples"]]:
         """Returns (inside, outside): the scores of every bank model as a target, its own pair left out.
 
-        Exactly what `scores` would give on the bank without that pair, in O(models × examples): the references'
+        Exactly what `scores` would give with that pair as the last one, in O(models × examples): the references'
         moments, and the prior fitted to them, are downdated instead of computed again.
 
         Raises:
@@ -143,9 +150,9 @@ class Lira:
         inside, outside = np.empty((2, count, examples), dtype=np.float32)
         for block in blocks(pairs):
             within, without = read(pairs, block)
-            references = self._references(within, without, left_out=True)
-            inside[:, block] = self._score(within, references, population_in, population_out)
-            outside[:, block] = self._score(without, references, population_in, population_out)
+            sides = self._references(within, without, left_out=True)
+            inside[:, block] = self._score(within, sides, population_in, population_out)
+            outside[:, block] = self._score(without, sides, population_in, population_out)
         return inside, outside
 
     def _references(self, within: Values, without: Values, left_out: bool) -> tuple[_References, _References]:
@@ -163,7 +170,8 @@ class Lira:
             return _Population(means[0]), _Population(means[1])
 
         def logs(references: _References, side: int) -> Array:
-            log = np.log(references.variance(means[side]))
+            own = references.squares / (references.n - 1)
+            log = np.log(np.maximum(own, _NUMERICAL * means[side]))
             return np.stack([log, log**2], axis=-1)
 
         inside, outside = (

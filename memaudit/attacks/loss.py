@@ -21,9 +21,9 @@ class GlobalThreshold:
     source: str = "Yeom et al. 2018 (CSF), Adversary 2; scaled logit of Carlini et al. 2022"
 
     def scores(self, target: Float[Array, "examples queries"], pairs: Pairs) -> Float[Array, " examples"]:
-        """Returns the signal itself, averaged over queries; the bank plays no part."""
+        """Return the signal itself, averaged over queries, in float32; the bank plays no part."""
         require_finite(target)
-        return target.mean(axis=1, dtype=np.float64)
+        return target.mean(axis=1, dtype=np.float64).astype(np.float32)
 
     def leave_pair_out(self, pairs: Pairs) -> tuple[Float[Array, "pairs examples"], Float[Array, "pairs examples"]]:
         """Returns (inside, outside) signals of every bank model, averaged over queries."""
