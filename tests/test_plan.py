@@ -24,7 +24,7 @@ Command = Callable[..., CompletedProcess[str]]
 
 MODEL = "model.safetensors"
 ATTACKS = ("lira-online", "lira-offline", "global-threshold")
-MANY = 10**9  # shadow models, so that the threshold is known
+MANY = 10**12  # shadow models, so that the threshold is known
 GATE = '[[gate]]\nmetric = "tpr"\nattack = "lira-online"\nat_fpr = 0.1\nmax = 0.3\n'
 SETTINGS = "[audit]\nshadows = 8\nfpr = [0.1]\nworkers = 1\n"
 

@@ -12,14 +12,14 @@ _ROUNDING = 1e-12  # of shares
 
 
 def clopper_pearson(
-    hits: Shaped[Array, "..."] | int, trials: Shaped[Array, "..."] | int, level: float = 0.95
+    hits: Shaped[Array, "..."] | int, trials: Shaped[Array, "..."] | int, level: Shaped[Array, "..."] | float = 0.95
 ) -> tuple[Array, Array]:
     """Returns the exact two-sided interval of a binomial share; it covers at least as often as `level` says.
 
     Args:
         hits: Number of successes, at most `trials`; need not be whole.
         trials: Number of independent trials, at least 1; an effective number need not be whole.
-        level: Two-sided coverage.
+        level: Two-sided coverage, broadcast against the others.
 
     Source: Clopper & Pearson 1934; the Beta-quantile form of Brown, Cai & DasGupta 2001, section 4.2.1.
     """
