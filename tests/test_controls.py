@@ -120,10 +120,16 @@ def test_a_broken_attack_misses_the_planted_leak(monkeypatch: pytest.MonkeyPatch
     """One that takes members for non-members."""
 
     class Upside:
+        name, source = "upside", "this test"
+
         def scores(self, target: Array, pairs: Any) -> Array:
             return -DEFAULT.scores(target, pairs)
 
-    monkeypatch.setattr(controls, "DEFAULT", Upside())
+        def leave_pair_out(self, pairs: Any) -> tuple[Array, Array]:
+            inside, outside = DEFAULT.leave_pair_out(pairs)
+            return -inside, -outside
+
+    monkeypatch.setattr(controls, "attack", lambda *_: Upside())
     assert outcome("CTL005", simulated(7)) is False
 
 

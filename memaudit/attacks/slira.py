@@ -29,6 +29,7 @@ Block = Float[Array, "pairs block one"]
 _LEAST = 2  # pairs: one is scored with the other as its reference
 _FOLDS = 4
 _CELLS = 50_000  # pairs × examples that are learned from, each with its inside and its outside model
+_BOOSTED = 2_000  # cells from which there is a booster; from fewer it learns nothing that lasts
 _CURVED = 4_000  # cells from which the regressions bend
 _LIMIT = 30.0  # nats: beyond, a log likelihood ratio from regressions says no more
 _RATES = (1e-3, 1e-2)  # false-positive rates between which candidates are compared
@@ -95,12 +96,21 @@ class _Law:
 class _Fold:
     """What was learned without the examples of one fold."""
 
-    booster: Any
+    booster: Any  # None if there were too few cells
     law: _Law
 
-    def parts(self, rows: Float[Array, "rows features"]) -> Float[Array, "rows three"]:
-        """Return the log odds of the booster, the log ratio of the regressions, and RMIA's log ratio, in nats."""
-        return np.stack([self.booster.decision_function(rows), self.law.ratio(rows), rows[:, _RMIA]], axis=1)
+    def score(
+        self, rows: Float[Array, "rows features"], weights: tuple[float, float, float] = (1, 1, 1)
+    ) -> Float[Array, "rows three"]:
+        """Return log odds of the booster, log ratio of the regressions and RMIA's log ratio, weighted; 0 where not."""
+        booster, regressions, rmia = weights
+        parts = np.zeros((len(rows), 3))
+        if booster and self.booster is not None:
+            parts[:, 0] = booster * self.booster.decision_function(rows)
+        if regressions:
+            parts[:, 1] = regressions * self.law.ratio(rows)
+        parts[:, 2] = rmia * rows[:, _RMIA]
+        return parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,19 +124,12 @@ class _Stack:
         self, rows: Float[Array, "*pairs block features"], fold: Int[Array, " block"]
     ) -> Float[Array, "*pairs block"]:
         """Return the scores of features, each example's by what was learned from other examples."""
-        scores = np.empty(rows.shape[:-1])
+        scores, weights = np.empty(rows.shape[:-1]), CANDIDATES[self.candidate]
         for f in np.unique(fold):
             here = rows[..., fold == f, :]
-            scores[..., fold == f] = self._score(self.folds[f], here.reshape(-1, rows.shape[-1])).reshape(here.shape[:-1])
+            parts = self.folds[f].score(here.reshape(-1, rows.shape[-1]), weights)
+            scores[..., fold == f] = parts.sum(axis=1).reshape(here.shape[:-1])
         return scores
-
-    def _score(self, fold: _Fold, rows: Float[Array, "rows features"]) -> Float[Array, " rows"]:
-        parts = (
-            lambda: fold.booster.decision_function(rows),
-            lambda: fold.law.ratio(rows),
-            lambda: rows[:, _RMIA],
-        )
-        return sum(weight * part() for weight, part in zip(CANDIDATES[self.candidate], parts, strict=True) if weight)
 
 
 @dataclass(frozen=True)
@@ -149,7 +152,7 @@ class Slira:
     bank is learned from; nothing depends on the target or on who its members are.
 
     It is not a bound: another attack may find more. It is not calibrated: the score ranks, and is no probability of
-    membership. It works from 2 pairs of models on, without LiRA's score below 3.
+    membership. It works from 2 pairs of models on; below 3 without LiRA's score, below 2,000 pairs × examples without the booster.
 
     Compared with LiRA in three variants, RMIA and BaVarIA on five banks: `benchmarks/attack_power.py`.
 
@@ -178,12 +181,16 @@ class Slira:
         """
         require_pairs(pairs, _LEAST)
         inside, outside, fold = _Statistics(_Averaged(pairs), self.signal).sample()
-        learned = tuple(_fit(inside[fold != f], outside[fold != f]) for f in range(_FOLDS))
+        learned = tuple(_fit(inside[fold != f], outside[fold != f], len(fold) >= _BOOSTED) for f in range(_FOLDS))
         parts = np.empty((2, len(fold), 3))
         for f, fitted in enumerate(learned):
             here = fold == f
-            parts[:, here] = fitted.parts(inside[here]), fitted.parts(outside[here])
-        power = {name: _power(*(parts @ np.array(weights))) for name, weights in CANDIDATES.items()}
+            parts[:, here] = fitted.score(inside[here]), fitted.score(outside[here])
+        power = {
+            name: _power(*(parts @ np.array(weights)))
+            for name, weights in CANDIDATES.items()
+            if len(fold) >= _BOOSTED or not weights[0]
+        }
         return replace(self, stack=_Stack(learned, max(power, key=power.__getitem__)))
 
     def scores(self, target: Float[Array, "examples queries"], pairs: Pairs) -> Float[Array, " examples"]:
@@ -290,8 +297,11 @@ def _chosen(pairs: int, examples: int) -> Bool[Array, "pairs examples"]:
     return drawn.reshape(pairs, examples)
 
 
-def _fit(inside: Float[Array, "rows features"], outside: Float[Array, "rows features"]) -> _Fold:
+def _fit(inside: Float[Array, "rows features"], outside: Float[Array, "rows features"], boosted: bool) -> _Fold:
     """Return what is learned from the features of inside and of outside models."""
+    law = _Law.fit(inside, outside)
+    if not boosted:
+        return _Fold(None, law)
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     booster = HistGradientBoostingClassifier(
@@ -305,7 +315,7 @@ def _fit(inside: Float[Array, "rows features"], outside: Float[Array, "rows feat
         random_state=0,
     )
     labels = np.repeat([1, 0], [len(inside), len(outside)])
-    return _Fold(booster.fit(np.concatenate([inside, outside]), labels), _Law.fit(inside, outside))
+    return _Fold(booster.fit(np.concatenate([inside, outside]), labels), law)
 
 
 def _terms(rows: Float[Array, "rows features"], knots: tuple[Array, Array]) -> Float[Array, "rows terms"]:

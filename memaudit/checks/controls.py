@@ -34,8 +34,7 @@ def _null(evidence: Evidence) -> Control:
     Within each pair of shadows and for each example, a fair coin says which of the two models is called the one that
     was trained on it. Memorization, the default attack and the link are computed as always. The area under the ROC
     curve must then be 0.5, and at every false-positive rate as many "members" as "non-members" must be flagged, each
-    within four standard errors. These are exact under the permutation: the area is a sum over examples of a rank
-    difference whose sign is a coin toss.
+    within four standard errors. The errors are those of sums over examples, whose coins are independent.
 
     Source: randomization test of paired differences (Fisher 1935; Good 2005).
     """
@@ -48,7 +47,8 @@ def _null(evidence: Evidence) -> Control:
     for fpr in evidence.resolved_fprs:
         cut = transferred_thresholds(outside, fpr)[:, None]
         excess = (inside > cut).astype(int) - (outside > cut)
-        deviations.append(float(excess.sum() / max(1.0, np.sqrt((excess**2).sum()))))
+        by_example = excess.sum(axis=0)
+        deviations.append(float(by_example.sum() / max(1.0, np.sqrt((by_example**2).sum()))))
     passed = bool(np.abs(deviations).max() <= _NULL_ERRORS)
     tables: tuple[Table, ...] = ()
     fpr = link_rate(evidence)
@@ -72,14 +72,15 @@ def _null(evidence: Evidence) -> Control:
 
 
 def null_area(inside: Float[Array, "pairs examples"], outside: Float[Array, "pairs examples"]) -> tuple[float, float]:
-    """Return the mean area under the ROC curve over pairs, and its standard error if each example's sides are a coin's.
+    """Return the mean area under the ROC curve over pairs, and its standard error if the sides are coins'.
 
-    In each pair, the area is 1/2 + Σ (rank inside − rank outside)/(2 examples²), and the signs of the terms are coins.
+    In each pair, the area is 1/2 + Σ (rank inside − rank outside)/(2 examples²). The coins of different examples are
+    independent, those of one example's pairs are not independent of its references: the error is taken over examples.
     """
-    pairs, examples = inside.shape
+    _pairs, examples = inside.shape
     ranks = stats.rankdata(np.concatenate([inside, outside], axis=1), axis=1)
-    gaps = (ranks[:, :examples] - ranks[:, examples:]) / (2 * examples**2)
-    return 0.5 + float(gaps.sum(axis=1).mean()), float(np.sqrt((gaps**2).sum()) / pairs)
+    by_example = ((ranks[:, :examples] - ranks[:, examples:]) / (2 * examples**2)).mean(axis=0)
+    return 0.5 + float(by_example.sum()), float(np.sqrt((by_example**2).sum()))
 
 
 @dataclass(frozen=True, slots=True)
