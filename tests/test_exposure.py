@@ -596,8 +596,10 @@ def _coverage(pairs: int, canaries: int, of_canaries: float, of_models: float, r
     """Return how often the slope and the mean at dose 1 are covered, and the slope's width over the ideal one."""
     rng = np.random.default_rng(24 + pairs)
     rows = []
-    for _ in range(runs):
+    while len(rows) < runs:
         bits, dose = _bank(pairs, canaries, of_canaries, of_models, rng)
+        if not (dose == 1).any():
+            continue
         curve = dose_curve(bits, dose, most=40.0)
         at = int(np.flatnonzero(curve.dose == 1)[0])
         rows.append((curve.slope, curve.slope_low, curve.slope_high, curve.mean_low[at], curve.mean_high[at]))
@@ -627,10 +629,10 @@ def test_the_intervals_of_slope_and_mean_cover(pairs: int, of_canaries: float, o
 def test_the_intervals_of_slope_and_mean_cover_in_a_long_simulation(
     pairs: int, canaries: int, of_canaries: float, of_models: float
 ) -> None:
-    """1000 banks: coverage above .92 − 4 SE = .886, and below 1; false alarm 3e-5 each."""
-    held, _ = _coverage(pairs, canaries, of_canaries, of_models, 1000)
-    assert np.all(held > 0.92 - 4 * np.sqrt(0.92 * 0.08 / 1000))
-    assert held[0] < 1
+    """500 banks: coverage above .92 − 4 SE = .871; false alarm 3e-5 each. Where slopes vary it is below 1 (4e-5)."""
+    held, _ = _coverage(pairs, canaries, of_canaries, of_models, 500)
+    assert np.all(held > 0.92 - 4 * np.sqrt(0.92 * 0.08 / 500))
+    assert held[0] < 1 or of_canaries == of_models == 0
 
 
 @pytest.mark.parametrize("pairs", [3, 4, 8])
