@@ -94,10 +94,13 @@ def test_there_is_a_column_for_every_attack_and_every_rate_that_can_be_resolved(
     evidence = simulated(IMAGES)
     found = rows(evidence)
     for fpr in (0.1, 0.05):
-        for attack in ("lira-online", "global-threshold"):
+        for attack in ("slira", "lira-online", "global-threshold"):
             flags = [row[flag_column(fpr, attack)] == "1" for row in found]
             assert flags == evidence.attacked(attack).flagged(fpr).tolist()
-    assert sum(name.startswith("flagged") for name in found[0]) == 4
+        flagged = evidence.attacked("slira").shadows_flagged(fpr)[1]
+        own = [float(row[f"shadows_{flag_column(fpr, 'slira')}"]) for row in found]
+        assert own == pytest.approx(flagged.mean(axis=0), abs=1e-5)
+    assert sum(name.startswith("flagged") for name in found[0]) == 6
     assert flag_column(0.1, "lira-online") == "flagged_at_0.1"
 
 
@@ -109,7 +112,7 @@ def test_contents_are_told_only_when_all_is_asked_for(x: Array | None, texts: tu
 def test_full_evidence_shows_the_most_exposed_pictures() -> None:
     evidence = simulated(IMAGES)
     found = rows(evidence, full=True)
-    score = np.where(evidence.members, evidence.attacked("lira-online").target, -np.inf)
+    score = np.where(evidence.members, evidence.attacked("slira").target, -np.inf)
     shown = {n for n, row in enumerate(found) if row["content"]}
     assert shown == set(np.argsort(-score)[:20].tolist())
     assert all(json.loads(found[n]["content"]).startswith("data:image/png;base64,") for n in shown)

@@ -35,7 +35,7 @@ _LIMIT = 30.0  # nats: beyond, a log likelihood ratio from regressions says no m
 _RATES = (1e-3, 1e-2)  # false-positive rates between which candidates are compared
 _RISING = 2  # of the features, the first ones: LiRA's score and RMIA's
 _RMIA, _SIGNAL, _INSIDE, _OUTSIDE = 1, 2, 3, 4  # columns of the features
-CANDIDATES: dict[str, tuple[float, float, float]] = {  # weights of booster, regressions and RMIA
+CANDIDATES: dict[str, tuple[int, int, int]] = {  # weights of booster, regressions and RMIA
     "booster and regressions": (1, 1, 0),
     "booster": (1, 0, 0),
     "regressions": (0, 1, 0),
@@ -100,7 +100,7 @@ class _Fold:
     law: _Law
 
     def score(
-        self, rows: Float[Array, "rows features"], weights: tuple[float, float, float] = (1, 1, 1)
+        self, rows: Float[Array, "rows features"], weights: tuple[int, int, int] = (1, 1, 1)
     ) -> Float[Array, "rows three"]:
         """Return log odds of the booster, log ratio of the regressions and RMIA's log ratio, weighted; 0 where not."""
         booster, regressions, rmia = weights

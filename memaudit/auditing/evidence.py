@@ -26,6 +26,7 @@ Array = np.ndarray
 
 FILE = "evidence.csv"
 _SHOWN = 20
+_UNNAMED = "lira-online"  # the attack whose columns have no name: the default of earlier versions
 _KEY_FILE, _KEY_BYTES = "evidence.key", 32
 
 
@@ -88,19 +89,24 @@ def identifiers(ids: Iterable[str], level: EvidenceLevel, key: Key) -> list[str]
 
 
 def flag_column(fpr: float, attack: str | None) -> str:
-    """Returns the name of the column that says whom an attack accuses at a rate."""
-    return f"flagged_at_{fpr!r}" + ("" if attack in (None, DEFAULT.name) else f"_by_{attack}")
+    """Return the name of the column that says which examples an attack flags at a rate."""
+    return f"flagged_at_{fpr!r}" + ("" if attack in (None, _UNNAMED) else f"_by_{attack}")
 
 
 def table(evidence: Evidence, names: Sequence[str], full: bool = False) -> bytes:
     """Returns the evidence as CSV, one row per example: member, score, flagged, memorization, margin.
 
-    There is a column of flags for each attack and each rate that the target's non-members can resolve. With `full`,
+    There is a column of flags for each attack and each rate that the target's non-members can resolve. A flag does not
+    have that rate as its probability of error: for the default attack, `shadows_flagged…` is the share of the shadow
+    models without the example in which the same threshold flags it, its own false-positive rate. With `full`,
     the column `content` holds the text, or of the most exposed members the picture as a data URI, as a JSON string:
     that takes one line, and no spreadsheet reads it as a formula. Tables of numbers have no such column.
     """
     attacks = dict.fromkeys([DEFAULT.name, *evidence.attacks])
-    flags = {flag_column(fpr, a): evidence.attacked(a).flagged(fpr) for a in attacks for fpr in evidence.resolved_fprs}
+    rates = evidence.resolved_fprs
+    flags = {flag_column(fpr, a): evidence.attacked(a).flagged(fpr) for a in attacks for fpr in rates}
+    default = evidence.attacked(DEFAULT.name)
+    own = {f"shadows_{flag_column(fpr, DEFAULT.name)}": default.shadows_flagged(fpr)[1].mean(axis=0) for fpr in rates}
     scores, margins = evidence.memorization, evidence.margin
     contents = _contents(evidence) if full else []
     columns: dict[str, Sequence[str] | Shaped[Array, " examples"]] = {
@@ -108,6 +114,7 @@ def table(evidence: Evidence, names: Sequence[str], full: bool = False) -> bytes
         "member": evidence.members.astype(int),
         "attack_score": evidence.attacked(DEFAULT.name).target,
         **{name: flag.astype(int) for name, flag in flags.items()},
+        **own,
         "memorization": scores.value,
         "memorization_low": scores.low,
         "memorization_high": scores.high,
