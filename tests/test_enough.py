@@ -130,7 +130,7 @@ def test_the_finding_of_the_main_attack_shows_it_if_the_bank_is_large_enough(mod
     (finding,), _ = slira_check.run(evidence)
     assert len(finding.tables) == tables + 1
     assert [figure.kind for figure in finding.figures] == [FigureKind.ROC, FigureKind.SHARES][:tables]
-    said = "With 12 shadow models instead of 6, the attack finds" if models == 12 else "From 12 shadow models on"
+    said = "12 shadow models were not shown to find more than 6" if models == 12 else "From 12 shadow models on"
     assert any(note.startswith(said) for note in finding.notes)
     (other,), _ = offline_check.run(evidence)
     assert (other.figures, other.tables, len(other.notes)) == ((), (), 1)

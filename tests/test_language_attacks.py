@@ -22,12 +22,16 @@ from memaudit.attacks.language import (
 from memaudit.design import NullPairs, PairArrays, coins
 from memaudit.stats import auc
 from memaudit.tokens import TokenStatistics
-from tests.banks import last
 
 Array = np.ndarray
 LENGTHS = (1, 2, 3, 4, 5, 6, 9, 10, 11, 40, 200)
 
 every_statistic = pytest.mark.parametrize("name", STATISTICS)
+
+
+def last(bank: PairArrays, pair: int) -> PairArrays:
+    """Return the bank with one pair moved to the end, where a target's scores leave it out."""
+    return bank.take(np.array([*np.delete(np.arange(len(bank.inside)), pair), pair]))
 
 
 def _of_logits(logits: list[Array], tokens: list[Array]) -> TokenStatistics:

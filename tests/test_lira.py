@@ -14,7 +14,6 @@ from memaudit.attacks import ATTACKS, Attack, Calibrated, GlobalThreshold, Lira,
 from memaudit.attacks.lira import _inverse_trigamma, _medians_without_each, fit_variance_prior
 from memaudit.design import PairArrays, by_pair, halves
 from memaudit.stats import auc, roc_points
-from tests.banks import last
 
 Array = np.ndarray
 Mixture = tuple[tuple[float, float], ...]  # (weight, d)
@@ -27,6 +26,11 @@ every_attack = pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS)
 every_lira = pytest.mark.parametrize(
     "attack", [a for a in ATTACKS.values() if isinstance(a, Lira)], ids=[n for n in ATTACKS if n.startswith("lira")]
 )
+
+
+def last(bank: PairArrays, pair: int) -> PairArrays:
+    """Return the bank with one pair moved to the end, where a target's scores leave it out."""
+    return bank.take(np.array([*np.delete(np.arange(len(bank.inside)), pair), pair]))
 
 
 # --- oracles --------------------------------------------------------------------------------------------------------

@@ -44,8 +44,8 @@ def _null(evidence: Evidence) -> Control:
     inside, outside = taught(attack(DEFAULT.name, evidence.signal), null).leave_pair_out(null)
     area, error = null_area(inside, outside)
     deviations = [(area - 0.5) / error if error > 0 else 0.0]
-    for fpr in evidence.resolved_fprs:
-        cut = transferred_thresholds(outside, fpr)[:, None]
+    for rate in evidence.resolved_fprs:
+        cut = transferred_thresholds(outside, rate)[:, None]
         excess = (inside > cut).astype(int) - (outside > cut)
         by_example = excess.sum(axis=0)
         deviations.append(float(by_example.sum() / max(1.0, np.sqrt((by_example**2).sum()))))
@@ -207,7 +207,9 @@ def _calibration(evidence: Evidence) -> Control:
         for fpr in evidence.resolved_fprs
         if evidence.attacked(name).unreachable(fpr) is None
     ]
-    rows, many, few = [], [], []
+    rows: list[tuple[str, ...]] = []
+    many: list[str] = []
+    few: list[str] = []
     for name, fpr in asked:
         attacked = evidence.attacked(name)
         flagged = int((attacked.flagged(fpr) & ~evidence.members).sum())

@@ -124,7 +124,7 @@ def effective_share(
     trials: Shaped[Array, "..."] | float,
     level: float = 0.95,
 ) -> tuple[Array, Array]:
-    """Return the Clopper–Pearson interval of a share for as many independent trials as its variance is worth.
+    """Return the interval of a share with a variance of its own: `korn_graubard` for the trials that it is worth.
 
     Args:
         share: The estimate, strictly between 0 and 1.
@@ -132,13 +132,34 @@ def effective_share(
         freedom: Degrees of freedom of the variance.
         trials: Actual number of trials; the effective number is at most that, and at least 1.
         level: Two-sided coverage.
+    """
+    return korn_graubard(share, share * (1 - share) / variance, freedom, trials, level)
+
+
+def korn_graubard(
+    share: Float[Array, "..."] | float,
+    effective: Float[Array, "..."] | float,
+    freedom: Shaped[Array, "..."] | float,
+    trials: Shaped[Array, "..."] | float,
+    level: Shaped[Array, "..."] | float = 0.95,
+) -> tuple[Array, Array]:
+    """Return the Clopper–Pearson interval of a share for an effective number of trials, which was estimated.
+
+    The effective number is reduced by the squared ratio of Student's t quantiles, and is then between 1 and `trials`.
+
+    Args:
+        share: The estimate, 0 to 1.
+        effective: Number of independent trials that would have the estimate's variance.
+        freedom: Degrees of freedom of that variance.
+        trials: Actual number of trials.
+        level: Two-sided coverage.
 
     Source: Korn & Graubard 1998 (Survey Methodology 24:193), the interval for complex samples.
     """
-    independent, clustered = (stats.t.ppf((1 + level) / 2, df) for df in (np.maximum(trials - 1, 1), freedom))
-    effective = share * (1 - share) / variance * (independent / clustered) ** 2
-    effective = np.asarray(np.clip(effective, 1, np.maximum(trials, 1)))
-    return clopper_pearson(np.asarray(share * effective), effective, level)
+    quantile = (1 + np.asarray(level)) / 2
+    independent, clustered = (stats.t.ppf(quantile, df) for df in (np.maximum(trials - 1, 1), freedom))
+    number = np.asarray(np.clip(effective * (independent / clustered) ** 2, 1, np.maximum(trials, 1)))
+    return clopper_pearson(np.asarray(share * number), number, level)
 
 
 def cluster_interval(

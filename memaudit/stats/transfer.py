@@ -7,9 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy import stats
 
-from memaudit.stats.intervals import clopper_pearson
+from memaudit.stats.intervals import korn_graubard
 from memaudit.stats.roc import threshold
 
 Array = np.ndarray
@@ -75,15 +74,9 @@ class TransferredRate:
     def interval(self, level: Float[Array, " levels"] | float = 0.95) -> tuple[Array, Array]:
         """Return the ends of the interval of the true-positive rate, at one two-sided level or several.
 
-        Clopper–Pearson's interval for the effective number of members, trials/design effect, reduced once more by the
-        squared ratio of the normal and the Student-t quantile. At least one member counts.
-
-        Source: Korn & Graubard 1998 (Survey Methodology 24:193), the interval for proportions from complex samples.
+        `korn_graubard` for trials/design effect independent members.
         """
-        quantile = (1 + np.asarray(level)) / 2
-        ratio = stats.norm.ppf(quantile) / stats.t.ppf(quantile, self.dof)
-        effective = np.asarray(np.maximum(self.trials / self.design_effect * ratio**2, 1.0))
-        return clopper_pearson(self.value * effective, effective, level)
+        return korn_graubard(self.value, self.trials / self.design_effect, self.dof, float(self.trials), level)
 
 
 def transferred_rate(
