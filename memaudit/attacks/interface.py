@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from enum import StrEnum
 from typing import Protocol
 
 import numpy as np
@@ -77,3 +78,27 @@ def blocks(pairs: Pairs) -> Iterator[slice]:
     count, examples, queries = pairs.shape
     step = max(1, _BLOCK // max(1, count * queries))
     return (slice(start, min(start + step, examples)) for start in range(0, examples, step))
+
+
+class Signal(StrEnum):
+    """Unit of the signals, for the attacks that need probabilities.
+
+    SCALED_LOGIT: log p − log(1 − p) of the true label (classifiers).
+    LOG_PROBABILITY: log p, in nats; for a text, the mean over its tokens (language models).
+    """
+
+    SCALED_LOGIT = "scaled-logit"
+    LOG_PROBABILITY = "log-probability"
+
+
+def log_probability(phi: Float[Array, "..."], signal: Signal) -> Float[Array, "..."]:
+    """Return log p in nats, float64, of the same shape; never above 0 for scaled logits.
+
+    A scaled logit φ gives log p = −log(1 + exp(−φ)), computed without overflow and without passing through p.
+
+    Args:
+        phi: The signals; larger = more confident.
+        signal: Their unit.
+    """
+    values = phi.astype(np.float64)
+    return values if signal is Signal.LOG_PROBABILITY else -np.logaddexp(0, -values)

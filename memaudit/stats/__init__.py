@@ -28,9 +28,12 @@ from memaudit.stats.roc import (
     tpr_interval,
     transferred_thresholds,
 )
+from memaudit.stats.transfer import Reached, TransferredRate, transferred_rate, unreachable
 from memaudit.stats.variance import floored
 
 __all__ = [
+    "Reached",
+    "TransferredRate",
     "attenuation_corrected",
     "auc",
     "auc_interval",
@@ -58,7 +61,9 @@ __all__ = [
     "threshold",
     "tpr_draws",
     "tpr_interval",
+    "transferred_rate",
     "transferred_thresholds",
+    "unreachable",
     "wilson",
     "without_variation",
 ]

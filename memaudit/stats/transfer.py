@@ -1,0 +1,170 @@
+"""Rates at thresholds that other models set: what a false-positive rate that was asked for means for a new model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy import stats
+
+from memaudit.stats.intervals import clopper_pearson
+from memaudit.stats.roc import threshold
+
+Array = np.ndarray
+
+_LEAST_REACHED = 0.9  # share of a false-positive rate that ties may leave
+
+
+class Reached(NamedTuple):
+    """The false-positive rates that a score with ties can have around one that was asked for: not above, and above."""
+
+    below: float
+    above: float
+
+
+def reached(outside: Float[Array, "pairs examples"], fpr: float) -> Reached:
+    """Return the rates at the threshold for `fpr`, with its block of ties left out and taken in.
+
+    Raises:
+        ValueError: Too few scores to resolve the rate.
+    """
+    cut = threshold(outside.ravel(), fpr)
+    return Reached(float((outside > cut).mean()), float((outside >= cut).mean()))
+
+
+def unreachable(outside: Float[Array, "pairs examples"], fpr: float) -> Reached | None:
+    """Return the nearest rates that exist if ties keep a threshold from a false-positive rate; None if it is reached.
+
+    A rate counts as reached from nine tenths of it on: the true-positive rate is then that of a slightly lower rate.
+
+    Raises:
+        ValueError: Too few scores to resolve the rate.
+    """
+    whole = int(fpr * outside.size + 1e-9) / outside.size  # the highest rate that so many scores can show
+    found = reached(outside, fpr)
+    return found if found.below < _LEAST_REACHED * whole else None
+
+
+@dataclass(frozen=True, slots=True)
+class TransferredRate:
+    """The share of a target's members that lie above a threshold which shadow models set for a false-positive rate.
+
+    It estimates the true-positive rate at exactly that false-positive rate, both being probabilities over examples and
+    over training runs of the recipe. `variance` is the variance of the share, `binomial` the part that independent
+    members alone would give, `dof` the degrees of freedom of what was estimated from the shadows.
+    """
+
+    hits: int
+    trials: int
+    binomial: float
+    variance: float
+    dof: float
+
+    @property
+    def value(self) -> float:
+        """The share."""
+        return self.hits / self.trials
+
+    @property
+    def design_effect(self) -> float:
+        """How many times the variance is that of as many independent members at a known threshold; at least 1."""
+        return self.variance / self.binomial
+
+    def interval(self, level: Float[Array, " levels"] | float = 0.95) -> tuple[Array, Array]:
+        """Return the ends of the interval of the true-positive rate, at one two-sided level or several.
+
+        Clopper–Pearson's interval for the effective number of members, trials/design effect, reduced once more by the
+        squared ratio of the normal and the Student-t quantile. At least one member counts.
+
+        Source: Korn & Graubard 1998 (Survey Methodology 24:193), the interval for proportions from complex samples.
+        """
+        quantile = (1 + np.asarray(level)) / 2
+        ratio = stats.norm.ppf(quantile) / stats.t.ppf(quantile, self.dof)
+        effective = np.maximum(self.trials / self.design_effect * ratio**2, 1.0)
+        ends = [clopper_pearson(self.value * n, n, at) for n, at in np.broadcast(effective, level)]
+        low, high = np.array(ends).reshape(*np.shape(effective), 2).T
+        return low, high
+
+
+def transferred_rate(
+    flagged: Bool[Array, " members"],
+    inside: Float[Array, "pairs examples"],
+    outside: Float[Array, "pairs examples"],
+    first_inside: Bool[Array, "pairs examples"],
+    fpr: float,
+) -> TransferredRate:
+    """Return the true-positive rate of a target at a threshold from its shadows, with its whole variance.
+
+    Three things are random besides the single member: the target is one training run of many, which differ in how far
+    their scores lie from the threshold; the threshold comes from a few shadow models and these examples; and copies or
+    other dependent examples make the members fewer than they are. The variance is the sum of
+
+    - binomial: T(1 − T)/members, with T = (hits + ½)/(members + 1),
+    - between models: what the shadows' true-positive rates scatter more than binomial rates of their size would,
+    - threshold: the variance of the false-positive rate at the threshold, two-way clustered by pairs of models and by
+      examples, carried over by the slope of the shadows' mean ROC curve.
+
+    Args:
+        flagged: Which of the target's members lie above the threshold.
+        inside: Scores of shadows that were trained on the example, own pair left out.
+        outside: Scores of shadows that were not.
+        first_inside: Whether it is the first model of the pair that was trained on the example.
+        fpr: False-positive rate that the threshold is set for.
+
+    Raises:
+        ValueError: Too few scores to resolve the rate.
+
+    Source: Korn & Graubard 1998; Cameron, Gelbach & Miller 2011 (JBES 29:238), two-way clustering; Satterthwaite 1946
+    for the degrees of freedom.
+    """
+    pairs = len(outside)
+    cut = threshold(outside.ravel(), fpr)
+    hits, trials = int(flagged.sum()), len(flagged)
+    smooth = (hits + 0.5) / (trials + 1)
+    binomial = smooth * (1 - smooth) / trials
+    between = _between_models(inside > cut, first_inside)
+    by_pairs, total = _two_way(outside > cut)
+    slope = _half_rise(inside, outside, fpr, float(np.sqrt(total))) ** 2 / total if total > 0 else 0.0
+    variance = binomial + between + slope * total
+    estimated = between**2 / (2 * pairs - 1) + (slope * by_pairs) ** 2 / (pairs - 1)
+    dof = variance**2 / estimated if estimated > 0 else np.inf
+    return TransferredRate(hits, trials, binomial, variance, float(min(dof, 1e9)))
+
+
+def _between_models(found: Bool[Array, "pairs examples"], first_inside: Bool[Array, "pairs examples"]) -> float:
+    """Return the variance between models' true-positive rates beyond that of independent members.
+
+    Models share their examples: each is trained on a random half of the same ones. Of the variance between examples,
+    only half is therefore seen between models.
+    """
+    sides = (first_inside, ~first_inside)
+    members = np.concatenate([side.sum(axis=1) for side in sides])
+    rates = np.concatenate([(found & side).sum(axis=1) for side in sides]) / np.maximum(members, 1)
+    by_example = found.mean(axis=0)
+    noise = (by_example * (1 - by_example)).mean() / (len(found) - 1)
+    between_examples = max(0.0, float(by_example.var(ddof=1) - noise)) if found.shape[1] > 1 else 0.0
+    within = (rates * (1 - rates) - between_examples / 2) / np.maximum(members, 1)
+    return max(0.0, float(rates.var(ddof=1) - np.maximum(within, 0).mean()))
+
+
+def _two_way(above: Bool[Array, "pairs examples"]) -> tuple[float, float]:
+    """Return the variance of the mean share that comes from pairs of models, and all of it, examples included."""
+    pairs, examples = above.shape
+    rate = float(above.mean())
+    by_pairs = float(((above.mean(axis=1) - rate) ** 2).sum()) / (pairs * (pairs - 1))
+    by_examples = float(((above.mean(axis=0) - rate) ** 2).sum()) / examples**2
+    cells = rate * (1 - rate) / (pairs * examples)
+    return by_pairs, max(by_pairs + by_examples - cells, cells)
+
+
+def _half_rise(
+    inside: Float[Array, "pairs examples"], outside: Float[Array, "pairs examples"], fpr: float, step: float
+) -> float:
+    """Return half of what the shadows' mean true-positive rate rises from fpr − step to fpr + step."""
+    size = outside.size
+    ranks = [size - 1 - int(min(max(rate, 0.0), 1.0) * size + 1e-9) for rate in (fpr - step, fpr + step)]
+    ascending = np.partition(outside.ravel(), [max(rank, 0) for rank in ranks])
+    low, high = (float((inside > (ascending[rank] if rank >= 0 else -np.inf)).mean()) for rank in ranks)
+    return (high - low) / 2
