@@ -86,8 +86,8 @@ class _Population:
 
     def of_pair(self, pair: int) -> _Population:
         """Return what is left when one pair is left out."""
-        prior = self.prior and VariancePrior(self.prior.dof[pair], self.prior.variance[pair])
-        return _Population(self.mean[pair], prior)
+        prior = self.prior and VariancePrior(self.prior.dof[:, [pair]], self.prior.variance[:, [pair]])
+        return _Population(self.mean[:, [pair]], prior)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +183,7 @@ class Lira:
         scores = np.empty(len(target), dtype=np.float32)
         for at, within, without in _pieces(others):
             laws = self._laws(self._references(within, without, left_out=False), populations)
-            scores[at] = self._score(_by_query(target[None, at]), laws)[0]
+            scores[at] = self._score(by_query(target[None, at]), laws)[0]
         return scores
 
     def leave_pair_out(self, pairs: Pairs) -> tuple[Float[Array, "pairs examples"], Float[Array, "pairs examples"]]:
@@ -284,10 +284,10 @@ def _pieces(pairs: Pairs) -> Iterator[tuple[slice, Values, Values]]:
         for start in range(0, block.stop - block.start, step):
             at = slice(start, min(start + step, block.stop - block.start))
             place = slice(block.start + at.start, block.start + at.stop)
-            yield place, _by_query(within[:, at]), _by_query(without[:, at])
+            yield place, by_query(within[:, at]), by_query(without[:, at])
 
 
-def _by_query(signals: Float[Array, "pairs block queries"]) -> Values:
+def by_query(signals: Float[Array, "pairs block queries"]) -> Values:
     """Return the signals in float64, queries first."""
     return np.ascontiguousarray(np.moveaxis(signals, -1, 0), dtype=np.float64)
 
