@@ -38,8 +38,18 @@ def threshold(nonmember_scores: Float[Array, " n"], fpr: float) -> float:
     n = len(nonmember_scores)
     if not resolvable(fpr, n):
         raise ValueError(f"{n} non-member scores cannot resolve a false-positive rate of {fpr:g}")
-    rank = n - 1 - int(fpr * n + 1e-9)  # 0.3 * 10 is 2.999…
-    return float(np.partition(nonmember_scores, rank)[rank]) if rank >= 0 else -np.inf
+    return _largest(nonmember_scores, _above(fpr, n))
+
+
+def _above(fpr: float, n: int) -> int:
+    """Return how many of n non-members may lie above a threshold for a rate."""
+    return int(fpr * n + 1e-9)  # 0.3 * 10 is 2.999…
+
+
+def _largest(scores: Float[Array, " n"], above: int) -> float:
+    """Return the largest score but for as many above it; −∞ if there is none."""
+    rank = len(scores) - 1 - above
+    return float(np.partition(scores, rank)[rank]) if rank >= 0 else -np.inf
 
 
 def transferred_thresholds(
@@ -56,9 +66,18 @@ def transferred_thresholds(
     pairs = len(outside)
     if pairs < 2:
         raise ValueError(f"thresholds from other models need at least 2 pairs, got {pairs}")
-    fold = np.arange(pairs) % min(folds, pairs)
-    thresholds = np.array([threshold(outside[fold != f].ravel(), fpr) for f in range(fold.max() + 1)])
-    return thresholds[fold]
+    folds = min(folds, pairs)
+    parts = [outside[fold::folds].ravel() for fold in range(folds)]
+    sizes = [outside.size - len(part) for part in parts]  # of the other folds
+    if not resolvable(fpr, min(sizes)):
+        raise ValueError(f"{min(sizes)} non-member scores cannot resolve a false-positive rate of {fpr:g}")
+    most = _above(fpr, max(sizes)) + 1
+    highest = [part if len(part) <= most else np.partition(part, -most)[-most:] for part in parts]
+    thresholds = [
+        _largest(np.concatenate(highest[:fold] + highest[fold + 1 :]), _above(fpr, size))
+        for fold, size in enumerate(sizes)
+    ]
+    return np.array(thresholds)[np.arange(pairs) % folds]
 
 
 def tpr_draws(
