@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 from safetensors.numpy import save
 
 import memaudit.files
-from memaudit.bank import Bank
+from memaudit.bank import Bank, recordings
 from memaudit.design import half
 from memaudit.errors import BankError
 
@@ -147,6 +148,46 @@ def test_recordings_of_some_pairs_are_those_pairs(bank: Bank) -> None:
     some = recordings.take(np.array([2, 0]))
     assert some.shape == (2, EXAMPLES, 2)
     assert np.array_equal(some.members, recordings.members[[4, 5, 0, 1]])
+
+
+@pytest.mark.parametrize(("kept", "span"), [(2**28, 2**26), (0, 2**26), (0, 600), (0, 1), (700, 600)])
+def test_recordings_are_the_same_however_much_of_them_is_read_at_once(
+    bank: Bank, monkeypatch: pytest.MonkeyPatch, kept: int, span: int
+) -> None:
+    """One model has 240 bytes of signals: all are kept, or one pair of three, or none."""
+    whole = bank.read().block(slice(0, EXAMPLES))
+    monkeypatch.setattr(recordings, "_KEPT", kept)
+    monkeypatch.setattr(recordings, "_SPAN", span)
+    read = bank.read()
+    for pairs in ([0, 1, 2], [0, 2], [2, 0], [1, 1, 0], [1]):
+        some = read.take(np.array(pairs))
+        for start, stop in ((0, 5), (3, 30), (29, 30), (0, 30), (7, 9)):
+            for side, all_ in zip(some.block(slice(start, stop)), whole, strict=True):
+                assert np.array_equal(side, all_[pairs, start:stop])
+    assert np.array_equal(read.block(slice(4, 8))[0], whole[0][:, 4:8])
+
+
+def test_signals_are_read_once_from_every_file(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Path] = []
+
+    def counted(path: Path, framework: str) -> Any:
+        opened.append(path)
+        return safe_open(path, framework)
+
+    monkeypatch.setattr(recordings, "safe_open", counted)
+    read = bank.read()
+    assert read.shape == (3, EXAMPLES, 2)
+    for some in (read, read.take(np.array([0, 1])), read.take(np.array([2, 0]))):
+        for start in range(0, EXAMPLES, 7):
+            some.block(slice(start, start + 7))
+        assert len(some.members) == 2 * some.shape[0]
+    assert len(opened) == 1 + 6 + 6  # the shape, members and signals
+
+
+def test_signals_that_are_kept_cannot_be_written_to(bank: Bank) -> None:
+    inside, _ = bank.read().block(slice(0, 5))
+    with pytest.raises(ValueError, match="read-only"):
+        inside += 1
 
 
 def test_a_file_that_goes_bad_after_it_was_checked_is_a_clear_error(bank: Bank) -> None:

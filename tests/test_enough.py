@@ -142,13 +142,46 @@ def test_no_gain_is_said_to_be_none() -> None:
     assert note.startswith("24 shadow models were not shown to find more than 12: the difference is 0.00 percentage")
 
 
-def test_draws_are_the_resampling_of_pairs_and_examples() -> None:
-    """Against the definition: weights repeat scores, and the threshold is that of the repeated non-members."""
+@pytest.mark.parametrize("kind", ["continuous", "tied", "constant", "few examples above all others"])
+@pytest.mark.parametrize("fpr", [0.02, 0.1, 0.5])
+def test_draws_are_the_resampling_of_pairs_and_examples(kind: str, fpr: float) -> None:
+    """Against the definition: counts repeat scores, and the threshold is that of the repeated non-members."""
     rng = np.random.default_rng(5)
     inside, outside = rng.normal(1, 1, (5, 40)), rng.normal(size=(5, 40))
-    draws = tpr_draws(inside, outside, 0.1, resamples=20, seed=6)
-    rng = np.random.default_rng(6)
+    if kind == "tied":
+        inside, outside = inside.round(), outside.round()
+    elif kind == "constant":
+        inside, outside = 0 * inside, 0 * outside
+    elif kind != "continuous":
+        outside[:, :2] += 9  # resamples without them need far more candidates
+    draws = tpr_draws(inside, outside, fpr, resamples=50, seed=6)
+    of_pairs, of_examples = (np.random.default_rng((6, stream)) for stream in (0, 1))
     for draw in draws:
-        weights = np.outer(rng.multinomial(5, np.full(5, 1 / 5)), rng.multinomial(40, np.full(40, 1 / 40))).ravel()
-        cut = threshold(np.repeat(outside.ravel(), weights), 0.1)
-        assert draw == pytest.approx((np.repeat(inside.ravel(), weights) > cut).mean())
+        drawn = of_pairs.integers(5, size=5), of_examples.integers(40, size=40)
+        counts = np.outer(*(np.bincount(some, minlength=n) for some, n in zip(drawn, (5, 40), strict=True))).ravel()
+        cut = threshold(np.repeat(outside.ravel(), counts), fpr)
+        assert draw == pytest.approx((np.repeat(inside.ravel(), counts) > cut).mean())
+
+
+def test_draws_have_the_law_of_multinomial_resampling() -> None:
+    """2000 draws of either kind, Kolmogorov–Smirnov: false alarm 1e-4."""
+    rng = np.random.default_rng(7)
+    inside, outside = rng.normal(1, 1, (6, 50)), rng.normal(size=(6, 50))
+    naive = []
+    for _ in range(2000):
+        counts = np.outer(rng.multinomial(6, np.full(6, 1 / 6)), rng.multinomial(50, np.full(50, 1 / 50))).ravel()
+        cut = threshold(np.repeat(outside.ravel(), counts), 0.1)
+        naive.append((np.repeat(inside.ravel(), counts) > cut).mean())
+    assert stats.ks_2samp(tpr_draws(inside, outside, 0.1, resamples=2000), naive).pvalue > 1e-4
+
+
+def test_draws_of_the_same_seed_are_of_the_same_examples_at_every_rate_and_size_of_bank() -> None:
+    """An example is inside above all others in every pair: its count in a resample is what every draw shows."""
+    rng = np.random.default_rng(8)
+    outside = rng.normal(size=(6, 50))
+    inside = np.full((6, 50), -9.0)
+    inside[:, 3] = 9
+    first = tpr_draws(inside, outside, 0.1)
+    assert len(set(first)) > 2
+    assert np.array_equal(tpr_draws(inside, outside, 0.05), first)
+    assert np.array_equal(tpr_draws(inside[:3], outside[:3], 0.1), first)

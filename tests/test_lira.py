@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import optimize, special, stats
 
-from memaudit.attacks import ATTACKS, Attack, Calibrated, GlobalThreshold, Lira, Side, Variance, interface
+from memaudit.attacks import ATTACKS, Attack, Calibrated, GlobalThreshold, Lira, Side, Variance, interface, lira
 from memaudit.attacks.lira import _inverse_trigamma, _medians_without_each, fit_variance_prior
 from memaudit.design import PairArrays, by_pair, halves
 from memaudit.stats import auc, roc_points
@@ -415,19 +415,26 @@ def _naive_scores(attack: Attack, x: Array, inside: Array, outside: Array) -> Ar
 
 
 @every_attack
-@pytest.mark.parametrize("numbers_per_block", [2**19, 40])
+@pytest.mark.parametrize(
+    ("numbers_per_block", "examples_per_piece", "flat"), [(2**19, 64, 0), (2**19, 64, 4), (40, 64, 4), (2**19, 3, 0)]
+)
 def test_t5_leave_pair_out_is_a_naive_refit(
-    attack: Attack, numbers_per_block: int, monkeypatch: pytest.MonkeyPatch
+    attack: Attack, numbers_per_block: int, examples_per_piece: int, flat: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every pair removed, everything fitted anew, in one block and in several.
+    """Every pair removed, everything fitted again, in one block or piece and in several.
+
+    Some examples are nearly flat: their variances are below the floor of the prior's fit.
 
     `scores` is float64: 1e-9 + 1e-9 relative (the prior with 1e6 degrees of freedom stands for ∞, and moves a log
     density by x⁴/4ν < 1e-4; those cases are excluded by the spread of the variances). `leave_pair_out` is cast to
     float32: half a unit in the last place more, computed from each score.
     """
     monkeypatch.setattr(interface, "_BLOCK", numbers_per_block)
+    monkeypatch.setattr(lira, "_PIECE", 0)
+    monkeypatch.setattr(lira, "_LEAST_PIECE", examples_per_piece)
     rng = np.random.default_rng(5)
     scale = np.exp(rng.normal(size=(23, 2)))
+    scale[:flat] *= 1e-3
     inside, outside = 2 + scale * rng.normal(size=(2, 7, 23, 2))
     inside += 1.5 * scale
     bank = PairArrays(inside, outside)

@@ -73,8 +73,9 @@ def require_finite(signals: Float[Array, "... examples queries"], first: int = 0
     Raises:
         ValueError: A signal is not finite; names the example, counted from `first`.
     """
-    bad = ~np.isfinite(signals).all(axis=-1)
-    if bad.any():
+    finite = np.isfinite(signals)
+    if not finite.all():  # which is much faster than along the short last axis
+        bad = ~finite.all(axis=-1)
         example = first + int(np.flatnonzero(bad.reshape(-1, bad.shape[-1]).any(axis=0))[0])
         raise ValueError(f"the signals of example {example} are not all finite")
 

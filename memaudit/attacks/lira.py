@@ -10,7 +10,7 @@ towards a prior that is itself estimated from all examples, and scores with the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -23,11 +23,16 @@ from memaudit.design import Pairs
 from memaudit.stats import floored
 
 Array = np.ndarray
-Values = Float[Array, "*pairs block queries"]
-Spread = Float[Array, "*pairs #block queries"]  # one per example, or one for all of them
+Values = Float[Array, "queries #pairs block"]  # examples last: NumPy is fast along the last axis, and queries are few
+Spread = Float[Array, "queries #pairs #block"]  # one per example, or one for all of them
+Shared = Float[Array, "queries #pairs one"]  # the same for all examples
+
+_PIECE = 2**15  # numbers that are worked on together: 256 kB in float64, so that several such arrays stay in the cache
+_LEAST_PIECE = 64  # examples
 
 _TINY = 1e-12  # least variance in nats², where all signals agree
 _NUMERICAL = 1e-5  # least variance in the prior's fit, of the mean: a higher one would cut the left tail of few squares
+_NO_FLOORS = (float(np.finfo(float).tiny),) * 2  # a logarithm of 0 would not be finite
 _NORMAL = 1e6  # prior degrees of freedom that stand for "all variances are equal"
 
 
@@ -63,30 +68,77 @@ class _References:
     squares: Values
     n: int
 
-    def variance(self, mean: Float[Array, "*pairs one queries"]) -> Values:
-        """Returns each example's variance, kept from being tiny beside the mean over all examples."""
-        return floored(self.squares / (self.n - 1), mean)
-
 
 @dataclass(frozen=True, slots=True)
 class VariancePrior:
     """The scaled-inverse-χ² law of the examples' variances: degrees of freedom and scale."""
 
-    dof: Float[Array, "*pairs one queries"]
-    variance: Float[Array, "*pairs one queries"]
+    dof: Float[Array, "..."]
+    variance: Float[Array, "..."]
 
 
 @dataclass(frozen=True, slots=True)
 class _Population:
     """What all examples together say about one example's variance, per left-out pair and query."""
 
-    mean: Float[Array, "*pairs one queries"]
+    mean: Shared
     prior: VariancePrior | None = None
 
     def of_pair(self, pair: int) -> _Population:
         """Return what is left when one pair is left out."""
-        prior = self.prior and VariancePrior(self.prior.dof[pair], self.prior.variance[pair])
-        return _Population(self.mean[pair], prior)
+        prior = self.prior and VariancePrior(self.prior.dof[:, [pair]], self.prior.variance[:, [pair]])
+        return _Population(self.mean[:, [pair]], prior)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sums:
+    """Sums over examples of the squares, of the log variances and of their squares; and the least variance."""
+
+    squares: Shared
+    logs: Shared
+    log_squares: Shared
+    least: Shared
+
+    def __add__(self, other: _Sums) -> _Sums:
+        return _Sums(
+            self.squares + other.squares,
+            self.logs + other.logs,
+            self.log_squares + other.log_squares,
+            np.minimum(self.least, other.least),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Law:
+    """The law of an example's signal: centre, squared scale and its log, and degrees of freedom (None: normal)."""
+
+    centre: Values
+    scale: Spread
+    log_scale: Spread
+    dof: Shared | None
+
+    def distance(self, x: Values) -> Values:
+        """Return the squared distance from the centre in squared scales."""
+        distance = x - self.centre
+        np.square(distance, out=distance)
+        distance /= self.scale
+        return distance
+
+    def log_density(self, x: Values) -> Values:
+        """Return the log density up to a constant that is the same in both laws of an example."""
+        density = self.distance(x)
+        if self.dof is None:
+            density += self.log_scale  # −½ log 2π is in both laws and cancels
+            density *= -0.5
+            return density
+        density /= self.dof
+        density += 1
+        np.log(density, out=density)  # log1p would be exact to more digits than scores have, and takes longer
+        density *= self.dof + 1
+        density += self.log_scale
+        density *= -0.5
+        density += special.gammaln((self.dof + 1) / 2) - special.gammaln(self.dof / 2) - 0.5 * np.log(self.dof / 2)
+        return density
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +179,11 @@ class Lira:
             raise ValueError(f"the target's signals have shape {target.shape}, the bank's {pairs.shape[1:]}")
         require_finite(target)
         others = references(pairs)
-        population_in, population_out = self._populations(others, left_out=False)
+        populations = self._populations(others, left_out=False)
         scores = np.empty(len(target), dtype=np.float32)
-        for block in blocks(others):
-            sides = self._references(*read(others, block), left_out=False)
-            scores[block] = self._score(target[block].astype(np.float64), sides, population_in, population_out)
+        for at, within, without in _pieces(others):
+            laws = self._laws(self._references(within, without, left_out=False), populations)
+            scores[at] = self._score(by_query(target[None, at]), laws)[0]
         return scores
 
     def leave_pair_out(self, pairs: Pairs) -> tuple[Float[Array, "pairs examples"], Float[Array, "pairs examples"]]:
@@ -146,94 +198,112 @@ class Lira:
         """
         count, examples, _ = pairs.shape
         _require(count, 3)
-        population_in, population_out = self._populations(pairs, left_out=True)
+        populations = self._populations(pairs, left_out=True)
         inside, outside = np.empty((2, count, examples), dtype=np.float32)
-        for block in blocks(pairs):
-            within, without = read(pairs, block)
-            sides = self._references(within, without, left_out=True)
-            inside[:, block] = self._score(within, sides, population_in, population_out)
-            outside[:, block] = self._score(without, sides, population_in, population_out)
+        for at, within, without in _pieces(pairs):
+            laws = self._laws(self._references(within, without, left_out=True), populations)
+            inside[:, at] = self._score(within, laws)
+            outside[:, at] = self._score(without, laws)
         return inside, outside
 
-    def _references(self, within: Values, without: Values, left_out: bool) -> tuple[_References, _References]:
+    def _references(self, within: Values, without: Values, left_out: bool) -> list[_References]:
+        """Return what is left of the inside (online only) and of the outside."""
         median = self.variance in (Variance.REFERENCE, Variance.REFERENCE_FIXED)
-        return _moments(within, left_out, median), _moments(without, left_out, median)
+        sides = (within, without) if self.side is Side.ONLINE else (without,)
+        return [_moments(side, left_out, median) for side in sides]
 
-    def _populations(self, pairs: Pairs, left_out: bool) -> tuple[_Population, _Population] | tuple[None, None]:
-        """Returns what all examples say about the inside and the outside law, from sums over them."""
+    def _populations(self, pairs: Pairs, left_out: bool) -> list[_Population | None]:
+        """Returns what all examples say about the law of each side, from sums over them."""
         if self.variance not in (Variance.EMPIRICAL_BAYES, Variance.POOLED):
-            return None, None
+            return [None, None]
         examples, dof = pairs.shape[1], pairs.shape[0] - 1 - left_out
-        squares = self._sums(pairs, left_out, lambda references, side: references.squares[..., None])
-        means = [np.maximum(total[..., 0] / (examples * dof), _TINY) for total in squares]
+        sums = self._sums(pairs, left_out)
+        means = [np.maximum(side.squares / (examples * dof), _TINY) for side in sums]
         if self.variance is Variance.POOLED:
-            return _Population(means[0]), _Population(means[1])
-
-        def logs(references: _References, side: int) -> Array:
-            own = references.squares / (references.n - 1)
-            log = np.log(np.maximum(own, _NUMERICAL * means[side]))
-            return np.stack([log, log**2], axis=-1)
-
-        inside, outside = (
-            _Population(mean, fit_variance_prior(total[..., 0] / examples, _variance(total, examples), dof))
-            for mean, total in zip(means, self._sums(pairs, left_out, logs), strict=True)
-        )
-        return inside, outside
-
-    def _sums(self, pairs: Pairs, left_out: bool, terms: Callable[[_References, int], Array]) -> tuple[Array, Array]:
-        """Returns the terms of the inside (0) and of the outside (1), summed over all examples, block by block."""
-        sums = np.zeros(1), np.zeros(1)
-        for block in blocks(pairs):
-            parts = (
-                terms(references, side).sum(axis=-3, keepdims=True)
-                for side, references in enumerate(self._references(*read(pairs, block), left_out))
+            return [_Population(mean) for mean in means]
+        floors = [_NUMERICAL * mean for mean in means]  # known only now, and hardly ever needed
+        if any(np.any(side.least < floor) for side, floor in zip(sums, floors, strict=True)):
+            sums = self._sums(pairs, left_out, floors)
+        return [
+            _Population(
+                mean, fit_variance_prior(side.logs / examples, _variance(side.logs, side.log_squares, examples), dof)
             )
-            sums = tuple(total + part for total, part in zip(sums, parts, strict=True))
-        return sums
+            for mean, side in zip(means, sums, strict=True)
+        ]
 
-    def _score(
-        self,
-        x: Values,
-        references: tuple[_References, _References],
-        population_in: _Population | None,
-        population_out: _Population | None,
-    ) -> Float[Array, "*pairs block"]:
-        inside, outside = references
+    def _sums(self, pairs: Pairs, left_out: bool, floors: Sequence[Shared | float] = _NO_FLOORS) -> list[_Sums]:
+        """Return sums over all examples for each side, with no variance below its floor in the logs."""
+        totals: list[_Sums] = []
+        for _, within, without in _pieces(pairs):
+            sides = self._references(within, without, left_out)
+            parts = [_summed(side, floor) for side, floor in zip(sides, floors, strict=False)]
+            totals = [total + part for total, part in zip(totals, parts, strict=True)] if totals else parts
+        return totals
+
+    def _laws(self, references: list[_References], populations: list[_Population | None]) -> list[_Law]:
+        return [self._law(*side) for side in zip(references, populations, strict=False)]
+
+    def _law(self, references: _References, population: _Population | None) -> _Law:
+        scale, dof = self._scale(references, population)
+        return _Law(references.centre, scale, np.log(scale), dof)
+
+    def _score(self, x: Values, laws: list[_Law]) -> Float[Array, "pairs block"]:
+        outside = laws[-1]
         if self.side is Side.ONLINE:
-            return (self._log_density(x, inside, population_in) - self._log_density(x, outside, population_out)).mean(
-                axis=-1
-            )
+            ratio = laws[0].log_density(x)
+            ratio -= outside.log_density(x)
+            return ratio.mean(axis=0)
         if self.variance in (Variance.REFERENCE, Variance.REFERENCE_FIXED):
-            return -self._log_density(x, outside, population_out).mean(axis=-1)
-        scale, _ = self._scale(outside, population_out)
-        return ((x - outside.centre) / np.sqrt(scale)).mean(axis=-1)
+            return -outside.log_density(x).mean(axis=0)
+        return ((x - outside.centre) / np.sqrt(outside.scale)).mean(axis=0)
 
-    def _scale(self, references: _References, population: _Population | None) -> tuple[Spread, Spread | None]:
+    def _scale(self, references: _References, population: _Population | None) -> tuple[Spread, Shared | None]:
         """Returns the law's squared scale and its degrees of freedom; None means a normal law."""
+        own = references.n - 1
         if self.variance is Variance.REFERENCE_FIXED:
             return np.ones_like(references.squares), None
         if self.variance is Variance.REFERENCE:
             return np.maximum(references.squares / references.n, _TINY), None
         if population is None:
-            return np.maximum(references.squares / (references.n - 1), _TINY), None
+            return np.maximum(references.squares / own, _TINY), None
         if population.prior is None:
             return population.mean, None
-        own, prior = references.n - 1, population.prior
-        shrunken = (prior.dof * prior.variance + own * references.variance(population.mean)) / (prior.dof + own)
-        return shrunken * (1 + 1 / references.n), prior.dof + own
-
-    def _log_density(self, x: Values, references: _References, population: _Population | None) -> Values:
-        scale, dof = self._scale(references, population)
-        squared = (x - references.centre) ** 2 / scale
-        if dof is None:
-            return -0.5 * (squared + np.log(scale))  # −½ log 2π stands in both laws and cancels
-        constant = special.gammaln((dof + 1) / 2) - special.gammaln(dof / 2) - 0.5 * np.log(dof / 2)
-        return constant - 0.5 * ((dof + 1) * np.log1p(squared / dof) + np.log(scale))
+        prior = population.prior
+        scale = floored(references.squares, own * population.mean)
+        scale += prior.dof * prior.variance
+        scale *= (1 + 1 / references.n) / (prior.dof + own)
+        return scale, prior.dof + own
 
 
-def _variance(total: Array, n: int) -> Array:
-    """Returns the sample variance from sums of values and of squares, which stand in the last axis."""
-    return (total[..., 1] - total[..., 0] ** 2 / n) / max(n - 1, 1)
+def _pieces(pairs: Pairs) -> Iterator[tuple[slice, Values, Values]]:
+    """Return slices of the examples with their inside and outside signals, in pieces that stay in the cache."""
+    count, _, queries = pairs.shape
+    step = max(_LEAST_PIECE, _PIECE // (count * queries))
+    for block in blocks(pairs):
+        within, without = read(pairs, block)
+        for start in range(0, block.stop - block.start, step):
+            at = slice(start, min(start + step, block.stop - block.start))
+            place = slice(block.start + at.start, block.start + at.stop)
+            yield place, by_query(within[:, at]), by_query(without[:, at])
+
+
+def by_query(signals: Float[Array, "pairs block queries"]) -> Values:
+    """Return the signals in float64, queries first."""
+    return np.ascontiguousarray(np.moveaxis(signals, -1, 0), dtype=np.float64)
+
+
+def _summed(references: _References, floor: Shared | float) -> _Sums:
+    """Return sums over the examples of one piece."""
+    squares = references.squares.sum(axis=-1, keepdims=True)
+    least = references.squares.min(axis=-1, keepdims=True) / (references.n - 1)
+    logs = references.squares / (references.n - 1)
+    np.log(np.maximum(logs, floor, out=logs), out=logs)
+    return _Sums(squares, logs.sum(axis=-1, keepdims=True), np.square(logs).sum(axis=-1, keepdims=True), least)
+
+
+def _variance(total: Array, squares: Array, n: int) -> Array:
+    """Returns the sample variance from the sum of values and the sum of their squares."""
+    return (squares - total**2 / n) / max(n - 1, 1)
 
 
 def fit_variance_prior(mean_log: Float[Array, "..."], var_log: Float[Array, "..."], dof: int) -> VariancePrior:
@@ -262,17 +332,22 @@ def _inverse_trigamma(x: Float[Array, "..."]) -> Float[Array, "..."]:
     return y
 
 
-def _moments(values: Float[Array, "pairs block queries"], left_out: bool, median: bool) -> _References:
+def _moments(values: Float[Array, "queries pairs block"], left_out: bool, median: bool) -> _References:
     """Returns centre and squares over all pairs, or, with `left_out`, over all pairs but each one in turn."""
-    values = values.astype(np.float64)
-    n = len(values)
-    mean = values.mean(axis=0)
+    n = values.shape[1]
+    mean = values.mean(axis=1, keepdims=True)
     deviation = values - mean
-    squares = (deviation**2).sum(axis=0)
+    each = np.square(deviation)
+    squares = each.sum(axis=1, keepdims=True)
     if not left_out:
-        return _References(np.median(values, axis=0) if median else mean, squares, n)
-    centre = _medians_without_each(values) if median else mean - deviation / (n - 1)
-    return _References(centre, np.maximum(squares - deviation**2 * n / (n - 1), 0), n - 1)
+        return _References(np.median(values, axis=1, keepdims=True) if median else mean, squares, n)
+    each *= -n / (n - 1)
+    each += squares
+    np.maximum(each, 0, out=each)
+    deviation /= 1 - n
+    deviation += mean
+    centre = np.moveaxis(_medians_without_each(np.moveaxis(values, 1, 0)), 0, 1) if median else deviation
+    return _References(centre, each, n - 1)
 
 
 def _medians_without_each(values: Float[Array, "pairs block queries"]) -> Float[Array, "pairs block queries"]:

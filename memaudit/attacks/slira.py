@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Int
 
 from memaudit.attacks.blockwise import require_pairs, require_target
 from memaudit.attacks.interface import Signal, blocks, log_probability, read
-from memaudit.attacks.lira import Lira
+from memaudit.attacks.lira import Lira, by_query
 from memaudit.attacks.rmia import log_mean, log_mean_without_each
 from memaudit.attacks.student import StudentRegression, fit_student
 from memaudit.design import Pairs
@@ -268,20 +268,27 @@ class _Statistics:
 
     def _features(self, x: Array, within: Block, without: Block, left_out: bool) -> Array:
         """Return the features [*pairs, block, features] of signals [*pairs, block, 1] beside their references."""
-        lira = Lira()
-        references = lira._references(within, without, left_out)
-        centres = [side.centre for side in references]
+        lira, queries_last = Lira(), partial(_queries_last, left_out)
+        references = lira._references(by_query(within), by_query(without), left_out)
+        centres = [queries_last(side.centre) for side in references]
         if self._populations is None:
             score, scales = ((x - centres[1]) ** 2 - (x - centres[0]) ** 2) / 2, []
         else:
             populations = [p if left_out else p.of_pair(-1) for p in self._populations]
-            score = lira._score(x, references, *populations)[..., None]
-            scales = [0.5 * np.log(lira._scale(*law)[0]) for law in zip(references, populations, strict=True)]
+            laws = lira._laws(references, populations)
+            score = lira._score(by_query(x if left_out else x[None]), laws)[None]
+            score, *scales = map(queries_last, [score, *(0.5 * law.log_scale for law in laws)])
         mean = log_mean_without_each if left_out else log_mean
         logs = [mean(log_probability(side, self.signal)) for side in (within, without)]
         ratio = log_probability(x, self.signal) - (np.log(0.5) + np.logaddexp(*logs))
         columns = np.broadcast_arrays(score, ratio, x, *centres, *scales, *logs)
         return np.concatenate(columns, axis=-1)
+
+
+def _queries_last(left_out: bool, values: Float[Array, "queries pairs block"]) -> Float[Array, "*pairs block queries"]:
+    """Return values in the order of signals, those of a single target without the axis of pairs."""
+    moved = np.moveaxis(values, 0, -1)
+    return moved if left_out else moved[0]
 
 
 def _folds(examples: int) -> Int[Array, " examples"]:

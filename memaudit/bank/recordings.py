@@ -1,10 +1,13 @@
-"""What a bank holds, as arrays, read from disk by blocks of examples."""
+"""What a bank holds, as arrays. A bank of usual size is read once and kept, a larger one in spans of examples."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped, UInt8
@@ -16,22 +19,55 @@ from memaudit.errors import BankError
 
 Array = np.ndarray
 
+_KEPT = 2**28  # bytes: signals of at most this size are kept, so that their files are read once
+_SPAN = 2**26  # bytes that are read at once of larger ones
+
+
+class _Span(NamedTuple):
+    """Signals of consecutive examples, from `start` on, in pair form."""
+
+    start: int
+    inside: Float[Array, "pairs span queries"]
+    outside: Float[Array, "pairs span queries"]
+
+    def covers(self, start: int, stop: int) -> bool:
+        """Return whether these examples are among them."""
+        return self.start <= start and stop <= self.start + self.inside.shape[1]
+
+
+class _Part(NamedTuple):
+    """Which recordings these are some of the pairs of."""
+
+    whole: Recordings
+    pairs: Int[Array, " some"] | slice
+
+    def of(self, values: Shaped[Array, "pairs ..."]) -> Shaped[Array, "some ..."]:
+        """Return the values of these pairs."""
+        return values[self.pairs]
+
+    def of_models(self, values: Shaped[Array, "all examples"]) -> Shaped[Array, "models examples"]:
+        """Return the values of these pairs' models."""
+        examples = values.shape[1]
+        return self.of(values.reshape(-1, 2, examples)).reshape(-1, examples)
+
 
 @dataclass(frozen=True)
 class Recordings:
     """What was recorded about complementary pairs of models: files 2t and 2t+1 are a pair. Read by blocks."""
 
     files: tuple[Path, ...]
+    _part: _Part | None = field(default=None, repr=False, compare=False)
+    _latest: list[_Span] = field(default_factory=list, init=False, repr=False, compare=False)  # at most one
 
     @cached_property
     def members(self) -> UInt8[Array, "models examples"]:
         """How often each model was trained on each example."""
-        return np.stack([self._tensor(f, "members") for f in self.files])
+        return self._part.of_models(self._part.whole.members) if self._part else self.stacked("members")
 
     @cached_property
     def correct(self) -> Shaped[Array, "models examples"]:
         """Whether each model classifies each example correctly, or the share of its tokens that it predicts."""
-        return np.stack([self._tensor(f, "correct") for f in self.files])
+        return self._part.of_models(self._part.whole.correct) if self._part else self.stacked("correct")
 
     def everything(self, model: int) -> dict[str, Array]:
         """Returns all that was recorded about one model, by name."""
@@ -39,27 +75,80 @@ class Recordings:
 
     def stacked(self, name: str) -> Shaped[Array, "models ..."]:
         """Returns one recording of every model."""
-        return np.stack([self._tensor(f, name) for f in self.files])
+        return np.stack([_tensor(f, name) for f in self.files])
 
     @cached_property
     def shape(self) -> tuple[int, int, int]:
         """Pairs, examples, queries."""
-        with safe_open(self.files[0], "numpy") as file:
+        if self._part:
+            return len(self.files) // 2, *self._part.whole.shape[1:]
+        with _opened(self.files[0]) as file:
             examples, queries = file.get_slice("phi").get_shape()
         return len(self.files) // 2, examples, queries
 
     def block(self, examples: slice) -> tuple[Float[Array, "pairs block queries"], Float[Array, "pairs block queries"]]:
-        """Returns (inside, outside) signals of a block of examples; only that block is read from disk."""
-        phi = np.stack([self._tensor(f, "phi", examples) for f in self.files])
-        return by_pair(phi, self.members[:, examples])
+        """Returns (inside, outside) signals of a block of examples; they cannot be written to."""
+        start, stop, _ = examples.indices(self.shape[1])
+        if not self._latest or not self._latest[0].covers(start, stop):
+            self._latest[:] = []  # first, so that two are never in memory
+            self._latest[:] = [self._span(start, stop)]
+        span = self._latest[0]
+        at = slice(start - span.start, stop - span.start)
+        return span.inside[:, at], span.outside[:, at]
 
     def take(self, pairs: Int[Array, " some"]) -> Recordings:
-        """Returns the recordings of some of the pairs."""
-        return Recordings(tuple(self.files[m] for t in pairs for m in (2 * t, 2 * t + 1)))
+        """Returns the recordings of some of the pairs; what is kept is shared."""
+        files = tuple(self.files[m] for t in pairs for m in (2 * t, 2 * t + 1))
+        return Recordings(files, _Part(self, _as_slice(pairs)))
 
-    def _tensor(self, path: Path, name: str, examples: slice = slice(None)) -> Array:
-        try:
-            with safe_open(path, "numpy") as file:
-                return file.get_slice(name)[examples]
-        except (SafetensorError, OSError) as error:
-            raise BankError(f"{path} cannot be read ({error}); `memaudit bank fill` repairs it") from error
+    @property
+    def _kept(self) -> bool:
+        return len(self.files) * self._bytes <= _KEPT
+
+    @property
+    def _bytes(self) -> int:
+        """Size of one model's signals, in float32."""
+        return 4 * self.shape[1] * self.shape[2]
+
+    def _span(self, start: int, stop: int) -> _Span:
+        """Return signals of at least these examples."""
+        examples = self.shape[1]
+        if self._part and self._part.whole._kept:
+            return _Span(0, *map(self._part.of, self._part.whole.block(slice(0, examples))))
+        if self._kept:
+            return self._read(0, examples)
+        step = _SPAN * examples // (len(self.files) * self._bytes)
+        return self._read(start, min(max(start + step, stop), examples))
+
+    def _read(self, start: int, stop: int) -> _Span:
+        at, pairs = slice(start, stop), self.shape[0]
+        inside, outside = np.empty((2, pairs, stop - start, self.shape[2]), np.float32)
+        for pair in range(pairs):
+            models = slice(2 * pair, 2 * pair + 2)
+            phi = np.stack([_tensor(file, "phi", at) for file in self.files[models]])
+            (inside[pair],), (outside[pair],) = by_pair(phi, self.members[models, at])
+        inside.flags.writeable = outside.flags.writeable = False
+        return _Span(start, inside, outside)
+
+
+def _as_slice(pairs: Int[Array, " some"]) -> Int[Array, " some"] | slice:
+    """Return the same choice as a slice if it is one, so that arrays are not copied."""
+    steps = np.diff(pairs)
+    if len(pairs) and np.all(steps == steps[:1]) and np.all(steps > 0):
+        return slice(int(pairs[0]), int(pairs[-1]) + 1, int(steps[0]) if len(steps) else 1)
+    return pairs
+
+
+def _tensor(path: Path, name: str, examples: slice = slice(None)) -> Array:
+    with _opened(path) as file:
+        return file.get_slice(name)[examples]
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Open a file of recordings; an error names it, and the command that repairs it."""
+    try:
+        with safe_open(path, "numpy") as file:
+            yield file
+    except (SafetensorError, OSError) as error:
+        raise BankError(f"{path} cannot be read ({error}); `memaudit bank fill` repairs it") from error

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import lru_cache
+
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int, UInt8, UInt16
 from scipy import stats
 
 Array = np.ndarray
@@ -35,8 +38,18 @@ def threshold(nonmember_scores: Float[Array, " n"], fpr: float) -> float:
     n = len(nonmember_scores)
     if not resolvable(fpr, n):
         raise ValueError(f"{n} non-member scores cannot resolve a false-positive rate of {fpr:g}")
-    rank = n - 1 - int(fpr * n + 1e-9)  # 0.3 * 10 is 2.999…
-    return float(np.partition(nonmember_scores, rank)[rank]) if rank >= 0 else -np.inf
+    return _largest(nonmember_scores, _above(fpr, n))
+
+
+def _above(fpr: float, n: int) -> int:
+    """Return how many of n non-members may lie above a threshold for a rate."""
+    return int(fpr * n + 1e-9)  # 0.3 * 10 is 2.999…
+
+
+def _largest(scores: Float[Array, " n"], above: int) -> float:
+    """Return the largest score but for as many above it; −∞ if there is none."""
+    rank = len(scores) - 1 - above
+    return float(np.partition(scores, rank)[rank]) if rank >= 0 else -np.inf
 
 
 def transferred_thresholds(
@@ -53,9 +66,18 @@ def transferred_thresholds(
     pairs = len(outside)
     if pairs < 2:
         raise ValueError(f"thresholds from other models need at least 2 pairs, got {pairs}")
-    fold = np.arange(pairs) % min(folds, pairs)
-    thresholds = np.array([threshold(outside[fold != f].ravel(), fpr) for f in range(fold.max() + 1)])
-    return thresholds[fold]
+    folds = min(folds, pairs)
+    parts = [outside[fold::folds].ravel() for fold in range(folds)]
+    sizes = [outside.size - len(part) for part in parts]  # of the other folds
+    if not resolvable(fpr, min(sizes)):
+        raise ValueError(f"{min(sizes)} non-member scores cannot resolve a false-positive rate of {fpr:g}")
+    most = _above(fpr, max(sizes)) + 1
+    highest = [part if len(part) <= most else np.partition(part, -most)[-most:] for part in parts]
+    thresholds = [
+        _largest(np.concatenate(highest[:fold] + highest[fold + 1 :]), _above(fpr, size))
+        for fold, size in enumerate(sizes)
+    ]
+    return np.array(thresholds)[np.arange(pairs) % folds]
 
 
 def tpr_draws(
@@ -65,10 +87,10 @@ def tpr_draws(
     resamples: int = 200,
     seed: int = 0,
 ) -> Float[Array, " resamples"]:
-    """Returns bootstrap draws of the mean TPR over target models at one false-positive rate.
+    """Return bootstrap draws of the mean TPR over target models at one false-positive rate.
 
     Whole target pairs and whole examples are resampled, and the threshold is set anew each time. The same examples are
-    accused in many targets, so that a binomial interval, or one over targets alone, would be far too narrow. The same
+    flagged in many targets, so that a binomial interval, or one over targets alone, would be far too narrow. The same
     seed draws the same pairs and examples from any scores of this shape: differences of such draws are paired.
 
     Raises:
@@ -78,27 +100,94 @@ def tpr_draws(
     conservative.
     """
     pairs, examples = outside.shape
-    budget = fpr * pairs * examples
-    if budget < 1:
-        raise ValueError(f"{pairs * examples} non-member scores cannot resolve a false-positive rate of {fpr:g}")
-    candidates = min(outside.size, int(20 * budget) + 100)  # scores that may become the threshold of some resample
-    top = np.argpartition(outside, outside.size - candidates, axis=None)[-candidates:]
-    top = top[np.argsort(-outside.ravel()[top], kind="stable")]
-    highest = outside.ravel()[top]
-    found = np.flatnonzero(inside.ravel() > highest[-1])
-    found = found[np.argsort(-inside.ravel()[found], kind="stable")]
-    falling = -inside.ravel()[found]
-    (top_pair, top_example), (pair, example) = np.divmod(top, examples), np.divmod(found, examples)
-    rng = np.random.default_rng(seed)
-    tprs = np.empty(resamples)
-    for draw in range(resamples):
-        by_pair = rng.multinomial(pairs, np.full(pairs, 1 / pairs))
-        by_example = rng.multinomial(examples, np.full(examples, 1 / examples))
-        accused = np.cumsum(by_pair[top_pair] * by_example[top_example])
-        cut = highest[min(np.searchsorted(accused, budget, side="right"), candidates - 1)]
-        above = slice(np.searchsorted(falling, -cut, side="left"))
-        tprs[draw] = (by_pair[pair[above]] * by_example[example[above]]).sum() / (pairs * examples)
-    return tprs
+    if fpr * outside.size < 1:
+        raise ValueError(f"{outside.size} non-member scores cannot resolve a false-positive rate of {fpr:g}")
+    counts = _remembered if resamples * examples <= _REMEMBERED else _counts
+    weights = _Weights(_counts(pairs, resamples, seed, _PAIRS), counts(examples, resamples, seed, _EXAMPLES))
+    return weights.above(inside, weights.cuts(outside, fpr * outside.size)) / outside.size
+
+
+_PAIRS, _EXAMPLES = 0, 1  # independent streams of one seed: rates and banks of other sizes share their examples
+_REMEMBERED = 2**26  # bytes
+_AT_ONCE = 50  # resamples that are converted to float32 together
+
+
+def _counts(n: int, resamples: int, seed: int, stream: int) -> UInt8[Array, "resamples n"]:
+    """Return how often each of n things is in each resample: multinomial counts, which stay far below 256."""
+    rng = np.random.default_rng((seed, stream))
+    counts = np.empty((resamples, n), np.uint8)
+    for resample in counts:
+        resample[:] = np.bincount(rng.integers(n, size=n), minlength=n)
+    return counts
+
+
+_remembered = lru_cache(maxsize=1)(_counts)  # an audit draws a dozen times from the same examples
+
+
+@dataclass(frozen=True, slots=True)
+class _Weights:
+    """Resamples of crossed data: the weight of a score is the product of its pair's and its example's counts."""
+
+    by_pair: UInt8[Array, "resamples pairs"]
+    by_example: UInt8[Array, "resamples examples"]
+
+    def of(self, resample: int, pair: Int[Array, " some"], example: Int[Array, " some"]) -> UInt16[Array, " some"]:
+        """Return the weights of some scores in one resample."""
+        return self.by_pair[resample].astype(np.uint16)[pair] * self.by_example[resample][example]
+
+    def cuts(self, scores: Float[Array, "pairs examples"], budget: float) -> Float[Array, " resamples"]:
+        """Return each resample's threshold: the highest score that, with those above it, weighs more than the budget.
+
+        The highest scores are enough for most resamples; twice as many are looked at for those that need more.
+        """
+        most = min(scores.size, int(20 * budget) + 100)
+        candidates = min(most, int(1.25 * budget) + 100)
+        cuts, left = np.empty(len(self.by_pair), scores.dtype), list(range(len(self.by_pair)))
+        while left:
+            highest, pair, example = _falling(scores, np.argpartition(scores, -candidates, axis=None)[-candidates:])
+            lighter = []
+            for resample in left:
+                weight = np.cumsum(self.of(resample, pair, example), dtype=np.int64)
+                first = int(np.searchsorted(weight, budget, side="right"))
+                cuts[resample] = highest[min(first, candidates - 1)]
+                if first == candidates:
+                    lighter.append(resample)
+            left, candidates = lighter if candidates < most else [], min(most, 2 * candidates)
+        return cuts
+
+    def above(
+        self, scores: Float[Array, "pairs examples"], cuts: Float[Array, " resamples"]
+    ) -> Float[Array, " resamples"]:
+        """Return the weight of the scores above each resample's own threshold.
+
+        Scores above all thresholds are weighed by one matrix product, exact in float32 up to 2²⁴ examples; the few
+        between the lowest and the highest threshold one by one.
+        """
+        surely = scores > cuts.max()
+        falling, pair, example = _falling(scores, np.flatnonzero((scores > cuts.min()) & ~surely))
+        weight, rising = self._all(surely), -falling
+        for resample, cut in enumerate(cuts):
+            few = slice(np.searchsorted(rising, -cut, side="left"))
+            weight[resample] += self.of(resample, pair[few], example[few]).sum()
+        return weight
+
+    def _all(self, flags: Bool[Array, "pairs examples"]) -> Float[Array, " resamples"]:
+        """Return the weight of all flagged scores in each resample."""
+        flagged = flags.astype(np.float32).T
+        weight = np.empty(len(self.by_pair))
+        for start in range(0, len(weight), _AT_ONCE):
+            at = slice(start, start + _AT_ONCE)
+            by_pair = self.by_example[at].astype(np.float32) @ flagged
+            weight[at] = (self.by_pair[at] * by_pair.astype(np.float64)).sum(axis=1)
+        return weight
+
+
+def _falling(
+    scores: Float[Array, "pairs examples"], some: Int[Array, " some"]
+) -> tuple[Float[Array, " some"], Int[Array, " some"], Int[Array, " some"]]:
+    """Return some of the scores, highest first, with the pair and the example of each."""
+    some = some[np.argsort(-scores.ravel()[some])]
+    return scores.ravel()[some], *np.divmod(some, scores.shape[1])
 
 
 def tpr_interval(
@@ -128,9 +217,12 @@ def auc(inside: Float[Array, " members"], outside: Float[Array, " nonmembers"]) 
 
     Source: Mann & Whitney 1947; Bamber 1975.
     """
-    ranks = stats.rankdata(np.concatenate([inside, outside]))
-    m, n = len(inside), len(outside)
-    return float((ranks[:m].sum() - m * (m + 1) / 2) / (m * n))
+    return float(_below(np.sort(inside), np.sort(outside)).sum() / (len(inside) * len(outside)))
+
+
+def _below(scores: Float[Array, " some"], others: Float[Array, " n"]) -> Float[Array, " some"]:
+    """Return how many of the others lie below each score, ties counting one half. Both are sorted."""
+    return (np.searchsorted(others, scores, side="left") + np.searchsorted(others, scores, side="right")) / 2
 
 
 def auc_interval(
@@ -141,12 +233,12 @@ def auc_interval(
     Where the scores separate perfectly DeLong's variance is 0; the open end is then the Clopper–Pearson bound of as
     many disjoint pairs of a member and a non-member, all of them ranked alike.
 
-    Source: DeLong, DeLong & Clarke-Pearson 1988, with the placement values computed from ranks.
+    Source: DeLong, DeLong & Clarke-Pearson 1988, with the placement values counted in sorted scores.
     """
     m, n = len(inside), len(outside)
-    ranks = stats.rankdata(np.concatenate([inside, outside]))
-    placed_in = (ranks[:m] - stats.rankdata(inside)) / n  # share of non-members below each member
-    placed_out = 1 - (ranks[m:] - stats.rankdata(outside)) / m
+    inside, outside = np.sort(inside), np.sort(outside)
+    placed_in = _below(inside, outside) / n  # share of non-members below each member
+    placed_out = 1 - _below(outside, inside) / m
     area = placed_in.mean()
     spread = np.sqrt(placed_in.var(ddof=1) / m + placed_out.var(ddof=1) / n) if min(m, n) > 1 else np.inf
     if area in (0, 1):
