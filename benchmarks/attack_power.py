@@ -73,8 +73,8 @@ def main() -> None:
         for models in arguments.sizes:
             measured, reasons = compared(arguments.attacks, targets, reference_sets(bank, models))
             refused += [f"{name}, {models} models: {reason}" for name, reason in reasons.items()]
-            for name, power in measured.items():
-                print(_row(models, name, power, None if name == arguments.ours else measured.get(arguments.ours)))
+            for name, found in measured.items():
+                print(_row(models, name, found, None if name == arguments.ours else measured.get(arguments.ours)))
         print("".join(f"\nNot run: {line}." for line in refused), flush=True)
 
 
@@ -128,8 +128,11 @@ def scored(attack: Attack, targets: PairArrays, pairs: PairArrays) -> Scores:
 
 
 def with_spare_pair(attack: Attack, pairs: PairArrays) -> PairArrays:
-    """Return the pairs, and one more where `scores` ignores the last one, so that all of them are references."""
-    if not ignores_last_pair(attack.name):
+    """Return the pairs, and one more where `scores` leaves the last one out, so that all of them are references.
+
+    The learned attack is fitted on all its pairs and gets no further one.
+    """
+    if attack.name == OURS or not ignores_last_pair(attack.name):
         return pairs
     return pairs.take(np.append(np.arange(pairs.shape[0]), 0))
 
@@ -176,27 +179,28 @@ def _head(ours: str) -> str:
     return f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}"
 
 
-def _row(models: int, name: str, power: Power, ours: Power | None) -> str:
+def _row(models: int, name: str, found: Power, ours: Power | None) -> str:
     cells = [str(models), name]
     for rate in RATES:
-        low, high = percentiles(power.draws[rate])
-        cells += [f"{100 * power.tpr[rate]:.2f} ({100 * low:.2f}-{100 * high:.2f})", _difference(power, ours, rate)]
-    cells += [_calibrated(power.fpr[rate]) for rate in RATES]
-    cells += [f"{power.seconds:.1f}"]
+        low, high = percentiles(found.draws[rate])
+        cells += [f"{100 * found.tpr[rate]:.2f} ({100 * low:.2f}-{100 * high:.2f})", _difference(found, ours, rate)]
+    cells += [_calibrated(found.fpr[rate]) for rate in RATES]
+    cells += [f"{found.seconds:.1f}"]
     return f"| {' | '.join(cells)} |"
 
 
-def _difference(power: Power, ours: Power | None, rate: float) -> str:
+def _difference(found: Power, ours: Power | None, rate: float) -> str:
     if ours is None:
         return "–"
-    low, high = percentiles(ours.draws[rate] - power.draws[rate])
-    return f"{100 * (ours.tpr[rate] - power.tpr[rate]):+.2f} ({100 * low:+.2f} to {100 * high:+.2f})"
+    low, high = percentiles(ours.draws[rate] - found.draws[rate])
+    return f"{100 * (ours.tpr[rate] - found.tpr[rate]):+.2f} ({100 * low:+.2f} to {100 * high:+.2f})"
 
 
 def _calibrated(fpr: Sequence[float]) -> str:
     if not fpr:
         return "–"
-    return f"{100 * np.mean(fpr):.3f} ({100 * min(fpr):.3f}-{100 * max(fpr):.3f})"
+    mean = f"{100 * np.mean(fpr):.3f}"
+    return mean if len(fpr) == 1 else f"{mean} ({100 * min(fpr):.3f}-{100 * max(fpr):.3f})"
 
 
 if __name__ == "__main__":
