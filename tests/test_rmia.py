@@ -7,7 +7,7 @@ import pytest
 from scipy import special, stats
 
 from memaudit.attacks.interface import Signal, log_probability
-from memaudit.attacks.rmia import DEFAULT_A, Rmia, _log_mean_without_each
+from memaudit.attacks.rmia import DEFAULT_A, Rmia, log_mean_without_each
 from memaudit.design import PairArrays
 from memaudit.stats import auc
 
@@ -45,14 +45,14 @@ def test_log_probability_of_log_probabilities() -> None:
 
 
 @pytest.mark.parametrize("pairs", [2, 3, 9, 128])
-def test_log_mean_without_each(pairs: int) -> None:
+def testlog_mean_without_each(pairs: int) -> None:
     """Against a sum for every pair, with ties, and with one model that has all but e^−700 of the probability."""
     rng = np.random.default_rng(pairs)
     logs = 5 * rng.normal(size=(pairs, 30, 2))
     logs[:, 10:20] = logs[:, 10:20].round()
     logs[0, :10] = 700
     expected = [special.logsumexp(np.delete(logs, t, axis=0), axis=0) - np.log(pairs - 1) for t in range(pairs)]
-    assert _log_mean_without_each(logs) == pytest.approx(np.array(expected), rel=1e-12, abs=1e-12)
+    assert log_mean_without_each(logs) == pytest.approx(np.array(expected), rel=1e-12, abs=1e-12)
 
 
 # --- oracles ----------------------------------------------------------------------------------------------------------

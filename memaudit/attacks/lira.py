@@ -83,6 +83,11 @@ class _Population:
     mean: Float[Array, "*pairs one queries"]
     prior: VariancePrior | None = None
 
+    def of_pair(self, pair: int) -> _Population:
+        """Return what is left when one pair is left out."""
+        prior = self.prior and VariancePrior(self.prior.dof[pair], self.prior.variance[pair])
+        return _Population(self.mean[pair], prior)
+
 
 @dataclass(frozen=True, slots=True)
 class Lira:

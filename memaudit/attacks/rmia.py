@@ -88,12 +88,12 @@ class Rmia:
         return pair_scores(self._fit, pairs, least=2)
 
     def _fit(self, within: Array, without: Array, left_out: bool) -> Scorer:
-        log_mean = _log_mean_without_each if left_out else _log_mean
-        log_out = log_mean(log_probability(without, self.signal))
+        mean = log_mean_without_each if left_out else log_mean
+        log_out = mean(log_probability(without, self.signal))
         if self.offline:
             log_p = _offline(log_out, DEFAULT_A[self.signal] if self.a is None else self.a)
         else:
-            log_p = np.log(0.5) + np.logaddexp(log_mean(log_probability(within, self.signal)), log_out)
+            log_p = np.log(0.5) + np.logaddexp(mean(log_probability(within, self.signal)), log_out)
         return lambda x: log_probability(x, self.signal) - log_p
 
 
@@ -104,13 +104,13 @@ def _offline(log_out: Float[Array, "..."], a: float) -> Float[Array, "..."]:
     return np.logaddexp(np.log((1 + a) / 2) + log_out, np.log((1 - a) / 2))
 
 
-def _log_mean(logs: Float[Array, "pairs *rest"]) -> Float[Array, "*rest"]:
+def log_mean(logs: Float[Array, "pairs *rest"]) -> Float[Array, "*rest"]:
     """Return the logarithm of the mean probability over pairs."""
     top = logs.max(axis=0)
     return top + np.log(np.exp(logs - top).mean(axis=0))
 
 
-def _log_mean_without_each(logs: Float[Array, "pairs *rest"]) -> Float[Array, "pairs *rest"]:
+def log_mean_without_each(logs: Float[Array, "pairs *rest"]) -> Float[Array, "pairs *rest"]:
     """Return for each pair the logarithm of the mean probability over the other pairs.
 
     Each sum is added up from the terms before and after the pair. Subtracting the pair from the total would cancel

@@ -1,0 +1,316 @@
+"""SLiRA, the stacked likelihood-ratio attack: the bank's own models teach it to tell members from non-members.
+
+The default attack. Every shadow model, taken as a target of the others, gives labelled examples of what a member's and
+a non-member's signal look like beside the other models' statistics. SLiRA learns the log likelihood ratio from them.
+It therefore learns what LiRA and RMIA assume: how much to trust a variance or a mean from few models, how the law with
+an example follows from the law without it, how heavy the tails are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from memaudit.attacks.blockwise import require_pairs, require_target
+from memaudit.attacks.interface import Signal, blocks, log_probability, read
+from memaudit.attacks.lira import Lira
+from memaudit.attacks.rmia import log_mean, log_mean_without_each
+from memaudit.attacks.student import StudentRegression, fit_student
+from memaudit.design import Pairs
+
+Array = np.ndarray
+Block = Float[Array, "pairs block one"]
+
+_LEAST = 2  # pairs: one is scored with the other as its reference
+_FOLDS = 4
+_CELLS = 100_000  # pairs × examples that are learned from, each with its inside and its outside model
+_CURVED = 4_000  # cells from which the regressions bend
+_LIMIT = 30.0  # nats: beyond, a log likelihood ratio from regressions says no more
+_RATES = (1e-3, 1e-2)  # false-positive rates between which candidates are compared
+_RISING = 2  # of the features, the first ones: LiRA's score and RMIA's
+_RMIA, _SIGNAL, _INSIDE, _OUTSIDE = 1, 2, 3, 4  # columns of the features
+CANDIDATES: dict[str, tuple[float, float, float]] = {  # weights of booster, regressions and RMIA
+    "booster and regressions": (1, 1, 0),
+    "booster": (1, 0, 0),
+    "regressions": (0, 1, 0),
+    "rmia": (0, 0, 1),
+}
+
+
+@dataclass(frozen=True)
+class _Averaged:
+    """A bank with its queries averaged into one."""
+
+    pairs: Pairs
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return *self.pairs.shape[:2], 1
+
+    def block(self, examples: slice) -> tuple[Block, Block]:
+        within, without = (side.mean(axis=2, keepdims=True, dtype=np.float64) for side in read(self.pairs, examples))
+        return within, without
+
+    def take(self, pairs: Int[Array, " some"]) -> _Averaged:
+        return _Averaged(self.pairs.take(pairs))
+
+
+@dataclass(frozen=True, slots=True)
+class _Law:
+    """The two regressions of one fold: log density of a signal with the example in training, minus that without."""
+
+    inside: StudentRegression
+    outside: StudentRegression
+    knots: tuple[Float[Array, " inner"], Float[Array, " outer"]]
+    centre: Float[Array, " terms"]
+    scale: Float[Array, " terms"]
+
+    @classmethod
+    def fit(cls, inside: Float[Array, "rows features"], outside: Float[Array, "rows features"]) -> _Law:
+        curved = len(inside) >= _CURVED
+        levels = ([0.1, 0.5, 0.9], [0.1, 0.3, 0.5, 0.7, 0.9]) if curved else ([], [])
+        knots = np.quantile(inside[:, _INSIDE], levels[0]), np.quantile(inside[:, _OUTSIDE], levels[1])
+        terms = _terms(inside, knots)
+        centre, scale = terms.mean(axis=0), terms.std(axis=0) + 1e-9
+        centre[0], scale[0] = 0, 1
+        laws = []
+        for rows in (inside, outside):
+            terms = (_terms(rows, knots) - centre) / scale
+            laws.append(fit_student(rows[:, _SIGNAL], _location(terms, rows), terms))
+        return cls(laws[0], laws[1], knots, centre, scale)
+
+    def ratio(self, rows: Float[Array, "rows features"]) -> Float[Array, " rows"]:
+        terms = (_terms(rows, self.knots) - self.centre) / self.scale
+        x, location = rows[:, _SIGNAL], _location(terms, rows)
+        found = self.inside.log_density(x, location, terms) - self.outside.log_density(x, location, terms)
+        return np.clip(found, -_LIMIT, _LIMIT)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fold:
+    """What was learned without the pairs of one fold."""
+
+    booster: Any
+    law: _Law
+
+    def parts(self, rows: Float[Array, "rows features"]) -> Float[Array, "rows three"]:
+        """Return the log odds of the booster, the log ratio of the regressions, and RMIA's log ratio, in nats."""
+        return np.stack([self.booster.decision_function(rows), self.law.ratio(rows), rows[:, _RMIA]], axis=1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stack:
+    """What was learned, fold by fold, and the candidate that the shadows chose."""
+
+    folds: tuple[_Fold, ...]
+    candidate: str
+
+    def score(self, rows: Float[Array, "rows features"], pair: int) -> Float[Array, " rows"]:
+        """Return the scores of rows from a target that stands in the place of one pair."""
+        fold, weights = self.folds[pair % len(self.folds)], CANDIDATES[self.candidate]
+        parts = (
+            lambda: fold.booster.decision_function(rows),
+            lambda: fold.law.ratio(rows),
+            lambda: rows[:, _RMIA],
+        )
+        return sum(weight * part() for weight, part in zip(weights, parts, strict=True) if weight)
+
+
+@dataclass(frozen=True)
+class Slira:
+    """Score by a learned log likelihood ratio, in nats; several queries are averaged first.
+
+    For each model of the bank as a target and each example, the features are the LiRA score (empirical Bayes), the RMIA
+    log ratio, the signal, and the other pairs' statistics of the example: means, log scales and log mean probabilities,
+    with and without the example in training. Two learners tell inside from outside models:
+
+    - a gradient booster that may only rise with LiRA's and RMIA's score,
+    - two Student-t regressions of the signal, with and without the example, whose location and log scale are linear in
+      the statistics, with hinges; their log density ratio is the score.
+
+    The booster, the regressions, the sum of both, or RMIA alone is used: whichever has the highest mean log TPR on the
+    shadows at false-positive rates of 0.1 to 1 %. Everything is cross-fitted: a pair is scored by what was learned from
+    the pairs of other folds, and with statistics of the other pairs, so that thresholds from the bank keep their rate.
+    Only the bank is learned from; nothing depends on the target or on who its members are.
+
+    It is not a bound: another attack may find more. It is not calibrated: the score ranks, and is no probability of
+    membership. It works from 2 pairs of models on, without LiRA's score below 3.
+
+    Compared with LiRA in three variants, RMIA and BaVarIA on five banks: `benchmarks/attack_power.py`.
+
+    Source: stacked generalization, Wolpert 1992 (Neural Networks 5:241), with the attacks of Carlini et al. 2022 and
+    Zarifzadeh et al. 2024 as first level; Ke et al. 2017 (LightGBM) for the histogram booster.
+    """
+
+    signal: Signal = Signal.SCALED_LOGIT
+    stack: _Stack | None = None
+
+    @property
+    def name(self) -> str:
+        """`slira`."""
+        return "slira"
+
+    @property
+    def source(self) -> str:
+        """What it stacks, and how."""
+        return "stacked generalization (Wolpert 1992) of LiRA (Carlini et al. 2022) and RMIA (Zarifzadeh et al. 2024)"
+
+    def learn(self, pairs: Pairs) -> Slira:
+        """Return the attack after it has learned from a bank; without it, every call learns anew. Deterministic.
+
+        Raises:
+            ValueError: Fewer than 2 pairs, or a signal that is not finite.
+        """
+        require_pairs(pairs, _LEAST)
+        inside, outside, pair = _Statistics(_Averaged(pairs), self.signal).sample()
+        folds = min(pairs.shape[0], _FOLDS)
+        learned = tuple(_fit(inside[pair % folds != f], outside[pair % folds != f]) for f in range(folds))
+        parts = np.empty((2, len(pair), 3))
+        for f, fold in enumerate(learned):
+            here = pair % folds == f
+            parts[:, here] = fold.parts(inside[here]), fold.parts(outside[here])
+        power = {name: _power(*(parts @ np.array(weights))) for name, weights in CANDIDATES.items()}
+        return replace(self, stack=_Stack(learned, max(power, key=power.__getitem__)))
+
+    def scores(self, target: Float[Array, "examples queries"], pairs: Pairs) -> Float[Array, " examples"]:
+        """Return the scores of a model outside the bank, in nats; larger = member-like.
+
+        The last pair is not a reference and its fold was not learned from, as for the models of that pair themselves.
+
+        Raises:
+            ValueError: Fewer than 2 pairs, signals of another shape than the bank's, or one that is not finite.
+        """
+        require_target(target, pairs, _LEAST)
+        stack = self.stack or self.learn(pairs).stack
+        assert stack is not None
+        statistics, last = _Statistics(_Averaged(pairs), self.signal), pairs.shape[0] - 1
+        scores = np.empty(len(target), dtype=np.float32)
+        for block in blocks(pairs):
+            x = target[block].mean(axis=1, keepdims=True, dtype=np.float64)
+            scores[block] = stack.score(statistics.of_target(x, block), last)
+        return scores
+
+    def leave_pair_out(self, pairs: Pairs) -> tuple[Float[Array, "pairs examples"], Float[Array, "pairs examples"]]:
+        """Return (inside, outside): the scores of every bank model in nats, its own pair left out.
+
+        Raises:
+            ValueError: Fewer than 2 pairs, or a signal that is not finite.
+        """
+        require_pairs(pairs, _LEAST)
+        stack = self.stack or self.learn(pairs).stack
+        assert stack is not None
+        sides = np.empty((2, *pairs.shape[:2]), dtype=np.float32)
+        for block, rows in _Statistics(_Averaged(pairs), self.signal).by_block():
+            for side, features in zip(sides, rows, strict=True):
+                for t, of_pair in enumerate(features):
+                    side[t, block] = stack.score(of_pair, t)
+        return sides[0], sides[1]
+
+
+@dataclass(frozen=True)
+class _Statistics:
+    """The features of every cell of a bank, block by block; what all examples share is computed once."""
+
+    pairs: _Averaged
+    signal: Signal
+
+    @cached_property
+    def _populations(self) -> Any:
+        return Lira()._populations(self.pairs, left_out=True) if self.pairs.shape[0] > _LEAST else None
+
+    def by_block(self) -> Iterator[tuple[slice, tuple[Array, Array]]]:
+        """Return blocks of examples, each with the features [pairs, block, features] of inside and outside models."""
+        for block in blocks(self.pairs):
+            within, without = self.pairs.block(block)
+            yield block, (
+                self._features(within, within, without, left_out=True),
+                self._features(without, within, without, left_out=True),
+            )
+
+    def of_target(self, x: Float[Array, "block one"], block: slice) -> Float[Array, "block features"]:
+        """Return the features of a model outside the bank, the last pair left out of the references."""
+        within, without = (side[:-1] for side in self.pairs.block(block))
+        return self._features(x, within, without, left_out=False)
+
+    def sample(self) -> tuple[Array, Array, Int[Array, " cells"]]:
+        """Return (inside, outside, pair): features of at most 100,000 cells, and the pair of each."""
+        pairs, examples, _ = self.pairs.shape
+        chosen = _chosen(pairs, examples)
+        parts: tuple[list[Array], list[Array], list[Array]] = ([], [], [])
+        for block, (inside, outside) in self.by_block():
+            here = chosen[:, block]
+            for part, rows in zip(parts, (inside[here], outside[here], np.nonzero(here)[0]), strict=True):
+                part.append(rows)
+        inside, outside, pair = (np.concatenate(part) for part in parts)
+        return inside, outside, pair
+
+    def _features(self, x: Array, within: Block, without: Block, left_out: bool) -> Array:
+        """Return the features [*pairs, block, features] of signals [*pairs, block, 1] beside their references."""
+        lira = Lira()
+        references = lira._references(within, without, left_out)
+        centres = [side.centre for side in references]
+        if self._populations is None:
+            score, scales = ((x - centres[1]) ** 2 - (x - centres[0]) ** 2) / 2, []
+        else:
+            populations = [p if left_out else p.of_pair(-1) for p in self._populations]
+            score = lira._score(x, references, *populations)[..., None]
+            scales = [0.5 * np.log(lira._scale(*law)[0]) for law in zip(references, populations, strict=True)]
+        mean = log_mean_without_each if left_out else log_mean
+        logs = [mean(log_probability(side, self.signal)) for side in (within, without)]
+        ratio = log_probability(x, self.signal) - (np.log(0.5) + np.logaddexp(*logs))
+        columns = np.broadcast_arrays(score, ratio, x, *centres, *scales, *logs)
+        return np.concatenate(columns, axis=-1)
+
+
+def _chosen(pairs: int, examples: int) -> Bool[Array, "pairs examples"]:
+    """Return which cells are learned from: all of them, or 100,000 at random."""
+    if pairs * examples <= _CELLS:
+        return np.ones((pairs, examples), dtype=bool)
+    drawn = np.random.default_rng(0).permutation(pairs * examples) < _CELLS
+    return drawn.reshape(pairs, examples)
+
+
+def _fit(inside: Float[Array, "rows features"], outside: Float[Array, "rows features"]) -> _Fold:
+    """Return what is learned from the features of inside and of outside models."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    booster = HistGradientBoostingClassifier(
+        max_iter=100,
+        learning_rate=0.1,
+        max_leaf_nodes=15,
+        min_samples_leaf=100,
+        l2_regularization=1.0,
+        monotonic_cst=[1] * _RISING + [0] * (inside.shape[1] - _RISING),
+        early_stopping=False,
+        random_state=0,
+    )
+    labels = np.repeat([1, 0], [len(inside), len(outside)])
+    return _Fold(booster.fit(np.concatenate([inside, outside]), labels), _Law.fit(inside, outside))
+
+
+def _terms(rows: Float[Array, "rows features"], knots: tuple[Array, Array]) -> Float[Array, "rows terms"]:
+    """Return the terms of the log scale: a constant, all statistics but probabilities, and hinges in the means."""
+    inside, outside = rows[:, _INSIDE], rows[:, _OUTSIDE]
+    hinges = [np.maximum(mean - knot, 0) for mean, at in ((inside, knots[0]), (outside, knots[1])) for knot in at]
+    scales = rows[:, _OUTSIDE + 1 : -2]
+    return np.column_stack([np.ones(len(rows)), inside, outside, *hinges, scales])
+
+
+def _location(terms: Float[Array, "rows terms"], rows: Float[Array, "rows features"]) -> Array:
+    """Return the terms of the location: those of the log scale without the log scales, which come last."""
+    scales = rows.shape[1] - _OUTSIDE - 3
+    return terms[:, : terms.shape[1] - scales]
+
+
+def _power(inside: Float[Array, " cells"], outside: Float[Array, " cells"]) -> float:
+    """Return the mean log TPR over false-positive rates from 0.1 % (or ten false positives) to 1 %."""
+    n = len(outside)
+    low, high = max(_RATES[0], min(10 / n, _RATES[1])), _RATES[1]
+    down, members = np.sort(outside)[::-1], np.sort(inside)
+    cuts = down[(np.geomspace(low, high, 5) * n + 1e-9).astype(int)]
+    return float(np.log((n - np.searchsorted(members, cuts, side="right") + 1) / n).mean())
