@@ -17,9 +17,8 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +26,9 @@ from jaxtyping import Float
 
 from benchmarks.banks import RECIPES, filled
 from memaudit.attacks import ATTACKS, Attack
+from memaudit.attacks.interface import Signal
+from memaudit.attacks.rmia import Rmia
+from memaudit.attacks.slira import Slira
 from memaudit.design import PairArrays
 from memaudit.stats import percentiles, threshold, tpr_draws
 
@@ -71,7 +73,8 @@ def main() -> None:
         print(f"## {task}: {bank.shape[1]:,} examples, {2 * targets.shape[0]} target models\n\n{_head(arguments.ours)}")
         refused = []
         for models in arguments.sizes:
-            measured, reasons = compared(arguments.attacks, targets, reference_sets(bank, models))
+            attacks = {name: attack_on(task, name) for name in arguments.attacks}
+            measured, reasons = compared(attacks, targets, reference_sets(bank, models))
             refused += [f"{name}, {models} models: {reason}" for name, reason in reasons.items()]
             for name, found in measured.items():
                 print(_row(models, name, found, None if name == arguments.ours else measured.get(arguments.ours)))
@@ -84,14 +87,22 @@ def reference_sets(bank: PairArrays, models: int) -> list[PairArrays]:
     return [bank.take(np.arange(pairs) + pairs * n) for n in range(min(SETS, REFERENCES // pairs))]
 
 
+def attack_on(task: str, name: str) -> Attack:
+    """Return an attack that reads the signals of a task: of texts, they are log-probabilities."""
+    attack = ATTACKS[name]
+    if task == "language" and isinstance(attack, Rmia | Slira):
+        return replace(attack, signal=Signal.LOG_PROBABILITY)
+    return attack
+
+
 def compared(
-    names: Sequence[str], targets: PairArrays, sets: Sequence[PairArrays]
+    attacks: Mapping[str, Attack], targets: PairArrays, sets: Sequence[PairArrays]
 ) -> tuple[dict[str, Power], dict[str, str]]:
     """Return the power of each attack, and why an attack refuses so few models."""
     measured, refused = {}, {}
-    for name in names:
+    for name, attack in attacks.items():
         try:
-            measured[name] = power(ATTACKS[name], targets, sets)
+            measured[name] = power(attack, targets, sets)
         except ValueError as error:
             refused[name] = str(error)
     return measured, refused
@@ -106,11 +117,11 @@ def power(attack: Attack, targets: PairArrays, sets: Sequence[PairArrays]) -> Po
     scores, rates, seconds = [], [], 0.0
     for pairs in sets:
         started = time.perf_counter()
-        extended = with_spare_pair(attack, pairs)
-        found = scored(attack, targets, extended)
+        ready, extended = prepared(attack, pairs)
+        found = scored(ready, targets, extended)
         seconds += (time.perf_counter() - started) / len(sets)
         scores.append(found)
-        rates.append(calibration(attack, targets, pairs, found if extended is pairs else None))
+        rates.append(calibration(ready, targets, pairs, found if extended is pairs else None))
     return Power(
         {rate: float(np.mean([_tpr(*found, rate) for found in scores])) for rate in RATES},
         {rate: np.mean([tpr_draws(*found, rate) for found in scores], axis=0) for rate in RATES},
@@ -119,32 +130,23 @@ def power(attack: Attack, targets: PairArrays, sets: Sequence[PairArrays]) -> Po
     )
 
 
+def prepared(attack: Attack, pairs: PairArrays) -> tuple[Attack, PairArrays]:
+    """Return the attack after it has learned, if it does, and the pairs that targets are scored with.
+
+    `scores` leaves the last pair out of the references. The learned attack has learned from all pairs; the others get a
+    spare pair, so that they too use all of them.
+    """
+    if isinstance(attack, Slira):
+        return attack.learn(pairs), pairs
+    return attack, pairs.take(np.append(np.arange(pairs.shape[0]), 0))
+
+
 def scored(attack: Attack, targets: PairArrays, pairs: PairArrays) -> Scores:
     """Return the (inside, outside) scores of every target model."""
     inside, outside = (
         np.stack([attack.scores(signals, pairs) for signals in side]) for side in (targets.inside, targets.outside)
     )
     return inside, outside
-
-
-def with_spare_pair(attack: Attack, pairs: PairArrays) -> PairArrays:
-    """Return the pairs, and one more where `scores` leaves the last one out, so that all of them are references.
-
-    The learned attack is fitted on all its pairs and gets no further one.
-    """
-    if attack.name == OURS or not ignores_last_pair(attack.name):
-        return pairs
-    return pairs.take(np.append(np.arange(pairs.shape[0]), 0))
-
-
-@cache
-def ignores_last_pair(name: str) -> bool:
-    """Return whether an attack scores a target in the same way when the last pair of the bank changes."""
-    noise = np.random.default_rng(0).normal(size=(2, 8, 200, 1)).astype(np.float32)
-    pairs = PairArrays(noise[0] + 1, noise[1])
-    changed = PairArrays(*(np.concatenate([side[:-1], side[-1:] + 1]) for side in (pairs.inside, pairs.outside)))
-    attack, target = ATTACKS[name], noise[0, 0]
-    return np.array_equal(attack.scores(target, pairs), attack.scores(target, changed))
 
 
 def calibration(
