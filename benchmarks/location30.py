@@ -102,8 +102,7 @@ def link(recordings: Recordings) -> None:
     print(f"\nmean memorization {mean:.3f}, known {KNOWN_MEAN_MEMORIZATION}{close}")
     close = _mark(abs(found.rho - KNOWN_SPEARMAN) <= 0.05)
     low, high = found.interval()
-    print(f"Spearman {found.rho:.3f} [{low:.3f}, {high:.3f}], known {KNOWN_SPEARMAN}{close}", end="")
-    print(f", corrected for estimation noise {found.corrected:.3f}")
+    print(f"Spearman {found.rho:.3f} [{low:.3f}, {high:.3f}], known {KNOWN_SPEARMAN}{close}")
     others = cross_fitted_link(*correct, partial(flag_with, recordings, fpr=1e-3, attack=PER_EXAMPLE))
     per_example = {bin_name(b): 100 * b.tpr[0] for b in others.bins}
     print(f"\nthe link at 0.1% false positives ({DEFAULT.name}; last, the TPR of {PER_EXAMPLE.name})")
@@ -114,7 +113,7 @@ def link(recordings: Recordings) -> None:
         known = KNOWN_LINK[name]
         print(
             f"{name:<14} {b.examples:6.0f} {tpr:8.2f} [{tpr_low:6.2f}, {tpr_high:6.2f}] {known[0]:6.2f} {fpr:8.3f} "
-            f"[{fpr_low:6.3f}, {fpr_high:6.3f}] {known[1]:6.3f} {b.share:6.1%} {per_example[name]:7.2f}"
+            f"[{fpr_low:6.3f}, {fpr_high:6.3f}] {known[1]:6.3f} {b.share[0]:6.1%} {per_example[name]:7.2f}"
         )
 
 

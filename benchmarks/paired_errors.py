@@ -45,7 +45,8 @@ def main() -> None:
     plain = [_independent_se(shift) for shift in shifts]
     print(f"{len(banks)} disjoint banks of {2 * _PAIRS} models, {correct.shape[1]:,} examples\n")
     print(f"{'root mean square over examples':<34}{'between banks':>14}{'paired':>9}{'as if independent':>20}")
-    _line("memorization", [m.value for m in paired], [m.se for m in paired], [m.se for m in independent])
+    errors = [[np.sqrt(m.variance) for m in kind] for kind in (paired, independent)]
+    _line("memorization", [m.value for m in paired], *errors)
     _line("margin shift (nats)", [m.shift for m in margins], [m.shift_se for m in margins], plain)
     level = [np.mean([(m.low > 0) | (m.high < 0) for m in kind]) for kind in (paired, independent)]
     print(f"\nintervals of memorization that leave out 0: {level[0]:.1%} paired, {level[1]:.1%} as if independent")

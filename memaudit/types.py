@@ -12,6 +12,7 @@ Cell = str | int | float | bool | None
 
 ATTACKS_BY_METRIC = {  # what a limit on a metric can name
     "tpr": (
+        "slira",
         "lira-online",
         "lira-online-per-example",
         "lira-online-pooled",
@@ -22,7 +23,14 @@ ATTACKS_BY_METRIC = {  # what a limit on a metric can name
         "lira-offline-pooled",
         "lira-offline-reference",
         "lira-offline-reference-fixed",
+        "rmia",
+        "rmia-offline",
+        "bavaria-t",
+        "bavaria-n",
         "reference",
+        "sablayrolles",
+        "attack-p",
+        "attack-r",
         "global-threshold",
         "zlib",
         "min-k",
@@ -282,6 +290,7 @@ class Control:
     """A check on the audit itself. `passed` is None when it could not be run, with the reason in `sentence`.
 
     `overstates` are the metrics that come out too high where it failed: not even a broken limit can be relied on then.
+    `attacks` are the attacks that a failure concerns; empty means all that was measured.
     """
 
     code: str
@@ -291,6 +300,11 @@ class Control:
     source: str = ""
     tables: tuple[Table, ...] = ()
     overstates: tuple[str, ...] = ()
+    attacks: tuple[str, ...] = ()
+
+    def concerns(self, finding: Finding) -> bool:
+        """Return whether a failure of the control speaks against a finding."""
+        return not self.attacks or finding.attack in self.attacks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

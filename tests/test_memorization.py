@@ -4,13 +4,14 @@ Random tests fix their seed; each states the probability of a false alarm under 
 """
 
 import itertools
+import math
 
 import numpy as np
 import pytest
 from scipy import stats
 
 from memaudit.design import PairArrays, by_pair, halves
-from memaudit.memorization import margin, memorization, paired_memorization, reliability
+from memaudit.memorization import margin, memorization, paired_memorization
 from memaudit.stats import newcombe_paired, newcombe_wilson
 
 Array = np.ndarray
@@ -70,24 +71,24 @@ def test_t8_memorization_of_the_nearest_neighbour() -> None:
 
     25 banks of 64 models on 200 points. (a) Unbiased: each point's mean error over the banks is within 5.5 SE (200
     points: false alarm 8e-6). (b) The mean of squared errors is the mean of P_out(1−P_out)/n0, to 5 SE over banks (t,
-    24 degrees of freedom: 4e-5), and so is the mean of se². (c) Intervals cover: below.
+    24 degrees of freedom: 4e-5), and so is the mean variance. (c) Intervals cover: below.
     """
     x, y = _noisy_points(200, np.random.default_rng(81))
     p_out = _exact_outside_accuracy(x, y, 0.5)
     truth, n0, banks = 1 - p_out, 32, 25
     noise = (p_out * (1 - p_out) / n0).mean()
-    errors, squared_se, covered = np.empty((banks, 200)), np.empty(banks), np.empty(banks)
+    errors, variances, covered = np.empty((banks, 200)), np.empty(banks), np.empty(banks)
     for seed in range(banks):
         members = halves(seed, 2 * n0, 200)
         found = paired_memorization(*by_pair(_train_and_test(x, y, members), members))
         assert np.array_equal(found.inside_accuracy, np.ones(200))
         assert found.value == pytest.approx(1 - found.outside_accuracy, abs=1e-15)
         errors[seed] = found.value - truth
-        squared_se[seed] = (found.se**2).mean()
+        variances[seed] = found.variance.mean()
         covered[seed] = ((found.low <= truth) & (truth <= found.high)).mean()
     se = np.sqrt(p_out * (1 - p_out) / (n0 * banks))
     assert np.all(np.abs(errors.mean(axis=0)) <= 5.5 * se + 1e-9)
-    for estimate in ((errors**2).mean(axis=1), squared_se):
+    for estimate in ((errors**2).mean(axis=1), variances):
         assert estimate.mean() == pytest.approx(noise, abs=5 * estimate.std(ddof=1) / np.sqrt(banks))
     # (c) P_in = 1 sits at the edge, where method 10 covers more than nominal; never less, over points
     assert covered.mean() > 0.95 - 5 * covered.std(ddof=1) / np.sqrt(banks)
@@ -113,11 +114,11 @@ def test_t8_with_a_design_that_is_not_paired() -> None:
     assert ratios.mean() == pytest.approx(1, abs=5 * se)
 
 
-# --- estimator, standard error, interval ------------------------------------------------------------------------------
+# --- estimator, variance, interval ------------------------------------------------------------------------------
 
 
 def test_memorization_against_a_loop() -> None:
-    """Shares, difference, standard error and interval, example by example; counts above one are membership."""
+    """Shares, difference, variance and interval, example by example; counts above one are membership."""
     rng = np.random.default_rng(83)
     members = rng.integers(0, 3, size=(30, 12)).astype(np.uint8)
     correct = rng.random((30, 12)) < 0.6
@@ -127,8 +128,7 @@ def test_memorization_against_a_loop() -> None:
         assert found.inside_accuracy[i] == pytest.approx(inside.mean())
         assert found.outside_accuracy[i] == pytest.approx(outside.mean())
         assert found.value[i] == pytest.approx(inside.mean() - outside.mean())
-        se = np.sqrt(inside.var(ddof=1) / len(inside) + outside.var(ddof=1) / len(outside))
-        assert found.se[i] == pytest.approx(se)
+        assert found.variance[i] == pytest.approx(inside.var(ddof=1) / len(inside) + outside.var(ddof=1) / len(outside))
         low, high = newcombe_wilson(np.array([inside.sum()]), len(inside), np.array([outside.sum()]), len(outside), 0.9)
         assert (found.low[i], found.high[i]) == pytest.approx((low[0], high[0]))
 
@@ -136,7 +136,7 @@ def test_memorization_against_a_loop() -> None:
 def test_memorization_is_unbiased_and_its_intervals_cover() -> None:
     """20 000 examples with P_in, P_out ~ U(0, 1), 32 models a side.
 
-    Mean error 0 and mean se² equal to the true variance, to 5 SE over examples; coverage of the 95 % interval: method
+    Mean error 0 and mean variance equal to the true one, to 5 SE over examples; coverage of the 95 % interval: method
     10 averages .95 to .965 (as summed exactly in test_stats), so within 5 SE of that, SE .0015. False alarm 2e-6.
     """
     rng = np.random.default_rng(84)
@@ -146,14 +146,14 @@ def test_memorization_is_unbiased_and_its_intervals_cover() -> None:
     found = memorization(correct, members)
     error = found.value - (p_in - p_out)
     assert error.mean() == pytest.approx(0, abs=5 * error.std() / np.sqrt(20_000))
-    surplus = found.se**2 - (p_in * (1 - p_in) + p_out * (1 - p_out)) / 32
+    surplus = found.variance - (p_in * (1 - p_in) + p_out * (1 - p_out)) / 32
     assert surplus.mean() == pytest.approx(0, abs=5 * surplus.std() / np.sqrt(20_000))
     covered = ((found.low <= p_in - p_out) & (p_in - p_out <= found.high)).mean()
     assert 0.95 - 5 * 0.0015 < covered < 0.965 + 5 * 0.0015
 
 
 def test_paired_memorization_against_a_loop() -> None:
-    """The standard error of the mean difference within pairs, and Newcombe's interval, example by example."""
+    """The variance of the mean difference within pairs, and Newcombe's interval, example by example."""
     rng = np.random.default_rng(95)
     inside, outside = rng.random((2, 14, 10)) < 0.6
     found = paired_memorization(inside, outside, level=0.9)
@@ -163,7 +163,7 @@ def test_paired_memorization_against_a_loop() -> None:
         low, high = newcombe_paired(a, b, both, 14, 0.9)
         assert (found.inside_accuracy[i], found.outside_accuracy[i]) == pytest.approx((a / 14, b / 14))
         assert found.value[i] == pytest.approx(gain.mean())
-        assert found.se[i] == pytest.approx(gain.std(ddof=1) / np.sqrt(14))
+        assert found.variance[i] == pytest.approx(gain.var(ddof=1) / 14)
         assert (found.low[i], found.high[i]) == pytest.approx((float(low), float(high)))
 
 
@@ -183,8 +183,8 @@ def _complementary(p_in: Array, p_out: Array, pairs: int, rng: np.random.Generat
 def test_paired_errors_are_right_where_the_models_of_a_pair_are_not_independent() -> None:
     """20 000 examples with P_in, P_out ~ U(0, 1), 32 complementary pairs.
 
-    se² is unbiased: its surplus over the squared error has mean 0, to 5 SE over examples; that of two independent
-    shares is too small, by 5 SE at least. Method 10 covers .95 within 1.5 points on average (as summed exactly for 12
+    The variance is unbiased: its surplus over the squared error has mean 0, to 5 SE; that of two independent shares is
+    too small, by 5 SE at least. Method 10 covers .95 within 1.5 points on average (as summed exactly for 12
     pairs in test_extraction), plus 5 SE of .0015; independent intervals cover less. False alarm 1e-6.
     """
     rng = np.random.default_rng(96)
@@ -194,7 +194,7 @@ def test_paired_errors_are_right_where_the_models_of_a_pair_are_not_independent(
     members = np.repeat([[1], [0]], 32, axis=0).astype(np.uint8) * np.ones((1, 20_000), dtype=np.uint8)
     independent = memorization(np.concatenate([inside, outside]), members)
     truth = p_in - p_out
-    surplus, lack = (score.se**2 - (score.value - truth) ** 2 for score in (found, independent))
+    surplus, lack = (score.variance - (score.value - truth) ** 2 for score in (found, independent))
     assert surplus.mean() == pytest.approx(0, abs=5 * surplus.std() / np.sqrt(20_000))
     assert lack.mean() < -5 * lack.std() / np.sqrt(20_000)
     covered, less = (((s.low <= truth) & (truth <= s.high)).mean() for s in (found, independent))
@@ -229,32 +229,6 @@ def test_permuting_models_and_examples_permutes_memorization() -> None:
     assert np.array_equal(moved.value, memorization(correct, members).value[e])
 
 
-def test_reliability_recovers_a_known_one() -> None:
-    """P_out is p or 1 − p for two kinds of examples, P_in = 1: the gain's truth and noise have known variances.
-
-    Halves of 16 pairs: variance of truth (1 − 2p)²/4 and of noise p(1−p)/16, so r = truth/(truth + noise) for Pearson.
-    Two-valued truth: the ranks' correlation is computed exactly from the binomial law. 20 000 examples: ρ ± 5 SE,
-    SE ≤ 1/√n, Spearman–Brown's slope 2/(1+r)². False alarm 1e-6.
-    """
-    rng = np.random.default_rng(86)
-    n, pairs, p = 20_000, 32, 0.35
-    p_out = np.where(np.arange(n) % 2, p, 1 - p)
-    inside, outside = np.ones((pairs, n), dtype=bool), rng.random((pairs, n)) < p_out
-    k = np.arange(17)
-    laws = [stats.binom.pmf(k, 16, q) for q in (p, 1 - p)]
-    marginal = (laws[0] + laws[1]) / 2
-    grade = np.cumsum(marginal) - marginal / 2 - 0.5
-    r = sum((law @ grade) ** 2 for law in laws) / 2 / (marginal @ grade**2)
-    slack = 5 / np.sqrt(n) * 2 / (1 + r) ** 2
-    assert reliability(inside, outside) == pytest.approx(2 * r / (1 + r), abs=slack)
-
-
-def test_reliability_of_noise_is_near_zero() -> None:
-    """No example differs from another: each half-split ρ has sd 1/√n; false alarm 1e-6."""
-    inside, outside = np.random.default_rng(87).random((2, 20, 5000)) < 0.5
-    assert reliability(inside, outside) < 2 * 5 / np.sqrt(5000)
-
-
 # --- the margin score -------------------------------------------------------------------------------------------------
 
 
@@ -283,7 +257,12 @@ def test_t9_margin_of_ridge_regression_is_the_closed_form() -> None:
 
 
 def test_margin_against_a_loop_and_in_blocks() -> None:
-    """Shift, its standard error and Cohen's d, example by example, averaged over queries first."""
+    """Shift, its standard error and Hedges' g, example by example, averaged over queries first.
+
+    Hedges' factor for 2k = 16 degrees of freedom is (k − 1)!² 4^(k − 1) / (√(kπ) (2k − 2)!) = .9523.
+    """
+    factor = math.factorial(7) ** 2 * 4**7 / (math.sqrt(8 * math.pi) * math.factorial(14))
+    assert factor == pytest.approx(1 - 3 / (4 * 16 - 1), abs=2e-4)
     rng = np.random.default_rng(91)
     bank = PairArrays(1 + rng.normal(size=(9, 33, 3)), 2 * rng.normal(size=(9, 33, 3)))
     found = margin(bank)
@@ -292,7 +271,7 @@ def test_margin_against_a_loop_and_in_blocks() -> None:
         pooled = np.sqrt((a.var(ddof=1) + b.var(ddof=1)) / 2)
         assert found.shift[i] == pytest.approx(a.mean() - b.mean())
         assert found.shift_se[i] == pytest.approx((a - b).std(ddof=1) / np.sqrt(9))
-        assert found.separation[i] == pytest.approx((a.mean() - b.mean()) / pooled)
+        assert found.separation[i] == pytest.approx(factor * (a.mean() - b.mean()) / pooled)
     small = margin(bank, block=7)
     assert np.array_equal(small.shift, found.shift)
     assert np.array_equal(small.separation, found.separation)
@@ -330,6 +309,21 @@ def test_margin_separation_predicts_an_attack() -> None:
     found = margin(PairArrays(inside, outside))
     tpr = (inside > np.quantile(outside, 0.95, axis=0)).mean(axis=0)[:, 0]
     assert stats.norm.cdf(stats.norm.ppf(0.05) + found.separation) == pytest.approx(tpr, abs=0.04)
+
+
+@pytest.mark.parametrize("pairs", [3, 4, 8, 32])
+@pytest.mark.parametrize("correlation", [0.0, -0.3])
+def test_margin_separation_is_unbiased(pairs: int, correlation: float) -> None:
+    """20,000 normal examples with d = 1: the mean is 1 to 5 SE, false alarm 6e-7 each.
+
+    Without Hedges' correction it is 1.25 at 3 pairs. A correlation r within pairs takes degrees of freedom away,
+    2(P − 1)/(1 + r²): at r = −.3 and 3 pairs the mean may be 2 % above 1.
+    """
+    rng = np.random.default_rng(98 + pairs)
+    noise = rng.multivariate_normal([0, 0], [[1, correlation], [correlation, 1]], (pairs, 20_000))
+    found = margin(PairArrays(noise[..., [0]] + 1, noise[..., [1]])).separation
+    slack = 0.25 * correlation**2 / (pairs - 2)
+    assert found.mean() == pytest.approx(1, abs=slack + 5 * found.std() / np.sqrt(20_000))
 
 
 def test_margin_of_too_few_pairs_is_refused() -> None:

@@ -24,6 +24,7 @@ Command = Callable[..., CompletedProcess[str]]
 
 MODEL = "model.safetensors"
 ATTACKS = ("lira-online", "lira-offline", "global-threshold")
+MANY = 10**12  # shadow models, so that the threshold is known
 GATE = '[[gate]]\nmetric = "tpr"\nattack = "lira-online"\nat_fpr = 0.1\nmax = 0.3\n'
 SETTINGS = "[audit]\nshadows = 8\nfpr = [0.1]\nworkers = 1\n"
 
@@ -36,21 +37,21 @@ def test_a_gate_can_pass_from_the_least_number_of_members_on(top: float) -> None
     """With none found, U = 1 − α^(1/n) ≤ limit, so that n is at least ln α / ln(1 − limit)."""
     least = math.ceil(math.log(0.05) / math.log(1 - top))
     limit = Limit(metric="tpr", attack="lira-online", at_fpr=0.01, max=top)
-    enough, too_few = (outlooks([limit], ATTACKS, [0.01], members, 10_000)[0] for members in (least, least - 1))
+    enough, too_few = (outlooks([limit], ATTACKS, [0.01], members, 10_000, MANY)[0] for members in (least, least - 1))
     assert enough.can_pass
     assert (too_few.can_pass, too_few.reason) == (False, "even if nobody is found, 1 more members are needed")
 
 
 def test_a_rate_that_the_non_members_cannot_show_is_named_with_how_many_it_takes() -> None:
     limit = Limit(metric="tpr", attack="lira-online", at_fpr=0.001, max=0.05)
-    found = outlooks([limit], ATTACKS, [0.01, 0.001], 5_000, 700)[0]
+    found = outlooks([limit], ATTACKS, [0.01, 0.001], 5_000, 700, 64)[0]
     assert not found.can_pass
     assert "300 more are needed" in found.reason
 
 
 def test_probabilities_add_up_and_lean_the_right_way() -> None:
     limit = Limit(metric="tpr", attack="lira-online", at_fpr=0.01, max=0.05)
-    chances = outlooks([limit], ATTACKS, [0.01], 1_000, 1_000)[0].chances
+    chances = outlooks([limit], ATTACKS, [0.01], 1_000, 1_000, MANY)[0].chances
     assert [c.rate for c in chances] == pytest.approx([0.005, 0.025, 0.1, 0.25])
     assert all(math.isclose(c.passes + c.fails + c.undecided, 1) for c in chances)
     assert chances[0].passes > 0.99
@@ -61,9 +62,9 @@ def test_a_limit_on_every_attack_and_rate_counts_as_many_comparisons_as_will_be_
     """Holm shares the confidence among them: three attacks at two rates need α/6, and more members."""
     whole = Limit(metric="tpr", max=0.05)
     least = math.ceil(math.log(0.05 / 6) / math.log(0.95))
-    assert outlooks([whole], ATTACKS, [0.01, 0.1], least, 1_000)[0].can_pass
-    assert not outlooks([whole], ATTACKS, [0.01, 0.1], least - 1, 1_000)[0].can_pass
-    assert outlooks([whole], ATTACKS, [0.01, 0.1], least - 1, 99)[0].can_pass  # 1 % is not measured then
+    assert outlooks([whole], ATTACKS, [0.01, 0.1], least, 1_000, MANY)[0].can_pass
+    assert not outlooks([whole], ATTACKS, [0.01, 0.1], least - 1, 1_000, MANY)[0].can_pass
+    assert outlooks([whole], ATTACKS, [0.01, 0.1], least - 1, 99, MANY)[0].can_pass  # 1 % is not measured then
 
 
 # --- What it costs ----------------------------------------------------------------------------------------------------

@@ -11,14 +11,14 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from memaudit.stats import (
-    attenuation_corrected,
     auc,
     auc_interval,
     clopper_pearson,
     cluster_difference_interval,
     cluster_interval,
     cluster_mean_interval,
-    expanded,
+    crossed_variance,
+    effective_share,
     floored,
     holm,
     newcombe_wilson,
@@ -29,8 +29,6 @@ from memaudit.stats import (
     roc_points,
     spearman,
     spearman_interval,
-    split_half,
-    surest,
     threshold,
     transferred_thresholds,
     wilson,
@@ -164,40 +162,85 @@ def test_newcombe_changes_sign_with_its_arguments() -> None:
 # --- clusters -------------------------------------------------------------------------------------------------------
 
 
+def test_effective_share_of_independent_trials_is_clopper_pearson() -> None:
+    """With the binomial variance and as many degrees of freedom; more trials than there are do not count."""
+    share, n = np.array([0.1, 0.5, 0.9]), 40
+    variance = share * (1 - share) / n
+    exact = clopper_pearson(share * n, n, 0.9)
+    for worth in (variance, variance / 3):
+        assert np.array(effective_share(share, worth, n - 1.0, np.full(3, n), 0.9)) == pytest.approx(np.array(exact))
+
+
+def test_effective_share_against_its_definition() -> None:
+    """Korn & Graubard: n* = p(1 − p)/v (t_{n−1}/t_df)²; at least one trial."""
+    share, variance, freedom, trials = 0.2, 0.004, 5.0, 600.0
+    effective = 0.16 / 0.004 * (stats.t.ppf(0.975, 599) / stats.t.ppf(0.975, 5)) ** 2
+    expected = stats.beta.ppf(0.025, 0.2 * effective, 0.8 * effective + 1)
+    low, _ = effective_share(share, variance, freedom, trials)
+    assert float(low) == pytest.approx(expected)
+    least = effective_share(0.5, 0.25, 1.0, 8.0)
+    assert np.array(least) == pytest.approx(np.array(clopper_pearson(np.array(0.5), 1)))
+
+
+def test_cluster_interval_against_a_loop() -> None:
+    """The linearised variance of a ratio of sums over clusters of uneven size, one of them without a trial."""
+    hits, trials = np.array([3.0, 9, 4, 0, 7]), np.array([20.0, 35, 40, 0, 25])
+    share = 23 / 120
+    variance = 4 / 3 * sum((h - share * n) ** 2 for h, n in zip(hits, trials, strict=True)) / 120**2
+    expected = effective_share(share, variance, 3.0, 120.0, 0.9)
+    assert np.array(cluster_interval(hits, trials, 0.9)) == pytest.approx(np.array(expected))
+
+
+_RATES: dict[str, tuple[float, Callable[[np.random.Generator, tuple[int, int]], Array]]] = {
+    "alike": (0.05, lambda rng, shape: np.full(shape, 0.05)),
+    "normal": (0.05, lambda rng, shape: np.clip(rng.normal(0.05, 0.01, shape), 0, 1)),
+    "beta": (0.2, lambda rng, shape: rng.beta(2, 8, shape)),
+    "rare": (0.002, lambda rng, shape: 0.002 * rng.gamma(2, 0.5, shape)),
+    "very uneven": (0.1, lambda rng, shape: rng.beta(0.5, 4.5, shape)),
+}
+
+
+def _cluster_coverage(law: str, clusters: int, repetitions: int) -> float:
+    """Return how often the interval holds the mean rate, of clusters of 200 trials."""
+    rng = np.random.default_rng(clusters)
+    truth, draw = _RATES[law]
+    hits = rng.binomial(200, draw(rng, (repetitions, clusters))).astype(float)
+    low, high = cluster_interval(hits.T, np.full(hits.T.shape, 200.0))
+    return float(((low <= truth) & (truth <= high)).mean())
+
+
+@pytest.mark.parametrize("clusters", [3, 4, 6, 8, 16, 32])
+@pytest.mark.parametrize("law", _RATES)
+def test_cluster_interval_covers(law: str, clusters: int) -> None:
+    """1000 draws: above .95 − 4 SE = .922, false alarm 3e-5 each; .925 − 4 SE = .892 for Beta(.5, 4.5)."""
+    nominal = 0.925 if law == "very uneven" else 0.95
+    assert _cluster_coverage(law, clusters, 1000) > nominal - 4 * np.sqrt(nominal * (1 - nominal) / 1000)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("clusters", [3, 4, 6, 8, 16, 32])
+@pytest.mark.parametrize("law", _RATES)
+def test_cluster_interval_covers_in_a_long_simulation(law: str, clusters: int) -> None:
+    """40,000 draws: above nominal − .005 − 4 SE of .001; false alarm 3e-5 each."""
+    covered = _cluster_coverage(law, clusters, 40_000)
+    assert covered > (0.925 if law == "very uneven" else 0.95) - 0.005 - 4 * 0.0013
+    assert covered < 0.9995
+
+
 def test_cluster_interval_covers_where_a_binomial_interval_does_not() -> None:
     """64 target models with their own rates p ~ Beta(2, 8), 100 trials each: design effect 1 + 99/11 = 10.
 
-    400 repetitions: SE of a coverage of .95 is .011. The percentile bootstrap of 64 clusters may lack 1 point
-    (Davison & Hinkley 1997, section 5.6 and the (n−1)/n in its variance), hence .95 − .01 − 4 SE = .896. The pooled
-    Clopper–Pearson interval covers 2Φ(1.96/√10) − 1 = .46, with SE .025: below .46 + 5 SE < .6.
-    False alarm: Φ(−4) + Φ(−5) < 4e-5.
+    400 repetitions: SE of a coverage of .95 is .011, hence .95 − 4 SE = .906. The pooled Clopper–Pearson interval
+    covers 2Φ(1.96/√10) − 1 = .46, with SE .025: below .46 + 5 SE < .6. False alarm: Φ(−4) + Φ(−5) < 4e-5.
     """
     rng = np.random.default_rng(20)
-    truth, repetitions, held, pooled = 0.2, 400, 0, 0
-    for repetition in range(repetitions):
-        hits = rng.binomial(100, rng.beta(2, 8, 64)).astype(float)
-        low, high = cluster_interval(hits, np.full(64, 100.0), resamples=600, seed=repetition)
-        held += bool(low <= truth <= high)
-        low, high = clopper_pearson(int(hits.sum()), 6400)
-        pooled += bool(low <= truth <= high)
-    assert held / repetitions > 0.896
-    assert held / repetitions < 0.99
-    assert pooled / repetitions < 0.6
-
-
-def test_cluster_interval_is_the_resampling_of_clusters() -> None:
-    """Against a loop that draws clusters with replacement: ends agree to 5 SE of a bootstrap quantile.
-
-    SE of the 2.5 % quantile of B normal draws: √(.025 · .975/B)/φ(1.96) sd = 2.67 sd/√B. False alarm 2e-6.
-    """
-    rng = np.random.default_rng(3)
-    hits, trials = rng.poisson(5, 12).astype(float), rng.integers(5, 40, 12).astype(float)
-    draws = rng.integers(0, 12, size=(20_000, 12))
-    shares = np.array([hits[d].sum() / trials[d].sum() for d in draws])
-    low, high = cluster_interval(hits, trials, level=0.95, resamples=20_000)
-    slack = 5 * np.sqrt(2) * 2.67 * shares.std() / np.sqrt(20_000)
-    assert float(low) == pytest.approx(np.quantile(shares, 0.025), abs=slack)
-    assert float(high) == pytest.approx(np.quantile(shares, 0.975), abs=slack)
+    truth, repetitions = 0.2, 400
+    hits = rng.binomial(100, rng.beta(2, 8, (64, repetitions))).astype(float)
+    low, high = cluster_interval(hits, np.full(hits.shape, 100.0))
+    held = ((low <= truth) & (truth <= high)).mean()
+    low, high = clopper_pearson(hits.sum(axis=0), 6400)
+    assert 0.906 < held < 0.99
+    assert ((low <= truth) & (truth <= high)).mean() < 0.6
 
 
 def test_cluster_interval_treats_columns_alone() -> None:
@@ -217,7 +260,7 @@ def test_clusters_that_are_all_alike_promise_no_certainty() -> None:
     assert low == pytest.approx(shares * alike)
     assert high == pytest.approx(1 - (1 - shares) * alike)
     low, high = cluster_interval(np.array([0.0, 0.0, 4.0]), np.array([4.0, 0.0, 4.0]))
-    assert (float(low), float(high)) == (0.0, 1.0), "two clusters that differ are resampled"
+    assert (float(low), float(high)) == pytest.approx(tuple(map(float, clopper_pearson(np.array(0.5), 1)))), "one trial"
     low, high = cluster_interval(np.zeros(3), np.array([4.0, 0.0, 4.0]))
     assert (float(low), float(high)) == pytest.approx((0, 1 - 0.025 ** (1 / 2))), "of two clusters, not of three"
     low, high = cluster_interval(np.zeros(3), np.zeros(3))
@@ -256,32 +299,111 @@ def test_intervals_over_clusters_cover_as_often_as_they_say(level: float) -> Non
 
 
 def test_an_interval_of_the_difference_of_shares_is_students_where_clusters_are_of_one_size() -> None:
+    """Times 1 + 4/(n + 2)."""
     rng = np.random.default_rng(33)
-    hits1, hits0, trials = rng.random(7), rng.random(7), np.ones(7)
+    hits1, hits0, trials = 0.3 * rng.random(7), 0.3 * rng.random(7), np.ones(7)
     expected = stats.ttest_rel(hits1, hits0).confidence_interval(0.99)
-    assert cluster_difference_interval(hits1, trials, hits0, trials, 0.99) == pytest.approx(
-        (expected.low, expected.high)
+    low, high = cluster_difference_interval(hits1, trials, hits0, trials, 0.99)
+    assert (low + high) / 2 == pytest.approx((expected.low + expected.high) / 2)
+    assert high - low == pytest.approx((expected.high - expected.low) * (1 + 4 / 9))
+
+
+def test_the_interval_of_a_mean_stays_within_its_range() -> None:
+    low, high = cluster_mean_interval(np.array([0.3, -0.2, 0.1]), np.array([0.5, 0.999]))
+    assert -1 < low[0] < high[0] < 1
+    assert (low[1], high[1]) == (-1, 1)
+
+
+_GAPS: dict[str, Callable[[np.random.Generator, tuple[int, int]], Array]] = {
+    "normal": lambda rng, shape: rng.normal(size=shape),
+    "exponential": lambda rng, shape: rng.exponential(size=shape) - 1,
+    "left": lambda rng, shape: 1 - rng.exponential(size=shape),
+    "gamma": lambda rng, shape: rng.gamma(2, size=shape) / np.sqrt(2) - np.sqrt(2),
+    "uniform": lambda rng, shape: rng.uniform(-1.7, 1.7, shape),
+}
+
+
+def _mean_coverage(law: str, clusters: int, repetitions: int) -> tuple[float, float]:
+    """Return how often the 95 % interval, and the one-sided 95 % upper bound, hold the mean."""
+    values = 0.1 + 0.02 * _GAPS[law](np.random.default_rng(clusters), (repetitions, clusters))
+    ends = np.array([cluster_mean_interval(row, np.array([0.9, 0.95])) for row in values])
+    return float(((ends[:, 0, 1] <= 0.1) & (ends[:, 1, 1] >= 0.1)).mean()), float((ends[:, 1, 0] >= 0.1).mean())
+
+
+@pytest.mark.parametrize("clusters", [3, 4, 8, 16, 32])
+@pytest.mark.parametrize("law", _GAPS)
+def test_the_interval_of_a_mean_covers_skewed_clusters(law: str, clusters: int) -> None:
+    """1000 draws: above .944 − 4 SE = .915, and the upper bound above .91 − 4 SE = .874; false alarm 3e-5 each.
+
+    Student's t covers .88 at 3 to 8 exponential clusters.
+    """
+    both, upper = _mean_coverage(law, clusters, 1000)
+    assert both > 0.944 - 4 * np.sqrt(0.944 * 0.056 / 1000)
+    assert upper > 0.91 - 4 * np.sqrt(0.91 * 0.09 / 1000)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("clusters", [3, 4, 6, 8, 12, 16, 32, 64])
+@pytest.mark.parametrize("law", _GAPS)
+def test_the_interval_of_a_mean_covers_in_a_long_simulation(law: str, clusters: int) -> None:
+    """20,000 draws: above .94 − 4 SE = .9333; false alarm below 1e-4 each."""
+    both, upper = _mean_coverage(law, clusters, 20_000)
+    assert both > 0.94 - 4 * np.sqrt(0.94 * 0.06 / 20_000)
+    assert upper > 0.905 - 4 * np.sqrt(0.905 * 0.095 / 20_000)
+
+
+# --- crossed samples ------------------------------------------------------------------------------------------------
+
+
+def _crossed(cells: Array) -> tuple[float, float]:
+    """Return the crossed variance of the mean of a table."""
+    rows, columns = cells.shape
+    total = cells.sum()
+    return crossed_variance(
+        float(cells.mean()),
+        (total - cells.sum(axis=1)) / (cells.size - columns),
+        (total - cells.sum(axis=0)) / (cells.size - rows),
+        (total - cells.ravel()) / (cells.size - 1),
     )
+
+
+def test_crossed_variance_of_rows_alone_is_that_of_their_mean() -> None:
+    """Columns that are all alike add nothing; with many columns the cells add next to nothing."""
+    effects = np.array([1.0, 4.0, 2.0, 7.0])
+    variance, freedom = _crossed(np.tile(effects[:, None], (1, 500)))
+    assert variance == pytest.approx(effects.var(ddof=1) / 4)
+    assert freedom == pytest.approx(3)
+
+
+def test_crossed_variance_counts_the_noise_of_cells_once() -> None:
+    """Pure noise, 400 tables of 12 × 15: the mean is the true 1/180, to 5 SE, plus what cutting off at 0 adds.
+
+    Rows and columns each scatter by √(2/11) and √(2/14) of it; the positive parts add .40 times that, .32 in all.
+    """
+    rng = np.random.default_rng(40)
+    found = np.array([_crossed(rng.normal(size=(12, 15)))[0] for _ in range(400)]) * 180
+    assert found.mean() == pytest.approx(1.32, abs=0.05 + 5 * found.std() / 20)
+
+
+def test_crossed_variance_adds_rows_and_columns() -> None:
+    """Row effects of variance 2, column effects of 3, cells of 1: 2/12 + 3/15 + 1/180, less the effects in the cells.
+
+    These are (2 · 11/12 + 3 · 14/15)/179 = .026. 400 tables, to 5 SE; false alarm 6e-7.
+    """
+    rng = np.random.default_rng(41)
+    found = np.array(
+        [
+            _crossed(2**0.5 * rng.normal(size=(12, 1)) + 3**0.5 * rng.normal(size=15) + rng.normal(size=(12, 15)))[0]
+            for _ in range(400)
+        ]
+    )
+    assert found.mean() == pytest.approx(2 / 12 + 3 / 15 + 1 / 180 - 0.026, abs=0.001 + 5 * found.std() / 20)
 
 
 def test_clusters_that_are_all_alike_have_the_mean_of_as_many_trials() -> None:
     low, high = cluster_mean_interval(np.full(5, 1.0), np.array([0.95, 0.99]))
     assert low == pytest.approx(2 * (np.array([0.025, 0.005]) ** (1 / 5)) - 1)
     assert high == pytest.approx(1.0)
-
-
-@pytest.mark.parametrize("clusters", [4, 16, 64])
-def test_expanded_percentiles_of_a_normal_bootstrap_are_students_interval(clusters: int) -> None:
-    """The bootstrap of a mean is normal with standard deviation s√((n − 1)/n)/√n, in units of s/√n."""
-    inner = float(expanded(0.99, clusters))
-    end = stats.norm.ppf((1 + inner) / 2) * np.sqrt((clusters - 1) / clusters)
-    assert end == pytest.approx(stats.t.ppf(0.995, clusters - 1))
-
-
-@pytest.mark.parametrize("clusters", [4, 16, 64])
-def test_the_surest_percentile_has_five_resamples_beyond_it(clusters: int) -> None:
-    inner = float(expanded(2 * surest(10_000, clusters) - 1, clusters))
-    assert (1 - inner) / 2 * 10_000 == pytest.approx(5)
 
 
 # --- prediction -----------------------------------------------------------------------------------------------------
@@ -540,57 +662,3 @@ def test_spearman_interval_of_perfect_correlation_and_of_too_few_examples() -> N
     assert 0.9 < low < high <= 1.0
     with pytest.raises(ValueError, match="got 3"):
         spearman_interval(0.5, 3, np.full(5, 0.5))
-
-
-def _measured(latent: Array, clusters: int, noise: float, rng: np.random.Generator) -> Array:
-    return latent + noise * rng.normal(size=(clusters, len(latent)))
-
-
-def test_split_half_recovers_a_known_reliability() -> None:
-    """Normal scores plus normal noise: the halves' Pearson correlation is r = 1/(1 + s²/h), Spearman's 6/π·asin(r/2).
-
-    Bound 5 SE with SE = (1 − r²)/√n times the slope 2/(1 + r)² of Spearman–Brown, n = 20 000. False alarm 2e-6.
-    """
-    rng = np.random.default_rng(16)
-    latent = rng.normal(size=20_000)
-    for clusters, noise in ((8, 1.0), (16, 4.0), (9, 2.0)):
-        values = _measured(latent, clusters, noise, rng)
-
-        def estimate(of: Array, values: Array = values) -> Array:
-            return values[of].mean(axis=0)
-
-        r = 1 / (1 + noise**2 / (clusters // 2))
-        rank = 6 / np.pi * np.arcsin(r / 2)
-        se = (1 - r**2) / np.sqrt(20_000) * 2 / (1 + rank) ** 2 * 1.1  # Spearman's SE is up to 10 % above Pearson's
-        assert split_half(estimate, clusters) == pytest.approx(2 * rank / (1 + rank), abs=5 * se)
-
-
-def test_split_half_of_noise_is_near_zero() -> None:
-    """Each halving's ρ has sd 1/√n, so the stepped-up mean stays below 2 · 5/√n; false alarm 1e-6."""
-    noise = np.random.default_rng(17).normal(size=(10, 5000))
-    assert 0 <= split_half(lambda of: noise[of].mean(axis=0), 10) < 10 / np.sqrt(5000)
-
-
-def test_attenuation_correction_finds_the_error_free_correlation() -> None:
-    """Latent ρ of two normal scores, each seen through noise: raw is halved, corrected is right to 5 SE + rank bias.
-
-    Spearman–Brown on ranks instead of values is off by less than .02 here (6/π·asin(r/2) against r). SE of the
-    corrected value: about 1/(√n · √(rel_x rel_y)) = .014 for n = 20 000 and reliabilities near ½. False alarm 1e-6.
-    """
-    rng = np.random.default_rng(18)
-    n, clusters, rho = 20_000, 8, 0.6
-    x = rng.normal(size=n)
-    y = rho * x + np.sqrt(1 - rho**2) * rng.normal(size=n)
-    seen_x, seen_y = _measured(x, clusters, 2.8, rng), _measured(y, clusters, 2.8, rng)
-    raw = spearman(seen_x.mean(axis=0), seen_y.mean(axis=0))
-    reliabilities = [split_half(lambda of, v=v: v[of].mean(axis=0), clusters) for v in (seen_x, seen_y)]  # type: ignore[misc]
-    truth = 6 / np.pi * np.arcsin(rho / 2)
-    assert raw < 0.6 * truth
-    corrected = attenuation_corrected(raw, *reliabilities)
-    assert corrected == pytest.approx(truth, abs=0.02 + 5 * 0.014)
-
-
-def test_attenuation_correction_by_hand() -> None:
-    assert attenuation_corrected(0.3, 0.81, 0.25) == pytest.approx(0.3 / 0.45)
-    assert attenuation_corrected(-0.5, 0.25, 0.25) == -1.0
-    assert attenuation_corrected(0.5, 0.0, 0.9) is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -16,6 +16,7 @@ Array = np.ndarray
 _BLOCK = 2**19  # numbers per block: 4 MB in float64, which stays in the cache
 
 
+@runtime_checkable  # for the shape checks of the tests
 class Attack(Protocol):
     """Scores membership with the help of a bank; larger = more likely a member."""
 
@@ -40,6 +41,20 @@ class Attack(Protocol):
     def leave_pair_out(self, pairs: Pairs) -> tuple[Float[Array, "pairs examples"], Float[Array, "pairs examples"]]:
         """Returns (inside, outside): the scores of every bank model as a target, its own pair left out."""
         ...
+
+
+@runtime_checkable
+class Learner(Protocol):
+    """An attack that learns from the bank before it scores."""
+
+    def learn(self, pairs: Pairs) -> Attack:
+        """Return the attack with what it learned from the bank; the other methods of one without learn anew."""
+        ...
+
+
+def taught(attack: Attack, pairs: Pairs) -> Attack:
+    """Return the attack, after it has learned from the bank if it is one that does."""
+    return attack.learn(pairs) if isinstance(attack, Learner) else attack
 
 
 def references(pairs: Pairs) -> Pairs:

@@ -28,7 +28,7 @@ Block = Float[Array, "pairs block one"]
 
 _LEAST = 2  # pairs: one is scored with the other as its reference
 _FOLDS = 4
-_CELLS = 100_000  # pairs × examples that are learned from, each with its inside and its outside model
+_CELLS = 50_000  # pairs × examples that are learned from, each with its inside and its outside model
 _CURVED = 4_000  # cells from which the regressions bend
 _LIMIT = 30.0  # nats: beyond, a log likelihood ratio from regressions says no more
 _RATES = (1e-3, 1e-2)  # false-positive rates between which candidates are compared
@@ -93,7 +93,7 @@ class _Law:
 
 @dataclass(frozen=True, slots=True)
 class _Fold:
-    """What was learned without the pairs of one fold."""
+    """What was learned without the examples of one fold."""
 
     booster: Any
     law: _Law
@@ -105,20 +105,28 @@ class _Fold:
 
 @dataclass(frozen=True, slots=True)
 class _Stack:
-    """What was learned, fold by fold, and the candidate that the shadows chose."""
+    """What was learned, fold by fold of the examples, and the candidate that the shadows chose."""
 
     folds: tuple[_Fold, ...]
     candidate: str
 
-    def score(self, rows: Float[Array, "rows features"], pair: int) -> Float[Array, " rows"]:
-        """Return the scores of rows from a target that stands in the place of one pair."""
-        fold, weights = self.folds[pair % len(self.folds)], CANDIDATES[self.candidate]
+    def score(
+        self, rows: Float[Array, "*pairs block features"], fold: Int[Array, " block"]
+    ) -> Float[Array, "*pairs block"]:
+        """Return the scores of features, each example's by what was learned from other examples."""
+        scores = np.empty(rows.shape[:-1])
+        for f in np.unique(fold):
+            here = rows[..., fold == f, :]
+            scores[..., fold == f] = self._score(self.folds[f], here.reshape(-1, rows.shape[-1])).reshape(here.shape[:-1])
+        return scores
+
+    def _score(self, fold: _Fold, rows: Float[Array, "rows features"]) -> Float[Array, " rows"]:
         parts = (
             lambda: fold.booster.decision_function(rows),
             lambda: fold.law.ratio(rows),
             lambda: rows[:, _RMIA],
         )
-        return sum(weight * part() for weight, part in zip(weights, parts, strict=True) if weight)
+        return sum(weight * part() for weight, part in zip(CANDIDATES[self.candidate], parts, strict=True) if weight)
 
 
 @dataclass(frozen=True)
@@ -134,9 +142,11 @@ class Slira:
       the statistics, with hinges; their log density ratio is the score.
 
     The booster, the regressions, the sum of both, or RMIA alone is used: whichever has the highest mean log TPR on the
-    shadows at false-positive rates of 0.1 to 1 %. Everything is cross-fitted: a pair is scored by what was learned from
-    the pairs of other folds, and with statistics of the other pairs, so that thresholds from the bank keep their rate.
-    Only the bank is learned from; nothing depends on the target or on who its members are.
+    shadows at false-positive rates of 0.1 to 1 %. Everything is cross-fitted: a model is scored with the statistics of
+    the other pairs, and an example by what was learned from the examples of other folds. Its membership in a model
+    therefore has no part in its own score, and thresholds from the bank keep their rate. (Cross-fitting by pair alone
+    would not do: what chance makes two pairs have in common is learned from the one and applied to the other.) Only the
+    bank is learned from; nothing depends on the target or on who its members are.
 
     It is not a bound: another attack may find more. It is not calibrated: the score ranks, and is no probability of
     membership. It works from 2 pairs of models on, without LiRA's score below 3.
@@ -167,20 +177,19 @@ class Slira:
             ValueError: Fewer than 2 pairs, or a signal that is not finite.
         """
         require_pairs(pairs, _LEAST)
-        inside, outside, pair = _Statistics(_Averaged(pairs), self.signal).sample()
-        folds = min(pairs.shape[0], _FOLDS)
-        learned = tuple(_fit(inside[pair % folds != f], outside[pair % folds != f]) for f in range(folds))
-        parts = np.empty((2, len(pair), 3))
-        for f, fold in enumerate(learned):
-            here = pair % folds == f
-            parts[:, here] = fold.parts(inside[here]), fold.parts(outside[here])
+        inside, outside, fold = _Statistics(_Averaged(pairs), self.signal).sample()
+        learned = tuple(_fit(inside[fold != f], outside[fold != f]) for f in range(_FOLDS))
+        parts = np.empty((2, len(fold), 3))
+        for f, fitted in enumerate(learned):
+            here = fold == f
+            parts[:, here] = fitted.parts(inside[here]), fitted.parts(outside[here])
         power = {name: _power(*(parts @ np.array(weights))) for name, weights in CANDIDATES.items()}
         return replace(self, stack=_Stack(learned, max(power, key=power.__getitem__)))
 
     def scores(self, target: Float[Array, "examples queries"], pairs: Pairs) -> Float[Array, " examples"]:
         """Return the scores of a model outside the bank, in nats; larger = member-like.
 
-        The last pair is not a reference and its fold was not learned from, as for the models of that pair themselves.
+        The last pair is not a reference, as for the models of that pair themselves.
 
         Raises:
             ValueError: Fewer than 2 pairs, signals of another shape than the bank's, or one that is not finite.
@@ -188,11 +197,11 @@ class Slira:
         require_target(target, pairs, _LEAST)
         stack = self.stack or self.learn(pairs).stack
         assert stack is not None
-        statistics, last = _Statistics(_Averaged(pairs), self.signal), pairs.shape[0] - 1
+        statistics, fold = _Statistics(_Averaged(pairs), self.signal), _folds(len(target))
         scores = np.empty(len(target), dtype=np.float32)
         for block in blocks(pairs):
             x = target[block].mean(axis=1, keepdims=True, dtype=np.float64)
-            scores[block] = stack.score(statistics.of_target(x, block), last)
+            scores[block] = stack.score(statistics.of_target(x, block), fold[block])
         return scores
 
     def leave_pair_out(self, pairs: Pairs) -> tuple[Float[Array, "pairs examples"], Float[Array, "pairs examples"]]:
@@ -204,12 +213,12 @@ class Slira:
         require_pairs(pairs, _LEAST)
         stack = self.stack or self.learn(pairs).stack
         assert stack is not None
-        sides = np.empty((2, *pairs.shape[:2]), dtype=np.float32)
-        for block, rows in _Statistics(_Averaged(pairs), self.signal).by_block():
-            for side, features in zip(sides, rows, strict=True):
-                for t, of_pair in enumerate(features):
-                    side[t, block] = stack.score(of_pair, t)
-        return sides[0], sides[1]
+        inside, outside = np.empty((2, *pairs.shape[:2]), dtype=np.float32)
+        fold = _folds(pairs.shape[1])
+        for block, (within, without) in _Statistics(_Averaged(pairs), self.signal).by_block():
+            inside[:, block] = stack.score(within, fold[block])
+            outside[:, block] = stack.score(without, fold[block])
+        return inside, outside
 
 
 @dataclass(frozen=True)
@@ -238,16 +247,17 @@ class _Statistics:
         return self._features(x, within, without, left_out=False)
 
     def sample(self) -> tuple[Array, Array, Int[Array, " cells"]]:
-        """Return (inside, outside, pair): features of at most 100,000 cells, and the pair of each."""
+        """Return (inside, outside, fold): features of at most 50,000 cells, and the fold of each one's example."""
         pairs, examples, _ = self.pairs.shape
-        chosen = _chosen(pairs, examples)
+        chosen, folds = _chosen(pairs, examples), _folds(examples)
         parts: tuple[list[Array], list[Array], list[Array]] = ([], [], [])
         for block, (inside, outside) in self.by_block():
             here = chosen[:, block]
-            for part, rows in zip(parts, (inside[here], outside[here], np.nonzero(here)[0]), strict=True):
+            of_block = inside[here], outside[here], folds[block][np.nonzero(here)[1]]
+            for part, rows in zip(parts, of_block, strict=True):
                 part.append(rows)
-        inside, outside, pair = (np.concatenate(part) for part in parts)
-        return inside, outside, pair
+        inside, outside, fold = (np.concatenate(part) for part in parts)
+        return inside, outside, fold
 
     def _features(self, x: Array, within: Block, without: Block, left_out: bool) -> Array:
         """Return the features [*pairs, block, features] of signals [*pairs, block, 1] beside their references."""
@@ -267,8 +277,13 @@ class _Statistics:
         return np.concatenate(columns, axis=-1)
 
 
+def _folds(examples: int) -> Int[Array, " examples"]:
+    """Return the fold of each example, at random: their order may mean something."""
+    return np.random.default_rng(0).permutation(examples) % _FOLDS
+
+
 def _chosen(pairs: int, examples: int) -> Bool[Array, "pairs examples"]:
-    """Return which cells are learned from: all of them, or 100,000 at random."""
+    """Return which cells are learned from: all of them, or 50,000 at random."""
     if pairs * examples <= _CELLS:
         return np.ones((pairs, examples), dtype=bool)
     drawn = np.random.default_rng(0).permutation(pairs * examples) < _CELLS

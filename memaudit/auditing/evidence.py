@@ -109,7 +109,6 @@ def table(evidence: Evidence, names: Sequence[str], full: bool = False) -> bytes
         "attack_score": evidence.attacked(DEFAULT.name).target,
         **{name: flag.astype(int) for name, flag in flags.items()},
         "memorization": scores.value,
-        "memorization_se": scores.se,
         "memorization_low": scores.low,
         "memorization_high": scores.high,
         "margin_shift": margins.shift,

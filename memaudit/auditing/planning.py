@@ -110,7 +110,7 @@ def plan(
         nonmembers=people - inside,
         assumed=members is None,
         cost=cost,
-        outlooks=policy.outlooks(limits, attacks, fprs, inside, people - inside),
+        outlooks=policy.outlooks(limits, attacks, fprs, inside, people - inside, shadows),
         decides=_decides(fingerprint(recipe, examples, seed), shadows, fprs, attacks, limits),
     )
 

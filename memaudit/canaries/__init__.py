@@ -1,6 +1,6 @@
 """Planted secrets: made, planted, found again in training, and how far a model gives them away, in bits."""
 
-from memaudit.canaries.doses import DoseCurve, clusters_of, dose_curve, doses, mean_at_dose
+from memaudit.canaries.doses import DoseCurve, dose_curve, doses, mean_at_dose
 from memaudit.canaries.exposure import (
     NULL_MEAN_BITS,
     P_EXPOSED_BITS,
@@ -33,7 +33,6 @@ __all__ = [
     "Space",
     "Survival",
     "calibrated",
-    "clusters_of",
     "dose_curve",
     "doses",
     "exact_exposure",

@@ -10,16 +10,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, Shaped, UInt8
+from scipy import stats
 
 from memaudit.canaries.exposure import P_EXPOSED_BITS
 from memaudit.canaries.space import DOSES, TARGET, stream
 from memaudit.errors import EvidenceError
-from memaudit.stats import expanded, without_variation
+from memaudit.stats import crossed_variance, effective_share, without_variation
 
 Array = np.ndarray
 Level = Float[Array, " levels"] | float
-Weights = tuple[Float[Array, "resamples models"], Float[Array, "resamples canaries"]]
 
 
 def doses(seed: int, model: int, canaries: int, levels: Sequence[int] = (1, 2, 4, 8, 16)) -> UInt8[Array, " canaries"]:
@@ -64,45 +64,38 @@ class DoseCurve:
     slope: float
     slope_low: float
     slope_high: float
-    level: float
 
 
 def dose_curve(
     exposure: Float[Array, "models canaries"],
     doses: UInt8[Array, "models canaries"],
+    most: float | None = None,
     level: float = 0.95,
-    seed: int = 0,
-    resamples: int = 2000,
 ) -> DoseCurve:
-    """Returns how exposure rises with the dose, with intervals from resampling pairs of models and canaries alike.
+    """Return how exposure rises with the dose, with intervals over pairs of models and canaries.
 
-    The slope is that of exposure = canary + model + slope · log₂(1 + dose), by least squares.
+    The slope is that of exposure = canary + model + slope · log₂(1 + dose), by least squares. Its interval is Student's
+    t of `stats.crossed_variance`. Simulated coverage at 95 %, 3 to 16 pairs and 8 or 24 canaries: .98 to .995 where the
+    slopes of all canaries and models are equal, .93 to .98 where they differ.
 
     Args:
-        exposure: In bits.
-        doses: As drawn by `doses`: rows 2t and 2t + 1 are a complementary pair, and are resampled together.
+        exposure: In bits, at least 0.
+        doses: As drawn by `doses`: rows 2t and 2t + 1 are a complementary pair.
+        most: The largest exposure that can be shown; by default, the largest in the data.
         level: Two-sided coverage.
-        seed: Of the resamples.
-        resamples: Number of them.
 
     Raises:
         EvidenceError: Fewer than two pairs or two canaries, or doses that do not vary.
 
-    Source: Owen 2007 (Annals of Applied Statistics 1:386), the pigeonhole bootstrap for crossed data, which is
-    conservative; `stats.expanded` for the percentiles that are read; the two-way within transformation of panel data for the slope.
+    Source: the two-way within transformation of panel data for the slope; `stats.crossed_variance`.
     """
-    weights = _resampled(exposure.shape, resamples, seed)
+    _require_crossed(exposure.shape)
+    exposed = exposure >= P_EXPOSED_BITS
     levels = np.unique(doses)
-    exposed = (exposure >= P_EXPOSED_BITS).astype(float)
-    rows = []
-    for dose in levels:
-        at = doses == dose
-        rows.append(
-            _mean(exposure, at, weights, level, float(exposure.max())) + _mean(exposed, at, weights, level, 1.0)
-        )
-    slopes = _slopes(exposure, np.log2(1.0 + doses), weights)
-    slope, slope_low, slope_high = _ends(slopes, level, clusters_of(doses >= 0))
-    mean, mean_low, mean_high, share, share_low, share_high = np.array(rows).T
+    means = [mean_at_dose(exposure, doses, int(dose), level, most) for dose in levels]
+    shares = [_share(exposed, doses == dose, level) for dose in levels]
+    mean, mean_low, mean_high = np.array(means).T
+    share, share_low, share_high = np.array(shares).T
     return DoseCurve(
         levels.astype(np.int64),
         (doses == levels[:, None, None]).sum(axis=(1, 2)),
@@ -112,10 +105,7 @@ def dose_curve(
         share,
         share_low,
         share_high,
-        slope,
-        float(slope_low),
-        float(slope_high),
-        level,
+        *_slope_interval(exposure, np.log2(1.0 + doses), level),
     )
 
 
@@ -123,89 +113,99 @@ def mean_at_dose(
     exposure: Float[Array, "models canaries"],
     doses: UInt8[Array, "models canaries"],
     dose: int,
-    level: Float[Array, " levels"],
-    seed: int = 0,
-    resamples: int = 10_000,
-) -> tuple[float, Array, Array]:
-    """Returns (mean, low, high) of the exposure in bits at one dose, with the ends at each of several levels.
-
-    As in `dose_curve`, but with as many resamples as high levels need: the interval at a one-sided confidence above
-    `stats.surest` is cut off where the resamples end.
-    """
-    weights = _resampled(exposure.shape, resamples, seed)
-    return _mean(exposure, doses == dose, weights, level, float(exposure.max()))
-
-
-def clusters_of(at: Bool[Array, "models canaries"]) -> int:
-    """Returns in how many pairs of models, or of canaries if that is less, some cells lie."""
-    return min(int(at.any(axis=0).sum()), int(at.reshape(len(at) // 2, -1).any(axis=1).sum()))
-
-
-def _resampled(shape: tuple[int, ...], resamples: int, seed: int) -> Weights:
-    """Returns how often each resample has each model and canary; the first line is the sample itself."""
-    models, canaries = shape
-    pairs = models // 2
-    if models % 2 or pairs < 2 or canaries < 2:
-        raise EvidenceError(f"a dose curve needs two complementary pairs of models and two canaries, got {shape}")
-    rng = np.random.default_rng(seed)
-    by_pair, by_canary = (
-        np.concatenate([np.ones((1, n)), rng.multinomial(n, np.full(n, 1 / n), resamples)]) for n in (pairs, canaries)
-    )
-    return np.repeat(by_pair, 2, axis=1), by_canary
-
-
-def _ends(draws: Float[Array, " resamples"], level: Level, clusters: int) -> tuple[float, Array, Array]:
-    """Returns the estimate, which is the first draw, and the expanded percentile interval of the others."""
-    inner = expanded(level, clusters)
-    low, high = np.nanquantile(draws[1:], [(1 - inner) / 2, (1 + inner) / 2])
-    return float(draws[0]), np.asarray(low), np.asarray(high)
-
-
-def _mean(
-    values: Float[Array, "models canaries"],
-    at: Bool[Array, "models canaries"],
-    weights: Weights,
     level: Level,
-    most: float,
+    most: float | None = None,
 ) -> tuple[float, Array, Array]:
-    """Returns the mean of values in [0, most] over some cells, with its interval.
+    """Return (mean, low, high) of the exposure in bits at one dose, at one level or several.
 
-    Where all values are equal, or there is one cluster, resampling would promise certainty: see `without_variation`.
+    The interval is Student's t of `stats.crossed_variance`, on the log scale because exposures are skewed. Simulated
+    coverage at 95 %, 3 to 16 pairs and 8 or 24 canaries: .94 to .99; .91 to .93 where 8 exponential canaries are the
+    only source of variance and there are 8 pairs or more.
+
+    Raises:
+        EvidenceError: Fewer than two pairs or two canaries.
     """
-    by_model, by_canary = weights
-    held, total = (((by_model @ cells) * by_canary).sum(axis=1) for cells in (at.astype(float), at * values))
-    draws = np.divide(total, held, out=np.full(len(held), np.nan), where=held > 0)
-    clusters = clusters_of(at)
-    mean, low, high = _ends(draws, level, max(clusters, 2))
-    if clusters < 2 or np.ptp(values[at]) == 0:
-        low, high = without_variation(mean, clusters, level, most=most)
-    return mean, low, high
+    _require_crossed(exposure.shape)
+    at = doses == dose
+    mean, clusters = float(exposure[at].mean()), _clusters(at)
+    most = float(exposure.max()) if most is None else most
+    if clusters < 2 or np.ptp(exposure[at]) == 0:
+        return mean, *without_variation(mean, clusters, level, most=most)
+    variance, freedom = _variance_of_mean(exposure, at)
+    log_half = stats.t.ppf((1 + np.asarray(level)) / 2, freedom) * np.sqrt(variance) / mean
+    factor = np.exp(np.minimum(log_half, 700.0))  # e⁷⁰⁰ is nearly the largest number
+    return mean, np.asarray(mean / factor), np.asarray(np.minimum(mean * factor, most))
 
 
-def _slopes(
-    y: Float[Array, "models canaries"], x: Float[Array, "models canaries"], weights: Weights
-) -> Float[Array, " resamples"]:
-    """Returns the least-squares slope of y on x with an effect of every model and canary, in each resample.
+def _clusters(at: Bool[Array, "models canaries"]) -> int:
+    """Returns in how many pairs of models, or of canaries if that is less, some cells lie."""
+    return min(int(at.any(axis=0).sum()), int(_by_pair(at).any(axis=1).sum()))
 
-    The weights are products, so that taking both means out and the grand mean back in removes both effects exactly.
-    """
-    by_model, by_canary = weights
-    models, canaries = x.shape
 
-    def product(u: Float[Array, "models canaries"], v: Float[Array, "models canaries"]) -> Float[Array, " resamples"]:
-        columns_u, columns_v = by_model @ u, by_model @ v
-        cells = ((by_model @ (u * v)) * by_canary).sum(axis=1)
-        of_models = (by_model * (by_canary @ u.T) * (by_canary @ v.T)).sum(axis=1) / canaries
-        of_canaries = (by_canary * columns_u * columns_v).sum(axis=1) / models
-        overall = (columns_u * by_canary).sum(axis=1) * (columns_v * by_canary).sum(axis=1) / (models * canaries)
-        return cells - of_models - of_canaries + overall
+def _require_crossed(shape: tuple[int, ...]) -> None:
+    models, canaries = shape
+    if models % 2 or models < 4 or canaries < 2:
+        raise EvidenceError(f"a dose curve needs two complementary pairs of models and two canaries, got {shape}")
 
-    x, y = _centred(x), _centred(y)
-    spread = product(x, x)
-    varied = spread > 1e-9 * x.size
-    if not varied[0]:
+
+def _share(
+    flags: Bool[Array, "models canaries"], at: Bool[Array, "models canaries"], level: float
+) -> tuple[float, Array, Array]:
+    """Return (share, low, high) of the flagged among some cells."""
+    share, clusters = float(flags[at].mean()), _clusters(at)
+    if clusters < 2 or share in (0, 1):
+        return share, *without_variation(share, clusters, level)
+    variance, freedom = _variance_of_mean(flags, at)
+    return share, *effective_share(share, variance, freedom, float(at.sum()), level)
+
+
+def _variance_of_mean(
+    values: Shaped[Array, "models canaries"], at: Bool[Array, "models canaries"]
+) -> tuple[float, float]:
+    """Return (variance, degrees of freedom) of the mean of values over some cells, in two or more pairs and canaries."""
+    total, held = _by_pair(np.where(at, values, 0.0)).astype(float), _by_pair(at).astype(float)
+    mean = total.sum() / held.sum()
+    without = []
+    for axis in ((1,), (0,), ()):
+        sums, counts = total.sum(axis=axis), held.sum(axis=axis)
+        some = counts > 0
+        without.append((total.sum() - sums[some]) / (held.sum() - counts[some]))
+    return crossed_variance(mean, *without)
+
+
+def _by_pair(values: Shaped[Array, "models canaries"]) -> Shaped[Array, "pairs canaries"]:
+    """Return the sums over the two models of each pair."""
+    return values.reshape(len(values) // 2, 2, -1).sum(axis=1)
+
+
+def _slope_interval(
+    y: Float[Array, "models canaries"], x: Float[Array, "models canaries"], level: float
+) -> tuple[float, float, float]:
+    """Return the slope of y on x with an effect of every model and canary, and the ends of its interval."""
+    slope = _slope(y, x)
+    if slope is None:
         raise EvidenceError("the doses do not vary within models and canaries, so that there is no slope to see")
-    return np.divide(product(x, y), spread, out=np.full(len(spread), np.nan), where=varied)
+    residual, spread = _centred(y) - slope * _centred(x), _by_pair(_centred(x) ** 2)
+    pull = _by_pair(_centred(x) * residual)
+    without: list[Array] = []
+    for axis, size in ((0, 2), (1, 1)):
+        # Fitted anew without each pair and canary; linear where the doses that are left do not vary.
+        linear = slope - pull.sum(axis=1 - axis) / (spread.sum() - spread.sum(axis=1 - axis))
+        fits = [
+            _slope(*(np.delete(v, slice(size * i, size * (i + 1)), axis) for v in (y, x))) for i in range(len(linear))
+        ]
+        without.append(np.array([near if fit is None else fit for fit, near in zip(fits, linear, strict=True)]))
+    cells = slope - (pull / (spread.sum() - spread)).ravel()
+    variance, freedom = crossed_variance(slope, without[0], without[1], cells)
+    half = float(stats.t.ppf((1 + level) / 2, freedom) * np.sqrt(variance))
+    return slope, slope - half, slope + half
+
+
+def _slope(y: Float[Array, "models canaries"], x: Float[Array, "models canaries"]) -> float | None:
+    """Return the least-squares slope of y on x with an effect of every model and canary; None if x does not vary."""
+    x, y = _centred(x), _centred(y)
+    spread = float((x**2).sum())
+    return float((x * y).sum() / spread) if spread > 1e-9 * x.size else None
 
 
 def _centred(values: Float[Array, "models canaries"]) -> Float[Array, "models canaries"]:

@@ -8,14 +8,14 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy import stats
 
-from memaudit.attacks import DEFAULT
-from memaudit.checks.evidence import ControlCheck, Evidence, percent
+from memaudit.attacks import DEFAULT, attack, taught
+from memaudit.checks.evidence import Attacked, ControlCheck, Evidence, percent
 from memaudit.checks.exposure import canary_null
 from memaudit.checks.fidelity import fidelity_check
 from memaudit.checks.link import bin_name, flag_with, link_rate
 from memaudit.design import NullPairs, Pairs, coins, swapped
 from memaudit.memorization import cross_fitted_link
-from memaudit.stats import auc, auc_interval, predictive_share_p_value
+from memaudit.stats import auc, auc_interval, predictive_share_p_value, transferred_thresholds
 from memaudit.types import Control, Table
 
 Array = np.ndarray
@@ -23,43 +23,63 @@ Array = np.ndarray
 BLIND = "CTL003"
 _PLANTED = 3  # standard deviations
 _LEAST_AREA = 0.9
+_LEAST_SHARE = 0.25  # of the TPR that known laws would give
+_NULL_ERRORS = 4  # standard errors
 _ALARM = 0.01  # probability of a false alarm of the calibration check
 
 
 def _null(evidence: Evidence) -> Control:
-    """Negative control: the whole analysis under a membership drawn by coins, where there is nothing to find.
+    """Negative control: with randomly permuted membership labels, does the analysis find nothing?
 
-    Within each pair of shadows and for each example, a coin says which of the two models is called the trained one.
-    Memorization, attack and link are computed as always. The area under the ROC must be 0.5 within four standard
-    errors over pairs; in every memorization bin, as many "members" as "non-members" should be accused.
+    Within each pair of shadows and for each example, a fair coin says which of the two models is called the one that
+    was trained on it. Memorization, the default attack and the link are computed as always. The area under the ROC
+    curve must then be 0.5, and at every false-positive rate as many "members" as "non-members" must be flagged, each
+    within four standard errors. These are exact under the permutation: the area is a sum over examples of a rank
+    difference whose sign is a coin toss.
 
-    Source: permutation of the labels before any computation (Good 2005, Permutation, Parametric and Bootstrap Tests).
+    Source: randomization test of paired differences (Fisher 1935; Good 2005).
     """
     pairs, examples, _ = evidence.bank.shape
     heads = coins(evidence.seed, pairs, examples)
     null = NullPairs(evidence.bank, heads)
-    inside, outside = DEFAULT.leave_pair_out(null)
-    areas = np.array([auc(i, o) for i, o in zip(inside, outside, strict=True)])
-    error = areas.std(ddof=1) / np.sqrt(pairs)
-    passed = bool(abs(areas.mean() - 0.5) <= stats.t.isf(stats.norm.sf(4), pairs - 1) * error)
+    inside, outside = taught(attack(DEFAULT.name, evidence.signal), null).leave_pair_out(null)
+    area, error = null_area(inside, outside)
+    deviations = [(area - 0.5) / error if error > 0 else 0.0]
+    for fpr in evidence.resolved_fprs:
+        cut = transferred_thresholds(outside, fpr)[:, None]
+        excess = (inside > cut).astype(int) - (outside > cut)
+        deviations.append(float(excess.sum() / max(1.0, np.sqrt((excess**2).sum()))))
+    passed = bool(np.abs(deviations).max() <= _NULL_ERRORS)
     tables: tuple[Table, ...] = ()
     fpr = link_rate(evidence)
     if pairs >= 6 and fpr is not None:
         link = cross_fitted_link(*swapped(*evidence.correct_by_pair, heads), lambda some: flag_with(null, some, fpr))
         rows = tuple((bin_name(b), round(b.examples), percent(b.tpr[0]), percent(b.fpr[0])) for b in link.bins)
-        columns = ("“Memorization”", "Examples", "“Members” found", "“Non-members” accused")
+        columns = ("“Memorization”", "Examples", "“Members” flagged", "“Non-members” flagged")
         tables = (Table(title=f"Null run at {percent(fpr)} false positives", columns=columns, rows=rows),)
     return Control(
         code="CTL002",
         title="Negative control: is nothing found where there is nothing?",
         passed=passed,
         sentence=(
-            f"Under a membership drawn by coins the attack's area under the curve is {areas.mean():.4f} ± {error:.4f}, "
-            + ("as chance has it." if passed else "which chance does not explain: the analysis is at fault.")
+            f"With randomly permuted membership labels, the AUC is {area:.4f}; chance gives 0.5 within "
+            f"{_NULL_ERRORS * error:.4f} (four standard errors). "
+            + ("The analysis finds nothing." if passed else "The analysis is at fault: chance does not explain it.")
         ),
         source="label permutation",
         tables=tables,
     )
+
+
+def null_area(inside: Float[Array, "pairs examples"], outside: Float[Array, "pairs examples"]) -> tuple[float, float]:
+    """Return the mean area under the ROC curve over pairs, and its standard error if each example's sides are a coin's.
+
+    In each pair, the area is 1/2 + Σ (rank inside − rank outside)/(2 examples²), and the signs of the terms are coins.
+    """
+    pairs, examples = inside.shape
+    ranks = stats.rankdata(np.concatenate([inside, outside], axis=1), axis=1)
+    gaps = (ranks[:, :examples] - ranks[:, examples:]) / (2 * examples**2)
+    return 0.5 + float(gaps.sum(axis=1).mean()), float(np.sqrt((gaps**2).sum()) / pairs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,29 +105,53 @@ def _planted(evidence: Evidence) -> Control:
     """Positive control: would a leak be found with this bank?
 
     A leak is planted into the signals: every model, the target and the shadows alike, is made surer of its members by
-    three standard deviations more than it is. The attack must find it: with known laws the area under the ROC would be
-    Φ(3/√2) = 0.983, and below 0.9 the bank is too small, or something is broken, and nothing found means nothing.
+    three standard deviations more than it is. The default attack must find it. If every law were known, the area under
+    the ROC curve would be Φ(3/√2) = 0.983 and the TPR at a false-positive rate α would be Φ(Φ⁻¹(α) + 3). The control
+    fails if the area is below 0.9, or if at one of the rates less than a quarter of that TPR is found: nothing found
+    then means nothing.
 
-    Source: the binormal model, area = Φ(d/√2) (Green & Swets 1966).
+    Source: the binormal model (Green & Swets 1966).
     """
     shift = _PLANTED * evidence.margin.deviation
-    phi = evidence.phi + (shift * evidence.members)[:, None]
-    scores = DEFAULT.scores(phi, _Planted(evidence.bank, shift))
-    inside, outside = scores[evidence.members], scores[~evidence.members]
-    area = auc(inside, outside)
-    low, high = auc_interval(inside, outside)
-    passed = area >= _LEAST_AREA
+    phi = evidence.phi + (shift * evidence.members)[:, None].astype(evidence.phi.dtype)
+    attacked = Attacked.of(attack(DEFAULT.name, evidence.signal), phi, _Planted(evidence.bank, shift))
+    inside, outside = attacked.target[evidence.members], attacked.target[~evidence.members]
+    area, (low, high) = auc(inside, outside), auc_interval(inside, outside)
+    missed, rows = [], []
+    for fpr in evidence.resolved_fprs:
+        found = float(attacked.flagged(fpr)[evidence.members].mean())
+        ideal = float(stats.norm.cdf(stats.norm.ppf(fpr) + _PLANTED))
+        rows.append((percent(fpr), percent(found), percent(ideal)))
+        if found < _LEAST_SHARE * ideal:
+            missed.append(percent(fpr))
+    passed = area >= _LEAST_AREA and not missed
     return Control(
         code="CTL005",
         title="Positive control: would a leak be found?",
         passed=passed,
         sentence=(
             f"A leak of {_PLANTED} standard deviations, planted into the signals, is "
-            + ("found" if passed else "missed; train more shadow models")
-            + f" (area under the curve {area:.3f}, {low:.3f} to {high:.3f})."
+            + ("found" if passed else "missed" + (f" at {', '.join(missed)} false positives" if missed else ""))
+            + f" (AUC {area:.3f}, {low:.3f} to {high:.3f})."
+            + ("" if passed else " " + _advice(evidence, missed))
         ),
         source="binormal model, Green & Swets 1966",
+        tables=(
+            Table(
+                title="The planted leak",
+                columns=("False-positive rate", "Members found", "With known laws"),
+                rows=tuple(rows),
+            ),
+        ),
     )
+
+
+def _advice(evidence: Evidence, missed: list[str]) -> str:
+    """Return what can help where a planted leak is missed."""
+    models = 2 * evidence.bank.shape[0]
+    if missed and len(missed) < len(evidence.resolved_fprs):
+        return f"Train more than {models} shadow models, or measure at the higher rates only."
+    return f"Train more than {models} shadow models, or use an attack whose scores are not tied."
 
 
 def _blind(evidence: Evidence) -> Control:
@@ -143,47 +187,60 @@ def _blind(evidence: Evidence) -> Control:
 
 
 def _calibration(evidence: Evidence) -> Control:
-    """Calibration: does the threshold from the shadows keep its false-positive rate on the target?
+    """Calibration: does the threshold from the shadows keep its false-positive rate (FPR) on the target?
 
-    The share of the target's non-members that is accused is compared with the same share in every shadow. With too many
-    accusations the rate that is stated flatters the attack: the true-positive rate is too high, and no limit counts as
-    broken by it. With too few the threshold is too strict for this model: the true-positive rate is too low, which
-    flatters the model, and a limit that is broken all the same stays broken. In neither case is a limit kept.
+    For every attack and rate, the share of the target's non-members that is flagged is compared with the same share in
+    every shadow. Too many mean that the TPR is too high: no limit then counts as broken by it. Too few mean that the
+    threshold is too strict for this model and the TPR too low, which flatters the model; a limit that is broken all the
+    same stays broken. In neither case is a limit on that attack kept.
 
-    A false alarm has a probability of at most 1 % over all rates; of 2 to 4 % where the shadows' own rates scatter by
-    half or more. Where fewer than about six accusations are to be expected, none at all is not yet too few.
+    A false alarm has a probability of at most 1 % over all attacks and rates; of 2 to 4 % where the shadows' own rates
+    scatter by half or more. Where fewer than about six flagged non-members are expected, none at all is not too few.
 
     Source: Student-t prediction interval (Hahn & Meeker 1991, chapter 4); exact test of equal shares (Fisher 1935).
     """
-    rates = evidence.resolved_fprs
     trials = int((~evidence.members).sum())
-    attacked = evidence.attacked(DEFAULT.name)
-    rows, many, few = [], False, False
-    for fpr in rates:
-        accused = int((attacked.flagged(fpr) & ~evidence.members).sum())
+    asked = [
+        (name, fpr)
+        for name in evidence.attacks
+        for fpr in evidence.resolved_fprs
+        if evidence.attacked(name).unreachable(fpr) is None
+    ]
+    rows, many, few = [], [], []
+    for name, fpr in asked:
+        attacked = evidence.attacked(name)
+        flagged = int((attacked.flagged(fpr) & ~evidence.members).sum())
         by_model, of = evidence.by_model(attacked.shadows_flagged(fpr)[1])
-        p, shadows = predictive_share_p_value(accused, trials, by_model, of), by_model / of
-        alarm, more = p < _ALARM / len(rates), accused / trials > shadows.mean()
-        many, few = many or (alarm and more), few or (alarm and not more)
+        p, shadows = predictive_share_p_value(flagged, trials, by_model, of), by_model / of
+        if p < _ALARM / len(asked):
+            (many if flagged / trials > shadows.mean() else few).append(name)
         spread = f"{percent(float(shadows.mean()))} ± {percent(float(shadows.std()))}"
-        rows.append((percent(fpr), percent(accused / trials), spread, f"{p:.2g}"))
+        rows.append((name, percent(fpr), percent(flagged / trials), spread, f"{p:.2g}"))
+    columns = ("Attack", "Stated FPR", "This model", "Shadow models (mean ± sd)", "p")
     return Control(
         code="CTL004",
         title="Calibration: are false-positive rates kept?",
-        passed=not (many or few) if rates else None,
-        sentence=(
-            "None of the false-positive rates can be resolved with so few non-members."
-            if not rates
-            else "More non-members are accused than the thresholds promise; true-positive rates are too high."
-            if many
-            else "Fewer non-members are accused than the thresholds promise; true-positive rates are too low."
-            if few
-            else "The thresholds keep their false-positive rates on this model."
-        ),
+        passed=not (many or few) if asked else None,
+        sentence=_calibrated_in_words(many, few, bool(asked)),
         source="Student-t prediction interval; Fisher 1935",
-        tables=(Table(title="Accused non-members", columns=("Asked for", "Model", "Shadows", "p"), rows=tuple(rows)),),
+        tables=(Table(title="Measured false-positive rates", columns=columns, rows=tuple(rows)),),
         overstates=("tpr",) if many else (),
+        attacks=tuple(dict.fromkeys(many + few)),
     )
+
+
+def _calibrated_in_words(many: list[str], few: list[str], asked: bool) -> str:
+    if not asked:
+        return "No false-positive rate can be resolved with so few non-members."
+    if many:
+        return f"More non-members are flagged than stated ({_listed(many)}): the true-positive rates are too high."
+    if few:
+        return f"Fewer non-members are flagged than stated ({_listed(few)}): the true-positive rates are too low."
+    return "Every threshold keeps its false-positive rate on this model."
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(dict.fromkeys(names))
 
 
 CONTROLS: tuple[ControlCheck, ...] = (

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from memaudit.checks.evidence import Check, Outcome, estimate, percent, points
-from memaudit.checks.memorized import by_memorization, mean_memorization
+from memaudit.checks.memorized import COLUMNS, MEAN_METHOD, TAILS, by_memorization, mean_memorization
 from memaudit.checks.text import TextEvidence
 from memaudit.memorization import cross_fitted_top, null_deviation
 from memaudit.stats import cluster_difference_interval
@@ -29,8 +29,9 @@ def _counterfactual(evidence: TextEvidence) -> Outcome:
 
         mem(x) = E[share predicted | trained on x] − E[share predicted | not trained on x].
 
-    The number is the mean over all units; its interval is Student's t over pairs of shadow models. It holds for this
-    recipe at half of the documents, and is not what one model memorized. The highest scores are too high, as chance
+    The number is the mean over all units. Its interval is Student's t over pairs of shadow models, widened because a
+    few pairs may have a skewed law. It holds for this recipe at half of the documents, and is not what one model
+    memorized. The highest scores are too high, as chance
     helped to make them the highest; the mean of the top is therefore selected on half of the pairs and measured on the
     other half.
 
@@ -61,7 +62,8 @@ def _epochs(evidence: TextEvidence) -> Outcome:
 
     After every epoch the share of tokens that are predicted right is recorded for some documents, in models that train
     on them and in models that do not. The difference is what training on them did; the level alone would measure how
-    good the model is. The number is that difference after the last epoch; its interval is Student's t over pairs.
+    good the model is. The number is that difference after the last epoch; its interval is Student's t over pairs,
+    widened for skewness.
 
     Forgetting: in the first epoch every document was seen once, at a time drawn by lot. The difference by the number of
     steps since then is the forgetting curve.
@@ -79,9 +81,9 @@ def _epochs(evidence: TextEvidence) -> Outcome:
         metric="exact-memorization",
         estimate=last,
         sentence=(
-            f"After the first epoch a model predicts {points(first.value)} more of the tokens of what it was trained "
-            f"on than of what it was not, after the last {points(last.value)} "
-            f"({100 * last.low:.2f} to {100 * last.high:.2f})."
+            f"After the first epoch a model predicts {points(first.value)} "
+            f"({100 * first.low:.2f} to {100 * first.high:.2f}) more of the tokens of what it was trained on than of "
+            f"what it was not, after the last {points(last.value)} ({100 * last.low:.2f} to {100 * last.high:.2f})."
         ),
         n=members.shape[1],
         counted=f"documents in {len(members)} shadow models",
@@ -108,7 +110,7 @@ def _difference(accuracy: Array, inside: Array, outside: Array | None = None) ->
     ]
     hits, trials, others, of = (side.sum() for side in sums)
     interval = partial(cluster_difference_interval, *sums)
-    return estimate(float(hits / trials - others / of), interval, "share", "Student t over pairs of shadow models")
+    return estimate(float(hits / trials - others / of), interval, "share", MEAN_METHOD)
 
 
 def _histogram(evidence: TextEvidence) -> Figure:
@@ -117,40 +119,41 @@ def _histogram(evidence: TextEvidence) -> Figure:
     counts, _ = np.histogram(values, edges)
     return Figure(
         kind=FigureKind.HISTOGRAM,
-        title="Counterfactual memorization of each document",
+        title="Estimated counterfactual memorization of each document",
         x_label="Share of tokens predicted only because of training on it",
         y_label="Documents",
         curves=(Curve(x=tuple(edges.tolist()), y=tuple(counts.astype(float).tolist()), label="documents"),),
         alt=(
-            f"Histogram of counterfactual memorization over {len(values):,} documents: "
-            f"{percent(float((values < 0.02).mean()))} "
-            f"lie below 0.02, {percent(float((values > 0.1).mean()))} above 0.1."
+            f"Histogram of estimated counterfactual memorization over {len(values):,} documents. "
+            f"Estimated below 0.02: {percent(float((values < 0.02).mean()))}; above 0.1: "
+            f"{percent(float((values > 0.1).mean()))}."
         ),
     )
 
 
 def _distribution(evidence: TextEvidence) -> Table:
     return Table(
-        title="Distribution of counterfactual memorization",
+        title="Distribution of estimated counterfactual memorization",
         columns=(
-            "Memorization",
-            "Documents",
-            "Share",
-            "Mean standard error",
+            *(c.replace("Examples", "Documents") for c in COLUMNS),
             "Rise of log p (nats a token)",
             "Separation d",
         ),
         rows=by_memorization(evidence, _BINS),
-        note="Separation: the rise of the mean log-probability in standard deviations of the shadow models.",
+        note=(
+            f"{TAILS.replace('examples', 'documents')} Separation d: the rise of the mean log-probability in standard "
+            "deviations of one model (Hedges' g). The last two columns describe the bin and have no interval."
+        ),
     )
 
 
 def _notes(evidence: TextEvidence) -> tuple[str, ...]:
     inside, outside = evidence.correct_by_pair
     noise = null_deviation(inside, outside)
+    rms = np.sqrt([(error**2).mean() for error in (noise, evidence.memorization.se)])
     notes = [
-        f"If membership changed nothing, single scores would scatter by {noise.mean():.3f} about 0; their standard "
-        f"errors are {evidence.memorization.se.mean():.3f} on average."
+        f"If membership changed nothing, single scores would have a standard deviation of {rms[0]:.3f} about 0; their "
+        f"root-mean-square standard error is {rms[1]:.3f}."
     ]
     top = max(1, len(noise) // 20)
     if len(inside) >= _LEAST_PAIRS_OF_TOP:

@@ -60,8 +60,7 @@ def sizes(pairs: int) -> list[int]:
 
 def attacked_by(evidence: Evidence, attacked: Attacked, pairs: int) -> Attacked:
     """Returns the scores of the same attack with the bank's first pairs alone: those of a bank that is still small."""
-    attack, part = attacked.attack, evidence.bank.take(np.arange(pairs))
-    return Attacked(attack, attack.scores(evidence.phi, part), *attack.leave_pair_out(part))
+    return Attacked.of(attacked.attack, evidence.phi, evidence.bank.take(np.arange(pairs)))
 
 
 def gain(part: Attacked, whole: Attacked, fpr: float) -> Interval:

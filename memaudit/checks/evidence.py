@@ -6,16 +6,25 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped, UInt8
 
-from memaudit.attacks import ATTACKS, Attack, blind_scores
+from memaudit.attacks import Attack, Signal, attack, blind_scores, taught
 from memaudit.design import Pairs, by_pair
 from memaudit.memorization import Counterfactual, Margin, Memorization, margin, paired_memorization
 from memaudit.signals import cross_entropy
-from memaudit.stats import clopper_pearson, resolvable, threshold, transferred_thresholds
+from memaudit.stats import (
+    Reached,
+    TransferredRate,
+    clopper_pearson,
+    resolvable,
+    threshold,
+    transferred_rate,
+    transferred_thresholds,
+    unreachable,
+)
 from memaudit.types import Bounds, Control, Estimate, Finding, Skipped
 
 Array = np.ndarray
@@ -41,21 +50,34 @@ class Shadows(Pairs, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Attacked:
-    """One attack's scores: of the target, and of every shadow as a target with its own pair left out."""
+    """One attack's scores: of the target, and of every shadow as a target with its own pair left out.
+
+    All have as many reference pairs: the target's scores leave out the last pair of the bank.
+    """
 
     attack: Attack
     target: Float[Array, " examples"]
     inside: Float[Array, "pairs examples"]
     outside: Float[Array, "pairs examples"]
 
+    @classmethod
+    def of(cls, attack: Attack, target: Float[Array, "examples queries"], bank: Pairs) -> Attacked:
+        """Return the scores of an attack; one that learns from the bank learns once."""
+        attack = taught(attack, bank)
+        return cls(attack, attack.scores(target, bank), *attack.leave_pair_out(bank))
+
     def flagged(self, fpr: float) -> Bool[Array, " examples"]:
-        """Returns who is accused in the target, at the threshold that the shadows' non-members set for a rate."""
+        """Return which examples lie above the threshold that the shadows' non-members set for a rate."""
         return self.target > threshold(self.outside.ravel(), fpr)
 
     def shadows_flagged(self, fpr: float) -> tuple[Bool[Array, "pairs examples"], Bool[Array, "pairs examples"]]:
-        """Returns (caught, accused) in every pair of shadows, at thresholds set by the other pairs."""
+        """Return (members, non-members) flagged in every pair of shadows, at thresholds set by the other pairs."""
         cut = transferred_thresholds(self.outside, fpr)[:, None]
         return self.inside > cut, self.outside > cut
+
+    def unreachable(self, fpr: float) -> Reached | None:
+        """Return the rates beside one that ties keep the attack from; None if it is reached."""
+        return unreachable(self.outside, fpr)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +92,9 @@ class Evidence(ABC):
     correct: Shaped[Array, " examples"]
     members: Bool[Array, " examples"]
     fprs: tuple[float, ...] = (0.01, 0.001)
-    attacks: tuple[str, ...] = ("lira-online", "lira-offline", "global-threshold")
+    attacks: tuple[str, ...] = ("slira", "lira-online", "lira-offline", "rmia", "global-threshold")
     seed: int = 0
+    signal: ClassVar[Signal] = Signal.SCALED_LOGIT
     _attacked: dict[str, Attacked] = field(default_factory=dict, init=False, repr=False)
 
     @abstractmethod
@@ -93,8 +116,13 @@ class Evidence(ABC):
         return self._attacked[name]
 
     def _scored(self, name: str) -> Attacked:
-        attack = ATTACKS[name]
-        return Attacked(attack, attack.scores(self.phi, self.bank), *attack.leave_pair_out(self.bank))
+        return Attacked.of(attack(name, self.signal), self.phi, self.bank)
+
+    def tpr(self, name: str, fpr: float) -> TransferredRate:
+        """Return an attack's true-positive rate on the target at a false-positive rate."""
+        found = self.attacked(name)
+        flagged = found.flagged(fpr)[self.members]
+        return transferred_rate(flagged, found.inside, found.outside, self.first_inside, fpr)
 
     @property
     def resolved_fprs(self) -> tuple[float, ...]:

@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Bool
 
 from memaudit.canaries import (
     NULL_MEAN_BITS,
     P_EXPOSED_BITS,
     DoseCurve,
-    clusters_of,
     dose_curve,
     extrapolated_exposure,
     fisher,
     mean_at_dose,
     rank_exposure,
 )
-from memaudit.checks.evidence import Check, ControlCheck, Outcome, estimate, percent, share_of
+from memaudit.checks.evidence import Check, ControlCheck, Outcome, estimate, percent, share_of, with_interval
 from memaudit.checks.text import TextEvidence
 from memaudit.errors import EvidenceError
-from memaudit.stats import surest
 from memaudit.types import Control, Curve, Estimate, Figure, FigureKind, Finding, Mark, Skipped, Table
 
 Array = np.ndarray
 
 _LEAST_CANARIES = 2
-_RESAMPLES = 10_000  # behind the bounds that limits are held against
 _ALARM = 0.001  # probability of a false alarm of the null check
 _SOURCE = "Carlini et al. 2019 (USENIX Security), exposure"
 
@@ -42,8 +40,9 @@ def _exposure(evidence: TextEvidence) -> Outcome:
     at 1 % false positives. Calibrated exposure first takes from every secret what models without the canary say of it.
 
     The number is the mean calibrated exposure of canaries that were planted once (or the least that was tried), over
-    all shadow models; its interval resamples pairs of models and canaries. How often a canary is planted is drawn anew
-    for every model, so that doses are compared within a canary. It says nothing about secrets of another form.
+    all shadow models; its interval is Student's t on the log scale, over pairs of models and canaries. How often a
+    canary is planted is drawn anew for every model, so that doses are compared within a canary. It says nothing about
+    secrets of another form.
 
     Source: Carlini et al. 2019, "The Secret Sharer"; calibration and randomized doses: difference to models without.
     """
@@ -101,9 +100,9 @@ def _detected(evidence: TextEvidence) -> Outcome:
         at_fpr=0.01,
         estimate=Estimate(value=value, low=low, high=high, unit="share", method="Clopper–Pearson"),
         sentence=(
-            f"Of the {int(planted.sum())} secrets planted in this model {int(flagged[planted].sum())} are given away "
-            f"by at least {P_EXPOSED_BITS:.2f} bits, which one in a hundred does by accident; of the "
-            f"{int((~planted).sum())} that were not planted, {int(flagged[~planted].sum())}."
+            f"In this model {_counted(flagged[planted], 'planted canaries')} have an exposure of at least "
+            f"{P_EXPOSED_BITS:.2f} bits, which one in a hundred has by chance"
+            + ("." if planted.all() else f"; so have {_counted(flagged[~planted], 'that were not planted')}.")
         ),
         blind=0.01,
         n=int(planted.sum()),
@@ -111,6 +110,12 @@ def _detected(evidence: TextEvidence) -> Outcome:
         source=_SOURCE,
     )
     return (finding,), ()
+
+
+def _counted(flags: Bool[Array, " canaries"], what: str) -> str:
+    """Return a count in words, with the interval of the share: "3 of 20 planted canaries (15%, 95 % CI 3.21–37.9%)"."""
+    value, low, high = map(percent, share_of(flags))
+    return f"{int(flags.sum())} of {len(flags)} {what} ({value}, 95 % CI {low.removesuffix('%')}–{high})"
 
 
 exposure_check = Check("CAN001", "Exposure of planted canaries", "exposure", _exposure, TextEvidence)
@@ -155,11 +160,10 @@ def _mean(evidence: TextEvidence, dose: int) -> Estimate:
     exposures, doses = evidence.calibrated_exposures[0], evidence.shadow_doses
 
     def interval(level: Array) -> tuple[Array, Array]:
-        return mean_at_dose(exposures, doses, dose, level, evidence.seed, _RESAMPLES)[1:]
+        return mean_at_dose(exposures, doses, dose, level, float(evidence.caps.max()))[1:]
 
-    relied_on = surest(_RESAMPLES, max(2, clusters_of(doses == dose)))
-    method = "bootstrap over pairs of shadow models and canaries"
-    return estimate(float(exposures[doses == dose].mean()), interval, "bits", method, relied_on)
+    method = "Student t on the log scale, jackknife over pairs of shadow models and canaries"
+    return estimate(float(exposures[doses == dose].mean()), interval, "bits", method)
 
 
 def _curve(evidence: TextEvidence, calibrated: bool) -> tuple[DoseCurve | None, tuple[Skipped, ...]]:
@@ -167,7 +171,7 @@ def _curve(evidence: TextEvidence, calibrated: bool) -> tuple[DoseCurve | None, 
     reason = f"the recipe has {exposures.shape[1]} canaries, and at least {_LEAST_CANARIES} are needed"
     if exposures.shape[1] >= _LEAST_CANARIES:
         try:
-            return dose_curve(exposures, evidence.shadow_doses, seed=evidence.seed), ()
+            return dose_curve(exposures, evidence.shadow_doses, float(evidence.caps.max())), ()
         except EvidenceError as error:
             reason = str(error)
     return None, (Skipped(code="CAN001", title="Exposure of planted canaries", reason=reason),)
@@ -217,8 +221,8 @@ def _table(evidence: TextEvidence, curve: DoseCurve) -> Table:
             int(curve.cells[i]),
             f"{raw.mean[i]:.2f} ({raw.mean_low[i]:.2f}–{raw.mean_high[i]:.2f})",
             f"{curve.mean[i]:.2f} ({curve.mean_low[i]:.2f}–{curve.mean_high[i]:.2f})",
-            percent(float(raw.share[i])),
-            percent(float(curve.share[i])),
+            with_interval(float(raw.share[i]), float(raw.share_low[i]), float(raw.share_high[i])),
+            with_interval(float(curve.share[i]), float(curve.share_low[i]), float(curve.share_high[i])),
         )
         for i in range(len(curve.dose))
     )
@@ -236,8 +240,8 @@ def _table(evidence: TextEvidence, curve: DoseCurve) -> Table:
         note=(
             f"Raw exposure rises by {raw.slope:.2f} bits ({raw.slope_low:.2f} to {raw.slope_high:.2f}) for each unit "
             f"of log₂(1 + repetitions), calibrated exposure by {curve.slope:.2f} ({curve.slope_low:.2f} to "
-            f"{curve.slope_high:.2f}), with canary and model effects taken out. 95% bootstrap over pairs of models and "
-            "canaries."
+            f"{curve.slope_high:.2f}), with canary and model effects taken out. 95% intervals over pairs of models "
+            "and canaries."
         ),
     )
 

@@ -122,7 +122,7 @@ def _table(rows: list[_Row]) -> Table:
         columns=("Memorization", "Documents", "Models with the text", "Models without it"),
         rows=tuple((name, count, told(inside), told(outside)) for name, count, inside, outside in rows),
         note=(
-            "All shadow models as targets; 95% bootstrap over pairs of models. Where all pairs are alike: "
-            "Clopper–Pearson, each pair as one trial."
+            "All shadow models are targets. 95% intervals of Korn and Graubard over pairs of models. Where all pairs "
+            "are alike: Clopper–Pearson, each pair as one trial."
         ),
     )

@@ -5,22 +5,22 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Int
 
-from memaudit.attacks import DEFAULT, Attack
+from memaudit.attacks import Attack, Lira
 from memaudit.checks.evidence import Check, Evidence, estimate, percent, share_of, with_interval
 from memaudit.design import Pairs
-from memaudit.memorization import EDGES, Link, LinkBin, cross_fitted_link
+from memaudit.memorization import EDGES, MEMORIZED, Link, LinkBin, cross_fitted_link
 from memaudit.stats import resolvable, threshold, transferred_thresholds
 from memaudit.types import Curve, Estimate, Figure, FigureKind, Finding, Skipped, Table
 
 Array = np.ndarray
 
+_ATTACK = Lira()  # cheap enough to be made again on every part of the bank
 _LEAST_PAIRS = 6
-_MEMORIZED = 0.5  # training on the example decides more often than not whether the model gets it right
 _LEAST_FALSE_POSITIVES = 10  # expected behind every threshold
 Interval = tuple[float, float, float]
 
 
-def flag_with(pairs: Pairs, some: Int[Array, " some"], fpr: float, attack: Attack = DEFAULT) -> tuple[Array, Array]:
+def flag_with(pairs: Pairs, some: Int[Array, " some"], fpr: float, attack: Attack = _ATTACK) -> tuple[Array, Array]:
     """Returns (caught, accused) when some pairs are attacked with the others of them alone."""
     inside, outside = attack.leave_pair_out(pairs.take(some))
     cut = transferred_thresholds(outside, fpr)[:, None]
@@ -38,17 +38,17 @@ def link_rate(evidence: Evidence) -> float | None:
 def _link(evidence: Evidence) -> tuple[tuple[Finding, ...], tuple[Skipped, ...]]:
     """The link: how much of the attack's success at a low false-positive rate falls on the memorized examples.
 
-    Every shadow model is attacked with MIA001's attack at one threshold; an example's true-positive rate is the share
-    of the models trained on it in which it is found. The number is Spearman's rank correlation of memorization with
-    that rate, −1 to 1; beside it stand the true- and the false-positive rate of the examples by their memorization.
+    Every shadow model is attacked with LiRA (online, MIA001) at one threshold; an example's true-positive rate is the
+    share of the models trained on it in which it is found. The number is Spearman's rank correlation of memorization
+    with that rate, −1 to 1; beside it are the true- and the false-positive rate of the examples by their memorization.
 
     Memorization comes from one half of the pairs of models, attack, thresholds and targets from the other, and then
     the other way round: measured on the same models, noise alone would link them. The interval covers the choice of
-    examples and of models; the corrected value says what the correlation would be without estimation noise. A
-    correlation is not a cause: hard examples are both memorized and found, which the partial correlation shows.
+    examples and of models. Estimation noise makes the correlation smaller than that of error-free scores. A correlation
+    is not a cause: hard examples are both memorized and found, which the partial correlation shows.
 
-    Source: memorization as in MEM001; Spearman with Bonett & Wright 2000 and a jackknife over pairs; Spearman 1904
-    for the correction for attenuation.
+    Source: memorization as in MEM001; Spearman with Bonett & Wright 2000 and a jackknife over pairs; Kendall 1942 for
+    the partial correlation; Korn & Graubard 1998 for the rates.
     """
     fpr = link_rate(evidence)
     if evidence.bank.shape[0] < _LEAST_PAIRS or fpr is None:
@@ -57,12 +57,11 @@ def _link(evidence: Evidence) -> tuple[tuple[Finding, ...], tuple[Skipped, ...]]
     link = cross_fitted_link(*evidence.correct_by_pair, lambda some: flag_with(evidence.bank, some, fpr))
     method = "Fisher z, Bonett–Wright for examples and jackknife over pairs of models"
     rho = estimate(link.rho, link.interval, "correlation", method)
-    corrected = "not to be had" if link.corrected is None else f"{link.corrected:.2f}"
     finding = Finding(
         code="LNK001",
         title="Memorization and attack",
         metric="link",
-        attack=DEFAULT.name,
+        attack=_ATTACK.name,
         at_fpr=fpr,
         estimate=rho,
         sentence=_sentence(link, rho, fpr),
@@ -72,12 +71,11 @@ def _link(evidence: Evidence) -> tuple[tuple[Finding, ...], tuple[Skipped, ...]]
         figures=(_figure(link, fpr),),
         tables=(_table(link, evidence, fpr),),
         notes=(
-            f"Corrected for estimation noise: {corrected} (reliability of memorization "
-            f"{link.memorization_reliability:.2f}, of the true-positive rate {link.tpr_reliability:.2f}).",
-            "Nearly all training examples are classified correctly, so that memorization is the other side of how "
-            "hard an example is, and the two cannot be told apart."
+            "Nearly all training examples are classified correctly, so memorization measures how hard an example is, "
+            "and the two cannot be separated."
             if link.partial is None
-            else f"With the accuracy of models without the example held fixed: {link.partial:.2f}.",
+            else "Partial rank correlation, given the accuracy of models without the example: "
+            "{:.2f} (95 % CI {:.2f} to {:.2f}).".format(*link.partial),
         ),
     )
     return (finding,), ()
@@ -91,14 +89,13 @@ def _sentence(link: Link, rho: Estimate, fpr: float) -> str:
     correlation = f"{rho.value:.2f} ({rho.low:.2f} to {rho.high:.2f})"
     if rho.low <= 0:
         return f"No link was shown between memorization and the attack: the rank correlation is {correlation}."
-    memorized = [b for b in link.bins if b.low >= _MEMORIZED]
-    examples = sum(b.examples for b in memorized) / sum(b.examples for b in link.bins)
-    caught = sum(b.share for b in memorized)
+    examples = sum(b.examples for b in link.bins if b.low >= MEMORIZED) / link.examples
+    value, low, high = map(percent, link.memorized)
     share = (
-        f"{percent(examples)} of the examples, those memorized by {_MEMORIZED:g} or more, are {percent(caught)} of all "
-        f"that the attack finds at {percent(fpr)} false positives."
-        if memorized
-        else f"No example is memorized by {_MEMORIZED:g} or more."
+        f"The {percent(examples)} of examples with estimated memorization ≥ {MEMORIZED:g} account for {value} of the "
+        f"attack's true positives at a {percent(fpr)} FPR (95 % CI {low} to {high})."
+        if examples
+        else f"No example has an estimated memorization of {MEMORIZED:g} or more."
     )
     more = "The more an example is memorized, the more often it is found"
     return f"{share} {more}: the rank correlation is {correlation}."
@@ -139,7 +136,7 @@ def _table(link: Link, evidence: Evidence, fpr: float) -> Table:
             round(b.examples),
             with_interval(*b.tpr),
             with_interval(*b.fpr),
-            percent(b.share),
+            with_interval(*b.share),
             *target.get(b.low, ("–", "–")),
         )
         for b in link.bins
@@ -157,8 +154,9 @@ def _table(link: Link, evidence: Evidence, fpr: float) -> Table:
         ),
         rows=rows,
         note=(
-            "Shadows: every shadow model as a target, cross-fitted, 95% bootstrap over pairs of models. This model: "
-            "memorization from one half of the pairs, references and threshold from the other, Clopper–Pearson."
+            "Shadows: every shadow model is a target, cross-fitted; 95% intervals of Korn and Graubard over pairs of "
+            "models, which take the bins as given. This model: memorization from one half of the pairs, references and "
+            "threshold from the other, Clopper–Pearson."
         ),
     )
 
@@ -169,8 +167,8 @@ def _target_by_bin(evidence: Evidence, fpr: float) -> dict[float, tuple[str, str
     pairs = np.arange(len(inside))
     gain = inside[pairs % 2 == 0].mean(axis=0) - outside[pairs % 2 == 0].mean(axis=0)
     references = evidence.bank.take(pairs[pairs % 2 == 1])
-    cut = threshold(DEFAULT.leave_pair_out(references)[1].ravel(), fpr)
-    flagged = DEFAULT.scores(evidence.phi, references) > cut
+    cut = threshold(_ATTACK.leave_pair_out(references)[1].ravel(), fpr)
+    flagged = _ATTACK.scores(evidence.phi, references) > cut
     told = [_by_bin(gain, flagged, who) for who in (evidence.members, ~evidence.members)]
     return {low: (told[0].get(low, "–"), told[1].get(low, "–")) for low in told[0].keys() | told[1].keys()}
 

@@ -7,11 +7,13 @@ from functools import partial
 
 import numpy as np
 
-from memaudit.checks.evidence import Check, ClassifierEvidence, Evidence, Outcome, estimate, percent
-from memaudit.memorization import reliability
+from memaudit.checks.evidence import Check, ClassifierEvidence, Evidence, Outcome, estimate, percent, points
 from memaudit.stats import cluster_mean_interval
 from memaudit.types import Cell, Curve, Estimate, Figure, FigureKind, Finding, Table
 
+MEAN_METHOD = "Student t over pairs of shadow models, widened for skewness"
+COLUMNS = ("Estimated memorization", "Examples", "Share", "Mean half-width of 95 % CIs")
+TAILS = "Chance spreads estimates: more examples have extreme estimates than extreme memorization."
 _BINS = ((-1.0, 0.02), (0.02, 0.1), (0.1, 0.25), (0.25, 0.5), (0.5, 0.75), (0.75, 0.9), (0.9, 1.0))
 
 
@@ -26,25 +28,24 @@ def _memorization(evidence: ClassifierEvidence) -> Outcome:
     0 = the model would know anyway, 1 = it knows only what it was shown. The score is also the
     advantage of a real attack, "member if and only if the model is right", so some adversary does at least as well.
 
-    The number is the mean over all examples, which is the shadows' gap between training and test accuracy; its
-    interval is Student's t over pairs of shadow models. It describes this recipe at half of the examples as training
-    set, not one trained model, and not the leave-one-out score of the full set. A score near 0 does not mean that an
-    example is safe: the margin score beside it sees changes of confidence that flip no prediction.
+    The number is the mean over all examples, which is the shadows' gap between training and test accuracy. Its interval
+    is Student's t over pairs of shadow models, widened because a few pairs may have a skewed law. It describes this
+    recipe at half of the examples as training set, not one trained model, and not the leave-one-out score of the full
+    set. A score near 0 does not mean that an example is safe: the margin score beside it sees changes of confidence
+    that flip no prediction.
 
     Source: Feldman & Zhang 2020, "What Neural Networks Memorize and Why": mem(A, S, i) and its subset estimator.
     """
     scores, mean = evidence.memorization, mean_memorization(evidence)
-    high_share = float((scores.value > 0.5).mean())
+    rms, half_width = np.sqrt(scores.variance.mean()), (scores.high - scores.low).mean() / 2
     finding = Finding(
         code="MEM001",
         title="Memorization of training examples",
         metric="memorization",
         estimate=mean,
         sentence=(
-            f"Being in the training set raises the chance that an example is classified correctly by "
-            f"{percent(mean.value)} on average ({percent(mean.low)} to {percent(mean.high)}); for "
-            f"{percent(high_share)} of the examples "
-            "the estimated rise exceeds 50%."
+            f"Mean memorization is {points(mean.value)} (95 % CI {100 * mean.low:.2f} to {100 * mean.high:.2f}): "
+            "training on an example raises its chance of being classified correctly by that much."
         ),
         n=len(scores.value),
         counted=f"examples in {len(evidence.bank.members)} shadow models",
@@ -52,9 +53,8 @@ def _memorization(evidence: ClassifierEvidence) -> Outcome:
         figures=(_histogram(evidence),),
         tables=(_distribution(evidence),),
         notes=(
-            f"Standard errors of single scores: {scores.se.mean():.3f} on average, {scores.se.max():.3f} at most. "
-            "Reliability (agreement to expect with a second bank, 0 to 1): "
-            f"{reliability(*evidence.correct_by_pair):.3f}.",
+            f"Single scores have a root-mean-square standard error of {rms:.3f}; their 95 % CIs have a mean half-width "
+            f"of {half_width:.3f}.",
             "The scores hold for training sets of half of the examples.",
         ),
     )
@@ -71,11 +71,11 @@ def mean_memorization(evidence: Evidence) -> Estimate:
     inside, outside = (side.mean(axis=1, dtype=float) for side in evidence.correct_by_pair)
     value = float(evidence.memorization.value.mean())
     gain = partial(cluster_mean_interval, inside - outside)
-    return estimate(value, gain, "share", "Student t over pairs of shadow models")
+    return estimate(value, gain, "share", MEAN_METHOD)
 
 
 def by_memorization(evidence: Evidence, bins: Sequence[tuple[float, float]]) -> tuple[tuple[Cell, ...], ...]:
-    """Returns a row for each bin that is not empty: number and share of examples, error, margin shift, separation."""
+    """Return a row per bin with examples: their number and share, mean half-width of their CIs, shift, separation."""
     scores, margins = evidence.memorization, evidence.margin
     rows = []
     for low, high in bins:
@@ -86,7 +86,7 @@ def by_memorization(evidence: Evidence, bins: Sequence[tuple[float, float]]) -> 
                     f"below {high:g}" if low == -1 else f"{low:g} to {high:g}",
                     int(here.sum()),
                     percent(float(here.mean())),
-                    f"{scores.se[here].mean():.3f}",
+                    f"{(scores.high - scores.low)[here].mean() / 2:.3f}",
                     f"{margins.shift[here].mean():.2f}",
                     f"{margins.separation[here].mean():.2f}",
                 )
@@ -100,24 +100,24 @@ def _histogram(evidence: ClassifierEvidence) -> Figure:
     counts, _ = np.histogram(values, edges)
     return Figure(
         kind=FigureKind.HISTOGRAM,
-        title="Memorization of each example",
-        x_label="Memorization (0 = known anyway, 1 = known only from training)",
+        title="Estimated memorization of each example",
+        x_label="Estimated memorization (0 = known anyway, 1 = known only from training)",
         y_label="Examples",
         curves=(Curve(x=tuple(edges.tolist()), y=tuple(counts.astype(float).tolist()), label="examples"),),
         alt=(
-            f"Histogram of memorization over {len(values):,} examples: {percent(float((values < 0.1).mean()))} lie "
-            f"below 0.1, {percent(float((values > 0.5).mean()))} above 0.5."
+            f"Histogram of estimated memorization over {len(values):,} examples. {TAILS} Estimated below 0.1: "
+            f"{percent(float((values < 0.1).mean()))}; above 0.5: {percent(float((values > 0.5).mean()))}."
         ),
     )
 
 
 def _distribution(evidence: ClassifierEvidence) -> Table:
     return Table(
-        title="Distribution of memorization",
-        columns=("Memorization", "Examples", "Share", "Mean standard error", "Margin shift (nats)", "Separation d"),
+        title="Distribution of estimated memorization",
+        columns=(*COLUMNS, "Margin shift (nats)", "Separation d"),
         rows=by_memorization(evidence, _BINS),
         note=(
-            "Margin shift: how far training on an example moves its scaled logit. Separation: the shift in standard "
-            "deviations; an attack on such an example alone finds it with probability Φ(Φ⁻¹(FPR) + d)."
+            f"{TAILS} Margin shift: how far training on an example moves its scaled logit. Separation d: the shift in "
+            "standard deviations of one model (Hedges' g). These two columns describe the bin and have no interval."
         ),
     )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped, UInt8
 
-from memaudit.attacks import STATISTICS, GlobalThreshold, blind_text_scores, zlib_bytes
+from memaudit.attacks import STATISTICS, GlobalThreshold, Signal, blind_text_scores, zlib_bytes
 from memaudit.canaries import calibrated, rank_exposure, sampled_exposure
 from memaudit.checks.evidence import Attacked, Evidence, Shadows
 from memaudit.design import PairArrays, by_pair
@@ -60,6 +60,7 @@ class TextEvidence(Evidence):
     recorded: dict[str, Array]
     doses: UInt8[Array, " canaries"]
     reading: Float[Array, "models samplers texts tokens"] | None = None
+    signal: ClassVar[Signal] = Signal.LOG_PROBABILITY
 
     def loss(self, phi: Float[Array, "..."]) -> Float[Array, "..."]:
         """Returns the mean cross-entropy per token, of which the signal is the negative."""
@@ -102,14 +103,14 @@ class TextEvidence(Evidence):
             base = self.recorded["base"][:, None]
             pairs = PairArrays(*by_pair(self.bank.stacked("phi") - base, self.bank.members))
             attack = GlobalThreshold("base", "loss beside the base's: Carlini et al. 2021 (USENIX), section 5.2")
-            return Attacked(attack, attack.scores(self.phi - base, pairs), *attack.leave_pair_out(pairs))
+            return Attacked.of(attack, self.phi - base, pairs)
         if name not in STATISTICS:
             return super()._scored(name)
         statistic, source = STATISTICS[name]
         attack = GlobalThreshold(name, source)
-        target = statistic(self.tokens, self.zlib_bytes)
-        inside, outside = by_pair(self._shadow_statistics[name][..., None], self.bank.members)
-        return Attacked(attack, target, *attack.leave_pair_out(PairArrays(inside, outside)))
+        target = statistic(self.tokens, self.zlib_bytes)[:, None]
+        pairs = PairArrays(*by_pair(self._shadow_statistics[name][..., None], self.bank.members))
+        return Attacked.of(attack, target, pairs)
 
     @cached_property
     def _shadow_statistics(self) -> dict[str, Float[Array, "models units"]]:

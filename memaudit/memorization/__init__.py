@@ -1,4 +1,4 @@
-"""How much a training run depends on single examples: arrays in, scores with standard errors out."""
+"""How much a training run depends on single examples: arrays in, scores with intervals out."""
 
 from memaudit.memorization.counterfactual import (
     Counterfactual,
@@ -7,12 +7,21 @@ from memaudit.memorization.counterfactual import (
     cross_fitted_top,
     null_deviation,
 )
-from memaudit.memorization.feldman import Memorization, memorization, paired_memorization, reliability
-from memaudit.memorization.link import EDGES, Link, LinkBin, cross_fitted_link, cross_fitted_spearman, rates_by_bin
+from memaudit.memorization.feldman import Memorization, memorization, paired_memorization
+from memaudit.memorization.link import (
+    EDGES,
+    MEMORIZED,
+    Link,
+    LinkBin,
+    cross_fitted_link,
+    cross_fitted_spearman,
+    rates_by_bin,
+)
 from memaudit.memorization.margin import Margin, margin
 
 __all__ = [
     "EDGES",
+    "MEMORIZED",
     "Counterfactual",
     "Link",
     "LinkBin",
@@ -28,5 +37,4 @@ __all__ = [
     "null_deviation",
     "paired_memorization",
     "rates_by_bin",
-    "reliability",
 ]

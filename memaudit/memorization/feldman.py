@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, UInt8
 
-from memaudit.stats import newcombe_paired, newcombe_wilson, split_half
+from memaudit.stats import newcombe_paired, newcombe_wilson
 
 Array = np.ndarray
 
@@ -21,11 +21,13 @@ Array = np.ndarray
 class Memorization:
     """Scores in [−1, 1] per example, larger = more memorized, with what they were computed from.
 
-    `method` names the intervals.
+    `variance` is the unbiased estimate of each score's sampling variance. It is exactly 0 wherever a few models agree,
+    so average it over examples before you take the root; `low` and `high` are the errors of single scores. `method`
+    names the intervals.
     """
 
     value: Float[Array, " examples"]
-    se: Float[Array, " examples"]
+    variance: Float[Array, " examples"]
     low: Float[Array, " examples"]
     high: Float[Array, " examples"]
     inside_accuracy: Float[Array, " examples"]
@@ -64,9 +66,9 @@ def memorization(
         )
     right_in, right_out = (correct & k).sum(axis=0), (correct & ~k).sum(axis=0)
     p_in, p_out = right_in / n_in, right_out / n_out
-    se = np.sqrt(p_in * (1 - p_in) / (n_in - 1) + p_out * (1 - p_out) / (n_out - 1))
+    variance = p_in * (1 - p_in) / (n_in - 1) + p_out * (1 - p_out) / (n_out - 1)
     low, high = newcombe_wilson(right_in, n_in, right_out, n_out, level)
-    return Memorization(p_in - p_out, se, low, high, p_in, p_out, "Newcombe–Wilson")
+    return Memorization(p_in - p_out, variance, low, high, p_in, p_out, "Newcombe–Wilson")
 
 
 def paired_memorization(
@@ -86,7 +88,7 @@ def paired_memorization(
     Raises:
         ValueError: Fewer than two pairs.
 
-    Source: Feldman & Zhang 2020 (NeurIPS); the standard error of a mean of paired differences; Newcombe 1998
+    Source: Feldman & Zhang 2020 (NeurIPS); the variance of a mean of paired differences; Newcombe 1998
     (Statistics in Medicine 17:2635), method 10.
     """
     pairs = len(inside)
@@ -97,18 +99,5 @@ def paired_memorization(
     value = p_in - p_out
     square = (right_in + right_out - 2 * both) / pairs  # the differences are −1, 0 and 1
     low, high = newcombe_paired(right_in, right_out, both, pairs, level)
-    se = np.sqrt((square - value**2) / (pairs - 1))
-    return Memorization(value, se, low, high, p_in, p_out, "Newcombe for paired shares")
-
-
-def reliability(inside_correct: Bool[Array, "pairs examples"], outside_correct: Bool[Array, "pairs examples"]) -> float:
-    """Returns the split-half reliability of the memorization scores: 1 = a second bank would rank alike.
-
-    Source: Spearman–Brown, over random halves of the pairs of models.
-    """
-    gain = inside_correct.astype(np.float32) - outside_correct.astype(np.float32)
-
-    def scores(pairs: Int[Array, " some"]) -> Float[Array, " examples"]:
-        return gain[pairs].mean(axis=0)
-
-    return split_half(scores, len(gain))
+    variance = np.maximum(square - value**2, 0) / (pairs - 1)  # rounding goes below 0
+    return Memorization(value, variance, low, high, p_in, p_out, "Newcombe for paired shares")

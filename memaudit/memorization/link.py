@@ -14,17 +14,17 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
 from memaudit.stats import (
-    attenuation_corrected,
     cluster_interval,
     partial_spearman,
     spearman,
     spearman_interval,
-    split_half,
 )
 
 Array = np.ndarray
+Interval = tuple[float, float, float]  # value, low, high
 Flags = tuple[Bool[Array, "pairs examples"], Bool[Array, "pairs examples"]]
 
+MEMORIZED = 0.5  # training on the example decides more often than not whether the model gets it right; an edge
 EDGES = (0.02, 0.10, 0.25, 0.50, 0.75, 0.90)
 
 
@@ -35,9 +35,9 @@ class LinkBin:
     low: float
     high: float
     examples: float
-    tpr: tuple[float, float, float]  # value, low, high
-    fpr: tuple[float, float, float]
-    share: float  # of all true positives
+    tpr: Interval
+    fpr: Interval
+    share: Interval  # of all true positives
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +47,9 @@ class Link:
     rho: float
     without_each: Float[Array, " pairs"]  # rho without each of the pairs of models
     examples: int
-    corrected: float | None
-    partial: float | None  # with the accuracy of models without the example held fixed; None if that is the same thing
-    memorization_reliability: float
-    tpr_reliability: float
+    partial: Interval | None  # given the accuracy of models without the example; None if that is the same thing
     bins: tuple[LinkBin, ...]
+    memorized: Interval  # share of all true positives that examples memorized by `MEMORIZED` or more account for
 
     def interval(self, level: Float[Array, " levels"] | float = 0.95) -> tuple[Array, Array]:
         """Returns the ends of rho's interval at one level or several, with examples and models left to chance."""
@@ -73,24 +71,20 @@ def rates_by_bin(
     bins = np.digitize(scores, EDGES)
     edges = (-1.0, *EDGES, 1.0)
     inside = np.stack([bins == b for b in range(len(edges) - 1)], axis=-1)
-    trials = inside.sum(axis=1).astype(float)
-    hits = (inside & caught[..., None]).sum(axis=1).astype(float)
-    false = (inside & accused[..., None]).sum(axis=1).astype(float)
-    tpr_low, tpr_high = cluster_interval(hits, trials)
-    fpr_low, fpr_high = cluster_interval(false, trials)
-    total = trials.sum(axis=0)
-    found = max(hits.sum(), 1.0)
+    trials, hits, false = ((inside & f[..., None]).sum(axis=1).astype(float) for f in (bins >= 0, caught, accused))
+    found = np.broadcast_to(hits.sum(axis=1, keepdims=True), hits.shape)
+    tpr, fpr, share = (_ratios(*of) for of in ((hits, trials), (false, trials), (hits, found)))
+    examples = trials.mean(axis=0)
     return tuple(
-        LinkBin(
-            edges[b],
-            edges[b + 1],
-            float(total[b] / len(scores)),
-            (float(hits[:, b].sum() / total[b]), float(tpr_low[b]), float(tpr_high[b])),
-            (float(false[:, b].sum() / total[b]), float(fpr_low[b]), float(fpr_high[b])),
-            float(hits[:, b].sum() / found),
-        )
-        for b in np.flatnonzero(total)
+        LinkBin(edges[b], edges[b + 1], float(examples[b]), tpr[b], fpr[b], share[b]) for b in np.flatnonzero(examples)
     )
+
+
+def _ratios(hits: Float[Array, "pairs bins"], trials: Float[Array, "pairs bins"]) -> list[Interval]:
+    """Return sum(hits)/sum(trials) of each bin with its 95 % interval over pairs; 0 where there is no trial."""
+    low, high = cluster_interval(hits, trials)
+    value = hits.sum(axis=0) / np.maximum(trials.sum(axis=0), 1)
+    return list(zip(value.tolist(), low.tolist(), high.tolist(), strict=True))
 
 
 def cross_fitted_spearman(
@@ -98,19 +92,39 @@ def cross_fitted_spearman(
 ) -> tuple[float, Float[Array, " pairs"]]:
     """Returns the rank correlation of the means of x over one half of the pairs with those of y over the other.
 
-    It is averaged over the two ways round. Beside it stands the same without each of the pairs, for
+    It is averaged over the two ways round. The second value is the same without each of the pairs, for
     `stats.spearman_interval`.
     """
-    everyone = np.arange(len(x))
-    halves = everyone[0::2], everyone[1::2]
+    value, *without_each = _cross_fitted(lambda a, b: spearman(x[a].mean(axis=0), y[b].mean(axis=0)), len(x))
+    return value, np.array(without_each)
 
-    def correlation(pairs: Int[Array, " some"]) -> float:
-        first, second = (np.intersect1d(half, pairs) for half in halves)
-        there = spearman(x[first].mean(axis=0), y[second].mean(axis=0))
-        back = spearman(x[second].mean(axis=0), y[first].mean(axis=0))
-        return (there + back) / 2
 
-    return correlation(everyone), np.array([correlation(np.delete(everyone, t)) for t in everyone])
+def _cross_fitted(correlation: Callable[[Array, Array], float], count: int) -> list[float]:
+    """Return a correlation of one half of the pairs with the other, both ways round: of all, and without each pair."""
+    everyone = np.arange(count)
+    values = []
+    for pairs in (everyone, *(np.delete(everyone, t) for t in everyone)):
+        first, second = (np.intersect1d(half, pairs) for half in (everyone[0::2], everyone[1::2]))
+        values.append((correlation(first, second) + correlation(second, first)) / 2)
+    return values
+
+
+def _partial(
+    gain: Float[Array, "pairs examples"],
+    caught: Bool[Array, "pairs examples"],
+    outside_correct: Shaped[Array, "pairs examples"],
+) -> Interval | None:
+    """Return the cross-fitted rank correlation given the accuracy of models without the example, with its interval."""
+
+    def correlation(a: Int[Array, " some"], b: Int[Array, " others"]) -> float:
+        found = partial_spearman(gain[a].mean(axis=0), caught[b].mean(axis=0), outside_correct[a].mean(axis=0))
+        return np.nan if found is None else found
+
+    value, *without_each = _cross_fitted(correlation, len(gain))
+    if not np.isfinite([value, *without_each]).all():
+        return None
+    low, high = spearman_interval(value, gain.shape[1] - 1, np.array(without_each))  # one variable is held fixed
+    return value, float(low), float(high)
 
 
 def cross_fitted_link(
@@ -130,7 +144,7 @@ def cross_fitted_link(
     Raises:
         ValueError: Fewer than 6 pairs, which is 3 in each half.
 
-    Source: Spearman's ρ; correction for attenuation, Spearman 1904.
+    Source: Spearman's ρ; Kendall 1942 for the partial correlation.
     """
     count, examples = inside_correct.shape
     if count < 6:
@@ -144,24 +158,12 @@ def cross_fitted_link(
         binned_by[own] = gain[other].mean(axis=0, dtype=np.float64)  # in float32, 9 of 10 is below the edge 0.90
 
     rho, without_each = cross_fitted_spearman(gain, caught)
-
-    def on_halves(estimate: Callable[[Array], float]) -> float:
-        return float(np.mean([estimate(half) for half in halves]))
-
-    mem_reliability = on_halves(lambda half: split_half(lambda i: gain[half[i]].mean(axis=0), len(half)))
-    tpr_reliability = on_halves(lambda half: split_half(lambda i: caught[half[i]].mean(axis=0), len(half)))
-    partials = [
-        partial_spearman(gain[a].mean(axis=0), caught[b].mean(axis=0), outside_correct[a].mean(axis=0))
-        for a, b in (halves, halves[::-1])
-    ]
-    partial = None if None in partials else float(np.mean([p for p in partials if p is not None]))
+    memorized, found = ((caught & of).sum(axis=1, keepdims=True) for of in (binned_by >= MEMORIZED, caught))
     return Link(
         rho,
         without_each,
         examples,
-        attenuation_corrected(rho, mem_reliability, tpr_reliability),
-        partial,
-        mem_reliability,
-        tpr_reliability,
+        _partial(gain, caught, outside_correct),
         rates_by_bin(binned_by, caught, accused),
+        _ratios(memorized.astype(float), found.astype(float))[0],
     )

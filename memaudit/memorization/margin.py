@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
+from scipy import special
 
 from memaudit.design import Pairs
 from memaudit.stats import floored
@@ -19,8 +20,9 @@ class Margin:
 
     `shift` = mean inside − mean outside, larger = more memorized; `shift_se` is its error over pairs, whose two models
     are not independent. `deviation`, of a single model, is pooled within the two groups, and kept from being tiny
-    beside that of other examples; `separation` = shift / deviation, the d of a Gaussian attack on this one example: at
-    a false-positive rate α it would find it with probability Φ(Φ⁻¹(α) + d).
+    beside that of other examples; `separation` is the shift in deviations, without the bias that shift / deviation has
+    for a few pairs. If the two laws were Gaussian with one variance, an attack on this example alone would have a TPR
+    of Φ(Φ⁻¹(FPR) + separation).
     """
 
     shift: Float[Array, " examples"]
@@ -35,8 +37,9 @@ def margin(pairs: Pairs, block: int = 4096) -> Margin:
     Raises:
         ValueError: Fewer than two pairs.
 
-    Source: the difference of class means and Cohen's d with a pooled deviation (Cohen 1988, section 2.2); as the shift
-    of the scaled logit it is the quantity whose two laws LiRA compares.
+    Source: the difference of class means, and Hedges 1981 (Journal of Educational Statistics 6:107), the exact
+    correction of the standardized difference; as the shift of the scaled logit it is the quantity whose two laws LiRA
+    compares.
     """
     count, examples, _ = pairs.shape
     if count < 2:
@@ -50,4 +53,9 @@ def margin(pairs: Pairs, block: int = 4096) -> Margin:
         variance[at] = (inside.var(axis=0, ddof=1) + outside.var(axis=0, ddof=1)) / 2
     spread = np.sqrt(floored(variance, variance.mean()))
     separation = np.divide(shift, spread, out=np.zeros_like(shift), where=spread > 0)
-    return Margin(shift, shift_se, spread, separation)
+    return Margin(shift, shift_se, spread, _unbiased(2 * (count - 1)) * separation)
+
+
+def _unbiased(freedom: int) -> float:
+    """Return Hedges' factor Γ(ν/2) / (√(ν/2) Γ((ν − 1)/2)), about 1 − 3/(4ν − 1)."""
+    return float(np.exp(special.gammaln(freedom / 2) - special.gammaln((freedom - 1) / 2)) / np.sqrt(freedom / 2))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from memaudit.types import Report
+from memaudit.types import Finding, Report
 
 _POSITIVE = "CTL005"
 _ALWAYS = {"CTL001": "fidelity", "CTL002": "negative control", _POSITIVE: "positive control"}
@@ -10,14 +10,18 @@ _CANARIES = {"CTL006": "canaries that were not planted"}
 _FOR_METRIC = {"tpr": {"CTL004": "calibration"}, "exposure": _CANARIES, "canaries": _CANARIES}
 
 
-def trouble(report: Report, metric: str) -> str:
-    """Returns what speaks against a pass on a metric, in words; empty if nothing does.
+def trouble(report: Report, finding: Finding) -> str:
+    """Return what speaks against a pass of a finding, in words; empty if nothing does.
 
-    No control at all may have failed, and those that the metric rests on must have been run.
+    No control that concerns it may have failed, and those that its metric rests on must have been run.
     """
-    failed = [f"the control “{control.title}” failed" for control in report.controls if control.passed is False]
+    failed = [
+        f"the control “{control.title}” failed"
+        for control in report.controls
+        if control.passed is False and control.concerns(finding)
+    ]
     passed = {control.code: control.passed for control in report.controls}
-    wanted = needed_controls(metric).items()
+    wanted = needed_controls(finding.metric).items()
     absent = [f"the control {code} ({name}) was not run" for code, name in wanted if passed.get(code) is None]
     return "; ".join(failed + absent)
 
@@ -27,12 +31,16 @@ def needed_controls(metric: str) -> dict[str, str]:
     return _ALWAYS | _FOR_METRIC.get(metric, {})
 
 
-def overstated(report: Report, metric: str) -> str:
-    """Returns what speaks against a failure on a metric, in words; empty if nothing does.
+def overstated(report: Report, finding: Finding) -> str:
+    """Return what speaks against a failure of a finding, in words; empty if nothing does.
 
     It is a failed control by which the number is too high. Any other failed control leaves a failure as it is.
     """
-    failed = [c.title for c in report.controls if c.passed is False and metric in c.overstates]
+    failed = [
+        control.title
+        for control in report.controls
+        if control.passed is False and finding.metric in control.overstates and control.concerns(finding)
+    ]
     return "; ".join(f"by the control “{title}” the number is too high" for title in failed)
 
 

@@ -123,13 +123,13 @@ def _result(comparison: Comparison, family: _Family, report: Report) -> tuple[Re
     verdict, why, need = Verdict.INCONCLUSIVE, None, ""
     if family.broken.rejected:
         reason = f"at least {least} {sure}, and the limit is {top}"
-        if doubt := overstated(report, finding.metric):
+        if doubt := overstated(report, finding):
             why, need, reason = Why.CONTROL, remedy(report), f"{reason}, but this is no failure: {doubt}"
         else:
             verdict = Verdict.FAIL
     elif family.kept.rejected:
         reason = f"at most {most} {sure}, and the limit is {top}"
-        if doubt := trouble(report, finding.metric):
+        if doubt := trouble(report, finding):
             why, need, reason = Why.CONTROL, remedy(report), f"{reason}, but this is no pass: {doubt}"
         else:
             verdict = Verdict.PASS

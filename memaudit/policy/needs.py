@@ -11,18 +11,23 @@ from memaudit.types import Limit, Report
 SHADOW_SECONDS = "seconds per shadow model"  # a key of a report's provenance
 
 _POWER = 0.8
-_MOST = 10**8
+_MOST = 10**6  # times as much data
+_MOST_UNITS = 10**8
 
 
 def needed(comparison: Comparison, alpha: float, report: Report) -> str:
     """Returns what would decide a limit that lies in the interval of the finding, for a bound at confidence 1 − α.
 
     As many would do it in four of five audits if the finding is right: so many more units of a binomial share, by exact
-    power, or else so many more shadow models, if the interval narrows with the root of their number.
+    power, or else so many more shadow models, if the interval narrows with the root of their number. A true-positive
+    rate needs more of both.
     """
     if comparison.hits is None:
-        count = _shadows(comparison, alpha, report.subject.shadows)
-        what = "" if count is None else _more_shadows(_rounded(count), report)
+        times = _times(comparison, alpha)
+        what = "" if times is None else _more_shadows(_rounded(_pairs(report.subject.shadows, times)), report)
+        if what and comparison.finding.metric == "tpr":
+            more = max(1, math.ceil(comparison.finding.n * (times or 1) - comparison.finding.n))
+            what = f"about {_rounded(more):,} more {comparison.finding.counted} and {what.removeprefix('about ')}"
     else:
         count = _units(comparison.hits, comparison.finding.n, comparison.limit.max, alpha)
         extreme = comparison.hits in (0, comparison.finding.n)  # the true share is less so
@@ -50,16 +55,20 @@ def _more_shadows(count: int, report: Report) -> str:
     return f"about {count:,} more shadow models ({'1 minute' if minutes < 1.5 else time} of training)"
 
 
-def _shadows(comparison: Comparison, alpha: float, shadows: int) -> int | None:
-    """Returns how many more shadow models would do; None if no number within reach."""
+def _times(comparison: Comparison, alpha: float) -> float | None:
+    """Return how many times as much data would do; None if no amount within reach."""
     value, limit, bounds = comparison.finding.estimate.value, comparison.limit.max, comparison.bounds(alpha)
     end = bounds.high if value < limit else bounds.low
     if value == limit or not math.isfinite(end - value) or not 0.5 < bounds.confidence < 1:
         return None
     z = NormalDist().inv_cdf(bounds.confidence)
-    widths = (end - value) / (limit - value) * (z + NormalDist().inv_cdf(_POWER)) / z
-    more = max(2, 2 * math.ceil(shadows * (widths**2 - 1) / 2))
-    return more if more < _MOST else None
+    times = ((end - value) / (limit - value) * (z + NormalDist().inv_cdf(_POWER)) / z) ** 2
+    return times if times < _MOST else None
+
+
+def _pairs(shadows: int, times: float) -> int:
+    """Return how many more shadow models make so many times as many, in whole pairs."""
+    return max(2, 2 * math.ceil(shadows * (times - 1) / 2))
 
 
 def _units(hits: int, n: int, limit: float, alpha: float) -> int | None:
@@ -69,7 +78,7 @@ def _units(hits: int, n: int, limit: float, alpha: float) -> int | None:
     low = high = n  # power has teeth, so that the bisection finds a number near the least
     while _power(hits / n, high, limit, alpha) < _POWER:
         low, high = high, 2 * high
-        if high > _MOST:
+        if high > _MOST_UNITS:
             return None
     while high - low > 1:
         middle = (low + high) // 2

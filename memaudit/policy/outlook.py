@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from memaudit.policy.power import Chances, chances, least_units
+from memaudit.policy.power import Chances, chances, design_effect, least_units
 from memaudit.types import Limit
 
 _RATES = (0.1, 0.5, 2.0, 5.0)  # true rates that are looked at, as multiples of the limit
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +30,12 @@ class Outlook:
 
 
 def outlooks(
-    limits: Sequence[Limit], attacks: Sequence[str], fprs: Sequence[float], members: int, nonmembers: int
+    limits: Sequence[Limit],
+    attacks: Sequence[str],
+    fprs: Sequence[float],
+    members: int,
+    nonmembers: int,
+    shadows: int,
 ) -> tuple[Outlook, ...]:
     """Returns for each limit what it can be expected to decide, all controls being taken to pass.
 
@@ -40,10 +47,15 @@ def outlooks(
         fprs: False-positive rates that will be measured.
         members: Of the target.
         nonmembers: Of the target.
+        shadows: Number of shadow models.
     """
     shown = {limit: _findings(limit, attacks, fprs, nonmembers) for limit in limits}
     comparisons = max(1, sum(shown.values()))
-    return tuple(_outlook(limit, shown[limit], comparisons, members, nonmembers) for limit in limits)
+    lowest = min((fpr for fpr in fprs if fpr * nonmembers >= 1), default=max(fprs, default=1.0))
+    return tuple(
+        _outlook(limit, shown[limit], comparisons, members, nonmembers, design_effect(shadows, limit.at_fpr or lowest))
+        for limit in limits
+    )
 
 
 def _findings(limit: Limit, attacks: Sequence[str], fprs: Sequence[float], nonmembers: int) -> int:
@@ -56,7 +68,9 @@ def _findings(limit: Limit, attacks: Sequence[str], fprs: Sequence[float], nonme
     return sum(limit.attack in (None, a) and limit.at_fpr in (None, f) for a, f in product(attacks, rates))
 
 
-def _outlook(limit: Limit, findings: int, comparisons: int, members: int, nonmembers: int) -> Outlook:
+def _outlook(
+    limit: Limit, findings: int, comparisons: int, members: int, nonmembers: int, design_effect: float
+) -> Outlook:
     from memaudit.stats import least_nonmembers
 
     name = str(limit)
@@ -71,8 +85,10 @@ def _outlook(limit: Limit, findings: int, comparisons: int, members: int, nonmem
         return Outlook(limit=name, can_pass=False, reason="no rate that is asked for can be shown by the non-members")
     least = least_units(limit, comparisons)
     rates = dict.fromkeys(min(1.0, factor * limit.max) for factor in _RATES)
-    expected = tuple(chances(limit, members, rate, comparisons) for rate in rates)
-    if least is None or members < least:
-        more = "no number of members would do" if least is None else f"{least - members:,} more members are needed"
+    effective = max(1, int(members / design_effect + _ROUNDING))
+    expected = tuple(chances(limit, effective, rate, comparisons) for rate in rates)
+    if least is None or effective < least:
+        missing = 0 if least is None else math.ceil(least * design_effect - _ROUNDING) - members
+        more = "no number of members would do" if least is None else f"{missing:,} more members are needed"
         return Outlook(limit=name, can_pass=False, reason=f"even if nobody is found, {more}", chances=expected)
     return Outlook(limit=name, can_pass=True, reason="", chances=expected)

@@ -1,17 +1,17 @@
 """Intervals, ROC points, thresholds and correlations. Every function names its source."""
 
-from memaudit.stats.correlation import attenuation_corrected, partial_spearman, spearman, spearman_interval, split_half
+from memaudit.stats.correlation import partial_spearman, spearman, spearman_interval
+from memaudit.stats.crossed import crossed_variance
 from memaudit.stats.intervals import (
     clopper_pearson,
     cluster_difference_interval,
     cluster_interval,
     cluster_mean_interval,
-    expanded,
+    effective_share,
     holm,
     mover_difference,
     newcombe_paired,
     newcombe_wilson,
-    surest,
     wilson,
     without_variation,
 )
@@ -20,6 +20,8 @@ from memaudit.stats.roc import (
     auc,
     auc_interval,
     least_nonmembers,
+    own_tpr,
+    own_tpr_interval,
     percentiles,
     resolvable,
     roc_points,
@@ -34,20 +36,22 @@ from memaudit.stats.variance import floored
 __all__ = [
     "Reached",
     "TransferredRate",
-    "attenuation_corrected",
     "auc",
     "auc_interval",
     "clopper_pearson",
     "cluster_difference_interval",
     "cluster_interval",
     "cluster_mean_interval",
-    "expanded",
+    "crossed_variance",
+    "effective_share",
     "floored",
     "holm",
     "least_nonmembers",
     "mover_difference",
     "newcombe_paired",
     "newcombe_wilson",
+    "own_tpr",
+    "own_tpr_interval",
     "partial_spearman",
     "percentiles",
     "predictive_p_value",
@@ -56,8 +60,6 @@ __all__ = [
     "roc_points",
     "spearman",
     "spearman_interval",
-    "split_half",
-    "surest",
     "threshold",
     "tpr_draws",
     "tpr_interval",

@@ -1,8 +1,6 @@
-"""Rank correlation between two estimated quantities, its interval, and what estimation error takes away from it."""
+"""Rank correlation between two estimated quantities, and its interval."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Float
@@ -62,36 +60,3 @@ def spearman_interval(
     half = stats.t.ppf((1 + np.asarray(level)) / 2, freedom) * np.sqrt(variance)
     centre = np.arctanh(np.clip(rho, -1 + 1e-9, 1 - 1e-9))
     return np.asarray(np.tanh(centre - half)), np.asarray(np.tanh(centre + half))
-
-
-def split_half(
-    estimate: Callable[[Array], Float[Array, " n"]], clusters: int, splits: int = 10, seed: int = 0
-) -> float:
-    """Returns the reliability of a per-example estimate: how well it would agree with itself on a second bank.
-
-    Averages the Spearman correlation of estimates from random halves of the clusters and steps it up to full length.
-
-    Args:
-        estimate: Takes the indices of the clusters (pairs of models) to use, returns one number per example.
-        clusters: How many there are, at least 2.
-        splits: Number of random halvings.
-        seed: Of the halvings.
-
-    Source: Spearman 1910, Brown 1910 (prophecy formula 2r/(1+r)).
-    """
-    rng = np.random.default_rng(seed)
-    halves = (rng.permutation(clusters) for _ in range(splits))
-    half = clusters // 2
-    r = np.mean([spearman(estimate(order[:half]), estimate(order[half : 2 * half])) for order in halves])
-    return float(2 * r / (1 + r)) if r > 0 else 0.0
-
-
-def attenuation_corrected(rho: float, reliability_x: float, reliability_y: float) -> float | None:
-    """Returns the correlation that error-free measurements would show, within ±1; None when nothing is reliable.
-
-    Source: Spearman 1904, ρ/√(rel_x·rel_y).
-    """
-    product = reliability_x * reliability_y
-    if product <= 0:
-        return None
-    return float(np.clip(rho / np.sqrt(product), -1, 1))

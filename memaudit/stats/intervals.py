@@ -12,14 +12,14 @@ _ROUNDING = 1e-12  # of shares
 
 
 def clopper_pearson(
-    hits: Shaped[Array, "..."] | int, trials: Shaped[Array, "..."] | int, level: float = 0.95
+    hits: Shaped[Array, "..."] | int, trials: Shaped[Array, "..."] | int, level: Shaped[Array, "..."] | float = 0.95
 ) -> tuple[Array, Array]:
     """Returns the exact two-sided interval of a binomial share; it covers at least as often as `level` says.
 
     Args:
         hits: Number of successes, at most `trials`; need not be whole.
         trials: Number of independent trials, at least 1; an effective number need not be whole.
-        level: Two-sided coverage.
+        level: Two-sided coverage, broadcast against the others.
 
     Source: Clopper & Pearson 1934; the Beta-quantile form of Brown, Cai & DasGupta 2001, section 4.2.1.
     """
@@ -117,38 +117,63 @@ def mover_difference(
     return np.asarray(value1 - value0 - below), np.asarray(value1 - value0 + above)
 
 
-def cluster_interval(
-    hits: Float[Array, "clusters ..."],
-    trials: Float[Array, "clusters ..."],
+def effective_share(
+    share: Float[Array, "..."] | float,
+    variance: Float[Array, "..."] | float,
+    freedom: Shaped[Array, "..."] | float,
+    trials: Shaped[Array, "..."] | float,
     level: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
 ) -> tuple[Array, Array]:
-    """Returns the percentile bootstrap interval of sum(hits)/sum(trials) when whole clusters are resampled.
+    """Return the Clopper–Pearson interval of a share for as many independent trials as its variance is worth.
 
-    A cluster is a target model (or a complementary pair of them): outcomes within one hang together, so a binomial
-    interval over all of them would be too narrow. Where all are alike, the ends are those of `without_variation`.
+    Args:
+        share: The estimate, strictly between 0 and 1.
+        variance: Of the estimate, positive.
+        freedom: Degrees of freedom of the variance.
+        trials: Actual number of trials; the effective number is at most that, and at least 1.
+        level: Two-sided coverage.
+
+    Source: Korn & Graubard 1998 (Survey Methodology 24:193), the interval for complex samples.
+    """
+    independent, clustered = (stats.t.ppf((1 + level) / 2, df) for df in (np.maximum(trials - 1, 1), freedom))
+    effective = share * (1 - share) / variance * (independent / clustered) ** 2
+    effective = np.asarray(np.clip(effective, 1, np.maximum(trials, 1)))
+    return clopper_pearson(np.asarray(share * effective), effective, level)
+
+
+def cluster_interval(
+    hits: Float[Array, "clusters ..."], trials: Float[Array, "clusters ..."], level: float = 0.95
+) -> tuple[Array, Array]:
+    """Return the interval of sum(hits)/sum(trials), whose clusters are independent.
+
+    A cluster is a pair of target models. Outcomes within a cluster are dependent, so a binomial interval over all
+    trials would be too narrow. The interval is `effective_share` of the linearised variance over clusters. Where all
+    clusters have the same rate, it is `without_variation`.
+
+    Simulated coverage at 95 %, for 3 to 32 clusters: .95 to .99 for rates that are alike, normal or Beta(2, 8), and for
+    rare hits; .93 to .95 for Beta(0.5, 4.5). Bootstrap percentiles cannot cover with 3 or 4 clusters: they end at the
+    lowest and the highest of these.
 
     Args:
         hits: In each cluster.
         trials: In each cluster; one without any counts for nothing.
         level: Two-sided coverage.
-        resamples: Number of them.
-        seed: Of the resamples.
 
-    Source: Davison & Hinkley 1997, chapter 3 (resampling whole clusters of hierarchical data) and 5 (percentiles).
+    Source: Korn & Graubard 1998; Cochran 1977, Sampling Techniques, section 6.3, the linearised variance of a ratio.
     """
-    clusters = len(hits)
-    draws = np.random.default_rng(seed).multinomial(clusters, np.full(clusters, 1 / clusters), size=resamples)
-    flat = (clusters, -1)
-    shares = (draws @ hits.reshape(flat)) / np.maximum(draws @ trials.reshape(flat), np.finfo(float).tiny)
-    ends = np.quantile(shares, [(1 - level) / 2, (1 + level) / 2], axis=0).reshape(2, *hits.shape[1:])
+    total = trials.sum(axis=0)
+    total = np.where(total > 0, total, 1.0)
+    share = hits.sum(axis=0) / total
     held = trials > 0
+    clusters = np.asarray(held.sum(axis=0))
     rates = np.divide(hits, trials, out=np.zeros(hits.shape), where=held)
-    mean = hits.sum(axis=0) / np.maximum(trials.sum(axis=0), np.finfo(float).tiny)
-    alike = ~(held & (np.abs(rates - mean) > _ROUNDING)).any(axis=0)
-    wide = without_variation(mean, np.asarray(held.sum(axis=0)), level)
-    return np.where(alike, wide[0], ends[0]), np.where(alike, wide[1], ends[1])
+    alike = ~(held & (np.abs(rates - share) > _ROUNDING)).any(axis=0)
+    freedom = np.asarray(np.maximum(clusters - 1, 1))
+    variance = clusters / freedom * ((hits - share * trials) ** 2).sum(axis=0) / total**2
+    varied = np.where(alike, 0.5, share), np.where(alike, 1.0, variance)
+    low, high = effective_share(*varied, freedom, total, level)
+    wide = without_variation(share, clusters, level)
+    return np.where(alike, wide[0], low), np.where(alike, wide[1], high)
 
 
 def without_variation(
@@ -172,17 +197,25 @@ def without_variation(
 def cluster_mean_interval(
     values: Float[Array, " clusters"], level: Float[Array, " levels"] | float = 0.95
 ) -> tuple[Array, Array]:
-    """Returns Student's t interval of the mean of independent clusters, each in [−1, 1], at one level or several.
+    """Return an interval of the mean of n independent clusters, each in [−1, 1], at one level or several.
 
-    Where all are alike, the ends are those of `without_variation`.
+    It is Student's t interval times 1 + 4/(n + 2). A few clusters do not show whether their law is skewed, and t covers
+    .88 at 3 to 8 exponential clusters. The factor is a convention of this project, set by simulation. Coverage at 95 %,
+    for n = 3 to 64: .944 to .950 for exponential clusters, .96 to .99 for normal ones. A one-sided 95 % bound against
+    the tail of an exponential law covers .91 to .93. Rare outliers are worse: .83 to .95 if one cluster in ten is off
+    by ten standard deviations of the others.
 
-    Source: Student 1908.
+    Where all clusters are alike, the ends are those of `without_variation`.
+
+    Source: Student 1908, and the factor.
     """
     clusters = len(values)
     if np.ptp(values) <= _ROUNDING:
         return without_variation(float(np.mean(values)), clusters, level, least=-1.0)
     half = stats.t.ppf((1 + np.asarray(level)) / 2, clusters - 1) * np.std(values, ddof=1) / np.sqrt(clusters)
-    return np.asarray(np.mean(values) - half), np.asarray(np.mean(values) + half)
+    half *= 1 + 4 / (clusters + 2)
+    mean = np.mean(values)
+    return np.asarray(np.maximum(mean - half, -1.0)), np.asarray(np.minimum(mean + half, 1.0))
 
 
 def cluster_difference_interval(
@@ -192,33 +225,16 @@ def cluster_difference_interval(
     trials0: Float[Array, " clusters"],
     level: Float[Array, " levels"] | float = 0.95,
 ) -> tuple[Array, Array]:
-    """Returns the interval of sum(hits1)/sum(trials1) − sum(hits0)/sum(trials0), whose clusters are independent.
+    """Return the interval of sum(hits1)/sum(trials1) − sum(hits0)/sum(trials0), whose clusters are independent.
 
-    Both shares are linear in what single clusters contribute, if these are many or alike in size; the interval is
-    Student's t of the contributions.
+    Both shares are linear in the contributions of single clusters, if these are many or alike in size; the interval is
+    `cluster_mean_interval` of the contributions.
 
     Source: Cochran 1977, Sampling Techniques, section 6.3, the linearised variance of a ratio.
     """
     share1, share0 = hits1.sum() / trials1.sum(), hits0.sum() / trials0.sum()
     excess1, excess0 = (hits1 - share1 * trials1) / trials1.mean(), (hits0 - share0 * trials0) / trials0.mean()
     return cluster_mean_interval(share1 - share0 + excess1 - excess0, level)
-
-
-def expanded(level: Float[Array, " levels"] | float, clusters: int) -> Array:
-    """Returns the coverage at which the percentiles of a bootstrap are to be read for an interval of another coverage.
-
-    Resamples of n clusters scatter too little by √((n − 1)/n), and their percentiles know nothing of Student's t. Read
-    this far out they are, for the mean of normal clusters, Student's interval.
-
-    Source: Hesterberg 2015 (The American Statistician 69:371), section 3.2, the expanded percentile interval.
-    """
-    t = stats.t.ppf((1 + np.asarray(level)) / 2, clusters - 1)
-    return np.asarray(1 - 2 * stats.norm.sf(np.sqrt(clusters / (clusters - 1)) * t))
-
-
-def surest(resamples: int, clusters: int) -> float:
-    """Returns the greatest one-sided confidence whose expanded percentile has at least five resamples beyond it."""
-    return float(stats.t.cdf(stats.norm.isf(5 / resamples) * np.sqrt((clusters - 1) / clusters), clusters - 1))
 
 
 def holm(p: Float[Array, " tests"]) -> Float[Array, " tests"]:

@@ -169,3 +169,37 @@ def roc_points(
     tpr = (len(inside) - np.searchsorted(np.sort(inside), cut, side="right")) / len(inside)
     fpr = (len(down) - np.searchsorted(down[::-1], cut, side="right")) / len(down)
     return tpr, fpr
+
+
+def own_tpr(inside: Float[Array, " members"], outside: Float[Array, " nonmembers"], fpr: float) -> float:
+    """Return the TPR at a threshold that the given non-members themselves set, unbiased where there is nothing to find.
+
+    Of fresh scores, j/(n + 1) lie above the j-th largest of n on average. The TPR is interpolated between the two
+    thresholds whose expected rates enclose `fpr`; below 1/(n + 1), between that of the largest score and 0.
+    """
+    down = np.sort(outside)[::-1]
+    place = min(fpr * (len(down) + 1), float(len(down)))
+    members = np.sort(inside)
+
+    def above(rank: int) -> float:
+        """Return the TPR above the score of a rank from 1; 0 for rank 0."""
+        if rank == 0:
+            return 0.0
+        return 1 - float(np.searchsorted(members, down[rank - 1], side="right")) / len(members)
+
+    low = int(place)
+    return above(low) + (place - low) * (above(min(low + 1, len(down))) - above(low))
+
+
+def own_tpr_interval(
+    inside: Float[Array, " members"],
+    outside: Float[Array, " nonmembers"],
+    fpr: float,
+    level: float = 0.95,
+    resamples: int = 200,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Return the percentile bootstrap interval of `own_tpr` over members and non-members."""
+    rng = np.random.default_rng(seed)
+    draws = [own_tpr(rng.choice(inside, len(inside)), rng.choice(outside, len(outside)), fpr) for _ in range(resamples)]
+    return percentiles(np.array(draws), level)

@@ -14,7 +14,7 @@ from memaudit.stats.roc import threshold
 
 Array = np.ndarray
 
-_LEAST_REACHED = 0.9  # share of a false-positive rate that ties may leave
+_LEAST_REACHED = 0.8  # share of a false-positive rate that ties may leave
 
 
 class Reached(NamedTuple):
@@ -37,7 +37,7 @@ def reached(outside: Float[Array, "pairs examples"], fpr: float) -> Reached:
 def unreachable(outside: Float[Array, "pairs examples"], fpr: float) -> Reached | None:
     """Return the nearest rates that exist if ties keep a threshold from a false-positive rate; None if it is reached.
 
-    A rate counts as reached from nine tenths of it on: the true-positive rate is then that of a slightly lower rate.
+    A rate counts as reached from four fifths of it on: the true-positive rate is then that of a somewhat lower rate.
 
     Raises:
         ValueError: Too few scores to resolve the rate.
@@ -82,10 +82,8 @@ class TransferredRate:
         """
         quantile = (1 + np.asarray(level)) / 2
         ratio = stats.norm.ppf(quantile) / stats.t.ppf(quantile, self.dof)
-        effective = np.maximum(self.trials / self.design_effect * ratio**2, 1.0)
-        ends = [clopper_pearson(self.value * n, n, at) for n, at in np.broadcast(effective, level)]
-        low, high = np.array(ends).reshape(*np.shape(effective), 2).T
-        return low, high
+        effective = np.asarray(np.maximum(self.trials / self.design_effect * ratio**2, 1.0))
+        return clopper_pearson(self.value * effective, effective, level)
 
 
 def transferred_rate(
@@ -102,7 +100,8 @@ def transferred_rate(
     other dependent examples make the members fewer than they are. The variance is the sum of
 
     - binomial: T(1 − T)/members, with T = (hits + ½)/(members + 1),
-    - between models: what the shadows' true-positive rates scatter more than binomial rates of their size would,
+    - between models: what the shadows' true-positive rates scatter more than binomial rates of their size would; as the
+      scatter grows with the rate, it is scaled up where the target's rate is above theirs,
     - threshold: the variance of the false-positive rate at the threshold, two-way clustered by pairs of models and by
       examples, carried over by the slope of the shadows' mean ROC curve.
 
@@ -124,7 +123,8 @@ def transferred_rate(
     hits, trials = int(flagged.sum()), len(flagged)
     smooth = (hits + 0.5) / (trials + 1)
     binomial = smooth * (1 - smooth) / trials
-    between = _between_models(inside > cut, first_inside)
+    mean = float((inside > cut).mean())
+    between = _between_models(inside > cut, first_inside) * (max(1.0, smooth / mean) ** 2 if mean > 0 else 1.0)
     by_pairs, total = _two_way(outside > cut)
     slope = _half_rise(inside, outside, fpr, float(np.sqrt(total))) ** 2 / total if total > 0 else 0.0
     variance = binomial + between + slope * total
