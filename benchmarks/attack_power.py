@@ -18,17 +18,16 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 
 from benchmarks.banks import RECIPES, filled
-from memaudit.attacks import ATTACKS, Attack
-from memaudit.attacks.interface import Signal
-from memaudit.attacks.rmia import Rmia
-from memaudit.attacks.slira import Slira
+from memaudit.attacks import ATTACKS, Attack, Signal, taught
+from memaudit.attacks import attack as attack_named
+from memaudit.attacks.interface import Learner
 from memaudit.design import PairArrays
 from memaudit.stats import percentiles, threshold, tpr_draws
 
@@ -62,18 +61,17 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--banks", type=Path, required=True)
     parser.add_argument("--sizes", type=int, nargs="+", default=[4, 8, 16, 32, 64], help="numbers of models, even")
-    parser.add_argument(
-        "--attacks", nargs="+", default=[name for name in COMPARED if name in ATTACKS], choices=ATTACKS, metavar="NAME"
-    )
+    parser.add_argument("--attacks", nargs="+", default=COMPARED, choices=ATTACKS, metavar="NAME")
     parser.add_argument("--ours", default=OURS, help="the attack that the others are subtracted from")
     arguments = parser.parse_args()
     for task in arguments.tasks or RECIPES:
         bank = filled(task, arguments.data, arguments.banks)
+        signal = Signal.LOG_PROBABILITY if task == "language" else Signal.SCALED_LOGIT
         targets = bank.take(np.arange(REFERENCES, bank.shape[0])[-TARGETS:])
         print(f"## {task}: {bank.shape[1]:,} examples, {2 * targets.shape[0]} target models\n\n{_head(arguments.ours)}")
+        attacks = {name: attack_named(name, signal) for name in arguments.attacks}
         refused = []
         for models in arguments.sizes:
-            attacks = {name: attack_on(task, name) for name in arguments.attacks}
             measured, reasons = compared(attacks, targets, reference_sets(bank, models))
             refused += [f"{name}, {models} models: {reason}" for name, reason in reasons.items()]
             for name, found in measured.items():
@@ -85,14 +83,6 @@ def reference_sets(bank: PairArrays, models: int) -> list[PairArrays]:
     """Return disjoint sets of models/2 pairs from the reference pairs of a bank."""
     pairs = models // 2
     return [bank.take(np.arange(pairs) + pairs * n) for n in range(min(SETS, REFERENCES // pairs))]
-
-
-def attack_on(task: str, name: str) -> Attack:
-    """Return an attack that reads the signals of a task: of texts, they are log-probabilities."""
-    attack = ATTACKS[name]
-    if task == "language" and isinstance(attack, Rmia | Slira):
-        return replace(attack, signal=Signal.LOG_PROBABILITY)
-    return attack
 
 
 def compared(
@@ -136,8 +126,8 @@ def prepared(attack: Attack, pairs: PairArrays) -> tuple[Attack, PairArrays]:
     `scores` leaves the last pair out of the references. The learned attack has learned from all pairs; the others get a
     spare pair, so that they too use all of them.
     """
-    if isinstance(attack, Slira):
-        return attack.learn(pairs), pairs
+    if isinstance(attack, Learner):
+        return taught(attack, pairs), pairs
     return attack, pairs.take(np.append(np.arange(pairs.shape[0]), 0))
 
 
