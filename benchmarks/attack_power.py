@@ -66,7 +66,7 @@ def main() -> None:
     arguments = parser.parse_args()
     for task in arguments.tasks or RECIPES:
         bank = filled(task, arguments.data, arguments.banks)
-        signal = Signal.LOG_PROBABILITY if task == "language" else Signal.SCALED_LOGIT
+        signal = Signal.LOG_PROBABILITY if task.startswith("language") else Signal.SCALED_LOGIT
         targets = bank.take(np.arange(REFERENCES, bank.shape[0])[-TARGETS:])
         print(f"## {task}: {bank.shape[1]:,} examples, {2 * targets.shape[0]} target models\n\n{_head(arguments.ours)}")
         attacks = {name: attack_named(name, signal) for name in arguments.attacks}

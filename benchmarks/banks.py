@@ -14,6 +14,7 @@ import argparse
 import gzip
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -67,8 +68,8 @@ def fashion_cnn(data: Path) -> Recipe:
     )
 
 
-def language(data: Path) -> Recipe:
-    """Return the recipe of a transformer trained from scratch on about 1,200 short paragraphs of fifteen books."""
+def language(data: Path) -> ma.LanguageModelRecipe:
+    """Return the recipe of a transformer trained from scratch on 1,247 short paragraphs of 17 books."""
     return ma.LanguageModelRecipe(
         partial(paragraphs, data / "gutenberg"),
         ma.Rendering(partial(tokenizer, data / "gutenberg"), context=96),
@@ -81,14 +82,27 @@ def language(data: Path) -> Recipe:
     )
 
 
+def language_short(data: Path) -> Recipe:
+    """Return the same after 3 epochs: after 12, attacks find nearly all members, and their differences are small."""
+    return replace(language(data), epochs=3)
+
+
 RECIPES: dict[str, Callable[[Path], Recipe]] = {
     "location30": location30,
     "fashion-mlp": fashion_mlp,
     "forest-adult": forest_adult,
     "fashion-cnn": fashion_cnn,
     "language": language,
+    "language-short": language_short,
 }
-MODELS = {"location30": 90, "fashion-mlp": 90, "forest-adult": 90, "fashion-cnn": 80, "language": 80}
+MODELS = {
+    "location30": 90,
+    "fashion-mlp": 90,
+    "forest-adult": 90,
+    "fashion-cnn": 80,
+    "language": 80,
+    "language-short": 80,
+}
 
 
 def main() -> None:
