@@ -9,6 +9,9 @@ Results are averaged over up to four disjoint reference sets.
 TPR: at exactly the given FPR, with one threshold over all target models. The 95 % CI is the pigeonhole bootstrap over
 target pairs and examples, for the given reference sets. All attacks share the resamples: their differences are paired.
 
+Every attack has all m models as references. SLiRA has learned from targets with one pair less: its scores are the mean
+over the pairs that are left out in turn. The other attacks get a spare pair that is left out.
+
 FPR of targets: at the threshold that the leave-pair-out scores of the reference set give, with targets scored as an
 audit scores them. This is the calibration of an attack.
 """
@@ -43,6 +46,7 @@ RATES = (0.01, 0.001)
 REFERENCES = 32  # pairs
 TARGETS = 13  # pairs, at most
 SETS = 4  # disjoint reference sets, at most
+_TURNS = 4  # pairs that are left out in turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +112,10 @@ def power(attack: Attack, targets: PairArrays, sets: Sequence[PairArrays]) -> Po
     for pairs in sets:
         started = time.perf_counter()
         ready, extended = prepared(attack, pairs)
-        found = scored(ready, targets, extended)
+        found = (scored_with_all if extended is pairs else scored)(ready, targets, extended)
         seconds += (time.perf_counter() - started) / len(sets)
         scores.append(found)
-        rates.append(calibration(ready, targets, pairs, found if extended is pairs else None))
+        rates.append(calibration(ready, targets, pairs))
     return Power(
         {rate: float(np.mean([_tpr(*found, rate) for found in scores])) for rate in RATES},
         {rate: np.mean([tpr_draws(*found, rate) for found in scores], axis=0) for rate in RATES},
@@ -123,8 +127,7 @@ def power(attack: Attack, targets: PairArrays, sets: Sequence[PairArrays]) -> Po
 def prepared(attack: Attack, pairs: PairArrays) -> tuple[Attack, PairArrays]:
     """Return the attack after it has learned, if it does, and the pairs that targets are scored with.
 
-    `scores` leaves the last pair out of the references. The learned attack has learned from all pairs; the others get a
-    spare pair, so that they too use all of them.
+    `scores` leaves the last pair out of the references. The others get a spare pair, so that they use all of them.
     """
     if isinstance(attack, Learner):
         return taught(attack, pairs), pairs
@@ -132,27 +135,27 @@ def prepared(attack: Attack, pairs: PairArrays) -> tuple[Attack, PairArrays]:
 
 
 def scored(attack: Attack, targets: PairArrays, pairs: PairArrays) -> Scores:
-    """Return the (inside, outside) scores of every target model."""
+    """Return the (inside, outside) scores of every target model, with the last pair left out of the references."""
     inside, outside = (
         np.stack([attack.scores(signals, pairs) for signals in side]) for side in (targets.inside, targets.outside)
     )
     return inside, outside
 
 
-def calibration(
-    attack: Attack, targets: PairArrays, pairs: PairArrays, known: Scores | None = None
-) -> dict[float, float]:
-    """Return the FPR of the targets by nominal FPR; nothing if the pairs are too few to set a threshold.
+def scored_with_all(attack: Attack, targets: PairArrays, pairs: PairArrays) -> Scores:
+    """Return the same, with the mean over the pairs that are left out (up to four): all pairs are references."""
+    count = pairs.shape[0]
+    orders = [np.roll(np.arange(count), turn) for turn in range(min(count, _TURNS))]
+    sides = zip(*(scored(attack, targets, pairs.take(order)) for order in orders), strict=True)
+    inside, outside = (np.asarray(np.mean(side, axis=0, dtype=np.float32)) for side in sides)
+    return inside, outside
 
-    Args:
-        attack: What scores the targets.
-        targets: Their signals.
-        pairs: The reference set.
-        known: The scores of the targets with these pairs, if they have been computed.
-    """
+
+def calibration(attack: Attack, targets: PairArrays, pairs: PairArrays) -> dict[float, float]:
+    """Return the FPR of the targets by nominal FPR; nothing if the pairs are too few to set a threshold."""
     try:
         _, reference = attack.leave_pair_out(pairs)
-        _, outside = known or scored(attack, targets, pairs)
+        _, outside = scored(attack, targets, pairs)
         return {rate: float((outside > threshold(reference.ravel(), rate)).mean()) for rate in RATES}
     except ValueError:  # leaving a pair out needs one pair more than scoring
         return {}

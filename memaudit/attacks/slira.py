@@ -30,6 +30,7 @@ _LEAST = 2  # pairs: one is scored with the other as its reference
 _FOLDS = 4
 _CELLS = 50_000  # pairs × examples that are learned from, each with its inside and its outside model
 _BOOSTED = 2_000  # cells from which there is a booster; from fewer it learns nothing that lasts
+_SPREAD = 4  # over how many times as many cells those that are learned from are spread
 _CURVED = 4_000  # cells from which the regressions bend
 _LIMIT = 30.0  # nats: beyond, a log likelihood ratio from regressions says no more
 _RATES = (1e-3, 1e-2)  # false-positive rates between which candidates are compared
@@ -243,46 +244,58 @@ class _Statistics:
         """Return blocks of examples, each with the features [pairs, block, features] of inside and outside models."""
         for block in blocks(self.pairs):
             within, without = self.pairs.block(block)
-            yield block, (
-                self._features(within, within, without, left_out=True),
-                self._features(without, within, without, left_out=True),
-            )
+            inside, outside = self._features((within, without), within, without, left_out=True)
+            yield block, (inside, outside)
 
     def of_target(self, x: Float[Array, "block one"], block: slice) -> Float[Array, "block features"]:
         """Return the features of a model outside the bank, the last pair left out of the references."""
         within, without = (side[:-1] for side in self.pairs.block(block))
-        return self._features(x, within, without, left_out=False)
+        return self._features((x,), within, without, left_out=False)[0]
 
     def sample(self) -> tuple[Array, Array, Int[Array, " cells"]]:
-        """Return (inside, outside, fold): features of at most 50,000 cells, and the fold of each one's example."""
+        """Return (inside, outside, fold): features of at most 50,000 cells, and the fold of each one's example.
+
+        A quarter of the cells of so many examples: references are needed for whole examples, and more of these say
+        more than all models of fewer.
+        """
         pairs, examples, _ = self.pairs.shape
-        chosen, folds = _chosen(pairs, examples), _folds(examples)
+        rng, folds = np.random.default_rng(0), _folds(examples)
+        used = rng.permutation(examples) < _SPREAD * _CELLS / pairs
+        chosen = rng.random((pairs, examples)) < _CELLS / (pairs * used.sum())
         parts: tuple[list[Array], list[Array], list[Array]] = ([], [], [])
-        for block, (inside, outside) in self.by_block():
-            here = chosen[:, block]
-            of_block = inside[here], outside[here], folds[block][np.nonzero(here)[1]]
+        for block in blocks(self.pairs):
+            within, without = (side[:, used[block]] for side in self.pairs.block(block))
+            here = chosen[:, block][:, used[block]]
+            inside, outside = self._features((within, without), within, without, left_out=True)
+            of_block = inside[here], outside[here], folds[block][used[block]][np.nonzero(here)[1]]
             for part, rows in zip(parts, of_block, strict=True):
                 part.append(rows)
         inside, outside, fold = (np.concatenate(part) for part in parts)
         return inside, outside, fold
 
-    def _features(self, x: Array, within: Block, without: Block, left_out: bool) -> Array:
+    def _features(self, signals: tuple[Array, ...], within: Block, without: Block, left_out: bool) -> tuple[Array, ...]:
         """Return the features [*pairs, block, features] of signals [*pairs, block, 1] beside their references."""
         lira, queries_last = Lira(), partial(_queries_last, left_out)
         references = lira._references(by_query(within), by_query(without), left_out)
         centres = [queries_last(side.centre) for side in references]
-        if self._populations is None:
-            score, scales = ((x - centres[1]) ** 2 - (x - centres[0]) ** 2) / 2, []
-        else:
+        laws, scales = [], []
+        if self._populations is not None:
             populations = [p if left_out else p.of_pair(-1) for p in self._populations]
             laws = lira._laws(references, populations)
-            score = lira._score(by_query(x if left_out else x[None]), laws)[None]
-            score, *scales = map(queries_last, [score, *(0.5 * law.log_scale for law in laws)])
+            scales = [queries_last(0.5 * law.log_scale) for law in laws]
         mean = log_mean_without_each if left_out else log_mean
         logs = [mean(log_probability(side, self.signal)) for side in (within, without)]
-        ratio = log_probability(x, self.signal) - (np.log(0.5) + np.logaddexp(*logs))
-        columns = np.broadcast_arrays(score, ratio, x, *centres, *scales, *logs)
-        return np.concatenate(columns, axis=-1)
+        log_p = np.log(0.5) + np.logaddexp(*logs)
+
+        def features(x: Array) -> Array:
+            if laws:
+                score = queries_last(lira._score(by_query(x if left_out else x[None]), laws)[None])
+            else:
+                score = ((x - centres[1]) ** 2 - (x - centres[0]) ** 2) / 2
+            columns = score, log_probability(x, self.signal) - log_p, x, *centres, *scales, *logs
+            return np.concatenate(np.broadcast_arrays(*columns), axis=-1)
+
+        return tuple(features(x) for x in signals)
 
 
 def _queries_last(left_out: bool, values: Float[Array, "queries pairs block"]) -> Float[Array, "*pairs block queries"]:
@@ -296,14 +309,6 @@ def _folds(examples: int) -> Int[Array, " examples"]:
     return np.random.default_rng(0).permutation(examples) % _FOLDS
 
 
-def _chosen(pairs: int, examples: int) -> Bool[Array, "pairs examples"]:
-    """Return which cells are learned from: all of them, or 50,000 at random."""
-    if pairs * examples <= _CELLS:
-        return np.ones((pairs, examples), dtype=bool)
-    drawn = np.random.default_rng(0).permutation(pairs * examples) < _CELLS
-    return drawn.reshape(pairs, examples)
-
-
 def _fit(inside: Float[Array, "rows features"], outside: Float[Array, "rows features"], boosted: bool) -> _Fold:
     """Return what is learned from the features of inside and of outside models."""
     law = _Law.fit(inside, outside)
@@ -312,8 +317,8 @@ def _fit(inside: Float[Array, "rows features"], outside: Float[Array, "rows feat
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     booster = HistGradientBoostingClassifier(
-        max_iter=100,
-        learning_rate=0.1,
+        max_iter=30,
+        learning_rate=0.25,
         max_leaf_nodes=15,
         min_samples_leaf=100,
         l2_regularization=1.0,

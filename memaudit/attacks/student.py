@@ -50,7 +50,7 @@ def fit_student(
     widths[0] = 0.5 * np.log(np.var(x - design @ start) + np.exp(-2 * _WIDEST))
 
     def loss(parameters: Array) -> tuple[float, Array]:
-        location, scale, dof = parameters[:terms], parameters[terms:-1], np.exp(parameters[-1]) + 1
+        location, scale, dof = parameters[:terms], parameters[terms:-1], _dof(parameters[-1])
         log_scale = np.clip(spread @ scale, -_WIDEST, _WIDEST)
         inverse = np.exp(-log_scale)
         z = (x - design @ location) * inverse
@@ -72,7 +72,11 @@ def fit_student(
     found = optimize.minimize(
         loss, np.concatenate([start, widths, [1.5]]), jac=True, method="L-BFGS-B", options={"maxiter": _STEPS}
     ).x
-    return StudentRegression(found[:terms], found[terms:-1], float(np.exp(found[-1]) + 1))
+    return StudentRegression(found[:terms], found[terms:-1], _dof(found[-1]))
+
+
+def _dof(parameter: float) -> float:
+    return float(np.exp(min(parameter, _WIDEST)) + 1)
 
 
 def _constant(dof: float) -> float:
