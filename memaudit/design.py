@@ -125,6 +125,29 @@ def swapped(
 
 
 @dataclass(frozen=True, slots=True)
+class EveryNth:
+    """Pairs of which every nth example is looked at: for checks that need fewer examples than there are."""
+
+    pairs: Pairs
+    step: int
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Pairs, examples, queries."""
+        pairs, examples, queries = self.pairs.shape
+        return pairs, -(-examples // self.step), queries
+
+    def block(self, examples: slice) -> tuple[Float[Array, "pairs block queries"], Float[Array, "pairs block queries"]]:
+        """Return the inside and outside signals of a block of the examples that are looked at."""
+        within, without = self.pairs.block(slice(examples.start * self.step, examples.stop * self.step))
+        return within[:, :: self.step], without[:, :: self.step]
+
+    def take(self, pairs: Int[Array, " some"]) -> EveryNth:
+        """Return the same for some of the pairs."""
+        return EveryNth(self.pairs.take(pairs), self.step)
+
+
+@dataclass(frozen=True, slots=True)
 class NullPairs:
     """Pairs under a membership drawn anew by coins. A sound attack finds nothing here."""
 

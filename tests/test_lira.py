@@ -367,7 +367,7 @@ def _naive_scores(attack: Attack, x: Array, inside: Array, outside: Array) -> Ar
             n = len(side)
             own = side.var(axis=0, ddof=1)
             pooled = float(own.mean())
-            dof, prior = _naive_prior(np.maximum(own, 1e-5 * pooled), n - 1)
+            dof, prior = _naive_prior(own[own >= 1e-10 * pooled], n - 1)
             own = np.maximum(own, 0.01 * pooled)
 
             def law(

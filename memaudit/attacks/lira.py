@@ -31,7 +31,7 @@ _PIECE = 2**15  # numbers that are worked on together: 256 kB in float64, so tha
 _LEAST_PIECE = 64  # examples
 
 _TINY = 1e-12  # least variance in nats², where all signals agree
-_NUMERICAL = 1e-5  # least variance in the prior's fit, of the mean: a higher one would cut the left tail of few squares
+_TIED = 1e-10  # of the mean variance: what is below is a tie, whose logarithm says nothing about the prior
 _NO_FLOORS = (float(np.finfo(float).tiny),) * 2  # a logarithm of 0 would not be finite
 _NORMAL = 1e6  # prior degrees of freedom that stand for "all variances are equal"
 
@@ -46,7 +46,9 @@ class Side(StrEnum):
 class Variance(StrEnum):
     """How the laws' centre and variance are estimated.
 
-    EMPIRICAL_BAYES: mean; shrunken variance, Student-t predictive (Smyth 2004, section 3; the default).
+    EMPIRICAL_BAYES: mean; shrunken variance, Student-t predictive (Smyth 2004, section 3; the default). Its prior is
+        fitted to the variances that are not 0: where a model's few outputs tie, as a forest's votes do, log 0 says
+        nothing about the others, and any floor in its place would decide the fit.
     PER_EXAMPLE: mean; each example's own variance (the paper's choice from 64 models on).
     POOLED: mean; one within-example variance for inside, one for outside (the paper's choice below 64 models).
     REFERENCE: as in the paper's published code: median, variance with ddof 0, and a two-sided offline score.
@@ -92,18 +94,30 @@ class _Population:
 
 @dataclass(frozen=True, slots=True)
 class _Sums:
-    """Sums over examples of the squares, of the log variances and of their squares; and the least variance."""
+    """Sums over examples of the squares; of the log variances above a floor, their squares, their number; the least."""
 
     squares: Shared
     logs: Shared
     log_squares: Shared
+    number: Shared
     least: Shared
+
+    @property
+    def mean_log(self) -> Shared:
+        """The mean of the logs; 0 of none."""
+        return self.logs / np.maximum(self.number, 1)
+
+    @property
+    def var_log(self) -> Shared:
+        """The sample variance of the logs."""
+        return (self.log_squares - self.logs * self.mean_log) / np.maximum(self.number - 1, 1)
 
     def __add__(self, other: _Sums) -> _Sums:
         return _Sums(
             self.squares + other.squares,
             self.logs + other.logs,
             self.log_squares + other.log_squares,
+            self.number + other.number,
             np.minimum(self.least, other.least),
         )
 
@@ -221,18 +235,16 @@ class Lira:
         means = [np.maximum(side.squares / (examples * dof), _TINY) for side in sums]
         if self.variance is Variance.POOLED:
             return [_Population(mean) for mean in means]
-        floors = [_NUMERICAL * mean for mean in means]  # known only now, and hardly ever needed
+        floors = [_TIED * mean for mean in means]  # known only now, and hardly ever needed
         if any(np.any(side.least < floor) for side, floor in zip(sums, floors, strict=True)):
             sums = self._sums(pairs, left_out, floors)
         return [
-            _Population(
-                mean, fit_variance_prior(side.logs / examples, _variance(side.logs, side.log_squares, examples), dof)
-            )
+            _Population(mean, fit_variance_prior(side.mean_log, side.var_log, dof))
             for mean, side in zip(means, sums, strict=True)
         ]
 
     def _sums(self, pairs: Pairs, left_out: bool, floors: Sequence[Shared | float] = _NO_FLOORS) -> list[_Sums]:
-        """Return sums over all examples for each side, with no variance below its floor in the logs."""
+        """Return sums over all examples for each side; those of logs leave out the variances below a floor."""
         totals: list[_Sums] = []
         for _, within, without in _pieces(pairs):
             sides = self._references(within, without, left_out)
@@ -294,16 +306,15 @@ def by_query(signals: Float[Array, "pairs block queries"]) -> Values:
 
 def _summed(references: _References, floor: Shared | float) -> _Sums:
     """Return sums over the examples of one piece."""
-    squares = references.squares.sum(axis=-1, keepdims=True)
-    least = references.squares.min(axis=-1, keepdims=True) / (references.n - 1)
-    logs = references.squares / (references.n - 1)
-    np.log(np.maximum(logs, floor, out=logs), out=logs)
-    return _Sums(squares, logs.sum(axis=-1, keepdims=True), np.square(logs).sum(axis=-1, keepdims=True), least)
-
-
-def _variance(total: Array, squares: Array, n: int) -> Array:
-    """Returns the sample variance from the sum of values and the sum of their squares."""
-    return (squares - total**2 / n) / max(n - 1, 1)
+    own = references.squares / (references.n - 1)
+    least = own.min(axis=-1, keepdims=True)
+    kept = own >= floor
+    logs = np.log(own, out=np.zeros_like(own), where=kept)
+    squares, logs, log_squares, number = (
+        term.sum(axis=-1, keepdims=True, dtype=np.float64)
+        for term in (references.squares, logs, np.square(logs), kept)
+    )
+    return _Sums(squares, logs, log_squares, number, least)
 
 
 def fit_variance_prior(mean_log: Float[Array, "..."], var_log: Float[Array, "..."], dof: int) -> VariancePrior:

@@ -13,7 +13,7 @@ from memaudit.types import ATTACKS_BY_METRIC, Limit
 
 def default_attacks(recipe: Recipe, population: Population, limits: Sequence[Limit]) -> tuple[str, ...]:
     """Returns the names of the attacks that are usual for the kind of model, and of those that a limit is set for."""
-    usual: tuple[str, ...] = ("lira-online", "lira-offline", "global-threshold")
+    usual: tuple[str, ...] = ("slira", "lira-online", "lira-offline", "rmia", "global-threshold")
     if isinstance(population, TextPopulation):
         has_base = isinstance(recipe, LanguageModelRecipe) and recipe.base is not None
         usual += ("reference", *(["base"] if has_base else []), *STATISTICS)

@@ -13,7 +13,7 @@ from memaudit.checks.evidence import Attacked, ControlCheck, Evidence, percent
 from memaudit.checks.exposure import canary_null
 from memaudit.checks.fidelity import fidelity_check
 from memaudit.checks.link import bin_name, flag_with, link_rate
-from memaudit.design import NullPairs, Pairs, coins, swapped
+from memaudit.design import EveryNth, NullPairs, Pairs, coins, swapped
 from memaudit.memorization import cross_fitted_link
 from memaudit.stats import auc, auc_interval, predictive_share_p_value, transferred_thresholds
 from memaudit.types import Control, Table
@@ -25,6 +25,7 @@ _PLANTED = 3  # standard deviations
 _LEAST_AREA = 0.9
 _LEAST_SHARE = 0.25  # of the TPR that known laws would give
 _NULL_ERRORS = 4  # standard errors
+_ENOUGH = 20_000  # examples
 _ALARM = 0.01  # probability of a false alarm of the calibration check
 
 
@@ -34,14 +35,16 @@ def _null(evidence: Evidence) -> Control:
     Within each pair of shadows and for each example, a fair coin says which of the two models is called the one that
     was trained on it. Memorization, the default attack and the link are computed as always. The area under the ROC
     curve must then be 0.5, and at every false-positive rate as many "members" as "non-members" must be flagged, each
-    within four standard errors. The errors are those of sums over examples, whose coins are independent.
+    within four standard errors. The errors are those of sums over examples, whose coins are independent. The attack is
+    made on at most 20,000 examples, evenly spaced.
 
     Source: randomization test of paired differences (Fisher 1935; Good 2005).
     """
     pairs, examples, _ = evidence.bank.shape
     heads = coins(evidence.seed, pairs, examples)
     null = NullPairs(evidence.bank, heads)
-    inside, outside = taught(attack(DEFAULT.name, evidence.signal), null).leave_pair_out(null)
+    some = EveryNth(null, _step(examples))
+    inside, outside = taught(attack(DEFAULT.name, evidence.signal), some).leave_pair_out(some)
     area, error = null_area(inside, outside)
     deviations = [(area - 0.5) / error if error > 0 else 0.0]
     for rate in evidence.resolved_fprs:
@@ -109,18 +112,20 @@ def _planted(evidence: Evidence) -> Control:
     three standard deviations more than it is. The default attack must find it. If every law were known, the area under
     the ROC curve would be Φ(3/√2) = 0.983 and the TPR at a false-positive rate α would be Φ(Φ⁻¹(α) + 3). The control
     fails if the area is below 0.9, or if at one of the rates less than a quarter of that TPR is found: nothing found
-    then means nothing.
+    then means nothing. The attack is made on at most 20,000 examples, evenly spaced.
 
     Source: the binormal model (Green & Swets 1966).
     """
-    shift = _PLANTED * evidence.margin.deviation
-    phi = evidence.phi + (shift * evidence.members)[:, None].astype(evidence.phi.dtype)
-    attacked = Attacked.of(attack(DEFAULT.name, evidence.signal), phi, _Planted(evidence.bank, shift))
-    inside, outside = attacked.target[evidence.members], attacked.target[~evidence.members]
+    step = _step(len(evidence.members))
+    shift, members = _PLANTED * evidence.margin.deviation, evidence.members[::step]
+    phi = (evidence.phi + (shift * evidence.members)[:, None].astype(evidence.phi.dtype))[::step]
+    bank = EveryNth(_Planted(evidence.bank, shift), step)
+    attacked = Attacked.of(attack(DEFAULT.name, evidence.signal), phi, bank)
+    inside, outside = attacked.target[members], attacked.target[~members]
     area, (low, high) = auc(inside, outside), auc_interval(inside, outside)
     missed, rows = [], []
     for fpr in evidence.resolved_fprs:
-        found = float(attacked.flagged(fpr)[evidence.members].mean())
+        found = float(attacked.flagged(fpr)[members].mean())
         ideal = float(stats.norm.cdf(stats.norm.ppf(fpr) + _PLANTED))
         rows.append((percent(fpr), percent(found), percent(ideal)))
         if found < _LEAST_SHARE * ideal:
@@ -145,6 +150,11 @@ def _planted(evidence: Evidence) -> Control:
             ),
         ),
     )
+
+
+def _step(examples: int) -> int:
+    """Return the step by which examples are looked at, so that they are not more than need be."""
+    return -(-examples // _ENOUGH)
 
 
 def _advice(evidence: Evidence, missed: list[str]) -> str:

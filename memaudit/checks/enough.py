@@ -15,6 +15,7 @@ Interval = tuple[float, float, float]
 
 _LEAST_REFERENCES = 3  # pairs: one is left out, and two have a variance
 _LEAST_PAIRS = 2 * _LEAST_REFERENCES
+_SIZES = 3  # each costs an attack that learns
 
 
 class Enough(NamedTuple):
@@ -51,9 +52,9 @@ def enough(evidence: Evidence, attacked: Attacked, fpr: float) -> Enough:
 
 
 def sizes(pairs: int) -> list[int]:
-    """Returns the numbers of pairs that the attack is made with: the whole bank, its first half, and so on; rising."""
+    """Return the numbers of pairs that the attack is made with: a quarter of the bank, half of it, all; rising."""
     halved = [pairs]
-    while halved[0] // 2 >= _LEAST_REFERENCES:
+    while len(halved) < _SIZES and halved[0] // 2 >= _LEAST_REFERENCES:
         halved.insert(0, halved[0] // 2)
     return halved
 
