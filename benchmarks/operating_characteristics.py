@@ -1,9 +1,16 @@
-"""How often a gate passes, fails, and says that it cannot tell, by members and true rate.
+"""How often a gate passes, fails, and says that it cannot tell.
 
     python -m benchmarks.operating_characteristics [--write]
+    python -m benchmarks.operating_characteristics --simulate [--attack NAME] [--shadows 6 8 16 64] [--repetitions 400]
 
-Exact, not simulated: the policy itself is asked for its verdict on every number of members found, and each verdict is
-weighed with the binomial probability of that number. With --write the tables replace those in docs/gate.md.
+Without --simulate: exact tables for shares of independent units, by units and true rate. The policy itself is asked for
+its verdict on every number of hits, and each verdict is weighted with the binomial probability of that number. With
+--write the tables replace those in docs/gate.md.
+
+With --simulate: the gate on a true-positive rate, audit by audit, on simulated banks (benchmarks/simulation.py): the
+product's attack, interval, controls and policy. The true rate is that at exactly the stated false-positive rate, over
+all audits of a cell. Interval and gates are judged whatever the controls say; then the gate again with CTL001 and
+CTL004. The other two controls, which learn the default attack anew, are run in every nth audit (--controls).
 """
 
 from __future__ import annotations
@@ -11,12 +18,19 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 from scipy.stats import binom
 
-from memaudit.policy import Chances, chances, least_units, most_kept
-from memaudit.types import Limit
+from benchmarks.simulation import LAWS, Law, pooled_truth, simulated
+from memaudit.checks import CONTROLS
+from memaudit.checks.evidence import estimate
+from memaudit.policy import Chances, chances, hold, least_units, most_kept
+from memaudit.types import Control, Estimate, Finding, Limit, Report, Result, Subject, Verdict
+
+Array = np.ndarray
 
 PAGE = Path(__file__).parents[1] / "docs" / "gate.md"
 BEGIN, END = "<!-- benchmarks.operating_characteristics -->", "<!-- end of benchmarks.operating_characteristics -->"
@@ -26,11 +40,33 @@ RATES = (0.001, 0.005, 0.01, 0.012, 0.02, 0.05)
 LIMIT = Limit(metric="tpr", max=0.01)
 
 
+FPR, EXAMPLES = 0.01, 1000
+QUICK, LEARNED = ("CTL001", "CTL004"), ("CTL002", "CTL005")
+FACTORS = (1.0, 1 / 1.2, 1 / 0.8)  # limit over true rate: at the limit, 20 % above it, 20 % below it
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--write", action="store_true", help="replace the tables in docs/gate.md")
+    parser.add_argument("--simulate", action="store_true")
+    parser.add_argument("--attack", default="lira-online")
+    parser.add_argument("--shadows", type=int, nargs="+", default=[6, 8, 16, 64])
+    parser.add_argument("--repetitions", type=int, default=400)
+    parser.add_argument("--laws", nargs="+", default=[law.name for law in LAWS])
+    parser.add_argument("--controls", type=int, default=0, help="run CTL002 and CTL005 in every nth audit; 0: never")
+    arguments = parser.parse_args()
+    if arguments.simulate:
+        print(_HEAD, flush=True)
+        for law in (law for law in LAWS if law.name in arguments.laws):
+            for shadows in arguments.shadows:
+                audits = [
+                    audit(law, shadows, arguments.attack, seed, arguments.controls)
+                    for seed in range(arguments.repetitions)
+                ]
+                print(cell(law, shadows, audits), flush=True)
+        return
     text = "\n\n".join([characteristics(), reruns(), several(), sizes()])
-    if parser.parse_args().write:
+    if arguments.write:
         page = PAGE.read_text("utf-8")
         inside = re.escape(BEGIN) + ".*" + re.escape(END)
         PAGE.write_text(re.sub(inside, lambda _: f"{BEGIN}\n{text}\n{END}", page, flags=re.DOTALL), "utf-8")
@@ -40,8 +76,8 @@ def main() -> None:
 def characteristics() -> str:
     rows = [[f"{n:,}", *(_chances(chances(LIMIT, n, rate)) for rate in RATES)] for n in MEMBERS]
     return _table(
-        "Probability of pass / fail / inconclusive, for a limit of 1% at 95% confidence, by members and true rate:",
-        ["members", *(f"{100 * rate:g}%" for rate in RATES)],
+        "Probability of pass / fail / inconclusive for a limit of 1% at 95% confidence, by independent units and rate:",
+        ["units", *(f"{100 * rate:g}%" for rate in RATES)],
         rows,
     )
 
@@ -82,6 +118,70 @@ def sizes() -> str:
         ["limit", *(f"{100 * limit:g}%" for limit in limits)],
         [["members", *members]],
     )
+
+
+@dataclass(frozen=True)
+class Audit:
+    """One simulated audit: the finding, its controls, and the scores that the true rate is computed from."""
+
+    found: Estimate
+    members: int
+    controls: tuple[Control, ...]
+    scores: Array
+    who: Array
+
+
+def audit(law: Law, shadows: int, attack: str, seed: int, every: int = 0) -> Audit:
+    """Return one audit of a target that was made by the law."""
+    evidence = simulated(law, shadows, EXAMPLES, seed * 1_000 + shadows, fprs=(FPR,), attacks=(attack,))
+    wanted = QUICK + (LEARNED if every and seed % every == 0 else ())
+    controls = tuple(control.run(evidence) for control in CONTROLS if control.code in wanted)
+    rate = evidence.tpr(attack, FPR)
+    found = estimate(rate.value, rate.interval, "share", "as in an audit")
+    return Audit(found, rate.trials, controls, evidence.attacked(attack).target, evidence.members)
+
+
+def cell(law: Law, shadows: int, audits: Sequence[Audit]) -> str:
+    """Return a row of the table: what became of the audits of one law and size."""
+    truth = pooled_truth(np.stack([a.scores for a in audits]), np.stack([a.who for a in audits]), FPR)
+    covered = np.mean([a.found.low <= truth <= a.found.high for a in audits])
+    columns = [law.name, str(shadows), f"{100 * truth:.2f} %", f"{covered:.3f}"]
+    for controlled in (False, True):
+        for factor in FACTORS:
+            verdicts = [_verdict(a, truth * factor, controlled) for a in audits]
+            passes, fails = (np.mean([v is which for v in verdicts]) for which in (Verdict.PASS, Verdict.FAIL))
+            columns.append(f"{passes:.3f} / {fails:.3f}")
+    for code in QUICK + LEARNED:
+        outcomes = [c.passed for a in audits for c in a.controls if c.code == code]
+        columns.append(f"{np.mean([o is False for o in outcomes]):.3f}" if outcomes else "–")
+    return "| " + " | ".join(columns) + " |"
+
+
+_COLUMNS = (
+    *("law", "shadows", "true TPR", "coverage"),
+    *("true rate at the limit: pass / fail", "20 % above the limit", "20 % below the limit"),
+    *("with CTL001 and CTL004: at the limit", "20 % above", "20 % below"),
+    *(f"{code} fails" for code in QUICK + LEARNED),
+)
+_HEAD = f"| {' | '.join(_COLUMNS)} |\n|{'---|' * len(_COLUMNS)}"
+
+
+def _verdict(found: Audit, limit: float, controlled: bool) -> Verdict:
+    """Return the policy's verdict; controls that were not run are taken to pass, and so are all unless `controlled`."""
+    finding = Finding(
+        code="MIA001", title="", metric="tpr", attack="a", at_fpr=FPR, estimate=found.found, sentence="",
+        n=found.members, source="",
+    )  # fmt: skip
+    codes = (*QUICK, *LEARNED)
+    passing = {code: Control(code=code, title="", passed=True, sentence="") for code in codes}
+    if controlled:
+        passing |= {c.code: replace(c, attacks=()) for c in found.controls if c.code in QUICK}
+    report = Report(
+        created="", subject=Subject(model="", sha256="", members=found.members, nonmembers=EXAMPLES, shadows=2),
+        results=(Result(finding=finding, verdict=Verdict.NOTED, reason=""),), skipped=(),
+        controls=tuple(passing.values()), provenance={},
+    )  # fmt: skip
+    return hold(report, [Limit(metric="tpr", max=min(limit, 1.0))]).results[0].verdict
 
 
 def _chances(found: Chances) -> str:
