@@ -26,7 +26,7 @@ _WORDS = {
 _MEANING = {
     Verdict.FAIL: "The new release gives away more than the old one{}, and that is not chance.",
     Verdict.INCONCLUSIVE: "It cannot be told whether the new release gives away more than the old one{}.",
-    Verdict.PASS: "It is excluded, for these attacks, that the new release gives away more than the old one{}.",
+    Verdict.PASS: "By these attacks, the new release does not give away more than the old one{}, with 95% confidence.",
     Verdict.NOTED: "Nothing was decided.",
 }
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from memaudit.reports.outcomes import dump
 from memaudit.reports.text import one_line, percent
-from memaudit.reports.wording import VERDICTS
+from memaudit.reports.wording import headline
 from memaudit.types import Report, Result
 
 _LONG = 1000
@@ -49,7 +49,7 @@ def _model(report: Report) -> dict[str, Any]:
     }
     if re.fullmatch("[0-9a-fA-F]{64}", subject.sha256):
         component["hashes"] = [{"alg": "SHA-256", "content": subject.sha256.lower()}]
-    properties = [("verdict", report.verdict), ("meaning", VERDICTS[report.verdict].headline)]
+    properties = [("verdict", report.verdict), ("meaning", headline(report))]
     properties += [("members", str(subject.members)), ("nonmembers", str(subject.nonmembers))]
     properties += [("shadows", str(subject.shadows)), *(("not tested", text) for text in report.untested)]
     component["modelCard"] = {

@@ -47,7 +47,7 @@ def document(report: Report) -> Document:
         lead="This report says what an outsider can learn, from the model alone, about the "
         f"{report.subject.members:,} examples that it was trained on.",
         badge=wording.badge(report.verdict),
-        headline=verdict.headline,
+        headline=wording.headline(report),
         meaning=verdict.meaning,
         warning=wording.control_warning(report),
         front=_front(report),

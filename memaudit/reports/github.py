@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from memaudit.reports.outcomes import Effect, Outcome, outcomes
-from memaudit.reports.wording import VERDICTS
+from memaudit.reports.wording import VERDICTS, headline
 from memaudit.types import Report
 
 _COMMANDS = {Effect.BROKEN: "error", Effect.UNDECIDED: "warning", Effect.TOLERATED: "warning"}
@@ -18,7 +18,7 @@ def render(report: Report) -> bytes:
     """
     lines = [_annotation(_COMMANDS[o.effect], o) for o in outcomes(report) if o.effect in _COMMANDS]
     verdict = VERDICTS[report.verdict]
-    lines.append(f"::notice title={_property(f'Privacy audit: {verdict.label}')}::{_data(verdict.headline)}")
+    lines.append(f"::notice title={_property(f'Privacy audit: {verdict.label}')}::{_data(headline(report))}")
     return "".join(f"{line}\n" for line in lines).encode()
 
 

@@ -12,8 +12,8 @@ GLOSSARY = (
     Point(
         lead="False-positive rate.",
         words="Of the examples that the model was not trained on, the share that an attack wrongly takes for training "
-        "examples. An attack that accuses hardly anybody wrongly and still recognizes many is a dangerous one. "
-        "Somebody who merely guesses recognizes exactly as many as he wrongly accuses.",
+        "examples. An attack that recognizes many at a low false-positive rate is a dangerous one. Guessing has a "
+        "true-positive rate equal to its false-positive rate.",
     ),
     Point(
         lead="Memorization.",
@@ -47,8 +47,18 @@ GLOSSARY = (
     ),
     Point(
         lead="Limit.",
-        words="The largest value that was declared acceptable. A limit is broken only when the whole interval lies "
-        "above it, and kept only when the whole interval lies below it.",
+        words="The largest value that was declared acceptable. A limit is broken when the one-sided lower bound of the "
+        "measurement is above it, and kept when the upper bound is not, both at the confidence that it asks for.",
+    ),
+    Point(
+        lead="SLiRA (slira).",
+        words="The stacked likelihood-ratio attack, the default. It learns from the shadow models, each taken as a target "
+        "of the others, what tells members from non-members; the scores of LiRA and RMIA are among its inputs.",
+    ),
+    Point(
+        lead="RMIA (rmia, rmia-offline).",
+        words="The robust membership-inference attack: the model's probability of the right answer, relative to that of "
+        "the shadow models.",
     ),
     Point(
         lead="LiRA (lira-online, lira-offline).",

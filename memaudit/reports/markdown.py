@@ -8,6 +8,7 @@ from memaudit.reports.text import interval, markdown, moment, quantity
 from memaudit.reports.wording import (
     CONTROL_LABELS,
     VERDICTS,
+    headline,
     by_severity,
     control_warning,
     result_label,
@@ -33,7 +34,7 @@ def _lines(report: Report) -> Iterator[str]:
     verdict = VERDICTS[report.verdict]
     subject = report.subject
     yield f"# Privacy audit: {verdict.label}\n"
-    yield f"**{verdict.headline}** {verdict.meaning}\n"
+    yield f"**{headline(report)}** {verdict.meaning}\n"
     if warning := control_warning(report):
         yield f"> **Warning.** {markdown(warning)}\n"
     yield (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from memaudit.reports.text import interval, markdown, moment, percent, quantity
-from memaudit.reports.wording import VERDICTS, attempts, by_severity, control_warning, result_label
+from memaudit.reports.wording import VERDICTS, headline, attempts, by_severity, control_warning, result_label
 from memaudit.types import Report, Result
 
 
@@ -20,7 +20,7 @@ def render(report: Report) -> bytes:
 def _lines(report: Report) -> Iterator[str]:
     subject, verdict, version = report.subject, VERDICTS[report.verdict], report.provenance.get("memaudit", "")
     yield "## Privacy audit\n"
-    yield f"**{verdict.label}. {verdict.headline}** {verdict.meaning}\n"
+    yield f"**{verdict.label}. {headline(report)}** {verdict.meaning}\n"
     if warning := control_warning(report):
         yield f"**Warning.** {markdown(warning)}\n"
     yield (

@@ -59,9 +59,9 @@ METHOD = (
     "and what one that was not.",
     "Thresholds of attacks are set by the shadow models and never by the audited model, and every true-positive rate "
     "is given together with the false-positive rate that was measured beside it.",
-    "Every number has an interval. A limit is held against its end, one-sided, at the confidence that the limit asks "
-    "for; several limits share that confidence by Holm’s procedure. All other intervals hold each by itself: among "
-    "many, some miss the truth.",
+    "Every number that a limit can be set for has an interval; a number without one describes the shadow models or is a "
+    "count. A limit is compared with a one-sided bound, at the confidence that the limit asks for; several limits share "
+    "that confidence by Holm’s procedure. All other intervals hold each by itself: among many, some miss the truth.",
     "How each number was made, and where the method was published, stands with the evidence.",
 )
 

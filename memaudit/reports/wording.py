@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from memaudit.reports.blocks import Badge
+from memaudit.reports.text import percent
 from memaudit.types import Attempt, Context, Control, Edition, FigureKind, Release, Report, Result, Skipped, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wording:
-    """A verdict in words. `mark` is its shape, for those who cannot tell the colours apart."""
+    """A verdict in words. `mark` is its shape, for those who cannot tell the colours apart.
+
+    `headline` has the place {confidence}; `headline()` fills it in for a report.
+    """
 
     label: str
     mark: str
@@ -23,8 +27,8 @@ VERDICTS = {
     Verdict.FAIL: Wording(
         label="FAIL",
         mark="✗",
-        headline="A leak above the limit was shown.",
-        meaning="At least one measurement lies above the limit that was set for it, by more than chance explains. "
+        headline="A leak above the limit was shown, with {confidence} confidence.",
+        meaning="The one-sided lower bound of at least one measurement is above the limit that was set for it. "
         "Someone with the access assumed here can learn things about people in the training data.",
         steps=(
             "Do not release this model, and do not widen access to it, until the findings marked FAIL are dealt with.",
@@ -38,7 +42,8 @@ VERDICTS = {
         label="INCONCLUSIVE",
         mark="?",
         headline="It cannot be decided whether the model leaks more than the limit.",
-        meaning="The audit has neither shown a leak above the limit nor excluded one. This is not a pass.",
+        meaning="The audit has neither shown a leak above the limit nor ruled one out at the confidence that was asked "
+        "for. This is not a pass.",
         steps=(
             "Read the reason beside each finding marked INCONCLUSIVE and each control marked FAILED: it says what is "
             "missing.",
@@ -50,9 +55,9 @@ VERDICTS = {
     Verdict.PASS: Wording(
         label="PASS",
         mark="✓",
-        headline="A leak above the limit is excluded, for these attacks.",
-        meaning="Every measurement that has a limit lies below it with its whole interval. This holds for the attacks "
-        "listed here and for this very model file, and for nothing else.",
+        headline="Every measurement with a limit keeps it, with {confidence} confidence.",
+        meaning="The one-sided upper bound of every measurement with a limit does not exceed it, and the controls passed. "
+        "This holds for the attacks listed here and for this very model file, and for nothing else.",
         steps=(
             "Read what was not tested, and decide whether it matters for the way the model will be used.",
             "Keep this report and its JSON file with the documentation of the model.",
@@ -147,6 +152,12 @@ def signatures(context: Context) -> dict[str, str]:
         "Answers for data protection": "",
     }
 
+
+
+def headline(report: Report) -> str:
+    """Return the verdict in a sentence, with the least confidence that a limit asked for."""
+    confidence = min((r.limit.confidence for r in report.results if r.limit is not None), default=0.95)
+    return VERDICTS[report.verdict].headline.format(confidence=percent(confidence))
 
 
 def badge(verdict: Verdict, label: str = "") -> Badge:
