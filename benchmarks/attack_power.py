@@ -12,7 +12,9 @@ target pairs and examples, for the given reference sets. All attacks share the r
 Every attack has all m models as references. SLiRA has learned from targets with one pair less: its scores are the mean
 over the pairs that are left out in turn. The other attacks get a spare pair that is left out.
 
-FPR of targets: at the threshold that the leave-pair-out scores of the reference set give, with targets scored as an
+A cell of another attack: its TPR; then how many percentage points more ours finds, with the 95 % CI of the difference.
+
+FPR of ours: at the threshold that the leave-pair-out scores of the reference set give, with targets scored as an
 audit scores them. This is the calibration of an attack.
 """
 
@@ -72,15 +74,15 @@ def main() -> None:
         bank = filled(task, arguments.data, arguments.banks)
         signal = Signal.LOG_PROBABILITY if task.startswith("language") else Signal.SCALED_LOGIT
         targets = bank.take(np.arange(REFERENCES, bank.shape[0])[-TARGETS:])
-        print(f"## {task}: {bank.shape[1]:,} examples, {2 * targets.shape[0]} target models\n\n{_head(arguments.ours)}")
+        print(f"## {task}: {bank.shape[1]:,} examples, {2 * targets.shape[0]} target models\n")
         attacks = {name: attack_named(name, signal) for name in arguments.attacks}
-        refused = []
+        found, refused = {}, []
         for models in arguments.sizes:
-            measured, reasons = compared(attacks, targets, reference_sets(bank, models))
+            found[models], reasons = compared(attacks, targets, reference_sets(bank, models))
             refused += [f"{name}, {models} models: {reason}" for name, reason in reasons.items()]
-            for name, found in measured.items():
-                print(_row(models, name, found, None if name == arguments.ours else measured.get(arguments.ours)))
-        print("".join(f"\nNot run: {line}." for line in refused), flush=True)
+        for rate in RATES:
+            print(_table(found, rate, arguments.ours, arguments.attacks), "\n", flush=True)
+        print("".join(f"Not run: {line}.\n" for line in refused), flush=True)
 
 
 def reference_sets(bank: PairArrays, models: int) -> list[PairArrays]:
@@ -165,37 +167,37 @@ def _tpr(inside: Float[Array, "targets examples"], outside: Float[Array, "target
     return float((inside > threshold(outside.ravel(), rate)).mean())
 
 
-def _head(ours: str) -> str:
-    columns = ["models", "attack"]
-    for rate in RATES:
-        columns += [f"TPR at {100 * rate:g} % FPR, % (95 % CI)", f"{ours} minus attack, percentage points (95 % CI)"]
-    columns += [f"FPR of targets at nominal {100 * rate:g} %, % (range over sets)" for rate in RATES]
-    columns += ["seconds per set"]
-    return f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}"
+def _table(found: Mapping[int, Mapping[str, Power]], rate: float, ours: str, attacks: Sequence[str]) -> str:
+    """Return a table of one FPR: a row per number of models, a column per attack."""
+    others = [name for name in attacks if name != ours]
+    columns = [
+        "models",
+        f"{ours}: TPR at {100 * rate:g} % FPR, %",
+        *others,
+        f"FPR of {ours} at nominal {100 * rate:g} %",
+    ]
+    lines = [columns, ["---"] * len(columns)]
+    for models, measured in found.items():
+        mine = measured[ours]
+        low, high = percentiles(mine.draws[rate])
+        cells = [str(models), f"{100 * mine.tpr[rate]:.1f} ({100 * low:.1f}-{100 * high:.1f})"]
+        cells += [_beside(measured[name], mine, rate) if name in measured else "–" for name in others]
+        lines.append([*cells, _calibrated(mine.fpr[rate])])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _row(models: int, name: str, found: Power, ours: Power | None) -> str:
-    cells = [str(models), name]
-    for rate in RATES:
-        low, high = percentiles(found.draws[rate])
-        cells += [f"{100 * found.tpr[rate]:.2f} ({100 * low:.2f}-{100 * high:.2f})", _difference(found, ours, rate)]
-    cells += [_calibrated(found.fpr[rate]) for rate in RATES]
-    cells += [f"{found.seconds:.1f}"]
-    return f"| {' | '.join(cells)} |"
-
-
-def _difference(found: Power, ours: Power | None, rate: float) -> str:
-    if ours is None:
-        return "–"
+def _beside(found: Power, ours: Power, rate: float) -> str:
+    """Return an attack's TPR, and how much more ours finds, with the interval of the paired difference."""
     low, high = percentiles(ours.draws[rate] - found.draws[rate])
-    return f"{100 * (ours.tpr[rate] - found.tpr[rate]):+.2f} ({100 * low:+.2f} to {100 * high:+.2f})"
+    difference = f"{100 * (ours.tpr[rate] - found.tpr[rate]):+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
+    return f"{100 * found.tpr[rate]:.1f}; {difference}"
 
 
 def _calibrated(fpr: Sequence[float]) -> str:
+    """Return the mean over reference sets, in percent."""
     if not fpr:
         return "–"
-    mean = f"{100 * np.mean(fpr):.3f}"
-    return mean if len(fpr) == 1 else f"{mean} ({100 * min(fpr):.3f}-{100 * max(fpr):.3f})"
+    return f"{100 * np.mean(fpr):.2f}"
 
 
 if __name__ == "__main__":

@@ -148,7 +148,7 @@ def cell(law: Law, shadows: int, audits: Sequence[Audit]) -> str:
     columns = [law.name, str(shadows), f"{100 * truth:.2f} %", f"{covered:.3f}"]
     for controlled in (False, True):
         for factor in FACTORS:
-            verdicts = [_verdict(a, truth * factor, controlled) for a in audits]
+            verdicts = [gate(a, truth * factor, controlled) for a in audits]
             passes, fails = (np.mean([v is which for v in verdicts]) for which in (Verdict.PASS, Verdict.FAIL))
             columns.append(f"{passes:.3f} / {fails:.3f}")
     for code in QUICK + LEARNED:
@@ -166,7 +166,7 @@ _COLUMNS = (
 _HEAD = f"| {' | '.join(_COLUMNS)} |\n|{'---|' * len(_COLUMNS)}"
 
 
-def _verdict(found: Audit, limit: float, controlled: bool) -> Verdict:
+def gate(found: Audit, limit: float, controlled: bool) -> Verdict:
     """Return the policy's verdict; controls that were not run are taken to pass, and so are all unless `controlled`."""
     finding = Finding(
         code="MIA001", title="", metric="tpr", attack="a", at_fpr=FPR, estimate=found.found, sentence="",

@@ -1,0 +1,109 @@
+"""How often honest audits with few shadow models pass a limit that the model breaks, through the command line.
+
+    python -m benchmarks.command_line [--shadows 6] [--audits 120] [--attack slira]
+
+Every audit is a new population, a new bank and a new target of the same recipe: logistic regression on 1,000 rows of
+noise and 250 columns. `memaudit audit` writes the reports. The true rate is the TPR at exactly 1 % FPR over all
+targets. Then `memaudit gate` decides every report again, with the limit at the true rate, and at the true rate / 1.2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import csv
+import io
+import os
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+import memaudit as ma
+import memaudit.reports.figures
+from benchmarks.simulation import pooled_truth
+from memaudit.cli import main as memaudit_command
+from memaudit.recipe import load_recipe
+
+Array = np.ndarray
+FPR = 0.01
+RECIPE = """
+from pathlib import Path
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+
+import memaudit as ma
+
+rng = np.random.default_rng(int(Path(__file__).with_name("seed.txt").read_text()))
+x, y = rng.normal(size=(1000, 250)), rng.integers(0, 2, 1000)
+recipe = ma.EstimatorRecipe(lambda: ma.Examples(x, y), LogisticRegression(C=0.02))
+"""
+OUTCOMES = {0: "pass", 1: "fail", 3: "inconclusive"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--shadows", type=int, default=6)
+    parser.add_argument("--audits", type=int, default=120)
+    parser.add_argument("--attack", default="slira")
+    arguments = parser.parse_args()
+    memaudit.reports.figures.render = lambda figure, theme: b"<svg/>"  # drawing takes half of the time
+    with tempfile.TemporaryDirectory() as folder:
+        places = [Path(folder) / f"{number}" for number in range(arguments.audits)]
+        evidence = [audited(place, arguments.shadows, number) for number, place in enumerate(places)]
+        column = "attack_score"  # of the default attack
+        scores = np.array([[float(row[column]) for row in rows] for rows in evidence])
+        members = np.array([[row["member"] == "1" for row in rows] for rows in evidence])
+        truth = pooled_truth(scores, members, FPR)
+        print(f"{arguments.audits} audits with {arguments.shadows} shadow models; true TPR at 1 % FPR {truth:.2%}")
+        for name, limit in (("the true rate", truth), ("the true rate / 1.2", truth / 1.2)):
+            codes = Counter(OUTCOMES[gated(place, arguments.attack, limit)] for place in places)
+            print(f"limit at {name}: " + ", ".join(f"{codes[o]} {o}" for o in OUTCOMES.values()))
+
+
+def audited(place: Path, shadows: int, seed: int) -> list[dict[str, str]]:
+    """Audit a new model with a new bank; return the evidence."""
+    place.mkdir()
+    name = f"recipe_{seed}.py"  # a module of its own: all are imported into this process
+    (place / name).write_text(RECIPE, "utf-8")
+    (place / "seed.txt").write_text(str(seed), "utf-8")
+    (place / "memaudit.toml").write_text(
+        f'[audit]\nrecipe = "{name}:recipe"\nshadows = {shadows}\nseed = {seed}\nworkers = 1\nfpr = [{FPR}]\n', "utf-8"
+    )
+    recipe = load_recipe(f"{place / name}:recipe")
+    members = ma.draw_members(recipe, seed=seed + 1)
+    ma.save_target(ma.train(recipe, members, seed=1), place / "model.skops", members)
+    ma.fill(place / "bank", recipe, shadows, seed=seed)
+    run(place, "audit", "model.skops", "-q")
+    with (place / "audit" / "evidence.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def gated(place: Path, attack: str, limit: float) -> int:
+    """Return the exit code of the gate on a finished report."""
+    (place / "gate.toml").write_text(
+        f'[[gate]]\nmetric = "tpr"\nattack = "{attack}"\nat_fpr = {FPR}\nmax = {limit}\n', "utf-8"
+    )
+    return run(place, "gate", "audit/report.json", "--config", "gate.toml")
+
+
+def run(place: Path, *arguments: str) -> int:
+    """Run a memaudit command line in a folder; return its exit code."""
+    before = Path.cwd()
+    os.chdir(place)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as said:
+            memaudit_command(list(arguments))
+    except SystemExit as end:
+        if end.code == 2:
+            raise RuntimeError(said.getvalue()) from None
+        return int(end.code or 0)
+    finally:
+        os.chdir(before)
+    return 0
+
+
+if __name__ == "__main__":
+    main()
