@@ -59,6 +59,7 @@ def simulated(seed: int, gain: float = 2.0, level: float = 0.1) -> ClassifierEvi
         x=rng.normal(size=(EXAMPLES, 5)),
         y=rng.integers(0, 3, EXAMPLES),
         fprs=(0.01,),
+        attacks=("lira-online",),
     )
 
 

@@ -69,8 +69,8 @@ def calibrated_tpr(references: int, shift: float, spread: float) -> float:
     return float(stats.norm.sf((cut - shift) / np.sqrt(noise + spread**2)))
 
 
-@pytest.mark.parametrize(("pairs", "expected"), [(32, [4, 8, 16, 32]), (7, [3, 7]), (6, [3, 6]), (5, [5])])
-def test_sizes_are_halves_down_to_what_the_attack_needs(pairs: int, expected: list[int]) -> None:
+@pytest.mark.parametrize(("pairs", "expected"), [(32, [8, 16, 32]), (7, [3, 7]), (6, [3, 6]), (5, [5])])
+def test_sizes_are_a_quarter_half_and_all_if_the_attack_can_do_with_them(pairs: int, expected: list[int]) -> None:
     assert sizes(pairs) == expected
 
 

@@ -331,6 +331,6 @@ def test_the_gate_and_the_waiver_in_the_documentation_can_be_read(tmp_path: Path
     (tmp_path / "memaudit.toml").write_text(text, "utf-8")
     settings = read(tmp_path / "memaudit.toml")
     (limit,), (waiver,) = settings.limits(), settings.waivers()
-    plain = Limit(metric="tpr", attack="lira-online", at_fpr=0.01, max=0.1, id="low-fpr")
+    plain = Limit(metric="tpr", attack="slira", at_fpr=0.01, max=0.1, id="low-fpr")
     assert limit == replace(plain, source="memaudit.toml", line=1), "the defaults are what the page says"
     assert waiver.gate == limit.name
