@@ -54,17 +54,19 @@ def main() -> None:
         places = [Path(folder) / f"{number}" for number in range(arguments.audits)]
         evidence = [audited(place, arguments.shadows, number) for number, place in enumerate(places)]
         column = "attack_score"  # of the default attack
-        scores = np.array([[float(row[column]) for row in rows] for rows in evidence])
-        members = np.array([[row["member"] == "1" for row in rows] for rows in evidence])
+        kept = [rows for rows in evidence if rows]
+        scores = np.array([[float(row[column]) for row in rows] for rows in kept])
+        members = np.array([[row["member"] == "1" for row in rows] for rows in kept])
         truth = pooled_truth(scores, members, FPR)
         print(f"{arguments.audits} audits with {arguments.shadows} shadow models; true TPR at 1 % FPR {truth:.2%}")
+        print(f"figures withheld (CTL001): {len(evidence) - len(kept)}")
         for name, limit in (("the true rate", truth), ("the true rate / 1.2", truth / 1.2)):
             codes = Counter(OUTCOMES[gated(place, arguments.attack, limit)] for place in places)
             print(f"limit at {name}: " + ", ".join(f"{codes[o]} {o}" for o in OUTCOMES.values()))
 
 
 def audited(place: Path, shadows: int, seed: int) -> list[dict[str, str]]:
-    """Audit a new model with a new bank; return the evidence."""
+    """Audit a new model with a new bank; return the evidence, which is empty if the figures are withheld."""
     place.mkdir()
     name = f"recipe_{seed}.py"  # a module of its own: all are imported into this process
     (place / name).write_text(RECIPE, "utf-8")
@@ -77,6 +79,8 @@ def audited(place: Path, shadows: int, seed: int) -> list[dict[str, str]]:
     ma.save_target(ma.train(recipe, members, seed=1), place / "model.skops", members)
     ma.fill(place / "bank", recipe, shadows, seed=seed)
     run(place, "audit", "model.skops", "-q")
+    if not (place / "audit" / "evidence.csv").exists():
+        return []
     with (place / "audit" / "evidence.csv").open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
