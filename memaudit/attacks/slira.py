@@ -107,7 +107,7 @@ class _Fold:
         booster, regressions, rmia = weights
         parts = np.zeros((len(rows), 3))
         if booster and self.booster is not None:
-            parts[:, 0] = booster * self.booster.decision_function(rows)
+            parts[:, 0] = booster * self.booster.decision_function(_rounded(rows))
         if regressions:
             parts[:, 1] = regressions * self.law.ratio(rows)
         parts[:, 2] = rmia * rows[:, _RMIA]
@@ -178,9 +178,11 @@ class Slira:
         """Return the attack after it has learned from a bank; without it, every call learns anew. Deterministic.
 
         Raises:
-            ValueError: Fewer than 2 pairs, or a signal that is not finite.
+            ValueError: Fewer than 2 pairs or 2 examples, or a signal that is not finite.
         """
         require_pairs(pairs, _LEAST)
+        if pairs.shape[1] < 2:
+            raise ValueError("the attack learns from other examples than the one it scores, got 1 example")
         inside, outside, fold = _Statistics(_Averaged(pairs), self.signal).sample()
         learned = tuple(_fit(inside[fold != f], outside[fold != f], len(fold) >= _BOOSTED) for f in range(_FOLDS))
         parts = np.empty((2, len(fold), 3))
@@ -327,7 +329,12 @@ def _fit(inside: Float[Array, "rows features"], outside: Float[Array, "rows feat
         random_state=0,
     )
     labels = np.repeat([1, 0], [len(inside), len(outside)])
-    return _Fold(booster.fit(np.concatenate([inside, outside]), labels), law)
+    return _Fold(booster.fit(_rounded(np.concatenate([inside, outside])), labels), law)
+
+
+def _rounded(rows: Float[Array, "rows features"]) -> Float[Array, "rows features"]:
+    """Return features to 24 bits: a booster's split may be a value of the bank, which rounding errors must not cross."""
+    return rows.astype(np.float32)
 
 
 def _terms(rows: Float[Array, "rows features"], knots: tuple[Array, Array]) -> Float[Array, "rows terms"]:
