@@ -3,8 +3,9 @@
     python -m benchmarks.command_line [--shadows 6] [--audits 120] [--attack slira]
 
 Every audit is a new population, a new bank and a new target of the same recipe: logistic regression on 1,000 rows of
-noise and 250 columns. `memaudit audit` writes the reports. The true rate is the TPR at exactly 1 % FPR over all
-targets. Then `memaudit gate` decides every report again, with the limit at the true rate, and at the true rate / 1.2.
+noise and 250 columns. `memaudit audit` writes the reports. The true rate is the mean TPR over the targets, at the
+thresholds that have an FPR of exactly 1 % on average. Then `memaudit gate` decides every report again, with the limit
+at the true rate, and at the true rate / 1.2.
 """
 
 from __future__ import annotations
@@ -22,12 +23,14 @@ import numpy as np
 
 import memaudit as ma
 import memaudit.reports.figures
-from benchmarks.simulation import pooled_truth
+from benchmarks.simulation import true_rate
+from memaudit.auditing.evidence import flag_column
 from memaudit.cli import main as memaudit_command
 from memaudit.recipe import load_recipe
 
 Array = np.ndarray
 FPR = 0.01
+NOMINAL = (0.006, 0.008, FPR, 0.013, 0.017)  # rates that are measured, to interpolate the true one
 RECIPE = """
 from pathlib import Path
 
@@ -53,11 +56,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         places = [Path(folder) / f"{number}" for number in range(arguments.audits)]
         evidence = [audited(place, arguments.shadows, number) for number, place in enumerate(places)]
-        column = "attack_score"  # of the default attack
         kept = [rows for rows in evidence if rows]
-        scores = np.array([[float(row[column]) for row in rows] for rows in kept])
-        members = np.array([[row["member"] == "1" for row in rows] for rows in kept])
-        truth = pooled_truth(scores, members, FPR)
+        fprs, tprs = (
+            np.array([[flagged(rows, arguments.attack, fpr, member) for fpr in NOMINAL] for rows in kept])
+            for member in "01"
+        )
+        truth = true_rate(fprs, tprs, FPR)
         print(f"{arguments.audits} audits with {arguments.shadows} shadow models; true TPR at 1 % FPR {truth:.2%}")
         print(f"figures withheld (CTL001): {len(evidence) - len(kept)}")
         for name, limit in (("the true rate", truth), ("the true rate / 1.2", truth / 1.2)):
@@ -72,7 +76,8 @@ def audited(place: Path, shadows: int, seed: int) -> list[dict[str, str]]:
     (place / name).write_text(RECIPE, "utf-8")
     (place / "seed.txt").write_text(str(seed), "utf-8")
     (place / "memaudit.toml").write_text(
-        f'[audit]\nrecipe = "{name}:recipe"\nshadows = {shadows}\nseed = {seed}\nworkers = 1\nfpr = [{FPR}]\n', "utf-8"
+        f'[audit]\nrecipe = "{name}:recipe"\nshadows = {shadows}\nseed = {seed}\nworkers = 1\nfpr = {list(NOMINAL)}\n',
+        "utf-8",
     )
     recipe = load_recipe(f"{place / name}:recipe")
     members = ma.draw_members(recipe, seed=seed + 1)
@@ -83,6 +88,12 @@ def audited(place: Path, shadows: int, seed: int) -> list[dict[str, str]]:
         return []
     with (place / "audit" / "evidence.csv").open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+def flagged(rows: list[dict[str, str]], attack: str, fpr: float, member: str) -> float:
+    """Return the share of members ("1") or non-members ("0") that an attack flags, by the evidence."""
+    column = flag_column(fpr, attack)
+    return float(np.mean([row[column] == "1" for row in rows if row["member"] == member]))
 
 
 def gated(place: Path, attack: str, limit: float) -> int:

@@ -8,9 +8,10 @@ its verdict on every number of hits, and each verdict is weighted with the binom
 --write the tables replace those in docs/gate.md.
 
 With --simulate: the gate on a true-positive rate, audit by audit, on simulated banks (benchmarks/simulation.py): the
-product's attack, interval, controls and policy. The true rate is that at exactly the stated false-positive rate, over
-all audits of a cell. Interval and gates are judged whatever the controls say; then the gate again with CTL001 and
-CTL004. The other two controls, which learn the default attack anew, are run in every nth audit (--controls).
+product's attack, interval, controls and policy. The true rate is the mean TPR over the audits of a cell, at thresholds
+from their shadows that have exactly the stated false-positive rate on average. Interval and gates are judged whatever
+the controls say; then the gate again with CTL001 and CTL004. The other two controls, which learn the default attack
+anew, are run in every nth audit (--controls).
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float
 from scipy.stats import binom
 
-from benchmarks.simulation import LAWS, Law, pooled_truth, simulated
+from benchmarks.simulation import LAWS, Law, simulated, true_rate
 from memaudit.checks import CONTROLS
 from memaudit.checks.evidence import estimate
 from memaudit.policy import Chances, chances, hold, least_units, most_kept
@@ -41,6 +43,7 @@ LIMIT = Limit(metric="tpr", max=0.01)
 
 
 FPR, EXAMPLES = 0.01, 1000
+NOMINAL = FPR * np.geomspace(0.5, 2, 25)  # the true rate is interpolated where the mean FPR is exactly the stated one
 QUICK, LEARNED = ("CTL001", "CTL004"), ("CTL002", "CTL005")
 FACTORS = (1.0, 1 / 1.2, 1 / 0.8)  # limit over true rate: at the limit, 20 % above it, 20 % below it
 
@@ -122,13 +125,13 @@ def sizes() -> str:
 
 @dataclass(frozen=True)
 class Audit:
-    """One simulated audit: the finding, its controls, and the scores that the true rate is computed from."""
+    """One simulated audit: the finding, its controls, and the target's rates at several thresholds."""
 
     found: Estimate
     members: int
     controls: tuple[Control, ...]
-    scores: Array
-    who: Array
+    fprs: Float[Array, " rates"]
+    tprs: Float[Array, " rates"]
 
 
 def audit(law: Law, shadows: int, attack: str, seed: int, every: int = 0) -> Audit:
@@ -138,12 +141,14 @@ def audit(law: Law, shadows: int, attack: str, seed: int, every: int = 0) -> Aud
     controls = tuple(control.run(evidence) for control in CONTROLS if control.code in wanted)
     rate = evidence.tpr(attack, FPR)
     found = estimate(rate.value, rate.interval, "share", "as in an audit")
-    return Audit(found, rate.trials, controls, evidence.attacked(attack).target, evidence.members)
+    flags = [evidence.attacked(attack).flagged(nominal) for nominal in NOMINAL]
+    fprs, tprs = (np.array([flag[who].mean() for flag in flags]) for who in (~evidence.members, evidence.members))
+    return Audit(found, rate.trials, controls, fprs, tprs)
 
 
 def cell(law: Law, shadows: int, audits: Sequence[Audit]) -> str:
     """Return a row of the table: what became of the audits of one law and size."""
-    truth = pooled_truth(np.stack([a.scores for a in audits]), np.stack([a.who for a in audits]), FPR)
+    truth = true_rate(np.stack([a.fprs for a in audits]), np.stack([a.tprs for a in audits]), FPR)
     covered = np.mean([a.found.low <= truth <= a.found.high for a in audits])
     columns = [law.name, str(shadows), f"{100 * truth:.2f} %", f"{covered:.3f}"]
     for controlled in (False, True):

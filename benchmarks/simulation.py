@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from memaudit.checks import ClassifierEvidence
 from memaudit.design import PairArrays, by_pair, halves
@@ -95,8 +95,12 @@ def _rounded(phi: Float[Array, "models examples"], levels: int | None) -> Float[
     return np.log((votes + 0.5) / (levels - votes + 0.5))
 
 
-def pooled_truth(scores: Float[Array, "audits examples"], members: Bool[Array, "audits examples"], fpr: float) -> float:
-    """Return the TPR at the threshold that has exactly this FPR over all audits: what their intervals are about."""
-    nonmembers = np.sort(scores[~members])
-    cut = nonmembers[len(nonmembers) - 1 - int(fpr * len(nonmembers) + 1e-9)]
-    return float((scores[members] > cut).mean())
+def true_rate(fprs: Float[Array, "audits rates"], tprs: Float[Array, "audits rates"], fpr: float) -> float:
+    """Return the mean TPR over audits where their mean FPR is exactly `fpr`: what their intervals are about.
+
+    Args:
+        fprs: Of each target, at the thresholds that its shadows set for several nominal rates, rising.
+        tprs: The same.
+        fpr: Between the lowest and the highest mean.
+    """
+    return float(np.interp(fpr, fprs.mean(axis=0), tprs.mean(axis=0)))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks.operating_characteristics import FPR, Audit, audit, gate
-from benchmarks.simulation import LAWS, Law, pooled_truth
+from benchmarks.simulation import LAWS, Law, true_rate
 from memaudit.types import Verdict
 
 AUDITS = 150
@@ -12,7 +12,7 @@ MOST = 0.05 + 3.3 * np.sqrt(0.05 * 0.95 / AUDITS)  # false alarm 5e-4 for each o
 
 
 def truth(audits: list[Audit]) -> float:
-    return pooled_truth(np.stack([a.scores for a in audits]), np.stack([a.who for a in audits]), FPR)
+    return true_rate(np.stack([a.fprs for a in audits]), np.stack([a.tprs for a in audits]), FPR)
 
 
 def rates(audits: list[Audit], limit: float) -> tuple[float, float]:

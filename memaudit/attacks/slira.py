@@ -149,8 +149,9 @@ class Slira:
     shadows at false-positive rates of 0.1 to 1 %. Everything is cross-fitted: a model is scored with the statistics of
     the other pairs, and an example by what was learned from the examples of other folds. Its membership in a model
     therefore has no part in its own score, and thresholds from the bank keep their rate. (Cross-fitting by pair alone
-    would not do: what chance makes two pairs have in common is learned from the one and applied to the other.) Only the
-    bank is learned from; nothing depends on the target or on who its members are.
+    would not do: what chance makes two pairs have in common is learned from the one and applied to the other. The choice of
+    the candidate sees all shadows; under permuted labels it raises the area under the ROC curve by half a standard
+    error.) Only the bank is learned from; nothing depends on the target or on who its members are.
 
     It is not a bound: another attack may find more. It is not calibrated: the score ranks, and is no probability of
     membership. It works from 2 pairs of models on; below 3 without LiRA's score, below 2,000 pairs × examples without the booster.

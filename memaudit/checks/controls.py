@@ -79,11 +79,13 @@ def null_area(inside: Float[Array, "pairs examples"], outside: Float[Array, "pai
 
     In each pair, the area is 1/2 + Σ (rank inside − rank outside)/(2 examples²). The coins of different examples are
     independent, those of one example's pairs are not independent of its references: the error is taken over examples.
+    It is √2 times as large as that of independent scores, for the folds of a learned attack depend on each other, as in
+    `_blind`: simulated deviations of SLiRA have up to 1.3 times the error without that factor.
     """
     _pairs, examples = inside.shape
     ranks = stats.rankdata(np.concatenate([inside, outside], axis=1), axis=1)
     by_example = ((ranks[:, :examples] - ranks[:, examples:]) / (2 * examples**2)).mean(axis=0)
-    return 0.5 + float(by_example.sum()), float(np.sqrt((by_example**2).sum()))
+    return 0.5 + float(by_example.sum()), float(np.sqrt(2 * (by_example**2).sum()))
 
 
 @dataclass(frozen=True, slots=True)
