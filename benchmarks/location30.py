@@ -18,7 +18,7 @@ from functools import partial
 
 import memaudit as ma
 from benchmarks.location30_recipe import recipe
-from memaudit.attacks import ATTACKS, DEFAULT
+from memaudit.attacks import ATTACKS
 from memaudit.bank import Recordings
 from memaudit.checks.link import bin_name, flag_with
 from memaudit.design import by_pair
@@ -105,7 +105,7 @@ def link(recordings: Recordings) -> None:
     print(f"Spearman {found.rho:.3f} [{low:.3f}, {high:.3f}], known {KNOWN_SPEARMAN}{close}")
     others = cross_fitted_link(*correct, partial(flag_with, recordings, fpr=1e-3, attack=PER_EXAMPLE))
     per_example = {bin_name(b): 100 * b.tpr[0] for b in others.bins}
-    print(f"\nthe link at 0.1% false positives ({DEFAULT.name}; last, the TPR of {PER_EXAMPLE.name})")
+    print(f"\nthe link at 0.1% false positives (lira-online; last, the TPR of {PER_EXAMPLE.name})")
     print(f"{'memorization':<14} {'n':>6} {'TPR %':>26} {'known':>6} {'FPR %':>26} {'known':>6} {'share':>6}  per-ex")
     for b in found.bins:
         name = bin_name(b)

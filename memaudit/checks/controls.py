@@ -25,7 +25,7 @@ _PLANTED = 3  # standard deviations
 _LEAST_AREA = 0.9
 _LEAST_SHARE = 0.25  # of the TPR that known laws would give
 _NULL_ERRORS = 4  # standard errors
-_ENOUGH = 20_000  # examples
+_ENOUGH = 10_000  # examples
 _ALARM = 0.01  # probability of a false alarm of the calibration check
 
 
@@ -36,7 +36,7 @@ def _null(evidence: Evidence) -> Control:
     was trained on it. Memorization, the default attack and the link are computed as always. The area under the ROC
     curve must then be 0.5, and at every false-positive rate as many "members" as "non-members" must be flagged, each
     within four standard errors. The errors are those of sums over examples, whose coins are independent. The attack is
-    made on at most 20,000 examples, evenly spaced.
+    made on at most 10,000 examples, evenly spaced.
 
     Source: randomization test of paired differences (Fisher 1935; Good 2005).
     """
@@ -114,7 +114,7 @@ def _planted(evidence: Evidence) -> Control:
     three standard deviations more than it is. The default attack must find it. If every law were known, the area under
     the ROC curve would be Φ(3/√2) = 0.983 and the TPR at a false-positive rate α would be Φ(Φ⁻¹(α) + 3). The control
     fails if the area is below 0.9, or if at one of the rates less than a quarter of that TPR is found: nothing found
-    then means nothing. The attack is made on at most 20,000 examples, evenly spaced.
+    then means nothing. The attack is made on at most 10,000 examples, evenly spaced.
 
     Source: the binormal model (Green & Swets 1966).
     """
