@@ -139,7 +139,8 @@ class EveryNth:
 
     def block(self, examples: slice) -> tuple[Float[Array, "pairs block queries"], Float[Array, "pairs block queries"]]:
         """Return the inside and outside signals of a block of the examples that are looked at."""
-        within, without = self.pairs.block(slice(examples.start * self.step, examples.stop * self.step))
+        start, stop, _ = examples.indices(self.shape[1])
+        within, without = self.pairs.block(slice(start * self.step, stop * self.step))
         return within[:, :: self.step], without[:, :: self.step]
 
     def take(self, pairs: Int[Array, " some"]) -> EveryNth:

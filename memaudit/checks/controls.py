@@ -24,7 +24,7 @@ BLIND = "CTL003"
 _PLANTED = 3  # standard deviations
 _LEAST_AREA = 0.9
 _LEAST_SHARE = 0.25  # of the TPR that known laws would give
-_NULL_ERRORS = 4  # standard errors
+_NULL_ERRORS = 4 * np.sqrt(2)  # standard errors; √2 because the folds of a learned attack depend on each other
 _ENOUGH = 10_000  # examples
 _ALARM = 0.01  # probability of a false alarm of the calibration check
 
@@ -35,7 +35,8 @@ def _null(evidence: Evidence) -> Control:
     Within each pair of shadows and for each example, a fair coin says which of the two models is called the one that
     was trained on it. Memorization, the default attack and the link are computed as always. The area under the ROC
     curve must then be 0.5, and at every false-positive rate as many "members" as "non-members" must be flagged, each
-    within four standard errors. The errors are those of sums over examples, whose coins are independent. The attack is
+    within 4√2 standard errors. The errors are those of sums over examples, whose coins are independent; √2 allows for
+    the folds of a learned attack, which depend on each other (simulated deviations of SLiRA scatter by up to 1.6). The attack is
     made on at most 10,000 examples, evenly spaced.
 
     Source: randomization test of paired differences (Fisher 1935; Good 2005).
@@ -66,7 +67,7 @@ def _null(evidence: Evidence) -> Control:
         passed=passed,
         sentence=(
             f"With randomly permuted membership labels, the AUC is {area:.4f}; chance gives 0.5 within "
-            f"{_NULL_ERRORS * error:.4f} (four standard errors). "
+            f"{_NULL_ERRORS * error:.4f}. "
             + ("The analysis finds nothing." if passed else "The analysis is at fault: chance does not explain it.")
         ),
         source="label permutation",
@@ -79,13 +80,11 @@ def null_area(inside: Float[Array, "pairs examples"], outside: Float[Array, "pai
 
     In each pair, the area is 1/2 + Σ (rank inside − rank outside)/(2 examples²). The coins of different examples are
     independent, those of one example's pairs are not independent of its references: the error is taken over examples.
-    It is √2 times as large as that of independent scores, for the folds of a learned attack depend on each other, as in
-    `_blind`: simulated deviations of SLiRA have up to 1.3 times the error without that factor.
     """
     _pairs, examples = inside.shape
     ranks = stats.rankdata(np.concatenate([inside, outside], axis=1), axis=1)
     by_example = ((ranks[:, :examples] - ranks[:, examples:]) / (2 * examples**2)).mean(axis=0)
-    return 0.5 + float(by_example.sum()), float(np.sqrt(2 * (by_example**2).sum()))
+    return 0.5 + float(by_example.sum()), float(np.sqrt((by_example**2).sum()))
 
 
 @dataclass(frozen=True, slots=True)

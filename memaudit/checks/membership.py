@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import stats
 
-from memaudit.attacks import DEFAULT, STATISTICS
+from memaudit.attacks import ATTACKS, STATISTICS
 from memaudit.checks.enough import Enough, enough
 from memaudit.checks.evidence import Attacked, Check, Evidence, Outcome, estimate, percent, share_of, with_interval
 from memaudit.checks.text import TextEvidence
@@ -36,7 +36,7 @@ _TITLES = {
     "bavaria-t": "BaVarIA-t",
     "bavaria-n": "BaVarIA-n",
     "global-threshold": "One threshold on the loss",
-    "reference": "The loss compared with that of shadow models without the text",
+    "reference": "The loss compared with that of shadow models without the example",
     "sablayrolles": "The loss with a threshold for each example",
     "attack-p": "Attack P",
     "attack-r": "Attack R",
@@ -216,8 +216,8 @@ def _finding(evidence: Evidence, code: str, title: str, attacked: Attacked, fpr:
     real, real_low, real_high = share_of(attacked.flagged(fpr)[~evidence.members])
     caught, _ = attacked.shadows_flagged(fpr)
     low, high = tpr_interval(attacked.inside, attacked.outside, fpr)
-    main = first and name == DEFAULT.name
-    more = enough(evidence, attacked, fpr) if main else Enough()
+    main = first and name == evidence.attacks[0]
+    more = enough(evidence, attacked, fpr) if main and name in ATTACKS else Enough()
     return Finding(
         code=code,
         title=title,
