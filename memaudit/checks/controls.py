@@ -36,7 +36,7 @@ def _null(evidence: Evidence) -> Control:
     was trained on it. Memorization, the default attack and the link are computed as always. The area under the ROC
     curve must then be 0.5, and at every false-positive rate as many "members" as "non-members" must be flagged, each
     within 4√2 standard errors. The errors are those of sums over examples, whose coins are independent; √2 allows for
-    the folds of a learned attack, which depend on each other (simulated deviations of SLiRA scatter by up to 1.6). The attack is
+    the folds of a learned attack, which depend on each other (deviations of SLiRA scatter by up to 1.6). The attack is
     made on at most 10,000 examples, evenly spaced.
 
     Source: randomization test of paired differences (Fisher 1935; Good 2005).
