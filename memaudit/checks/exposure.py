@@ -78,7 +78,7 @@ def _detected(evidence: TextEvidence) -> Outcome:
 
     By accident a canary reaches 6.64 bits with probability 1 %, exactly and whatever the model, as its secret was drawn
     uniformly. The share of the planted ones that reach it is therefore a true-positive rate at 1 % false positives, and
-    can be read beside MIA001. Exposures are calibrated as in CAN001. The interval is Clopper–Pearson's; it holds for
+    can be read beside MIA005. Exposures are calibrated as in CAN001. The interval is Clopper–Pearson's; it holds for
     the doses that this model happens to have.
 
     Source: Carlini et al. 2019, exposure; as a p-value in bits, P[exposure ≥ e] ≤ 2^−e.
