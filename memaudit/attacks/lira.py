@@ -193,11 +193,11 @@ class Lira:
             raise ValueError(f"the target's signals have shape {target.shape}, the bank's {pairs.shape[1:]}")
         require_finite(target)
         others = references(pairs)
-        populations = self._populations(others, left_out=False)
+        populations = self.populations(others, left_out=False)
         scores = np.empty(len(target), dtype=np.float32)
         for at, within, without in _pieces(others):
-            laws = self._laws(self._references(within, without, left_out=False), populations)
-            scores[at] = self._score(by_query(target[None, at]), laws)[0]
+            laws = self.laws(self.sides(within, without, left_out=False), populations)
+            scores[at] = self.score(by_query(target[None, at]), laws)[0]
         return scores
 
     def leave_pair_out(self, pairs: Pairs) -> tuple[Float[Array, "pairs examples"], Float[Array, "pairs examples"]]:
@@ -212,21 +212,21 @@ class Lira:
         """
         count, examples, _ = pairs.shape
         _require(count, 3)
-        populations = self._populations(pairs, left_out=True)
+        populations = self.populations(pairs, left_out=True)
         inside, outside = np.empty((2, count, examples), dtype=np.float32)
         for at, within, without in _pieces(pairs):
-            laws = self._laws(self._references(within, without, left_out=True), populations)
-            inside[:, at] = self._score(within, laws)
-            outside[:, at] = self._score(without, laws)
+            laws = self.laws(self.sides(within, without, left_out=True), populations)
+            inside[:, at] = self.score(within, laws)
+            outside[:, at] = self.score(without, laws)
         return inside, outside
 
-    def _references(self, within: Values, without: Values, left_out: bool) -> list[_References]:
+    def sides(self, within: Values, without: Values, left_out: bool) -> list[_References]:
         """Return what is left of the inside (online only) and of the outside."""
         median = self.variance in (Variance.REFERENCE, Variance.REFERENCE_FIXED)
         sides = (within, without) if self.side is Side.ONLINE else (without,)
         return [_moments(side, left_out, median) for side in sides]
 
-    def _populations(self, pairs: Pairs, left_out: bool) -> list[_Population | None]:
+    def populations(self, pairs: Pairs, left_out: bool) -> list[_Population | None]:
         """Returns what all examples say about the law of each side, from sums over them."""
         if self.variance not in (Variance.EMPIRICAL_BAYES, Variance.POOLED):
             return [None, None]
@@ -247,19 +247,21 @@ class Lira:
         """Return sums over all examples for each side; those of logs leave out the variances below a floor."""
         totals: list[_Sums] = []
         for _, within, without in _pieces(pairs):
-            sides = self._references(within, without, left_out)
+            sides = self.sides(within, without, left_out)
             parts = [_summed(side, floor) for side, floor in zip(sides, floors, strict=False)]
             totals = [total + part for total, part in zip(totals, parts, strict=True)] if totals else parts
         return totals
 
-    def _laws(self, references: list[_References], populations: list[_Population | None]) -> list[_Law]:
+    def laws(self, references: list[_References], populations: list[_Population | None]) -> list[_Law]:
+        """Return the law of each side, from its references and from what all examples say."""
         return [self._law(*side) for side in zip(references, populations, strict=False)]
 
     def _law(self, references: _References, population: _Population | None) -> _Law:
         scale, dof = self._scale(references, population)
         return _Law(references.centre, scale, np.log(scale), dof)
 
-    def _score(self, x: Values, laws: list[_Law]) -> Float[Array, "pairs block"]:
+    def score(self, x: Values, laws: list[_Law]) -> Float[Array, "pairs block"]:
+        """Return the scores of signals under the laws, averaged over queries."""
         outside = laws[-1]
         if self.side is Side.ONLINE:
             ratio = laws[0].log_density(x)

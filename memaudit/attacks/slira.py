@@ -241,7 +241,7 @@ class _Statistics:
 
     @cached_property
     def _populations(self) -> Any:
-        return Lira()._populations(self.pairs, left_out=True) if self.pairs.shape[0] > _LEAST else None
+        return Lira().populations(self.pairs, left_out=True) if self.pairs.shape[0] > _LEAST else None
 
     def by_block(self) -> Iterator[tuple[slice, tuple[Array, Array]]]:
         """Return blocks of examples, each with the features [pairs, block, features] of inside and outside models."""
@@ -279,12 +279,12 @@ class _Statistics:
     def _features(self, signals: tuple[Array, ...], within: Block, without: Block, left_out: bool) -> tuple[Array, ...]:
         """Return the features [*pairs, block, features] of signals [*pairs, block, 1] beside their references."""
         lira, queries_last = Lira(), partial(_queries_last, left_out)
-        references = lira._references(by_query(within), by_query(without), left_out)
+        references = lira.sides(by_query(within), by_query(without), left_out)
         centres = [queries_last(side.centre) for side in references]
         laws, scales = [], []
         if self._populations is not None:
             populations = [p if left_out else p.of_pair(-1) for p in self._populations]
-            laws = lira._laws(references, populations)
+            laws = lira.laws(references, populations)
             scales = [queries_last(0.5 * law.log_scale) for law in laws]
         mean = log_mean_without_each if left_out else log_mean
         logs = [mean(log_probability(side, self.signal)) for side in (within, without)]
@@ -292,7 +292,7 @@ class _Statistics:
 
         def features(x: Array) -> Array:
             if laws:
-                score = queries_last(lira._score(by_query(x if left_out else x[None]), laws)[None])
+                score = queries_last(lira.score(by_query(x if left_out else x[None]), laws)[None])
             else:
                 score = ((x - centres[1]) ** 2 - (x - centres[0]) ** 2) / 2
             columns = score, log_probability(x, self.signal) - log_p, x, *centres, *scales, *logs
