@@ -415,8 +415,12 @@ class Report:
 
     @property
     def verdict(self) -> Verdict:
-        """Returns the worst verdict; a failed control makes whatever is not a failure inconclusive."""
+        """Return the worst verdict; a failed control makes whatever is not a failure inconclusive.
+
+        One that concerns some attacks alone does not, if limits were set and none is about these.
+        """
         verdict = worst([r.verdict for r in self.results] + [s.verdict for s in self.skipped])
-        if verdict is not Verdict.FAIL and any(control.passed is False for control in self.controls):
-            return Verdict.INCONCLUSIVE
-        return verdict
+        limited = [result.finding for result in self.results if result.limit is not None]
+        failed = [control for control in self.controls if control.passed is False]
+        concerned = any(not limited or any(map(control.concerns, limited)) for control in failed)
+        return Verdict.INCONCLUSIVE if concerned and verdict is not Verdict.FAIL else verdict

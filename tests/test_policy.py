@@ -437,6 +437,18 @@ def test_a_failed_control_takes_away_every_good_verdict_of_a_report(
     assert whole.verdict is expected
 
 
+@pytest.mark.parametrize(("attack", "verdict", "code"), [("rmia", Verdict.INCONCLUSIVE, 3), ("slira", Verdict.PASS, 0)])
+def test_a_control_that_failed_for_one_attack_stops_the_limits_on_that_attack_alone(
+    attack: str, verdict: Verdict, code: int
+) -> None:
+    failed = dataclasses.replace(control("CTL004", False), attacks=("rmia",))
+    found = [share(0, 1000, attack=name) for name in ("slira", "rmia")]
+    held = hold(report(*found, controls=[failed]), [Limit(metric="tpr", attack=attack, max=0.1)])
+    assert (held.verdict, exit_code(held)) == (verdict, code)
+    without = hold(report(*found, controls=[failed]), [])
+    assert (without.verdict, exit_code(without)) == (Verdict.INCONCLUSIVE, 3)
+
+
 def test_without_limits_the_exit_code_is_that_of_the_controls() -> None:
     assert exit_code(report(share(5, 9))) == 0
     assert exit_code(report(share(5, 9), controls=[control("CTL003", False)])) == 3

@@ -206,10 +206,17 @@ def by_severity(report: Report) -> list[Result]:
 
 def control_warning(report: Report) -> str:
     """Returns what the failed controls mean for the rest of the report; empty if none failed."""
-    failed = [f"“{control.title}”" for control in report.controls if control.passed is False]
-    if not failed:
-        return ""
-    return (
-        f"The audit itself did not pass its own test. Failed: {', '.join(failed)}. "
-        "Do not rely on the figures in this report before the cause is known."
-    )
+    failed = [control for control in report.controls if control.passed is False]
+    some = [
+        f"The control “{control.title}” failed for {', '.join(control.attacks)}: do not rely on their figures."
+        for control in failed
+        if control.attacks
+    ]
+    whole = [f"“{control.title}”" for control in failed if not control.attacks]
+    if whole:
+        some.insert(
+            0,
+            f"The audit itself did not pass its own test. Failed: {', '.join(whole)}. "
+            "Do not rely on the figures in this report before the cause is known.",
+        )
+    return " ".join(some)
