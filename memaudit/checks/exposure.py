@@ -113,9 +113,9 @@ def _detected(evidence: TextEvidence) -> Outcome:
 
 
 def _counted(flags: Bool[Array, " canaries"], what: str) -> str:
-    """Return a count in words, with the interval of the share: "3 of 20 planted canaries (15%, 95 % CI 3.21–37.9%)"."""
+    """Return a count in words, with the interval of the share: "3 of 20 planted canaries (15%, 95% CI 3.21–37.9%)"."""
     value, low, high = map(percent, share_of(flags))
-    return f"{int(flags.sum())} of {len(flags)} {what} ({value}, 95 % CI {low.removesuffix('%')}–{high})"
+    return f"{int(flags.sum())} of {len(flags)} {what} ({value}, 95% CI {low.removesuffix('%')}–{high})"
 
 
 exposure_check = Check("CAN001", "Exposure of planted canaries", "exposure", _exposure, TextEvidence)

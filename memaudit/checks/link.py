@@ -75,7 +75,7 @@ def _link(evidence: Evidence) -> tuple[tuple[Finding, ...], tuple[Skipped, ...]]
             "and the two cannot be separated."
             if link.partial is None
             else "Partial rank correlation, given the accuracy of models without the example: "
-            "{:.2f} (95 % CI {:.2f} to {:.2f}).".format(*link.partial),
+            "{:.2f} (95% CI {:.2f} to {:.2f}).".format(*link.partial),
         ),
     )
     return (finding,), ()
@@ -93,7 +93,7 @@ def _sentence(link: Link, rho: Estimate, fpr: float) -> str:
     value, low, high = map(percent, link.memorized)
     share = (
         f"The {percent(examples)} of examples with estimated memorization ≥ {MEMORIZED:g} account for {value} of the "
-        f"attack's true positives at a {percent(fpr)} FPR (95 % CI {low} to {high})."
+        f"attack's true positives at a {percent(fpr)} FPR (95% CI {low} to {high})."
         if examples
         else f"No example has an estimated memorization of {MEMORIZED:g} or more."
     )

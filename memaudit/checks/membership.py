@@ -52,8 +52,8 @@ def _slira(evidence: Evidence) -> Outcome:
 
     Every shadow model is taken as a target of the others. That gives labelled values of the signal beside the other
     models' statistics of the same example. A gradient booster and two Student-t regressions learn to tell members from
-    non-members on them, cross-fitted by pair of models; LiRA's and RMIA's scores are among their inputs. `memaudit.
-    attacks.Slira` has the details.
+    non-members on them, cross-fitted by example; LiRA's and RMIA's scores are among their inputs. The docstring of
+    `memaudit.attacks.Slira` has the details.
 
     An example is flagged when its score exceeds a threshold, which is set so that the shadows' non-members exceed it at
     the stated false-positive rate (FPR). The number is the true-positive rate (TPR): the share of the target's members

@@ -12,7 +12,7 @@ from memaudit.stats import cluster_mean_interval
 from memaudit.types import Cell, Curve, Estimate, Figure, FigureKind, Finding, Table
 
 MEAN_METHOD = "Student t over pairs of shadow models, widened for skewness"
-COLUMNS = ("Estimated memorization", "Examples", "Share", "Mean half-width of 95 % CIs")
+COLUMNS = ("Estimated memorization", "Examples", "Share", "Mean half-width of 95% CIs")
 TAILS = "Chance spreads estimates: more examples have extreme estimates than extreme memorization."
 _BINS = ((-1.0, 0.02), (0.02, 0.1), (0.1, 0.25), (0.25, 0.5), (0.5, 0.75), (0.75, 0.9), (0.9, 1.0))
 
@@ -44,7 +44,7 @@ def _memorization(evidence: ClassifierEvidence) -> Outcome:
         metric="memorization",
         estimate=mean,
         sentence=(
-            f"Mean memorization is {points(mean.value)} (95 % CI {100 * mean.low:.2f} to {100 * mean.high:.2f}): "
+            f"Mean memorization is {points(mean.value)} (95% CI {100 * mean.low:.2f} to {100 * mean.high:.2f}): "
             "training on an example raises its chance of being classified correctly by that much."
         ),
         n=len(scores.value),
@@ -53,7 +53,7 @@ def _memorization(evidence: ClassifierEvidence) -> Outcome:
         figures=(_histogram(evidence),),
         tables=(_distribution(evidence),),
         notes=(
-            f"Single scores have a root-mean-square standard error of {rms:.3f}; their 95 % CIs have a mean half-width "
+            f"Single scores have a root-mean-square standard error of {rms:.3f}; their 95% CIs have a mean half-width "
             f"of {half_width:.3f}.",
             "The scores hold for training sets of half of the examples.",
         ),
