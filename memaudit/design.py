@@ -124,6 +124,14 @@ def swapped(
     return np.where(heads, outside, inside), np.where(heads, inside, outside)
 
 
+ENOUGH_EXAMPLES = 10_000  # for what is measured on single models many times over
+
+
+def step_of(examples: int) -> int:
+    """Return the n of `EveryNth` that leaves at most 10,000 examples."""
+    return -(-examples // ENOUGH_EXAMPLES)
+
+
 @dataclass(frozen=True, slots=True)
 class EveryNth:
     """Pairs of which every nth example is looked at: for checks that need fewer examples than there are."""

@@ -13,7 +13,7 @@ from memaudit.checks.evidence import Attacked, ControlCheck, Evidence, percent
 from memaudit.checks.exposure import canary_null
 from memaudit.checks.fidelity import fidelity_check
 from memaudit.checks.link import bin_name, flag_with, link_rate
-from memaudit.design import EveryNth, NullPairs, Pairs, coins, swapped
+from memaudit.design import EveryNth, NullPairs, Pairs, coins, step_of, swapped
 from memaudit.memorization import cross_fitted_link
 from memaudit.stats import auc, auc_interval, predictive_share_p_value, transferred_thresholds
 from memaudit.types import Control, Table
@@ -25,7 +25,6 @@ _PLANTED = 3  # standard deviations
 _LEAST_AREA = 0.9
 _LEAST_SHARE = 0.25  # of the TPR that known laws would give
 _NULL_ERRORS = 4 * np.sqrt(2)  # standard errors; √2 because the folds of a learned attack depend on each other
-_ENOUGH = 10_000  # examples
 _ALARM = 0.01  # probability of a false alarm of the calibration check
 
 
@@ -44,7 +43,7 @@ def _null(evidence: Evidence) -> Control:
     pairs, examples, _ = evidence.bank.shape
     heads = coins(evidence.seed, pairs, examples)
     null = NullPairs(evidence.bank, heads)
-    some = EveryNth(null, _step(examples))
+    some = EveryNth(null, step_of(examples))
     inside, outside = taught(attack(DEFAULT.name, evidence.signal), some).leave_pair_out(some)
     area, error = null_area(inside, outside)
     deviations = [(area - 0.5) / error if error > 0 else 0.0]
@@ -117,7 +116,7 @@ def _planted(evidence: Evidence) -> Control:
 
     Source: the binormal model (Green & Swets 1966).
     """
-    step = _step(len(evidence.members))
+    step = step_of(len(evidence.members))
     shift, members = _PLANTED * evidence.margin.deviation, evidence.members[::step]
     phi = (evidence.phi + (shift * evidence.members)[:, None].astype(evidence.phi.dtype))[::step]
     bank = EveryNth(_Planted(evidence.bank, shift), step)
@@ -151,11 +150,6 @@ def _planted(evidence: Evidence) -> Control:
             ),
         ),
     )
-
-
-def _step(examples: int) -> int:
-    """Return the step by which examples are looked at, so that they are not more than need be."""
-    return -(-examples // _ENOUGH)
 
 
 def _advice(evidence: Evidence, missed: list[str]) -> str:

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from memaudit.checks.evidence import Attacked, Evidence, percent, points, share_of, with_interval
-from memaudit.stats import percentiles, tpr_draws, tpr_interval
+from memaudit.design import EveryNth, step_of
+from memaudit.stats import percentiles, tpr_draws, tpr_interval, transferred_rate
 from memaudit.types import Curve, Figure, FigureKind, Table
 
 Interval = tuple[float, float, float]
@@ -46,9 +47,9 @@ def enough(evidence: Evidence, attacked: Attacked, fpr: float) -> Enough:
     pairs = evidence.bank.shape[0]
     if pairs < _LEAST_PAIRS:
         return Enough(notes=(f"From {2 * _LEAST_PAIRS} shadow models on, it is told whether more would find more.",))
-    parts = [attacked_by(evidence, attacked, count) for count in sizes(pairs)[:-1]]
-    curve = [_size(evidence, part, fpr) for part in (*parts, attacked)]
-    return Enough((_figure(curve, fpr),), (_table(curve, fpr),), (_in_words(gain(parts[-1], attacked, fpr), curve),))
+    parts = [attacked_by(evidence, attacked, count) for count in sizes(pairs)]
+    curve = [_size(evidence, part, fpr) for part in parts]
+    return Enough((_figure(curve, fpr),), (_table(curve, fpr),), (_in_words(gain(parts[-2], parts[-1], fpr), curve),))
 
 
 def sizes(pairs: int) -> list[int]:
@@ -60,8 +61,15 @@ def sizes(pairs: int) -> list[int]:
 
 
 def attacked_by(evidence: Evidence, attacked: Attacked, pairs: int) -> Attacked:
-    """Returns the scores of the same attack with the bank's first pairs alone: those of a bank that is still small."""
-    return Attacked.of(attacked.attack, evidence.phi, evidence.bank.take(np.arange(pairs)))
+    """Return the scores of the same attack with the bank's first pairs alone: those of a bank that is still small.
+
+    Of more than 10,000 examples, so many are looked at, evenly spaced.
+    """
+    step = step_of(len(evidence.members))
+    if pairs == len(attacked.inside):
+        thinned = (scores[..., ::step] for scores in (attacked.target, attacked.inside, attacked.outside))
+        return Attacked(attacked.attack, *thinned)
+    return Attacked.of(attacked.attack, evidence.phi[::step], EveryNth(evidence.bank.take(np.arange(pairs)), step))
 
 
 def gain(part: Attacked, whole: Attacked, fpr: float) -> Interval:
@@ -82,10 +90,13 @@ def _found(attacked: Attacked, fpr: float) -> float:
 
 
 def _size(evidence: Evidence, attacked: Attacked, fpr: float) -> Size:
-    flagged = attacked.flagged(fpr)
+    step, pairs = step_of(len(evidence.members)), len(attacked.inside)
+    flagged, members = attacked.flagged(fpr), evidence.members[::step]
+    first_inside = evidence.first_inside[:pairs, ::step]
+    tpr = transferred_rate(flagged[members], attacked.inside, attacked.outside, first_inside, fpr)
+    low, high = map(float, tpr.interval())
     shadows = _found(attacked, fpr), *tpr_interval(attacked.inside, attacked.outside, fpr)
-    of_target = (share_of(flagged[who]) for who in (evidence.members, ~evidence.members))
-    return Size(2 * len(attacked.inside), shadows, *of_target)
+    return Size(2 * pairs, shadows, (tpr.value, low, high), share_of(flagged[~members]))
 
 
 def _in_words(gain: Interval, curve: list[Size]) -> str:
@@ -118,7 +129,8 @@ def _table(curve: list[Size], fpr: float) -> Table:
         note=(
             f"At {percent(fpr)} false positives; the models of a row are among those of the row below. Shadows: every "
             "shadow model as a target, its pair left out, 95% bootstrap over pairs of models and examples. This model: "
-            "Clopper–Pearson, 95%; it describes this one training run."
+            "members with the 95% interval of the finding, non-members with Clopper–Pearson's. Of more than 10,000 "
+            "examples, so many are looked at, evenly spaced."
         ),
     )
 
