@@ -200,7 +200,7 @@ def test_a_figure_without_a_table_beside_it_has_its_numbers_printed() -> None:
 def test_the_first_page_says_the_verdict_what_to_do_and_what_was_not_tested() -> None:
     first = _squeezed(_reader(_sample()).pages[0].extract_text())
     for words in (
-        "A leak above the limit was shown.",
+        "A leak above the limit was shown, with 95% confidence.",
         REPORT.results[2].finding.sentence,
         "FAIL, WAIVED",
         "audit number 3",
