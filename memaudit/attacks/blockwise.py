@@ -59,6 +59,14 @@ def pair_scores(
     return inside, outside
 
 
+def mean_of_references(values: Float[Array, " pairs *rest"], left_out: bool) -> Float[Array, "..."]:
+    """Return the mean over pairs, or with `left_out` for each pair the mean over the others."""
+    mean = values.mean(axis=0)
+    if not left_out:
+        return mean
+    return mean - (values - mean) / (len(values) - 1)  # a small correction of the mean, not a difference of sums
+
+
 def require_target(target: Float[Array, "examples queries"], pairs: Pairs, least: int) -> None:
     """Check a target against its bank.
 

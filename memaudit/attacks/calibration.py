@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from memaudit.attacks.blockwise import Scorer, pair_scores, target_scores
+from memaudit.attacks.blockwise import Scorer, mean_of_references, pair_scores, target_scores
 from memaudit.design import Pairs
 
 Array = np.ndarray
@@ -54,8 +54,5 @@ class Sablayrolles:
 
 
 def _fit(within: Array, without: Array, left_out: bool) -> Scorer:
-    middle = (within + without) / 2
-    threshold = middle.mean(axis=0)
-    if left_out:  # a small correction of the mean, not a difference of sums
-        threshold = threshold - (middle - threshold) / (len(middle) - 1)
+    threshold = mean_of_references((within + without) / 2, left_out)
     return lambda x: x - threshold

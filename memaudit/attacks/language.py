@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from memaudit.attacks.interface import blocks, read, references, require_finite
+from memaudit.attacks.blockwise import Scorer, mean_of_references, pair_scores, target_scores
 from memaudit.design import Pairs
 from memaudit.tokens import TokenStatistics
 
@@ -122,16 +122,7 @@ class Calibrated:
         Raises:
             ValueError: Fewer than 2 pairs, signals of another shape than the bank's, or one that is not finite.
         """
-        _require(pairs, 2)
-        if target.shape != pairs.shape[1:]:
-            raise ValueError(f"the target's signals have shape {target.shape}, the bank's {pairs.shape[1:]}")
-        require_finite(target)
-        others = references(pairs)
-        scores = np.empty(len(target), dtype=np.float32)
-        for block in blocks(others):
-            reference = read(others, block)[1].mean(axis=0, dtype=np.float64)
-            scores[block] = (target[block] - reference).mean(axis=1)
-        return scores
+        return target_scores(_calibrated, target, pairs, least=2)
 
     def leave_pair_out(self, pairs: Pairs) -> tuple[Float[Array, "pairs examples"], Float[Array, "pairs examples"]]:
         """Returns (inside, outside): the scores of every bank model as a target, its own pair left out.
@@ -141,17 +132,10 @@ class Calibrated:
         Raises:
             ValueError: Fewer than 2 pairs, or a signal that is not finite.
         """
-        _require(pairs, 2)
-        count, examples, _ = pairs.shape
-        inside, outside = np.empty((2, count, examples), dtype=np.float32)
-        for block in blocks(pairs):
-            within, without = read(pairs, block)
-            others = (without.sum(axis=0, dtype=np.float64) - without) / (count - 1)
-            inside[:, block] = (within - others).mean(axis=2)
-            outside[:, block] = (without - others).mean(axis=2)
-        return inside, outside
+        return pair_scores(_calibrated, pairs, least=2)
 
 
-def _require(pairs: Pairs, least: int) -> None:
-    if pairs.shape[0] < least:
-        raise ValueError(f"the attack needs at least {least} pairs of models, got {pairs.shape[0]}")
+def _calibrated(within: Array, without: Array, left_out: bool) -> Scorer:
+    """Return the scorer that takes from a signal the mean of the outside models."""
+    mean = mean_of_references(without, left_out)
+    return lambda x: x - mean

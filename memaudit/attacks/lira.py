@@ -18,7 +18,8 @@ import numpy as np
 from jaxtyping import Float
 from scipy import special
 
-from memaudit.attacks.interface import blocks, read, references, require_finite
+from memaudit.attacks.blockwise import require_pairs, require_target
+from memaudit.attacks.interface import blocks, read, references
 from memaudit.design import Pairs
 from memaudit.stats import floored
 
@@ -31,6 +32,7 @@ _PIECE = 2**15  # numbers that are worked on together: 256 kB in float64, so tha
 _LEAST_PIECE = 64  # examples
 
 _TINY = 1e-12  # least variance in nats², where all signals agree
+_LEAST = 3  # pairs: one is left out, and two have a variance
 _TIED = 1e-10  # of the mean variance: what is below is a tie, whose logarithm says nothing about the prior
 _NO_FLOORS = (float(np.finfo(float).tiny),) * 2  # a logarithm of 0 would not be finite
 _NORMAL = 1e6  # prior degrees of freedom that stand for "all variances are equal"
@@ -188,10 +190,7 @@ class Lira:
         Raises:
             ValueError: Fewer than 3 pairs, signals of another shape than the bank's, or one that is not finite.
         """
-        _require(pairs.shape[0], 3)
-        if target.shape != pairs.shape[1:]:
-            raise ValueError(f"the target's signals have shape {target.shape}, the bank's {pairs.shape[1:]}")
-        require_finite(target)
+        require_target(target, pairs, _LEAST)
         others = references(pairs)
         populations = self.populations(others, left_out=False)
         scores = np.empty(len(target), dtype=np.float32)
@@ -211,7 +210,7 @@ class Lira:
                 finite.
         """
         count, examples, _ = pairs.shape
-        _require(count, 3)
+        require_pairs(pairs, _LEAST)
         populations = self.populations(pairs, left_out=True)
         inside, outside = np.empty((2, count, examples), dtype=np.float32)
         for at, within, without in _pieces(pairs):
@@ -313,8 +312,7 @@ def _summed(references: _References, floor: Shared | float) -> _Sums:
     kept = own >= floor
     logs = np.log(own, out=np.zeros_like(own), where=kept)
     squares, logs, log_squares, number = (
-        term.sum(axis=-1, keepdims=True, dtype=np.float64)
-        for term in (references.squares, logs, np.square(logs), kept)
+        term.sum(axis=-1, keepdims=True, dtype=np.float64) for term in (references.squares, logs, np.square(logs), kept)
     )
     return _Sums(squares, logs, log_squares, number, least)
 
@@ -371,8 +369,3 @@ def _medians_without_each(values: Float[Array, "pairs block queries"]) -> Float[
     middles = {(len(values) - 2) // 2, (len(values) - 1) // 2}
     picked = [np.take_along_axis(ascending, middle + (rank <= middle), axis=0) for middle in middles]
     return np.mean(picked, axis=0)
-
-
-def _require(pairs: int, least: int) -> None:
-    if pairs < least:
-        raise ValueError(f"the attack needs at least {least} pairs of models, got {pairs}")

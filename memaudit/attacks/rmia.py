@@ -104,13 +104,13 @@ def _offline(log_out: Float[Array, "..."], a: float) -> Float[Array, "..."]:
     return np.logaddexp(np.log((1 + a) / 2) + log_out, np.log((1 - a) / 2))
 
 
-def log_mean(logs: Float[Array, "pairs *rest"]) -> Float[Array, "*rest"]:
+def log_mean(logs: Float[Array, " pairs *rest"]) -> Float[Array, " *rest"]:
     """Return the logarithm of the mean probability over pairs."""
     top = logs.max(axis=0)
     return top + np.log(np.exp(logs - top).mean(axis=0))
 
 
-def log_mean_without_each(logs: Float[Array, "pairs *rest"]) -> Float[Array, "pairs *rest"]:
+def log_mean_without_each(logs: Float[Array, " pairs *rest"]) -> Float[Array, " pairs *rest"]:
     """Return for each pair the logarithm of the mean probability over the other pairs.
 
     Each sum is added up from the terms before and after the pair. Subtracting the pair from the total would cancel

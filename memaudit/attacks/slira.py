@@ -14,7 +14,7 @@ from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from memaudit.attacks.blockwise import require_pairs, require_target
 from memaudit.attacks.interface import Signal, blocks, log_probability, read
@@ -149,12 +149,13 @@ class Slira:
     shadows at false-positive rates of 0.1 to 1 %. Everything is cross-fitted: a model is scored with the statistics of
     the other pairs, and an example by what was learned from the examples of other folds. Its membership in a model
     therefore has no part in its own score, and thresholds from the bank keep their rate. (Cross-fitting by pair alone
-    would not do: what chance makes two pairs have in common is learned from the one and applied to the other. The choice of
-    the candidate sees all shadows; under permuted labels it raises the area under the ROC curve by half a standard
-    error.) Only the bank is learned from; nothing depends on the target or on who its members are.
+    would not do: what chance makes two pairs have in common is learned from the one and applied to the other. The
+    choice of the candidate sees all shadows; under permuted labels it raises the area under the ROC curve by half a
+    standard error.) Only the bank is learned from; nothing depends on the target or on who its members are.
 
     It is not a bound: another attack may find more. It is not calibrated: the score ranks, and is no probability of
-    membership. It works from 2 pairs of models on; below 3 without LiRA's score, below 2,000 pairs × examples without the booster.
+    membership. It works from 2 pairs of models on; below 3 without LiRA's score, below 2,000 pairs × examples without
+    the booster.
 
     Compared with LiRA in three variants, RMIA and BaVarIA on five banks: `benchmarks/attack_power.py`.
 
@@ -334,7 +335,7 @@ def _fit(inside: Float[Array, "rows features"], outside: Float[Array, "rows feat
 
 
 def _rounded(rows: Float[Array, "rows features"]) -> Float[Array, "rows features"]:
-    """Return features to 24 bits: a booster's split may be a value of the bank, which rounding errors must not cross."""
+    """Return features to 24 bits: a booster's split may be a value of the bank, which rounding must not cross."""
     return rows.astype(np.float32)
 
 

@@ -42,7 +42,7 @@ def fit_student(
         design: Terms of the location; the first column is constant.
         spread: Terms of the log scale; the first column is constant. A small ridge holds the other coefficients.
 
-    Source: Lange, Little & Taylor 1989 (JASA 84:881), regression with Student-t errors and estimated degrees of freedom.
+    Source: Lange, Little & Taylor 1989 (JASA 84:881), regression with Student-t errors of estimated freedom.
     """
     rows, terms = design.shape
     start = np.linalg.lstsq(design, x, rcond=None)[0]

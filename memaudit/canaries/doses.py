@@ -162,7 +162,7 @@ def _share(
 def _variance_of_mean(
     values: Shaped[Array, "models canaries"], at: Bool[Array, "models canaries"]
 ) -> tuple[float, float]:
-    """Return (variance, degrees of freedom) of the mean of values over some cells, in two or more pairs and canaries."""
+    """Return (variance, degrees of freedom) of the mean of values over some cells, in 2 or more pairs and canaries."""
     total, held = _by_pair(np.where(at, values, 0.0)).astype(float), _by_pair(at).astype(float)
     mean = total.sum() / held.sum()
     without = []

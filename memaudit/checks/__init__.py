@@ -11,7 +11,7 @@ from memaudit.checks.extraction_link import extraction_link_check
 from memaudit.checks.fidelity import fidelity_check
 from memaudit.checks.generation import generation_check
 from memaudit.checks.link import link_check
-from memaudit.checks.membership import COMPARED, MEMBERSHIP
+from memaudit.checks.membership import MEMBERSHIP
 from memaudit.checks.memorized import memorization_check
 from memaudit.checks.own_secrets import own_secrets_check
 from memaudit.checks.probabilistic import probabilistic_check
@@ -59,7 +59,6 @@ def all_checks() -> tuple[Check, ...]:
 __all__ = [
     "BLIND",
     "CHECKS",
-    "COMPARED",
     "CONTROLS",
     "Attacked",
     "Check",

@@ -223,7 +223,6 @@ def estimate(
     interval: Callable[[Float[Array, " levels"]], tuple[Array, Array]],
     unit: str,
     method: str,
-    surest: float = 1.0,
 ) -> Estimate:
     """Returns a number with its interval at 95 %, and with the bounds that limits at other confidences need.
 
@@ -232,10 +231,8 @@ def estimate(
         interval: Returns the ends at several two-sided levels.
         unit: Of all of them.
         method: Of the interval, in words.
-        surest: Greatest one-sided confidence at which the interval is any good; surer bounds than that, and than those
-            of the interval at 95 %, are not kept.
     """
-    kept = np.array([confidence for confidence in CONFIDENCES if confidence <= max(surest, CONFIDENCES[1])])
+    kept = np.array(CONFIDENCES)
     bounds = tuple(
         Bounds(confidence=confidence, low=low, high=high)
         for confidence, low, high in zip(

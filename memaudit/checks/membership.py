@@ -24,7 +24,7 @@ from memaudit.types import Cell, Curve, Figure, FigureKind, Finding, Skipped, Ta
 Array = np.ndarray
 
 METHOD = "Korn–Graubard, with the variance of the threshold and between training runs"
-COMPARED = ("lira-online-per-example", "lira-online-pooled", "rmia-offline")  # in the table of every report
+_COMPARED = ("lira-online-per-example", "lira-online-pooled", "rmia-offline")  # in the table of every report
 _CURVES = 4  # in one figure; the table has all attacks
 _POINTS = 24  # of a curve
 _TITLES = {
@@ -332,7 +332,7 @@ def _comparison(evidence: Evidence) -> Table:
     """Return every attack with its AUC, and TPR beside measured FPR at each rate that can be resolved."""
     members = evidence.members
     rows = []
-    for name in dict.fromkeys([*evidence.attacks, *COMPARED]):
+    for name in dict.fromkeys([*evidence.attacks, *_COMPARED]):
         attacked = evidence.attacked(name)
         inside, outside = attacked.target[members], attacked.target[~members]
         area = auc(inside, outside), *auc_interval(inside, outside)

@@ -52,18 +52,18 @@ GLOSSARY = (
     ),
     Point(
         lead="SLiRA (slira).",
-        words="The stacked likelihood-ratio attack, the default. It learns from the shadow models, each taken as a target "
-        "of the others, what tells members from non-members; the scores of LiRA and RMIA are among its inputs.",
+        words="The stacked likelihood-ratio attack, the default. It learns from the shadow models, each taken as a "
+        "target of the others, what tells members from non-members; the scores of LiRA and RMIA are among its inputs.",
     ),
     Point(
         lead="RMIA (rmia, rmia-offline).",
-        words="The robust membership-inference attack: the model's probability of the right answer, relative to that of "
-        "the shadow models.",
+        words="The robust membership-inference attack: the model's probability of the right answer, relative to that "
+        "of the shadow models.",
     ),
     Point(
         lead="LiRA (lira-online, lira-offline).",
-        words="The likelihood-ratio attack. It compares what the model makes of an example with what shadow models make "
-        "of it: those that were trained on it and those that were not (online), or the latter alone (offline).",
+        words="The likelihood-ratio attack. It compares what the model makes of an example with what shadow models "
+        "make of it: those that were trained on it and those that were not (online), or the latter alone (offline).",
     ),
     Point(
         lead="global-threshold.",
@@ -77,8 +77,8 @@ GLOSSARY = (
     ),
     Point(
         lead="AUC.",
-        words="The area under the curve: how often an attack ranks a training example above another one, if one of each "
-        "is drawn. 0.5 is guessing. As an average it hides the few who are exposed.",
+        words="The area under the curve: how often an attack ranks a training example above another one, if one of "
+        "each is drawn. 0.5 is guessing. As an average it hides the few who are exposed.",
     ),
     Point(
         lead="p.",
@@ -87,12 +87,12 @@ GLOSSARY = (
     ),
     Point(
         lead="Rank correlation.",
-        words="Whether two measurements put the examples into the same order: 1 if they do, 0 if they have nothing to do "
-        "with each other, −1 if one order is the other reversed.",
+        words="Whether two measurements put the examples into the same order: 1 if they do, 0 if they have nothing to "
+        "do with each other, −1 if one order is the other reversed.",
     ),
     Point(
         lead="Margin.",
-        words="How much surer the model is of the right answer to an example when it was trained on it than when it was "
-        "not, as a difference of logarithms of the odds.",
+        words="How much surer the model is of the right answer to an example when it was trained on it than when it "
+        "was not, as a difference of logarithms of the odds.",
     ),
 )

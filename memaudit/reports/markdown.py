@@ -8,9 +8,9 @@ from memaudit.reports.text import interval, markdown, moment, quantity
 from memaudit.reports.wording import (
     CONTROL_LABELS,
     VERDICTS,
-    headline,
     by_severity,
     control_warning,
+    headline,
     result_label,
     skipped_label,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from memaudit.reports.text import interval, markdown, moment, percent, quantity
-from memaudit.reports.wording import VERDICTS, headline, attempts, by_severity, control_warning, result_label
+from memaudit.reports.wording import VERDICTS, attempts, by_severity, control_warning, headline, result_label
 from memaudit.types import Report, Result
 
 

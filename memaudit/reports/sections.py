@@ -5,7 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from memaudit.reports import figures, photos, standing, text, wording
-from memaudit.reports.blocks import Block, Card, Fact, Facts, Grid, Paragraph, Photo, Picture, Section, grid, listed, titled
+from memaudit.reports.blocks import (
+    Block,
+    Card,
+    Fact,
+    Facts,
+    Grid,
+    Paragraph,
+    Photo,
+    Picture,
+    Section,
+    grid,
+    listed,
+    titled,
+)
 from memaudit.types import Control, Exposed, Figure, Limit, Report, Result, Skipped, Verdict
 
 

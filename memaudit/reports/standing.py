@@ -59,9 +59,10 @@ METHOD = (
     "and what one that was not.",
     "Thresholds of attacks are set by the shadow models and never by the audited model, and every true-positive rate "
     "is given together with the false-positive rate that was measured beside it.",
-    "Every number that a limit can be set for has an interval; a number without one describes the shadow models or is a "
-    "count. A limit is compared with a one-sided bound, at the confidence that the limit asks for; several limits share "
-    "that confidence by Holm’s procedure. All other intervals hold each by itself: among many, some miss the truth.",
+    "Every number that a limit can be set for has an interval; a number without one describes the shadow models or is "
+    "a count. A limit is compared with a one-sided bound, at the confidence that the limit asks for; several limits "
+    "share that confidence by Holm’s procedure. All other intervals hold each by itself: among many, some "
+    "miss the truth.",
     "How each number was made, and where the method was published, stands with the evidence.",
 )
 
@@ -120,7 +121,11 @@ FILES = (
     ("report.html, report.md", "the report without pictures, texts and ids of examples", "who needs it for their work"),
     ("report.digest", "the SHA-256 of report.json in its canonical form", "everybody"),
     ("SHA256SUMS", "the SHA-256 of every other file of the folder", "everybody"),
-    ("memaudit.ledger.jsonl, beside the bank", "every audit that was made with the bank", "who needs it for their work"),
+    (
+        "memaudit.ledger.jsonl, beside the bank",
+        "every audit that was made with the bank",
+        "who needs it for their work",
+    ),
     ("the bank", "the shadow models, and the key of the hashes", "who may see the training data"),
 )
 FILES_MEAN = (

@@ -56,8 +56,8 @@ VERDICTS = {
         label="PASS",
         mark="✓",
         headline="Every measurement with a limit keeps it, with {confidence} confidence.",
-        meaning="The one-sided upper bound of every measurement with a limit does not exceed it, and the controls passed. "
-        "This holds for the attacks listed here and for this very model file, and for nothing else.",
+        meaning="The one-sided upper bound of every measurement with a limit does not exceed it, and the controls "
+        "passed. This holds for the attacks listed here and for this very model file, and for nothing else.",
         steps=(
             "Read what was not tested, and decide whether it matters for the way the model will be used.",
             "Keep this report and its JSON file with the documentation of the model.",
@@ -151,7 +151,6 @@ def signatures(context: Context) -> dict[str, str]:
         "Answers for the model": context.owner,
         "Answers for data protection": "",
     }
-
 
 
 def headline(report: Report) -> str:
