@@ -349,7 +349,7 @@ def test_a_bank_of_the_first_version_is_refused_with_the_way_out(tmp_path: Path)
     with pytest.raises(BankError, match=r"filled by memaudit 0\.1\.0.*--bank FOLDER.*memaudit-toolkit==0\.1\.0"):
         ma.fill(tmp_path / "bank", recipe, 4, device="cpu")
     with pytest.raises(BankError, match=re.escape("memaudit 0.1.0")):
-        ma.audit(tmp_path / "model.pt", recipe, bank)
+        ma.audit(tmp_path / "model.pt", recipe, bank.path)
 
 
 # --- The digest of a recipe -----------------------------------------------------------------------------------------

@@ -33,7 +33,10 @@ def require_inputs(bank: Bank, folder: Path, model: int | None = None, found: di
     now: Mapping[str, str | None] = {name: current(name, folder) for name in known} if found is None else found
     for name, value in now.items():
         if value == CHANGING:
-            raise BankError(f"{name} changed while model {model} was trained; run the same command again")
+            raise BankError(
+                f"the {name} changed while model {model} was trained, which had read it. If training writes it, models "
+                "depend on each other: read another file. If you edited it, run the same command again"
+            )
         before, first = known.get(name, (value, 0))
         if value is not None and before != value:
             raise BankError(

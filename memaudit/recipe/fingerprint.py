@@ -26,7 +26,7 @@ from memaudit.recipe.pretrained import config_of
 from memaudit.recipe.reads import inputs, reading
 from memaudit.recipe.recipes import EstimatorRecipe, LanguageModelRecipe, Probes, Recipe
 from memaudit.recipe.rendering import Rendering
-from memaudit.recipe.sources import distributions, find_sources, source_lines
+from memaudit.recipe.source_files import distributions, find_sources, source_lines
 
 VERSION = "2"  # of what the lines mean; the banks of memaudit 0.1.0 have no such line
 _RECORDINGS = "with continuations and searches"  # of a language model; other words when other things are recorded

@@ -7,6 +7,7 @@ import os
 import re
 import stat
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ _Mark = tuple[int, int] | None
 _FILE, _VARIABLE = "file ", "environment variable "
 _MOST_IN_A_FOLDER = 256  # more are data, of which each model may read another part
 _MOST_STEPS_UP = 2
+_CLOCK_STEP = 20_000_000  # nanoseconds that the time of a file may be behind
 _SETTINGS = {".json", ".yaml", ".yml", ".toml", ".ini", ".cfg", ".conf", ".env", ".py", ".properties", ".gin"}
 _IMPORTING = "<frozen importlib"
 _SHOW_SOURCE = {"linecache.py", "tokenize.py", "inspect.py"}  # they open a .py file to show it
@@ -44,6 +46,21 @@ class Reads:
         self.written: set[str] = set()
         self.files: dict[Path, str] = {}
         self.variables: dict[str, str | None] = {}
+        self.started = 0
+
+    def start(self) -> None:
+        """Begin a training, which has written nothing yet."""
+        self.opened.clear()
+        self.written.clear()
+        self.started = time.time_ns() - _CLOCK_STEP
+
+    def note(self, path: str) -> None:
+        """Note a file that is read, unless training has written it, as torch.save does without Python's open()."""
+        mark = _mark(path)
+        if mark is not None and mark[0] >= self.started:
+            self.written.add(path)
+        else:
+            self.opened[path] = mark
 
 
 class _Listener:
@@ -60,13 +77,15 @@ class _Listener:
             return
         path = os.path.abspath(os.fsdecode(arguments[0]))  # noqa: PTH100  # Path is slow, and this is in every open()
         reads = self.now[-1]
+        if path in reads.opened or path in reads.written:
+            return
         if arguments[2] & (os.O_WRONLY | os.O_RDWR):
             reads.written.add(path)
             return
         opener = sys._getframe(1).f_code.co_filename
         shown = path.endswith(".py") and opener.rpartition(os.sep)[2] in _SHOW_SOURCE
-        if not shown and not opener.startswith(_IMPORTING) and path not in reads.opened:
-            reads.opened[path] = _mark(path)
+        if not shown and not opener.startswith(_IMPORTING):
+            reads.note(path)
 
 
 _listener = _Listener()  # of the process, as is its hook, which Python cannot take off again
@@ -105,6 +124,7 @@ def reading(name: str, *, settings_only: bool = False, without: str | Path | Non
         _listener.hooked = True
     plain = type(os.environ)
     reads = _listener.all.setdefault(name, Reads())
+    reads.start()
     _listener.now.append(reads)
     os.environ.__class__ = _Listening
     try:
@@ -164,11 +184,10 @@ def _settle(reads: Reads, settings_only: bool, without: Path | None) -> None:
     for name, mark in reads.opened.items():
         path = Path(name)
         unwanted = without is not None and path.is_relative_to(without)
-        if name in reads.written or unwanted or (settings_only and not _holds_settings(path, mark)):
+        if unwanted or (settings_only and not _holds_settings(path, mark)):
             continue
         if (digest := _digest(path)) is not None:
             reads.files[path] = digest if _mark(name) == mark else CHANGING
-    reads.opened.clear()
 
 
 def _holds_settings(path: Path, mark: _Mark) -> bool:
