@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -63,6 +64,12 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         sys.modules.pop(name, None)
 
 
+def write(name: str, text: str) -> None:
+    """Write a file as of a minute ago: what is written while a model is trained is no input."""
+    Path(name).write_text(text, "utf-8")
+    os.utime(name, (before := time.time() - 60, before))
+
+
 def fill(recipe: ma.Recipe, shadows: int) -> Bank:
     return ma.fill("bank", recipe, shadows, device="cpu")
 
@@ -79,19 +86,18 @@ def fill(recipe: ma.Recipe, shadows: int) -> Bank:
 def test_a_file_that_training_reads_and_that_changed_is_refused_by_name(project: Any, read: str) -> None:
     """numba/numba PR#8359: other files are not tracked."""
     recipe = project(read)
-    Path("config.json").write_text('{"epochs":2}', "utf-8")
+    write("config.json", '{"epochs":2}')
     bank = fill(recipe, 2)
     assert list(bank.record(0)["inputs"]) == ["file config.json"]
     fill(project(read), 4)
-    Path("config.json").write_text('{"epochs":200}', "utf-8")
+    write("config.json", '{"epochs":200}')
     with pytest.raises(BankError, match=r"reads the file config\.json, which changed since model 0 was trained"):
         fill(project(read), 6)
     assert len(bank.models()) == 4
     with pytest.raises(BankError, match=r"config\.json"):
         ma.save_target(recipe.model(), "model.pt", recipe.examples().ids[:10])
         ma.audit("model.pt", project(read), bank)
-    Path("config.json").write_text('{"epochs":2}', "utf-8")
-    os.utime("config.json", (1, 1))
+    write("config.json", '{"epochs":2}')
     assert len(fill(project(read), 6).models()) == 6
 
 
@@ -110,14 +116,14 @@ def test_an_environment_variable_that_changed_is_refused_by_name(project: Any, m
 def test_a_file_that_was_not_there_is_an_input_too(project: Any) -> None:
     read = "\n    try:\n        open('local.yaml')\n    except FileNotFoundError:\n        pass"
     fill(project(read), 2)
-    Path("local.yaml").write_text("epochs: 200", "utf-8")
+    write("local.yaml", "epochs: 200")
     with pytest.raises(BankError, match=r"the file local\.yaml, which changed"):
         fill(project(read), 4)
 
 
 def test_a_file_that_is_read_once_in_a_process_is_an_input_of_every_model(project: Any) -> None:
     helper = f"import functools, json, pathlib\n@functools.lru_cache\ndef cached():\n    return {CONFIG}\n"
-    Path("config.json").write_text("{}", "utf-8")
+    write("config.json", "{}")
     recipe = project("__import__('helper').cached()", helper=helper)
     ma.train(recipe, recipe.examples().ids[:10], device="cpu")
     bank = fill(recipe, 2)
@@ -125,7 +131,7 @@ def test_a_file_that_is_read_once_in_a_process_is_an_input_of_every_model(projec
 
 
 def test_a_file_that_changes_while_a_model_is_trained_stores_no_model(project: Any) -> None:
-    Path("config.json").write_text("{}", "utf-8")
+    write("config.json", "{}")
     recipe = project(f"{CONFIG}; os.system('echo [1, 2, 3] > config.json')")
     with pytest.raises(BankError, match=r"the file config\.json changed while model . was trained.*run the same"):
         fill(recipe, 2)
@@ -152,7 +158,7 @@ def test_of_what_examples_read_only_settings_are_inputs(project: Any) -> None:
     text = Path("recipe.py").read_text("utf-8")
     Path("recipe.py").write_text(text.replace("    rng =", "    import helper\n    rng ="), "utf-8")
     for name in ("data.csv", "model.toml"):
-        Path(name).write_text("", "utf-8")
+        write(name, "")
     sys.modules.pop("recipe")
     assert list(fill(load_recipe("recipe.py"), 2).record(0)["inputs"]) == ["file model.toml"]
 
@@ -272,8 +278,8 @@ def test_the_command_line_names_the_file(
     project: Any, complaint: Callable[..., str], command: Callable[..., CompletedProcess[str]]
 ) -> None:
     project(CONFIG)
-    Path("config.json").write_text("{}", "utf-8")
+    write("config.json", "{}")
     arguments = ("bank", "fill", "--recipe", "recipe.py", "--bank", "bank", "--workers", "1", "--device", "cpu")
     assert command(*arguments, "--shadows", 2).returncode == 0
-    Path("config.json").write_text('{"epochs": 3}', "utf-8")
+    write("config.json", '{"epochs": 3}')
     assert "the file config.json, which changed since model 0 was trained" in complaint(*arguments, "--shadows", 4)

@@ -217,7 +217,7 @@ def _digest(path: Path) -> str | None:
         state = path.stat()
         if not stat.S_ISREG(state.st_mode):
             return None
-        return _content_digest(path, state.st_mtime_ns, state.st_size)
+        return _content_digest(path, (state.st_mtime_ns, state.st_ctime_ns, state.st_size))
     except (FileNotFoundError, NotADirectoryError):
         return ABSENT
     except OSError:
@@ -225,7 +225,7 @@ def _digest(path: Path) -> str | None:
 
 
 @lru_cache(4096)
-def _content_digest(path: Path, changed: int, size: int) -> str:
+def _content_digest(path: Path, state: tuple[int, ...]) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
