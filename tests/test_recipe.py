@@ -379,7 +379,7 @@ CHANGES: dict[str, tuple[str, str, str, set[str]]] = {
     ),
     "epochs": ("tidy_recipe.py", "epochs=3", "epochs=4", {"recipe.epochs", "source.tidy_recipe.py"}),
     "rate": ("tidy_recipe.py", "lr=0.1", "lr=0.2", {"recipe.optimizer", "source.tidy_recipe.py"}),
-    "helper": ("helper.py", "WIDTH = 2", "WIDTH = 3", {"source.helper.py"}),
+    "helper": ("helper.py", "WIDTH = 2", "WIDTH = 3", {"global.tidy_recipe.WIDTH", "source.helper.py"}),
     "comment in the helper": ("helper.py", "WIDTH", "# how wide\nWIDTH", set()),
 }
 

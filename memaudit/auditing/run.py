@@ -20,6 +20,7 @@ from memaudit.auditing.provenance import bound, provenance
 from memaudit.auditing.scope import limitations, untested
 from memaudit.auditing.target import Target, open_target, read_by_shadows
 from memaudit.bank import Bank, Recordings
+from memaudit.bank.inputs import require_inputs
 from memaudit.checks import (
     BLIND,
     CONTROLS,
@@ -36,6 +37,7 @@ from memaudit.recipe import (
     Recipe,
     TextPopulation,
     fingerprint,
+    recipe_folder,
 )
 from memaudit.types import Attempt, Context, Control, Edition, Limit, Report, Result, Skipped, Subject, Verdict, Waiver
 
@@ -138,6 +140,7 @@ def audit(
     bank = bank if isinstance(bank, Bank) else Bank.open(bank)
     seed = int(bank.fingerprint["seed"])
     bank.require(fingerprint(target.recipe, target.population, seed))
+    require_inputs(bank, recipe_folder(target.recipe))
     recordings = bank.read(shadows)
     count = 2 * recordings.shape[0]
     if count < LEAST_SHADOWS:

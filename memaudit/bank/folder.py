@@ -94,6 +94,12 @@ class Bank:
 
     def require(self, fingerprint: dict[str, str]) -> None:
         """Raises BankError, naming what differs, unless the bank was made from just this."""
+        if "fingerprint" in fingerprint and "fingerprint" not in self.fingerprint:
+            raise BankError(
+                f"the bank in {self.path} was filled by memaudit 0.1.0, which did not record all that made its models "
+                "(globals, files, environment variables, libraries). Fill a new bank (--bank FOLDER), or audit with "
+                "memaudit 0.1.0: pip install memaudit-toolkit==0.1.0"
+            )
         names = sorted(self.fingerprint.keys() | fingerprint.keys())
         changed = [n for n in names if self.fingerprint.get(n) != fingerprint.get(n)]
         if changed:

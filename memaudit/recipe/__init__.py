@@ -4,7 +4,17 @@ from memaudit.recipe.augment import flip, mirror, shift, shifted
 from memaudit.recipe.canaries_file import read_canaries
 from memaudit.recipe.documents import Documents
 from memaudit.recipe.examples import Examples
-from memaudit.recipe.fingerprint import fingerprint, sources
+from memaudit.recipe.fingerprint import (
+    fingerprint,
+    inputs_of,
+    making_examples,
+    own_values,
+    recipe_digest,
+    recipe_folder,
+    require_same_values,
+    sources,
+    training,
+)
 from memaudit.recipe.locate import load_recipe
 from memaudit.recipe.members import Population, member_counts, members_beside, read_members
 from memaudit.recipe.population import SecretProbe, TextPopulation
@@ -41,17 +51,24 @@ __all__ = [
     "TokenSpace",
     "fingerprint",
     "flip",
+    "inputs_of",
     "load_recipe",
     "load_target",
+    "making_examples",
     "member_counts",
     "members_beside",
     "mirror",
+    "own_values",
     "packed",
     "read_canaries",
     "read_members",
+    "recipe_digest",
+    "recipe_folder",
     "require_model_file",
+    "require_same_values",
     "save_target",
     "shift",
     "shifted",
     "sources",
+    "training",
 ]

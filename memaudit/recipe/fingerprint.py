@@ -1,71 +1,185 @@
-"""What a bank was made from, in words that can be compared: data, recipe, source, environment, seed."""
+"""What a bank was made from, in words that can be compared: data, recipe, code, values, environment, seed.
+
+docs/fingerprint.md says what is covered.
+"""
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import functools
 import hashlib
+import json
 import platform
-import sys
-from collections.abc import Callable, Iterator
-from importlib.metadata import version
-from importlib.util import resolve_name
+import types
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from memaudit.errors import ModelError, RecipeError
+from memaudit.recipe.bytecode import code_digest, hashed
+from memaudit.recipe.inventory import Inventory
+from memaudit.recipe.locality import file_of
 from memaudit.recipe.members import Population
 from memaudit.recipe.population import TextPopulation
 from memaudit.recipe.pretrained import config_of
+from memaudit.recipe.reads import inputs, reading
 from memaudit.recipe.recipes import EstimatorRecipe, LanguageModelRecipe, Probes, Recipe
 from memaudit.recipe.rendering import Rendering
+from memaudit.recipe.source_files import distributions, find_sources, source_lines
 
+VERSION = "2"  # of what the lines mean; the banks of memaudit 0.1.0 have no such line
 _RECORDINGS = "with continuations and searches"  # of a language model; other words when other things are recorded
+_OF_EXAMPLES = ("recipe.examples", "recipe.documents")  # what they return has a digest of its own
+_RESULT_COUNTS = ("examples", "documents", "tokenizer", "canaries")  # functions whose result has a digest
+
+_DIGITS, _LONGEST = 16, 120
+
+# Of this process, by a line and its value: the value before training, or making the examples, changed it.
+_earlier: dict[tuple[str, str], str | None] = {}
+_without_examples: dict[tuple[str, str], str | None] = {}
 
 
 def fingerprint(recipe: Recipe, examples: Population, seed: int) -> dict[str, str]:
-    """Returns everything that decides what a bank's models are, one line each, so that a difference has a name.
+    """Return everything that decides what a bank's models are, one line each, so that a difference has a name.
 
-    A tokenizer and a base are named by what they hold, wherever their folders are.
-
-    Source files are compared without comments and layout. Covered are the files that define the recipe's functions
-    and the modules beside them that these import at the top; a module imported inside a function is not.
+    The lines are the same in every process and wherever the recipe's folder is. A global that training itself changes,
+    such as a cache, counts as it was before.
 
     Raises:
         RecipeError: The base cannot be read.
     """
     parts = {
+        "fingerprint": VERSION,
         "seed": str(seed),
         "examples.count": str(len(examples)),
         "examples.sha256": examples.digest(),
-        "recipe.kind": type(recipe).__name__,
     }
-    for name, value in _parameters("recipe", recipe):
-        parts |= _described(name, value)
+    inventory, lines = _own_lines(recipe)
+    parts |= {name: first for name, value in lines.items() if (first := _first(name, value)) is not None}
     if isinstance(examples, TextPopulation):
+        parts["examples.rows"] = examples.rows_digest()
         parts["recipe.rendering.tokenizer"] = examples.renderer.digest()
         parts["recordings"] = _RECORDINGS
     if isinstance(recipe, LanguageModelRecipe) and recipe.base is not None:
         parts["recipe.base"] = _folder_hash(Path(recipe.base))
-    for name, files in _by_name(sources(recipe)).items():
-        parts[f"source.{name}"] = files
-    packages = ["numpy", "scikit-learn"] if isinstance(recipe, EstimatorRecipe) else ["numpy", "torch"]
-    packages += ["transformers"] if isinstance(examples, TextPopulation) else []
-    parts["environment.python"] = ".".join(platform.python_version_tuple()[:2])
-    return parts | {f"environment.{name}": version(name).partition("+")[0] for name in packages}
+    found = find_sources(_namespaces(recipe, inventory), inventory.imports)
+    libraries = inventory.libraries | found.libraries | {"numpy"}
+    libraries |= {"sklearn"} if isinstance(recipe, EstimatorRecipe) else {"torch"}
+    libraries |= {"transformers"} if isinstance(examples, TextPopulation) else set()
+    python = {"environment.python": ".".join(platform.python_version_tuple()[:2])}
+    installed = distributions(libraries - {"memaudit"})
+    return parts | source_lines(found.files) | python | {f"environment.{n}": v for n, v in installed.items()}
+
+
+def recipe_digest(fingerprint: dict[str, str]) -> str:
+    """Return a SHA-256 of the lines that describe the recipe, without seed, examples and environment."""
+    own = {
+        name: value
+        for name, value in fingerprint.items()
+        if name.startswith(("recipe.", "source.", "code.", "global.")) and name not in _OF_EXAMPLES
+    }
+    return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()
 
 
 def sources(recipe: Recipe) -> set[Path]:
-    """Returns the files that the recipe's functions come from, and the modules beside them that these import."""
-    values = [value for _, value in _parameters("recipe", recipe)]
-    parts = [part for value in values for part in (value if isinstance(value, tuple) else (value,))]
-    return _local_sources([part for part in parts if callable(part)])
+    """Return the user's files that the recipe's functions come from, and those that these import."""
+    inventory, _ = _own_lines(recipe)
+    return set(find_sources(_namespaces(recipe, inventory), inventory.imports).files)
+
+
+def recipe_folder(recipe: Recipe) -> Path:
+    """Return the folder that the recipe's code is in; the working directory if no file holds it."""
+    for function in _functions(recipe):
+        if file := file_of(function.__globals__):
+            return file.parent
+    return Path.cwd()
+
+
+def recipe_name(recipe: Recipe) -> str:
+    """Return what tells a recipe from others in one process: the places and names of its functions."""
+    return f"{recipe_folder(recipe)} {[function.__qualname__ for function in _functions(recipe)]}"
+
+
+def inputs_of(recipe: Recipe) -> dict[str, str]:
+    """Return the digests of the files and environment variables that the recipe's trainings have read here."""
+    return inputs(recipe_name(recipe), recipe_folder(recipe))
+
+
+@contextmanager
+def training(recipe: Recipe, without: str | Path | None = None) -> Iterator[None]:
+    """Record what the user's code reads meanwhile, and take what it changes of its own globals for no other recipe.
+
+    Args:
+        recipe: Whose code runs.
+        without: A file that does not count as read, such as the model that is loaded.
+    """
+    _, before = _own_lines(recipe)
+    try:
+        with reading(recipe_name(recipe), without=without):
+            yield
+    finally:
+        _, after = _own_lines(recipe)
+        for name in after:
+            first = _first(name, before.get(name))
+            if first != after[name] != before.get(name):
+                _earlier[name, after[name]] = first
+
+
+@contextmanager
+def making_examples(recipe: Recipe) -> Iterator[None]:
+    """Record which settings the user's code reads meanwhile.
+
+    What it changes of its own globals counts as it is afterwards; a worker process, which makes no examples, has it as
+    it was before.
+    """
+    _, before = _own_lines(recipe)
+    with reading(recipe_name(recipe), settings_only=True):
+        yield
+    _, after = _own_lines(recipe)
+    _without_examples.update({(name, after[name]): before.get(name) for name in after})
+
+
+def own_values(recipe: Recipe) -> dict[str, tuple[str | None, ...]]:
+    """Return the values that each line about the recipe may have in a process that has not run its code yet."""
+    _, lines = _own_lines(recipe)
+    allowed: dict[str, tuple[str | None, ...]] = {}
+    for name, value in lines.items():
+        first = _first(name, value)
+        allowed[name] = (value, first, _without_examples.get((name, first or ""), first))
+    return allowed
+
+
+def require_same_values(recipe: Recipe, allowed: dict[str, tuple[str | None, ...]]) -> None:
+    """Raise RecipeError, naming what differs, unless this process has the recipe as the one that started it had it."""
+    _, lines = _own_lines(recipe)
+    changed = [name for name, values in allowed.items() if lines.get(name) not in values]
+    if changed:
+        told = "\n".join(f"  {name}: {allowed[name][0]} → {lines.get(name, '(none)')}" for name in changed)
+        raise RecipeError(
+            f"a worker process imports another recipe than the one it was given (given → imported):\n{told}\n"
+            'set these values in the recipe\'s file, outside `if __name__ == "__main__"`, or train in one process: '
+            "workers=1, --workers 1"
+        )
+
+
+def _first(name: str, value: str | None) -> str | None:
+    """Return the value that a line had before training changed it; None if there was no such line."""
+    return value if value is None else _earlier.get((name, value), value)
+
+
+def _own_lines(recipe: Recipe) -> tuple[Inventory, dict[str, str]]:
+    """Return the lines that a recipe's parameters, code and globals make."""
+    parameters = list(_parameters("recipe", recipe))
+    inventory = Inventory(value for name, value in parameters if name.rpartition(".")[2] not in _RESULT_COUNTS)
+    lines = {"recipe.kind": type(recipe).__name__}
+    for name, value in parameters:
+        lines |= _described(name, value, inventory)
+    return inventory, lines | inventory.lines
 
 
 def _parameters(name: str, recipe: Any) -> Iterator[tuple[str, Any]]:
-    """Yields a recipe's parameters, and one by one those of the parts that are made of memaudit's own parameters."""
+    """Yield a recipe's parameters, and one by one those of the parts that are made of memaudit's own parameters."""
     for field in (field for field in dataclasses.fields(recipe) if not field.metadata):
         value = getattr(recipe, field.name)
         if isinstance(value, Rendering | Probes):
@@ -74,8 +188,60 @@ def _parameters(name: str, recipe: Any) -> Iterator[tuple[str, Any]]:
             yield f"{name}.{field.name}", value
 
 
+def _described(name: str, value: Any, inventory: Inventory) -> dict[str, str]:
+    """Return a parameter's description, and a line for each parameter of an estimator or an adapter."""
+    if name.rpartition(".")[2] in _RESULT_COUNTS and callable(value):
+        functions = list(_functions_in(value))
+        codes = hashed(*(code_digest(function.__code__) for function in functions))
+        return {name: f"{getattr(value, '__qualname__', type(value).__qualname__)} {codes[:_DIGITS]}"}
+    if hasattr(value, "peft_type"):
+        settings = sorted((k, sorted(v) if isinstance(v, set) else v) for k, v in value.to_dict().items())
+        return {f"{name}.{key}": str(setting) for key, setting in settings if setting is not None}
+    if not hasattr(value, "get_params"):
+        return {name: _shown(value, inventory)}
+    from sklearn.base import clone
+
+    parameters = clone(value, safe=False).get_params().items()  # what it has learned so far does not count
+    return {name: type(value).__qualname__} | {f"{name}.{k}": _shown(setting, inventory) for k, setting in parameters}
+
+
+def _shown(value: Any, inventory: Inventory) -> str:
+    """Return a setting as it is written, and the digest of what cannot be written on one line."""
+    if isinstance(value, tuple) and any(callable(part) for part in value):
+        return f"({', '.join(_shown(part, inventory) for part in value)})"
+    own = dataclasses.is_dataclass(value) and type(value).__module__.partition(".")[0] == "memaudit"
+    plain = value is None or isinstance(value, bool | int | float | str | tuple | list)
+    shown = repr(value) if own or plain else ""
+    absolute = isinstance(value, str) and value.startswith("/")
+    return inventory.describe(value) if not shown or absolute or len(shown) > _LONGEST or " at 0x" in shown else shown
+
+
+def _functions(recipe: Recipe) -> Iterator[types.FunctionType]:
+    """Yield the Python functions that a recipe is given, by themselves or inside others."""
+    for _, value in _parameters("recipe", recipe):
+        for part in value if isinstance(value, tuple) else (value,):
+            yield from _functions_in(part)
+
+
+def _functions_in(value: Any) -> Iterator[types.FunctionType]:
+    if isinstance(value, types.FunctionType):
+        yield value
+    if isinstance(value, functools.partial):
+        yield from _functions_in(value.func)
+    elif isinstance(value, types.MethodType):
+        yield from _functions_in(value.__func__)
+    elif hasattr(value, "__wrapped__"):
+        yield from _functions_in(value.__wrapped__)
+    elif isinstance(function := getattr(type(value), "__call__", None), types.FunctionType):  # noqa: B004
+        yield function
+
+
+def _namespaces(recipe: Recipe, inventory: Inventory) -> list[dict[str, Any]]:
+    return [*inventory.namespaces.values(), *(function.__globals__ for function in _functions(recipe))]
+
+
 def _folder_hash(folder: Path) -> str:
-    """Returns a SHA-256 over the names and contents of a folder's weights and their configuration."""
+    """Return a SHA-256 over the names and contents of a folder's weights and their configuration."""
     total = hashlib.sha256()
     try:
         config_of(folder, "config.json", "*.safetensors")
@@ -85,97 +251,3 @@ def _folder_hash(folder: Path) -> str:
     except (ModelError, OSError) as error:
         raise RecipeError(f"base: {error}") from error
     return total.hexdigest()
-
-
-def _described(name: str, value: Any) -> dict[str, str]:
-    """Returns a value's description, and a line for each parameter of an estimator."""
-    if hasattr(value, "peft_type"):
-        settings = sorted((k, sorted(v) if isinstance(v, set) else v) for k, v in value.to_dict().items())
-        return {f"{name}.{key}": str(setting) for key, setting in settings if setting is not None}
-    if not hasattr(value, "get_params"):
-        return {name: _describe(value)}
-    parameters = {f"{name}.{key}": repr(setting) for key, setting in value.get_params().items()}
-    return {name: type(value).__qualname__} | parameters
-
-
-def _describe(value: Any) -> str:
-    """Returns a description that is the same in every process: no addresses."""
-    if isinstance(value, functools.partial):
-        return f"partial({_describe(value.func)}, {value.args!r}, {value.keywords!r})"
-    if isinstance(value, tuple) and any(callable(v) for v in value):
-        return f"({', '.join(map(_describe, value))})"
-    if hasattr(value, "__code__"):
-        code = value.__code__
-        body = hashlib.sha256(code.co_code + repr(_constants(code)).encode()).hexdigest()[:12]
-        return f"{value.__qualname__} {body}"
-    if isinstance(value, type):
-        return value.__qualname__
-    shown = repr(value)
-    return f"{type(value).__qualname__}({vars(value)})" if " at 0x" in shown and hasattr(value, "__dict__") else shown
-
-
-def _constants(code: Any) -> list[Any]:
-    """Returns the constants and names of a function, those of functions inside it included."""
-    inner = [_constants(c) if hasattr(c, "co_code") else c for c in code.co_consts]
-    return [*inner, *code.co_names]
-
-
-def _local_sources(callables: list[Callable[..., Any]]) -> set[Path]:
-    """Returns the files of the callables' modules, and of the modules beside them that these import."""
-    functions = [c.func if isinstance(c, functools.partial) else c for c in callables]
-    pending = {sys.modules[f.__module__] for f in functions if _is_local(sys.modules.get(f.__module__))}
-    found: set[ModuleType] = set()
-    while pending:
-        module = pending.pop()
-        found.add(module)
-        pending |= {m for m in _imports(module) if m not in found and _is_local(m)}
-    return {Path(str(m.__file__)) for m in found}
-
-
-def _by_name(paths: set[Path]) -> dict[str, str]:
-    """Returns one hash for each file name: folders may move, and files of one name in two of them both count."""
-    hashes: dict[str, list[str]] = {}
-    for path in sorted(paths):
-        hashes.setdefault(path.name, []).append(_normalised(path))
-    return {
-        name: same[0] if len(same) == 1 else hashlib.sha256("".join(sorted(same)).encode()).hexdigest()
-        for name, same in sorted(hashes.items())
-    }
-
-
-def _imports(module: ModuleType) -> Iterator[ModuleType]:
-    """Yields what a module imports at the top, by the objects that it holds and, for bare constants, by its text."""
-    for value in vars(module).values():
-        owner = value if isinstance(value, ModuleType) else sys.modules.get(getattr(value, "__module__", None) or "")
-        if isinstance(owner, ModuleType):
-            yield owner
-    for node in _top_level(ast.parse(Path(str(module.__file__)).read_text("utf-8"))):
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            base = resolve_name("." * node.level + (node.module or ""), module.__package__)
-            names = [base, *(f"{base}.{alias.name}" for alias in node.names)]
-        else:
-            continue
-        yield from (sys.modules[name] for name in names if name in sys.modules)
-
-
-def _top_level(node: ast.AST) -> Iterator[ast.AST]:
-    """Yields the statements that run when a module is imported."""
-    for child in ast.iter_child_nodes(node):
-        if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            yield child
-            yield from _top_level(child)
-
-
-def _is_local(module: ModuleType | None) -> bool:
-    """Returns whether a module is the user's own file: none of the interpreter's, of a package's, or ours."""
-    path = getattr(module, "__file__", None)
-    if module is None or path is None or not path.endswith(".py") or module.__name__.partition(".")[0] == "memaudit":
-        return False
-    installed = "site-packages" in Path(path).parts or "dist-packages" in Path(path).parts
-    return not installed and module.__name__.partition(".")[0] not in sys.stdlib_module_names
-
-
-def _normalised(path: Path) -> str:
-    return hashlib.sha256(ast.unparse(ast.parse(path.read_text("utf-8"))).encode()).hexdigest()

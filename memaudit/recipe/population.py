@@ -81,6 +81,13 @@ class TextPopulation:
         parts += [f"{canary.text} {canary.space.alphabets}" for canary in self.canaries]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
+    def rows_digest(self) -> str:
+        """Return a SHA-256 of the rows that the documents are rendered to."""
+        total = hashlib.sha256()
+        for row in (row for rows in self.rows for row in rows):
+            total.update(f"{len(row.ids)} ".encode() + row.ids.tobytes() + row.trained.tobytes())
+        return total.hexdigest()
+
     @cached_property
     def canaries(self) -> tuple[Canary, ...]:
         """The canaries that the recipe asks for."""

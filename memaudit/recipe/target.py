@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from memaudit.errors import ModelError, RecipeError
 from memaudit.files import write_whole
 from memaudit.recipe.blame import blame
+from memaudit.recipe.fingerprint import training
 from memaudit.recipe.members import members_beside, write_members
 from memaudit.recipe.population import TextPopulation
 from memaudit.recipe.pretrained import adapters_of, load_folder, load_language_model, quietly, require_fit
@@ -140,11 +141,11 @@ def load_target(path: str | Path, recipe: Recipe, population: TextPopulation | N
     if isinstance(recipe, EstimatorRecipe):
         return _load_estimator(path)
     if isinstance(recipe, CallableRecipe) and recipe.load is not None:
-        with blame(f"load({str(path)!r})"):
+        with blame(f"load({str(path)!r})"), training(recipe, without=path):
             return recipe.load(str(path))
     if recipe.model is None:
         raise RecipeError("a CallableRecipe needs load=... or model=..., so that the audited file can be loaded")
-    with blame("model()"):
+    with blame("model()"), training(recipe):
         network = recipe.model()
     return _fit(path, network, _read_weights(path))
 

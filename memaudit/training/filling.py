@@ -24,6 +24,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from memaudit.bank import Bank
+from memaudit.bank.inputs import require_inputs
 from memaudit.canaries.doses import target_doses
 from memaudit.design import target_half
 from memaudit.errors import BankError, RecipeError, SettingsError
@@ -37,7 +38,11 @@ from memaudit.recipe import (
     TextPopulation,
     fingerprint,
     load_recipe,
+    making_examples,
     member_counts,
+    own_values,
+    recipe_folder,
+    require_same_values,
 )
 from memaudit.recipe.blame import blame
 from memaudit.training.machine import choose_device, one_thread
@@ -121,6 +126,7 @@ def fill(
     recipe = load_recipe(recipe) if isinstance(recipe, str) else recipe
     examples = population(recipe) if examples is None else examples
     bank = Bank.create(path, len(examples), fingerprint(recipe, examples, seed))
+    require_inputs(bank, recipe_folder(recipe))
     bank.sweep()
     for model in bank.models():
         if problem := bank.damage(model):
@@ -190,12 +196,12 @@ def population(recipe: Recipe) -> Population:
         RecipeError: The user's function failed or returned something else.
     """
     if isinstance(recipe, LanguageModelRecipe):
-        with blame("documents()"):
+        with blame("documents()"), making_examples(recipe):
             documents = recipe.documents()
         if not isinstance(documents, Documents):
             raise RecipeError(f"documents() returned {type(documents).__name__}; return memaudit.Documents(texts)")
         return TextPopulation(documents, recipe.rendering, recipe.probes)
-    with blame("examples()"):
+    with blame("examples()"), making_examples(recipe):
         examples = recipe.examples()
     if isinstance(recipe, CallableRecipe) and isinstance(examples, Documents):
         if recipe.rendering is None:
@@ -251,7 +257,8 @@ def _fill_in_processes(workshop: Workshop, bank: Bank, missing: list[int], worke
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, _follow_parent) as executor:
         try:
-            futures = {executor.submit(_work, workshop, bank, missing[w::workers]) for w in range(workers)}
+            values = own_values(workshop.recipe)
+            futures = {executor.submit(_work, workshop, bank, missing[w::workers], values) for w in range(workers)}
             while futures:
                 done, futures = wait(futures, _POLL_SECONDS, FIRST_EXCEPTION)
                 for future in done:
@@ -281,8 +288,9 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _work(workshop: Workshop, bank: Bank, models: list[int]) -> None:
+def _work(workshop: Workshop, bank: Bank, models: list[int], values: dict[str, tuple[str | None, ...]]) -> None:
     """Runs in a worker process: makes the models that are still missing."""
+    require_same_values(workshop.recipe, values)
     with one_thread():
         for model in models:
             if not bank.has(model):

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from memaudit.bank import Bank
+from memaudit.bank.inputs import require_inputs
 from memaudit.canaries.doses import doses
 from memaudit.design import half, training_seed
 from memaudit.errors import MemauditError, RecipeError
@@ -25,6 +26,9 @@ from memaudit.recipe import (
     Population,
     Recipe,
     TextPopulation,
+    inputs_of,
+    recipe_folder,
+    training,
 )
 from memaudit.recipe.blame import blame
 from memaudit.recipe.target import weights_of
@@ -74,13 +78,16 @@ class Workshop:
             seconds = time.perf_counter() - started
             signals = self.measure(trained)
             evaluation = time.perf_counter() - started - seconds
+            read = inputs_of(self.recipe)
         except MemauditError as error:
             raise RecipeError(f"shadow model {model}: {error}") from error
+        require_inputs(bank, recipe_folder(self.recipe), model, read)
         bank.write(
             model,
             {**self.memberships(counts), **signals, **dynamics},
             self.weights(trained),
-            {"seed": seed, "seconds": round(seconds, 3), "evaluation": round(evaluation, 3), "device": self.device},
+            {"seed": seed, "seconds": round(seconds, 3), "evaluation": round(evaluation, 3), "device": self.device}
+            | ({"inputs": read} if read else {}),
         )
 
     def memberships(self, counts: UInt8[Array, " ids"]) -> dict[str, Array]:
@@ -106,6 +113,10 @@ class Workshop:
 
     def train(self, counts: UInt8[Array, " examples"], seed: int) -> tuple[Any, dict[str, Array]]:
         """Returns a model trained on each example as often as it is counted, and what training recorded on the way."""
+        with training(self.recipe):
+            return self._train(counts, seed)
+
+    def _train(self, counts: UInt8[Array, " examples"], seed: int) -> tuple[Any, dict[str, Array]]:
         match self.recipe:
             case ClassifierRecipe():
                 with blame("training"):

@@ -1,0 +1,248 @@
+"""Which files and environment variables the user's code reads while it trains."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from memaudit.recipe.bytecode import hashed
+from memaudit.recipe.locality import is_own_file, is_own_namespace, is_place, place
+
+ABSENT, CHANGING = "absent", "changed while it was read"
+_Mark = tuple[int, int] | None
+_FILE, _VARIABLE = "file ", "environment variable "
+_MOST_IN_A_FOLDER = 256  # more are data, of which each model may read another part
+_MOST_STEPS_UP = 2
+_CLOCK_STEP = 20_000_000  # nanoseconds that the time of a file may be behind
+_SETTINGS = {".json", ".yaml", ".yml", ".toml", ".ini", ".cfg", ".conf", ".env", ".py", ".properties", ".gin"}
+_IMPORTING = "<frozen importlib"
+_SHOW_SOURCE = {"linecache.py", "tokenize.py", "inspect.py"}  # they open a .py file to show it
+_SYSTEM = tuple(map(Path, ("/proc", "/sys", "/dev", "/etc")))
+# Variables that say who runs where, or that are credentials: they differ between the machines that fill one bank.
+_OF_THE_MACHINE = re.compile(
+    r"(SLURM|PBS|LSB|SGE|CUDA|HIP|ROCR|NCCL|OMP|MKL|OPENBLAS|WANDB|MLFLOW|GITHUB|GITLAB|CI|XDG|LC|SSH|PYTHON)(_.*)?$"
+    r"|(HOME|USER|USERNAME|LOGNAME|HOST|HOSTNAME|TMP|TEMP|TMPDIR|PATH|PWD|SHELL|TERM|LANG|DISPLAY|COLUMNS|LINES)$"
+    r"|((LOCAL_|NODE_|GROUP_)?RANK|(LOCAL_)?WORLD_SIZE|MASTER_ADDR|MASTER_PORT)$"
+    r"|(.*_)?(TOKEN|KEY|SECRET|PASSWORD|PASSWD|CREDENTIALS?)(_.*)?$"
+)
+
+
+class Reads:
+    """What the trainings of one recipe have read in this process: a later one may go on with an earlier one's reads."""
+
+    def __init__(self) -> None:
+        self.opened: dict[str, _Mark] = {}
+        self.written: set[str] = set()
+        self.files: dict[Path, str] = {}
+        self.variables: dict[str, str | None] = {}
+        self.started = 0
+
+    def start(self) -> None:
+        """Begin a training, which has written nothing yet."""
+        self.opened.clear()
+        self.written.clear()
+        self.started = time.time_ns() - _CLOCK_STEP
+
+    def note(self, path: str) -> None:
+        """Note a file that is read, unless training has written it, as torch.save does without Python's open()."""
+        mark = _mark(path)
+        if mark is not None and mark[0] >= self.started:
+            self.written.add(path)
+        else:
+            self.opened[path] = mark
+
+
+class _Listener:
+    """Hears of every file that this process opens, and keeps those that are opened while someone listens."""
+
+    def __init__(self) -> None:
+        self.hooked = False
+        self.all: dict[str, Reads] = {}
+        self.now: list[Reads] = []
+
+    def hear(self, event: str, arguments: tuple[Any, ...]) -> None:
+        """Note which file is opened; called by Python for every audit event of the process."""
+        if event != "open" or not self.now or not isinstance(arguments[0], str | bytes | os.PathLike):
+            return
+        path = os.path.abspath(os.fsdecode(arguments[0]))  # noqa: PTH100  # Path is slow, and this is in every open()
+        reads = self.now[-1]
+        if path in reads.opened or path in reads.written:
+            return
+        if arguments[2] & (os.O_WRONLY | os.O_RDWR):
+            reads.written.add(path)
+            return
+        opener = sys._getframe(1).f_code.co_filename
+        shown = path.endswith(".py") and opener.rpartition(os.sep)[2] in _SHOW_SOURCE
+        if not shown and not opener.startswith(_IMPORTING):
+            reads.note(path)
+
+
+_listener = _Listener()  # of the process, as is its hook, which Python cannot take off again
+
+
+class _Listening(type(os.environ)):  # type: ignore[misc]
+    """The environment, noting which variables the user's own code asks for, one by one."""
+
+    def __getitem__(self, name: str) -> str:
+        caller = _caller(sys._getframe(1))
+        value: str | None = None
+        try:
+            value = super().__getitem__(name)
+            return value
+        finally:
+            copied = _where(caller) == self.__dict__.get("_copying")
+            if _listener.now and not copied and caller is not None and is_own_namespace(caller.f_globals):
+                _listener.now[-1].variables[name] = value
+
+    def __iter__(self) -> Iterator[str]:
+        self.__dict__["_copying"] = _where(_caller(sys._getframe(1)))  # dict() asks from the same place
+        return super().__iter__()
+
+
+@contextmanager
+def reading(name: str, *, settings_only: bool = False, without: str | Path | None = None) -> Iterator[None]:
+    """Record what the user's code reads meanwhile.
+
+    Args:
+        name: Of the recipe.
+        settings_only: Keep files of settings alone, as the content of the examples has a digest of its own.
+        without: A file or folder that does not count, such as the model that is loaded.
+    """
+    if not _listener.hooked:
+        sys.addaudithook(_listener.hear)
+        _listener.hooked = True
+    plain = type(os.environ)
+    reads = _listener.all.setdefault(name, Reads())
+    reads.start()
+    _listener.now.append(reads)
+    os.environ.__class__ = _Listening
+    try:
+        yield
+    finally:
+        os.environ.__class__ = plain
+        _listener.now.pop()
+        _settle(reads, settings_only, Path(without).absolute() if without else None)
+
+
+def inputs(name: str, folder: Path) -> dict[str, str]:
+    """Return what trainings of a recipe have read in this process.
+
+    Covered are files that Python opens and variables that the user's own code asks for by name. Left out are Python's
+    and installed packages' files, hidden folders, what training wrote itself, and folders with more than 256 files
+    read: they are data.
+
+    Args:
+        name: Of the recipe, as in `reading`.
+        folder: Where the recipe is; files near it are named from there, so that a project may move.
+
+    Returns:
+        Digests by `file NAME` and `environment variable NAME`.
+    """
+    reads = _listener.all.get(name, Reads())
+    crowds = Counter(path.parent for path in reads.files)
+    files = {
+        _FILE + name_from(path, folder): digest
+        for path, digest in reads.files.items()
+        if crowds[path.parent] <= _MOST_IN_A_FOLDER and _counts(path, folder)
+    }
+    variables = {
+        _VARIABLE + name: _value_digest(value)
+        for name, value in reads.variables.items()
+        if not _OF_THE_MACHINE.match(name)
+    }
+    return dict(sorted((files | variables).items()))
+
+
+def current(name: str, folder: Path) -> str | None:
+    """Return what an input is now; None of a file at a place that does not exist here."""
+    if name.startswith(_VARIABLE):
+        return _value_digest(os.environ.get(name.removeprefix(_VARIABLE)))
+    path = folder / name.removeprefix(_FILE)
+    return _digest(path) if path.parent.is_dir() else None
+
+
+def name_from(path: Path, folder: Path) -> str:
+    """Return a path from a folder, if it is near it."""
+    path = path.parent.resolve() / path.name  # the file itself may be a link to one without a name
+    name = Path(os.path.relpath(path, folder)) if path.drive == folder.drive else path
+    return path.as_posix() if name.parts.count("..") > _MOST_STEPS_UP else name.as_posix()
+
+
+def _settle(reads: Reads, settings_only: bool, without: Path | None) -> None:
+    """Take the digests of the files that were opened, which must be as they were then."""
+    for name, mark in reads.opened.items():
+        path = Path(name)
+        unwanted = without is not None and path.is_relative_to(without)
+        if unwanted or (settings_only and not _holds_settings(path, mark)):
+            continue
+        if (digest := _digest(path)) is not None:
+            reads.files[path] = digest if _mark(name) == mark else CHANGING
+
+
+def _holds_settings(path: Path, mark: _Mark) -> bool:
+    return (path.suffix.lower() in _SETTINGS or path.name.startswith(".env")) and (mark is None or mark[1] < 2**20)
+
+
+def _mark(path: str) -> _Mark:
+    """Return what changes with a file's content; None if there is no such file."""
+    try:
+        state = os.stat(path)  # noqa: PTH116
+    except OSError:
+        return None
+    return state.st_mtime_ns, state.st_size
+
+
+def _counts(path: Path, folder: Path) -> bool:
+    """Return whether a file that was read is the user's own."""
+    near = Path(name_from(path, folder))
+    hidden = any(part.startswith(".") and part != ".." for part in near.parent.parts)
+    shared = [Path(prefix, name) for prefix in {sys.prefix, sys.base_prefix} for name in ("lib", "lib64", "share")]
+    return not hidden and is_own_file(path) and not any(path.is_relative_to(f) for f in (*_SYSTEM, *shared))
+
+
+def _digest(path: Path) -> str | None:
+    """Return a file's SHA-256, `absent` if there is none, and None for what is no file or cannot be read."""
+    try:
+        state = path.stat()
+        if not stat.S_ISREG(state.st_mode):
+            return None
+        return _content_digest(path, (state.st_mtime_ns, state.st_ctime_ns, state.st_size))
+    except (FileNotFoundError, NotADirectoryError):
+        return ABSENT
+    except OSError:
+        return None
+
+
+@lru_cache(4096)
+def _content_digest(path: Path, state: tuple[int, ...]) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _value_digest(value: str | None) -> str:
+    """Return a digest of a variable's value, which may be a secret; of a path, of its last part."""
+    if value is None:
+        return ABSENT
+    return hashed(place(value, None) if is_place(value) else value)
+
+
+def _caller(frame: FrameType | None) -> FrameType | None:
+    """Return the first frame outside the standard library's mappings."""
+    while frame is not None and frame.f_globals.get("__name__") in ("os", "_collections_abc", "collections.abc"):
+        frame = frame.f_back
+    return frame
+
+
+def _where(frame: FrameType | None) -> tuple[int, int] | None:
+    return (id(frame), frame.f_lasti) if frame else None

@@ -1,0 +1,285 @@
+"""What training reads: files, environment variables, modules and installed packages."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+import pytest
+
+import memaudit as ma
+from memaudit.bank import Bank
+from memaudit.errors import BankError, RecipeError
+from memaudit.recipe import fingerprint, load_recipe, sources
+from memaudit.recipe.reads import inputs, reading
+from memaudit.training import population
+
+RECIPE = '''
+import json, os, pathlib
+import numpy as np, torch
+import memaudit as ma
+
+def examples():
+    rng = np.random.default_rng(0)
+    return ma.Examples(rng.normal(size=(20, 4)).astype(np.float32), np.arange(20) % 2)
+
+def train(dataset, *, seed, device):
+    """READ"""
+    return torch.nn.Linear(4, 2)
+
+def model():
+    return torch.nn.Linear(4, 2)
+
+recipe = ma.CallableRecipe(examples, train=train, model=model)
+'''
+CONFIG = "json.loads(pathlib.Path('config.json').read_text())"
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Writes recipe.py, whose train() reads something, and loads it; each time as a new process would."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+    def load(read: str = "", **files: str) -> ma.CallableRecipe:
+        for name, text in files.items():
+            (folder / f"{name}.py").write_text(text, "utf-8")
+        (folder / "recipe.py").write_text(RECIPE.replace('"""READ"""', read or "pass"), "utf-8")
+        for name in ("recipe", "helper", "lazy", *files):
+            monkeypatch.delitem(sys.modules, name, raising=False)
+        found = load_recipe("recipe.py", folder)
+        assert isinstance(found, ma.CallableRecipe)
+        return found
+
+    yield load
+    for name in ("recipe", "helper", "lazy"):
+        sys.modules.pop(name, None)
+
+
+def write(name: str, text: str) -> None:
+    """Write a file as of a minute ago: what is written while a model is trained is no input."""
+    Path(name).write_text(text, "utf-8")
+    os.utime(name, (before := time.time() - 60, before))
+
+
+def fill(recipe: ma.Recipe, shadows: int) -> Bank:
+    return ma.fill("bank", recipe, shadows, device="cpu")
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        CONFIG,
+        "\n    with open('config.json') as file:\n        json.load(file)",
+        "np.loadtxt('config.json', dtype=str)",
+        "np.fromfile('config.json', np.uint8)",
+    ],
+)
+def test_a_file_that_training_reads_and_that_changed_is_refused_by_name(project: Any, read: str) -> None:
+    """numba/numba PR#8359: other files are not tracked."""
+    recipe = project(read)
+    write("config.json", '{"epochs":2}')
+    bank = fill(recipe, 2)
+    assert list(bank.record(0)["inputs"]) == ["file config.json"]
+    fill(project(read), 4)
+    write("config.json", '{"epochs":200}')
+    with pytest.raises(BankError, match=r"reads the file config\.json, which changed since model 0 was trained"):
+        fill(project(read), 6)
+    assert len(bank.models()) == 4
+    with pytest.raises(BankError, match=r"config\.json"):
+        ma.save_target(recipe.model(), "model.pt", recipe.examples().ids[:10])
+        ma.audit("model.pt", project(read), bank)
+    write("config.json", '{"epochs":2}')
+    assert len(fill(project(read), 6).models()) == 6
+
+
+def test_an_environment_variable_that_changed_is_refused_by_name(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = "int(os.getenv('EPOCHS', '2')); os.environ.get('API_TOKEN'); dict(os.environ); os.environ.copy()"
+    bank = fill(project(read), 2)
+    assert list(bank.record(0)["inputs"]) == ["environment variable EPOCHS"]
+    monkeypatch.setenv("API_TOKEN", "other")
+    fill(project(read), 4)
+    monkeypatch.setenv("EPOCHS", "200")
+    with pytest.raises(BankError, match="reads the environment variable EPOCHS, which changed since model 0"):
+        fill(project(read), 6)
+    assert type(os.environ).__name__ == "_Environ"
+
+
+def test_a_file_that_was_not_there_is_an_input_too(project: Any) -> None:
+    read = "\n    try:\n        open('local.yaml')\n    except FileNotFoundError:\n        pass"
+    fill(project(read), 2)
+    write("local.yaml", "epochs: 200")
+    with pytest.raises(BankError, match=r"the file local\.yaml, which changed"):
+        fill(project(read), 4)
+
+
+def test_a_file_that_is_read_once_in_a_process_is_an_input_of_every_model(project: Any) -> None:
+    helper = f"import functools, json, pathlib\n@functools.lru_cache\ndef cached():\n    return {CONFIG}\n"
+    write("config.json", "{}")
+    recipe = project("__import__('helper').cached()", helper=helper)
+    ma.train(recipe, recipe.examples().ids[:10], device="cpu")
+    bank = fill(recipe, 2)
+    assert [bank.record(model)["inputs"].keys() for model in (0, 1)] == 2 * [{"file config.json"}]
+
+
+def test_a_file_that_changes_while_a_model_is_trained_stores_no_model(project: Any) -> None:
+    write("config.json", "{}")
+    recipe = project(f"{CONFIG}; os.system('echo [1, 2, 3] > config.json')")
+    with pytest.raises(BankError, match=r"the file config\.json changed while model . was trained.*run the same"):
+        fill(recipe, 2)
+    assert not Bank.open("bank").models()
+
+
+def test_what_training_wrote_itself_and_what_python_reads_is_no_input(project: Any) -> None:
+    read = "torch.save({}, 'last.pt'); torch.load('last.pt'); __import__('lazy')"
+    Path(".cache").mkdir()
+    Path(".cache/fonts.json").write_text("{}", "utf-8")
+    bank = fill(
+        project(
+            f"{read}; pathlib.Path('.cache/fonts.json').read_bytes(); pathlib.Path('/proc/version').read_text()",
+            lazy="import colorsys\n",
+        ),
+        2,
+    )
+    assert bank.record(0).get("inputs") is None
+
+
+def test_of_what_examples_read_only_settings_are_inputs(project: Any) -> None:
+    """The content of the examples has a digest of its own; settings may be kept for the training."""
+    project(helper="from pathlib import Path\nSETTINGS = [Path(n).read_text() for n in ('data.csv', 'model.toml')]\n")
+    text = Path("recipe.py").read_text("utf-8")
+    Path("recipe.py").write_text(text.replace("    rng =", "    import helper\n    rng ="), "utf-8")
+    for name in ("data.csv", "model.toml"):
+        write(name, "")
+    sys.modules.pop("recipe")
+    assert list(fill(load_recipe("recipe.py"), 2).record(0)["inputs"]) == ["file model.toml"]
+
+
+def test_a_project_with_its_inputs_may_move(project: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("conf").mkdir()
+    for name, where in (("a.json", "conf/a.json"), ("b.json", "../b.json")):
+        Path(where).write_text(name, "utf-8")
+    names = []
+    for folder in (tmp_path / "project", tmp_path / "elsewhere" / "project"):
+        folder.mkdir(parents=True, exist_ok=True)
+        with reading(str(folder)):
+            for path in ("conf/a.json", "../b.json"):
+                (folder / path).parent.mkdir(exist_ok=True)
+                if not (folder / path).exists():
+                    (folder / path).write_bytes(Path(path).read_bytes())
+                os.utime(folder / path, (1, 1))
+                (folder / path).read_bytes()
+        names.append(inputs(str(folder), folder))
+    assert {"file ../b.json", "file conf/a.json"} <= names[0].keys()
+
+
+# --- Modules --------------------------------------------------------------------------------------------------------
+
+
+def test_modules_that_a_function_imports_are_sources(project: Any) -> None:
+    recipe = project(
+        "\n    import lazy\n    from package.inner import value\n    __import__('importlib').import_module('named')",
+        lazy="import helper\n", helper="DEPTH = 1\n", named="", UNUSED="",
+    )  # fmt: skip
+    Path("package").mkdir()
+    Path("package/__init__.py").write_text("from .outer import other\n", "utf-8")
+    for name in ("inner", "outer"):
+        Path(f"package/{name}.py").write_text("value = other = 1\n", "utf-8")
+    names = {"recipe.py", "lazy.py", "helper.py", "named.py", "__init__.py", "inner.py", "outer.py"}
+    assert {path.name for path in sources(recipe)} == names
+    assert "lazy" not in sys.modules, "nothing is imported to find out"
+    before = fingerprint(recipe, population(recipe), 0)
+    Path("helper.py").write_text("DEPTH = 2\n", "utf-8")
+    after = fingerprint(recipe, population(recipe), 0)
+    assert {name for name in before if before[name] != after[name]} == {"source.helper.py"}
+
+
+def test_a_module_with_the_name_of_a_standard_one_is_the_users_own(project: Any) -> None:
+    helper = Path("nested/profile.py")
+    helper.parent.mkdir()
+    helper.write_text("value = 1\n", "utf-8")
+    recipe = project("\n    from nested.profile import value")
+    assert "profile.py" in {path.name for path in sources(recipe)}
+
+
+def test_docstrings_comments_and_layout_are_no_other_source(project: Any) -> None:
+    """joblib/joblib#1587: changing comments or docstrings invalidates the cache."""
+    before = fingerprint(recipe := project("pass"), population(recipe), 0)
+    text = 'def train(dataset, *, seed, device):\n    """Train."""\n    # why\n\n    ...'
+    Path("recipe.py").write_text(
+        RECIPE.replace('def train(dataset, *, seed, device):\n    """READ"""', f'"""A recipe."""\n\n{text}'), "utf-8"
+    )
+    sys.modules.pop("recipe")
+    recipe = load_recipe("recipe.py")
+    assert fingerprint(recipe, population(recipe), 0) == before
+
+
+# --- Libraries ------------------------------------------------------------------------------------------------------
+
+
+def environment(recipe: ma.Recipe) -> set[str]:
+    return {n.removeprefix("environment.") for n in fingerprint(recipe, population(recipe), 0) if n.startswith("env")}
+
+
+def test_the_libraries_that_a_recipes_modules_import_are_named(project: Any) -> None:
+    """lightgbm-org/LightGBM#4627: other scores after an upgrade."""
+    assert environment(project()) == {"python", "numpy", "torch"}
+    found = environment(project("\n    import lazy", lazy="from yaml import safe_load\nimport xgboost.sklearn\n"))
+    assert found == {"python", "numpy", "torch", "PyYAML", "xgboost-cpu"}
+
+
+def test_the_library_of_an_estimator_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    from lightgbm import LGBMClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    namespace: dict[str, Any] = {"__name__": "typed"}
+    exec(RECIPE, namespace)
+    recipe = ma.EstimatorRecipe(namespace["examples"], make_pipeline(StandardScaler(), LGBMClassifier(n_estimators=2)))
+    before = fingerprint(recipe, population(recipe), 0)
+    assert before["environment.lightgbm"]
+    monkeypatch.setattr("memaudit.recipe.source_files.version", lambda name: "9.9" if name == "lightgbm" else "1.0")
+    after = fingerprint(recipe, population(recipe), 0)
+    assert after["environment.lightgbm"] == "9.9"
+
+
+# --- Worker processes -----------------------------------------------------------------------------------------------
+
+
+def test_a_worker_that_imports_other_values_is_refused_before_it_trains(
+    project: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = project("WIDTH", helper="")
+    monkeypatch.setattr(sys.modules["recipe"], "WIDTH", 3, raising=False)
+    with pytest.raises(RecipeError, match=r"(?s)worker process.*global\.recipe\.WIDTH: 3 → \(none\).*--workers 1"):
+        ma.fill("bank", recipe, 2, workers=2, device="cpu")
+    assert not Bank.open("bank").models()
+
+
+def test_a_cache_that_the_examples_filled_is_no_other_recipe_in_a_worker(project: Any) -> None:
+    Path("helper.py").write_text("CACHE = []\ndef cached():\n    CACHE.append(1)\n    return CACHE\n", "utf-8")
+    recipe = project("helper.cached()")
+    text = Path("recipe.py").read_text("utf-8").replace("import json, os, pathlib", "import json, os, pathlib, helper")
+    Path("recipe.py").write_text(text.replace("    rng =", "    helper.cached()\n    rng ="), "utf-8")
+    sys.modules.pop("recipe")
+    recipe = load_recipe("recipe.py")
+    assert len(ma.fill("bank", recipe, 2, workers=2, device="cpu").models()) == 2
+
+
+def test_the_command_line_names_the_file(
+    project: Any, complaint: Callable[..., str], command: Callable[..., CompletedProcess[str]]
+) -> None:
+    project(CONFIG)
+    write("config.json", "{}")
+    arguments = ("bank", "fill", "--recipe", "recipe.py", "--bank", "bank", "--workers", "1", "--device", "cpu")
+    assert command(*arguments, "--shadows", 2).returncode == 0
+    write("config.json", '{"epochs": 3}')
+    assert "the file config.json, which changed since model 0 was trained" in complaint(*arguments, "--shadows", 4)
