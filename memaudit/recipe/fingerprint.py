@@ -66,8 +66,10 @@ def sources(recipe: Recipe) -> set[Path]:
 
 def _parameters(name: str, recipe: Any) -> Iterator[tuple[str, Any]]:
     """Yields a recipe's parameters, and one by one those of the parts that are made of memaudit's own parameters."""
-    for field in (field for field in dataclasses.fields(recipe) if not field.metadata):
+    for field in (field for field in dataclasses.fields(recipe) if field.metadata.get("of") != "target"):
         value = getattr(recipe, field.name)
+        if value in field.metadata.get("omitted", ()):
+            continue
         if isinstance(value, Rendering | Probes):
             yield from _parameters(f"{name}.{field.name}", value)
         else:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from copy import copy
+from copy import copy, deepcopy
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 from jaxtyping import UInt8
@@ -48,9 +49,24 @@ class Workshop:
         import torch
 
         assert isinstance(self.examples, Examples)
-        x = torch.as_tensor(self.examples.x)
-        x = x.float() if x.is_floating_point() else x
+        x = torch.from_numpy(np.require(self.examples.x, requirements="W"))
+        x = x.float() if x.dtype == torch.float64 and self.device.startswith("mps") else x  # which has no float64
         return x.to(self.device), torch.as_tensor(self.examples.y).to(self.device)
+
+    @cached_property
+    def _checksum(self) -> int:
+        return checksum(self.examples)
+
+    def require_unchanged(self, step: str) -> None:
+        """Raises RecipeError if the user's code has changed the population, and with it all further models.
+
+        What it is given are copies; but `examples()` may return arrays that the user's code keeps, and works on.
+        """
+        if self._checksum != checksum(self.examples):
+            raise RecipeError(
+                f"{step} changed the examples in place: they are not those that examples() returned. Work on a copy, "
+                "or let examples() return one: memaudit.Examples(x.copy(), y.copy())"
+            )
 
     def counts(self, model: int) -> UInt8[Array, " ids"]:
         """Returns how often one model of the bank is trained on each example, and on each canary."""
@@ -68,12 +84,16 @@ class Workshop:
             BankError: The result could not be stored.
         """
         counts = self.counts(model)
+        self.require_unchanged("the recipe")
         seed, started = training_seed(self.seed, model), time.perf_counter()
         try:
             trained, dynamics = self.train(counts, seed)
             seconds = time.perf_counter() - started
+            self.require_unchanged("training")
+            scoring = time.perf_counter()
             signals = self.measure(trained)
-            evaluation = time.perf_counter() - started - seconds
+            evaluation = time.perf_counter() - scoring
+            self.require_unchanged("scoring")
         except MemauditError as error:
             raise RecipeError(f"shadow model {model}: {error}") from error
         bank.write(
@@ -95,7 +115,9 @@ class Workshop:
 
     def measure(self, trained: Any) -> dict[str, Array]:
         """Returns the signals of a trained model over the whole population, by name."""
-        return measure(trained, self.examples, getattr(self.recipe, "queries", ()), self.device)
+        recipe = self.recipe
+        queries, outputs = getattr(recipe, "queries", ()), getattr(recipe, "outputs", None)
+        return measure(trained, self.examples, queries, self.device, outputs)
 
     def with_epochs(self, epochs: int) -> Workshop:
         """Returns the same workshop with another number of epochs; the data on the device is not sent there again."""
@@ -135,7 +157,7 @@ class Workshop:
     def _user_loop(self, counts: UInt8[Array, " ids"], seed: int) -> Any:
         assert isinstance(self.recipe, CallableRecipe)
         text = self.examples if isinstance(self.examples, TextPopulation) else None
-        training_set = self._training_set(counts) if text is None else text.texts(counts)
+        training_set = self._training_set(counts) if text is None else deepcopy(text.texts(counts))
         model = self.recipe.train(training_set, seed=seed, device=self.device)
         if not any(hasattr(model, name) for name in ("state_dict", "predict_proba", "decision_function")):
             raise RecipeError(f"train() returned {type(model).__name__}; return the trained network or estimator")
@@ -172,6 +194,13 @@ def _train_seeded(seed: int, train: Callable[[Array, int], Any], counts: Array) 
         finally:
             np.random.set_state(numpy_state)  # noqa: NPY002
             random.setstate(python_state)
+
+
+def checksum(population: Population) -> int:
+    """Returns a number that changes with a classifier's examples; of texts, which cannot be changed, it is 0."""
+    if not isinstance(population, Examples):
+        return 0
+    return crc32(np.ascontiguousarray(population.y).data, crc32(np.ascontiguousarray(population.x).data))
 
 
 def _weights(model: Any) -> bytes | None:
