@@ -151,7 +151,8 @@ def _no_labels(y: Array) -> Array:
     """Returns which labels are no numbers of classes."""
     if y.dtype.kind not in "biuf":
         return np.ones(len(y), bool)
-    return ~((y >= 0) & (y < _LABELS)) | (y % 1 != 0 if y.dtype.kind == "f" else False)
+    y = y.astype(np.float64) if y.dtype.kind == "f" else y
+    return ~((y >= 0) & (y < _LABELS) & (y == np.floor(y)))
 
 
 def require_ids(ids: Array, count: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from copy import copy, deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 from zlib import crc32
@@ -43,6 +43,10 @@ class Workshop:
     seed: int
     device: str
     keep_weights: bool = True
+    _checksum: int = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_checksum", _checksum(self.examples))
 
     @cached_property
     def _on_device(self) -> tuple[Any, Any]:
@@ -53,16 +57,12 @@ class Workshop:
         x = x.float() if x.dtype == torch.float64 and self.device.startswith("mps") else x  # which has no float64
         return x.to(self.device), torch.as_tensor(self.examples.y).to(self.device)
 
-    @cached_property
-    def _checksum(self) -> int:
-        return checksum(self.examples)
-
     def require_unchanged(self, step: str) -> None:
         """Raises RecipeError if the user's code has changed the population, and with it all further models.
 
         What it is given are copies; but `examples()` may return arrays that the user's code keeps, and works on.
         """
-        if self._checksum != checksum(self.examples):
+        if _checksum(self.examples) != self._checksum:
             raise RecipeError(
                 f"{step} changed the examples in place: they are not those that examples() returned. Work on a copy, "
                 "or let examples() return one: memaudit.Examples(x.copy(), y.copy())"
@@ -84,15 +84,13 @@ class Workshop:
             BankError: The result could not be stored.
         """
         counts = self.counts(model)
-        self.require_unchanged("the recipe")
         seed, started = training_seed(self.seed, model), time.perf_counter()
         try:
             trained, dynamics = self.train(counts, seed)
             seconds = time.perf_counter() - started
             self.require_unchanged("training")
-            scoring = time.perf_counter()
             signals = self.measure(trained)
-            evaluation = time.perf_counter() - scoring
+            evaluation = time.perf_counter() - started - seconds
             self.require_unchanged("scoring")
         except MemauditError as error:
             raise RecipeError(f"shadow model {model}: {error}") from error
@@ -196,8 +194,8 @@ def _train_seeded(seed: int, train: Callable[[Array, int], Any], counts: Array) 
             random.setstate(python_state)
 
 
-def checksum(population: Population) -> int:
-    """Returns a number that changes with a classifier's examples; of texts, which cannot be changed, it is 0."""
+def _checksum(population: Population) -> int:
+    """Returns a number that changes with the inputs and labels of examples; texts cannot be changed."""
     if not isinstance(population, Examples):
         return 0
     return crc32(np.ascontiguousarray(population.y).data, crc32(np.ascontiguousarray(population.x).data))
