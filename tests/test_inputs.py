@@ -230,8 +230,7 @@ def test_lazy_layers_get_their_shapes_before_the_optimizer_sees_them(tmp_path: P
     """The same network with the shapes written out, from the same seed, has the same numbers."""
 
     def written_out() -> nn.Module:
-        layers = nn.Sequential(nn.Linear(6, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 3))
-        return layers
+        return nn.Sequential(nn.Linear(6, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 3))
 
     kept = [
         ma.fill(

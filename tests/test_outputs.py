@@ -171,7 +171,7 @@ def test_a_class_that_is_masked_has_no_probability() -> None:
         evaluate(Table(logits), numbered(Y))
 
 
-Named = namedtuple("Named", "logits features")  # noqa: PYI024  # what torchvision's GoogLeNet returns
+Named = namedtuple("Named", "logits features")  # what torchvision's GoogLeNet returns
 
 
 class ModelOutput(OrderedDict):  # type: ignore[type-arg]

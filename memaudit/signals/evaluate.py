@@ -19,7 +19,7 @@ from memaudit.signals.steady import require_steady
 
 Array = np.ndarray
 
-_BATCH = 1024
+_FIRST, _BATCH = 128, 1024  # examples at a time; the first tell how many outputs there are
 _OUTPUTS = 2**24  # of a network at a time: 64 MiB
 
 
@@ -107,7 +107,7 @@ def _of_network(
 def _of_view(view: Any, examples: Examples, outputs: Outputs | None, phi: Array) -> tuple[Range, Array]:
     """Writes φ of one view into an array, batch by batch; returns the range of the outputs, and the correctness."""
     seen, correct = Range(), np.empty(len(examples), bool)
-    start, batch = 0, min(_BATCH, len(examples))
+    start, batch = 0, _FIRST
     while start < len(examples):
         rows = slice(start, min(start + batch, len(examples)))
         answers = _checked(view(rows), examples, rows)
