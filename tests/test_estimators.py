@@ -92,7 +92,7 @@ def test_one_vs_one_of_two_classes_is_one_comparison() -> None:
     assert np.array_equal(evaluate(one, examples).phi, evaluate(other, examples).phi)
 
 
-class Scores(ClassifierMixin, BaseEstimator):
+class Scores(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """A user's own classifier: a decision function that is a logistic regression's, changed."""
 
     def __init__(self, change: Callable[[Array], Array], method: str = "decision_function") -> None:
@@ -249,7 +249,7 @@ def test_a_recipe_may_insist_on_probabilities() -> None:
     assert evaluate(model, examples, outputs="probabilities").read_as == "predict_proba()"
     for outputs in ("one-vs-rest", "log-probabilities"):
         with pytest.raises(ModelError, match="does not go with a LogisticRegression"):
-            evaluate(model, examples, outputs=outputs)  # type: ignore[arg-type]
+            evaluate(model, examples, outputs=outputs)
 
 
 def test_labels_that_a_model_calls_otherwise_are_refused() -> None:

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 import memaudit as ma
 from memaudit.errors import ModelError, RecipeError
-from memaudit.recipe import SGD, CallableRecipe, ClassifierRecipe, Examples
+from memaudit.recipe import SGD, CallableRecipe, ClassifierRecipe, Examples, Recipe
 from memaudit.recipe.recipes import Outputs
 from memaudit.signals import evaluate, scaled_logit
 
@@ -52,6 +52,11 @@ def softmax_by_hand(z: torch.Tensor) -> torch.Tensor:
     return z.exp() / z.exp().sum(dim=1, keepdim=True)
 
 
+def votes_of_20(z: torch.Tensor) -> torch.Tensor:
+    first = (20 * z[:, 0].sigmoid()).round()
+    return torch.stack([first, 20 - first, 0 * first, 0 * first], dim=1)
+
+
 def sigmoid_by_hand(z: torch.Tensor) -> torch.Tensor:
     return 1 / (1 + torch.exp(-z))
 
@@ -64,6 +69,8 @@ LOOK_LIKE_PROBABILITIES: dict[str, tuple[Array, Callable[[torch.Tensor], torch.T
     "one sigmoid in a column": (LOGIT[:, None], torch.sigmoid, "lies between 0 and 1"),
     "one sigmoid by hand": (LOGIT, sigmoid_by_hand, "lies between 0 and 1"),
     "a sigmoid a class": (LOGITS, torch.sigmoid, "lies between 0 and 1"),
+    "percentages": (LOGITS, lambda z: 100 * z.softmax(dim=1), "every row sums to 100"),
+    "votes of 20": (LOGITS, votes_of_20, "every row sums to 20"),
     "hard decisions": (LOGITS, lambda z: F.one_hot(z.argmax(dim=1), 4).float(), "sums to 1. Remove the softmax"),
 }
 
@@ -206,7 +213,9 @@ def test_logits_are_found_by_name_in_what_a_network_returns(ending: Callable[[to
         (lambda z: z.detach().numpy(), "the model returned a ndarray"),
         (lambda z: None, "the model returned a NoneType"),
         (lambda z: {"logits": (z,)}, "the model returned a dict with the keys 'logits'"),
-        (lambda z: z + 0j, "complex"),
+        (lambda z: z + 0j, "of torch.complex64"),
+        (lambda z: z.argmax(dim=1), "of torch.int64"),
+        (lambda z: z > 0, "of torch.bool"),
         (lambda z: z[:-1], "output has shape"),
         (lambda z: z[:, :, None], "output has shape"),
     ],
@@ -230,7 +239,7 @@ def test_a_network_with_the_methods_of_an_estimator_is_a_network() -> None:
 
 
 def test_one_confidence_for_everybody_is_nothing_to_attack() -> None:
-    for logits in (np.zeros((200, 4)), np.full((200, 4), 7.0)):
+    for logits in (np.zeros((200, 4)), np.full((200, 4), -7.0)):
         with pytest.raises(ModelError, match="same confidence in the label of all 200 examples"):
             evaluate(Table(logits), numbered(Y))
 
@@ -296,6 +305,21 @@ def test_a_steady_network_is_taken_whatever_its_precision_and_depth(kind: torch.
     assert evaluate(network, Examples(examples.x[:rows], np.arange(rows) % 3)).phi.shape == (rows, 1)
 
 
+def test_a_query_that_draws_anew_is_named() -> None:
+    def rotated(x: torch.Tensor) -> torch.Tensor:
+        return x + torch.randn_like(x)
+
+    with pytest.raises(ModelError, match=r"query 1, .*rotated.*: the model is random"):
+        evaluate(nn.Linear(6, 3), data(), (rotated,))
+
+
+def test_a_network_that_is_handed_out_twice_is_refused(tmp_path: Path) -> None:
+    network = nn.Linear(6, 3)
+    recipe = ClassifierRecipe(data, lambda: network, 1, 20, SGD(lr=0.1))
+    with pytest.raises(RecipeError, match="a network that was trained before; build a new one"):
+        ma.fill(tmp_path / "bank", recipe, 4, device="cpu")
+
+
 def no_loop(model: Callable[[], Any]) -> Callable[..., Any]:
     return lambda dataset, *, seed, device: model()
 
@@ -309,7 +333,7 @@ class ByHand(nn.Module):
         return softmax_by_hand(z)
 
 
-BEFORE_TRAINING = {
+BEFORE_TRAINING: dict[str, tuple[Recipe, str]] = {
     "softmax": (classifier(nn.Softmax(dim=1)), "the network ends in a softmax"),
     "sigmoid": (classifier(nn.Sigmoid()), "the network ends in a sigmoid"),
     "softmax by hand": (classifier(ByHand()), "sums to 1. Remove the softmax"),

@@ -55,7 +55,7 @@ def loop(dataset: Examples, *, seed: int, device: str, sigmoid: bool) -> nn.Modu
     for _ in range(50):
         loss = F.binary_cross_entropy_with_logits(net_logits(model, x), y)
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     return model
 

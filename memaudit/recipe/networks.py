@@ -60,15 +60,17 @@ def outputs_of(answer: Any) -> Tensor:
     A vector is one column.
 
     Raises:
-        ModelError: It is neither, or its numbers are complex.
+        ModelError: It is neither, or its numbers are complex, or whole numbers as of decisions.
     """
     import torch
 
     found = answer.get("logits") if isinstance(answer, Mapping) else getattr(answer, "logits", answer)
     if not isinstance(found, torch.Tensor):
         raise ModelError(f"the model returned {_named(answer)}; return the logits alone, a tensor [batch, classes]")
-    if found.is_complex():
-        raise ModelError("the model's outputs are complex numbers; return real logits [batch, classes]")
+    if not found.is_floating_point():
+        raise ModelError(
+            f"the model's outputs are of {found.dtype}; return logits [batch, classes], real and unrounded"
+        )
     return found[:, None] if found.ndim == 1 else found
 
 

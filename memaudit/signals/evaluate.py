@@ -15,7 +15,6 @@ from memaudit.recipe.networks import is_network
 from memaudit.recipe.recipes import Outputs
 from memaudit.signals.estimator import estimator_signals
 from memaudit.signals.kinds import Range, require_kind, signals_of
-from memaudit.signals.steady import require_steady
 
 Array = np.ndarray
 
@@ -46,9 +45,12 @@ def measure(
     if isinstance(population, Examples):
         signals = evaluate(model, population, queries, device, outputs)
         return {"phi": signals.phi, "correct": signals.correct}
-    from memaudit.signals.text import measure_text
+    from memaudit.signals.network import steady
+    from memaudit.signals.text import measure_text, unit_phi
 
-    return measure_text(model, population, device)
+    found = measure_text(model, population, device)
+    steady(model, lambda rows: unit_phi(model, population, rows, device), found["phi"][:_FIRST])
+    return found
 
 
 def evaluate(
@@ -97,7 +99,10 @@ def _of_network(
     views = [plain, *(Asked(network, examples.x, device, query) for query in queries)]
     phi = np.empty((len(examples), len(views)), np.float32)
     for column, view in enumerate(views):
-        seen, hits = _of_view(view, examples, outputs, phi[:, column])
+        try:
+            seen, hits = _of_view(view, examples, outputs, phi[:, column])
+        except ModelError as error:
+            raise error if column == 0 else ModelError(f"query {column}, {queries[column - 1]!r}: {error}") from error
         if column == 0:
             correct = hits
             read_as = require_kind(seen, outputs, lambda: plain.last_layer(slice(0, 2)))
@@ -106,13 +111,15 @@ def _of_network(
 
 def _of_view(view: Any, examples: Examples, outputs: Outputs | None, phi: Array) -> tuple[Range, Array]:
     """Writes φ of one view into an array, batch by batch; returns the range of the outputs, and the correctness."""
+    from memaudit.signals.network import steady
+
     seen, correct = Range(), np.empty(len(examples), bool)
     start, batch = 0, _FIRST
     while start < len(examples):
         rows = slice(start, min(start + batch, len(examples)))
         answers = _checked(view(rows), examples, rows)
         if start == 0:
-            require_steady(view, answers, view.epsilon, view.unsettled)
+            steady(view.network, view, answers)
             batch = max(2, min(_BATCH, _OUTPUTS // answers.shape[1]))
         seen.add(answers)
         with np.errstate(divide="ignore"):

@@ -28,7 +28,8 @@ class Range:
 
     low: float = np.inf
     high: float = -np.inf
-    off: float = 0.0  # of the rows' sums from 1
+    least: float = np.inf  # sum of a row, while none is negative
+    most: float = -np.inf
     log_off: float = 0.0  # of the rows' logsumexp from 0
     columns: int = 0
 
@@ -36,8 +37,9 @@ class Range:
         """Takes in a batch."""
         self.low, self.high = min(self.low, float(outputs.min())), max(self.high, float(outputs.max()))
         self.columns = outputs.shape[1]
-        if self.in_unit_interval:
-            self.off = max(self.off, float(np.abs(outputs.sum(axis=1, dtype=np.float64) - 1).max()))
+        if self.low >= 0:
+            sums = outputs.sum(axis=1, dtype=np.float64)
+            self.least, self.most = min(self.least, float(sums.min())), max(self.most, float(sums.max()))
         elif self.high <= _OFF:
             total = np.log(np.maximum(np.exp(outputs).sum(axis=1, dtype=np.float64), np.finfo(np.float64).tiny))
             self.log_off = max(self.log_off, float(np.abs(total).max()))
@@ -50,7 +52,12 @@ class Range:
     @property
     def distributions(self) -> bool:
         """Whether every row is a probability for each class: it sums to 1."""
-        return self.in_unit_interval and self.columns > 1 and self.off <= _OFF
+        return self.in_unit_interval and self.shares and abs(self.most - 1) <= _OFF
+
+    @property
+    def shares(self) -> bool:
+        """Whether no output is negative and all rows have the same sum: probabilities, percentages or votes."""
+        return self.low >= 0 and self.columns > 1 and self.most > 0 and self.most - self.least <= _OFF * self.most
 
     @property
     def log_distributions(self) -> bool:
@@ -78,8 +85,9 @@ def signals_of(
 def require_kind(seen: Range, kind: Outputs | None, last_layer: Callable[[], str]) -> str:
     """Returns in words what outputs are read as.
 
-    True logits are refused by mistake only if every one of them, of all examples, lies between 0 and 1, and the network
-    ends in something else than a linear or convolutional layer.
+    True logits are refused by mistake only if every one of them, of all examples, lies between 0 and 1, or if none is
+    negative and all rows have one sum; and only of a network that ends in something else than a linear or convolutional
+    layer, which can return any number.
 
     Args:
         seen: The range of all outputs.
@@ -94,8 +102,13 @@ def require_kind(seen: Range, kind: Outputs | None, last_layer: Callable[[], str
         return kind
     if seen.log_distributions:
         return "log-probabilities, which are logits too"
-    if not seen.in_unit_interval or last_layer() == "affine":
+    if not (seen.in_unit_interval or seen.shares) or last_layer() == "affine":
         return "logits"
+    if seen.shares and not seen.distributions:
+        raise ModelError(
+            f"the model returns shares, not logits: no output is negative, and every row sums to {seen.most:.4g}. "
+            'Return the logits, or, from your own train(), probabilities (divide by the sum, outputs="probabilities")'
+        )
     if seen.distributions:
         raise ModelError(
             "the model returns probabilities, not logits: every row lies between 0 and 1 and sums to 1. Remove the "

@@ -11,7 +11,8 @@ from jaxtyping import Float, Shaped
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from memaudit.recipe.blame import blame
-from memaudit.recipe.networks import inputs_for, last_layer, outputs_of, precision
+from memaudit.recipe.networks import inputs_for, last_layer, outputs_of
+from memaudit.signals.steady import require_steady
 
 Array = np.ndarray
 View = Callable[[torch.Tensor], torch.Tensor]
@@ -46,23 +47,19 @@ class Asked:
         except Exception:  # a forward that cannot be differentiated is no fault
             return ""
 
-    @property
-    def unsettled(self) -> list[str]:
-        """The layers that stay in training mode, or that take statistics of a batch in evaluation mode."""
-        return [
-            name or type(module).__name__
-            for name, module in self.network.named_modules()
-            if module.training or (isinstance(module, _BatchNorm) and module.running_mean is None)
-        ]
-
-    @property
-    def epsilon(self) -> float:
-        """The relative rounding error of the network's precision."""
-        return torch.finfo(precision(self.network)).eps
-
     def _inputs(self, rows: slice) -> torch.Tensor:
         inputs = inputs_for(self.network, torch.from_numpy(np.array(self.x[rows]))).to(self.device)
         return inputs if self.view is None else self.view(inputs)
+
+
+def steady(network: torch.nn.Module, ask: Callable[[slice], Array], first: Float[Array, "batch numbers"]) -> None:
+    """Refuses a network that is random or that mixes the examples of a batch; as `require_steady`."""
+    suspects = [
+        name or type(module).__name__
+        for name, module in network.named_modules()
+        if module.training or (isinstance(module, _BatchNorm) and module.running_mean is None)
+    ]
+    require_steady(ask, first, suspects)
 
 
 def asked(network: torch.nn.Module, x: Shaped[Array, "examples ..."], device: str) -> Asked:

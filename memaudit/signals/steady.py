@@ -14,15 +14,14 @@ Array = np.ndarray
 _ROWS = 32  # that are scored twice
 _FEW = 5  # that are scored by themselves: an odd number, so that classes in turn are not balanced
 # Of the spread of an output over examples. Rounding differs with the size of a batch, by 1e-6 of it in single
-# precision, 1e-3 in TF32 and 1e-2 where a network computes in bfloat16. Dropout moves outputs by √(p/(1−p)), 10 % at
-# p = 0.01, and the statistics of 5 examples differ from those of others by 1/√5, 45 %.
-_REPEATED, _ACCOMPANIED = 1e-3, 3e-2
+# precision, 1e-3 in TF32, 1e-2 in bfloat16. Dropout moves outputs by √(p/(1−p)), 10 % at p = 0.01, and the statistics
+# of 5 examples differ from those of others by 1/√5, 45 %.
+_REPEATED, _ACCOMPANIED = 1e-2, 1e-1
 
 
 def require_steady(
     ask: Callable[[slice], Float[Array, "rows classes"]],
     first: Float[Array, "batch classes"],
-    epsilon: float = 0.0,
     suspects: Sequence[str] = (),
 ) -> None:
     """Scores some rows of a batch again, by themselves and twice.
@@ -30,7 +29,6 @@ def require_steady(
     Args:
         ask: Returns the outputs for a batch of rows.
         first: Its outputs for the first batch, more than two rows.
-        epsilon: The rounding error of the model's precision.
         suspects: The layers to look at.
 
     Raises:
@@ -40,7 +38,7 @@ def require_steady(
     spread = np.where(np.isfinite(first), first, 0.0).std(axis=0, dtype=np.float64)
     once, again = ask(rows), ask(rows)
     where = f" (look at {', '.join(suspects[:3])})" if suspects else ""
-    changed = _changed(once, again, max(_REPEATED, np.sqrt(epsilon)) * spread)
+    changed = _changed(once, again, _REPEATED * spread)
     if changed > len(once) // 10:  # of a network that rounds to codes, a rounding error can move single ones
         raise ModelError(
             f"the model is random: {changed} of {len(once)} examples get other outputs when they are scored again; "
@@ -49,7 +47,7 @@ def require_steady(
         )
     middle = len(first) // 2
     few = slice(middle, min(middle + _FEW, len(first)))
-    changed = _changed(first[few], ask(few), max(_ACCOMPANIED, np.sqrt(epsilon)) * spread)
+    changed = _changed(first[few], ask(few), _ACCOMPANIED * spread)
     if changed > (few.stop - few.start) // 2:  # of a nearest neighbour, the batch can decide single ties
         raise ModelError(
             f"the model's outputs for an example depend on the others in its batch, for {changed} of "

@@ -21,6 +21,8 @@ from memaudit.recipe.networks import inputs_for, last_layer, materialise, output
 
 Array = np.ndarray
 
+_TRAINED = "trained_by_memaudit"
+
 
 def train_classifier(
     recipe: ClassifierRecipe, x: Tensor, y: Tensor, counts: UInt8[Array, " examples"], seed: int
@@ -42,7 +44,7 @@ def train_classifier(
     """
     torch.manual_seed(seed)
     generator = torch.Generator(x.device).manual_seed(seed)
-    network = materialise(recipe.model(), x).to(x.device).train()
+    network = materialise(_untrained(recipe), x).to(x.device).train()
     optimizer = recipe.optimizer(network.parameters())
     full_rates = [group["lr"] for group in optimizer.param_groups]
     rows = torch.from_numpy(np.repeat(np.arange(len(counts)), counts)).to(x.device)
@@ -72,6 +74,17 @@ def train_classifier(
         if not losses[epoch].isfinite().all():
             raise RecipeError(f"training diverged: the loss is NaN or infinite in epoch {epoch + 1}; lower the rate")
     return network.eval(), {"loss": losses.cpu().numpy(), "hit": hits.cpu().numpy()}
+
+
+def _untrained(recipe: ClassifierRecipe) -> torch.nn.Module:
+    """Returns a new network; one that `model()` keeps would carry one shadow model's training over to the next."""
+    network = recipe.model()
+    if not isinstance(network, torch.nn.Module):
+        raise RecipeError(f"model() returned {type(network).__name__}; return an untrained torch.nn.Module")
+    if vars(network).get(_TRAINED):
+        raise RecipeError("model() returned a network that was trained before; build a new one at every call")
+    vars(network)[_TRAINED] = True
+    return network
 
 
 def _batch_sizes(rows: int, batch: int) -> list[int]:
