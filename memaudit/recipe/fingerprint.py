@@ -22,6 +22,7 @@ from memaudit.recipe.pretrained import config_of
 from memaudit.recipe.recipes import EstimatorRecipe, LanguageModelRecipe, Probes, Recipe
 from memaudit.recipe.rendering import Rendering
 
+_VOTES = "shares of votes as empirical logits"  # of an estimator that has probabilities alone
 _RECORDINGS = "with continuations and searches"  # of a language model; other words when other things are recorded
 
 
@@ -47,6 +48,8 @@ def fingerprint(recipe: Recipe, examples: Population, seed: int) -> dict[str, st
     if isinstance(examples, TextPopulation):
         parts["recipe.rendering.tokenizer"] = examples.renderer.digest()
         parts["recordings"] = _RECORDINGS
+    if isinstance(recipe, EstimatorRecipe) and not hasattr(recipe.estimator, "decision_function"):
+        parts["recordings"] = _VOTES
     if isinstance(recipe, LanguageModelRecipe) and recipe.base is not None:
         parts["recipe.base"] = _folder_hash(Path(recipe.base))
     for name, files in _by_name(sources(recipe)).items():
