@@ -174,7 +174,7 @@ def test_a_class_that_is_masked_has_no_probability() -> None:
     far = np.where(np.isneginf(logits), -1e9, logits)
     np.testing.assert_allclose(signals.phi[:, 0], phi_of(far, Y), rtol=1e-4, atol=1e-5)
     logits[7] = np.where(np.arange(4) == Y[7], 0, -np.inf)
-    with pytest.raises(ModelError, match="NaN or infinite for 1 examples, first in row 7"):
+    with pytest.raises(ModelError, match="NaN or infinite, first in row 7"):
         evaluate(Table(logits), numbered(Y))
 
 

@@ -32,7 +32,12 @@ def tiny() -> Iterator[LanguageModelRecipe]:
 
 def llama(dropout: float) -> LlamaForCausalLM:
     torch.manual_seed(0)
-    size = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    size: dict[str, Any] = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    }
     return LlamaForCausalLM(LlamaConfig(vocab_size=280, attention_dropout=dropout, **size))
 
 

@@ -144,7 +144,5 @@ def _checked(outputs: Array, examples: Examples, rows: slice) -> Float[Array, "r
         usable |= masked & (masked.sum(axis=1) < outputs.shape[1] - 1)[:, None]
     bad = np.flatnonzero(~usable.all(axis=1))
     if len(bad):
-        raise ModelError(
-            f"the model's output is NaN or infinite for {len(bad)} examples, first in row {rows.start + bad[0]}"
-        )
+        raise ModelError(f"the model's output is NaN or infinite, first in row {rows.start + bad[0]}")
     return outputs
