@@ -175,7 +175,7 @@ def test_a_random_transform_is_refused_even_if_it_leaves_the_first_image_alone()
 
 @pytest.mark.parametrize(
     "dataset",
-    [[1, 2, 3, 4], [(np.zeros(2), "cat")] * 4, [(np.zeros(2), 0), (np.zeros(3), 1)] * 2, [{"x": 1, "y": 2}] * 4, 7],
+    [[1, 2, 3, 4], [(np.zeros(2), [0, 1])] * 4, [(np.zeros(2), 0), (np.zeros(3), 1)] * 2, [{"x": 1, "y": 2}] * 4, 7],
 )
 def test_what_yields_no_pairs_is_refused(dataset: Any) -> None:
     with pytest.raises(RecipeError, match="does not yield"):

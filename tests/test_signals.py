@@ -146,7 +146,7 @@ def test_every_query_is_a_column_and_correctness_is_of_the_plain_view() -> None:
 def test_an_output_that_is_no_number_is_refused_by_row(bad: float) -> None:
     logits = np.zeros((30, 3))
     logits[17, 2] = bad
-    with pytest.raises(ModelError, match="NaN or infinite for 1 examples, first in row 17"):
+    with pytest.raises(ModelError, match="NaN or infinite, first in row 17"):
         evaluate(Table(logits), numbered(np.arange(30) % 3))
 
 

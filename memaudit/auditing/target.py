@@ -102,7 +102,8 @@ def open_target(
                 "each: examples() must return the training set and about as many held-out examples"
             )
     try:
-        recorded = measure(loaded, examples, getattr(recipe, "queries", ()), choose_device(device))
+        queries, outputs = getattr(recipe, "queries", ()), getattr(recipe, "outputs", None)
+        recorded = measure(loaded, examples, queries, choose_device(device), outputs)
         if text is not None:
             from memaudit.signals.target import question
 

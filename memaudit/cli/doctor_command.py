@@ -87,7 +87,7 @@ def _recipe(call: Job) -> Iterator[str]:
     import numpy as np
 
     from memaudit.recipe import ClassifierRecipe, LanguageModelRecipe, TextPopulation
-    from memaudit.signals import measure
+    from memaudit.signals import evaluate
     from memaudit.training import choose_device, population
     from memaudit.training.model import Workshop
 
@@ -99,9 +99,18 @@ def _recipe(call: Job) -> Iterator[str]:
     if isinstance(recipe, ClassifierRecipe | LanguageModelRecipe):
         recipe = dataclasses.replace(recipe, epochs=1)
     device = choose_device(call.audit.device)
+    workshop = Workshop(recipe, examples, 0, device)
     started = time.perf_counter()
     counts = np.arange(len(examples.ids)) % 2
-    model, _ = Workshop(recipe, examples, 0, device).train(counts.astype(np.uint8), 0)
-    measure(model, examples, getattr(recipe, "queries", ()), device)
+    model, _ = workshop.train(counts.astype(np.uint8), 0)
+    workshop.require_unchanged("training")
+    if isinstance(examples, TextPopulation):
+        workshop.measure(model)
+        read_as = "the logits of the next token"
+    else:
+        queries, outputs = getattr(recipe, "queries", ()), getattr(recipe, "outputs", None)
+        read_as = evaluate(model, examples, queries, device, outputs).read_as
+        workshop.require_unchanged("scoring")
     epoch = " for one epoch" if isinstance(recipe, ClassifierRecipe | LanguageModelRecipe) else ""
     yield f"one model was trained{epoch} and evaluated in {time.perf_counter() - started:.1f} s"
+    yield f"outputs are read as {read_as}"

@@ -14,6 +14,7 @@ from memaudit.errors import RecipeError
 
 Array = np.ndarray
 
+_LABELS = 2**31
 _READ_TWICE = 32  # items; a transform that flips a coin escapes once in 2³²
 
 
@@ -25,7 +26,7 @@ class Examples:
 
     Args:
         x: Inputs, `[examples, ...]`; kept in memory, numeric.
-        y: Integer labels from 0, `[examples]`.
+        y: Labels, `[examples]`: whole numbers from 0, of any type that holds them exactly, or booleans.
         ids: One stable, unique name per example. Without it, a hash of the content; exact copies are then numbered.
 
     Raises:
@@ -38,7 +39,8 @@ class Examples:
     duplicates: int
 
     def __init__(self, x: Any, y: Any, ids: Iterable[Any] | None = None) -> None:
-        x, y = np.ascontiguousarray(x), np.asarray(y)  # torch takes no array that runs backwards
+        x, y = np.ascontiguousarray(x), np.asarray(y)  # torch takes no array that runs backwards,
+        x = x.astype(x.dtype.newbyteorder("="), copy=False)  # nor one in another machine's byte order
         _require_arrays(x, y)
         hashes = [_content_hash(row, label) for row, label in zip(x, y, strict=True)]
         names = numbered(hashes) if ids is None else np.asarray([str(i) for i in ids])
@@ -59,13 +61,13 @@ class Examples:
             RecipeError: Reading an item twice gives two different inputs, or items are no (input, label) pairs.
         """
         try:
-            rows = [dataset[i] for i in range(len(dataset))]
-            x = np.stack([np.asarray(item) for item, _ in rows])
-            y = np.array([int(label) for _, label in rows])
-            again = np.stack([np.asarray(dataset[i][0]) for i in range(min(_READ_TWICE, len(rows)))])
-        except (TypeError, ValueError, IndexError, RuntimeError) as error:
+            x, y = _arrays([dataset[i] for i in range(len(dataset))])
+            again = _arrays([dataset[i] for i in range(min(_READ_TWICE, len(y)))])
+        except (TypeError, ValueError, LookupError, RuntimeError) as error:
             raise RecipeError(f"the dataset does not yield (input, label) pairs of one shape: {error}") from error
-        if not np.array_equal(x[: len(again)], again, equal_nan=True):
+        if not all(
+            np.array_equal(a[: len(b)], b, equal_nan=b.dtype.kind == "f") for a, b in zip((x, y), again, strict=True)
+        ):
             raise RecipeError(
                 "the dataset's transform is random (an item differs when it is read twice); leave augmentation out of "
                 "the dataset and give it to ClassifierRecipe(augment=...), where every epoch draws anew"
@@ -104,6 +106,12 @@ class Examples:
         return total.hexdigest()
 
 
+def _arrays(pairs: Sequence[tuple[Any, Any]]) -> tuple[Array, Array]:
+    """Returns the inputs and labels of (input, label) pairs as they are; whether they are labels is seen later."""
+    x = np.stack([np.asarray(pair[0]) for pair in pairs])
+    return x, np.array([np.asarray(label).reshape(()) for _, label in pairs])
+
+
 def _content_hash(x: Array, y: Any) -> str:
     return hashlib.sha256(np.ascontiguousarray(x).tobytes() + str(int(y)).encode()).hexdigest()[:16]
 
@@ -123,15 +131,28 @@ def _require_arrays(x: Array, y: Array) -> None:
         raise RecipeError(f"examples need one label per input; inputs have shape {x.shape}, labels {y.shape}")
     if len(y) < 4:
         raise RecipeError(f"{len(y)} examples are too few to audit anything")
-    if not np.issubdtype(x.dtype, np.number) and x.dtype != bool:
-        raise RecipeError(f"inputs must be numbers, got an array of {x.dtype}; encode them in examples()")
+    if x.dtype.kind not in "biuf" or x.dtype.itemsize > 8:
+        hint = "give real and imaginary part as two channels" if x.dtype.kind == "c" else "encode them in examples()"
+        raise RecipeError(f"inputs must be numbers, real and of at most 64 bits; got an array of {x.dtype}; {hint}")
     if np.issubdtype(x.dtype, np.floating) and not np.isfinite(x).all():
         row = int(np.flatnonzero(~np.isfinite(x.reshape(len(x), -1)).all(axis=1))[0])
         raise RecipeError(f"inputs hold NaN or infinity, first in row {row}; impute or drop them in examples()")
-    if not np.issubdtype(y.dtype, np.number) or not np.array_equal(y, np.floor(y)) or y.min() < 0:
-        raise RecipeError(f"labels must be whole numbers from 0; got {y.dtype} such as {y[0]!r}; encode them")
+    wrong = _no_labels(y)
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise RecipeError(
+            f"labels must be whole numbers from 0 below 2³¹; row {row} has {y[row]!r}, of {y.dtype}; encode them"
+        )
     if y.min() == y.max():
         raise RecipeError(f"all {len(y)} examples have the label {int(y[0])}; a classifier needs at least two classes")
+
+
+def _no_labels(y: Array) -> Array:
+    """Returns which labels are no numbers of classes."""
+    if y.dtype.kind not in "biuf":
+        return np.ones(len(y), bool)
+    y = y.astype(np.float64) if y.dtype.kind == "f" else y
+    return ~((y >= 0) & (y < _LABELS) & (y == np.floor(y)))
 
 
 def require_ids(ids: Array, count: int) -> None:

@@ -29,6 +29,7 @@ from memaudit.recipe.rendering import Rendering
 from memaudit.recipe.source_files import distributions, find_sources, source_lines
 
 VERSION = "2"  # of what the lines mean; the banks of memaudit 0.1.0 have no such line
+_VOTES = "shares of votes as empirical logits"  # of an estimator that has probabilities alone
 _RECORDINGS = "with continuations and searches"  # of a language model; other words when other things are recorded
 _OF_EXAMPLES = ("recipe.examples", "recipe.documents")  # what they return has a digest of its own
 _RESULT_COUNTS = ("examples", "documents", "tokenizer", "canaries")  # functions whose result has a digest
@@ -61,6 +62,8 @@ def fingerprint(recipe: Recipe, examples: Population, seed: int) -> dict[str, st
         parts["examples.rows"] = examples.rows_digest()
         parts["recipe.rendering.tokenizer"] = examples.renderer.digest()
         parts["recordings"] = _RECORDINGS
+    if isinstance(recipe, EstimatorRecipe) and not hasattr(recipe.estimator, "decision_function"):
+        parts["recordings"] = _VOTES
     if isinstance(recipe, LanguageModelRecipe) and recipe.base is not None:
         parts["recipe.base"] = _folder_hash(Path(recipe.base))
     found = find_sources(_namespaces(recipe, inventory), inventory.imports)
@@ -180,8 +183,10 @@ def _own_lines(recipe: Recipe) -> tuple[Inventory, dict[str, str]]:
 
 def _parameters(name: str, recipe: Any) -> Iterator[tuple[str, Any]]:
     """Yield a recipe's parameters, and one by one those of the parts that are made of memaudit's own parameters."""
-    for field in (field for field in dataclasses.fields(recipe) if not field.metadata):
+    for field in (field for field in dataclasses.fields(recipe) if field.metadata.get("of") != "target"):
         value = getattr(recipe, field.name)
+        if value in field.metadata.get("omitted", ()):
+            continue
         if isinstance(value, Rendering | Probes):
             yield from _parameters(f"{name}.{field.name}", value)
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from memaudit.canaries.space import Canary
 from memaudit.errors import RecipeError
@@ -23,6 +23,11 @@ MOST_COPIES = 255  # memberships are stored in a byte
 SAMPLERS = ("top-40", "decaying temperature", "prompted")  # by which the audited model is made to write
 LEAST_WRITTEN = 20  # tokens of a generated text: the perplexity of fewer is noise
 _OF_TARGET = {"of": "target"}  # a parameter that no shadow depends on, and so no part of a bank's fingerprint
+_AS_LOGITS = {"omitted": (None, "logits")}  # values that a fingerprint leaves out: they have the same numbers
+
+Outputs = Literal["logits", "probabilities", "log-probabilities", "one-vs-rest"]
+"""What a model returns: logits; a probability, or its logarithm, for each class; or one probability independent of the
+others for each class, as of a sigmoid. A single column is of class 1 of two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,7 @@ class ClassifierRecipe:
             (batch, generator). It is used in training only.
         queries: Further fixed views to score each example by, beside the plain one: `mirror`, `shifted(0, 1)`.
         label_smoothing: Of the cross-entropy.
+        outputs: "logits" where the network's outputs are taken for probabilities by mistake; it has to return logits.
     """
 
     examples: Callable[[], Examples]
@@ -82,9 +88,15 @@ class ClassifierRecipe:
     augment: Augmentation | None = None
     queries: tuple[Query, ...] = ()
     label_smoothing: float = 0.0
+    outputs: Literal["logits"] | None = field(default=None, metadata=_AS_LOGITS)
 
     def __post_init__(self) -> None:
         _require_loop(self.epochs, self.batch_size, self.schedule)
+        if self.outputs not in (None, "logits"):
+            raise RecipeError(
+                f"outputs={self.outputs!r}: ClassifierRecipe trains on the cross-entropy of logits; remove the softmax "
+                "or sigmoid at the end of the network, or use CallableRecipe with a train() of your own"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +211,9 @@ class CallableRecipe:
         queries: Further fixed views of the inputs to score each example by.
         rendering: For a language model: how `train` turns texts into rows.
         probes: For a language model: what it is asked.
+        outputs: What the trained model returns: "logits", "probabilities" (rows sum to 1, or one column for class 1),
+            "log-probabilities", or "one-vs-rest" (a sigmoid for each class). Without it, a network's outputs are read
+            as logits, and refused if they look like probabilities.
     """
 
     examples: Callable[[], Examples | Documents]
@@ -208,6 +223,11 @@ class CallableRecipe:
     queries: tuple[Query, ...] = ()
     rendering: Rendering | None = None
     probes: Probes = field(default_factory=Probes)
+    outputs: Outputs | None = field(default=None, metadata=_AS_LOGITS)
+
+    def __post_init__(self) -> None:
+        if self.outputs not in (None, *get_args(Outputs)):
+            raise RecipeError(f"outputs={self.outputs!r}: choose one of {', '.join(map(repr, get_args(Outputs)))}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,106 +8,141 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy.special import logsumexp
 
 from memaudit.errors import ModelError
 from memaudit.recipe import Examples, Population
-from memaudit.recipe.blame import blame
-from memaudit.signals.logits import LEAST_LOGIT, is_correct, scaled_logit, scaled_logit_of_probabilities
+from memaudit.recipe.networks import is_network
+from memaudit.recipe.recipes import Outputs
+from memaudit.signals.estimator import estimator_signals
+from memaudit.signals.kinds import Range, require_kind, signals_of
 
 Array = np.ndarray
 
-_BATCH = 1024
+_FIRST, _BATCH = 128, 1024  # examples at a time; the first tell how many outputs there are
+_OUTPUTS = 2**24  # of a network at a time: 64 MiB
 
 
 @dataclass(frozen=True, slots=True)
 class Signals:
-    """What one model says about every example: φ in nats, larger = more confident; correctness of the plain view."""
+    """What one model says about every example: φ in nats, larger = more confident; correctness of the plain view.
+
+    `read_as` says in words what the outputs were taken for.
+    """
 
     phi: Float[Array, "examples queries"]
     correct: Bool[Array, " examples"]
+    read_as: str
 
 
-def measure(model: Any, population: Population, queries: Sequence[Any] = (), device: str = "cpu") -> dict[str, Array]:
+def measure(
+    model: Any,
+    population: Population,
+    queries: Sequence[Any] = (),
+    device: str = "cpu",
+    outputs: Outputs | None = None,
+) -> dict[str, Array]:
     """Returns everything that is recorded about one model, by name; see `evaluate` and `measure_text`."""
     if isinstance(population, Examples):
-        signals = evaluate(model, population, queries, device)
+        signals = evaluate(model, population, queries, device, outputs)
         return {"phi": signals.phi, "correct": signals.correct}
-    from memaudit.signals.text import measure_text
+    from memaudit.signals.network import steady
+    from memaudit.signals.text import measure_text, unit_phi
 
-    return measure_text(model, population, device)
+    found = measure_text(model, population, device)
+    steady(model, lambda rows: unit_phi(model, population, rows, device), found["phi"][:_FIRST])
+    return found
 
 
-def evaluate(model: Any, examples: Examples, queries: Sequence[Any] = (), device: str = "cpu") -> Signals:
+def evaluate(
+    model: Any,
+    examples: Examples,
+    queries: Sequence[Any] = (),
+    device: str = "cpu",
+    outputs: Outputs | None = None,
+) -> Signals:
     """Returns the signals of one model in evaluation mode: no dropout, no batch statistics, so no batch mates.
+
+    What the model does to its inputs in place, it does to a copy. Logits are reduced batch by batch.
 
     Args:
         model: A torch network, or anything with `predict_proba` or `decision_function`.
         examples: What to score.
         queries: Further fixed views of a network's inputs, beside the plain one.
         device: Where a network is evaluated.
+        outputs: What the model's outputs are; None takes logits, and refuses what looks like probabilities.
 
     Raises:
-        ModelError: The outputs are not finite, there is no output for some label, or it is no model at all.
+        ModelError: The outputs are not finite, random, or no logits; there is no output for some label; all examples
+            get one score; or it is no model at all.
     """
-    if hasattr(model, "predict_proba") or hasattr(model, "decision_function"):
-        return _evaluate_estimator(model, examples)
-    if not hasattr(model, "state_dict"):
+    if is_network(model):
+        signals = _of_network(model, examples, queries, device, outputs)
+    elif hasattr(model, "predict_proba") or hasattr(model, "decision_function"):
+        phi, correct, read_as = estimator_signals(model, examples, outputs)
+        signals = Signals(phi[:, None].astype(np.float32), correct, read_as)
+    else:
         raise ModelError(f"a {type(model).__name__} is neither a torch network nor a classifier of scikit-learn's kind")
-    from memaudit.signals.network import network_logits
-
-    views = [_checked(logits, examples) for logits in network_logits(model, examples.x, queries, device, _BATCH)]
-    phi = np.stack([scaled_logit(logits, examples.y) for logits in views], axis=1).astype(np.float32)
-    return Signals(phi, is_correct(views[0], examples.y))
-
-
-def _evaluate_estimator(model: Any, examples: Examples) -> Signals:
-    probabilities = not hasattr(model, "decision_function")  # which is unbounded, where a probability saturates
-    with blame("evaluating the model"):
-        raw = np.asarray(model.predict_proba(examples.x) if probabilities else model.decision_function(examples.x))
-        raw = _full_columns(raw, model, examples, probabilities)
-    scores = _checked(raw, examples)
-    phi = (
-        scaled_logit_of_probabilities(scores, examples.y, _votes(model))
-        if probabilities
-        else scaled_logit(scores, examples.y)
-    )
-    return Signals(phi[:, None].astype(np.float32), is_correct(scores, examples.y))
+    if (signals.phi[:, 0] == signals.phi[0, 0]).all():
+        raise ModelError(
+            f"the model has the same confidence in the label of all {len(examples)} examples (φ = "
+            f"{signals.phi[0, 0]:.3g}): there is nothing that an attack could use. Look at its training and its outputs"
+        )
+    return signals
 
 
-def _votes(model: Any) -> int | None:
-    """Returns how many trees or neighbours vote on a probability; None if it is no share of votes."""
-    parameters = model.get_params() if hasattr(model, "get_params") else {}
-    votes = [v for k, v in parameters.items() if k.rpartition("__")[2] in ("n_estimators", "n_neighbors")]
-    return min(votes, default=None)
+def _of_network(
+    network: Any, examples: Examples, queries: Sequence[Any], device: str, outputs: Outputs | None
+) -> Signals:
+    from memaudit.signals.network import Asked, asked
+
+    plain = asked(network, examples.x, device)
+    views = [plain, *(Asked(network, examples.x, device, query) for query in queries)]
+    phi = np.empty((len(examples), len(views)), np.float32)
+    for column, view in enumerate(views):
+        try:
+            seen, hits = _of_view(view, examples, outputs, phi[:, column])
+        except ModelError as error:
+            raise error if column == 0 else ModelError(f"query {column}, {queries[column - 1]!r}: {error}") from error
+        if column == 0:
+            correct = hits
+            read_as = require_kind(seen, outputs, lambda: plain.last_layer(slice(0, 2)))
+    return Signals(phi, correct, read_as)
 
 
-def _full_columns(raw: Array, model: Any, examples: Examples, probabilities: bool) -> Float[Array, "examples classes"]:
-    """Returns one column per class, also for classes that this model's training set happened to lack.
+def _of_view(view: Any, examples: Examples, outputs: Outputs | None, phi: Array) -> tuple[Range, Array]:
+    """Writes φ of one view into an array, batch by batch; returns the range of the outputs, and the correctness."""
+    from memaudit.signals.network import steady
 
-    Such a class gets probability 0, or a decision score as far below all others as makes its probability 1e-6.
-    """
-    seen = np.asarray(getattr(model, "classes_", np.arange(max((2, *raw.shape[1:])))), dtype=int)
-    if raw.ndim == 1:
-        if np.array_equal(seen, [0, 1]) and examples.classes == 2:
-            return raw[:, None]
-        raw = np.stack([np.zeros_like(raw), raw], axis=1)
-    if len(seen) != raw.shape[1] or np.array_equal(seen, np.arange(max(examples.classes, len(seen)))):
-        return raw
-    absent = np.zeros(len(raw)) if probabilities else logsumexp(raw, axis=1) + LEAST_LOGIT
-    full = np.repeat(absent[:, None], max(examples.classes, int(seen.max()) + 1), axis=1)
-    full[:, seen] = raw
-    return full
+    seen, correct = Range(), np.empty(len(examples), bool)
+    start, batch = 0, _FIRST
+    while start < len(examples):
+        rows = slice(start, min(start + batch, len(examples)))
+        answers = _checked(view(rows), examples, rows)
+        if start == 0:
+            steady(view.network, view, answers)
+            batch = max(2, min(_BATCH, _OUTPUTS // answers.shape[1]))
+        seen.add(answers)
+        with np.errstate(divide="ignore"):
+            phi[rows], correct[rows] = signals_of(answers, examples.y[rows], outputs)
+        start = rows.stop
+    return seen, correct
 
 
-def _checked(scores: Array, examples: Examples) -> Float[Array, "examples classes"]:
-    if scores.ndim != 2 or len(scores) != len(examples):
-        raise ModelError(f"the model's output has shape {scores.shape}; expected [{len(examples)} examples, classes]")
-    outputs = max(2, scores.shape[1])
-    if examples.classes > outputs:
-        row = int(np.argmax(examples.y >= outputs))
-        raise ModelError(f"labels out of range: row {row} has label {examples.y[row]}, the model has {outputs} classes")
-    bad = np.flatnonzero(~np.isfinite(scores).all(axis=1))
+def _checked(outputs: Array, examples: Examples, rows: slice) -> Float[Array, "rows classes"]:
+    """Returns the outputs for some rows; −inf is an answer for a class that is masked, if it is not the label."""
+    y = examples.y[rows]
+    if outputs.ndim != 2 or len(outputs) != len(y):
+        raise ModelError(f"the model's output has shape {outputs.shape}; expected [{len(y)} examples, classes]")
+    count = max(2, outputs.shape[1])
+    if examples.classes > count:
+        row = int(np.argmax(examples.y >= count))
+        raise ModelError(f"labels out of range: row {row} has label {examples.y[row]}, the model has {count} classes")
+    usable = np.isfinite(outputs)
+    if outputs.shape[1] > 2:
+        masked = np.isneginf(outputs)
+        masked[np.arange(len(y)), y] = False
+        usable |= masked & (masked.sum(axis=1) < outputs.shape[1] - 1)[:, None]
+    bad = np.flatnonzero(~usable.all(axis=1))
     if len(bad):
-        raise ModelError(f"the model's output is NaN or infinite for {len(bad)} examples, first in row {bad[0]}")
-    return scores
+        raise ModelError(f"the model's output is NaN or infinite, first in row {rows.start + bad[0]}")
+    return outputs

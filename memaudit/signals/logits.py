@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy.special import logsumexp
+from scipy.special import logit, logsumexp
 
 Array = np.ndarray
 
 _LEAST_PROBABILITY = 1e-6
 LEAST_LOGIT = float(np.log(_LEAST_PROBABILITY) - np.log1p(-_LEAST_PROBABILITY))
+_SPAN = 2**18  # logits in double precision at a time: the temporaries do not grow with the number of examples
+_SINGLE = 2.0**-24  # half the distance from 1 to the next smaller number in single precision
 
 
 def scaled_logit(logits: Float[Array, "examples classes"], y: Int[Array, " examples"]) -> Float[Array, " examples"]:
@@ -20,26 +22,51 @@ def scaled_logit(logits: Float[Array, "examples classes"], y: Int[Array, " examp
 
     Source: Carlini et al. 2022, the φ of Algorithm 1: log(p/(1−p)) with p the confidence in the true class.
     """
-    z = logits.astype(np.float64)
-    if z.shape[1] == 1:
-        return np.where(y == 1, z[:, 0], -z[:, 0])
-    rows = np.arange(len(z))
-    true = z[rows, y]
-    z[rows, y] = -np.inf
-    return true - logsumexp(z, axis=1)
+    if logits.shape[1] == 1:
+        z = logits[:, 0].astype(np.float64)
+        return np.where(y == 1, z, -z)
+    phi = np.empty(len(logits))
+    step = max(1, _SPAN // logits.shape[1])
+    for span in (slice(start, start + step) for start in range(0, len(phi), step)):
+        z = logits[span].astype(np.float64)
+        rows, own = np.arange(len(z)), y[span]
+        true = z[rows, own]
+        z[rows, own] = -np.inf
+        phi[span] = true - logsumexp(z, axis=1)
+    return phi
 
 
 def scaled_logit_of_probabilities(
     p: Float[Array, "examples classes"], y: Int[Array, " examples"], votes: int | None = None
 ) -> Float[Array, " examples"]:
-    """Returns φ from probabilities, which are kept away from 0 and 1, where φ is infinite.
+    """Returns φ from probabilities, finite also where they are 0 or 1.
 
-    They are kept away by half a vote where the probability is a share of that many votes, as a forest's: one vote more
-    or less must not look like certainty lost. Otherwise by 1e-6, so that φ lies within ±13.8 nats.
+    A share of n votes, as a forest's, becomes the empirical logit log((np + ½) / (n(1 − p) + ½)): one vote more or less
+    must not look like certainty lost, and no two shares tie. Other probabilities are kept 1e-6 away from 0 and 1, so
+    that φ lies within ±13.8 nats.
+
+    Args:
+        p: Probabilities.
+        y: True labels.
+        votes: Of how many votes p is a share; None if it is no share of votes.
+
+    Source: Haldane 1956, Anscombe 1956, the empirical logit; φ as for `scaled_logit`.
     """
-    least = _LEAST_PROBABILITY if votes is None else 1 / (2 * votes)
-    true = np.clip(p[np.arange(len(p)), y].astype(np.float64), least, 1 - least)
+    true = p[np.arange(len(p)), y].astype(np.float64)
+    if votes is not None:
+        return np.log(votes * true + 0.5) - np.log(votes * (1 - true) + 0.5)
+    true = np.clip(true, _LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY)
     return np.log(true) - np.log1p(-true)
+
+
+def log_odds(p: Float[Array, "examples classes"]) -> Float[Array, "examples classes"]:
+    """Returns the logit of each probability, which a network computed in single precision: finite at 0 and 1."""
+    return np.asarray(logit(np.clip(p.astype(np.float64), _SINGLE, 1 - _SINGLE)))
+
+
+def log_probabilities(p: Float[Array, "examples classes"]) -> Float[Array, "examples classes"]:
+    """Returns log p, finite at 0. As logits, these keep what 1 − p rounds away: the other classes' small numbers."""
+    return np.log(np.maximum(p.astype(np.float64), np.finfo(np.float32).tiny))
 
 
 def cross_entropy(phi: Float[Array, "..."]) -> Float[Array, "..."]:

@@ -2,31 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Float, Shaped
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from memaudit.recipe.blame import blame
+from memaudit.recipe.networks import inputs_for, last_layer, outputs_of
+from memaudit.signals.steady import require_steady
 
 Array = np.ndarray
+View = Callable[[torch.Tensor], torch.Tensor]
 
 
-def network_logits(
-    network: torch.nn.Module,
-    x: Shaped[Array, "examples ..."] | torch.Tensor,
-    queries: Sequence[Callable[[torch.Tensor], torch.Tensor]],
-    device: str,
-    batch: int,
-) -> Iterator[Float[Array, "examples classes"]]:
-    """Yields the logits of the plain view and of each query, in evaluation mode and batches of fixed size."""
-    inputs = torch.as_tensor(x)
-    if inputs.is_floating_point():  # NumPy's float64 meets float32 weights
-        inputs = inputs.to(next((p.dtype for p in network.parameters() if p.is_floating_point()), torch.float32))
-    network = network.to(device).eval()
-    for view in (lambda batch: batch, *queries):
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A network in evaluation mode that is asked about one view of some inputs, a batch of rows at a time.
+
+    Whatever the network or the view does in place, it does to a copy.
+    """
+
+    network: torch.nn.Module
+    x: Shaped[Array, "examples ..."]
+    device: str
+    view: View | None = None
+
+    def __call__(self, rows: slice) -> Float[Array, "rows classes"]:
+        """Returns the outputs for a batch, in single precision or, of a network in double precision, in double."""
         with torch.no_grad(), blame("evaluating the model"):
-            parts = [network(view(part.to(device))).float().cpu() for part in torch.split(inputs, batch)]
-        logits = torch.cat(parts)
-        yield (logits[:, None] if logits.ndim == 1 else logits).numpy()
+            outputs = outputs_of(self.network(self._inputs(rows)))
+        return (outputs if outputs.dtype == torch.float64 else outputs.float()).cpu().numpy()
+
+    def last_layer(self, rows: slice) -> str:
+        """Returns what the outputs come from, as `recipe.networks.last_layer` names it."""
+        try:
+            with torch.enable_grad():
+                inputs = self._inputs(rows)
+                if inputs.is_floating_point():  # a network whose weights are frozen leaves no trace otherwise
+                    inputs = inputs.requires_grad_().clone()
+                return last_layer(outputs_of(self.network(inputs)))
+        except Exception:  # a forward that cannot be differentiated is no fault
+            return ""
+
+    def _inputs(self, rows: slice) -> torch.Tensor:
+        inputs = inputs_for(self.network, torch.from_numpy(np.array(self.x[rows]))).to(self.device)
+        return inputs if self.view is None else self.view(inputs)
+
+
+def steady(network: torch.nn.Module, ask: Callable[[slice], Array], first: Float[Array, "batch numbers"]) -> None:
+    """Refuses a network that is random or that mixes the examples of a batch; as `require_steady`."""
+    suspects = [
+        name or type(module).__name__
+        for name, module in network.named_modules()
+        if module.training or (isinstance(module, _BatchNorm) and module.running_mean is None)
+    ]
+    require_steady(ask, first, suspects)
+
+
+def asked(network: torch.nn.Module, x: Shaped[Array, "examples ..."], device: str) -> Asked:
+    """Returns the network on a device and in evaluation mode, ready to be asked about inputs."""
+    with blame("evaluating the model"):
+        network.to(device)
+        network.eval()
+    return Asked(network, x, device)

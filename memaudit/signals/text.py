@@ -7,6 +7,7 @@ from itertools import chain
 
 import numpy as np
 import torch
+from jaxtyping import Float
 
 from memaudit.recipe import Row, TextPopulation
 from memaudit.recipe.blame import blame
@@ -55,6 +56,14 @@ def measure_text(model: torch.nn.Module, population: TextPopulation, device: str
         "search_first": np.array(first, bool),
         "secret_cost": _secret_costs(model, population, device),
     }
+
+
+def unit_phi(
+    model: torch.nn.Module, population: TextPopulation, units: slice, device: str = "cpu"
+) -> Float[Array, "units 1"]:
+    """Returns φ of some units: the mean log-probability of a unit's tokens, in nats; larger = likelier."""
+    tokens = token_statistics(model, population.representatives[units], device)
+    return tokens.means(tokens.logp)[:, None].astype(np.float32)
 
 
 def canary_rows(population: TextPopulation) -> tuple[Row, ...]:

@@ -17,8 +17,11 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from memaudit.errors import RecipeError
 from memaudit.recipe import ClassifierRecipe
+from memaudit.recipe.networks import inputs_for, last_layer, materialise, outputs_of
 
 Array = np.ndarray
+
+_TRAINED = "trained_by_memaudit"
 
 
 def train_classifier(
@@ -41,7 +44,7 @@ def train_classifier(
     """
     torch.manual_seed(seed)
     generator = torch.Generator(x.device).manual_seed(seed)
-    network = recipe.model().to(x.device).train()
+    network = materialise(_untrained(recipe), x).to(x.device).train()
     optimizer = recipe.optimizer(network.parameters())
     full_rates = [group["lr"] for group in optimizer.param_groups]
     rows = torch.from_numpy(np.repeat(np.arange(len(counts)), counts)).to(x.device)
@@ -55,22 +58,33 @@ def train_classifier(
         for batch in torch.split(rows[order], sizes):
             for group, rate in zip(optimizer.param_groups, full_rates, strict=True):
                 group["lr"] = rate * factor(recipe.schedule, step / steps)
-            inputs, labels = x.index_select(0, batch), y.index_select(0, batch)
+            inputs, labels = inputs_for(network, x.index_select(0, batch)), y.index_select(0, batch)
             if recipe.augment is not None:
                 inputs = recipe.augment(inputs, generator)
-            logits = network(inputs)
+            logits = outputs_of(network(inputs))
             if step == 0:
                 _require_outputs(logits, y)
             loss, hit = _loss(logits, labels, recipe.label_smoothing)
             optimizer.zero_grad()
             loss.mean().backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-            parts.append((loss.detach(), hit))
+            parts.append((loss.detach().float(), hit))
             step += 1
         losses[epoch, order], hits[epoch, order] = (torch.cat(part) for part in zip(*parts, strict=True))
         if not losses[epoch].isfinite().all():
             raise RecipeError(f"training diverged: the loss is NaN or infinite in epoch {epoch + 1}; lower the rate")
     return network.eval(), {"loss": losses.cpu().numpy(), "hit": hits.cpu().numpy()}
+
+
+def _untrained(recipe: ClassifierRecipe) -> torch.nn.Module:
+    """Returns a new network; one that `model()` keeps would carry one shadow model's training over to the next."""
+    network = recipe.model()
+    if not isinstance(network, torch.nn.Module):
+        raise RecipeError(f"model() returned {type(network).__name__}; return an untrained torch.nn.Module")
+    if vars(network).get(_TRAINED):
+        raise RecipeError("model() returned a network that was trained before; build a new one at every call")
+    vars(network)[_TRAINED] = True
+    return network
 
 
 def _batch_sizes(rows: int, batch: int) -> list[int]:
@@ -82,8 +96,15 @@ def _batch_sizes(rows: int, batch: int) -> list[int]:
 
 
 def _require_outputs(logits: Tensor, y: Tensor) -> None:
-    """Raises RecipeError if there is no output for some label; on a GPU the loss would take the process down."""
-    outputs = max(2, logits.shape[1]) if logits.ndim == 2 else 2
+    """Raises RecipeError if outputs are no logits, or none is some label's: a GPU's loss would end the process."""
+    if logits.ndim != 2:
+        raise RecipeError(f"the model's output has shape {tuple(logits.shape)}; return logits [batch, classes]")
+    if (last := last_layer(logits)) in ("Sigmoid", "Softmax"):
+        raise RecipeError(
+            f"the network ends in a {last.lower()}, and training on the cross-entropy applies one to its outputs. "
+            "Remove it: model() returns a network whose outputs are logits"
+        )
+    outputs = max(2, logits.shape[1])
     row = int(y.argmax())
     if y[row] >= outputs:
         raise RecipeError(f"labels out of range: row {row} has label {int(y[row])}, the model has {outputs} classes")
@@ -96,8 +117,9 @@ def factor(schedule: str, progress: float) -> float:
 
 def _loss(logits: Tensor, labels: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
     """Returns each example's loss, and whether it is classified correctly."""
-    if logits.ndim == 1 or logits.shape[1] == 1:
-        z, truth = logits.reshape(-1), labels.to(logits.dtype)
+    logits = logits if logits.itemsize >= 4 else logits.float()
+    if logits.shape[1] == 1:
+        z, truth = logits[:, 0], labels.to(logits.dtype)
         aim = truth * (1 - smoothing) + smoothing / 2
         return binary_cross_entropy_with_logits(z, aim, reduction="none"), (z.detach() > 0) == (labels == 1)
     loss = cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)

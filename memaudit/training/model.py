@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from copy import copy
-from dataclasses import dataclass, replace
+from copy import copy, deepcopy
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 from jaxtyping import UInt8
@@ -46,15 +47,30 @@ class Workshop:
     seed: int
     device: str
     keep_weights: bool = True
+    _checksum: int = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_checksum", _checksum(self.examples))
 
     @cached_property
     def _on_device(self) -> tuple[Any, Any]:
         import torch
 
         assert isinstance(self.examples, Examples)
-        x = torch.as_tensor(self.examples.x)
-        x = x.float() if x.is_floating_point() else x
+        x = torch.from_numpy(np.require(self.examples.x, requirements="W"))
+        x = x.float() if x.dtype == torch.float64 and self.device.startswith("mps") else x  # which has no float64
         return x.to(self.device), torch.as_tensor(self.examples.y).to(self.device)
+
+    def require_unchanged(self, step: str) -> None:
+        """Raises RecipeError if the user's code has changed the population, and with it all further models.
+
+        What it is given are copies; but `examples()` may return arrays that the user's code keeps, and works on.
+        """
+        if _checksum(self.examples) != self._checksum:
+            raise RecipeError(
+                f"{step} changed the examples in place: they are not those that examples() returned. Work on a copy, "
+                "or let examples() return one: memaudit.Examples(x.copy(), y.copy())"
+            )
 
     def counts(self, model: int) -> UInt8[Array, " ids"]:
         """Returns how often one model of the bank is trained on each example, and on each canary."""
@@ -76,8 +92,10 @@ class Workshop:
         try:
             trained, dynamics = self.train(counts, seed)
             seconds = time.perf_counter() - started
+            self.require_unchanged("training")
             signals = self.measure(trained)
             evaluation = time.perf_counter() - started - seconds
+            self.require_unchanged("scoring")
             read = inputs_of(self.recipe)
         except MemauditError as error:
             raise RecipeError(f"shadow model {model}: {error}") from error
@@ -102,7 +120,9 @@ class Workshop:
 
     def measure(self, trained: Any) -> dict[str, Array]:
         """Returns the signals of a trained model over the whole population, by name."""
-        return measure(trained, self.examples, getattr(self.recipe, "queries", ()), self.device)
+        recipe = self.recipe
+        queries, outputs = getattr(recipe, "queries", ()), getattr(recipe, "outputs", None)
+        return measure(trained, self.examples, queries, self.device, outputs)
 
     def with_epochs(self, epochs: int) -> Workshop:
         """Returns the same workshop with another number of epochs; the data on the device is not sent there again."""
@@ -146,7 +166,7 @@ class Workshop:
     def _user_loop(self, counts: UInt8[Array, " ids"], seed: int) -> Any:
         assert isinstance(self.recipe, CallableRecipe)
         text = self.examples if isinstance(self.examples, TextPopulation) else None
-        training_set = self._training_set(counts) if text is None else text.texts(counts)
+        training_set = self._training_set(counts) if text is None else deepcopy(text.texts(counts))
         model = self.recipe.train(training_set, seed=seed, device=self.device)
         if not any(hasattr(model, name) for name in ("state_dict", "predict_proba", "decision_function")):
             raise RecipeError(f"train() returned {type(model).__name__}; return the trained network or estimator")
@@ -183,6 +203,13 @@ def _train_seeded(seed: int, train: Callable[[Array, int], Any], counts: Array) 
         finally:
             np.random.set_state(numpy_state)  # noqa: NPY002
             random.setstate(python_state)
+
+
+def _checksum(population: Population) -> int:
+    """Returns a number that changes with the inputs and labels of examples; texts cannot be changed."""
+    if not isinstance(population, Examples):
+        return 0
+    return crc32(np.ascontiguousarray(population.y).data, crc32(np.ascontiguousarray(population.x).data))
 
 
 def _weights(model: Any) -> bytes | None:
