@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import shlex
 import sys
+import traceback
 from importlib import import_module
 
 import click
 
+from memaudit.cli.terminal import guarded
 from memaudit.errors import MemauditError
 
 EXIT_ERROR, EXIT_INTERRUPTED = 2, 130
@@ -63,26 +65,30 @@ def cli(ctx: click.Context, traceback: bool) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line and exits."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    with guarded():
+        _run(sys.argv[1:] if arguments is None else arguments)
+
+
+def _run(arguments: list[str]) -> None:
     try:
         code = cli.main(arguments, prog_name="memaudit", standalone_mode=False)
     except (KeyboardInterrupt, click.Abort):
         _say("interrupted; what is done is kept. Go on with:")
         _say(f"  {shlex.join(['memaudit', *arguments])}")
         sys.exit(EXIT_INTERRUPTED)
-    except SystemExit:  # click's own, when nobody reads our output; its 1 would say that a limit is broken
+    except SystemExit:  # of code that we call; its 1 would say that a limit is broken
         sys.exit(EXIT_ERROR)
     except click.ClickException as error:
         error.show()
         sys.exit(EXIT_ERROR)
     except MemauditError as error:
         if "--traceback" in arguments:
-            raise
+            traceback.print_exc()
         _say(f"error: {error}")
         sys.exit(EXIT_ERROR)
     except Exception as error:
-        if "--traceback" in arguments:
-            raise
+        if "--traceback" in arguments:  # printed here: Python ends with 1, which would say that a limit is broken
+            traceback.print_exc()
         _say(f"internal error: {type(error).__name__}: {error}")
         _say(f"this is a defect of memaudit; please report it with the output of:\n  "
              f"{shlex.join(['memaudit', '--traceback', *arguments])}")  # fmt: skip

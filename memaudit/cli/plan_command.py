@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from memaudit.cli.common import Job, job, over_budget, settings_options
+from memaudit.cli.terminal import deliver
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -65,7 +66,7 @@ def command(
         examples=examples,
     )
     if as_json:
-        click.echo(json.dumps(asdict(found), indent=2))
+        deliver(json.dumps(asdict(found), indent=2))
     elif not quiet:
         _print(found, call)
     if not yes:

@@ -108,7 +108,7 @@ def read(path: Path, *, in_force: bool = False) -> Settings:
         SettingsError: The file is no TOML, or a key is unknown or wrong; names file, line and key.
     """
     try:
-        text = path.read_text("utf-8")
+        text = path.read_text("utf-8-sig")  # Windows editors put a mark in front
         content = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise SettingsError(f"{path}: {error}") from error
