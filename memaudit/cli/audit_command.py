@@ -14,6 +14,7 @@ from memaudit.cli.bank_command import fill_bank
 from memaudit.cli.common import Job, job, over_budget, settings_options
 from memaudit.errors import SettingsError
 from memaudit.policy import exit_code
+from memaudit.reports.uncovered import uncovered
 from memaudit.types import Report
 
 if TYPE_CHECKING:
@@ -64,12 +65,13 @@ def _told(report: Report) -> list[str]:
         for r in report.results
     ]
     attempt = [("attempt", str(report.attempt))] if report.attempt is not None and report.attempt.number > 1 else []
+    above = [("above a limit", words) for words in uncovered(report)]
     controls = [("control", c.sentence) for c in report.controls if c.passed is False]
     skipped = [("not said", f"{s.title}: {s.reason}.") for s in report.skipped]
     width = shutil.get_terminal_size((120, 24)).columns
     wrapped = (
         click.wrap_text(f"{kind:<{_INDENT}}{text}", width, subsequent_indent=" " * _INDENT)
-        for kind, text in (*found, *controls, *skipped, *attempt)
+        for kind, text in (*found, *above, *controls, *skipped, *attempt)
     )
     return ["", *wrapped, ""]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from memaudit.reports.text import interval, markdown, moment, quantity
+from memaudit.reports.uncovered import uncovered
 from memaudit.reports.wording import (
     CONTROL_LABELS,
     VERDICTS,
@@ -37,6 +38,8 @@ def _lines(report: Report) -> Iterator[str]:
     yield f"**{headline(report)}** {verdict.meaning}\n"
     if warning := control_warning(report):
         yield f"> **Warning.** {markdown(warning)}\n"
+    for words in uncovered(report):
+        yield f"> **Above a limit.** {markdown(words)}\n"
     yield (
         f"Model {markdown(subject.model)} (SHA-256 {markdown(subject.sha256)}), audited "
         f"{markdown(moment(report.created))} on {subject.members:,} training examples, {subject.nonmembers:,} others "
