@@ -4,7 +4,7 @@ from memaudit.recipe.augment import flip, mirror, shift, shifted
 from memaudit.recipe.canaries_file import read_canaries
 from memaudit.recipe.documents import Documents
 from memaudit.recipe.examples import Examples
-from memaudit.recipe.fingerprint import fingerprint, sources
+from memaudit.recipe.fingerprint import fingerprint, recipe_digest, sources
 from memaudit.recipe.locate import load_recipe
 from memaudit.recipe.members import Population, member_counts, members_beside, read_members
 from memaudit.recipe.population import SecretProbe, TextPopulation
@@ -49,6 +49,7 @@ __all__ = [
     "packed",
     "read_canaries",
     "read_members",
+    "recipe_digest",
     "require_model_file",
     "save_target",
     "shift",

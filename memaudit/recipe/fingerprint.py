@@ -6,6 +6,7 @@ import ast
 import dataclasses
 import functools
 import hashlib
+import json
 import platform
 import sys
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ from memaudit.recipe.recipes import EstimatorRecipe, LanguageModelRecipe, Probes
 from memaudit.recipe.rendering import Rendering
 
 _RECORDINGS = "with continuations and searches"  # of a language model; other words when other things are recorded
+_OF_EXAMPLES = ("recipe.examples", "recipe.documents")  # what they return has a digest of its own
 
 
 def fingerprint(recipe: Recipe, examples: Population, seed: int) -> dict[str, str]:
@@ -55,6 +57,16 @@ def fingerprint(recipe: Recipe, examples: Population, seed: int) -> dict[str, st
     packages += ["transformers"] if isinstance(examples, TextPopulation) else []
     parts["environment.python"] = ".".join(platform.python_version_tuple()[:2])
     return parts | {f"environment.{name}": version(name).partition("+")[0] for name in packages}
+
+
+def recipe_digest(fingerprint: dict[str, str]) -> str:
+    """Return a SHA-256 of the lines that describe the recipe, without seed, examples and environment."""
+    own = {
+        name: value
+        for name, value in fingerprint.items()
+        if name.startswith(("recipe.", "source.", "code.", "global.")) and name not in _OF_EXAMPLES
+    }
+    return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()
 
 
 def sources(recipe: Recipe) -> set[Path]:
