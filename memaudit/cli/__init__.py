@@ -51,16 +51,14 @@ class _Commands(click.Group):
 
 @click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="memaudit-toolkit", prog_name="memaudit")
-@click.option("--traceback", is_flag=True, help="Show where an error came from.")
-@click.pass_context
-def cli(ctx: click.Context, traceback: bool) -> None:
+@click.option("--traceback", is_flag=True, expose_value=False, help="Show where an error came from.")
+def cli() -> None:
     """Measures what a trained model gives away about its training data.
 
     Start with `memaudit demo`, or with `memaudit init` in your project.
 
     Exit codes: 0 limits kept, 1 a limit broken, 2 error, 3 inconclusive, 130 interrupted.
     """
-    ctx.obj = traceback
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -70,11 +68,12 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _run(arguments: list[str]) -> None:
+    call = shlex.join(["memaudit", *arguments])
     try:
-        code = cli.main(arguments, prog_name="memaudit", standalone_mode=False)
+        code = cli.main(arguments, prog_name="memaudit", standalone_mode=False, obj=call)
     except (KeyboardInterrupt, click.Abort):
         _say("interrupted; what is done is kept. Go on with:")
-        _say(f"  {shlex.join(['memaudit', *arguments])}")
+        _say(f"  {call}")
         sys.exit(EXIT_INTERRUPTED)
     except SystemExit:  # of code that we call; its 1 would say that a limit is broken
         sys.exit(EXIT_ERROR)

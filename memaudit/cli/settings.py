@@ -35,6 +35,15 @@ class AuditSettings(BaseModel):
     attacks: Annotated[list[Annotated[str, AfterValidator(require_attack)]], Field(min_length=1)] | None = None
     evidence: Literal["none", "hashed", "ids", "full"] = "hashed"
     plan: str | None = None
+    ledger: str | None = None
+
+
+class FilesSettings(BaseModel):
+    """The table [files]: who may read what is written about people; by default its owner alone."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    shared: bool = False
 
 
 class BudgetSettings(BaseModel):
@@ -64,6 +73,7 @@ class Settings(BaseModel):
     audit: AuditSettings = AuditSettings()
     report: ReportSettings = ReportSettings()
     budget: BudgetSettings = BudgetSettings()
+    files: FilesSettings = FilesSettings()
     gate: list[GateSettings] = []
     waiver: list[WaiverSettings] = []
     _source: str | None = PrivateAttr(None)
@@ -168,6 +178,7 @@ def _known_keys(place: tuple[Any, ...]) -> list[str]:
         "audit": AuditSettings,
         "report": ReportSettings,
         "budget": BudgetSettings,
+        "files": FilesSettings,
         "gate": GateSettings,
         "waiver": WaiverSettings,
     }

@@ -86,8 +86,8 @@ def _in_short(report: Report) -> Iterator[Point]:
         first_of_metric.setdefault(result.finding.metric, result)
     linked = [result for result in report.results if result.finding.code.startswith("LNK") and result.limit is None][:1]
     telling = [*limited[: _IN_SHORT - len(linked)], *linked] if limited else list(first_of_metric.values())
-    if report.attempt is not None and report.attempt.number > 1:
-        yield Point(words=wording.attempts(report.attempt))
+    if told := wording.attempts(report.attempt):
+        yield Point(words=told)
     for words in uncovered(report):
         yield Point(lead="ABOVE A LIMIT", words=words)
     for result in telling[:_IN_SHORT]:

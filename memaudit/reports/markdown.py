@@ -9,6 +9,7 @@ from memaudit.reports.uncovered import uncovered
 from memaudit.reports.wording import (
     CONTROL_LABELS,
     VERDICTS,
+    attempts,
     by_severity,
     control_warning,
     headline,
@@ -45,6 +46,8 @@ def _lines(report: Report) -> Iterator[str]:
         f"{markdown(moment(report.created))} on {subject.members:,} training examples, {subject.nonmembers:,} others "
         f"and {subject.shadows:,} shadow models.\n"
     )
+    if told := attempts(report.attempt):
+        yield f"{markdown(told)}\n"
     yield "## What was found\n"
     yield from _found(by_severity(report))
     if report.waivers:

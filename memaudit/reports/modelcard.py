@@ -31,8 +31,8 @@ def _lines(report: Report) -> Iterator[str]:
         f"{markdown(' '.join(['memaudit', version]))} on {markdown(moment(report.created))}: "
         f"{subject.members:,} training examples, {subject.nonmembers:,} others and {subject.shadows:,} shadow models.\n"
     )
-    if report.attempt is not None and report.attempt.number > 1:
-        yield f"{markdown(attempts(report.attempt))}\n"
+    if told := attempts(report.attempt):
+        yield f"{markdown(told)}\n"
     if report.results:
         yield "| Measurement | Estimate | Interval | Limit | Verdict |\n|---|--:|---|--:|---|"
         yield from map(_row, by_severity(report))
