@@ -44,11 +44,19 @@ def make_private_folder(path: Path) -> None:
             path.chmod(private_mode(folder=True))
 
 
+def open_private(path: Path, flags: int, mode: int | None = None) -> int:
+    """Returns a handle of a file; one that is made has these permissions, by default a private file's."""
+    mode = private_mode() if mode is None else mode
+    made = bool(flags & os.O_CREAT) and not path.exists()
+    handle = os.open(path, flags, mode)
+    if made and _shared() and mode == private_mode():
+        path.chmod(mode)  # whatever the umask: the group was asked for
+    return handle
+
+
 def write_synced(path: Path, data: bytes, mode: int = 0o666) -> None:
     """Writes a new file and waits until it is on the disk; it may be left half-written."""
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-        if _shared() and mode == private_mode():  # whatever the umask: the group was asked for
-            path.chmod(mode)
+    with os.fdopen(open_private(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
         file.write(data)
         file.flush()
         _sync(file.fileno())

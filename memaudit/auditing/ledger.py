@@ -213,7 +213,7 @@ def append(path: Path, entry: Entry | PlanEntry) -> Ledger:
 def _opened(path: Path, flags: int) -> Iterator[int]:
     """Yields a handle that nobody else holds."""
     try:
-        handle = os.open(path, flags, files.private_mode())
+        handle = files.open_private(path, flags)
         try:
             if not S_ISREG(os.fstat(handle).st_mode):
                 raise MemauditError(f"{path} is no plain file, and so no ledger")
