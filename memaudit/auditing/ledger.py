@@ -140,14 +140,11 @@ class Witness:
 
     def contradicts(self, ledger: Path, audited: bool) -> bool:
         """Returns whether the ledger lacks audits of the bank; `audited` says that there were some."""
+        last = None  # read first: an audit that is recorded meanwhile is in the ledger before it is here
+        if self._file.exists():
+            last = self._file.read_text("ascii", "replace").strip()
         known = read(ledger).hashes if ledger.exists() else ()
-        try:
-            head = self._file.read_text("ascii").strip()
-        except FileNotFoundError:
-            return audited and not known
-        except (OSError, ValueError):
-            return True
-        return head not in known
+        return last not in known if last is not None else audited and not known
 
     def remember(self, entry: str) -> None:
         """Writes the entry of an audit down; of a bank that cannot be written, the ledger alone knows."""
@@ -163,11 +160,12 @@ def require_writable(path: Path) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        there = path.exists()
     except OSError as error:
         raise _unavailable(path, error.strerror or str(error)) from error
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
+    if not os.access(path if there else path.parent, os.W_OK):
         raise _unavailable(path, "it cannot be written")
-    if path.exists():
+    if there:
         read(path)
 
 

@@ -112,14 +112,14 @@ def run(model: Path, call: Job, quiet: bool, yes: bool = False) -> Audit:
         evidence=settings.evidence,
         plan=plan,
         ledger=call.ledger,
-        command=click.get_current_context().find_root().obj or "",
+        command=(click.get_current_context().find_root().obj or "").encode("utf-8", "backslashreplace").decode(),
         device=settings.device,
     )
 
 
 def _require_folder(folder: Path) -> None:
     """Raises SettingsError if the report cannot be written into a folder; it need not be there yet."""
-    around = next(place for place in (folder, *folder.resolve().parents) if place.exists())
+    around = next(place for place in (folder, *folder.resolve().parents) if os.access(place, os.F_OK))
     if not around.is_dir() or not os.access(around, os.W_OK):
         raise SettingsError(f"the report cannot be written into {folder}; name another folder with --out FOLDER")
 
