@@ -368,6 +368,18 @@ def test_a_ledger_that_is_gone_or_taken_back_shows(project: Path, command: Comma
     assert (elsewhere.number, elsewhere.lost) == (1, True)
 
 
+def test_an_audit_that_failed_on_the_way_is_not_taken_for_one_that_is_missing(
+    project: Path, command: Command, complaint: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("memaudit.auditing.run.all_checks", lambda: 1 / 0)
+        assert command("audit", "model.safetensors", "-q").returncode == 2
+    complaint("audit", "model.safetensors", "-q", "--plan", "recipe.py")
+    (project / "memaudit.plan.json").write_text('{"schema": "memaudit.plan/1", "decides": {}}', "utf-8")
+    complaint("audit", "model.safetensors", "-q", "--plan", "memaudit.plan.json")
+    assert not attempt_of(project, command, "model.safetensors").lost
+
+
 def test_a_bank_of_the_earlier_version_without_its_ledger_says_so(project: Path, command: Command) -> None:
     """It holds a key, made by an audit, and no more."""
     attempt_of(project, command, "model.safetensors")

@@ -66,9 +66,11 @@ class Key:
         self._key = _key(path, make)
 
     @staticmethod
-    def made(bank: Path) -> bool:
-        """Returns whether a bank has a key, and so was audited or planned with before."""
-        return (bank / _KEY_FILE).exists()
+    def made(bank: Path, ledger: Path | None = None) -> bool:
+        """Returns whether a bank has a key, and so was audited or planned with; a ledger's may stand in, as above."""
+        if (bank / _KEY_FILE).exists():
+            return True
+        return ledger is not None and not os.access(bank, os.W_OK) and _beside(ledger).exists()
 
     @property
     def name(self) -> str:

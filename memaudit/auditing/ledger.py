@@ -33,6 +33,7 @@ SCHEMA, OLD_SCHEMA, PLAN_SCHEMA = "memaudit.ledger/2", "memaudit.ledger/1", "mem
 _BEGINNING = "0" * 64
 _TORN = b" torn"  # no entry ends so: it ends with a brace
 _LAST = "last_audit"
+_NONBLOCK = getattr(os, "O_NONBLOCK", 0)  # a pipe in place of a ledger must not be waited for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +164,8 @@ def require_writable(path: Path) -> None:
         there = path.exists()
     except OSError as error:
         raise _unavailable(path, error.strerror or str(error)) from error
-    if not os.access(path if there else path.parent, os.W_OK):
+    places = [path if there else path.parent, *([] if path.with_suffix(".key").exists() else [path.parent])]
+    if not all(os.access(place, os.W_OK) for place in places):
         raise _unavailable(path, "it cannot be written")
     if there:
         read(path)
@@ -181,7 +183,7 @@ def read(path: Path) -> Ledger:
     Raises:
         MemauditError: It cannot be read, or an entry does not follow from the one before it: something was changed.
     """
-    with _opened(path, os.O_RDONLY | os.O_NONBLOCK) as handle:
+    with _opened(path, os.O_RDONLY | _NONBLOCK) as handle:
         return _parsed(path, _content(handle))
 
 
@@ -193,7 +195,7 @@ def append(path: Path, entry: Entry | PlanEntry) -> Ledger:
     Raises:
         MemauditError: The ledger cannot be written, or was changed.
     """
-    with _opened(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK) as handle:
+    with _opened(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | _NONBLOCK) as handle:
         content = _content(handle)
         ledger = _parsed(path, content)
         fields = asdict(entry) | {"previous": ledger.hashes[-1] if ledger.hashes else _BEGINNING}

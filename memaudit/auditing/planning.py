@@ -167,7 +167,9 @@ def require_planned(
     except (ValueError, KeyError, TypeError) as error:
         raise SettingsError(f"{path} is no plan: {error}") from error
     place = ledgers.beside(bank.path) if ledger is None else ledger
-    own = _decides(bank.fingerprint, shadows, fprs, attacks, limits) | _committed(bank, examples, place)
+    own = _decides(bank.fingerprint, shadows, fprs, attacks, limits)
+    if Key.made(bank.path, place):  # one that had none yet was not planned with
+        own |= _committed(bank, examples, place)
     different = [name for name in sorted(own.keys() | planned.keys()) if own.get(name) != planned.get(name)]
     if different:
         lines = "\n".join(f"  {name}: {planned.get(name)} → {own.get(name)}" for name in different)

@@ -143,7 +143,6 @@ def audit(
     bank = bank if isinstance(bank, Bank) else Bank.open(bank)
     place = ledgers.beside(bank.path) if ledger is None else Path(ledger)
     ledgers.require_writable(place)
-    audited, key = Key.made(bank.path), Key(bank.path, ledger=place)
     seed = int(bank.fingerprint["seed"])
     bank.require(fingerprint(target.recipe, target.population, seed))
     recordings = bank.read(shadows)
@@ -165,11 +164,14 @@ def audit(
         nonmembers=int((~target.members).sum()),
         shadows=count,
     )
-    level = EvidenceLevel(evidence)
-    origin = provenance(target, bank, count, fprs, device, command) | bound(target, key, level)
+    origin = provenance(target, bank, count, fprs, device, command)
     report = _examine(facts, subject, untested(target), limitations(target), origin)
+    audited, level = Key.made(bank.path), EvidenceLevel(evidence)
+    key = Key(bank.path, ledger=place)  # not before: a bank that has one was audited
+    data = LedgerKey(place).commitments(target.population)["commitment.examples"]
+    report = replace(report, provenance=origin | bound(target, key, level))
     report = replace(policy.hold(report, limits, waivers), context=context or Context(), plan=planned)
-    report = replace(report, attempt=_recorded(report, limits, bank, target, place, audited))
+    report = replace(report, attempt=_recorded(report, limits, bank, data, place, audited))
     if level is EvidenceLevel.NONE or not _trusted(report.controls):
         return Audit(report, None)
     full = level is EvidenceLevel.FULL
@@ -263,9 +265,7 @@ def _trusted(controls: Sequence[Control]) -> bool:
     return not any(control.code == fidelity_check.code and control.passed is False for control in controls)
 
 
-def _recorded(
-    report: Report, limits: Sequence[Limit], bank: Bank, target: Target, place: Path, audited: bool
-) -> Attempt:
+def _recorded(report: Report, limits: Sequence[Limit], bank: Bank, data: str, place: Path, audited: bool) -> Attempt:
     """Returns which attempt the audit is, from now on also by the ledger and by the bank."""
     witness = ledgers.Witness(bank.path)
     entry = ledgers.Entry(
@@ -274,7 +274,7 @@ def _recorded(
         policy=ledgers.policy_digest(limits),
         recipe=recipe_digest(bank.fingerprint),
         examples=report.provenance["commitment.examples"],
-        data=LedgerKey(place).commitments(target.population)["commitment.examples"],
+        data=data,
         seed=int(bank.fingerprint["seed"]),
         shadows=report.subject.shadows,
         verdict=report.verdict,

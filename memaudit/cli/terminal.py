@@ -126,7 +126,7 @@ def _wrapped(stream: Any, number: int) -> Any:
         return stream
     with contextlib.suppress(OSError):
         stream.flush()
-    return _Stream(stream.buffer, stream.encoding, line_buffering=stream.line_buffering)
+    return _Stream(stream.buffer, stream.encoding or "utf-8", line_buffering=getattr(stream, "line_buffering", False))
 
 
 def _plain(error: UnicodeError) -> tuple[str, int]:
