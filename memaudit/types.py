@@ -333,21 +333,34 @@ class Subject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """Which audit of this model under this policy a report is, by the ledger of audits.
+    """Which audit of this model, these examples or this recipe a report is, by the ledger of audits.
 
-    `earlier` are the verdicts of the attempts before, `of_model` counts audits of the model under any policy, `entry`
-    is the SHA-256 of the ledger's line about this one, and `torn` the number of lines there that were cut short.
+    `earlier` are the verdicts of the attempts before, whatever the limits were. Of all these, `of_policy` were under
+    the same limits, and `of_model` about the same file; `in_all` counts every audit in the ledger. `entry` is the
+    SHA-256 of the ledger's line about this one, `previous` that of the line before, and `torn` the number of lines
+    there that were cut short. `lost` says that the ledger lacks audits of the bank. In reports of memaudit 0.1.0, where
+    `in_all` is 0, attempts are those of one file under one policy.
     """
 
     number: int
     earlier: tuple[str, ...] = ()
     of_model: int
+    of_policy: int = 0
+    in_all: int = 0
+    lost: bool = False
     entry: str
+    previous: str = ""
     torn: int = 0
 
     def __str__(self) -> str:
         before = f", before it: {', '.join(self.earlier)}" if self.earlier else ""
-        return f"attempt {self.number} of this model under this policy{before}"
+        if not self.in_all:
+            return f"attempt {self.number} of this model under this policy{before}"
+        lost = "; the ledger lacks earlier audits with this bank" if self.lost else ""
+        return (
+            f"attempt {self.number} with this model, these examples or this recipe{before} ({self.of_policy} under "
+            f"these limits, {self.of_model} of this model file, {self.in_all} audits in the ledger){lost}"
+        )
 
 
 class Release(StrEnum):

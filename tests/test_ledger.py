@@ -1,6 +1,7 @@
 """The run ledger: attempts are counted, changes show, and neither a crash nor a crowd of writers spoils it."""
 
 import contextlib
+import hashlib
 import json
 import multiprocessing
 import os
@@ -10,17 +11,27 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from memaudit.auditing.ledger import FILE, Entry, append, policy_digest, read
 from memaudit.errors import MemauditError
 from memaudit.reports import load
 from memaudit.reports.canonical import canonical
+from memaudit.reports.wording import attempts
 from memaudit.types import Attempt, Limit, OnInconclusive, Verdict
 
 Command = Callable[..., CompletedProcess[str]]
 
 ENTRY = Entry(
-    time="2026-11-23T10:00:00+00:00", model="aa", policy="11", examples="ee", seed=0, shadows=64, verdict=Verdict.FAIL
+    time="2026-11-23T10:00:00+00:00",
+    model="aa",
+    policy="11",
+    recipe="rr",
+    examples="ee",
+    data="dd",
+    seed=0,
+    shadows=64,
+    verdict=Verdict.FAIL,
 )
 
 
@@ -44,27 +55,91 @@ def test_what_was_appended_is_read(ledger: Path) -> None:
     assert lines[-1] == b""
 
 
-def test_attempts_are_those_of_one_model_under_one_policy(tmp_path: Path) -> None:
+OTHER = replace(ENTRY, model="bb", policy="22", recipe="rr2", examples="ee2", data="dd2", verdict=Verdict.PASS)
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        {"model": "aa"},  # the same file, whatever is said of its data
+        {"examples": "ee"},  # trained again, by another recipe or with another seed
+        {"recipe": "rr"},  # a new bank, whose key is another
+        {"data": "dd"},  # a new bank and another recipe
+    ],
+)
+def test_whatever_stays_the_same_makes_an_audit_another_attempt(tmp_path: Path, same: dict[str, str]) -> None:
     path = tmp_path / FILE
-    other_model, other_policy = replace(ENTRY, model="bb"), replace(ENTRY, policy="22", verdict=Verdict.PASS)
-    made = [append(path, entry).attempt() for entry in (ENTRY, other_model, other_policy, ENTRY, other_policy, ENTRY)]
-    assert [(a.number, a.earlier, a.of_model) for a in made] == [
-        (1, (), 1),
-        (1, (), 1),
-        (1, (), 2),
-        (2, ("fail",), 3),
-        (2, ("pass",), 4),
-        (3, ("fail", "fail"), 5),
+    append(path, ENTRY)
+    attempt = append(path, replace(OTHER, **same)).attempt()  # type: ignore[arg-type]
+    assert (attempt.number, attempt.earlier, attempt.in_all) == (2, ("fail",), 2)
+    assert (attempt.of_policy, attempt.of_model) == (1, 2 if "model" in same else 1)
+
+
+def test_another_model_of_other_examples_and_recipe_is_counted_in_all_alone(tmp_path: Path) -> None:
+    path = tmp_path / FILE
+    made = [append(path, entry).attempt() for entry in (ENTRY, OTHER, replace(ENTRY, policy="22"), ENTRY, OTHER)]
+    assert [(a.number, a.earlier, a.of_policy, a.of_model, a.in_all) for a in made] == [
+        (1, (), 1, 1, 1),
+        (1, (), 1, 1, 2),
+        (2, ("fail",), 1, 2, 3),
+        (3, ("fail", "fail"), 2, 3, 4),
+        (2, ("pass",), 2, 2, 5),
     ]
     found = read(path)
-    assert [found.attempt(n) for n in range(6)] == made
+    assert [found.attempt(n) for n in range(5)] == made
     assert [a.entry for a in made] == list(found.hashes)
+    assert [a.previous for a in made] == ["0" * 64, *found.hashes[:-1]]
+
+
+def old_line(previous: str, **change: object) -> bytes:
+    """A line as memaudit 0.1.0 wrote it."""
+    fields = {
+        "schema": "memaudit.ledger/1", "time": "2026-11-22T10:00:00+00:00", "model": "aa", "policy": "11",
+        "examples": "ee", "seed": 0, "shadows": 64, "verdict": "fail", "previous": previous,
+    }  # fmt: skip
+    return canonical(fields | change) + b"\n"
+
+
+def test_a_ledger_of_the_earlier_version_is_read_and_gone_on_with(tmp_path: Path) -> None:
+    """Its own reports count attempts by file and policy; entries after it count by examples, too."""
+    path = tmp_path / FILE
+    lines = [old_line("0" * 64)]
+    for change in ({"policy": "22"}, {"verdict": "pass"}):
+        lines.append(old_line(hashlib.sha256(lines[-1][:-1]).hexdigest(), **change))
+    path.write_bytes(b"".join(lines))
+    old = [read(path).attempt(n) for n in range(3)]
+    assert [(a.number, a.earlier, a.of_model, a.in_all) for a in old] == [
+        (1, (), 1, 0),
+        (1, (), 2, 0),
+        (2, ("fail",), 3, 0),
+    ]
+    new = append(path, replace(ENTRY, model="bb")).attempt()
+    assert (new.number, new.earlier, new.of_model, new.in_all) == (4, ("fail", "fail", "pass"), 1, 4)
+    assert path.read_bytes().startswith(b"".join(lines))
 
 
 def test_an_attempt_in_words() -> None:
-    assert str(Attempt(number=1, of_model=1, entry="")) == "attempt 1 of this model under this policy"
-    third = Attempt(number=3, earlier=("fail", "inconclusive"), of_model=3, entry="")
+    first = Attempt(number=1, of_model=1, of_policy=1, in_all=1, entry="")
+    assert str(first) == (
+        "attempt 1 with this model, these examples or this recipe "
+        "(1 under these limits, 1 of this model file, 1 audits in the ledger)"
+    )
+    assert attempts(first) == ""
+    third = Attempt(number=3, earlier=("fail", "inconclusive"), of_model=1, of_policy=2, in_all=7, lost=True, entry="")
+    assert "before it: fail, inconclusive (2 under these limits, 1 of this model file, 7 audits" in str(third)
+    assert str(third).endswith("the ledger lacks earlier audits with this bank")
+    assert attempts(third) == (
+        "This is audit number 3 with this model, these examples or this recipe; the earlier ones said: fail, "
+        "inconclusive. Of these, 2 used the same limits and 1 the same model file. The ledger holds 7 audits in all. "
+        "The ledger lacks earlier audits with this bank: it was deleted, moved or taken back. How many there were is "
+        "not known."
+    )
+
+
+def test_an_attempt_of_the_earlier_version_in_words() -> None:
+    third = Attempt(number=3, earlier=("fail", "inconclusive"), of_model=4, entry="")
     assert str(third) == "attempt 3 of this model under this policy, before it: fail, inconclusive"
+    assert attempts(third).endswith("the earlier ones said: fail, inconclusive; 4 audits of it are known in all.")
 
 
 # A policy
@@ -126,7 +201,7 @@ CHANGES: dict[str, tuple[Callable[[list[bytes]], list[bytes]], int]] = {
     "one put in": (lambda lines: [lines[0], _edited(lines[0], seed=9), *lines[1:]], 2),
     "a field more": (lambda lines: [*lines[:3], _edited(lines[3], note="x")], 4),
     "a field less": (lambda lines: [*lines[:3], lines[3].replace(b'"seed":3,', b"")], 4),
-    "another version": (lambda lines: [*lines[:3], _edited(lines[3], schema="memaudit.ledger/2")], 4),
+    "another version": (lambda lines: [*lines[:3], _edited(lines[3], schema="memaudit.ledger/3")], 4),
     "a line of nonsense": (lambda lines: [*lines, b"nonsense\n"], 5),
     "an empty line": (lambda lines: [*lines, b"\n"], 5),
     "a number for a verdict": (lambda lines: [*lines[:3], _edited(lines[3], verdict=1)], 4),
@@ -221,23 +296,96 @@ def test_processes_that_write_at_once_count_every_attempt_once(tmp_path: Path) -
 
 
 def test_every_audit_is_counted_whatever_folder_or_bank_it_uses(project: Path, command: Command) -> None:
-    """A limit that cannot be told is tried again, then another limit, and another folder for the report."""
+    """A limit that is broken is tried again, then moved a little and a lot, with another folder for the report."""
     toml = project / "memaudit.toml"
     gate = '\n[[gate]]\nmetric = "tpr"\nattack = "lira-online"\nat_fpr = 0.02\nmax = {}\n'
     settings = toml.read_text("utf-8")
     told = []
-    for limit, out in ((0.05, "audit"), (0.05, "audit"), (1.0, "audit"), (0.05, "elsewhere")):
+    for limit, out in ((0.05, "audit"), (0.05, "audit"), (0.0500001, "audit"), (1.0, "audit"), (0.05, "elsewhere")):
         toml.write_text(settings + gate.format(limit), "utf-8")
         done = command("audit", "model.safetensors", "--out", out)
         attempt = load(project / out / "report.json").attempt
         assert attempt is not None
-        told.append((done.returncode, attempt.number, attempt.of_model, attempt.earlier))
-        shown = f"attempt {attempt.number} of this model" in " ".join(done.stderr.split())
+        told.append((done.returncode, attempt.number, attempt.of_policy, len(attempt.earlier)))
+        shown = f"attempt {attempt.number} with this model" in " ".join(done.stderr.split())
         assert shown == (attempt.number > 1)
-    assert told == [(1, 1, 1, ()), (1, 2, 2, ("fail",)), (0, 1, 3, ()), (1, 3, 4, ("fail", "fail"))]
+        assert not attempt.lost
+    assert told == [(1, 1, 1, 0), (1, 2, 2, 1), (1, 3, 1, 2), (0, 4, 1, 3), (1, 5, 3, 4)]
     found = read(project / FILE)
-    assert [entry.verdict for entry in found.audits()] == ["fail", "fail", "pass", "fail"]
+    assert [entry.verdict for entry in found.audits()] == ["fail", "fail", "fail", "pass", "fail"]
     assert {(entry.seed, entry.shadows) for entry in found.audits()} == {(0, 16)}
+
+
+def attempt_of(project: Path, command: Command, *arguments: object) -> Attempt:
+    """Returns which attempt an audit is."""
+    done = command("audit", *arguments, "-q")
+    assert done.returncode == 0, done.stderr
+    attempt = load(project / "audit" / "report.json").attempt
+    assert attempt is not None
+    return attempt
+
+
+def test_a_byte_in_the_model_file_does_not_begin_anew(project: Path, command: Command) -> None:
+    """As a model trained with another seed, or a comment in a zip file, would."""
+    assert attempt_of(project, command, "model.safetensors").number == 1
+    weights, members = load_file(project / "model.safetensors"), "model.safetensors.members.csv"
+    save_file(weights, project / "other.safetensors", {"note": "another file"})
+    attempt = attempt_of(project, command, "other.safetensors", "--members", members)
+    assert (attempt.number, attempt.of_model, attempt.of_policy) == (2, 1, 2)
+
+
+def test_a_new_bank_does_not_begin_anew(
+    project: Path, command: Command, edit: Callable[[Path, str, str], None]
+) -> None:
+    """Neither with another seed nor with another recipe, although its key, and so its commitments, are others."""
+    model = ("model.safetensors", "--shadows", 6)
+    assert attempt_of(project, command, *model).number == 1
+    edit(project / "recipe.py", "epochs=40", "epochs=39")
+    other = attempt_of(project, command, *model, "--bank", "bank2", "--seed", 7)
+    assert (other.number, other.of_model, other.in_all) == (2, 2, 2)
+    entries = read(project / FILE).audits()
+    assert len({entry.examples for entry in entries}) == 2
+    assert len({entry.recipe for entry in entries}) == 2
+    assert len({entry.data for entry in entries}) == 1
+    assert entries[1].follows(replace(entries[0], model="", recipe=""))
+
+
+def test_a_ledger_that_is_gone_or_taken_back_shows(project: Path, command: Command) -> None:
+    ledger = project / FILE
+    assert not attempt_of(project, command, "model.safetensors").lost
+    one = ledger.read_bytes()
+    assert not attempt_of(project, command, "model.safetensors").lost
+    ledger.write_bytes(one)  # as if the second audit had never been made
+    rewound = attempt_of(project, command, "model.safetensors")
+    assert (rewound.number, rewound.lost) == (2, True)
+    assert attempt_of(project, command, "model.safetensors").lost, "an audit later it still shows"
+    ledger.unlink()
+    done = command("audit", "model.safetensors")
+    assert "the ledger lacks earlier audits with this bank" in " ".join(done.stderr.split())
+    page = (project / "audit" / "report.md").read_text("utf-8")
+    assert "The ledger lacks earlier audits with this bank" in page
+    elsewhere = attempt_of(project, command, "model.safetensors", "--ledger", "new.jsonl")
+    assert (elsewhere.number, elsewhere.lost) == (1, True)
+
+
+def test_an_audit_that_failed_on_the_way_is_not_taken_for_one_that_is_missing(
+    project: Path, command: Command, complaint: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("memaudit.auditing.run.all_checks", lambda: 1 / 0)
+        assert command("audit", "model.safetensors", "-q").returncode == 2
+    complaint("audit", "model.safetensors", "-q", "--plan", "recipe.py")
+    (project / "memaudit.plan.json").write_text('{"schema": "memaudit.plan/1", "decides": {}}', "utf-8")
+    complaint("audit", "model.safetensors", "-q", "--plan", "memaudit.plan.json")
+    assert not attempt_of(project, command, "model.safetensors").lost
+
+
+def test_a_bank_of_the_earlier_version_without_its_ledger_says_so(project: Path, command: Command) -> None:
+    """It holds a key, made by an audit, and no more."""
+    attempt_of(project, command, "model.safetensors")
+    (project / FILE).unlink()
+    (project / "bank" / "last_audit").unlink()
+    assert attempt_of(project, command, "model.safetensors").lost
 
 
 def test_an_audit_that_cannot_be_recorded_gives_no_verdict(project: Path, complaint: Callable[..., str]) -> None:

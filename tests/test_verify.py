@@ -249,13 +249,15 @@ def test_an_audit_is_verified_and_what_that_shows_is_said(audited: Path, command
     report = load(audited / "audit" / REPORT)
     said = " ".join(done.stdout.split())
     assert (audited / "audit" / DIGEST).read_text("ascii").split()[0] in said
-    assert "attempt 1 of this model under this policy" in said
+    assert "attempt 1 with this model, these examples or this recipe (1 under these limits, 1 of" in said
     assert "the chain of 1 audits is whole" in said
     assert "nothing is signed, and whoever can write the folder can write the sums anew" in said
     assert report.attempt is not None
     assert command("audit", "model.safetensors", "-q", "--out", "again").returncode == 0
-    assert "under this policy, after it: noted" in command("verify", "audit").stdout
-    assert "attempt 2 of this model under this policy, before it: noted" in command("verify", "again").stdout
+    assert "1 audits in the ledger), after it: noted" in command("verify", "audit").stdout
+    assert "attempt 2 with this model, these examples or this recipe, before it: noted" in (
+        command("verify", "again").stdout
+    )
 
 
 def test_an_audit_written_over_another_is_whole(audited: Path, command: Command) -> None:

@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import io
 import json
+import os
 import secrets
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
@@ -20,6 +21,7 @@ from memaudit.checks import ClassifierEvidence, Evidence, TextEvidence
 from memaudit.errors import BankError
 from memaudit.files import write_first
 from memaudit.recipe import Population
+from memaudit.recipe.cells import neutral
 from memaudit.types import Estimate, Exposed
 
 Array = np.ndarray
@@ -47,13 +49,28 @@ class Key:
     stays the same for a bank, so that two audits can be compared.
     """
 
-    def __init__(self, bank: Path, make: bool = True):
+    def __init__(self, bank: Path, make: bool = True, ledger: Path | None = None):
         """Reads a bank's key. If there is none, it is made, and readable by its owner alone.
 
+        Args:
+            bank: The bank's folder.
+            make: Whether it may be made.
+            ledger: The key of this ledger stands in for that of a bank which has none and cannot be written.
+
         Raises:
-            BankError: It is damaged, or missing and must not be made, or cannot be written into the bank.
+            BankError: It is damaged, or missing and must not be made, or can be written in neither place.
         """
-        self._key = _key(bank / _KEY_FILE, make)
+        path = bank / _KEY_FILE
+        if ledger is not None and not path.exists() and not (make and os.access(bank, os.W_OK)):
+            path = _beside(ledger)
+        self._key = _key(path, make)
+
+    @staticmethod
+    def made(bank: Path, ledger: Path | None = None) -> bool:
+        """Returns whether a bank has a key, and so was audited or planned with; a ledger's may stand in, as above."""
+        if (bank / _KEY_FILE).exists():
+            return True
+        return ledger is not None and not os.access(bank, os.W_OK) and _beside(ledger).exists()
 
     @property
     def name(self) -> str:
@@ -82,6 +99,18 @@ class Key:
         return hmac.new(self._key, f"memaudit {purpose}\0".encode() + content, "sha256").hexdigest()
 
 
+class LedgerKey(Key):
+    """A ledger's secret, in a file beside it: it stays the same when banks change, so that data can be told."""
+
+    def __init__(self, ledger: Path):
+        """Reads a ledger's key, or makes it.
+
+        Raises:
+            BankError: It is damaged, or cannot be written.
+        """
+        self._key = _key(_beside(ledger), make=True)
+
+
 def identifiers(ids: Iterable[str], level: EvidenceLevel, key: Key) -> list[str]:
     """Returns what examples are called in evidence: their ids, or keyed hashes of them."""
     named = level in (EvidenceLevel.IDS, EvidenceLevel.FULL)
@@ -100,7 +129,8 @@ def table(evidence: Evidence, names: Sequence[str], full: bool = False) -> bytes
     have that rate as its probability of error: for the default attack, `shadows_flagged…` is the share of the shadow
     models without the example in which the same threshold flags it, its own false-positive rate. With `full`,
     the column `content` holds the text, or of the most exposed members the picture as a data URI, as a JSON string:
-    that takes one line, and no spreadsheet reads it as a formula. Tables of numbers have no such column.
+    that takes one line, and no spreadsheet reads it as a formula. Tables of numbers have no such column. An id that a
+    spreadsheet would read as a formula has an apostrophe in front.
     """
     attacks = dict.fromkeys([DEFAULT.name, *evidence.attacks])
     rates = evidence.resolved_fprs
@@ -110,7 +140,7 @@ def table(evidence: Evidence, names: Sequence[str], full: bool = False) -> bytes
     scores, margins = evidence.memorization, evidence.margin
     contents = _contents(evidence) if full else []
     columns: dict[str, Sequence[str] | Shaped[Array, " examples"]] = {
-        "id": names,
+        "id": list(map(neutral, names)),
         "member": evidence.members.astype(int),
         "attack_score": evidence.attacked(DEFAULT.name).target,
         **{name: flag.astype(int) for name, flag in flags.items()},
@@ -123,7 +153,8 @@ def table(evidence: Evidence, names: Sequence[str], full: bool = False) -> bytes
         **({"content": contents} if any(contents) else {}),
     }
     file = io.StringIO()
-    rows = csv.writer(file, lineterminator="\n")
+    odd = any(set(name) & set(";\t") for name in names)  # where people write decimal commas, ; parts cells
+    rows = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL if odd else csv.QUOTE_MINIMAL)
     rows.writerow(columns)
     rows.writerows([_cell(v) for v in row] for row in zip(*columns.values(), strict=True))
     return file.getvalue().encode("utf-8", "backslashreplace")
@@ -166,15 +197,19 @@ def _contents(evidence: Evidence) -> list[str]:
     return [json.dumps(content) if content else "" for content in contents]
 
 
+def _beside(ledger: Path) -> Path:
+    return ledger.with_suffix(".key")
+
+
 def _key(path: Path, make: bool) -> bytes:
     try:
         if make and not path.exists():
-            write_first(path, secrets.token_hex(_KEY_BYTES).encode(), 0o600)
+            write_first(path, secrets.token_hex(_KEY_BYTES).encode())
         key = bytes.fromhex(path.read_text("ascii"))
     except (OSError, ValueError) as error:
         raise BankError(
             f"the key of hashes and commitments, {path}, cannot be had: {error}. The first audit with a bank makes it, "
-            "and must be able to write into the bank"
+            "and must be able to write into the bank, or else beside the ledger of audits (--ledger FILE)"
         ) from error
     if len(key) != _KEY_BYTES:
         raise BankError(f"{path} is damaged: it holds no key of {_KEY_BYTES} bytes; remove it and a new one is made")

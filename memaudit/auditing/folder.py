@@ -19,6 +19,7 @@ from pathlib import Path
 from memaudit import reports
 from memaudit.errors import MemauditError
 from memaudit.files import write_whole
+from memaudit.recipe.cells import restored
 from memaudit.reports.canonical import digest
 from memaudit.reports.text import one_line
 from memaudit.types import Report
@@ -103,7 +104,7 @@ def sha256(path: Path) -> str:
 
 
 def read_evidence(path: Path) -> list[dict[str, str]]:
-    """Returns the rows of an evidence file, by column.
+    """Returns the rows of an evidence file, by column, with the ids as they are.
 
     Raises:
         MemauditError: It cannot be read, or is no such table.
@@ -119,7 +120,7 @@ def read_evidence(path: Path) -> list[dict[str, str]]:
         csv.field_size_limit(longest)
     if not {"id", "member"} <= {*(rows.fieldnames or ())} or any(None in [*row, *row.values()] for row in found):
         raise MemauditError(f"{path} is no evidence of an audit: columns are missing, or rows are of unequal length")
-    return found
+    return [row | {"id": restored(row["id"])} for row in found]
 
 
 def _listed(sums: Path) -> tuple[dict[str, str], list[str]]:

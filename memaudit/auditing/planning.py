@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from memaudit import policy
-from memaudit.auditing import ledger
+from memaudit.auditing import ledger as ledgers
 from memaudit.auditing.choices import default_attacks, require_choices
 from memaudit.auditing.costs import Cost, cost_to_fill
 from memaudit.auditing.evidence import Key
@@ -115,7 +115,9 @@ def plan(
     )
 
 
-def write_plan(found: Plan, path: Path, bank: Path, recipe: Recipe, examples: Population) -> Planned:
+def write_plan(
+    found: Plan, path: Path, bank: Path, recipe: Recipe, examples: Population, ledger: Path | None = None
+) -> Planned:
     """Writes a plan into a file, and its SHA-256 into the ledger of the audits with a bank, which is made if need be.
 
     The ledger comes first: a file that is there is in it, whatever kills the process.
@@ -123,11 +125,12 @@ def write_plan(found: Plan, path: Path, bank: Path, recipe: Recipe, examples: Po
     Raises:
         MemauditError: The file, the bank or the ledger cannot be written.
     """
+    place = ledgers.beside(bank) if ledger is None else ledger
     made = Bank.create(bank, len(examples), fingerprint(recipe, examples, int(found.decides["seed"])))
-    content = {"schema": SCHEMA, **asdict(found), "decides": found.decides | _committed(made, examples)}
+    content = {"schema": SCHEMA, **asdict(found), "decides": found.decides | _committed(made, examples, place)}
     data = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False).encode() + b"\n"
     sha256 = hashlib.sha256(data).hexdigest()
-    entered = ledger.append(ledger.beside(made.path), ledger.PlanEntry(time=found.created, plan=sha256))
+    entered = ledgers.append(place, ledgers.PlanEntry(time=found.created, plan=sha256))
     try:
         write_whole(path, data)
     except OSError as error:
@@ -145,6 +148,7 @@ def require_planned(
     fprs: Sequence[float],
     attacks: Sequence[str],
     limits: Sequence[Limit],
+    ledger: Path | None = None,
 ) -> Planned:
     """Returns the plan that an audit keeps to.
 
@@ -162,7 +166,10 @@ def require_planned(
         raise SettingsError(f"the plan {path} cannot be read: {error.strerror}; memaudit plan -o writes one") from error
     except (ValueError, KeyError, TypeError) as error:
         raise SettingsError(f"{path} is no plan: {error}") from error
-    own = _decides(bank.fingerprint, shadows, fprs, attacks, limits) | _committed(bank, examples)
+    place = ledgers.beside(bank.path) if ledger is None else ledger
+    own = _decides(bank.fingerprint, shadows, fprs, attacks, limits)
+    if Key.made(bank.path, place):  # one that had none yet was not planned with
+        own |= _committed(bank, examples, place)
     different = [name for name in sorted(own.keys() | planned.keys()) if own.get(name) != planned.get(name)]
     if different:
         lines = "\n".join(f"  {name}: {planned.get(name)} → {own.get(name)}" for name in different)
@@ -170,8 +177,7 @@ def require_planned(
             f"this audit is not the one that was planned in {path} (plan → audit):\n{lines}\n"
             "audit as planned, or make a new plan, which the report will show to be a later one"
         )
-    place = ledger.beside(bank.path)
-    entered = ledger.read(place).planned(hashlib.sha256(data).hexdigest()) if place.exists() else None
+    entered = ledgers.read(place).planned(hashlib.sha256(data).hexdigest()) if place.exists() else None
     if entered is None:
         raise SettingsError(
             f"{place} does not hold the plan {path}: it was changed, or made with another bank, so that nothing shows "
@@ -190,9 +196,9 @@ def _decides(
         "fprs": sorted(fprs),
         "attacks": sorted(attacks),
         "limits": sorted(map(str, limits)),
-        "policy": ledger.policy_digest(limits),
+        "policy": ledgers.policy_digest(limits),
     }
 
 
-def _committed(bank: Bank, examples: Population) -> dict[str, str]:
-    return {"commitment.examples": Key(bank.path).commitments(examples)["commitment.examples"]}
+def _committed(bank: Bank, examples: Population, ledger: Path) -> dict[str, str]:
+    return {"commitment.examples": Key(bank.path, ledger=ledger).commitments(examples)["commitment.examples"]}

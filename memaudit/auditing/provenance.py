@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import shlex
 import subprocess
 from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -24,8 +23,10 @@ _PACKAGES_OF_TEXT = ("transformers", "tokenizers", "peft")
 _SECONDS = 10  # for git to answer
 
 
-def provenance(target: Target, bank: Bank, shadows: int, fprs: Sequence[float], device: str) -> dict[str, str]:
-    """Returns what is needed to do the same again."""
+def provenance(
+    target: Target, bank: Bank, shadows: int, fprs: Sequence[float], device: str, command: str = ""
+) -> dict[str, str]:
+    """Returns what is needed to do the same again; the command is the one that was run."""
     models = [model for first in bank.pairs(shadows) for model in (first, first + 1)]
     seconds = [found["seconds"] for found in map(bank.record, models) if "seconds" in found]
     packages = _PACKAGES + (_PACKAGES_OF_TEXT if isinstance(target.population, TextPopulation) else ())
@@ -33,15 +34,18 @@ def provenance(target: Target, bank: Bank, shadows: int, fprs: Sequence[float], 
         "memaudit": _version("memaudit-toolkit"),
         "platform": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         "device": device_name(device),
-        "command": f"memaudit audit {shlex.quote(target.model.name)} --shadows {shadows}"
-        + f" --seed {bank.fingerprint['seed']}"
-        + "".join(f" --fpr {fpr:g}" for fpr in fprs),
+        "command": command or _call(target, bank, shadows, fprs),
         "git commit of the recipe": revision(sources(target.recipe)),
         "exact copies among the examples": str(target.population.duplicates),
         **({policy.SHADOW_SECONDS: f"{np.mean(seconds):.3g}"} if seconds else {}),
         **{f"bank.{name}": value for name, value in bank.fingerprint.items() if name != "examples.sha256"},
         **{f"package.{name}": _version(name) for name in packages},
     }
+
+
+def _call(target: Target, bank: Bank, shadows: int, fprs: Sequence[float]) -> str:
+    """Returns the call that asked for an audit from Python, without what the target holds."""
+    return f"memaudit.audit({target.model.name!r}, recipe, {bank.path.name!r}, shadows={shadows}, fprs={tuple(fprs)})"
 
 
 def bound(target: Target, key: Key, level: EvidenceLevel) -> dict[str, str]:

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from memaudit import policy, reports
-from memaudit.auditing import ledger
+from memaudit.auditing import ledger as ledgers
 from memaudit.auditing.choices import default_attacks, require_choices, require_fitting
-from memaudit.auditing.evidence import EvidenceLevel, Key, identifiers, most_exposed, table
+from memaudit.auditing.evidence import EvidenceLevel, Key, LedgerKey, identifiers, most_exposed, table
 from memaudit.auditing.folder import EVIDENCE, seal, unseal
 from memaudit.auditing.planning import require_planned
 from memaudit.auditing.provenance import bound, provenance
@@ -32,11 +32,12 @@ from memaudit.checks import (
     fidelity_check,
 )
 from memaudit.errors import EvidenceError, MemauditError
-from memaudit.files import write_whole
+from memaudit.files import make_private_folder, write_whole
 from memaudit.recipe import (
     Recipe,
     TextPopulation,
     fingerprint,
+    recipe_digest,
     recipe_folder,
 )
 from memaudit.types import Attempt, Context, Control, Edition, Limit, Report, Result, Skipped, Subject, Verdict, Waiver
@@ -83,13 +84,13 @@ class Audit:
         evidence = folder / EVIDENCE
         names = [path.name for path in (*written, *([evidence] if self.evidence is not None else []))]
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_private_folder(folder)
             unseal(folder, names)
             evidence.unlink(missing_ok=True)  # an earlier audit's, about people that this one may not name
             for path in written:
                 reports.save(self.report, path)
             if self.evidence is not None:
-                write_whole(evidence, self.evidence)
+                write_whole(evidence, self.evidence, private=True)
             inside = [path.name for path in also if path.resolve().parent == folder.resolve()]
             sealed = seal(folder, [*names, *inside])
         except OSError as error:
@@ -111,7 +112,9 @@ def audit(
     context: Context | None = None,
     evidence: str = EvidenceLevel.HASHED,
     plan: str | Path | None = None,
+    ledger: str | Path | None = None,
     device: str = "auto",
+    command: str = "",
 ) -> Audit:
     """Returns the audit of one trained model against a filled bank; trains nothing.
 
@@ -128,7 +131,9 @@ def audit(
         context: How the model is given to others, and who answers for what; the report says it as it is said here.
         evidence: `none`, `hashed`, `ids` or `full`: how single examples are named, and whether they are shown.
         plan: The file of the plan that was made beforehand, which the audit must keep to.
+        ledger: The file in which the audit is recorded; by default `memaudit.ledger.jsonl` beside the bank.
         device: Where the model is run.
+        command: The command line that asked for the audit, for its report.
 
     Raises:
         MemauditError: Something is missing or does not fit; the message says what to do.
@@ -138,6 +143,8 @@ def audit(
     require_choices(fprs, attacks)
     require_fitting(target, attacks)
     bank = bank if isinstance(bank, Bank) else Bank.open(bank)
+    place = ledgers.beside(bank.path) if ledger is None else Path(ledger)
+    ledgers.require_writable(place)
     seed = int(bank.fingerprint["seed"])
     bank.require(fingerprint(target.recipe, target.population, seed))
     require_inputs(bank, recipe_folder(target.recipe))
@@ -150,21 +157,24 @@ def audit(
         )
     planned = None
     if plan is not None:
-        planned = require_planned(Path(plan), bank, target.population, count, fprs, attacks, limits)
+        planned = require_planned(Path(plan), bank, target.population, count, fprs, attacks, limits, place)
     reading = read_by_shadows(target, bank, recordings, device)
     facts = _facts(target, recordings, tuple(fprs), tuple(attacks), seed, reading)
     subject = Subject(
-        model=target.model.name,
+        model=target.model.name.encode("utf-8", "backslashreplace").decode(),  # a file's name may be no text
         sha256=target.sha256,
         members=int(target.members.sum()),
         nonmembers=int((~target.members).sum()),
         shadows=count,
     )
-    key, level = Key(bank.path), EvidenceLevel(evidence)
-    origin = provenance(target, bank, count, fprs, device) | bound(target, key, level)
+    origin = provenance(target, bank, count, fprs, device, command)
     report = _examine(facts, subject, untested(target), limitations(target), origin)
+    audited, level = Key.made(bank.path), EvidenceLevel(evidence)
+    key = Key(bank.path, ledger=place)  # not before: a bank that has one was audited
+    data = LedgerKey(place).commitments(target.population)["commitment.examples"]
+    report = replace(report, provenance=origin | bound(target, key, level))
     report = replace(policy.hold(report, limits, waivers), context=context or Context(), plan=planned)
-    report = replace(report, attempt=_recorded(report, limits, bank))
+    report = replace(report, attempt=_recorded(report, limits, bank, data, place, audited))
     if level is EvidenceLevel.NONE or not _trusted(report.controls):
         return Audit(report, None)
     full = level is EvidenceLevel.FULL
@@ -258,15 +268,21 @@ def _trusted(controls: Sequence[Control]) -> bool:
     return not any(control.code == fidelity_check.code and control.passed is False for control in controls)
 
 
-def _recorded(report: Report, limits: Sequence[Limit], bank: Bank) -> Attempt:
-    """Returns which attempt the audit is, from now on also by the ledger, which lies beside the bank."""
-    entry = ledger.Entry(
+def _recorded(report: Report, limits: Sequence[Limit], bank: Bank, data: str, place: Path, audited: bool) -> Attempt:
+    """Returns which attempt the audit is, from now on also by the ledger and by the bank."""
+    witness = ledgers.Witness(bank.path)
+    entry = ledgers.Entry(
         time=report.created,
         model=report.subject.sha256,
-        policy=ledger.policy_digest(limits),
+        policy=ledgers.policy_digest(limits),
+        recipe=recipe_digest(bank.fingerprint),
         examples=report.provenance["commitment.examples"],
+        data=data,
         seed=int(bank.fingerprint["seed"]),
         shadows=report.subject.shadows,
         verdict=report.verdict,
+        lost=witness.contradicts(place, audited),
     )
-    return ledger.append(ledger.beside(bank.path), entry).attempt()
+    attempt = ledgers.append(place, entry).attempt()
+    witness.remember(attempt.entry)
+    return attempt

@@ -14,10 +14,12 @@ before it is used.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import secrets
+import shlex
 import shutil
 import socket
 from dataclasses import dataclass
@@ -34,6 +36,8 @@ from memaudit.errors import BankError
 Array = np.ndarray
 
 SCHEMA = "memaudit.bank/1"
+_REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM)
+_UNABLE = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.EXDEV)
 _SIGNALS, _WEIGHTS, _RECORD = "signals.safetensors", "weights.safetensors", "model.json"
 
 
@@ -63,6 +67,12 @@ class Bank:
             return cls(path, int(content["examples"]), fingerprint)
         except (FileNotFoundError, NotADirectoryError):
             raise BankError(f"there is no bank in {path}; `memaudit bank fill` makes one") from None
+        except PermissionError as error:
+            raise BankError(
+                f"{path / 'bank.json'} cannot be read: {error.strerror}. A bank is its owner's alone; to share it "
+                "with a group, set shared = true in [files], and for what is there: "
+                f"chmod -R g+rwX {shlex.quote(str(path))}"
+            ) from error
         except OSError as error:
             raise BankError(f"{path / 'bank.json'} cannot be read: {error.strerror}") from error
         except (ValueError, KeyError, TypeError) as error:
@@ -81,13 +91,14 @@ class Bank:
         content = {"schema": SCHEMA, "examples": examples, "fingerprint": fingerprint}
         description = json.dumps(content, indent=2).encode()
         with _disk_trouble(path):
-            (path / "models").mkdir(parents=True, exist_ok=True)
+            files.make_private_folder(path)
+            files.make_private_folder(path / "models")
             if not (path / "bank.json").exists():
                 files.write_first(path / "bank.json", description)
         bank = cls.open(path)
         if bank.fingerprint != fingerprint and not bank.models():
             with _disk_trouble(path), contextlib.suppress(FileNotFoundError):  # or another has swept the draft away
-                files.write_whole(path / "bank.json", description)
+                files.write_whole(path / "bank.json", description, private=True)
             bank = cls.open(path)
         bank.require(fingerprint)
         return bank
@@ -123,6 +134,11 @@ class Bank:
         there = set(self.models())
         return [m for m in sorted(there) if m % 2 == 0 and m + 1 in there and (shadows is None or m + 1 < shadows)]
 
+    def require_writable(self) -> None:
+        """Raises BankError, before anything is trained, if the disk cannot do what storing a model takes."""
+        with _disk_trouble(self.path):
+            files.rehearse(self._temporary("probe"))
+
     def write(self, model: int, signals: dict[str, Array], weights: bytes | None, record: dict[str, Any]) -> None:
         """Stores one model in one step; if another process was faster, its result is kept and this one dropped.
 
@@ -143,13 +159,12 @@ class Bank:
         sums = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
         record = record | {"model": model, "bank": self._mark, "sha256": sums}
         contents[_RECORD] = json.dumps(record, indent=2).encode()
-        name = f".writing-{model:04d}-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-        temporary = self.path / "models" / name
+        temporary = self._temporary(f"{model:04d}")
         with _disk_trouble(self.path):
             try:
-                temporary.mkdir()
+                files.make_private_folder(temporary)
                 for file, data in contents.items():
-                    files.write_synced(temporary / file, data)
+                    files.write_synced(temporary / file, data, files.private_mode())
                 files.sync_folder(temporary)
                 files.move_folder(temporary, self._folder(model))
                 files.sync_folder(self.path / "models")
@@ -231,6 +246,9 @@ class Bank:
         """What tells this bank's models from another's, should folders be copied together."""
         return hashlib.sha256(json.dumps(self.fingerprint, sort_keys=True).encode()).hexdigest()
 
+    def _temporary(self, what: str) -> Path:
+        return self.path / "models" / f".writing-{what}-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+
     def _folder(self, model: int) -> Path:
         return self.path / "models" / f"{model:04d}"
 
@@ -252,9 +270,14 @@ def _disk_trouble(path: Path) -> Any:
         free = ""
         with contextlib.suppress(OSError):
             free = f"; {shutil.disk_usage(path).free / 2**20:.0f} MiB are free"
+        way_out = "mend the disk and run the same command again, it goes on where it stopped"
+        if error.errno in _REFUSED:
+            way_out = "name a folder that can be written (--bank FOLDER); a copy of the bank goes on where it stopped"
+        elif error.errno in _UNABLE:
+            way_out = "this file system lacks what a bank needs; keep the bank on another one (--bank FOLDER)"
         raise BankError(
             f"the bank in {path} cannot be written: {error.strerror or error}{free}. Nothing half-written is kept: "
-            "mend the disk and run the same command again, it goes on where it stopped"
+            f"{way_out}"
         ) from error
 
 

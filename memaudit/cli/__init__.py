@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import shlex
 import sys
+import traceback
 from importlib import import_module
 
 import click
 
+from memaudit.cli.terminal import guarded
 from memaudit.errors import MemauditError
 
 EXIT_ERROR, EXIT_INTERRUPTED = 2, 130
@@ -49,40 +51,43 @@ class _Commands(click.Group):
 
 @click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="memaudit-toolkit", prog_name="memaudit")
-@click.option("--traceback", is_flag=True, help="Show where an error came from.")
-@click.pass_context
-def cli(ctx: click.Context, traceback: bool) -> None:
+@click.option("--traceback", is_flag=True, expose_value=False, help="Show where an error came from.")
+def cli() -> None:
     """Measures what a trained model gives away about its training data.
 
     Start with `memaudit demo`, or with `memaudit init` in your project.
 
     Exit codes: 0 limits kept, 1 a limit broken, 2 error, 3 inconclusive, 130 interrupted.
     """
-    ctx.obj = traceback
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line and exits."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    with guarded():
+        _run(sys.argv[1:] if arguments is None else arguments)
+
+
+def _run(arguments: list[str]) -> None:
+    call = shlex.join(["memaudit", *arguments])
     try:
-        code = cli.main(arguments, prog_name="memaudit", standalone_mode=False)
+        code = cli.main(arguments, prog_name="memaudit", standalone_mode=False, obj=call)
     except (KeyboardInterrupt, click.Abort):
         _say("interrupted; what is done is kept. Go on with:")
-        _say(f"  {shlex.join(['memaudit', *arguments])}")
+        _say(f"  {call}")
         sys.exit(EXIT_INTERRUPTED)
-    except SystemExit:  # click's own, when nobody reads our output; its 1 would say that a limit is broken
+    except SystemExit:  # of code that we call; its 1 would say that a limit is broken
         sys.exit(EXIT_ERROR)
     except click.ClickException as error:
         error.show()
         sys.exit(EXIT_ERROR)
     except MemauditError as error:
         if "--traceback" in arguments:
-            raise
+            traceback.print_exc()
         _say(f"error: {error}")
         sys.exit(EXIT_ERROR)
     except Exception as error:
-        if "--traceback" in arguments:
-            raise
+        if "--traceback" in arguments:  # printed here: Python ends with 1, which would say that a limit is broken
+            traceback.print_exc()
         _say(f"internal error: {type(error).__name__}: {error}")
         _say(f"this is a defect of memaudit; please report it with the output of:\n  "
              f"{shlex.join(['memaudit', '--traceback', *arguments])}")  # fmt: skip

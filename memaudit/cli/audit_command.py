@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,9 +12,11 @@ import click
 
 from memaudit.cli import outputs
 from memaudit.cli.bank_command import fill_bank
-from memaudit.cli.common import Job, job, over_budget, settings_options
+from memaudit.cli.common import Job, job, ledger_option, over_budget, settings_options
 from memaudit.errors import SettingsError
 from memaudit.policy import exit_code
+from memaudit.reports.uncovered import uncovered
+from memaudit.reports.wording import attempts
 from memaudit.types import Report
 
 if TYPE_CHECKING:
@@ -29,6 +32,7 @@ _INDENT = 14
 @click.option("--out", multiple=True, help=f"Folder for the report. Beside it, {outputs.HELP}")
 @click.option("--fpr", type=float, multiple=True, help="False-positive rate to measure at; may be repeated.")
 @click.option("--plan", help="The plan that this audit keeps to, as written by memaudit plan -o.")
+@ledger_option
 @over_budget
 @click.option("--evidence", type=click.Choice(["none", "hashed", "ids", "full"]), help="How single examples are named.")
 def command(
@@ -63,13 +67,14 @@ def _told(report: Report) -> list[str]:
         (r.verdict, r.finding.sentence if r.limit is None else f"{r.finding.sentence} ({r.reason})")
         for r in report.results
     ]
-    attempt = [("attempt", str(report.attempt))] if report.attempt is not None and report.attempt.number > 1 else []
+    attempt = [("attempt", str(report.attempt))] if attempts(report.attempt) else []
+    above = [("above a limit", words) for words in uncovered(report)]
     controls = [("control", c.sentence) for c in report.controls if c.passed is False]
     skipped = [("not said", f"{s.title}: {s.reason}.") for s in report.skipped]
     width = shutil.get_terminal_size((120, 24)).columns
     wrapped = (
         click.wrap_text(f"{kind:<{_INDENT}}{text}", width, subsequent_indent=" " * _INDENT)
-        for kind, text in (*found, *controls, *skipped, *attempt)
+        for kind, text in (*found, *above, *controls, *skipped, *attempt)
     )
     return ["", *wrapped, ""]
 
@@ -77,18 +82,23 @@ def _told(report: Report) -> list[str]:
 def run(model: Path, call: Job, quiet: bool, yes: bool = False) -> Audit:
     """Returns the audit of a model by the settings of a call; `yes` lets the bank cost more than was budgeted."""
     from memaudit.auditing import LEAST_SHADOWS, audit, default_attacks, open_target, require_planned
+    from memaudit.auditing.ledger import require_writable
     from memaudit.bank import Bank
 
     settings = call.audit
     if settings.shadows < LEAST_SHADOWS:
         raise SettingsError(f"shadows = {settings.shadows}: an audit needs at least {LEAST_SHADOWS}, better 64")
+    require_writable(call.ledger)  # and all else before hours are spent on the bank
+    _require_folder(call.place(settings.out))
     members = None if settings.members is None else call.place(settings.members)
     target = open_target(model, call.recipe(), members, settings.device)
     attacks = settings.attacks or default_attacks(target.recipe, target.population, call.limits)
     plan = None if settings.plan is None else call.place(settings.plan)
-    if plan is not None:  # before hours are spent on the bank
+    if plan is not None:
         bank = Bank.open(call.place(settings.bank))
-        require_planned(plan, bank, target.population, settings.shadows, settings.fpr, attacks, call.limits)
+        require_planned(
+            plan, bank, target.population, settings.shadows, settings.fpr, attacks, call.limits, call.ledger
+        )
     return audit(
         target,
         target.recipe,
@@ -101,8 +111,17 @@ def run(model: Path, call: Job, quiet: bool, yes: bool = False) -> Audit:
         context=call.context,
         evidence=settings.evidence,
         plan=plan,
+        ledger=call.ledger,
+        command=(click.get_current_context().find_root().obj or "").encode("utf-8", "backslashreplace").decode(),
         device=settings.device,
     )
+
+
+def _require_folder(folder: Path) -> None:
+    """Raises SettingsError if the report cannot be written into a folder; it need not be there yet."""
+    around = next(place for place in (folder, *folder.resolve().parents) if os.access(place, os.F_OK))
+    if not around.is_dir() or not os.access(around, os.W_OK):
+        raise SettingsError(f"the report cannot be written into {folder}; name another folder with --out FOLDER")
 
 
 def _missing(model: Path) -> str:

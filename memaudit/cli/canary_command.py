@@ -127,7 +127,7 @@ def plant(
         {
             hidden: (_json(manifest.to_json()), _PRIVATE),
             public: (_json(manifest.public()), _PUBLIC),
-            names: (_joined(copies), _PUBLIC),
+            names: (_joined(copies), _PRIVATE),
             output: (_joined(line.line for line in lines), S_IMODE(train.stat().st_mode)),
         }
     )

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from memaudit.cli import settings as toml
 from memaudit.errors import SettingsError
+from memaudit.files import SHARED
 from memaudit.types import Context, Limit, Waiver
 
 if TYPE_CHECKING:
@@ -40,6 +41,13 @@ class Job:
     def place(self, value: str) -> Path:
         """Returns a path of the settings, relative to the file that they stand in."""
         return self.folder / value
+
+    @property
+    def ledger(self) -> Path:
+        """The file in which audits are recorded: as set, or beside the bank."""
+        from memaudit.auditing.ledger import beside
+
+        return beside(self.place(self.audit.bank)) if self.audit.ledger is None else self.place(self.audit.ledger)
 
     def recipe(self) -> Recipe:
         """Returns the recipe that the settings name."""
@@ -79,6 +87,7 @@ def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+ledger_option = click.option("--ledger", help="File in which audits are recorded; by default beside the bank.")
 over_budget = click.option("--yes", is_flag=True, help="Train even if it takes more than [budget] allows.")
 
 
@@ -93,9 +102,11 @@ def job(config: Path | None, **flags: Any) -> Job:
     here = Path.cwd()
     file = config if config is not None else toml.find(here)
     settings = toml.read(file) if file is not None else toml.Settings()
+    if settings.files.shared:
+        os.environ[SHARED] = "1"  # for worker processes, too
     folder = file.resolve().parent if file is not None else here
     given = {name: value for name, value in flags.items() if value is not None}
-    for name in {"bank", "members", "out", "plan"} & given.keys():
+    for name in {"bank", "members", "out", "plan", "ledger"} & given.keys():
         given[name] = str((here / given[name]).resolve())
     if "recipe" in given:
         place, _, variable = given["recipe"].partition(":")

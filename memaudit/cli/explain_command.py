@@ -7,6 +7,7 @@ from difflib import get_close_matches
 
 import click
 
+from memaudit.cli.terminal import deliver
 from memaudit.errors import SettingsError
 
 
@@ -19,10 +20,9 @@ def command(code: str | None) -> None:
     known: dict[str, Check | ControlCheck] = {check.code: check for check in all_checks()}
     known |= {control.code: control for control in CONTROLS}
     if code is None:
-        for check in known.values():
-            click.echo(f"{check.code}  {check.title}")
+        deliver("\n".join(f"{check.code}  {check.title}" for check in known.values()))
         return
     if code.upper() not in known:
         near = get_close_matches(code.upper(), known, 1)
         raise SettingsError(f"there is no check {code!r}" + (f"; did you mean {near[0]}?" if near else ""))
-    click.echo(f"{code.upper()}\n\n{inspect.getdoc(known[code.upper()].run)}")
+    deliver(f"{code.upper()}\n\n{inspect.getdoc(known[code.upper()].run)}")

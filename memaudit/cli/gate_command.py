@@ -13,6 +13,8 @@ from memaudit.cli import settings as toml
 from memaudit.errors import SettingsError
 from memaudit.policy import exit_code, hold
 from memaudit.reports.text import one_line
+from memaudit.reports.uncovered import uncovered
+from memaudit.reports.wording import attempts
 from memaudit.types import Limit, Report, Result, Skipped, Verdict, Waived
 
 
@@ -52,6 +54,10 @@ def _told(report: Report, limits: tuple[Limit, ...]) -> Iterator[tuple[str, str]
         worst = min(held, key=lambda item: list(Verdict).index(item.verdict))
         which = f"the worst of {len(held)}, {worst.finding.title}: " if isinstance(worst, Result) and held[1:] else ""
         yield _label(worst), f"{limit.name} ({limit}): {which}{worst.reason}"
+    for words in uncovered(report):
+        yield "above a limit", words
+    if attempts(report.attempt):
+        yield "attempt", str(report.attempt)
     for waived in report.waivers:
         yield "waiver", _waiver(waived)
 

@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import click
-
 from memaudit import reports
+from memaudit.cli.terminal import deliver
 from memaudit.errors import MemauditError, SettingsError, hint
 from memaudit.types import Report
 
@@ -78,7 +77,7 @@ def write(report: Report, outputs: Sequence[Output], edition: str | None = None)
             reports.save(report, output.path, output.name, edition)
     for output in outputs:
         if output.path is None:
-            click.echo(reports.render(report, output.name, edition), nl=False)
+            deliver(reports.render(report, output.name, edition))
     return any(output.path is None for output in outputs)
 
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from memaudit.cli.common import Job, job, over_budget, settings_options
+from memaudit.cli.common import Job, job, ledger_option, over_budget, settings_options
+from memaudit.cli.terminal import deliver
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -29,6 +30,7 @@ _WORKERS = (1, 2, 4, 8, 16)
 @click.option("--fpr", type=float, multiple=True, help="False-positive rate to measure at; may be repeated.")
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Such as memaudit.plan.json.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of tables.")
+@ledger_option
 @over_budget
 def command(
     model: Path | None, config: Path | None, output: Path | None, as_json: bool, yes: bool, fpr: tuple[float, ...],
@@ -65,13 +67,13 @@ def command(
         examples=examples,
     )
     if as_json:
-        click.echo(json.dumps(asdict(found), indent=2))
+        deliver(json.dumps(asdict(found), indent=2))
     elif not quiet:
         _print(found, call)
     if not yes:
         require_budget(found.missing, found.cost, call.budget.hours, call.budget.disk_gb)
     if output is not None:
-        entered = write_plan(found, output, bank, recipe, examples)
+        entered = write_plan(found, output, bank, recipe, examples, call.ledger)
         click.echo(f"{output}: SHA-256 {entered.sha256}, in the ledger after {entered.audits_before} audits", err=True)
         click.echo(f'keep to it with: memaudit audit MODEL --plan {output}, or plan = "{output}" in [audit]', err=True)
 

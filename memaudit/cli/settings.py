@@ -35,6 +35,15 @@ class AuditSettings(BaseModel):
     attacks: Annotated[list[Annotated[str, AfterValidator(require_attack)]], Field(min_length=1)] | None = None
     evidence: Literal["none", "hashed", "ids", "full"] = "hashed"
     plan: str | None = None
+    ledger: str | None = None
+
+
+class FilesSettings(BaseModel):
+    """The table [files]: who may read what is written about people; by default its owner alone."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    shared: bool = False
 
 
 class BudgetSettings(BaseModel):
@@ -64,6 +73,7 @@ class Settings(BaseModel):
     audit: AuditSettings = AuditSettings()
     report: ReportSettings = ReportSettings()
     budget: BudgetSettings = BudgetSettings()
+    files: FilesSettings = FilesSettings()
     gate: list[GateSettings] = []
     waiver: list[WaiverSettings] = []
     _source: str | None = PrivateAttr(None)
@@ -108,7 +118,7 @@ def read(path: Path, *, in_force: bool = False) -> Settings:
         SettingsError: The file is no TOML, or a key is unknown or wrong; names file, line and key.
     """
     try:
-        text = path.read_text("utf-8")
+        text = path.read_text("utf-8-sig")  # Windows editors put a mark in front
         content = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise SettingsError(f"{path}: {error}") from error
@@ -168,6 +178,7 @@ def _known_keys(place: tuple[Any, ...]) -> list[str]:
         "audit": AuditSettings,
         "report": ReportSettings,
         "budget": BudgetSettings,
+        "files": FilesSettings,
         "gate": GateSettings,
         "waiver": WaiverSettings,
     }

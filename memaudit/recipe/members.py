@@ -37,7 +37,7 @@ def write_members(model: str | Path, members: Iterable[Any]) -> None:
     rows = csv.writer(file, lineterminator="\n")
     rows.writerow([heading])
     rows.writerows([v if heading == "id" else int(v)] for v in values)
-    write_whole(members_beside(model), file.getvalue().encode())
+    write_whole(members_beside(model), file.getvalue().encode(), private=True)
 
 
 def read_members(path: str | Path, population: Population) -> UInt8[Array, " ids"]:

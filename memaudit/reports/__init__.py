@@ -63,6 +63,14 @@ def render(report: Report, name: str, edition: Edition | str | None = None) -> b
     return FORMATS[name](report)
 
 
+def _names_examples(report: Report, name: str, edition: Edition | str | None) -> bool:
+    """Returns whether a format shows single examples: only the restricted edition, in a format that has them."""
+    whole = (
+        edition == Edition.RESTRICTED if name in _PAGES else name == "json" and edition in (None, Edition.RESTRICTED)
+    )
+    return whole and report.edition is Edition.RESTRICTED
+
+
 def save(
     report: Report, path: str | os.PathLike[str], name: str | None = None, edition: Edition | str | None = None
 ) -> None:
@@ -83,6 +91,6 @@ def save(
         raise MemauditError(f"{path}: a report cannot be written as {path.suffix!r}; use one of {', '.join(SUFFIXES)}")
     content = render(report, name, edition)
     try:
-        write_whole(path, content)
+        write_whole(path, content, private=_names_examples(report, name, edition))
     except OSError as error:
         raise MemauditError(f"{path} cannot be written: {error.strerror}") from error

@@ -8,7 +8,7 @@ from memaudit.reports import standing, text, wording
 from memaudit.reports.blocks import Block, Fact, Facts, Grid, Paragraph, Points, Section, listed
 from memaudit.reports.glossary import GLOSSARY
 from memaudit.reports.regulation import Source, mapping
-from memaudit.types import Planned, Report
+from memaudit.types import Attempt, Planned, Report
 
 _LIMITS = 4  # that are named on the first page
 
@@ -121,7 +121,7 @@ def reproduce(report: Report) -> Iterator[Block | Section]:
         Fact(name="Shadow models", value=f"{subject.shadows:,}"),
         Fact(name="Date of the audit", value=text.moment(report.created)),
         Fact(name="Format", value=report.schema),
-        *([Fact(name="Entry in the ledger", value=report.attempt.entry, code=True)] if report.attempt else []),
+        *_entry(report.attempt),
         *_plan(report.plan),
     )
     groups = _provenance(report)
@@ -159,6 +159,13 @@ def mitigations(_: Report) -> Iterator[Block]:
         rows=standing.MITIGATIONS,
         right=(False,) * 4,
     )
+
+
+def _entry(attempt: Attempt | None) -> Iterator[Fact]:
+    """Yields where the audit is in the ledger: a ledger that lacks either line is another one, or was taken back."""
+    if attempt is not None:
+        yield Fact(name="Entry in the ledger", value=attempt.entry, code=True)
+        yield from [Fact(name="Entry before it", value=attempt.previous, code=True)] if attempt.previous else []
 
 
 def _plan(plan: Planned | None) -> tuple[Fact, ...]:

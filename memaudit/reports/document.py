@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from memaudit.reports import annexes, sections, text, wording
 from memaudit.reports.blocks import Block, Document, Paragraph, Point, Points, Section, listed, mapped
+from memaudit.reports.uncovered import uncovered
 from memaudit.types import Report, Result, Verdict
 
 _LONGEST = 2000  # characters; nobody reads on, and a page of them would hide the rest
@@ -85,8 +86,10 @@ def _in_short(report: Report) -> Iterator[Point]:
         first_of_metric.setdefault(result.finding.metric, result)
     linked = [result for result in report.results if result.finding.code.startswith("LNK") and result.limit is None][:1]
     telling = [*limited[: _IN_SHORT - len(linked)], *linked] if limited else list(first_of_metric.values())
-    if report.attempt is not None and report.attempt.number > 1:
-        yield Point(words=wording.attempts(report.attempt))
+    if told := wording.attempts(report.attempt):
+        yield Point(words=told)
+    for words in uncovered(report):
+        yield Point(lead="ABOVE A LIMIT", words=words)
     for result in telling[:_IN_SHORT]:
         sentence, lead = result.finding.sentence, wording.result_label(result) if result.limit is not None else ""
         yield Point(lead=lead, words=f"{sentence} {wording.sentence(result.reason)}" if lead else sentence)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from memaudit.reports.text import interval, markdown, moment, quantity
+from memaudit.reports.uncovered import uncovered
 from memaudit.reports.wording import (
     CONTROL_LABELS,
     VERDICTS,
+    attempts,
     by_severity,
     control_warning,
     headline,
@@ -37,11 +39,15 @@ def _lines(report: Report) -> Iterator[str]:
     yield f"**{headline(report)}** {verdict.meaning}\n"
     if warning := control_warning(report):
         yield f"> **Warning.** {markdown(warning)}\n"
+    for words in uncovered(report):
+        yield f"> **Above a limit.** {markdown(words)}\n"
     yield (
         f"Model {markdown(subject.model)} (SHA-256 {markdown(subject.sha256)}), audited "
         f"{markdown(moment(report.created))} on {subject.members:,} training examples, {subject.nonmembers:,} others "
         f"and {subject.shadows:,} shadow models.\n"
     )
+    if told := attempts(report.attempt):
+        yield f"{markdown(told)}\n"
     yield "## What was found\n"
     yield from _found(by_severity(report))
     if report.waivers:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from memaudit.reports.text import interval, markdown, moment, percent, quantity
+from memaudit.reports.uncovered import uncovered
 from memaudit.reports.wording import VERDICTS, attempts, by_severity, control_warning, headline, result_label
 from memaudit.types import Report, Result
 
@@ -23,13 +24,15 @@ def _lines(report: Report) -> Iterator[str]:
     yield f"**{verdict.label}. {headline(report)}** {verdict.meaning}\n"
     if warning := control_warning(report):
         yield f"**Warning.** {markdown(warning)}\n"
+    for words in uncovered(report):
+        yield f"**Above a limit.** {markdown(words)}\n"
     yield (
         f"Model {markdown(subject.model)} (SHA-256 {markdown(subject.sha256)}), audited with "
         f"{markdown(' '.join(['memaudit', version]))} on {markdown(moment(report.created))}: "
         f"{subject.members:,} training examples, {subject.nonmembers:,} others and {subject.shadows:,} shadow models.\n"
     )
-    if report.attempt is not None and report.attempt.number > 1:
-        yield f"{markdown(attempts(report.attempt))}\n"
+    if told := attempts(report.attempt):
+        yield f"{markdown(told)}\n"
     if report.results:
         yield "| Measurement | Estimate | Interval | Limit | Verdict |\n|---|--:|---|--:|---|"
         yield from map(_row, by_severity(report))

@@ -126,6 +126,7 @@ FILES = (
         "every audit that was made with the bank",
         "who needs it for their work",
     ),
+    ("memaudit.ledger.key", "the key of what the ledger holds about the data", "who may see the training data"),
     ("the bank", "the shadow models, and the key of the hashes", "who may see the training data"),
 )
 FILES_MEAN = (

@@ -187,14 +187,22 @@ def sentence(reason: str) -> str:
     return f"{reason[:1].upper()}{reason[1:].rstrip('.')}." if reason else ""
 
 
-def attempts(attempt: Attempt) -> str:
-    """Returns which audit this is, and what the ones before it said."""
-    said = ", ".join(attempt.earlier)
+def attempts(attempt: Attempt | None) -> str:
+    """Returns which audit this is, and what the ones before it said; empty for the first, and if that is not known."""
+    if attempt is None or (attempt.number == 1 and attempt.in_all < 2 and not attempt.lost):
+        return ""
+    said = f"; the earlier ones said: {', '.join(attempt.earlier)}" if attempt.earlier else ""
+    if not attempt.in_all:  # of memaudit 0.1.0
+        more = f"; {attempt.of_model:,} audits of it are known in all" if attempt.of_model > attempt.number else ""
+        return f"This is audit number {attempt.number:,} of this model against these limits{said}{more}."
+    lost = (
+        " The ledger lacks earlier audits with this bank: it was deleted, moved or taken back. "
+        "How many there were is not known."
+    )
     return (
-        f"This is audit number {attempt.number:,} of this model against these limits"
-        + (f"; the earlier ones said: {said}" if said else "")
-        + (f"; {attempt.of_model:,} audits of it are known in all" if attempt.of_model > attempt.number else "")
-        + "."
+        f"This is audit number {attempt.number:,} with this model, these examples or this recipe{said}. Of these, "
+        f"{attempt.of_policy:,} used the same limits and {attempt.of_model:,} the same model file. The ledger holds "
+        f"{attempt.in_all:,} audits in all.{lost if attempt.lost else ''}"
     )
 
 

@@ -136,6 +136,8 @@ def fill(
     wanted = shard.models(shadows) if shard else range(shadows)
     missing = [model for model in wanted if not bank.has(model)]
     random.SystemRandom().shuffle(missing)  # two fills of one folder meet the same model seldom, and then harmlessly
+    if missing:
+        bank.require_writable()
     watch = _Watch(bank, wanted, progress)
     workshop = Workshop(recipe, examples, seed, choose_device(device), weights)
     if workers > 1 and len(missing) > 1:

@@ -1,0 +1,109 @@
+"""A limit that names one attack: which other attacks of the same report exceed it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+
+from memaudit import policy, reports
+from memaudit.cli import settings
+from memaudit.reports.document import document
+from memaudit.reports.uncovered import uncovered
+from memaudit.stats import clopper_pearson
+from memaudit.types import Control, Estimate, Finding, Limit, Report, Result, Verdict
+from tests.samples import sample_report
+
+ROOT = Path(__file__).parents[1]
+CODES = ("CTL001", "CTL002", "CTL003", "CTL004", "CTL005", "CTL006")
+
+
+def found(attack: str, hits: int, fpr: float = 0.01, members: int = 1000) -> Finding:
+    low, high = (float(end) for end in clopper_pearson(hits, members, 0.95))
+    return Finding(
+        code="MIA001",
+        title=f"Membership inference, {attack}",
+        metric="tpr",
+        attack=attack,
+        at_fpr=fpr,
+        estimate=Estimate(value=hits / members, low=low, high=high, unit="share", method="Clopper–Pearson"),
+        sentence=f"{attack} finds {hits} of {members} members.",
+        n=members,
+        source="Carlini et al. 2022",
+    )
+
+
+def report(limits: list[Limit], *findings: Finding) -> Report:
+    """A report whose controls all passed, with its findings compared with the limits."""
+    results = tuple(Result(finding=finding, verdict=Verdict.NOTED, reason="") for finding in findings)
+    controls = tuple(Control(code=code, title=code, passed=True, sentence="") for code in CODES)
+    return policy.hold(replace(sample_report(), results=results, controls=controls, skipped=()), limits)
+
+
+ONLINE = Limit(metric="tpr", attack="lira-online", at_fpr=0.01, max=0.05)
+WEAK, STRONG = found("lira-online", 10), found("lira-offline", 200)
+
+
+def test_a_limit_on_the_weaker_attack_passes_and_every_first_page_says_which_attack_is_above_it() -> None:
+    held = report([ONLINE], WEAK, STRONG)
+    assert held.verdict is Verdict.PASS
+    (words,) = uncovered(held)
+    assert words == (
+        "The limit “tpr of lira-online at 0.01 FPR ≤ 0.05” covers lira-online alone. In this report lira-offline "
+        "reaches 20% (95% CI 17.6% to 22.6%), which is above that limit. A limit without “attack” covers every attack."
+    )
+    front = document(held).front[0].content[0]
+    assert "lira-offline reaches 20%" in str(front).replace("\N{NO-BREAK SPACE}", " ")
+    for name in ("md", "modelcard", "github", "html"):
+        page = reports.render(held, name).decode().replace("\N{NO-BREAK SPACE}", " ").replace("%25", "%")
+        assert "lira-offline reaches 20%" in page, name
+
+
+def test_a_limit_without_an_attack_covers_the_strongest() -> None:
+    held = report([replace(ONLINE, attack=None)], WEAK, STRONG)
+    assert held.verdict is Verdict.FAIL
+    assert uncovered(held) == ()
+
+
+@pytest.mark.parametrize(
+    ("limits", "findings", "attacks"),
+    [
+        ([ONLINE], [WEAK], []),
+        ([ONLINE], [WEAK, found("lira-offline", 50)], []),  # at the limit is not above it
+        ([ONLINE], [WEAK, found("lira-offline", 200, fpr=0.001)], []),  # the limit is about another rate
+        ([replace(ONLINE, at_fpr=None)], [WEAK, found("lira-offline", 200, fpr=0.001)], ["lira-offline"]),
+        ([ONLINE], [WEAK, STRONG, found("rmia", 300)], ["rmia", "lira-offline"]),
+        ([ONLINE, replace(ONLINE, attack="lira-offline")], [WEAK, STRONG], []),  # fails by itself
+        ([ONLINE, replace(ONLINE, attack=None, max=0.1)], [WEAK, STRONG], ["lira-offline"]),
+        ([ONLINE], [STRONG], ["lira-offline"]),  # the named attack was not even run
+        ([Limit(metric="memorization", max=0.1)], [WEAK, STRONG], []),
+    ],
+)
+def test_which_attacks_are_above_a_limit(limits: list[Limit], findings: list[Finding], attacks: list[str]) -> None:
+    told = " ".join(uncovered(report(limits, *findings)))
+    places = [told.find(f" {attack} reaches") for attack in attacks]
+    assert -1 not in places
+    assert places == sorted(places)
+    assert told.count(" reaches ") == len(attacks)
+
+
+def test_the_gate_names_the_stronger_attack(tmp_path: Path, command: Callable[..., CompletedProcess[str]]) -> None:
+    reports.save(report([], WEAK, STRONG), tmp_path / "report.json")
+    toml = tmp_path / "memaudit.toml"
+    toml.write_text('[[gate]]\nmetric = "tpr"\nattack = "lira-online"\nat_fpr = 0.01\nmax = 0.05\n', "utf-8")
+    done = command("gate", tmp_path / "report.json", "--config", toml)
+    assert done.returncode == 0
+    assert "above a limit The limit “tpr of lira-online at 0.01 FPR ≤ 0.05” covers lira-online alone." in done.stdout
+    toml.write_text('[[gate]]\nmetric = "tpr"\nat_fpr = 0.01\nmax = 0.05\n', "utf-8")
+    done = command("gate", tmp_path / "report.json", "--config", toml)
+    assert done.returncode == 1
+    assert "above a limit" not in done.stdout
+
+
+def test_no_template_or_example_names_an_attack() -> None:
+    files = [*ROOT.glob("examples/*/*.toml"), *ROOT.glob("memaudit/cli/templates/*/memaudit.toml")]
+    assert len(files) >= 6
+    assert not [file for file in files if "attack =" in file.read_text("utf-8")]
+    limits = [limit for file in files for limit in settings.read(file).limits() if limit.metric == "tpr"]
+    assert [limit.attack for limit in limits] == [None, None]
