@@ -1,0 +1,74 @@
+"""The recipe of the CIFAR-10 bank: a ResNet of nine layers on the first images of the training set."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import torch
+from torch import nn
+
+import memaudit as ma
+from memaudit.recipe.augment import flip, shift
+
+
+def examples(path: str, count: int) -> ma.Examples:
+    """Returns the first images as `[count, 3, 32, 32]` in uint8, with the rows of the training set as ids."""
+    with np.load(path) as data:
+        x, y = data["x_train"][:count], data["y_train"][:count]
+    return ma.Examples(x.transpose(0, 3, 1, 2), y, [f"train-{row}" for row in range(count)])
+
+
+class Normalized(nn.Module):
+    """Scales bytes to about zero mean and unit variance."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:  # noqa: D102
+        return (x.float() / 255 - 0.473) / 0.252
+
+
+class Residual(nn.Module):
+    """Adds two convolutions to their input."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(convolution(width, width), convolution(width, width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:  # noqa: D102
+        out: torch.Tensor = x + self.inner(x)
+        return out
+
+
+def convolution(inputs: int, outputs: int, pool: bool = False) -> nn.Sequential:
+    layers = [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
+    return nn.Sequential(*layers, *([nn.MaxPool2d(2)] if pool else []))
+
+
+def model() -> nn.Module:
+    return nn.Sequential(
+        Normalized(),
+        convolution(3, 64),
+        convolution(64, 128, pool=True),
+        Residual(128),
+        convolution(128, 256, pool=True),
+        convolution(256, 256, pool=True),
+        Residual(256),
+        nn.AdaptiveMaxPool2d(1),
+        nn.Flatten(),
+        nn.Linear(256, 10),
+    )
+
+
+def recipe(path: str, count: int, epochs: int) -> ma.ClassifierRecipe:
+    return ma.ClassifierRecipe(
+        partial(examples, path, count),
+        model,
+        epochs=epochs,
+        batch_size=250,
+        optimizer=ma.SGD(lr=0.1, momentum=0.9, weight_decay=5e-4, nesterov=True),
+        schedule="cosine",
+        augment=crop_and_mirror,
+    )
+
+
+def crop_and_mirror(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    return flip(shift(2)(x, generator), generator)
