@@ -26,6 +26,7 @@ _COMMANDS = (
     "explain",
     "gate",
     "init",
+    "key",
     "plan",
     "policy",
     "report",
