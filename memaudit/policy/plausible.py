@@ -88,8 +88,9 @@ def _of_kind(finding: Finding) -> Iterator[str]:
     named = finding.attack is not None and finding.attack.startswith(own)
     if (known is not None and not (named and finding.attack in known)) or (finding.attack and not named):
         yield f"{finding.code} makes no attack {finding.attack!r}"
-    if (finding.at_fpr is None and measure.metric == "tpr") or not 0 < (finding.at_fpr or 0.5) < 1:
-        yield f"its false-positive rate is {finding.at_fpr}"
+    rate = finding.at_fpr
+    if measure.metric == "tpr" if rate is None else not 0 < rate < 1:
+        yield f"its false-positive rate is {rate}"
 
 
 def _measure(finding: Finding) -> Measure | None:
