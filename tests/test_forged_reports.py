@@ -62,8 +62,9 @@ def _estimate(fields: Fields) -> Fields:
 
 
 def _memorization(fields: Fields) -> Fields:
-    estimate: Fields = next(r for r in fields["results"] if r["limit"] and r["finding"]["metric"] == "memorization")
-    return estimate["finding"]["estimate"]  # type: ignore[no-any-return]
+    result = next(r for r in fields["results"] if r["limit"] and r["finding"]["metric"] == "memorization")
+    estimate: Fields = result["finding"]["estimate"]
+    return estimate
 
 
 def _scaled(estimate: Fields, by: float) -> None:
