@@ -243,6 +243,7 @@ class WaiverState(StrEnum):
     EXPIRED = "expired"
     EXCEEDED = "exceeded"  # more leaks than was waived
     UNRELIABLE = "unreliable"  # a control failed, so that it is not known how much leaks
+    SELF_APPROVED = "void: its owner approved it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from subprocess import CompletedProcess
+from typing import Any
 
 import jaxtyping
 import pytest
@@ -49,6 +50,25 @@ def _forgotten(below: Path) -> Iterator[None]:
             file = getattr(sys.modules[name], "__file__", None)
             if isinstance(file, str) and Path(file).is_relative_to(below):
                 del sys.modules[name]
+
+
+@pytest.fixture(autouse=True)
+def every_audit_agrees_with_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looks for contradictions in every report that an audit of the test makes: an honest one must have none."""
+    from memaudit import policy
+    from memaudit.policy.consistency import contradictions
+    from memaudit.types import Report
+
+    hold = policy.hold
+
+    def held(report: Report, *arguments: Any) -> Report:
+        found = hold(report, *arguments)
+        if "commitment.examples" in report.provenance:
+            problems = [problem for problem in contradictions(found) if not problem.startswith("attempt:")]
+            assert not problems, problems
+        return found
+
+    monkeypatch.setattr(policy, "hold", held)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import yaml
 
 from memaudit import reports, stats
 from memaudit.cli import cli
-from memaudit.types import Control, Estimate, Finding, Report, Result, Subject, Verdict
+from memaudit.types import Attempt, Control, Estimate, Finding, Report, Result, Subject, Verdict
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "examples" / "ci"
@@ -118,12 +118,13 @@ def audited(tmp_path: Path) -> Callable[[int], None]:
             for code in ("CTL001", "CTL002", "CTL004", "CTL005")
         ]
         report = Report(
-            created="2026-11-23T10:00:00+00:00",
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
             subject=Subject(model="m.pt", sha256="ab" * 32, members=1000, nonmembers=1000, shadows=16),
             results=(Result(finding=finding, verdict=Verdict.NOTED, reason="r"),),
             skipped=(),
             controls=tuple(controls),
             provenance={},
+            attempt=Attempt(number=1, of_model=1, entry="cd" * 32),
         )
         (tmp_path / "audit").mkdir()
         reports.save(report, tmp_path / "audit" / "report.json")

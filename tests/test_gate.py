@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,7 +17,9 @@ from scipy.stats import binomtest
 
 from memaudit import reports, stats
 from memaudit.cli.settings import read
-from memaudit.types import Control, Estimate, Finding, Limit, Report, Result, Subject, Verdict
+from memaudit.errors import SettingsError
+from memaudit.policy import hold
+from memaudit.types import Attempt, Control, Estimate, Finding, Limit, Report, Result, Subject, Verdict
 
 Command = Callable[..., CompletedProcess[str]]
 Complaint = Callable[..., str]
@@ -47,7 +50,7 @@ def granted(subject: str = MODEL, cap: float = 0.5, ahead: int = 30) -> str:
 def _finding(hits: int, members: int, attack: str, at_fpr: float) -> Finding:
     low, high = stats.clopper_pearson(hits, members)
     return Finding(
-        code="MIA001",
+        code={"lira-online": "MIA001", "lira-offline": "MIA002"}[attack],
         title=f"Membership inference, {attack}, at {at_fpr:g}",
         metric="tpr",
         attack=attack,
@@ -64,12 +67,17 @@ def _finding(hits: int, members: int, attack: str, at_fpr: float) -> Finding:
 
 @pytest.fixture
 def audited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Writes the report of an audit that found some of the members, and settings, into the working directory."""
+    """Writes the report of an audit that found some of the members, and settings, into the working directory.
+
+    The audit had the limits of these settings, if they can be read, or those that are given.
+    """
     monkeypatch.chdir(tmp_path)
 
-    def write(hits: int, settings: str = GATE, members: int = 1000, passed: bool = True) -> None:
+    def write(
+        hits: int, settings: str = GATE, members: int = 1000, passed: bool = True, had: str | None = None
+    ) -> None:
         report = Report(
-            created="2026-11-23T10:00:00+00:00",
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
             subject=Subject(model="m.pt", sha256=MODEL, members=members, nonmembers=400, shadows=16),
             results=tuple(
                 Result(finding=_finding(found, members, attack, 0.01), verdict=Verdict.NOTED, reason="r")
@@ -81,9 +89,13 @@ def audited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., No
                 for code in ("CTL001", "CTL002", "CTL003", "CTL004", "CTL005")
             ),
             provenance={},
+            attempt=Attempt(number=1, of_model=1, entry="cd" * 32),
         )
-        reports.save(report, tmp_path / "report.json")
+        (tmp_path / "memaudit.toml").write_text(settings if had is None else had, "utf-8")
+        with suppress(SettingsError):
+            report = hold(report, read(tmp_path / "memaudit.toml").limits())
         (tmp_path / "memaudit.toml").write_text(settings, "utf-8")
+        reports.save(report, tmp_path / "report.json")
 
     return write
 
@@ -108,11 +120,16 @@ def test_the_verdict_is_the_exit_code(
     assert done.returncode == code, done.stderr
     ends = binomtest(hits, 1000).proportion_ci(0.9)
     reason = said.format(low=f"{100 * ends.low:.4g}%", high=f"{100 * ends.high:.4g}%")
-    gate, end = done.stdout.splitlines()
+    gate, *rest, end = done.stdout.splitlines()
     assert gate.startswith(f"{verdict:<14}low-fpr (tpr of lira-online at 0.01 FPR ≤ 0.1): {reason}")
     assert end == f"{verdict}: exit code {code}"
+    assert rest == [
+        "attempt       attempt 1 of this model under this policy",
+        "not checked   who made the report (--require-signature), which model is released (--model), how often it was "
+        "audited (--ledger)",
+    ]
     zero = command("gate", "report.json", "--exit-zero")
-    assert (zero.returncode, zero.stdout) == (0, f"{gate}\n{end} (not used: --exit-zero)\n")
+    assert (zero.returncode, zero.stdout) == (0, f"{done.stdout.strip()} (not used: --exit-zero)\n")
 
 
 def test_too_few_members_are_inconclusive_with_the_number_that_would_do(
@@ -169,7 +186,7 @@ def test_a_gate_on_all_attacks_is_told_by_the_worst(audited: Callable[..., None]
     audited(200, '[[gate]]\nmetric = "tpr"\nmax = 0.1\n')
     done = command("gate", "report.json")
     assert done.returncode == 1
-    (gate, _) = done.stdout.splitlines()
+    gate, *_ = done.stdout.splitlines()
     assert gate.startswith(
         "fail          tpr (tpr ≤ 0.1): the worst of 2, Membership inference, lira-online, at 0.01: "
     )
@@ -226,7 +243,7 @@ def test_a_waiver_is_printed_whatever_it_does(
     audited(200, GATE + text)
     done = command("gate", "report.json")
     assert done.returncode == code
-    gate, waiver, end = done.stdout.splitlines()
+    gate, waiver, *_, end = done.stdout.splitlines()
     assert gate.startswith("fail (waived)" if code == 0 else "fail   ")
     assert waiver.startswith("waiver        low-fpr, for model ")
     assert waiver.endswith(f"owner ann, approved by bob: {state}")
@@ -254,7 +271,7 @@ def test_the_report_with_the_new_verdict_can_be_written(
     limit = new.results[0].limit
     assert limit is not None
     assert (limit.source, limit.line) == ("memaudit.toml", 1)
-    assert reports.load(tmp_path / "report.json").verdict is Verdict.NOTED
+    assert reports.load(tmp_path / "report.json").waivers == ()
 
 
 def test_control_characters_of_a_report_do_not_reach_the_terminal(
@@ -266,7 +283,7 @@ def test_control_characters_of_a_report_do_not_reach_the_terminal(
     done = command("gate", "report.json")
     assert "\x1b" not in done.stdout
     assert "\u202e" not in done.stdout
-    assert len(done.stdout.splitlines()) == 2
+    assert len(done.stdout.splitlines()) == 4
 
 
 def test_a_gate_needs_no_torch(audited: Callable[..., None], tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -18,18 +19,19 @@ from memaudit.errors import MemauditError
 from memaudit.files import write_whole
 from memaudit.reports import load, save
 from memaudit.reports.canonical import canonical
-from memaudit.types import Report, Subject
+from memaudit.types import Attempt, Report, Subject
 
 Command = Callable[..., CompletedProcess[str]]
 Complaint = Callable[..., str]
 
 MADE = Report(
-    created="2026-11-23T10:00:00+00:00",
+    created=datetime.now(UTC).isoformat(timespec="seconds"),
     subject=Subject(model="model.pt", sha256="ab" * 32, members=2, nonmembers=1, shadows=8),
     results=(),
     skipped=(),
     controls=(),
     provenance={"memaudit": "1"},
+    attempt=Attempt(number=1, of_model=1, entry="cd" * 32),
 )
 EVIDENCE = b"id,member,flagged_at_0.1\na,1,1\nb,1,0\nc,0,0\n"
 
@@ -251,7 +253,7 @@ def test_an_audit_is_verified_and_what_that_shows_is_said(audited: Path, command
     assert (audited / "audit" / DIGEST).read_text("ascii").split()[0] in said
     assert "attempt 1 with this model, these examples or this recipe (1 under these limits, 1 of" in said
     assert "the chain of 1 audits is whole" in said
-    assert "nothing is signed, and whoever can write the folder can write the sums anew" in said
+    assert "no signature was verified (--signature), and whoever can write the folder can write the sums anew" in said
     assert report.attempt is not None
     assert command("audit", "model.safetensors", "-q", "--out", "again").returncode == 0
     assert "1 audits in the ledger), after it: noted" in command("verify", "audit").stdout

@@ -1,22 +1,48 @@
-"""The audit of one model: runs the checks and holds the findings against the limits."""
+"""The audit of one model: runs the checks and holds the findings against the limits.
 
-from memaudit.auditing.choices import default_attacks
-from memaudit.auditing.costs import cost_to_fill, require_budget
-from memaudit.auditing.planning import Plan, plan, require_planned, write_plan
-from memaudit.auditing.run import LEAST_SHADOWS, Audit, audit
-from memaudit.auditing.target import Target, open_target
+Names are imported when they are first used: the gate reads folders, ledgers and signatures without what an audit needs.
+"""
 
-__all__ = [
-    "LEAST_SHADOWS",
-    "Audit",
-    "Plan",
-    "Target",
-    "audit",
-    "cost_to_fill",
-    "default_attacks",
-    "open_target",
-    "plan",
-    "require_budget",
-    "require_planned",
-    "write_plan",
-]
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from memaudit.auditing.choices import default_attacks as default_attacks
+    from memaudit.auditing.costs import cost_to_fill as cost_to_fill
+    from memaudit.auditing.costs import require_budget as require_budget
+    from memaudit.auditing.planning import Plan as Plan
+    from memaudit.auditing.planning import plan as plan
+    from memaudit.auditing.planning import require_planned as require_planned
+    from memaudit.auditing.planning import write_plan as write_plan
+    from memaudit.auditing.run import LEAST_SHADOWS as LEAST_SHADOWS
+    from memaudit.auditing.run import Audit as Audit
+    from memaudit.auditing.run import audit as audit
+    from memaudit.auditing.target import Target as Target
+    from memaudit.auditing.target import open_target as open_target
+
+_HOME = {
+    "LEAST_SHADOWS": "run",
+    "Audit": "run",
+    "Plan": "planning",
+    "Target": "target",
+    "audit": "run",
+    "cost_to_fill": "costs",
+    "default_attacks": "choices",
+    "open_target": "target",
+    "plan": "planning",
+    "require_budget": "costs",
+    "require_planned": "planning",
+    "write_plan": "planning",
+}
+
+__all__ = list(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'memaudit.auditing' has no attribute {name!r}")
+    return getattr(import_module(f"memaudit.auditing.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -3,7 +3,8 @@
     report.json, report.html, …   the report
     evidence.csv                  single examples, where evidence was asked for
     report.digest                 SHA-256 of the canonical form of report.json, see `memaudit.reports.canonical`
-    SHA256SUMS                    SHA-256 of every file above, as `sha256sum --check` reads it; written last
+    SHA256SUMS                    SHA-256 of every file above, as `sha256sum --check` reads it
+    report.intoto.jsonl           the signature, where one was asked for; written last, see `memaudit.auditing.signing`
 
 The digest lies beside the report and not in it, so that it can be computed from the report as it is.
 """
@@ -25,13 +26,14 @@ from memaudit.reports.text import one_line
 from memaudit.types import Report
 
 SUMS, DIGEST, REPORT, EVIDENCE = "SHA256SUMS", "report.digest", "report.json", "evidence.csv"
+SIGNATURE = "report.intoto.jsonl"
 _LINE = re.compile(r"([0-9a-f]{64}) [ *]([^\\/\0]+)")
 _LONGEST = 100_000  # bytes of sums; a folder has about a dozen files
 _DIGEST_NOTE = "report.json in the canonical form of RFC 8785"
 
 
 def unseal(folder: Path, names: Sequence[str]) -> None:
-    """Takes the sums away before files of these names are written, so that no half-written folder has any.
+    """Takes signature and sums away before files of these names are written: no half-written folder has any.
 
     Raises:
         MemauditError: The folder is a bank, or holds sums of something else.
@@ -41,8 +43,9 @@ def unseal(folder: Path, names: Sequence[str]) -> None:
         raise MemauditError(f"{folder} is a bank, whose key must not lie with a report; give the report another folder")
     if sums.exists() and not (_plain(sums) and REPORT in _listed(sums)[0]):
         raise MemauditError(f"{sums} is not of an audit; give the report a folder of its own")
+    (folder / SIGNATURE).unlink(missing_ok=True)
     sums.unlink(missing_ok=True)
-    for name in (*names, DIGEST, SUMS):
+    for name in (*names, DIGEST, SUMS, SIGNATURE):
         for draft in folder.glob(f".{name}-????????"):  # of an audit that was killed while it wrote
             draft.unlink(missing_ok=True)
 
@@ -76,13 +79,20 @@ def verify(folder: Path) -> tuple[Report | None, list[str]]:
         report = reports.load(folder / REPORT)
     except MemauditError as error:
         return None, [*problems, str(error)]
-    if _plain(folder / DIGEST) and (folder / DIGEST).read_bytes().split()[:1] != [
-        digest((folder / REPORT).read_bytes()).encode()
-    ]:
-        problems.append(f"{DIGEST} is not the digest of {REPORT}")
+    problems += _of_another_digest(folder)
     if EVIDENCE in listed and _plain(folder / EVIDENCE):
         problems += _of_another_report(folder / EVIDENCE, report)
     return report, problems
+
+
+def beside(path: Path) -> list[str]:
+    """Returns how a report differs from what the digest and the sums beside it say, where there are any."""
+    problems = list(_of_another_digest(path.parent)) if path.name == REPORT else []
+    if _plain(path.with_name(SUMS)):
+        listed = _listed(path.with_name(SUMS))[0].get(path.name)
+        if listed is not None and listed != sha256(path):
+            problems.append(f"{path.name} was changed after {SUMS} was written")
+    return problems
 
 
 def require_intact(folder: Path) -> Report:
@@ -148,8 +158,17 @@ def _differences(folder: Path, listed: Mapping[str, str]) -> Iterator[str]:
         elif sha256(path) != expected:
             yield f"{name!r} was changed"
     for entry in sorted(folder.iterdir()):
-        if entry.name not in listed and entry.name != SUMS:
+        if entry.name not in (*listed, SUMS, SIGNATURE):
             yield f"{entry.name!r} was added, or is left of something else"
+
+
+def _of_another_digest(folder: Path) -> Iterator[str]:
+    if not _plain(folder / DIGEST):
+        return
+    with (folder / DIGEST).open("rb") as file:
+        stated = file.read(_LONGEST).split()[:1]
+    if stated != [digest((folder / REPORT).read_bytes()).encode()]:
+        yield f"{DIGEST} is not the digest of {REPORT}: one of them was changed"
 
 
 def _of_another_report(path: Path, report: Report) -> Iterator[str]:

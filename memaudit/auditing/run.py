@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -42,6 +42,9 @@ from memaudit.recipe import (
 )
 from memaudit.types import Attempt, Context, Control, Edition, Limit, Report, Result, Skipped, Subject, Verdict, Waiver
 
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 Array = np.ndarray
 
 LEAST_SHADOWS = 6
@@ -67,7 +70,7 @@ class Audit:
         """
         reports.save(self.report, path, edition=edition)
 
-    def write(self, folder: str | Path, also: Iterable[Path] = ()) -> list[Path]:
+    def write(self, folder: str | Path, also: Iterable[Path] = (), key: Ed25519PrivateKey | None = None) -> list[Path]:
         """Writes the report in every format, the evidence, and the sums of all, into a folder; returns the files.
 
         report.json is whole; the pages for people are the internal edition, without pictures, texts and ids.
@@ -75,6 +78,7 @@ class Audit:
         Args:
             folder: Made if it is not there.
             also: Other files that were written; those that lie in the folder get a sum, too.
+            key: The audit is signed with it, after everything else is written.
 
         Raises:
             MemauditError: The folder cannot be written, or is for something else.
@@ -93,6 +97,10 @@ class Audit:
                 write_whole(evidence, self.evidence, private=True)
             inside = [path.name for path in also if path.resolve().parent == folder.resolve()]
             sealed = seal(folder, [*names, *inside])
+            if key is not None:
+                from memaudit.auditing.signing import sign
+
+                sealed.append(sign(self.report, folder, key))
         except OSError as error:
             raise MemauditError(f"the report cannot be written into {folder}: {error.strerror}") from error
         return [*(folder / name for name in names), *sealed]

@@ -28,6 +28,7 @@ _COMMANDS = (
     "explain",
     "gate",
     "init",
+    "key",
     "plan",
     "policy",
     "report",

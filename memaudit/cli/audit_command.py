@@ -20,6 +20,8 @@ from memaudit.reports.wording import attempts
 from memaudit.types import Report
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
     from memaudit.auditing import Audit
 
 _INDENT = 14
@@ -33,10 +35,18 @@ _INDENT = 14
 @click.option("--fpr", type=float, multiple=True, help="False-positive rate to measure at; may be repeated.")
 @click.option("--plan", help="The plan that this audit keeps to, as written by memaudit plan -o.")
 @ledger_option
+@click.option("--sign", metavar="KEY", help="Sign the report with a private key: a PEM file, or env:NAME.")
 @over_budget
 @click.option("--evidence", type=click.Choice(["none", "hashed", "ids", "full"]), help="How single examples are named.")
 def command(
-    model: Path, config: Path | None, quiet: bool, yes: bool, fpr: tuple[float, ...], out: tuple[str, ...], **flags: Any
+    model: Path,
+    config: Path | None,
+    quiet: bool,
+    yes: bool,
+    fpr: tuple[float, ...],
+    out: tuple[str, ...],
+    sign: str | None,
+    **flags: Any,
 ) -> int:
     """Audits a trained model: fills the bank if it is not full, attacks, judges, and writes the report.
 
@@ -49,13 +59,27 @@ def command(
     call = job(config, **flags, fpr=list(fpr) or None, out=next(iter(folders), None))
     if call.file is None and flags["recipe"] is None and not (call.folder / "recipe.py").exists():
         raise SettingsError(_missing(model))
-    return conclude(run(model, call, quiet, yes), call, quiet, named)
+    key = None if sign is None else _signing_key(sign)  # before hours are spent
+    return conclude(run(model, call, quiet, yes), call, quiet, named, key)
 
 
-def conclude(done: Audit, call: Job, quiet: bool, named: Sequence[outputs.Output] = ()) -> int:
+def _signing_key(source: str) -> Ed25519PrivateKey:
+    from memaudit.auditing.signing import private_key
+
+    return private_key(source)
+
+
+def conclude(
+    done: Audit,
+    call: Job,
+    quiet: bool,
+    named: Sequence[outputs.Output] = (),
+    key: Ed25519PrivateKey | None = None,
+) -> int:
     """Writes the report, says on stderr what was found and on stdout where it stands; returns the exit code."""
     taken = outputs.write(done.report, named)
-    written = done.write(call.place(call.audit.out), [output.path for output in named if output.path is not None])
+    also = [output.path for output in named if output.path is not None]
+    written = done.write(call.place(call.audit.out), also, key)
     for line in [] if quiet else _told(done.report):
         click.echo(line, err=True)
     click.echo(f"{done.verdict}: {next(path for path in written if path.suffix == '.html')}", err=taken)

@@ -2,48 +2,131 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from memaudit import reports
+from memaudit.auditing import folder
+from memaudit.auditing.checked import Checked, check_ledger, check_model, check_signature
 from memaudit.cli import outputs
 from memaudit.cli import settings as toml
 from memaudit.errors import SettingsError
 from memaudit.policy import exit_code, hold
+from memaudit.policy.consistency import contradictions, rules
 from memaudit.reports.text import one_line
 from memaudit.reports.uncovered import uncovered
 from memaudit.reports.wording import attempts
 from memaudit.types import Limit, Report, Result, Skipped, Verdict, Waived
 
+_path = click.Path(path_type=Path)
+
 
 @click.command(short_help="Holds a finished report against the limits again.")
 @click.argument("report", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--config", type=click.Path(path_type=Path), help="Settings; by default the nearest memaudit.toml.")
+@click.option("--config", type=_path, help="Settings; by default the nearest memaudit.toml.")
+@click.option(
+    "--require-signature",
+    "public",
+    metavar="PUB",
+    type=_path,
+    multiple=True,
+    help="Public key that must have signed the audit; of several, one.",
+)
+@click.option("--model", type=_path, help="The model that is released: the report must be about it.")
+@click.option("--ledger", type=_path, help="Ledger of audits, which must hold this one.")
+@click.option("--allow-other-limits", is_flag=True, help="With a signature: limits need not be those of the audit.")
 @click.option("--exit-zero", is_flag=True, help="Exit 0 whatever the verdict, but 2 on an error.")
 @click.option("--out", multiple=True, help=f"The report with the new verdict: {outputs.HELP}")
-def command(report: Path, config: Path | None, exit_zero: bool, out: tuple[str, ...]) -> int:
+def command(
+    report: Path,
+    config: Path | None,
+    public: tuple[Path, ...],
+    model: Path | None,
+    ledger: Path | None,
+    allow_other_limits: bool,
+    exit_zero: bool,
+    out: tuple[str, ...],
+) -> int:
     """Holds a finished report.json against the limits of memaudit.toml; needs no bank, model or torch.
 
-    The same limits give the same verdict as in the audit. Exits 0 if every limit is kept, waived, or only warned about,
-    1 if one is broken, 3 if it cannot be told, 2 on an error, and also if no limit is set.
+    The same limits give the same verdict as in the audit. A report that contradicts itself, or its digest, is refused.
+    With --require-signature, so is one that was not signed with that key, or was made under other limits; with --model,
+    one about another model. What was verified, and what was not, is printed.
+
+    Exits 0 if every limit is kept, waived, or only warned about, 1 if one is broken, 3 if it cannot be told, 2 on an
+    error, and also if no limit is set.
     """
+    settings = _settings(config)
+    limits = settings.limits()
+    named, paths = outputs.parse(out)
+    loaded = reports.load(report)
+    checked = Checked(problems=[*folder.beside(report), *contradictions(loaded)])
+    if public or report.with_name(folder.SIGNATURE).exists():
+        check_signature(checked, loaded, report, public)
+    if model is not None:
+        check_model(checked, loaded, model)
+    if ledger is not None:
+        check_ledger(checked, loaded, ledger)
+    other = _other_limits(loaded, limits)
+    if public and other and not allow_other_limits:
+        checked.problems.append(f"{other} (--allow-other-limits)")
+    checked.require(f"{report} is refused:")
+    judged = hold(loaded, limits, settings.waivers())
+    code = exit_code(judged)
+    taken = outputs.write(judged, [*named, *map(outputs.by_suffix, paths)])
+    unchecked = _unchecked(public, model, ledger)
+    for label, text in (*_told(judged, limits), *_verified(loaded, checked, other), ("not checked", unchecked)):
+        if text:
+            click.echo(f"{label:<14}{one_line(text, 2000)}", err=taken)
+    click.echo(f"{judged.verdict}: exit code {code}{' (not used: --exit-zero)' if exit_zero else ''}", err=taken)
+    return 0 if exit_zero else code
+
+
+def _settings(config: Path | None) -> toml.Settings:
     file = config or toml.find(Path.cwd())
     if file is None:
         raise SettingsError("there are no limits: no memaudit.toml here or above; --config names one")
     settings = toml.read(file)
-    limits = settings.limits()
-    if not limits:
+    if not settings.gate:
         raise SettingsError(f"{file} sets no limit; a table [[gate]] does")
-    named, paths = outputs.parse(out)
-    judged = hold(reports.load(report), limits, settings.waivers())
-    code = exit_code(judged)
-    taken = outputs.write(judged, [*named, *map(outputs.by_suffix, paths)])
-    for label, text in _told(judged, limits):
-        click.echo(f"{label:<14}{one_line(text, 2000)}", err=taken)
-    click.echo(f"{judged.verdict}: exit code {code}{' (not used: --exit-zero)' if exit_zero else ''}", err=taken)
-    return 0 if exit_zero else code
+    return settings
+
+
+def _other_limits(report: Report, limits: Sequence[Limit]) -> str:
+    """Returns how the limits differ from those that the audit had, in words; empty if they do not."""
+    before, now = (
+        {replace(limit, id="", source=None, line=None): None for limit in some} for some in (rules(report), limits)
+    )
+    if not before:
+        return "the audit had no limits"
+    gone = [f"without {_rule(limit)}" for limit in before if limit not in now]
+    new = [f"with {_rule(limit)}" for limit in now if limit not in before]
+    return f"the limits are not those of the audit: {'; '.join([*gone, *new])}" if gone or new else ""
+
+
+def _rule(limit: Limit) -> str:
+    said = [f"max {limit.max!r}", f"confidence {limit.confidence!r}", f"on_inconclusive {limit.on_inconclusive}"]
+    return f"{limit} ({', '.join([*said, *([] if limit.required else ['not required'])])})"
+
+
+def _verified(report: Report, checked: Checked, other: str) -> Iterator[tuple[str, str]]:
+    yield "attempt", str(report.attempt)
+    yield "other limits", other
+    for told in checked.told:
+        yield "checked", told
+
+
+def _unchecked(public: Sequence[Path], model: Path | None, ledger: Path | None) -> str:
+    """Returns what was not verified, with the option that does; a pass says nothing about it."""
+    open_questions = {
+        "who made the report (--require-signature)": not public,
+        "which model is released (--model)": model is None,
+        "how often it was audited (--ledger)": ledger is None,
+    }
+    return ", ".join(question for question, is_open in open_questions.items() if is_open)
 
 
 def _told(report: Report, limits: tuple[Limit, ...]) -> Iterator[tuple[str, str]]:

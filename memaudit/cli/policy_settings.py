@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from memaudit.errors import hint
+from memaudit.policy.waivers import self_approved
 from memaudit.types import ATTACKS_BY_METRIC, Limit, OnInconclusive, Waiver
 
 LONGEST = timedelta(days=180)
@@ -154,8 +155,11 @@ def disagreements(gates: Sequence[GateSettings], waivers: Sequence[WaiverSetting
         granted.add((waiver.gate, waiver.subject))
 
 
-def expired(waivers: Sequence[WaiverSettings]) -> Iterator[tuple[Place, str]]:
-    """Yields which waivers no longer hold: where, and what to do."""
+def void(waivers: Sequence[WaiverSettings]) -> Iterator[tuple[Place, str]]:
+    """Yields which waivers excuse nothing, whatever was measured: where, and what to do."""
     for number, waiver in enumerate(waivers):
         if waiver.expires < datetime.now(UTC).date():
             yield ("waiver", number, "expires"), f"expired on {waiver.expires}; take the waiver out, or renew it"
+        if self_approved(waiver.owner, waiver.approved_by):
+            said = f"{waiver.approved_by!r} is the owner; have somebody else approve the waiver"
+            yield ("waiver", number, "approved_by"), said

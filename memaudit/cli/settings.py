@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
-from memaudit.cli.policy_settings import GateSettings, WaiverSettings, disagreements, expired, require_attack
+from memaudit.cli.policy_settings import GateSettings, WaiverSettings, disagreements, require_attack, void
 from memaudit.errors import SettingsError
 from memaudit.types import Context, Limit, Release, Waiver
 
@@ -112,7 +112,7 @@ def read(path: Path, *, in_force: bool = False) -> Settings:
 
     Args:
         path: The file.
-        in_force: Refuse a waiver that has expired; an audit goes on without it, and says so.
+        in_force: Refuse a waiver that has expired or that its owner approved; an audit goes on without it, and says so.
 
     Raises:
         SettingsError: The file is no TOML, or a key is unknown or wrong; names file, line and key.
@@ -132,7 +132,7 @@ def read(path: Path, *, in_force: bool = False) -> Settings:
         settings = Settings.model_validate(content)
         problems = [
             *disagreements(settings.gate, settings.waiver),
-            *(expired(settings.waiver) if in_force else ()),
+            *(void(settings.waiver) if in_force else ()),
         ]
     except ValidationError as error:
         problems = [(problem["loc"], _told(problem)) for problem in error.errors()]

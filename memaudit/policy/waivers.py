@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
 
 from memaudit.types import Report, Result, Verdict, Waived, Waiver, WaiverState
+
+_LOOK_LIKE = str.maketrans("авеіјкмнорсѕтухԁһԛԝαβεικμνορτυχ", "abeijkmhopcstyxdhqwabeikmvoptux")  # Cyrillic, Greek
 
 
 def excused(
@@ -24,10 +27,25 @@ def excused(
     return [_told(result, waived) for result, _ in judged], waived
 
 
+def self_approved(owner: str, approved_by: str) -> bool:
+    """Returns whether the owner of a waiver and whoever approved it are one name, however it is written.
+
+    Case, accents, spaces, punctuation and letters of other scripts that look like Latin ones make no other name.
+    """
+    return _skeleton(owner) == _skeleton(approved_by)
+
+
+def _skeleton(name: str) -> str:
+    letters = unicodedata.normalize("NFKD", name).casefold().translate(_LOOK_LIKE)
+    return "".join(letter for letter in letters if letter.isalnum())
+
+
 def _state(waiver: Waiver, judged: Sequence[tuple[Result, float]], report: Report, today: date) -> WaiverState:
     bounds = [low for result, low in judged if result.verdict is Verdict.FAIL and _name(result) == waiver.gate]
     if waiver.subject != report.subject.sha256:
         return WaiverState.OTHER_MODEL
+    if self_approved(waiver.owner, waiver.approved_by):
+        return WaiverState.SELF_APPROVED
     if today > date.fromisoformat(waiver.expires):
         return WaiverState.EXPIRED
     if not bounds:

@@ -11,7 +11,11 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections import Counter
 from decimal import Decimal
+from typing import Any
+
+from memaudit.reports.text import one_line
 
 _FIXED_FROM, _FIXED_TO = -7, 21  # powers of ten between which ECMAScript writes a number without an exponent
 
@@ -22,7 +26,29 @@ def digest(content: bytes) -> str:
     Raises:
         ValueError: It is no JSON, or holds what has no canonical form.
     """
-    return hashlib.sha256(canonical(json.loads(content))).hexdigest()
+    return hashlib.sha256(canonical(parse(content))).hexdigest()
+
+
+def parse(content: bytes | str) -> Any:
+    """Returns a JSON value in which no key occurs twice and every number is finite.
+
+    Raises:
+        ValueError: It is no such JSON; other readers would take another of the values, or none.
+        RecursionError: It is nested too deeply.
+    """
+    return json.loads(content, object_pairs_hook=_once, parse_constant=_finite)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"the key {one_line(repr(twice), 200)} occurs twice in one object")
+    return found
+
+
+def _finite(constant: str) -> Any:
+    raise ValueError(f"{constant} is not a finite number")
 
 
 def canonical(value: object) -> bytes:
@@ -52,8 +78,12 @@ def _text(value: object) -> str:
 
 def _number(value: int | float) -> str:
     """Returns a number as ECMAScript writes it (ECMA-262, Number::toString): the fewest digits that mean it alone."""
-    if not math.isfinite(value) or float(value) != value:
-        raise ValueError(f"{value} has no exact form in JSON")
+    try:
+        exact = math.isfinite(value) and float(value) == value
+    except OverflowError:  # of 400 digits
+        exact = False
+    if not exact:
+        raise ValueError(f"{one_line(str(value), 100)} has no exact form in JSON")
     if value == 0:
         return "0"  # of either sign
     sign, digits, exponent = Decimal(repr(float(value))).normalize().as_tuple()

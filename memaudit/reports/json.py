@@ -14,7 +14,14 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from memaudit.errors import MemauditError
+from memaudit.reports.canonical import parse
+from memaudit.reports.text import one_line
 from memaudit.types import REPORT_SCHEMA, Report
+
+_LARGEST = 64 * 2**20  # bytes; a report with pictures of its most exposed examples has less than one
+_MOST = 10_000  # findings, refusals or controls; an audit of every attack at ten rates under ten limits has 3,000
+_EXACT = 2**53  # whole numbers beyond are no doubles, and have no canonical form
+_SHOWN = 200  # characters of what others wrote
 
 
 @cache
@@ -44,21 +51,23 @@ def load(path: str | os.PathLike[str]) -> Report:
     fields = _fields(path)
     if fields.get("schema") != REPORT_SCHEMA:
         raise MemauditError(
-            f"{path}: schema: found {fields.get('schema')!r}, but this version reads {REPORT_SCHEMA!r}; "
-            "make the report again, or use the version of memaudit that wrote it"
+            f"{path}: schema: found {one_line(repr(fields.get('schema')), _SHOWN)}, but this version reads "
+            f"{REPORT_SCHEMA!r}; make the report again, or use the version of memaudit that wrote it"
         )
     stated = fields.pop("verdict", None)
-    _refuse_blemishes(fields, str(path))
     try:
+        _refuse_blemishes(fields, str(path))
         report = _adapter().validate_json(json.dumps(fields), strict=True, extra="forbid")
+    except RecursionError:
+        raise MemauditError(f"{path}: not a memaudit report: it is nested too deeply") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = one_line(".".join(map(str, first["loc"])), _SHOWN)
         raise MemauditError(f"{path}: {place}: not as in a memaudit report: {first['msg']}") from None
     if stated not in (None, report.verdict.value):
         raise MemauditError(
-            f"{path}: verdict: the file says {stated!r}, but its results say {report.verdict.value!r}; "
-            "it was changed after it was written"
+            f"{path}: verdict: the file says {one_line(repr(stated), _SHOWN)}, but its results say "
+            f"{report.verdict.value!r}; it was changed after it was written"
         )
     return report
 
@@ -66,7 +75,11 @@ def load(path: str | os.PathLike[str]) -> Report:
 def _fields(path: Path) -> dict[str, Any]:
     """Returns the JSON object in the file."""
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            content = file.read(_LARGEST + 1)
+        if len(content) > _LARGEST:
+            raise MemauditError(f"{path}: not a memaudit report: it has more than {_LARGEST // 2**20} MiB")
+        fields = parse(content.decode("utf-8"))
     except OSError as error:
         raise MemauditError(f"{path}: the report cannot be read: {error.strerror}") from error
     except json.JSONDecodeError as error:
@@ -75,20 +88,25 @@ def _fields(path: Path) -> dict[str, Any]:
         raise MemauditError(f"{path}: not a memaudit report: {error}") from None
     if not isinstance(fields, dict):
         raise MemauditError(f"{path}: not a memaudit report: the file holds no JSON object")
+    for name in ("results", "skipped", "controls", "exposed"):
+        if isinstance(fields.get(name), list) and len(fields[name]) > _MOST:
+            raise MemauditError(f"{path}: {name}: not a memaudit report: it has more than {_MOST:,} entries")
     return fields
 
 
 def _refuse_blemishes(fields: dict[str, Any], complaint: str) -> None:
     for place, problem in _blemishes(fields, ()):
-        raise MemauditError(f"{complaint}: {'.'.join(place)}: {problem}")
+        raise MemauditError(f"{complaint}: {one_line('.'.join(place), _SHOWN)}: {problem}")
 
 
 def _blemishes(node: object, place: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
     """Yields where something stands that JSON cannot carry, and what it is."""
     if isinstance(node, float) and not math.isfinite(node):
         yield place, f"{node} is not a finite number"
+    elif isinstance(node, int) and abs(node) > _EXACT:
+        yield place, "a whole number that no double holds exactly"
     elif isinstance(node, str) and any("\ud800" <= character <= "\udfff" for character in node):
-        yield place, f"{node!r} is not Unicode text"
+        yield place, f"{one_line(repr(node), _SHOWN)} is not Unicode text"
     elif isinstance(node, dict):
         for key, value in node.items():
             yield from _blemishes(key, place)

@@ -1,0 +1,133 @@
+"""What in a report contradicts itself: numbers that no audit can have found, or verdicts that do not follow from them.
+
+It catches a report that was altered without care, and one that was damaged. Whoever alters a report so that everything
+in it agrees is caught by a signature alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+from memaudit.policy.judge import hold
+from memaudit.policy.plausible import MOST_UNITS, of_estimate, of_finding
+from memaudit.types import Attempt, Limit, Report, Result, Skipped, Subject, Verdict, WaiverState
+
+_FIRST = datetime(2025, 1, 1, tzinfo=UTC)  # there was no memaudit before
+_AHEAD = timedelta(days=1)  # that another machine's clock may be
+_CONTROLS = re.compile(r"CTL\d{3}")
+_SHA256 = re.compile("[0-9a-f]{64}")
+
+
+def contradictions(report: Report, now: datetime | None = None) -> tuple[str, ...]:
+    """Returns what in a report contradicts itself, in words; empty if nothing does.
+
+    Args:
+        report: As it was loaded.
+        now: When it is looked at.
+    """
+    found = [*_of_subject(report.subject), *_of_times(report, now or datetime.now(UTC)), *_of_attempt(report.attempt)]
+    for finding in dict.fromkeys(result.finding for result in report.results):
+        name = f"{finding.code} {finding.title}"
+        found += [f"{name}: {problem}" for problem in of_finding(finding, report)]
+    found += _of_results(report)
+    for example in report.exposed:
+        found += [f"exposed: {problem}" for problem in of_estimate(example.memorization)]
+    if not found:
+        found += _of_verdicts(report)
+    return tuple(dict.fromkeys(found))
+
+
+def rules(report: Report) -> tuple[Limit, ...]:
+    """Returns the limits that a report was judged by; all occur in it, as one that nothing is about is said, too."""
+    judged: list[Result | Skipped] = [*report.results, *report.skipped]
+    return tuple(dict.fromkeys(item.limit for item in judged if item.limit is not None))
+
+
+def _of_subject(subject: Subject) -> Iterator[str]:
+    for name, count in (("members", subject.members), ("non-members", subject.nonmembers)):
+        if not 1 <= count <= MOST_UNITS:
+            yield f"subject: {count} {name}"
+    if subject.shadows < 2 or subject.shadows % 2 or subject.shadows > MOST_UNITS:
+        yield f"subject: {subject.shadows} shadow models; a bank has pairs"
+    if not _SHA256.fullmatch(subject.sha256):
+        yield "subject: the model's digest is no SHA-256"
+
+
+def _of_times(report: Report, now: datetime) -> Iterator[str]:
+    created = _moment(report.created)
+    if created is None:
+        yield "created: no time (ISO 8601)"
+    elif not _FIRST <= created <= now + _AHEAD:
+        when = "lies in the future" if created > now else "is before there was a memaudit"
+        yield f"created: {report.created} {when}"
+    if report.plan is None:
+        return
+    planned = _moment(report.plan.created)
+    if not (_SHA256.fullmatch(report.plan.sha256) and _SHA256.fullmatch(report.plan.entry)):
+        yield "plan: a digest is no SHA-256"
+    if report.plan.audits_before < 0:
+        yield f"plan: {report.plan.audits_before} audits before it"
+    if planned is None or (created is not None and planned > created + timedelta(seconds=1)):
+        yield "plan: it was not made before the audit"
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(text)
+        return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _of_attempt(attempt: Attempt | None) -> Iterator[str]:
+    if attempt is None:
+        yield "attempt: it is not said which attempt this was; every audit says so"
+        return
+    if attempt.number != len(attempt.earlier) + 1 or attempt.of_model < 1 or attempt.torn < 0:
+        yield f"attempt: number {attempt.number} after {len(attempt.earlier)} others, {attempt.of_model} of the model"
+    if unknown := set(attempt.earlier) - set(Verdict):
+        yield f"attempt: {sorted(unknown)[0]!r} is no verdict"
+    if not _SHA256.fullmatch(attempt.entry):
+        yield "attempt: the entry of the ledger is no SHA-256"
+
+
+def _of_results(report: Report) -> Iterator[str]:
+    for result in report.results:
+        name = f"{result.finding.code} {result.finding.title}"
+        if (result.limit is None) is not (result.verdict is Verdict.NOTED):
+            yield f"{name}: {result.verdict} {'without' if result.limit is None else 'under'} a limit"
+        applied = [w.waiver for w in report.waivers if w.state is WaiverState.APPLIED]
+        if result.waiver is not None and (result.verdict is not Verdict.FAIL or result.waiver not in applied):
+            yield f"{name}: it is excused by a waiver that was not applied"
+    for skipped in report.skipped:
+        if skipped.verdict not in (Verdict.NOTED, Verdict.INCONCLUSIVE):
+            yield f"{skipped.code} {skipped.title}: {skipped.verdict}, but nothing was measured"
+    counts = Counter(control.code for control in report.controls)
+    for code, count in counts.items():
+        if not _CONTROLS.fullmatch(code) or count > 1:
+            yield f"{code!r} is no control, or occurs twice"
+
+
+def _of_verdicts(report: Report) -> Iterator[str]:
+    """Yields the verdicts that do not follow from what the report holds, under the limits that it names."""
+    try:
+        judged = hold(report, rules(report))
+    except ValueError as error:
+        yield f"limits: {error}"
+        return
+    follows = {_about(result): result.verdict for result in judged.results}
+    for result in report.results:
+        due = follows.get(_about(result))
+        if due is not result.verdict:
+            follow = "another" if due is None else due
+            yield f"{result.finding.code} {result.finding.title}: its verdict is {result.verdict}, but {follow} follows"
+    if len(judged.results) != len(report.results):
+        yield "the limits that the report names are not all held against what they are about"
+
+
+def _about(result: Result) -> tuple[object, ...]:
+    finding = result.finding
+    return finding.code, finding.title, finding.metric, finding.attack, finding.at_fpr, finding.estimate, result.limit

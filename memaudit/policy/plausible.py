@@ -1,0 +1,170 @@
+"""Which numbers a finding can have: those of its kind, in agreement with its counts and with each other."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+from memaudit.types import ATTACKS_BY_METRIC, Bounds, Edition, Estimate, Finding, Report, Subject
+
+MOST_UNITS = 10**9
+ROUNDING = 1e-6  # relative
+_PUBLIC_ROUNDING = 0.006  # the public edition keeps three digits
+_TINY = 1e-9
+_RANGES = {"share": (-1.0, 1.0), "correlation": (-1.0, 1.0), "bits": (0.0, math.inf)}
+_BINOMIAL = ("tpr", "canaries", "secrets", "extraction")  # shares of units that were counted
+_OWN = re.compile(r"(MIA|MEM|LNK|CAN|EXT|CTL|DP)\d+")
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """What a check measures: its metric, the unit, and how the names of its attacks begin.
+
+    `counted` says how `n` relates to the subject: it is the number of its members, at most that, at most the number of
+    its examples, or not known from it.
+    """
+
+    metric: str
+    unit: str
+    attacks: tuple[str, ...] = ()
+    counted: str = ""
+
+
+MEASURES = {
+    "MIA001": Measure("tpr", "share", ("lira-online",), "members"),
+    "MIA002": Measure("tpr", "share", ("lira-offline",), "members"),
+    "MIA003": Measure("tpr", "share", ("global-threshold",), "members"),
+    "MIA004": Measure("tpr", "share", ("zlib", "min-k", "reference", "base"), "members"),
+    "MIA005": Measure("tpr", "share", ("slira",), "members"),
+    "MIA006": Measure("tpr", "share", ("rmia",), "members"),
+    "MIA007": Measure("tpr", "share", ("bavaria", "sablayrolles", "attack-", "reference"), "members"),
+    "MEM001": Measure("memorization", "share", counted="up to all"),
+    "MEM002": Measure("memorization", "share", counted="up to all"),
+    "MEM003": Measure("exact-memorization", "share", counted="up to all"),
+    "LNK001": Measure("link", "correlation", ("lira-online",), "up to all"),
+    "LNK002": Measure("extraction-link", "correlation", counted="up to all"),
+    "CAN001": Measure("exposure", "bits"),
+    "CAN002": Measure("canaries", "share"),
+    "CAN003": Measure("secrets", "share"),
+    "EXT001": Measure("extraction", "share", ("greedy",), "up to members"),
+    "EXT002": Measure("extraction", "share", ("sampling",), "up to members"),
+    "EXT003": Measure("extraction", "share", ("search",)),
+    "EXT004": Measure("extraction", "share", ("untargeted",)),
+}
+"""What each check measures. Checks of other packages have codes of their own."""
+
+
+def of_finding(finding: Finding, report: Report) -> Iterator[str]:
+    """Yields what is wrong with a finding of a report: kind, interval, and counts."""
+    estimate = finding.estimate
+    slack = _PUBLIC_ROUNDING if report.edition is Edition.PUBLIC else ROUNDING
+    yield from _of_kind(finding)
+    yield from of_estimate(estimate, slack)
+    if not 1 <= finding.n <= MOST_UNITS:
+        yield f"the number of {finding.counted} is {finding.n}"
+        return
+    yield from _of_counted(finding, report.subject)
+    if finding.metric in _BINOMIAL:
+        numbers = [estimate.value, estimate.low, estimate.high, *([] if finding.blind is None else [finding.blind])]
+        if any(not 0 <= number <= 1 for number in numbers):
+            yield "a share is not between 0 and 1"
+        elif 0 < estimate.level < 1:
+            yield from _of_count(finding, slack)
+
+
+def _of_kind(finding: Finding) -> Iterator[str]:
+    measure = _measure(finding)
+    if _OWN.fullmatch(finding.code) and finding.code not in MEASURES:
+        yield f"there is no check {finding.code!r}"
+    if measure is None:
+        return
+    if (measure.metric, measure.unit) != (finding.metric, finding.estimate.unit):
+        yield f"{finding.code} measures {measure.metric} as a {measure.unit}, not {finding.metric!r}"
+    known = ATTACKS_BY_METRIC.get(measure.metric)
+    own = measure.attacks if finding.code in MEASURES else ("",)
+    named = finding.attack is not None and finding.attack.startswith(own)
+    if (known is not None and not (named and finding.attack in known)) or (finding.attack and not named):
+        yield f"{finding.code} makes no attack {finding.attack!r}"
+    rate = finding.at_fpr
+    if measure.metric == "tpr" if rate is None else not 0 < rate < 1:
+        yield f"its false-positive rate is {rate}"
+
+
+def _measure(finding: Finding) -> Measure | None:
+    """Returns what the check measures, of one of another package what its metric asks for; None if that is unknown."""
+    of_metric = (measure for measure in MEASURES.values() if measure.metric == finding.metric)
+    return MEASURES.get(finding.code) or next(of_metric, None)
+
+
+def _of_counted(finding: Finding, subject: Subject) -> Iterator[str]:
+    measure = _measure(finding)
+    everybody = subject.members + subject.nonmembers
+    if measure is None:
+        return
+    if measure.counted == "members" and finding.n != subject.members:
+        yield f"it is about {finding.n:,} members, the report about {subject.members:,}"
+    most = {"up to members": subject.members, "up to all": everybody}.get(measure.counted)
+    if most is not None and finding.n > most:
+        yield f"it is about {finding.n:,} {finding.counted}, and there are {most:,}"
+
+
+def of_estimate(estimate: Estimate, slack: float = ROUNDING) -> Iterator[str]:
+    """Yields what is wrong with a number: its interval must hold it, and surer bounds must hold less sure ones.
+
+    `slack` is by how much, relatively, it may have been rounded.
+    """
+    least, most = _RANGES.get(estimate.unit, (-math.inf, math.inf))
+    ends = Bounds(confidence=(1 + estimate.level) / 2, low=estimate.low, high=estimate.high)
+    bounds = sorted([*estimate.bounds, ends], key=lambda each: each.confidence)
+    numbers = [estimate.value, *(end for each in bounds for end in (each.low, each.high))]
+    if any(not least - _TINY <= number <= most + _TINY for number in numbers):
+        yield f"{min(numbers):.4g} to {max(numbers):.4g} is no {estimate.unit}"
+    if any(not 0.5 < each.confidence < 1 for each in bounds):
+        yield "a confidence is not between 0 and 1"
+    if any(not _within(estimate.value, each.low, each.high, slack) for each in bounds):
+        yield f"the interval, {estimate.low:.4g} to {estimate.high:.4g}, does not hold the value, {estimate.value:.4g}"
+    for less, surer in pairwise(bounds):
+        same = surer.confidence - less.confidence <= _TINY
+        equal = _near(surer.low, less.low, slack) and _near(surer.high, less.high, slack)
+        if not (_at_most(surer.low, less.low, slack) and _at_most(less.high, surer.high, slack)) or (
+            same and not equal
+        ):
+            yield f"the bounds at {less.confidence:.4g} and {surer.confidence:.4g} confidence contradict each other"
+
+
+def _near(a: float, b: float, slack: float) -> bool:
+    return math.isclose(a, b, rel_tol=slack, abs_tol=_TINY)
+
+
+def _at_most(a: float, b: float, slack: float) -> bool:
+    return a <= b or _near(a, b, slack)
+
+
+def _within(value: float, low: float, high: float, slack: float) -> bool:
+    return _at_most(low, value, slack) and _at_most(value, high, slack)
+
+
+def _of_count(finding: Finding, slack: float) -> Iterator[str]:
+    """Yields what is wrong with a share of n units: it is a whole number of them, and no interval can be narrower.
+
+    Those of true-positive rates are Clopper–Pearson's for fewer, effective units, and so wider; all others are
+    Clopper–Pearson's themselves.
+    """
+    from memaudit.stats import clopper_pearson
+
+    estimate, n = finding.estimate, finding.n
+    hits = round(estimate.value * n)
+    if not _near(hits / n, estimate.value, slack):
+        yield f"{estimate.value:.6g} is no share of {n:,} {finding.counted}"
+        return
+    exact = finding.metric != "tpr" or estimate.method.startswith("Clopper")
+    ends = [(estimate.level, estimate.low, estimate.high)]
+    ends += [(2 * b.confidence - 1, b.low, b.high) for b in estimate.bounds]
+    for level, low, high in ends:
+        least, most = map(float, clopper_pearson(hits, n, level))
+        wide = _at_most(low, least, slack) and _at_most(most, high, slack)
+        if not wide or (exact and not (_near(low, least, slack) and _near(high, most, slack))):
+            yield f"{low:.4g} to {high:.4g} is no {level:.4g} interval of {hits:,} among {n:,} ({finding.counted})"
