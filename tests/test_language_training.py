@@ -467,7 +467,7 @@ def test_a_users_loop_that_returns_no_language_model_is_refused(tiny: LanguageMo
     own = made(tiny)
     for name, returned, message in (
         ("nothing", None, r"train\(\) returned NoneType; return the trained network"),
-        ("no-lm", torch.nn.Linear(2, 2), "evaluating the model failed: TypeError"),
+        ("no-lm", torch.nn.Linear(2, 2), "evaluating the model failed: RuntimeError"),
     ):
         recipe = ma.CallableRecipe(own.documents, lambda *_, _r=returned, **__: _r, rendering=own.rendering)
         with pytest.raises(RecipeError, match=f"shadow model .: .*{message}"):

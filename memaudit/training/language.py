@@ -13,6 +13,7 @@ from memaudit.canaries import Survival, require_survival, survival
 from memaudit.errors import RecipeError
 from memaudit.recipe import LanguageModelRecipe, Row, TextPopulation, packed
 from memaudit.recipe.pretrained import base_answers, require_same_base, untrained_model
+from memaudit.signals.causality import require_causal
 from memaudit.signals.language import padded, predicted
 from memaudit.training.classifier import factor
 
@@ -44,6 +45,7 @@ def train_language_model(
     torch.manual_seed(seed)
     order = torch.Generator().manual_seed(seed)
     model = untrained_model(recipe, population, device)
+    require_causal(model, population, device)
     base = base_answers(model, population) if recipe.adapter is not None else []
     rows, owners = population.training_rows(counts)
     if not rows:
