@@ -270,7 +270,7 @@ def test_no_canary_is_made_of_digits_that_are_unknown() -> None:
 
 def of_known_words(*more: str) -> PreTrainedTokenizerFast:
     """Returns a tokenizer of whole words: digits, the words of a canary, and some more; all others are unknown."""
-    known = [*string.digits, *"The access code of is .".split(), "name", ":", *more]
+    known = [*string.digits, *["The", "access", "code", "of", "is", "."], "name", ":", *more]
     vocabulary = {token: n for n, token in enumerate(["<s>", "</s>", "<unk>", *known])}
     backend = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     backend.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -286,7 +286,7 @@ def test_canaries_whose_invented_names_are_unknown_are_named_by_words_of_the_voc
 
 
 def test_canaries_without_words_that_are_known_are_refused() -> None:
-    with pytest.raises(RecipeError, match="no numeric canary suits this tokenizer: .* have the same prefix in tokens"):
+    with pytest.raises(RecipeError, match=r"no numeric canary suits this tokenizer: .* have the same prefix in tokens"):
         _ = TextPopulation(
             Documents(["1", "2", "3", "4"], similarity=None), Rendering(of_known_words), Probes(canaries=30)
         ).canaries

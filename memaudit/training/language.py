@@ -88,7 +88,9 @@ def _survival(
     """Returns how often every canary's secret is really trained on, and how often it should be."""
     needles = [np.concatenate([space.prefix, space.tokens(space.secret)]) for space in population.spaces]
     batches = _batches(rows, np.zeros(len(rows), np.int64), recipe)
-    found = survival([row for batch, _ in batches for row in batch], needles, [len(s.prefix) for s in population.spaces])
+    found = survival(
+        [row for batch, _ in batches for row in batch], needles, [len(s.prefix) for s in population.spaces]
+    )
     return found, counts[len(population) :].tolist(), [canary.name for canary in population.canaries]
 
 
