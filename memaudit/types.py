@@ -38,6 +38,8 @@ ATTACKS_BY_METRIC = {  # what a limit on a metric can name
         "base",
     ),
     "extraction": ("greedy", "sampling", "search", "untargeted"),
+    "exposure": ("calibrated", "raw"),
+    "canaries": ("calibrated", "raw"),
 }
 
 

@@ -467,7 +467,7 @@ def test_a_users_loop_that_returns_no_language_model_is_refused(tiny: LanguageMo
     own = made(tiny)
     for name, returned, message in (
         ("nothing", None, r"train\(\) returned NoneType; return the trained network"),
-        ("no-lm", torch.nn.Linear(2, 2), "evaluating the model failed: TypeError"),
+        ("no-lm", torch.nn.Linear(2, 2), "evaluating the model failed: RuntimeError"),
     ):
         recipe = ma.CallableRecipe(own.documents, lambda *_, _r=returned, **__: _r, rendering=own.rendering)
         with pytest.raises(RecipeError, match=f"shadow model .: .*{message}"):
@@ -623,3 +623,12 @@ def test_a_base_that_is_not_there_has_no_fingerprint(
     with pytest.raises(RecipeError, match=f"base: .*{what}"):
         ma.fill(tmp_path / "bank", recipe, 2, device="cpu")
     assert not (tmp_path / "bank").exists()
+
+
+def test_canaries_with_equal_secrets_are_each_counted_once(tiny: LanguageModelRecipe) -> None:
+    """The end of the prefix is the same for all: with two digits, some of 30 canaries have the same secret."""
+    many = make(30, family="numeric", length=2, spaced=False, seed=1)
+    assert len({canary.secret for canary in many}) < len(many)
+    recipe = made(tiny, probes={"canaries": many})
+    model, _ = trained(recipe, np.array([1] * len(TEXTS) + [1] * 30, np.uint8))
+    assert isinstance(model, Bigrams)

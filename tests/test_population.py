@@ -126,7 +126,7 @@ def test_two_canaries_cannot_be_called_alike() -> None:
 
 def test_two_canaries_cannot_share_a_prefix() -> None:
     twins = (CANARIES[0], replace(CANARIES[1], prefix=CANARIES[0].prefix))
-    with pytest.raises(RecipeError, match="share a prefix"):
+    with pytest.raises(RecipeError, match="have the same prefix in tokens"):
         _ = population(POEMS, canaries=twins).canaries
 
 

@@ -24,6 +24,7 @@ from memaudit.checks.search import search_check
 from memaudit.design import by_pair, halves, target_half
 from memaudit.recipe import Documents, Probes, Rendering, TextPopulation
 from memaudit.tokens import TokenStatistics
+from memaudit.types import Limit
 
 Array = np.ndarray
 
@@ -188,10 +189,10 @@ class World:
 
 def test_canaries_that_change_nothing_have_the_null_exposure(population: TextPopulation) -> None:
     evidence = World().evidence(population)
-    (finding,), _ = exposure_check.run(evidence)
+    for finding in exposure_check.run(evidence)[0]:
+        assert finding.estimate.low <= 1.443 <= finding.estimate.high
     # Mean 1.44 bits, deviation at most 1.44 over 24 independent canaries in the target: 4.5 errors, false alarm < 1e-5.
     assert abs(evidence.exposures[1].mean() - 1.443) < 4.5 * 1.443 / np.sqrt(24)
-    assert finding.estimate.low <= 1.443 <= finding.estimate.high
     assert canary_null.run(evidence).passed
 
 
@@ -207,7 +208,7 @@ def test_the_control_sees_secrets_that_leak_without_being_planted(population: Te
 
 def test_exposure_rises_with_the_dose_and_calibration_takes_out_the_prior(population: TextPopulation) -> None:
     evidence = World(per_dose=1.0, prior=3.0).evidence(population)
-    (finding,), _ = exposure_check.run(evidence)
+    (finding, _), _ = exposure_check.run(evidence)
     high = evidence.shadow_doses >= 8
     raw, calibrated = evidence.exposures[0][high].mean(), evidence.calibrated_exposures[0][high].mean()
     assert calibrated > raw + 1, "the prior hides the canaries from raw exposure"
@@ -215,7 +216,41 @@ def test_exposure_rises_with_the_dose_and_calibration_takes_out_the_prior(popula
         zip((row[0] for row in finding.tables[0].rows), (row[3] for row in finding.tables[0].rows), strict=True)
     )
     assert float(str(shares[16]).split()[0]) > float(str(shares[0]).split()[0]) + 3
-    assert finding.metric == "exposure"
+    assert (finding.metric, finding.attack) == ("exposure", "calibrated")
+
+
+def few(evidence: TextEvidence, pairs: int) -> TextEvidence:
+    """Returns the evidence of the first pairs of the bank alone."""
+    assert isinstance(evidence.bank, Made)
+    return replace(evidence, bank=evidence.bank.take(np.arange(pairs)))
+
+
+def test_raw_and_calibrated_exposure_stand_side_by_side_and_a_limit_covers_both(population: TextPopulation) -> None:
+    """Without a prior there is nothing to take out, and the noise of about three models hides the canaries."""
+    findings, _ = exposure_check.run(few(World(per_dose=1.5).evidence(population), 4))
+    assert [finding.attack for finding in findings] == ["calibrated", "raw"]
+    calibrated, raw = (finding.estimate for finding in findings)
+    assert raw.value > calibrated.value
+    for finding in findings:
+        for estimate in (raw, calibrated):
+            assert f"{estimate.value:.2f} bits" in finding.sentence
+            assert f"{estimate.low:.2f} to {estimate.high:.2f}" in finding.sentence
+        assert any("names no `attack` covers raw and calibrated exposure" in note for note in finding.notes)
+        assert Limit(metric="exposure", max=2).covers(finding)
+        assert Limit(metric="exposure", max=2, attack=finding.attack).covers(finding)
+    assert not Limit(metric="exposure", max=2, attack="raw").covers(findings[0])
+
+
+def test_the_upper_end_knows_that_a_sample_cannot_show_all_of_an_exposure(population: TextPopulation) -> None:
+    """500 references show 8.97 bits of the 13.29 that four digits have; canaries far ahead of all may have them."""
+    sampled = World(per_dose=20.0).evidence(population)
+    assert all(space.size == 10_000 for space in population.spaces)
+    for finding in exposure_check.run(sampled)[0]:
+        assert finding.estimate.value <= np.log2(501)
+        assert finding.estimate.high == pytest.approx(np.log2(10_000))
+        assert any("may be exposed further" in note for note in finding.notes)
+    for finding in exposure_check.run(World().evidence(population))[0]:
+        assert finding.estimate.high < np.log2(501)
 
 
 def test_own_pair_is_left_out_of_the_calibration(population: TextPopulation) -> None:
@@ -232,8 +267,9 @@ def test_own_pair_is_left_out_of_the_calibration(population: TextPopulation) -> 
 
 
 def test_planted_canaries_are_detected_at_the_stated_rate(population: TextPopulation) -> None:
-    (finding,), _ = detection_check.run(World(per_dose=4.0).evidence(population))
-    assert finding.estimate.value > 0.8
+    findings, _ = detection_check.run(World(per_dose=4.0).evidence(population))
+    assert [finding.attack for finding in findings] == ["calibrated", "raw"]
+    assert all(finding.estimate.value > 0.8 for finding in findings)
     evidence = World().evidence(population, seed=3)
     flagged = evidence.calibrated_exposures[0] >= P_EXPOSED_BITS
     # 24 canaries × 24 models, of which the canaries' costs are drawn anew in every model: 576 draws at 1 %.
@@ -249,6 +285,30 @@ def test_own_secrets_are_shown_by_kind_and_never_by_value(population: TextPopula
         assert probe.found.value not in str(finding)
     (finding,), _ = own_secrets_check.run(World().evidence(population))
     assert finding.estimate.low < 0.3
+
+
+@pytest.mark.parametrize(("decoys", "told"), [(20, False), (98, False), (99, True)])
+def test_own_secrets_need_as_many_decoys_as_the_threshold_asks_for(
+    population: TextPopulation, decoys: int, told: bool
+) -> None:
+    """Of 99 decoys and the secret itself, one in a hundred is the likeliest: 6.64 bits. Fewer never show them."""
+    other = TextPopulation(
+        population.documents, population.renderer.rendering, replace(population.probes, decoys=decoys)
+    )
+    evidence = World(secret_gain=6.0).evidence(population)
+    assert isinstance(evidence.bank, Made)
+
+    def cut(recorded: dict[str, Array]) -> dict[str, Array]:
+        return recorded | {"secret_cost": recorded["secret_cost"][:, : decoys + 1]}
+
+    bank = replace(evidence.bank, tensors=tuple(map(cut, evidence.bank.tensors)))
+    findings, skipped = own_secrets_check.run(
+        replace(evidence, population=other, bank=bank, recorded=cut(evidence.recorded))
+    )
+    assert len(findings) == told
+    if not told:
+        assert f"{decoys} decoys show at most" in skipped[0].reason
+        assert "Probes(decoys=99)" in skipped[0].reason
 
 
 def test_members_stand_out_by_every_language_score(population: TextPopulation) -> None:

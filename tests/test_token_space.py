@@ -268,6 +268,49 @@ def test_no_canary_is_made_of_digits_that_are_unknown() -> None:
         _ = population(of_words, ["a", "b", "c", "d"]).canaries
 
 
+def of_known_words(*more: str) -> PreTrainedTokenizerFast:
+    """Returns a tokenizer of whole words: digits, the words of a canary, and some more; all others are unknown."""
+    known = [*string.digits, *["The", "access", "code", "of", "is", "."], "name", ":", *more]
+    vocabulary = {token: n for n, token in enumerate(["<s>", "</s>", "<unk>", *known])}
+    backend = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    return fast(backend)
+
+
+def test_canaries_whose_invented_names_are_unknown_are_named_by_words_of_the_vocabulary() -> None:
+    names = {"amber", "basil", "cedar", "dusk"}
+    people = population(lambda: of_known_words(*names), ["1", "2", "3", "4"])
+    assert all(canary.prefix.split()[4] in {*names, "The", "access", "code", "name"} for canary in people.canaries)
+    assert len({canary.name for canary in people.canaries}) == 3
+    assert len({space.prefix.tobytes() for space in people.spaces}) == 3
+
+
+def test_canaries_without_words_that_are_known_are_refused() -> None:
+    with pytest.raises(RecipeError, match=r"no numeric canary suits this tokenizer: .* have the same prefix in tokens"):
+        _ = TextPopulation(
+            Documents(["1", "2", "3", "4"], similarity=None), Rendering(of_known_words), Probes(canaries=30)
+        ).canaries
+
+
+@pytest.mark.parametrize(
+    ("made", "prefixes"),
+    [
+        (lowering, ("The code of Ada is ", "The code of ADA is ")),
+        (lambda: of_known_words("Ada"), ("The code of Bob is", "The code of Cyd is")),
+        (like_gpt2, ("The code is ", "The code is ")),
+    ],
+    ids=["case", "unknown words", "the very same"],
+)
+def test_canaries_that_a_tokenizer_does_not_tell_apart_are_refused_before_training(
+    made: Made, prefixes: tuple[str, str]
+) -> None:
+    symbols = [" 1", " 2"] if prefixes[0].endswith("s") else ["1", "2"]
+    pair = tuple(replace(canary([symbols] * 4, prefix), name=name) for name, prefix in zip("ab", prefixes, strict=True))
+    people = TextPopulation(Documents(list("1234"), similarity=None), Rendering(made), Probes(canaries=pair))
+    with pytest.raises(RecipeError, match="canaries 'a' and 'b' have the same prefix in tokens"):
+        people.digest()
+
+
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_canaries_take_the_form_of_the_documents(shape: Shape) -> None:
     """What is planted is what the space says: the row of the canary's own secret."""

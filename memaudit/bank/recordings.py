@@ -141,7 +141,9 @@ def _as_slice(pairs: Int[Array, " some"]) -> Int[Array, " some"] | slice:
 
 def _tensor(path: Path, name: str, examples: slice = slice(None)) -> Array:
     with _opened(path) as file:
-        return file.get_slice(name)[examples]
+        return (
+            file.get_tensor(name) if examples == slice(None) else file.get_slice(name)[examples]
+        )  # a slice of nothing fails
 
 
 @contextmanager

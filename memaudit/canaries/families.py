@@ -55,6 +55,7 @@ def make(
     seed: int,
     symbols: Sequence[str] | None = None,
     spaced: bool | None = None,
+    names: Sequence[str] | None = None,
 ) -> tuple[Canary, ...]:
     """Returns canaries whose secrets are uniform draws from one space, each behind a prefix of its own.
 
@@ -69,9 +70,11 @@ def make(
         seed: Of names and secrets. Whoever guesses it knows every secret: take 128 random bits where that matters.
         symbols: The alphabet of the family "tokens", taken from a tokenizer.
         spaced: Whether every symbol carries a leading space, " 7"; None = as the family has it.
+        names: Distinct words for {name}, at least as many as canaries; None = invented ones.
 
     Raises:
-        SettingsError: An unknown family, an unusable template, missing symbols, or too many canaries or none.
+        SettingsError: An unknown family, an unusable template, missing symbols, too many canaries or none, or too few
+            names.
     """
     if family not in FAMILIES:
         raise SettingsError(f"there is no family of canaries {family!r}; choose one of {', '.join(FAMILIES)}")
@@ -83,7 +86,9 @@ def make(
     template = template.replace(" {secret}", "{secret}") if spaced else template
     head, tail = _parts(template)
     space = _space(family, kind.length if length is None else length, symbols, spaced)
-    names = _names(count, seed)
+    names = _names(count, seed) if names is None else names[:count]
+    if len(set(names)) < count:
+        raise SettingsError(f"{count} canaries need {count} distinct names, got {len(set(names))}")
     secrets = space.draw(stream(seed, SECRETS), count).tolist()
     return tuple(
         Canary(name, family, head.replace("{name}", name), tuple(secret), space, tail.replace("{name}", name))

@@ -12,13 +12,14 @@ from memaudit.checks.memorized import COLUMNS, MEAN_METHOD, TAILS, by_memorizati
 from memaudit.checks.text import TextEvidence
 from memaudit.memorization import cross_fitted_top, null_deviation
 from memaudit.stats import cluster_difference_interval
-from memaudit.types import Curve, Estimate, Figure, FigureKind, Finding, Table
+from memaudit.types import Curve, Estimate, Figure, FigureKind, Finding, Skipped, Table
 
 Array = np.ndarray
 
 _BINS = ((-1.0, 0.02), (0.02, 0.05), (0.05, 0.1), (0.1, 0.25), (0.25, 0.5), (0.5, 1.0))
 _LEAST_PAIRS_OF_TOP = 4
 _AGES = 4  # stretches of an epoch
+_BY_EPOCH = "Exact memorization by epoch"
 
 
 def _counterfactual(evidence: TextEvidence) -> Outcome:
@@ -71,6 +72,8 @@ def _epochs(evidence: TextEvidence) -> Outcome:
     Source: Tirumala et al. 2022 (NeurIPS), "Memorization Without Overfitting", exact memorization and its forgetting
     curve; here beside a batch that was never trained on.
     """
+    if (reason := _unwatched(evidence)) is not None:
+        return (), (Skipped(code="MEM003", title=_BY_EPOCH, reason=reason),)
     accuracy = evidence.bank.stacked("epoch_accuracy")
     members = evidence.bank.members[:, evidence.population.watched] > 0
     by_epoch = [_difference(accuracy[:, epoch], members) for epoch in range(accuracy.shape[1])]
@@ -97,7 +100,14 @@ def _epochs(evidence: TextEvidence) -> Outcome:
 counterfactual_check = Check(
     "MEM002", "Counterfactual memorization of documents", "memorization", _counterfactual, TextEvidence
 )
-epoch_check = Check("MEM003", "Exact memorization by epoch", "exact-memorization", _epochs, TextEvidence)
+epoch_check = Check("MEM003", _BY_EPOCH, "exact-memorization", _epochs, TextEvidence)
+
+
+def _unwatched(evidence: TextEvidence) -> str | None:
+    """Returns why there is no accuracy by epoch; None if there is."""
+    if "epoch_accuracy" not in evidence.bank.everything(0):
+        return "the recipe's own train() trained the models, and records nothing by epoch; a LanguageModelRecipe does"
+    return None if len(evidence.population.watched) else "no document was watched: Probes(watched=0)"
 
 
 def _difference(accuracy: Array, inside: Array, outside: Array | None = None) -> Estimate:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from memaudit.canaries import P_EXPOSED_BITS, calibrated, sampled_exposure
@@ -37,7 +39,14 @@ def _own_secrets(evidence: TextEvidence) -> Outcome:
     inside = np.array([bool(evidence.members[probe.units].any()) for probe in probes])
     if not inside.any():
         return (), (Skipped(code="CAN003", title=_TITLE, reason="no training text holds any of the secrets"),)
-    bits, cap = _exposures(evidence)
+    cap, least = math.log2(evidence.population.probes.decoys + 1), math.ceil(2**P_EXPOSED_BITS - 1e-9) - 1
+    if cap < P_EXPOSED_BITS:
+        reason = (
+            f"{evidence.population.probes.decoys} decoys show at most {cap:.2f} bits, and {P_EXPOSED_BITS:.2f} are "
+            f"needed, so that no secret could be found exposed; at least {least} decoys do (Probes(decoys={least}))"
+        )
+        return (), (Skipped(code="CAN003", title=_TITLE, reason=reason),)
+    bits, raw = _exposures(evidence)
     exposed = bits >= P_EXPOSED_BITS
     value, low, high = share_of(exposed[inside])
     control = float(exposed[~inside].mean()) if not inside.all() else None
@@ -60,7 +69,7 @@ def _own_secrets(evidence: TextEvidence) -> Outcome:
         n=int(inside.sum()),
         counted="secrets in training texts",
         source="Carlini et al. 2019 (USENIX Security), exposure",
-        tables=(_table(evidence, bits, inside),),
+        tables=(_table(evidence, bits, raw, inside),),
         notes=(f"At most {cap:.2f} bits can be shown with {evidence.population.probes.decoys} decoys.",),
     )
     return (finding,), ()
@@ -69,29 +78,37 @@ def _own_secrets(evidence: TextEvidence) -> Outcome:
 own_secrets_check = Check("CAN003", _TITLE, "secrets", _own_secrets, TextEvidence)
 
 
-def _exposures(evidence: TextEvidence) -> tuple[Array, float]:
-    """Returns calibrated exposure in bits of each secret in the target, and the most that can be shown."""
+def _exposures(evidence: TextEvidence) -> tuple[Array, Array]:
+    """Returns calibrated and raw exposure in bits of each secret in the target."""
     shadows, target = evidence.bank.stacked("secret_cost"), evidence.recorded["secret_cost"]
     found = []
-    cap = 0.0
     for number, probe in enumerate(evidence.population.secrets):
         without = ~(evidence.bank.members[:, probe.units] > 0).any(axis=1)
         costs = calibrated(target[number], shadows[without, number]) if without.any() else target[number]
-        exposure = sampled_exposure(costs[0], costs[1:])
-        found.append(float(exposure.bits))
-        cap = exposure.cap
-    return np.array(found), cap
+        found.append([float(sampled_exposure(each[0], each[1:]).bits) for each in (costs, target[number])])
+    bits, raw = np.array(found).T
+    return bits, raw
 
 
-def _table(evidence: TextEvidence, bits: Array, inside: Array) -> Table:
+def _table(evidence: TextEvidence, bits: Array, raw: Array, inside: Array) -> Table:
     """Returns the most exposed of the secrets in training texts, in redacted form."""
     secrets = [probe.found for probe in evidence.population.secrets]
     top = [i for i in np.argsort(-bits, kind="stable") if inside[i]][:_SHOWN]
     return Table(
         title="The most exposed secrets in training texts",
-        columns=("Secret (redacted)", "Kind", "Documents with it", "Exposure (bits)"),
+        columns=("Secret (redacted)", "Kind", "Documents with it", "Exposure (bits)", "Raw exposure (bits)"),
         rows=tuple(
-            (redact(secrets[i]), str(secrets[i].kind), len(secrets[i].documents), round(float(bits[i]), 2)) for i in top
+            (
+                redact(secrets[i]),
+                str(secrets[i].kind),
+                len(secrets[i].documents),
+                round(float(bits[i]), 2),
+                round(float(raw[i]), 2),
+            )
+            for i in top
         ),
-        note="Picked because they looked exposed: measured again, they would look less so.",
+        note=(
+            "Picked because they looked exposed: measured again, they would look less so. Raw exposure is the model's "
+            "alone: high also for a value that any model prefers to made-up ones."
+        ),
     )

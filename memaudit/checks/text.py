@@ -198,8 +198,8 @@ class TextEvidence(Evidence):
         """For each canary: (own [models + 1], others [models + 1, secrets]); the last row is the target's."""
         own = np.vstack([self.bank.stacked("canary_cost"), self.recorded["canary_cost"]])
         others = np.vstack([self.bank.stacked("reference_cost"), self.recorded["reference_cost"]])
-        ends = np.cumsum([self._ranked_among(canary) for canary in range(own.shape[1])])
-        return tuple(zip(own.T, np.split(others, ends[:-1], axis=1), strict=True))
+        ends = np.cumsum([0, *(self._ranked_among(canary) for canary in range(own.shape[1]))])
+        return tuple((own[:, canary], others[:, ends[canary] : ends[canary + 1]]) for canary in range(own.shape[1]))
 
     def target_costs(self, canary: int) -> tuple[float, Float[Array, " secrets"]]:
         """Returns what a canary costs the target, and the secrets that it is ranked among, in nats."""

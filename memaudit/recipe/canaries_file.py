@@ -13,7 +13,7 @@ from memaudit.canaries import Canary, Manifest, Survival, plant, survival
 from memaudit.errors import RecipeError, SettingsError
 from memaudit.recipe.documents import Text, checked, in_form_of, parsed, picked, plain, read
 from memaudit.recipe.rendering import Renderer, Row
-from memaudit.recipe.spaces import token_space
+from memaudit.recipe.spaces import distinct_spaces
 
 CHECKED = "checked_with"  # beside a manifest's own keys: SHA-256 of the tokenizer that the canaries suit, or null
 
@@ -120,13 +120,14 @@ def planted_survival(renderer: Renderer, lines: Sequence[Line], canaries: Sequen
     """Returns how often each canary stands in the rows that the lines are rendered to, from its first token on.
 
     Raises:
-        RecipeError: A canary is cut off, masked, or has no space in tokens; or a line cannot be rendered.
+        RecipeError: A canary is cut off, masked, or has no space in tokens, two share a prefix; or a line cannot be
+            rendered.
     """
 
     def shaped(before: str, after: str) -> Text:
         return in_form_of(lines[0].text, before, after)
 
-    spaces = [token_space(renderer, canary, shaped) for canary in canaries]
+    spaces = distinct_spaces(renderer, canaries, shaped)
     needles = [np.concatenate([space.prefix, space.tokens(space.secret)]) for space in spaces]
     return survival(_rows(renderer, lines), needles, [len(space.prefix) for space in spaces])
 

@@ -21,7 +21,7 @@ from memaudit.recipe.blame import blame
 from memaudit.recipe.documents import Documents, Text, in_form_of
 from memaudit.recipe.recipes import Probes
 from memaudit.recipe.rendering import Renderer, Rendering, Row
-from memaudit.recipe.spaces import TokenSpace, token_space
+from memaudit.recipe.spaces import TokenSpace, distinct_spaces
 from memaudit.recipe.suited import suited
 
 Array = np.ndarray
@@ -88,9 +88,19 @@ class TextPopulation:
             total.update(f"{len(row.ids)} ".encode() + row.ids.tobytes() + row.trained.tobytes())
         return total.hexdigest()
 
-    @cached_property
+    @property
     def canaries(self) -> tuple[Canary, ...]:
         """The canaries that the recipe asks for."""
+        return self._planted[0]
+
+    @property
+    def spaces(self) -> tuple[TokenSpace, ...]:
+        """The canaries in tokens."""
+        return self._planted[1]
+
+    @cached_property
+    def _planted(self) -> tuple[tuple[Canary, ...], tuple[TokenSpace, ...]]:
+        """The canaries, and their spaces: whatever is wrong with the tokens shows before anything is trained."""
         wanted = self.probes.canaries
         if callable(wanted):
             with blame("canaries()"):
@@ -99,14 +109,7 @@ class TextPopulation:
             wanted = suited(self.renderer, self._shaped, count=wanted, seed=_SEED) if wanted else ()
         if not all(isinstance(canary, Canary) for canary in wanted):
             raise RecipeError("canaries must be a number, or canaries as made by memaudit.canaries.make")
-        if len({canary.prefix for canary in wanted}) < len(wanted):
-            raise RecipeError("two canaries share a prefix; they would compete for the same probability")
-        return wanted
-
-    @cached_property
-    def spaces(self) -> tuple[TokenSpace, ...]:
-        """The canaries in tokens."""
-        return tuple(token_space(self.renderer, canary, self._shaped) for canary in self.canaries)
+        return wanted, distinct_spaces(self.renderer, wanted, self._shaped)
 
     @cached_property
     def references(self) -> tuple[Int[Array, "references steps"] | None, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -91,6 +91,28 @@ def token_space(renderer: Renderer, canary: Canary, shaped: Callable[[str, str],
     _require_trained(renderer, canary, shaped, span)
     _require_round_trip(space, canary, row, [place - span.start for place in places])
     return space
+
+
+def distinct_spaces(
+    renderer: Renderer, canaries: Sequence[Canary], shaped: Callable[[str, str], Text]
+) -> tuple[TokenSpace, ...]:
+    """Returns the spaces of several canaries in tokens, after checking that a model can tell the canaries apart.
+
+    Raises:
+        RecipeError: As for `token_space`; or the prefixes of two canaries are the same tokens, as where both hold words
+            that the tokenizer does not know, or that differ only in case.
+    """
+    spaces = tuple(token_space(renderer, canary, shaped) for canary in canaries)
+    seen: dict[bytes, Canary] = {}
+    for canary, space in zip(canaries, spaces, strict=True):
+        other = seen.setdefault(space.prefix.tobytes(), canary)
+        if other is not canary:
+            raise RecipeError(
+                f"canaries {other.name!r} and {canary.name!r} have the same prefix in tokens, so that they would "
+                f"compete for the same probability: the tokenizer does not tell {other.prefix!r} from "
+                f"{canary.prefix!r}. Begin each canary with other words that it knows"
+            )
+    return spaces
 
 
 def _only_difference(own: Array, variants: list[Array], canary: Canary) -> int:

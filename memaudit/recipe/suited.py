@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from memaudit.canaries.space import stream
 from memaudit.errors import RecipeError
 from memaudit.recipe.documents import Text
 from memaudit.recipe.rendering import Renderer
-from memaudit.recipe.spaces import token_space
+from memaudit.recipe.spaces import distinct_spaces
 
 _WORDS, _STREAM = 64, 15  # the alphabet of "tokens"; canaries.space has the other streams of a seed
 _LEAST_LETTERS = 3
@@ -22,6 +23,7 @@ def suited(
     renderer: Renderer,
     shaped: Callable[[str, str], Text],
     *,
+    count: int = 16,
     family: str = "numeric",
     spaced: bool | None = None,
     seed: int,
@@ -29,9 +31,12 @@ def suited(
 ) -> tuple[Canary, ...]:
     """Returns canaries whose secrets can be ranked: of bare symbols, or else of symbols with a leading space each.
 
+    Where the tokenizer does not tell the invented names of the canaries apart, words of its vocabulary name them.
+
     Args:
         renderer: Turns texts into rows.
         shaped: As for `token_space`.
+        count: Number of canaries.
         family: As for `make`; "tokens" has 64 words of the tokenizer as its symbols.
         spaced: Try only symbols with a leading space, or only bare ones. Words are not tried bare unless asked for.
         seed: Of words, names and secrets.
@@ -40,18 +45,26 @@ def suited(
     Raises:
         RecipeError: Neither suits; the message says why not.
     """
-    problem = None
-    for leading in (spaced,) if spaced is not None else (True,) if family == "tokens" else (False, True):
+    problem: RecipeError | None = None
+    leadings = (spaced,) if spaced is not None else (True,) if family == "tokens" else (False, True)
+    for invented, leading in product((True, False), leadings):
         symbols = words(renderer, seed, leading) if family == "tokens" else None
-        canaries = make(family=family, spaced=leading, seed=seed, symbols=symbols, **options)
         try:
-            for canary in canaries:
-                token_space(renderer, canary, shaped)
+            names = None if invented else _names(renderer, seed, count)
+            canaries = make(count, family=family, spaced=leading, seed=seed, symbols=symbols, names=names, **options)
+            distinct_spaces(renderer, canaries, shaped)
         except RecipeError as error:
-            problem = error
+            problem = error if invented else problem
         else:
             return canaries
     raise RecipeError(f"no {family} canary suits this tokenizer: {problem}")
+
+
+def _names(renderer: Renderer, seed: int, count: int) -> tuple[str, ...]:
+    found = words(renderer, seed, most=count)
+    if len(found) < count:
+        raise RecipeError(f"the tokenizer has {len(found)} words that are one token each, for {count} canaries")
+    return found
 
 
 def words(renderer: Renderer, seed: int, spaced: bool = True, most: int = _WORDS) -> tuple[str, ...]:

@@ -6,7 +6,6 @@ stops a text early, and no token is penalised: EOS is a token like any other.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -17,7 +16,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from memaudit.errors import EvidenceError, ModelError
-from memaudit.recipe.blame import blame
+from memaudit.signals.asking import ask, sound
 from memaudit.tokens import TOP_K
 
 Array = np.ndarray
@@ -190,13 +189,12 @@ def _decode(
     if not all(len(prompt) for prompt in prompts):
         raise ValueError("a prompt is empty: there is nothing for the model to continue; give a BOS token")
     model = model.to(device).eval()
-    cached = _takes_cache(model)
     found: list[Array] = [np.empty(0, np.int64)] * len(prompts)
     for texts in _groups(prompts, batch):
         ids = torch.as_tensor(np.stack([prompts[i] for i in texts]), dtype=torch.long, device=device)
         prompt, cache = ids.shape[1], None
         for step in range(length):
-            logits, cache = _next(model, ids, cache, cached)
+            logits, cache = _next(model, ids, cache)
             ids = torch.cat([ids, choose(logits, step, texts)[:, None]], dim=1)
         for i, written in zip(texts, ids[:, prompt:].cpu().numpy(), strict=True):
             found[i] = written
@@ -211,17 +209,7 @@ def _groups(prompts: Sequence[Array], batch: int) -> Iterator[Array]:
         yield from (same[start : start + batch] for start in range(0, len(same), batch))
 
 
-def _takes_cache(model: torch.nn.Module) -> bool:
-    parameters = inspect.signature(model.forward).parameters
-    return "past_key_values" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-
-
-def _next(model: torch.nn.Module, ids: Tensor, cache: Any, cached: bool) -> tuple[Tensor, Any]:
+def _next(model: torch.nn.Module, ids: Tensor, past: Any) -> tuple[Tensor, Any]:
     """Returns the logits of the next token, and the cache if the model keeps one."""
-    inputs = {"input_ids": ids if cache is None else ids[:, -1:], "attention_mask": torch.ones_like(ids)}
-    with blame("decoding"):
-        output = model(**inputs, past_key_values=cache, use_cache=True) if cached else model(**inputs)
-    logits = output.logits[:, -1].float()
-    if not logits.isfinite().all():
-        raise ModelError("the model's output is NaN or infinite")
-    return logits, getattr(output, "past_key_values", None)
+    answer = ask(model, ids if past is None else ids[:, -1:], torch.ones_like(ids), past, cache=True)
+    return sound(answer.logits[:, -1]), answer.past

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from memaudit.errors import ModelError
-from memaudit.recipe.blame import blame
 from memaudit.recipe.rendering import Row
+from memaudit.signals.asking import ask, sound
 from memaudit.tokens import TOP_K, TokenStatistics
 
 Array = np.ndarray
 
 _NUMBERS = {"cpu": 2**21, "cuda": 2**26}  # logits alive at a time: 8 MiB stay near the cache of a core
+_RULED_OUT = torch.finfo(torch.float32).min  # in place of −inf, which makes 0 · log 0 NaN
 _FIELDS = ("logp", "mean", "deviation", "gap", "rank", "normaliser")
 
 
@@ -101,14 +102,13 @@ def _logits(model: torch.nn.Module, rows: Sequence[Row], device: str) -> tuple[T
     ids, attended, marked = padded(rows)
     if marked[:, 0].any():
         raise ValueError("the first token of a row is marked, but nothing predicts it")
-    with blame("evaluating the model"):
-        logits = model(input_ids=ids.to(device), attention_mask=attended.to(device)).logits
+    logits = ask(model, ids.to(device), attended.to(device)).logits
     aims = ids[:, 1:][marked[:, 1:]].to(device)
-    logits = logits[:, :-1][marked[:, 1:].to(device)].float()
+    logits = sound(logits[:, :-1][marked[:, 1:].to(device)]).clamp(min=_RULED_OUT)
     if len(aims) and int(aims.max()) >= logits.shape[1]:
         raise ModelError(f"the tokenizer has token {int(aims.max())}, the model only {logits.shape[1]} outputs")
-    if not logits.isfinite().all():
-        raise ModelError("the model's output is NaN or infinite")
+    if (logits.gather(1, aims[:, None]) == _RULED_OUT).any():
+        raise ModelError("the model rules out, with a logit of −inf, a token that its own documents contain")
     return logits, aims
 
 

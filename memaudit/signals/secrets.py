@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from memaudit.errors import ModelError
+from memaudit.signals.asking import ask, sound
 
 Array = np.ndarray
 
@@ -76,16 +76,11 @@ def _read(
     """Returns the contexts after the model has read the `new` last tokens, or all where it has no past."""
     unread = tokens if past is None else tokens[:, -new:]
     with torch.inference_mode():
-        out = model(input_ids=unread, attention_mask=torch.ones_like(tokens), past_key_values=past, use_cache=True)
-        log_p = torch.log_softmax(out.logits[:, -1].float(), dim=-1)
+        answer = ask(model, unread, torch.ones_like(tokens), past, cache=True)
+        log_p = torch.log_softmax(sound(answer.logits[:, -1]), dim=-1)
         # Sums of these float32 numbers are exact in float64, up to 64 nats: equal probabilities tie in any order.
         costs = -log_p[:, torch.tensor(ahead[0], dtype=torch.long, device=log_p.device)].cpu().double().numpy()
-    if np.isnan(costs).any():
-        raise ModelError(
-            "the model's log-probabilities are NaN; were its weights trained and loaded as they should be?"
-        )
-    cache = getattr(out, "past_key_values", None)
-    return Contexts(model, ahead, tokens, cache if hasattr(cache, "reorder_cache") else None, costs)
+    return Contexts(model, ahead, tokens, answer.past if hasattr(answer.past, "reorder_cache") else None, costs)
 
 
 def secret_costs(
@@ -208,7 +203,7 @@ def _check_space(
     if len(alphabets) == 0:
         raise ValueError("a space of secrets has at least one step")
     with torch.inference_mode():  # token 0 is in every vocabulary, and the width of the answer is the vocabulary's size
-        vocabulary = model(input_ids=torch.zeros((1, 1), dtype=torch.long, device=device)).logits.shape[-1]
+        vocabulary = ask(model, torch.zeros((1, 1), dtype=torch.long, device=device)).logits.shape[-1]
     for name, tokens in [("prefix", prefix), *((f"alphabet {step}", a) for step, a in enumerate(alphabets))]:
         foreign = tokens[(tokens < 0) | (tokens >= vocabulary)]
         if len(foreign):

@@ -16,6 +16,7 @@ from memaudit.recipe import LanguageModelRecipe, Recipe, Row, TextPopulation
 from memaudit.recipe.pretrained import load_folder
 from memaudit.recipe.recipes import LEAST_WRITTEN, SAMPLERS
 from memaudit.recipe.target import put_weights
+from memaudit.signals.asking import exact
 from memaudit.signals.decoding import Decaying, Prompted, Sampler, TopN, generate
 from memaudit.signals.language import token_statistics
 from memaudit.signals.search import best_first
@@ -44,6 +45,7 @@ def question(
         held_out: The units that the model was not trained on: prompts are drawn from them.
         device: Where the model is run.
     """
+    model = exact(model)
     written = _generated(model, population, held_out, device)
     return {
         **_of_base(population, recipe, [row for row, _ in written], device),
@@ -72,7 +74,7 @@ def read_again(
     found = []
     for file in weights:
         put_weights(network, file)
-        found.append(token_statistics(network, rows, device).logp.reshape(texts.shape))
+        found.append(token_statistics(exact(network), rows, device).logp.reshape(texts.shape))
     return np.stack(found)
 
 

@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Float
 
 from memaudit.recipe import Row, TextPopulation
-from memaudit.recipe.blame import blame
+from memaudit.signals.asking import exact
+from memaudit.signals.causality import require_causal, require_next_token
 from memaudit.signals.decoding import greedy_continuations
 from memaudit.signals.language import token_statistics
 from memaudit.signals.search import best_first
@@ -36,14 +37,17 @@ def measure_text(model: torch.nn.Module, population: TextPopulation, device: str
     secret_cost [secrets, 1+decoys]  of the user's secrets, each followed by its decoys
 
     Raises:
-        ModelError: The model has no output for some token, or its output is NaN or infinite.
+        RecipeError: The model's own code fails.
+        ModelError: It is no causal language model, has no output for some token, or its output is NaN or infinite.
     """
+    model = exact(model)
+    require_causal(model, population, device)
+    require_next_token(model, population, device)
     tokens = token_statistics(model, population.representatives, device)
     suffixes = token_statistics(model, [[row] for row in chain(*population.windows)], device)
     canaries = token_statistics(model, [[row] for row in canary_rows(population)], device)
-    with blame("evaluating the model"):
-        costs = [_costs(model, population, number, device) for number in range(len(population.canaries))]
-        first = [_first(model, population, number, *both, device) for number, both in enumerate(costs)]
+    costs = [_costs(model, population, number, device) for number in range(len(population.canaries))]
+    first = [_first(model, population, number, *both, device) for number, both in enumerate(costs)]
     return {
         "phi": tokens.means(tokens.logp)[:, None].astype(np.float32),
         "correct": tokens.means(tokens.correct).astype(np.float32),

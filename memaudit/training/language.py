@@ -13,12 +13,12 @@ from memaudit.canaries import Survival, require_survival, survival
 from memaudit.errors import RecipeError
 from memaudit.recipe import LanguageModelRecipe, Row, TextPopulation, packed
 from memaudit.recipe.pretrained import base_answers, require_same_base, untrained_model
+from memaudit.signals.causality import require_causal
 from memaudit.signals.language import padded, predicted
 from memaudit.training.classifier import factor
 
 Array = np.ndarray
 
-_CONTEXT = 8  # tokens of a canary's prefix by which its secret is recognized
 _IGNORED = -100  # the label of a token that the loss does not count
 
 
@@ -44,6 +44,7 @@ def train_language_model(
     torch.manual_seed(seed)
     order = torch.Generator().manual_seed(seed)
     model = untrained_model(recipe, population, device)
+    require_causal(model, population, device)
     base = base_answers(model, population) if recipe.adapter is not None else []
     rows, owners = population.training_rows(counts)
     if not rows:
@@ -85,13 +86,11 @@ def _survival(
     recipe: LanguageModelRecipe, population: TextPopulation, rows: Sequence[Row], counts: UInt8[Array, " ids"]
 ) -> tuple[Survival, list[int], list[str]]:
     """Returns how often every canary's secret is really trained on, and how often it should be."""
-    shown = [min(_CONTEXT, len(space.prefix)) for space in population.spaces]
-    needles = [
-        np.concatenate([space.prefix[len(space.prefix) - n :], space.tokens(space.secret)])
-        for space, n in zip(population.spaces, shown, strict=True)
-    ]
+    needles = [np.concatenate([space.prefix, space.tokens(space.secret)]) for space in population.spaces]
     batches = _batches(rows, np.zeros(len(rows), np.int64), recipe)
-    found = survival([row for batch, _ in batches for row in batch], needles, shown)
+    found = survival(
+        [row for batch, _ in batches for row in batch], needles, [len(s.prefix) for s in population.spaces]
+    )
     return found, counts[len(population) :].tolist(), [canary.name for canary in population.canaries]
 
 

@@ -50,6 +50,6 @@ recipe = ma.LanguageModelRecipe(
     batch_size=8,
     optimizer=ma.AdamW(lr=1e-2),
     probes=ma.Probes(
-        canaries=4, references=100, suffix=4, contexts=(4, 8), secrets=6, decoys=20, generated=6, written=24
+        canaries=4, references=100, suffix=4, contexts=(4, 8), secrets=6, decoys=99, generated=6, written=24
     ),
 )

@@ -1,0 +1,143 @@
+"""The figure and the tables of exposure: by dose in the shadow models, and canary by canary in the target."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from memaudit.canaries import NULL_MEAN_BITS, P_EXPOSED_BITS, DoseCurve, extrapolated_exposure, rank_exposure
+from memaudit.checks.evidence import with_interval
+from memaudit.checks.text import TextEvidence
+from memaudit.types import Curve, Figure, FigureKind, Mark, Table
+
+
+def by_dose_figure(evidence: TextEvidence, curve: DoseCurve) -> Figure:
+    """Returns calibrated exposure by dose, in the shadow models and in the target."""
+    places = tuple(float(i) for i in range(len(curve.dose)))
+    target = evidence.calibrated_exposures[1]
+    at = {int(dose): place for place, dose in enumerate(curve.dose)}
+    known = [
+        (float(at[int(dose)]), float(bits))
+        for dose, bits in zip(evidence.doses, target, strict=True)
+        if int(dose) in at
+    ]
+    shadows = Curve(
+        x=places,
+        y=tuple(curve.mean.tolist()),
+        low=tuple(curve.mean_low.tolist()),
+        high=tuple(curve.mean_high.tolist()),
+        label="shadow models, mean",
+    )
+    means = {x: float(np.mean([bits for place, bits in known if place == x])) for x in sorted({x for x, _ in known})}
+    model = Curve(x=tuple(means), y=tuple(means.values()), label="this model, mean")
+    said = "; ".join(f"{times(int(d))}: {m:.2f} bits" for d, m in zip(curve.dose, curve.mean, strict=True))
+    return Figure(
+        kind=FigureKind.BITS,
+        title="What repetition gives away",
+        x_label="Times that the secret stands in the training data",
+        y_label="Calibrated exposure (bits)",
+        curves=(shadows, model) if means else (shadows,),
+        ticks=tuple(str(int(dose)) for dose in curve.dose),
+        marks=(
+            Mark(y=float(evidence.caps.max()), label="the most that can be shown"),
+            Mark(y=P_EXPOSED_BITS, label="1% of those never planted"),
+            Mark(y=NULL_MEAN_BITS, label="mean of those never planted"),
+        ),
+        alt=f"Mean calibrated exposure in the shadow models by repetitions. {said}.",
+    )
+
+
+def by_dose_table(raw: DoseCurve, curve: DoseCurve) -> Table:
+    """Returns raw and calibrated exposure by dose."""
+    rows = tuple(
+        (
+            int(curve.dose[i]),
+            int(curve.cells[i]),
+            f"{raw.mean[i]:.2f} ({raw.mean_low[i]:.2f}–{raw.mean_high[i]:.2f})",
+            f"{curve.mean[i]:.2f} ({curve.mean_low[i]:.2f}–{curve.mean_high[i]:.2f})",
+            with_interval(float(raw.share[i]), float(raw.share_low[i]), float(raw.share_high[i])),
+            with_interval(float(curve.share[i]), float(curve.share_low[i]), float(curve.share_high[i])),
+        )
+        for i in range(len(curve.dose))
+    )
+    return Table(
+        title="Exposure in the shadow models",
+        columns=(
+            "Planted",
+            "Canaries × models",
+            "Raw exposure (bits)",
+            "Calibrated exposure (bits)",
+            "Raw at 6.64 bits or more",
+            "Calibrated at 6.64 bits or more",
+        ),
+        rows=rows,
+        note=(
+            f"Raw exposure rises by {raw.slope:.2f} bits ({raw.slope_low:.2f} to {raw.slope_high:.2f}) for each unit "
+            f"of log₂(1 + repetitions), calibrated exposure by {curve.slope:.2f} ({curve.slope_low:.2f} to "
+            f"{curve.slope_high:.2f}), with canary and model effects taken out. 95% intervals over pairs of models "
+            "and canaries."
+        ),
+    )
+
+
+def of_target_table(evidence: TextEvidence) -> Table:
+    """Returns this model's canaries, which are nobody's secrets, by how often they were planted."""
+    order = np.lexsort((np.arange(len(evidence.doses)), evidence.doses))
+    calibrated = evidence.calibrated_exposures[1]
+    return Table(
+        title="Canaries in this model",
+        columns=(
+            "Canary",
+            "Planted",
+            "Raw, by ranking",
+            "Raw, by search",
+            "Raw, extrapolated",
+            "Calibrated",
+            "At most",
+        ),
+        rows=tuple(
+            (
+                evidence.population.canaries[i].name,
+                int(evidence.doses[i]),
+                _ranked(evidence, i),
+                _searched(evidence, i),
+                _extrapolated(evidence, i),
+                f"{calibrated[i]:.2f}",
+                f"{evidence.caps[i]:.2f}",
+            )
+            for i in order
+        ),
+        note=(
+            "Exposure in bits. By ranking: among all secrets of the space, or among a sample of them; “≥” is a canary "
+            "that no secret of the sample outdoes. By search: exact, or the bound that the search proves. "
+            "Extrapolated: a skew-normal law fitted to the sample, with the p-value of the fit and how many standard "
+            "deviations it reaches beyond the sample; secondary, and often wrong far out."
+        ),
+    )
+
+
+def _ranked(evidence: TextEvidence, canary: int) -> str:
+    bits = evidence.exposures[1][canary]
+    sampled = evidence.population.references[canary] is not None
+    return f"{'≥ ' if sampled and bits >= evidence.caps[canary] else ''}{bits:.2f}"
+
+
+def _searched(evidence: TextEvidence, canary: int) -> str:
+    """Returns the exact exposure that the search proves, or what it cannot exceed."""
+    size, rank = evidence.population.spaces[canary].size, int(evidence.recorded["search_rank"][canary])
+    if evidence.recorded["search_found"][canary]:
+        return f"{float(rank_exposure(rank, size)):.2f}"
+    return f"< {float(rank_exposure(max(rank, 1), size)):.2f}"
+
+
+def _extrapolated(evidence: TextEvidence, canary: int) -> str:
+    """Returns the extrapolated exposure where the sample of references is exhausted."""
+    if not _ranked(evidence, canary).startswith("≥"):
+        return "–"
+    cost, references = evidence.target_costs(canary)
+    found = extrapolated_exposure(cost, references, evidence.population.spaces[canary].size, seed=evidence.seed)
+    return f"{found.bits:.2f} ({found.low:.2f}–{found.high:.2f}), p = {found.p_fit:.2g}, {found.distance:.1f} sd"
+
+
+def times(dose: int) -> str:
+    """Returns a number of repetitions in words."""
+    return {0: "never", 1: "once", 2: "twice"}.get(dose, f"{dose} times")

@@ -1,0 +1,147 @@
+"""Is it a causal language model? A few passes over a few documents, before anything is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from memaudit.errors import ModelError
+from memaudit.recipe import Row, TextPopulation
+from memaudit.signals.asking import ask, sound
+
+_ROWS, _LONGEST, _LEAST = 4, 64, 4  # rows that are read, and the most and the fewest tokens of each
+_SHORTER = 3  # tokens that each row is shorter than the one before: the batch is padded
+_ROUNDING = 1e-3  # of the largest logit
+_COPIED = 0.5  # probability of the token just read, where the next one has less than a uniform guess
+
+
+@torch.inference_mode()
+def require_causal(model: torch.nn.Module, population: TextPopulation, device: str = "cpu") -> None:
+    """Refuse a model whose output after a token is not a function of the tokens up to it, that one included.
+
+    Everything that is measured assumes it: a masked model sees the answer, a model whose output is shifted is scored
+    on the wrong token, and one that changes from pass to pass, or with its batch, has no score.
+
+    Args:
+        model: It is moved to the device and put into evaluation mode.
+        population: Whose documents are read.
+        device: Where the model is run.
+
+    Raises:
+        ModelError: Names what is wrong: fewer outputs than tokens, random output, dependence on later tokens, on the
+            batch, on padding or on the cache, or output that is shifted by one.
+    """
+    model = model.to(device).eval()
+    rows = _rows(population)
+    if not rows:
+        return
+    alone = [_said(model, [ids], device)[0] for ids in rows]
+    if alone[0].shape[1] < population.renderer.vocabulary:
+        raise ModelError(
+            f"the tokenizer does not match: it has {population.renderer.vocabulary} tokens, the model only "
+            f"{alone[0].shape[1]} outputs"
+        )
+    _require_same(
+        _said(model, rows[:1], device), alone[:1], "two passes over one text differ: dropout or sampling is on in "
+        "evaluation mode; switch it off in forward() when self.training is False"
+    )  # fmt: skip
+    _require_blind_to_the_future(model, rows, alone, population.renderer.vocabulary, device)
+    _require_same(
+        _said(model, rows, device),
+        alone,
+        "its output for a text changes with the texts in the same batch, or with padding behind it",
+    )
+    _require_same_cache(model, rows[0], alone[0], device)
+
+
+def require_next_token(model: torch.nn.Module, population: TextPopulation, device: str = "cpu") -> None:
+    """Refuse a trained model that predicts the token it has just read: its training did not shift the labels.
+
+    Raises:
+        ModelError: The token just read has a probability above one half, and the next one less than 1 / vocabulary.
+    """
+    own, after = [], []
+    with torch.inference_mode():
+        for ids in _rows(population):
+            log_p = torch.log_softmax(_said(model, [ids], device)[0], dim=1)
+            tokens = torch.as_tensor(ids, dtype=torch.long)
+            moves = torch.arange(len(ids) - 1)[tokens[1:] != tokens[:-1]]
+            own.append(log_p[moves, tokens[moves]])
+            after.append(log_p[moves, tokens[moves + 1]])
+    if not own or not len(copied := torch.cat(own)):
+        return
+    if float(copied.mean().exp()) > _COPIED and float(torch.cat(after).mean()) < -np.log(
+        population.renderer.vocabulary
+    ):
+        raise ModelError(
+            "the model predicts the token that it has just read, not the next one: it is untrained, or was trained on "
+            "labels that are not shifted; the logits after token t are those of token t + 1"
+        )
+
+
+def _rows(population: TextPopulation) -> list[np.ndarray]:
+    """Returns the tokens of a few rows, all of different length, so that a batch of them is padded."""
+    firsts: Sequence[Row] = [rows[0] for rows in population.representatives]
+    longest = sorted((row.ids[:_LONGEST] for row in firsts), key=len, reverse=True)[:_ROWS]
+    cut = [ids[: len(ids) - _SHORTER * number] for number, ids in enumerate(longest)]
+    return [ids for ids in cut if len(ids) >= _LEAST]
+
+
+def _said(model: torch.nn.Module, rows: Sequence[np.ndarray], device: str) -> list[Tensor]:
+    """Returns the logits after each token of each row, read as one batch, on the CPU."""
+    width = max(map(len, rows))
+    ids, attended = torch.zeros(2, len(rows), width, dtype=torch.long)
+    for n, row in enumerate(rows):
+        ids[n, : len(row)] = torch.as_tensor(row)
+        attended[n, : len(row)] = 1
+    logits = ask(model, ids.to(device), attended.to(device)).logits
+    return [sound(logits[n, : len(row)]).cpu() for n, row in enumerate(rows)]
+
+
+def _require_blind_to_the_future(
+    model: torch.nn.Module, rows: Sequence[np.ndarray], alone: Sequence[Tensor], vocabulary: int, device: str
+) -> None:
+    unread = []
+    for ids, before in zip(rows, alone, strict=True):
+        middle = len(ids) // 2
+        other = np.concatenate([ids[:middle], (ids[middle:] + 1) % vocabulary])
+        changed = _changed(_said(model, [other], device)[0], before)
+        if changed[:middle].any():
+            raise ModelError(
+                "the model is not causal: its output after a token changes with later tokens, as a masked language "
+                "model's does. Train and audit a causal language model (AutoModelForCausalLM, is_decoder=True)"
+            )
+        unread.append(bool(not changed[middle] and changed[middle + 1 :].any()))
+    if all(unread):
+        raise ModelError(
+            "the model's output is shifted by one: its logits at token t do not depend on token t. Return the logits "
+            "of the next token, as the transformers library does"
+        )
+
+
+def _require_same_cache(model: torch.nn.Module, ids: np.ndarray, alone: Tensor, device: str) -> None:
+    """Raises ModelError if reading a text in two parts, with the cache between them, says something else."""
+    middle = len(ids) // 2
+    tokens = torch.as_tensor(ids, dtype=torch.long, device=device)[None]
+    first = ask(model, tokens[:, :middle], cache=True)
+    said = [sound(first.logits[0]).cpu()]
+    _require_same(said, [alone[:middle]], "its output after a token changes with the number of tokens that follow")
+    if first.past is not None:
+        second = ask(model, tokens[:, middle:], torch.ones_like(tokens), first.past, cache=True)
+        said = [sound(second.logits[0]).cpu()]
+        _require_same(said, [alone[middle:]], "it says something else when it reads a text in parts, with its cache")
+
+
+def _require_same(own: Sequence[Tensor], other: Sequence[Tensor], problem: str) -> None:
+    if any(_changed(a, b).any() for a, b in zip(own, other, strict=True)):
+        raise ModelError(f"the model's output is not a function of the text: {problem}")
+
+
+def _changed(own: Tensor, other: Tensor) -> Tensor:
+    """Returns at which tokens two outputs differ by more than rounding."""
+    largest = other[other > -torch.inf].abs().max()
+    difference = torch.where(own == other, 0.0, (own - other).abs())  # also where both are −inf
+    return difference.amax(dim=1) > _ROUNDING * largest
