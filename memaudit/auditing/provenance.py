@@ -36,6 +36,7 @@ def provenance(target: Target, bank: Bank, shadows: int, fprs: Sequence[float], 
         "command": f"memaudit audit {shlex.quote(target.model.name)} --shadows {shadows}"
         + f" --seed {bank.fingerprint['seed']}"
         + "".join(f" --fpr {fpr:g}" for fpr in fprs),
+        **({"state dict": target.state_dict} if target.state_dict is not None else {}),
         "git commit of the recipe": revision(sources(target.recipe)),
         "exact copies among the examples": str(target.population.duplicates),
         **({policy.SHADOW_SECONDS: f"{np.mean(seconds):.3g}"} if seconds else {}),

@@ -110,6 +110,7 @@ def audit(
     evidence: str = EvidenceLevel.HASHED,
     plan: str | Path | None = None,
     device: str = "auto",
+    state_dict: str | None = None,
 ) -> Audit:
     """Returns the audit of one trained model against a filled bank; trains nothing.
 
@@ -127,11 +128,12 @@ def audit(
         evidence: `none`, `hashed`, `ids` or `full`: how single examples are named, and whether they are shown.
         plan: The file of the plan that was made beforehand, which the audit must keep to.
         device: Where the model is run.
+        state_dict: Which of several sets of weights in the file is the model, such as "model_ema".
 
     Raises:
         MemauditError: Something is missing or does not fit; the message says what to do.
     """
-    target = model if isinstance(model, Target) else open_target(model, recipe, members, device)
+    target = model if isinstance(model, Target) else open_target(model, recipe, members, device, state_dict)
     attacks = default_attacks(target.recipe, target.population, limits) if attacks is None else attacks
     require_choices(fprs, attacks)
     require_fitting(target, attacks)

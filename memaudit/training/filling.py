@@ -40,6 +40,7 @@ from memaudit.recipe import (
     member_counts,
 )
 from memaudit.recipe.blame import blame
+from memaudit.recipe.weights import require_storable
 from memaudit.training.machine import choose_device, one_thread
 from memaudit.training.model import Workshop
 
@@ -120,6 +121,8 @@ def fill(
     require_shadows(shadows)
     recipe = load_recipe(recipe) if isinstance(recipe, str) else recipe
     examples = population(recipe) if examples is None else examples
+    if weights:
+        require_storable(recipe)
     bank = Bank.create(path, len(examples), fingerprint(recipe, examples, seed))
     bank.sweep()
     for model in bank.models():
