@@ -12,7 +12,7 @@ from importlib import import_module
 
 import click
 
-from memaudit.errors import MemauditError
+from memaudit.errors import MemauditError, shown
 
 EXIT_ERROR, EXIT_INTERRUPTED = 2, 130
 
@@ -83,7 +83,7 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:
         if "--traceback" in arguments:
             raise
-        _say(f"internal error: {type(error).__name__}: {error}")
+        _say(f"internal error: {shown(error)}")
         _say(f"this is a defect of memaudit; please report it with the output of:\n  "
              f"{shlex.join(['memaudit', '--traceback', *arguments])}")  # fmt: skip
         sys.exit(EXIT_ERROR)
