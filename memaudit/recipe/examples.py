@@ -64,7 +64,9 @@ class Examples:
             y = np.array([int(label) for _, label in rows])
             again = np.stack([np.asarray(dataset[i][0]) for i in range(min(_READ_TWICE, len(rows)))])
         except (TypeError, ValueError, IndexError, RuntimeError) as error:
-            raise RecipeError(f"the dataset does not yield (input, label) pairs of one shape: {shown(error)}") from error
+            raise RecipeError(
+                f"the dataset does not yield (input, label) pairs of one shape: {shown(error)}"
+            ) from error
         if not np.array_equal(x[: len(again)], again, equal_nan=True):
             raise RecipeError(
                 "the dataset's transform is random (an item differs when it is read twice); leave augmentation out of "

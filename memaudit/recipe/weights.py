@@ -66,8 +66,11 @@ def require_storable(recipe: Recipe) -> None:
         return
     import torch
 
-    with blame("model()"):
-        network = model()
+    try:
+        with blame("model()"), torch.random.fork_rng():
+            network = model()
+    except RecipeError:
+        return  # training meets it too, and says for which model
     for name, value in network.state_dict().items() if hasattr(network, "state_dict") else ():
         if not isinstance(value, torch.Tensor) and not is_empty(value):
             try:
