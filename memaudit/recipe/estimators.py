@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from memaudit.errors import ModelError
+from memaudit.recipe.blame import blame
 from memaudit.recipe.filekinds import Kind, kind_of, refusal
 from memaudit.recipe.recipes import EstimatorRecipe
 
@@ -27,7 +28,6 @@ TRUSTED = {
     *(f"sklearn.metrics._dist_metrics.{metric}Distance{bits}" for metric in _METRICS for bits in ("", "32", "64")),
     *(f"sklearn.gaussian_process.kernels.{kernel}" for kernel in _KERNELS),
     "numpy.dtype",
-    "scipy.interpolate._bsplines.BSpline",
     "sklearn._loss._loss.CyHalfBinomialLoss",
     "sklearn._loss._loss.CyHalfMultinomialLoss",
     "sklearn._loss.link.Interval",
@@ -84,7 +84,7 @@ def estimator_content(model: Any, path: Path, trusted: Iterable[str] = ()) -> by
     if library:
         if type(model).__module__.partition(".")[0] != library:
             raise ModelError(f"{path}: {path.suffix} is the format of {library}; a {type(model).__name__} is .skops")
-        return _booster_content(model, path.suffix)
+        return _booster_content(model, path)
     from skops import io
 
     try:
@@ -112,7 +112,7 @@ def load_estimator(path: Path, recipe: EstimatorRecipe) -> Any:
     elif kind is Kind.XGBOOST and _named(recipe.estimator) == "XGBClassifier":
         found = _load_xgboost(path, recipe.estimator)
     elif kind is Kind.LIGHTGBM and _named(recipe.estimator) == "LGBMClassifier":
-        found = _load_lightgbm(path, recipe.estimator)
+        found = _load_lightgbm(path, recipe)
     else:
         raise ModelError(_refused(path, kind))
     if type(found) is not type(recipe.estimator):
@@ -168,7 +168,14 @@ def _named(estimator: Any) -> str:
     return type(estimator).__name__
 
 
-def _booster_content(model: Any, suffix: str) -> bytes:
+def _booster_content(model: Any, path: Path) -> bytes:
+    seen = [int(label) for label in getattr(model, "classes_", ())]
+    if seen != list(range(len(seen))) or not seen:
+        raise ModelError(
+            f"{path}: the format keeps no labels, and a classifier of classes {', '.join(map(str, seen)) or 'unknown'} "
+            "is not one of classes numbered from 0 without a gap"
+        )
+    suffix = path.suffix
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"model{suffix}"
         (model.booster_ if suffix == ".txt" else model).save_model(file)
@@ -202,7 +209,7 @@ def _load_xgboost(path: Path, estimator: Any) -> Any:
     return found
 
 
-def _load_lightgbm(path: Path, estimator: Any) -> Any:
+def _load_lightgbm(path: Path, recipe: EstimatorRecipe) -> Any:
     """Returns a classifier around the booster; LightGBM has no way of its own from its file to one."""
     import lightgbm
     import numpy as np
@@ -215,7 +222,14 @@ def _load_lightgbm(path: Path, estimator: Any) -> Any:
     if objective not in ("binary", "multiclass", "multiclassova"):
         raise ModelError(f"{path} holds a LightGBM model of objective {objective!r}, not a classifier")
     classes = np.arange(max(2, booster.num_model_per_iteration()))
-    found = clone(estimator)
+    with blame("examples()"):
+        wanted = recipe.examples().classes
+    if len(classes) != wanted:
+        raise ModelError(
+            f"{path} has {len(classes)} classes and the examples {wanted}; LightGBM's format does not say which ones "
+            "were seen. Train the model on all of them"
+        )
+    found = clone(recipe.estimator)
     vars(found).update(
         _Booster=booster,
         _objective=objective,
