@@ -89,7 +89,7 @@ def test_every_classifier_of_scikit_learn_is_saved_and_loaded_with_the_same_outp
 VARIANTS: dict[str, Any] = {
     **{f"MLP {solver}": MLPClassifier(solver=solver, max_iter=3) for solver in ("adam", "sgd", "lbfgs")},
     "MLP early": MLPClassifier(early_stopping=True, max_iter=3),
-    **{f"calibrated {how}": CalibratedClassifierCV(LinearSVC(), method=how) for how in 
+    **{f"calibrated {how}": CalibratedClassifierCV(LinearSVC(), method=how) for how in
        ("sigmoid", "isotonic", "temperature")},
     "calibrated forest": CalibratedClassifierCV(RandomForestClassifier(3)),
     **{f"{tree} {metric}": KNeighborsClassifier(algorithm=tree, metric=metric)
