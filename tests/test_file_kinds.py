@@ -142,7 +142,7 @@ def test_a_network_for_an_estimators_recipe_and_the_other_way_round_is_told(tmp_
     for name in ("n.pt", "n.safetensors"):
         with pytest.raises(ModelError, match=r"which holds a network; audit it with a recipe that has model="):
             load_target(tmp_path / name, ESTIMATORS)
-    with pytest.raises(ModelError, match="is a skops file, .*audit it with an EstimatorRecipe"):
+    with pytest.raises(ModelError, match=r"is a skops file, .*audit it with an EstimatorRecipe"):
         load_target(tmp_path / "e.skops", NETWORKS)
 
 

@@ -14,6 +14,14 @@ from memaudit.recipe.filekinds import Kind, kind_of, refusal
 WAY_OUT = 'save the weights alone: memaudit.save_target(model, "model.safetensors", members)'
 
 
+def _no_bytes() -> bytes:
+    return b""
+
+
+# TransformerEngine's modules have an empty stream as their extra state; `bytes` itself could ask for any length.
+_HARMLESS = (BytesIO, (_no_bytes, "builtins.bytes"))
+
+
 def read_checkpoint(path: Path) -> Any:
     """Returns what a file holds, by its content and whatever its suffix: a state dict, or a checkpoint around some.
 
@@ -51,10 +59,9 @@ def _load_weights_only(path: Path) -> Any:
     import torch
 
     try:
-        # BytesIO is data: TransformerEngine's modules have an empty one as their extra state.
         with (
             warnings.catch_warnings(action="ignore"),
-            torch.serialization.safe_globals([BytesIO]),
+            torch.serialization.safe_globals([*_HARMLESS]),
             path.open("rb") as file,  # by a path's suffix, torch would guess another format
         ):
             return torch.load(file, map_location="cpu", weights_only=True)

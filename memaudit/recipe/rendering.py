@@ -14,8 +14,8 @@ import numpy as np
 
 from memaudit.errors import LANGUAGE_EXTRA, RecipeError
 from memaudit.recipe.blame import blame
-from memaudit.recipe.filekinds import refuse_pointer
 from memaudit.recipe.documents import Text
+from memaudit.recipe.filekinds import refuse_pointer
 
 Array = np.ndarray
 

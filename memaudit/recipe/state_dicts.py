@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from memaudit.recipe.extra_state import SUFFIX
+from memaudit.recipe.extra_state import SUFFIX, is_empty
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -127,7 +127,7 @@ def _by_name(path: tuple[str, ...], inner: Mapping[str, Any], own: Own) -> list[
         if sets:
             break
     known = {key for used in sets for key in used}
-    left = tuple(key for key, value in _tensors(inner).items() if key not in known and not _is_counter(key, value))
+    left = tuple(key for key, value in inner.items() if key not in known and _counts(key, value))
     return [replace(found, left=left) for found in sets.values()]
 
 
@@ -205,8 +205,13 @@ def _common(names: Iterable[str]) -> list[str]:
     return common
 
 
-def _is_counter(key: str, value: Any) -> bool:
-    return _last(key) in _COUNTERS and value.numel() == 1
+def _counts(key: str, value: Any) -> bool:
+    """Returns whether an output may depend on this entry of a state dict."""
+    import torch
+
+    if not isinstance(value, torch.Tensor):
+        return key.endswith(SUFFIX) and not is_empty(value)
+    return _last(key) not in _COUNTERS or value.numel() != 1
 
 
 def _tensors(inner: Mapping[Any, Any]) -> dict[str, Any]:

@@ -34,7 +34,10 @@ def weights_of(network: Module) -> dict[str, Tensor]:
 def stored(state: Mapping[str, Any]) -> dict[str, Tensor]:
     """Returns the tensors of a state dict as `weights_of` does."""
     import torch
+    from torch.nn.parameter import is_lazy
 
+    if (new := next((name for name, value in state.items() if is_lazy(value)), None)) is not None:
+        raise ModelError(f"{new} has no numbers yet: run the network once, so that its lazy modules take their shapes")
     return {
         name: value.detach().cpu().contiguous().clone() if isinstance(value, torch.Tensor) else encode(name, value)
         for name, value in state.items()
