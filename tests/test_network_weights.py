@@ -95,7 +95,7 @@ class Masked(nn.Module):
 
 def test_a_mask_may_be_infinite_and_a_counter_an_integer(tmp_path: Path) -> None:
     network = Masked()
-    network.mask[1], network.count = -torch.inf, torch.tensor(7)
+    network.get_buffer("mask")[1], network.count = -torch.inf, torch.tensor(7)
     save_target(network, tmp_path / "m.pt", [])
     loaded = load_target(tmp_path / "m.pt", of(Masked))
     assert loaded.mask.tolist() == [0, -torch.inf, 0]
@@ -139,7 +139,7 @@ def test_of_tied_weights_one_is_enough(tmp_path: Path, gone: str) -> None:
 
 def test_two_weights_where_the_network_has_one_are_refused(tmp_path: Path) -> None:
     torch.save(Tied(tied=False).state_dict(), tmp_path / "m.pt")
-    with pytest.raises(ModelError, match="a.weight and b.weight are one weight in the network and two different ones"):
+    with pytest.raises(ModelError, match=r"a\.weight and b\.weight are one weight in the network"):
         load_target(tmp_path / "m.pt", of(Tied))
 
 
