@@ -10,6 +10,7 @@
 Programming errors stay ValueError and TypeError, with the offending value.
 """
 
+import os
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -38,6 +39,17 @@ class ModelError(MemauditError):
 
 class EvidenceError(MemauditError):
     """Raised when the data cannot support a number that was asked for."""
+
+
+def shown(error: BaseException) -> str:
+    """Returns what a foreign exception is shown as: its type and text; in CI its type alone.
+
+    The text of an exception in the user's code may hold records ("row 17: …"), and a CI log is kept and read by many.
+    """
+    kind = type(error).__name__
+    if os.environ.get("CI", "").lower() not in ("", "0", "false"):
+        return f"{kind} (its text may hold data and is not shown in CI; memaudit --traceback shows it)"
+    return f"{kind}: {error}"
 
 
 def hint(name: str, known: Iterable[str]) -> str:

@@ -6,6 +6,7 @@ therefore imported inside the fixtures.
 """
 
 import importlib
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -33,6 +34,8 @@ jaxtyping.install_import_hook(
 
 settings.register_profile("memaudit", deadline=None)  # a busy machine is no defect
 settings.load_profile("memaudit")
+
+os.environ.pop("CI", None)  # where texts of exceptions are not shown, see test_logs.py
 
 RECIPES = Path(__file__).parent / "recipes"
 

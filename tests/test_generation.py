@@ -235,7 +235,7 @@ def test_adapters_are_exchanged_on_one_base(tiny: LanguageModelRecipe, tmp_path:
     from peft import LoraConfig
     from safetensors.torch import save_file
 
-    from memaudit.recipe.target import put_weights, weights_of
+    from memaudit.recipe.weights import put_weights, weights_of
 
     assert tiny.model is not None
     whole: Any = tiny.model()

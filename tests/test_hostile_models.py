@@ -184,8 +184,8 @@ HOSTILE: dict[str, tuple[str, Make, str]] = {
     "exported": ("m.pt2", _exported, "exported program"),
     "exported under another name": ("m.pt", _exported, "exported program"),
     "TorchScript": ("m.pt", _script, "TorchScript program"),
-    "TorchScript as safetensors": ("m.safetensors", _script, "not a safetensors file"),
-    "pickle as safetensors": ("m.safetensors", _pickle, "not a safetensors file"),
+    "TorchScript as safetensors": ("m.safetensors", _script, "TorchScript program"),
+    "pickle as safetensors": ("m.safetensors", _pickle, "would run code"),
     "offsets beyond the file": ("m.safetensors", header({"a": tensor([1000], 0, 4000)}), "not a safetensors file"),
     "offsets that end before they start": (
         "m.safetensors",
@@ -226,7 +226,7 @@ HOSTILE: dict[str, tuple[str, Make, str]] = {
     "a header of brackets": ("m.safetensors", header(b"[" * 100_000), "not a safetensors file"),
     "one byte": ("m.pt", lambda path: path.write_bytes(b"\x80"), "damaged"),
     "one byte of safetensors": ("m.safetensors", lambda path: path.write_bytes(b"\x80"), "not a safetensors file"),
-    "nothing": ("m.pt", Path.touch, "damaged"),
+    "nothing": ("m.pt", Path.touch, "is empty"),
     "an empty zip": ("m.pt", lambda path: zipfile.ZipFile(path, "w").close(), "damaged"),
     "a zip of nonsense": ("m.pt", _zip(b"nonsense"), "m.pt"),
     "a zip whose contents lie": ("m.pt", _damaged_contents, "damaged"),
@@ -259,7 +259,7 @@ def test_a_hostile_model_is_refused_and_never_run(
 
 ESTIMATORS: dict[str, tuple[str, Make, str]] = {
     "joblib": ("m.joblib", _pickle, r"pickle and joblib files run code"),
-    "pickle as skops": ("m.skops", _pickle, "not a skops file"),
+    "pickle as skops": ("m.skops", _pickle, "is a pickle and cannot be read"),
     "one byte": ("m.skops", lambda path: path.write_bytes(b"P"), "not a skops file"),
     "no object": ("m.skops", _schema([1, 2]), "not a skops file"),
     "no types": ("m.skops", _schema({}), "not a skops file"),

@@ -332,12 +332,6 @@ def test_a_recipe_file_that_fails_is_named_by_line(folder: Path, text: str, said
         load_recipe("broken.py:recipe", folder)
 
 
-def test_a_recipe_file_under_a_name_that_is_taken_is_a_clear_error(folder: Path) -> None:
-    (folder / "numpy.py").write_text(SOURCE, "utf-8")
-    with pytest.raises(RecipeError, match=r"the name 'numpy' belongs to .*rename the file"):
-        load_recipe("numpy.py:recipe", folder)
-
-
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -137,9 +137,9 @@ def _script(path: Path) -> None:
 BAD: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "missing": ("m.pt", lambda path: None, "there is no model"),
     "folder": ("m.pt", Path.mkdir, "is a folder; give the file"),
-    "empty": ("m.pt", Path.touch, "damaged"),
+    "empty": ("m.pt", Path.touch, "is empty: its copy or download"),
     "one byte": ("m.pt", lambda path: path.write_bytes(b"x"), "damaged"),
-    "text": ("m.pt", lambda path: path.write_text("hello world\n" * 20, "utf-8"), "damaged"),
+    "text": ("m.pt", lambda path: path.write_text("hello world\n" * 20, "utf-8"), "is text, not a model"),
     "half a file": ("m.pt", _flipped_in_half, "damaged"),
     "pickle": ("m.pt", lambda path: path.write_bytes(pickle.dumps(Trap(path.with_name("sprung")))), "would run code"),
     "old pickle": (
@@ -164,14 +164,14 @@ BAD: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "a list": ("m.pt", lambda path: torch.save([1, 2], path), "holds no weights"),
     "numbers": ("m.pt", lambda path: torch.save({"a": 1}, path), "holds no weights"),
     "nothing": ("m.pt", lambda path: torch.save({}, path), "holds no weights"),
-    "empty safetensors": ("m.safetensors", Path.touch, "not a safetensors file"),
+    "empty safetensors": ("m.safetensors", Path.touch, "is empty"),
     "endless header": ("m.safetensors", lambda p: p.write_bytes((2**40).to_bytes(8, "little")), "not a safetensors"),
     "header beyond the end": ("m.safetensors", lambda path: _lying_header(path, [2, 3], 2400), "not a safetensors"),
     "header of another size": ("m.safetensors", lambda path: _lying_header(path, [20, 30], 24), "not a safetensors"),
     "pickle as safetensors": (
         "m.safetensors",
         lambda path: path.write_bytes(pickle.dumps(Trap(path.with_name("sprung")))),
-        "not a safetensors",
+        "would run code",
     ),
     "other shapes": (
         "m.pt",
@@ -233,9 +233,9 @@ BAD_ESTIMATORS: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "pickle as skops": (
         "m.skops",
         lambda path: path.write_bytes(pickle.dumps(Trap(path.with_name("sprung")))),
-        "not a skops file",
+        "m.skops is a pickle and cannot be read",
     ),
-    "empty": ("m.skops", Path.touch, "not a skops file"),
+    "empty": ("m.skops", Path.touch, "is empty"),
     "a stranger": ("m.skops", _skops(Stranger()), r"Stranger"),
     "a trap": ("m.skops", _skops([os.system]), "system"),
     "another archive": ("m.skops", lambda path: zipfile.ZipFile(path, "w").close(), "not a skops file"),

@@ -35,6 +35,7 @@ def provenance(
         "platform": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         "device": device_name(device),
         "command": command or _call(target, bank, shadows, fprs),
+        **({"state dict": target.state_dict} if target.state_dict is not None else {}),
         "git commit of the recipe": revision(sources(target.recipe)),
         "exact copies among the examples": str(target.population.duplicates),
         **({policy.SHADOW_SECONDS: f"{np.mean(seconds):.3g}"} if seconds else {}),

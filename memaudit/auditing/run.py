@@ -123,6 +123,7 @@ def audit(
     ledger: str | Path | None = None,
     device: str = "auto",
     command: str = "",
+    state_dict: str | None = None,
 ) -> Audit:
     """Returns the audit of one trained model against a filled bank; trains nothing.
 
@@ -142,11 +143,12 @@ def audit(
         ledger: The file in which the audit is recorded; by default `memaudit.ledger.jsonl` beside the bank.
         device: Where the model is run.
         command: The command line that asked for the audit, for its report.
+        state_dict: Which of several sets of weights in the file is the model, such as "model_ema".
 
     Raises:
         MemauditError: Something is missing or does not fit; the message says what to do.
     """
-    target = model if isinstance(model, Target) else open_target(model, recipe, members, device)
+    target = model if isinstance(model, Target) else open_target(model, recipe, members, device, state_dict)
     attacks = default_attacks(target.recipe, target.population, limits) if attacks is None else attacks
     require_choices(fprs, attacks)
     require_fitting(target, attacks)

@@ -42,6 +42,7 @@ class Target:
     recorded: dict[str, Array]
     model: Path
     sha256: str
+    state_dict: str | None = None
 
     @property
     def members(self) -> Bool[Array, " examples"]:
@@ -66,7 +67,7 @@ def read_by_shadows(target: Target, bank: Bank, recordings: Recordings, device: 
         return None
     from memaudit.signals.target import read_again
 
-    network = load_target(target.model, target.recipe, target.population)
+    network = load_target(target.model, target.recipe, target.population, target.state_dict)
     try:
         return np.asarray(read_again(network, weights, target.recorded, choose_device(device)))
     except ModelError:  # a user's own loop may return another network than its own loader
@@ -78,8 +79,16 @@ def open_target(
     recipe: Recipe | str,
     members: str | Path | Iterable[Any] | None = None,
     device: str = "auto",
+    state_dict: str | None = None,
 ) -> Target:
     """Returns the target, after everything that can be wrong with it has been looked at; needs no bank.
+
+    Args:
+        model: The file with the model's weights, or a language model's folder.
+        recipe: How it was made, or where the recipe is.
+        members: Who it was trained on: a file of ids, a mask, or ids; by default the file that `save_target` wrote.
+        device: Where the model is run.
+        state_dict: Which of several sets of weights in the file is the model, such as "model_ema".
 
     Raises:
         MemauditError: Something is missing or does not fit; the message says what to do.
@@ -89,7 +98,7 @@ def open_target(
         raise ModelError(f"there is no model {model}")
     examples = population(recipe)
     text = examples if isinstance(examples, TextPopulation) else None
-    loaded = load_target(model, recipe, text)
+    loaded = load_target(model, recipe, text, state_dict)
     if members is None or isinstance(members, str | Path):
         counts = read_members(members_beside(model) if members is None else members, examples)
     else:
@@ -110,4 +119,4 @@ def open_target(
             recorded |= question(loaded, text, recipe, ~mask, choose_device(device))
     except ModelError as error:
         raise ModelError(f"{model}: {error}") from error
-    return Target(recipe, examples, counts, recorded, Path(model), sha256(Path(model)))
+    return Target(recipe, examples, counts, recorded, Path(model), sha256(Path(model)), state_dict)

@@ -14,7 +14,7 @@ from importlib import import_module
 import click
 
 from memaudit.cli.terminal import guarded
-from memaudit.errors import MemauditError
+from memaudit.errors import MemauditError, shown
 
 EXIT_ERROR, EXIT_INTERRUPTED = 2, 130
 
@@ -89,7 +89,7 @@ def _run(arguments: list[str]) -> None:
     except Exception as error:
         if "--traceback" in arguments:  # printed here: Python ends with 1, which would say that a limit is broken
             traceback.print_exc()
-        _say(f"internal error: {type(error).__name__}: {error}")
+        _say(f"internal error: {shown(error)}")
         _say(f"this is a defect of memaudit; please report it with the output of:\n  "
              f"{shlex.join(['memaudit', '--traceback', *arguments])}")  # fmt: skip
         sys.exit(EXIT_ERROR)

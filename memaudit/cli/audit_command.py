@@ -31,6 +31,7 @@ _INDENT = 14
 @click.argument("model", type=click.Path(path_type=Path))
 @settings_options
 @click.option("--members", help="Who the model was trained on: a file of ids; by default MODEL.members.csv.")
+@click.option("--state-dict", help="Which of several sets of weights in MODEL is audited, such as model_ema.")
 @click.option("--out", multiple=True, help=f"Folder for the report. Beside it, {outputs.HELP}")
 @click.option("--fpr", type=float, multiple=True, help="False-positive rate to measure at; may be repeated.")
 @click.option("--plan", help="The plan that this audit keeps to, as written by memaudit plan -o.")
@@ -115,7 +116,7 @@ def run(model: Path, call: Job, quiet: bool, yes: bool = False) -> Audit:
     require_writable(call.ledger)  # and all else before hours are spent on the bank
     _require_folder(call.place(settings.out))
     members = None if settings.members is None else call.place(settings.members)
-    target = open_target(model, call.recipe(), members, settings.device)
+    target = open_target(model, call.recipe(), members, settings.device, settings.state_dict)
     attacks = settings.attacks or default_attacks(target.recipe, target.population, call.limits)
     plan = None if settings.plan is None else call.place(settings.plan)
     if plan is not None:

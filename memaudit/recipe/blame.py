@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from memaudit.errors import MemauditError, RecipeError
+from memaudit.errors import MemauditError, RecipeError, shown
 
 
 @contextmanager
@@ -23,7 +23,7 @@ def blame(what: str) -> Iterator[None]:
     except (MemauditError, KeyboardInterrupt):
         raise
     except BaseException as error:
-        raise RecipeError(f"{_place(error)}{what} failed: {type(error).__name__}: {error}") from error
+        raise RecipeError(f"{_place(error)}{what} failed: {shown(error)}") from error
 
 
 def _place(error: BaseException) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from memaudit.errors import RecipeError
+from memaudit.errors import RecipeError, shown
 
 Array = np.ndarray
 
@@ -64,7 +64,9 @@ class Examples:
             x, y = _arrays([dataset[i] for i in range(len(dataset))])
             again = _arrays([dataset[i] for i in range(min(_READ_TWICE, len(y)))])
         except (TypeError, ValueError, LookupError, RuntimeError) as error:
-            raise RecipeError(f"the dataset does not yield (input, label) pairs of one shape: {error}") from error
+            raise RecipeError(
+                f"the dataset does not yield (input, label) pairs of one shape: {shown(error)}"
+            ) from error
         if not all(
             np.array_equal(a[: len(b)], b, equal_nan=b.dtype.kind == "f") for a, b in zip((x, y), again, strict=True)
         ):

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Sequence
 from difflib import get_close_matches
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 
@@ -12,11 +16,14 @@ from memaudit.errors import RecipeError
 from memaudit.recipe.blame import blame
 from memaudit.recipe.recipes import Recipe
 
+_BY_PATH = "file:"  # begins the names of modules that are known by their path
+
 
 def load_recipe(name: str, folder: Path | None = None) -> Recipe:
     """Returns the recipe that `file.py:variable` or `package.module:variable` names; runs that file.
 
-    The file is imported under its own name, so that worker processes can import it again.
+    The file is imported under its own name, so that worker processes can import it again. A file whose name is no
+    module's (`recipe.v2.py`), or another module's (`test.py`), is imported by its path, in worker processes too.
 
     Args:
         name: Where the recipe is; the variable may be left out if it is called `recipe`.
@@ -25,7 +32,9 @@ def load_recipe(name: str, folder: Path | None = None) -> Recipe:
     Raises:
         RecipeError: There is no such file or variable, it is not a recipe, or running the file failed.
     """
-    place, _, variable = name.partition(":")
+    place, _, variable = name.rpartition(":")
+    if not place or not (variable.isidentifier() or not variable):
+        place, variable = name, ""
     variable = variable or "recipe"
     module = _import(place, (folder or Path()).resolve())
     try:
@@ -42,29 +51,65 @@ def load_recipe(name: str, folder: Path | None = None) -> Recipe:
     return found
 
 
+class _ByPath(MetaPathFinder):
+    """Finds modules that are known by their path, in every process that has imported memaudit."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if not fullname.startswith(_BY_PATH):
+            return None
+        return spec_from_file_location(fullname, fullname.removeprefix(_BY_PATH).replace("%2E", "."))
+
+
+sys.meta_path.append(_ByPath())
+
+
 def _import(place: str, folder: Path) -> ModuleType:
     if not place.endswith(".py"):
-        return _import_module(place, folder)
+        if (folder / place).is_file():
+            raise RecipeError(f"{folder / place} is no Python file; a recipe is one, named as recipe.py:recipe")
+        _beside(folder)
+        return _import_module(place)
     path = (folder / place).resolve()
     if not path.is_file():
         raise RecipeError(f"there is no recipe file {path}; `memaudit init` writes one to start from")
-    return _import_module(path.stem, path.parent, path)
+    return _import_file(path)
 
 
-def _import_module(module: str, folder: Path, path: Path | None = None) -> ModuleType:
+def _import_file(path: Path) -> ModuleType:
+    """Returns the module of a file: by its own name, or by its path where that name is none or another module's."""
+    name = path.stem
+    if name.isidentifier() and _place_of(name) in (None, path):
+        _beside(path.parent)
+        if _place_of(name) == path:
+            return _import_module(name)
+    _beside(path.parent, first=False)  # so as not to hide the other module from those that mean it
+    return _import_module(_BY_PATH + str(path).replace(".", "%2E"), path)  # a dot would be a package's
+
+
+def _beside(folder: Path, first: bool = True) -> None:
+    """Lets the modules in a folder be imported, before all others or behind them."""
     if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
+        sys.path.insert(0 if first else len(sys.path), str(folder))
+
+
+def _place_of(module: str) -> Path | None:
+    """Returns the file that importing a name would run, or has run; None if there is no such module yet."""
+    loaded = sys.modules.get(module)
+    if loaded is not None:
+        return Path(getattr(loaded, "__file__", None) or module).resolve()
+    spec = find_spec(module)
+    return None if spec is None else Path(spec.origin or module).resolve()
+
+
+def _import_module(module: str, path: Path | None = None) -> ModuleType:
     with blame(f"importing {path or module}"):
         try:
-            found = importlib.import_module(module)
+            return importlib.import_module(module)
         except ModuleNotFoundError as error:
             if error.name != module:
                 raise
             raise RecipeError(
                 f"there is no module {module!r} on the path; a file is named as recipe.py:recipe"
             ) from None
-    if path is not None and Path(found.__file__ or "").resolve() != path:
-        raise RecipeError(
-            f"{path} cannot be imported: the name {module!r} belongs to {found.__file__}; rename the file"
-        )
-    return found

@@ -15,6 +15,7 @@ from jaxtyping import UInt8
 from memaudit.errors import EvidenceError
 from memaudit.files import write_whole
 from memaudit.recipe.examples import Examples
+from memaudit.recipe.filekinds import refuse_pointer
 from memaudit.recipe.population import TextPopulation
 from memaudit.recipe.recipes import MOST_COPIES
 
@@ -54,6 +55,7 @@ def read_members(path: str | Path, population: Population) -> UInt8[Array, " ids
             f"who was trained on? There is no {path}; give --members FILE with the ids of the training examples, one a "
             "line, or save the model with memaudit.save_target(model, path, members), which writes it"
         )
+    refuse_pointer(path, EvidenceError)
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = csv.reader(file)

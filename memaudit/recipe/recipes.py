@@ -237,10 +237,13 @@ class EstimatorRecipe:
     Args:
         examples: Returns the population.
         estimator: Unfitted, with `predict_proba` or `decision_function`; a pipeline will do.
+        trusted: Types that the audited file may hold beside those of scikit-learn, such as "my_package.MyScaler":
+            loading it runs their code.
     """
 
     examples: Callable[[], Examples]
     estimator: Any
+    trusted: tuple[str, ...] = field(default=(), metadata=_OF_TARGET)
 
     def __post_init__(self) -> None:
         if not any(hasattr(self.estimator, name) for name in ("predict_proba", "decision_function")):

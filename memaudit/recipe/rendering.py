@@ -15,6 +15,7 @@ import numpy as np
 from memaudit.errors import LANGUAGE_EXTRA, RecipeError
 from memaudit.recipe.blame import blame
 from memaudit.recipe.documents import Text
+from memaudit.recipe.filekinds import refuse_pointer
 
 Array = np.ndarray
 
@@ -216,6 +217,8 @@ def _tokenizer(place: str | Path | Callable[[], Any]) -> Any:
 def _load_tokenizer(folder: Path, loader: Any) -> Any:
     if not (folder / "tokenizer.json").is_file():
         raise RecipeError(f"{folder} holds no tokenizer.json; save a fast tokenizer there with save_pretrained")
+    for file in sorted(folder.glob("*.json")):
+        refuse_pointer(file, RecipeError)
     settings = folder / "tokenizer_config.json"
     try:
         if settings.is_file() and "auto_map" in json.loads(settings.read_text("utf-8")):

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from memaudit.recipe import LanguageModelRecipe, Recipe, Row, TextPopulation
 from memaudit.recipe.pretrained import load_folder
 from memaudit.recipe.recipes import LEAST_WRITTEN, SAMPLERS
-from memaudit.recipe.target import put_weights
+from memaudit.recipe.weights import put_weights
 from memaudit.signals.asking import exact
 from memaudit.signals.decoding import Decaying, Prompted, Sampler, TopN, generate
 from memaudit.signals.language import token_statistics

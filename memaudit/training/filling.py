@@ -45,6 +45,7 @@ from memaudit.recipe import (
     require_same_values,
 )
 from memaudit.recipe.blame import blame
+from memaudit.recipe.weights import require_storable
 from memaudit.training.machine import choose_device, one_thread
 from memaudit.training.model import Workshop
 
@@ -125,6 +126,8 @@ def fill(
     require_shadows(shadows)
     recipe = load_recipe(recipe) if isinstance(recipe, str) else recipe
     examples = population(recipe) if examples is None else examples
+    if weights:
+        require_storable(recipe)
     bank = Bank.create(path, len(examples), fingerprint(recipe, examples, seed))
     require_inputs(bank, recipe_folder(recipe))
     bank.sweep()

@@ -32,7 +32,7 @@ from memaudit.recipe import (
     training,
 )
 from memaudit.recipe.blame import blame
-from memaudit.recipe.target import weights_of
+from memaudit.recipe.weights import weights_of
 from memaudit.signals import measure
 
 Array = np.ndarray

@@ -1,0 +1,82 @@
+"""A network's weights as a bank and `save_target` store them: tensors alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from memaudit.errors import ModelError, RecipeError
+from memaudit.recipe.blame import blame
+from memaudit.recipe.checkpoints import read_checkpoint
+from memaudit.recipe.extra_state import encode, is_empty
+from memaudit.recipe.fitting import fit
+from memaudit.recipe.pretrained import adapters_of
+from memaudit.recipe.recipes import LanguageModelRecipe, Recipe
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Module
+
+
+def weights_of(network: Module) -> dict[str, Tensor]:
+    """Returns a network's weights as safetensors takes them: on the CPU, contiguous, none sharing memory.
+
+    Of a base with adapters, the adapters alone. An extra state of a module that is no tensor becomes one of bytes; an
+    empty one is left out.
+
+    Raises:
+        ModelError: An extra state cannot be stored, so that it would be lost.
+    """
+    return stored(adapters_of(network) or network.state_dict())
+
+
+def stored(state: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Returns the tensors of a state dict as `weights_of` does."""
+    import torch
+    from torch.nn.parameter import is_lazy
+
+    if (new := next((name for name, value in state.items() if is_lazy(value)), None)) is not None:
+        raise ModelError(f"{new} has no numbers yet: run the network once, so that its lazy modules take their shapes")
+    return {
+        name: value.detach().cpu().contiguous().clone() if isinstance(value, torch.Tensor) else encode(name, value)
+        for name, value in state.items()
+        if not is_empty(value)
+    }
+
+
+def put_weights(network: Module, path: Path) -> None:
+    """Gives a network the weights in a file that hold what `weights_of` took from another one of its kind.
+
+    Raises:
+        ModelError: They are a network's of another kind.
+    """
+    weights, adapters = read_checkpoint(path), adapters_of(network)
+    if adapters is None:
+        fit(path, network, weights)
+        return
+    from peft import set_peft_model_state_dict
+
+    if {n: w.shape for n, w in adapters.items()} != {n: w.shape for n, w in weights.items()}:
+        raise ModelError(f"{path} holds other adapters than the network's")
+    set_peft_model_state_dict(network, weights)
+
+
+def require_storable(recipe: Recipe) -> None:
+    """Raises RecipeError if the weights of the recipe's networks could not be stored; trains none."""
+    model = None if isinstance(recipe, LanguageModelRecipe) else getattr(recipe, "model", None)
+    if model is None:
+        return
+    import torch
+
+    try:
+        with blame("model()"), torch.random.fork_rng():
+            network = model()
+    except RecipeError:
+        return  # training meets it too, and says for which model
+    for name, value in network.state_dict().items() if hasattr(network, "state_dict") else ():
+        if not isinstance(value, torch.Tensor) and not is_empty(value):
+            try:
+                encode(name, value)
+            except ModelError as error:
+                raise RecipeError(f"the weights of model() cannot be stored: {error}") from error
