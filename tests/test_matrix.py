@@ -33,22 +33,20 @@ FORMS = ("saved", "ids", "ids under a heading", "mask", "times")
 
 SUFFIX = {"estimator-xgboost": ".json", "estimator-lightgbm": ".txt"}
 REFUSED = {
-    "classifier-always-dropping": "",
-    "classifier-batch-mates": "",
-    "classifier-complex": "",
-    "classifier-constant": "",
-    "classifier-noise": "",
-    "classifier-sigmoid": "",
-    "classifier-softmax": "",
-    "classifier-tuple": "",
-    "loop-always-dropping": "",
-    "loop-batch-mates": "",
-    "loop-complex": "",
-    "loop-constant": "",
-    "loop-noise": "",
-    "loop-sigmoid": "",
-    "loop-tuple": "",
+    "always-dropping": "",
+    "batch-mates": "",
+    "complex": "",
+    "constant": "",
+    "noise": "",
+    "sigmoid": "",
+    "softmax": "",
+    "tuple": "",
 }
+REFUSED = {f"{kind}-{name}": said for name, said in REFUSED.items() for kind in ("classifier", "loop")} | {
+    "estimator-svc-pairs": "one-vs-one",
+}
+WEAK = {"estimator-svc": {"CTL005"}}  # its decisions are votes of pairs of classes: with six models, many are alike
+VOTES = {"neighbours": 4, "proba-votes": 10, "forest": 25, "shallow-forest": 25, "bagging": 10}
 
 
 def where(name: str) -> str:
@@ -111,6 +109,8 @@ def audited(name: str, form: str, size: int, place: Path, command: Command) -> N
     members = ma.draw_members(recipe(name), seed=3)
     target = ma.train(recipe(name), members, seed=1, device="cpu")
     networks = isinstance(target, torch.nn.Module)
+    if networks:
+        target.eval()
     path = place / f"model{'.pt' if networks else SUFFIX.get(name, '.skops')}"
     ma.save_target(target, path, members)
     listed = place / f"{path.name}.members.csv"
@@ -119,9 +119,10 @@ def audited(name: str, form: str, size: int, place: Path, command: Command) -> N
         listed = write_members(place / "list.csv", form, name, members)
     how = ("--recipe", where(name), "--workers", 1, "--shadows", size)
     done = command("audit", path, *how, "--members", listed, "--fpr", FPR)
-    assert done.returncode == 0, done.stderr
     report = json.loads((place / "audit" / "report.json").read_text("utf-8"))
-    assert not [control for control in report["controls"] if control["passed"] is False]
+    failed = {control["code"] for control in report["controls"] if control["passed"] is False}
+    assert failed <= WEAK.get(name, set())
+    assert done.returncode == (3 if failed else 0), done.stderr
     inside = members > 0
     assert (report["subject"]["members"], report["subject"]["nonmembers"]) == (inside.sum(), (~inside).sum())
     stored = [load_file(place / "bank" / "models" / f"{m:04d}" / "signals.safetensors") for m in range(size)]
@@ -217,5 +218,8 @@ def consistent(name: str, model: Any, phi: Array) -> None:
     if isinstance(model, torch.nn.Module) or hasattr(model, "decision_function"):
         return
     p = model.predict_proba(population(name).x)[np.arange(len(phi)), labels(name)]
-    between = (p > 0.1) & (p < 0.9)
+    votes = VOTES.get(name.removeprefix("estimator-"))
+    if votes is not None:  # Haldane's logit of a share of votes
+        p = (votes * p + 0.5) / (votes + 1)
+    between = (p > 1e-3) & (p < 1 - 1e-3)
     np.testing.assert_allclose(phi[between], np.log(p[between] / (1 - p[between])), rtol=1e-4, atol=1e-4)

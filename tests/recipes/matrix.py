@@ -165,6 +165,12 @@ def load_network(path: str) -> nn.Module:
     return network
 
 
+def load_estimator(path: str) -> Any:
+    from skops.io import load
+
+    return load(path)
+
+
 def classifier(examples: Any = of_arrays, model: Any = Network, **more: Any) -> ma.ClassifierRecipe:
     how: dict[str, Any] = {"epochs": 30, "batch_size": 20, "optimizer": ma.SGD(lr=0.2, momentum=0.9)} | more
     return ma.ClassifierRecipe(examples, model, **how)
@@ -199,7 +205,8 @@ RECIPES: dict[str, Any] = {
     "loop-load": ma.CallableRecipe(of_arrays, partial(train, model=Network), load=load_network),
     "loop-column": loop(two, column),
     "loop-flat": loop(two, flat),
-    "loop-estimator": ma.CallableRecipe(of_arrays, partial(fit, estimator=GaussianNB())),
+    "loop-softmax-stated": loop(model=partial(Network, "softmax"), outputs="probabilities"),
+    "loop-estimator": ma.CallableRecipe(of_arrays, partial(fit, estimator=GaussianNB()), load=load_estimator),
     "estimator-proba-votes": ma.EstimatorRecipe(of_arrays, RandomForestClassifier(10, n_jobs=1)),
 }
 for name in ("in place", "batch norm", "batch mates", "dropout", "always dropping", "noise", "log-softmax", "softmax",
