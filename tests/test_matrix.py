@@ -33,14 +33,14 @@ FORMS = ("saved", "ids", "ids under a heading", "mask", "times")
 
 SUFFIX = {"estimator-xgboost": ".json", "estimator-lightgbm": ".txt"}
 REFUSED = {
-    "always-dropping": "",
-    "batch-mates": "",
-    "complex": "",
-    "constant": "",
-    "noise": "",
-    "sigmoid": "",
-    "softmax": "",
-    "tuple": "",
+    "always-dropping": "the model is random",
+    "batch-mates": "depend on the others in its batch",
+    "complex": "return logits [batch, classes], real",
+    "constant": "the same confidence in the label of all",
+    "noise": "the model is random",
+    "sigmoid": "ends in a sigmoid",
+    "softmax": " softmax",
+    "tuple": "a tuple of 2",
 }
 REFUSED = {f"{kind}-{name}": said for name, said in REFUSED.items() for kind in ("classifier", "loop")} | {
     "estimator-svc-pairs": "one-vs-one",
