@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import re
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from memaudit.recipe.inventory import Inventory
 
 TYPED = '''
 """A notebook."""
-import enum, functools, json
+import enum, functools, json, re
 from dataclasses import dataclass
 import numpy as np, torch
 from torch import nn
@@ -49,6 +50,15 @@ class Settings:
     width: int = 22
 
 SETTINGS = Settings()
+
+PATTERN = re.compile("a")
+AVERAGE = np.sin
+
+class Kind(type):
+    limit = 1
+
+class Special(metaclass=Kind):
+    pass
 
 class Base(nn.Module):
     slope = 1
@@ -84,6 +94,7 @@ def cached():
 def helper(net):
     """Train it."""
     used = (EPOCHS, CONFIG, TABLE, EMBEDDING, ENCODER, WORDS, ACTIVATIONS, MODE, SETTINGS, rescale, TRAINER)
+    assert used, (PATTERN, AVERAGE, Special)
     return Optimizer(net.parameters(), lr=0.1), scale(1), cached(), [x + 1 for x in used]
 
 def train(dataset, *, seed, device, rate=0.1):
@@ -112,6 +123,9 @@ CHANGES: dict[str, tuple[str, str, set[str]]] = {
     "closure": ("scaled(2)", "scaled(3)", {"code.notebook.scaled.<locals>.scale"}),
     "wrapped": ("    return 1\n", "    return 2\n", {"code.notebook.cached", "global.notebook.cached"}),
     "helper": ("lr=0.1)", "lr=10)", {"code.notebook.helper"}),
+    "metaclass": ("class Kind(type):\n    limit = 1", "class Kind(type):\n    limit = 2", {"code.notebook.Kind"}),
+    "pattern": ('compile("a")', 'compile("b")', {"global.notebook.PATTERN"}),
+    "function of numpy": ("AVERAGE = np.sin", "AVERAGE = np.cos", {"global.notebook.AVERAGE"}),
     "nested code": ("x + 1", "x + 2", {"code.notebook.helper"}),
     "library's class": ("import SGD", "import Adam", {"global.notebook.Optimizer"}),
     "default": ("rate=0.1)", "rate=10)", {"code.notebook.train"}),
@@ -322,6 +336,12 @@ def test_what_training_changes_of_its_own_globals_is_no_other_recipe(
 def test_what_cannot_be_read_counts_by_its_type() -> None:
     assert Inventory(()).digest(threading.Lock()) == Inventory(()).digest(threading.Lock())
     assert Inventory(()).digest(threading.Lock()) != Inventory(()).digest(threading.Condition())
+
+
+def test_the_state_of_a_random_generator_does_not_count() -> None:
+    """Models that differ by chance alone are of one kind."""
+    made = [(random.Random(n), np.random.default_rng(n), torch.Generator().manual_seed(n)) for n in (0, 1)]
+    assert Inventory(()).digest(made[0]) == Inventory(()).digest(made[1])
 
 
 def test_values_that_hold_themselves_have_a_digest() -> None:

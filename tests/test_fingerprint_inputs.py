@@ -113,6 +113,30 @@ def test_an_environment_variable_that_changed_is_refused_by_name(project: Any, m
     assert type(os.environ).__name__ == "_Environ"
 
 
+def test_a_script_that_training_starts_and_its_settings_are_inputs(project: Any) -> None:
+    recipe = project("__import__('subprocess').run([sys.executable, 'script.py', '--config=x', 'config.json'])")
+    text = Path("recipe.py").read_text("utf-8").replace("import json, os", "import json, os, sys")
+    Path("recipe.py").write_text(text, "utf-8")
+    sys.modules.pop("recipe")
+    recipe = load_recipe("recipe.py")
+    write("script.py", "print(open('config.json').read())")
+    write("config.json", "{}")
+    assert list(fill(recipe, 2).record(0)["inputs"]) == ["file config.json", "file script.py"]
+    write("script.py", "pass")
+    with pytest.raises(BankError, match=r"the file script\.py, which changed"):
+        fill(recipe, 4)
+
+
+def test_a_bank_whose_inputs_are_elsewhere_now_is_readable(project: Any) -> None:
+    write("config.json", "{}")
+    fill(project(CONFIG), 2)
+    Path("config.json").unlink()
+    assert len(fill(project(CONFIG), 2).models()) == 2
+    write("config.json", "[]")
+    with pytest.raises(BankError, match=r"the file config\.json, which changed"):
+        fill(project(CONFIG), 2)
+
+
 def test_a_file_that_was_not_there_is_an_input_too(project: Any) -> None:
     read = "\n    try:\n        open('local.yaml')\n    except FileNotFoundError:\n        pass"
     fill(project(read), 2)
@@ -203,10 +227,10 @@ def test_modules_that_a_function_imports_are_sources(project: Any) -> None:
 
 
 def test_a_module_with_the_name_of_a_standard_one_is_the_users_own(project: Any) -> None:
-    helper = Path("nested/profile.py")
+    helper = Path("parts/profile.py")
     helper.parent.mkdir()
     helper.write_text("value = 1\n", "utf-8")
-    recipe = project("\n    from nested.profile import value")
+    recipe = project("\n    from parts.profile import value")
     assert "profile.py" in {path.name for path in sources(recipe)}
 
 

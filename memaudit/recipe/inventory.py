@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copyreg
 import hashlib
+import random
 import sys
 import types
 from collections.abc import Iterable, Mapping
@@ -19,6 +21,7 @@ _SHOWN = (bool, int, float, complex, type(None))  # values that a message may sh
 _ATOMS = (*_SHOWN, str, bytes, bytearray, type(Ellipsis), type(NotImplemented))
 _DIGITS = 16
 _DEFINED_IN_PYTHON = 1 << 9  # Py_TPFLAGS_HEAPTYPE
+_RANDOM = (random.Random, np.random.Generator, np.random.RandomState, np.random.BitGenerator)
 _WRAPPERS = (staticmethod, classmethod)
 
 
@@ -101,6 +104,8 @@ class Inventory:
         torch = sys.modules.get("torch")
         if torch is not None and isinstance(value, torch.Tensor):
             return _tensor(value, torch)
+        if isinstance(value, _RANDOM) or (torch is not None and isinstance(value, torch.Generator)):
+            return [self._type(value)]  # models that differ by chance alone are of one kind
         return self._container(value)
 
     def _container(self, value: Any) -> list[str]:
@@ -115,7 +120,8 @@ class Inventory:
     def _object(self, value: Any) -> list[str]:
         """Return an object's parts as pickling would take it apart."""
         wrapped = [self.digest(value.__wrapped__)] if "__wrapped__" in getattr(value, "__dict__", {}) else []
-        reduced = value.__reduce_ex__(4)
+        registered = copyreg.dispatch_table.get(type(value))
+        reduced = registered(value) if registered else value.__reduce_ex__(4)
         if isinstance(reduced, str):
             return [self._reference(value), *wrapped]
         make, arguments, *rest = reduced
@@ -238,7 +244,7 @@ class Inventory:
                 parts += [] if code_digest(function.__code__) in held else [name]
             elif not (name.startswith("__") and name.endswith("__")):
                 parts += [name, self.digest(value)]
-        bases = [self.digest(base) for base in kind.__bases__]
+        bases = [self.digest(base) for base in (type(kind), *kind.__bases__)]
         if parts or not held:
             self._add("code", namespace, kind.__qualname__, hashed(*bases, *parts)[:_DIGITS])
 
