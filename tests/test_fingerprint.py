@@ -392,3 +392,14 @@ def test_the_digest_of_a_recipe_depends_on_the_recipe_alone() -> None:
     other = {name for name in LINES if recipe_digest(LINES | {name: "other"}) != digest}
     assert other == {"recipe.kind", "recipe.train", "source.recipe.py", "code.__main__.train", "global.recipe.EPOCHS"}
     assert recipe_digest(dict(reversed(LINES.items()))) == digest
+
+
+# --- The documentation ----------------------------------------------------------------------------------------------
+
+
+def test_every_test_that_the_documentation_names_exists() -> None:
+    root = Path(__file__).parent
+    named = set(re.findall(r"`(test_\w+)`", (root.parent / "docs" / "fingerprint.md").read_text("utf-8")))
+    files = ("test_fingerprint.py", "test_fingerprint_inputs.py", "test_rendering.py")
+    defined = {n for file in files for n in re.findall(r"def (test_\w+)", (root / file).read_text("utf-8"))}
+    assert named and named <= defined, named - defined
