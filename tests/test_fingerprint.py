@@ -18,8 +18,10 @@ import pytest
 import torch
 
 import memaudit as ma
+from memaudit.bank import Bank
 from memaudit.errors import BankError
 from memaudit.recipe import fingerprint, recipe_digest
+from memaudit.recipe.contents import Contents
 from memaudit.recipe.inventory import Inventory
 
 TYPED = '''
@@ -268,6 +270,22 @@ def test_a_function_whose_file_was_edited_after_its_import_counts_as_it_was_impo
     assert Inventory([module.train]).lines == before
 
 
+def test_which_of_two_functions_of_one_name_is_used_counts(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both are in the file, whichever an environment variable chose when it was imported."""
+    monkeypatch.setattr(
+        sys.modules[__name__],
+        "MODULE",
+        "import os\nif os.environ.get('WIDE'):\n    def width():\n        return 9\n"
+        "else:\n    def width():\n        return 2\n"
+        "def train():\n    return width()\n",
+    )
+    before = Inventory([project("project").train]).lines
+    monkeypatch.setenv("WIDE", "1")
+    after = Inventory([project("project").train]).lines
+    assert before.keys() == after.keys() == {"code.module.width"}
+    assert before != after
+
+
 def test_a_project_may_move(project: Any) -> None:
     assert Inventory([project("one").train]).lines == Inventory([project("two").train]).lines
 
@@ -334,14 +352,14 @@ def test_what_training_changes_of_its_own_globals_is_no_other_recipe(
 
 
 def test_what_cannot_be_read_counts_by_its_type() -> None:
-    assert Inventory(()).digest(threading.Lock()) == Inventory(()).digest(threading.Lock())
-    assert Inventory(()).digest(threading.Lock()) != Inventory(()).digest(threading.Condition())
+    assert Contents().digest(threading.Lock()) == Contents().digest(threading.Lock())
+    assert Contents().digest(threading.Lock()) != Contents().digest(threading.Condition())
 
 
 def test_the_state_of_a_random_generator_does_not_count() -> None:
     """Models that differ by chance alone are of one kind."""
     made = [(random.Random(n), np.random.default_rng(n), torch.Generator().manual_seed(n)) for n in (0, 1)]
-    assert Inventory(()).digest(made[0]) == Inventory(()).digest(made[1])
+    assert Contents().digest(made[0]) == Contents().digest(made[1])
 
 
 def test_values_that_hold_themselves_have_a_digest() -> None:
@@ -349,27 +367,46 @@ def test_values_that_hold_themselves_have_a_digest() -> None:
     one.append(one)
     other: list[Any] = [2]
     other.append(other)
-    assert Inventory(()).digest(one) != Inventory(()).digest(other)
+    assert Contents().digest(one) != Contents().digest(other)
 
 
 # --- Other versions -------------------------------------------------------------------------------------------------
+
+FIRST_VERSION = {
+    "schema": "memaudit.bank/1",
+    "examples": 20,
+    "fingerprint": {
+        "seed": "0",
+        "examples.count": "20",
+        "examples.sha256": "8a0b0c1a0d0e4c7f93b1f5b0c7d3e2f1a6b5c4d3e2f1a0b9c8d7e6f5a4b3c2d1",
+        "recipe.kind": "CallableRecipe",
+        "recipe.examples": "data 1f0c3f2a9b7d",
+        "recipe.train": "train 5d41402abc4b",
+        "recipe.load": "None",
+        "recipe.model": "<lambda> 7d793037a076",
+        "recipe.queries": "()",
+        "recipe.rendering": "None",
+        "source.recipe.py": "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae",
+        "environment.python": "3.11",
+        "environment.numpy": "2.4.6",
+        "environment.torch": "2.14.1",
+    },
+}
 
 
 def test_a_bank_of_the_first_version_is_refused_with_the_way_out(tmp_path: Path) -> None:
     recipe = ma.CallableRecipe(data, train=counting_train, model=lambda: torch.nn.Linear(4, 2))
     ma.save_target(torch.nn.Linear(4, 2), tmp_path / "model.pt", data().ids[:10])
     bank = ma.fill(tmp_path / "bank", recipe, 2, device="cpu")
-    description = json.loads((bank.path / "bank.json").read_text("utf-8"))
-    earlier = {
-        name: value
-        for name, value in description["fingerprint"].items()
-        if name != "fingerprint" and not name.startswith(("code.", "global."))
-    }
-    (bank.path / "bank.json").write_text(json.dumps(description | {"fingerprint": earlier}), "utf-8")
+    (bank.path / "bank.json").write_text(json.dumps(FIRST_VERSION), "utf-8")
     with pytest.raises(BankError, match=r"filled by memaudit 0\.1\.0.*--bank FOLDER.*memaudit-toolkit==0\.1\.0"):
         ma.fill(tmp_path / "bank", recipe, 4, device="cpu")
     with pytest.raises(BankError, match=re.escape("memaudit 0.1.0")):
         ma.audit(tmp_path / "model.pt", recipe, bank.path)
+    assert Bank.open(bank.path).models() == [0, 1]
+    for model in (0, 1):
+        bank.discard(model)
+    assert len(ma.fill(tmp_path / "bank", recipe, 2, device="cpu").models()) == 2, "one without models is taken over"
 
 
 # --- The digest of a recipe -----------------------------------------------------------------------------------------

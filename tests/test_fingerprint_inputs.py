@@ -272,7 +272,8 @@ def test_the_library_of_an_estimator_is_named(monkeypatch: pytest.MonkeyPatch) -
     assert before["environment.lightgbm"]
     monkeypatch.setattr("memaudit.recipe.source_files.version", lambda name: "9.9" if name == "lightgbm" else "1.0")
     after = fingerprint(recipe, population(recipe), 0)
-    assert after["environment.lightgbm"] == "9.9"
+    with pytest.raises(BankError, match=r"environment\.lightgbm: .* → 9\.9"):
+        Bank(Path(), 20, before).require(after)
 
 
 # --- Worker processes -----------------------------------------------------------------------------------------------

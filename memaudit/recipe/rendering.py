@@ -11,7 +11,6 @@ from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
-from unittest.mock import patch
 
 import numpy as np
 
@@ -179,6 +178,8 @@ class Renderer:
     def _templated(self, messages: Sequence[Mapping[str, str]], prompt: bool = False) -> str:
         if not messages:
             return ""
+        from unittest.mock import patch
+
         from transformers.utils import chat_template_utils
 
         clock = SimpleNamespace(now=self._now)  # its strftime_now asks the clock; a template is given plain data alone
