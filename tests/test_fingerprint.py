@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import types
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -157,8 +158,9 @@ def lines(source: str) -> dict[str, str]:
 
 
 @pytest.fixture(autouse=True)
-def forget(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "notebook", raising=False)
+def forget() -> Iterator[None]:
+    yield
+    sys.modules.pop("notebook", None)
 
 
 @pytest.mark.parametrize(("old", "new", "differs"), CHANGES.values(), ids=CHANGES)
@@ -232,7 +234,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         place.mkdir(exist_ok=True)
         for name, text in (("module", MODULE), ("settings", SETTINGS), ("nested", "LIST = [1]\n")):
             (place / f"{name}.py").write_text(text, "utf-8")
-            monkeypatch.delitem(sys.modules, name, raising=False)
+            sys.modules.pop(name, None)
         monkeypatch.syspath_prepend(place)
         return __import__("module")
 

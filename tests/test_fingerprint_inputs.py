@@ -54,13 +54,13 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
             (folder / f"{name}.py").write_text(text, "utf-8")
         (folder / "recipe.py").write_text(RECIPE.replace('"""READ"""', read or "pass"), "utf-8")
         for name in ("recipe", "helper", "lazy", *files):
-            monkeypatch.delitem(sys.modules, name, raising=False)
+            sys.modules.pop(name, None)
         found = load_recipe("recipe.py", folder)
         assert isinstance(found, ma.CallableRecipe)
         return found
 
     yield load
-    for name in ("recipe", "helper", "lazy"):
+    for name in ("recipe", "helper", "lazy", "named"):
         sys.modules.pop(name, None)
 
 
