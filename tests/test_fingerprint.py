@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import re
 import subprocess
 import sys
 import threading
 import types
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +19,15 @@ import pytest
 import torch
 
 import memaudit as ma
+from memaudit.bank import Bank
 from memaudit.errors import BankError
 from memaudit.recipe import fingerprint, recipe_digest
+from memaudit.recipe.contents import Contents
 from memaudit.recipe.inventory import Inventory
 
 TYPED = '''
 """A notebook."""
-import enum, functools, json
+import enum, functools, json, re
 from dataclasses import dataclass
 import numpy as np, torch
 from torch import nn
@@ -49,6 +53,15 @@ class Settings:
     width: int = 22
 
 SETTINGS = Settings()
+
+PATTERN = re.compile("a")
+AVERAGE = np.sin
+
+class Kind(type):
+    limit = 1
+
+class Special(metaclass=Kind):
+    pass
 
 class Base(nn.Module):
     slope = 1
@@ -84,6 +97,7 @@ def cached():
 def helper(net):
     """Train it."""
     used = (EPOCHS, CONFIG, TABLE, EMBEDDING, ENCODER, WORDS, ACTIVATIONS, MODE, SETTINGS, rescale, TRAINER)
+    assert used, (PATTERN, AVERAGE, Special)
     return Optimizer(net.parameters(), lr=0.1), scale(1), cached(), [x + 1 for x in used]
 
 def train(dataset, *, seed, device, rate=0.1):
@@ -112,6 +126,9 @@ CHANGES: dict[str, tuple[str, str, set[str]]] = {
     "closure": ("scaled(2)", "scaled(3)", {"code.notebook.scaled.<locals>.scale"}),
     "wrapped": ("    return 1\n", "    return 2\n", {"code.notebook.cached", "global.notebook.cached"}),
     "helper": ("lr=0.1)", "lr=10)", {"code.notebook.helper"}),
+    "metaclass": ("class Kind(type):\n    limit = 1", "class Kind(type):\n    limit = 2", {"code.notebook.Kind"}),
+    "pattern": ('compile("a")', 'compile("b")', {"global.notebook.PATTERN"}),
+    "function of numpy": ("AVERAGE = np.sin", "AVERAGE = np.cos", {"global.notebook.AVERAGE"}),
     "nested code": ("x + 1", "x + 2", {"code.notebook.helper"}),
     "library's class": ("import SGD", "import Adam", {"global.notebook.Optimizer"}),
     "default": ("rate=0.1)", "rate=10)", {"code.notebook.train"}),
@@ -141,8 +158,9 @@ def lines(source: str) -> dict[str, str]:
 
 
 @pytest.fixture(autouse=True)
-def forget(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "notebook", raising=False)
+def forget() -> Iterator[None]:
+    yield
+    sys.modules.pop("notebook", None)
 
 
 @pytest.mark.parametrize(("old", "new", "differs"), CHANGES.values(), ids=CHANGES)
@@ -216,7 +234,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         place.mkdir(exist_ok=True)
         for name, text in (("module", MODULE), ("settings", SETTINGS), ("nested", "LIST = [1]\n")):
             (place / f"{name}.py").write_text(text, "utf-8")
-            monkeypatch.delitem(sys.modules, name, raising=False)
+            sys.modules.pop(name, None)
         monkeypatch.syspath_prepend(place)
         return __import__("module")
 
@@ -252,6 +270,22 @@ def test_a_function_whose_file_was_edited_after_its_import_counts_as_it_was_impo
     assert after == before | {"code.module.train": after["code.module.train"]}
     file.write_text("# why\n\n" + MODULE.replace('"""Train."""', '"""Train a model."""'), "utf-8")
     assert Inventory([module.train]).lines == before
+
+
+def test_which_of_two_functions_of_one_name_is_used_counts(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both are in the file, whichever an environment variable chose when it was imported."""
+    monkeypatch.setattr(
+        sys.modules[__name__],
+        "MODULE",
+        "import os\nif os.environ.get('WIDE'):\n    def width():\n        return 9\n"
+        "else:\n    def width():\n        return 2\n"
+        "def train():\n    return width()\n",
+    )
+    before = Inventory([project("project").train]).lines
+    monkeypatch.setenv("WIDE", "1")
+    after = Inventory([project("project").train]).lines
+    assert before.keys() == after.keys() == {"code.module.width"}
+    assert before != after
 
 
 def test_a_project_may_move(project: Any) -> None:
@@ -320,8 +354,14 @@ def test_what_training_changes_of_its_own_globals_is_no_other_recipe(
 
 
 def test_what_cannot_be_read_counts_by_its_type() -> None:
-    assert Inventory(()).digest(threading.Lock()) == Inventory(()).digest(threading.Lock())
-    assert Inventory(()).digest(threading.Lock()) != Inventory(()).digest(threading.Condition())
+    assert Contents().digest(threading.Lock()) == Contents().digest(threading.Lock())
+    assert Contents().digest(threading.Lock()) != Contents().digest(threading.Condition())
+
+
+def test_the_state_of_a_random_generator_does_not_count() -> None:
+    """Models that differ by chance alone are of one kind."""
+    made = [(random.Random(n), np.random.default_rng(n), torch.Generator().manual_seed(n)) for n in (0, 1)]
+    assert Contents().digest(made[0]) == Contents().digest(made[1])
 
 
 def test_values_that_hold_themselves_have_a_digest() -> None:
@@ -329,27 +369,46 @@ def test_values_that_hold_themselves_have_a_digest() -> None:
     one.append(one)
     other: list[Any] = [2]
     other.append(other)
-    assert Inventory(()).digest(one) != Inventory(()).digest(other)
+    assert Contents().digest(one) != Contents().digest(other)
 
 
 # --- Other versions -------------------------------------------------------------------------------------------------
+
+FIRST_VERSION = {
+    "schema": "memaudit.bank/1",
+    "examples": 20,
+    "fingerprint": {
+        "seed": "0",
+        "examples.count": "20",
+        "examples.sha256": "8a0b0c1a0d0e4c7f93b1f5b0c7d3e2f1a6b5c4d3e2f1a0b9c8d7e6f5a4b3c2d1",
+        "recipe.kind": "CallableRecipe",
+        "recipe.examples": "data 1f0c3f2a9b7d",
+        "recipe.train": "train 5d41402abc4b",
+        "recipe.load": "None",
+        "recipe.model": "<lambda> 7d793037a076",
+        "recipe.queries": "()",
+        "recipe.rendering": "None",
+        "source.recipe.py": "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae",
+        "environment.python": "3.11",
+        "environment.numpy": "2.4.6",
+        "environment.torch": "2.14.1",
+    },
+}
 
 
 def test_a_bank_of_the_first_version_is_refused_with_the_way_out(tmp_path: Path) -> None:
     recipe = ma.CallableRecipe(data, train=counting_train, model=lambda: torch.nn.Linear(4, 2))
     ma.save_target(torch.nn.Linear(4, 2), tmp_path / "model.pt", data().ids[:10])
     bank = ma.fill(tmp_path / "bank", recipe, 2, device="cpu")
-    description = json.loads((bank.path / "bank.json").read_text("utf-8"))
-    earlier = {
-        name: value
-        for name, value in description["fingerprint"].items()
-        if name != "fingerprint" and not name.startswith(("code.", "global."))
-    }
-    (bank.path / "bank.json").write_text(json.dumps(description | {"fingerprint": earlier}), "utf-8")
+    (bank.path / "bank.json").write_text(json.dumps(FIRST_VERSION), "utf-8")
     with pytest.raises(BankError, match=r"filled by memaudit 0\.1\.0.*--bank FOLDER.*memaudit-toolkit==0\.1\.0"):
         ma.fill(tmp_path / "bank", recipe, 4, device="cpu")
     with pytest.raises(BankError, match=re.escape("memaudit 0.1.0")):
         ma.audit(tmp_path / "model.pt", recipe, bank.path)
+    assert Bank.open(bank.path).models() == [0, 1]
+    for model in (0, 1):
+        bank.discard(model)
+    assert len(ma.fill(tmp_path / "bank", recipe, 2, device="cpu").models()) == 2, "one without models is taken over"
 
 
 # --- The digest of a recipe -----------------------------------------------------------------------------------------
@@ -372,3 +431,14 @@ def test_the_digest_of_a_recipe_depends_on_the_recipe_alone() -> None:
     other = {name for name in LINES if recipe_digest(LINES | {name: "other"}) != digest}
     assert other == {"recipe.kind", "recipe.train", "source.recipe.py", "code.__main__.train", "global.recipe.EPOCHS"}
     assert recipe_digest(dict(reversed(LINES.items()))) == digest
+
+
+# --- The documentation ----------------------------------------------------------------------------------------------
+
+
+def test_every_test_that_the_documentation_names_exists() -> None:
+    root = Path(__file__).parent
+    named = set(re.findall(r"`(test_\w+)`", (root.parent / "docs" / "fingerprint.md").read_text("utf-8")))
+    files = ("test_fingerprint.py", "test_fingerprint_inputs.py", "test_rendering.py")
+    defined = {n for file in files for n in re.findall(r"def (test_\w+)", (root / file).read_text("utf-8"))}
+    assert named and named <= defined, named - defined

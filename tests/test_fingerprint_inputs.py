@@ -54,13 +54,13 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
             (folder / f"{name}.py").write_text(text, "utf-8")
         (folder / "recipe.py").write_text(RECIPE.replace('"""READ"""', read or "pass"), "utf-8")
         for name in ("recipe", "helper", "lazy", *files):
-            monkeypatch.delitem(sys.modules, name, raising=False)
+            sys.modules.pop(name, None)
         found = load_recipe("recipe.py", folder)
         assert isinstance(found, ma.CallableRecipe)
         return found
 
     yield load
-    for name in ("recipe", "helper", "lazy"):
+    for name in ("recipe", "helper", "lazy", "named"):
         sys.modules.pop(name, None)
 
 
@@ -111,6 +111,30 @@ def test_an_environment_variable_that_changed_is_refused_by_name(project: Any, m
     with pytest.raises(BankError, match="reads the environment variable EPOCHS, which changed since model 0"):
         fill(project(read), 6)
     assert type(os.environ).__name__ == "_Environ"
+
+
+def test_a_script_that_training_starts_and_its_settings_are_inputs(project: Any) -> None:
+    recipe = project("__import__('subprocess').run([sys.executable, 'script.py', '--config=x', 'config.json'])")
+    text = Path("recipe.py").read_text("utf-8").replace("import json, os", "import json, os, sys")
+    Path("recipe.py").write_text(text, "utf-8")
+    sys.modules.pop("recipe")
+    recipe = load_recipe("recipe.py")
+    write("script.py", "print(open('config.json').read())")
+    write("config.json", "{}")
+    assert list(fill(recipe, 2).record(0)["inputs"]) == ["file config.json", "file script.py"]
+    write("script.py", "pass")
+    with pytest.raises(BankError, match=r"the file script\.py, which changed"):
+        fill(recipe, 4)
+
+
+def test_a_bank_whose_inputs_are_elsewhere_now_is_readable(project: Any) -> None:
+    write("config.json", "{}")
+    fill(project(CONFIG), 2)
+    Path("config.json").unlink()
+    assert len(fill(project(CONFIG), 2).models()) == 2
+    write("config.json", "[]")
+    with pytest.raises(BankError, match=r"the file config\.json, which changed"):
+        fill(project(CONFIG), 2)
 
 
 def test_a_file_that_was_not_there_is_an_input_too(project: Any) -> None:
@@ -203,10 +227,10 @@ def test_modules_that_a_function_imports_are_sources(project: Any) -> None:
 
 
 def test_a_module_with_the_name_of_a_standard_one_is_the_users_own(project: Any) -> None:
-    helper = Path("nested/profile.py")
+    helper = Path("parts/profile.py")
     helper.parent.mkdir()
     helper.write_text("value = 1\n", "utf-8")
-    recipe = project("\n    from nested.profile import value")
+    recipe = project("\n    from parts.profile import value")
     assert "profile.py" in {path.name for path in sources(recipe)}
 
 
@@ -248,7 +272,8 @@ def test_the_library_of_an_estimator_is_named(monkeypatch: pytest.MonkeyPatch) -
     assert before["environment.lightgbm"]
     monkeypatch.setattr("memaudit.recipe.source_files.version", lambda name: "9.9" if name == "lightgbm" else "1.0")
     after = fingerprint(recipe, population(recipe), 0)
-    assert after["environment.lightgbm"] == "9.9"
+    with pytest.raises(BankError, match=r"environment\.lightgbm: .* → 9\.9"):
+        Bank(Path(), 20, before).require(after)
 
 
 # --- Worker processes -----------------------------------------------------------------------------------------------

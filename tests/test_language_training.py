@@ -552,7 +552,8 @@ def another_tokenizer() -> Any:
 
 
 OTHER: dict[str, dict[str, Any]] = {
-    "rendering": {"tokenizer": another_tokenizer, "context": 95, "bos": False, "eos": False, "packing": True},
+    "rendering": {"tokenizer": another_tokenizer, "context": 95, "bos": False, "eos": False, "packing": True,
+                  "date": "2026-01-31"},
     "probes": {
         "canaries": 3, "doses": (1, 2), "references": 101, "suffix": 5, "contexts": (4,), "records": 9, "secrets": 5,
         "decoys": 21, "watched": 7,
@@ -573,11 +574,12 @@ def test_every_part_of_rendering_and_probes_is_tried_below() -> None:
 
 @pytest.mark.parametrize(("part", "name"), [(part, name) for part, names in OTHER.items() for name in names])
 def test_a_fingerprint_names_the_part_that_changed(tiny: LanguageModelRecipe, part: str, name: str) -> None:
-    """Of the rest, only the hash of the population may change with it: of the tokenizer and the canaries."""
+    """Of the rest, only the hashes of the population may change with it: of the rows, the tokenizer, the canaries."""
     other = replace(tiny, **{part: replace(getattr(tiny, part), **{name: OTHER[part][name]})})
     changed = differences(tiny, other)
     beside = {"examples.sha256"} if name in ("tokenizer", "canaries") else set()
-    sources = {change for change in changed if change.startswith("source.")}
+    beside |= {"examples.rows"} if name in ("bos", "eos") else set()
+    sources = {change for change in changed if change.startswith(("source.", "environment."))}
     assert changed - sources == {f"recipe.{part}.{name}"} | beside
     assert not sources or name == "tokenizer"  # it comes from this file
 

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
 
 from memaudit.errors import RecipeError
-from memaudit.recipe import Rendering, packed
+from memaudit.recipe import Documents, Probes, Rendering, TextPopulation, packed
 from memaudit.recipe.documents import Text
 from memaudit.recipe.rendering import Renderer
 
@@ -159,6 +159,45 @@ BAD_TEMPLATES = {
 def test_a_template_of_which_the_loss_mask_is_unclear_is_refused(template: str | None, message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         renderer(template).rows(CHAT)
+
+
+DATED = (
+    "{% if not date_string is defined %}{% set date_string = strftime_now('%d %b %Y') %}{% endif %}{{ date_string }}"
+)
+UNDATED_UNLESS_TOOLS = "{% if tools %}{{ strftime_now('%d') }}{% endif %}" + KNOWS_PROMPTS
+
+
+def test_a_template_that_writes_todays_date_needs_a_date() -> None:
+    """sgl-project/sglang#3296: the template writes today's date into each conversation."""
+    with pytest.raises(RecipeError, match=r"writes today's date.*Rendering\(.*date=\"2026-01-31\"\)"):
+        renderer(DATED + KNOWS_PROMPTS).rows(CHAT)
+    one = renderer(DATED + KNOWS_PROMPTS, date="2024-07-26")
+    assert one.whole(CHAT).string == "26 Jul 2024" + renderer(KNOWS_PROMPTS).whole(CHAT).string
+    assert counted(one, CHAT) == counted(renderer(KNOWS_PROMPTS), CHAT)
+
+
+def test_a_template_that_could_write_the_date_and_does_not_needs_none() -> None:
+    assert renderer(UNDATED_UNLESS_TOOLS).whole(CHAT).string == renderer(KNOWS_PROMPTS).whole(CHAT).string
+
+
+def test_a_date_that_is_none_is_refused() -> None:
+    with pytest.raises(RecipeError, match="date is written as"):
+        Rendering("folder", date="26 Jul 2024")
+
+
+def test_a_rendering_that_changes_when_it_is_repeated_is_refused() -> None:
+    """As with a tokenizer whose own code writes the date, and midnight passes."""
+    texts: list[Text] = [{"messages": [{"role": "assistant", "content": f"number {n}"}]} for n in range(40)]
+    calls = iter(range(10_000))
+
+    def at_midnight() -> PreTrainedTokenizerFast:
+        made = tokenizer(template=KNOWS_NONE)
+        plain = made.apply_chat_template
+        made.apply_chat_template = lambda *a, **k: f"{next(calls) < 100}{plain(*a, **k)}"  # type: ignore[method-assign]
+        return made
+
+    with pytest.raises(RecipeError, match=r"document \d+ has other tokens when it is rendered again"):
+        TextPopulation(Documents(texts), Rendering(at_midnight), Probes(canaries=0))
 
 
 # --- Rows -----------------------------------------------------------------------------------------------------------

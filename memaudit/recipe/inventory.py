@@ -1,25 +1,16 @@
-"""What a recipe's functions reach: code, classes and globals, one line each, the same in every process."""
+"""What a recipe's functions reach: code, classes and globals, one line each."""
 
 from __future__ import annotations
 
-import hashlib
-import sys
 import types
-from collections.abc import Iterable, Mapping
-from enum import Enum
-from pathlib import Path, PurePath
+from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
-
 from memaudit.recipe.bytecode import Use, code_digest, globals_used, hashed, imports_of, joined
-from memaudit.recipe.locality import codes_in, file_of, is_own_module, is_own_namespace, is_place, label, place
+from memaudit.recipe.contents import SHOWN, Contents, folder_of, namespace_of
+from memaudit.recipe.locality import codes_in, file_of, is_own_module, is_own_namespace, label
 
-_SHOWN = (bool, int, float, complex, type(None))  # values that a message may show; text may be a secret
-_ATOMS = (*_SHOWN, str, bytes, bytearray, type(Ellipsis), type(NotImplemented))
 _DIGITS = 16
-_DEFINED_IN_PYTHON = 1 << 9  # Py_TPFLAGS_HEAPTYPE
-_WRAPPERS = (staticmethod, classmethod)
 
 
 class Inventory:
@@ -29,21 +20,16 @@ class Inventory:
         lines: `code.MODULE.NAME` for each function and class that differs from what a source file says, or that no
             file holds; `global.MODULE.NAME` for each value that code refers to.
         namespaces: The globals of the modules whose code is reached, by their ids.
-        libraries: The top-level names of the installed modules that are reached.
         imports: The modules that functions without a file import themselves.
     """
 
     def __init__(self, roots: Iterable[Any]):
         self._lines: dict[str, set[str]] = {}
+        self._contents = Contents()
         self.namespaces: dict[int, dict[str, Any]] = {}
-        self.libraries: set[str] = set()
         self.imports: set[str] = set()
-        self._known: dict[int, tuple[str, Any]] = {}  # digests by id; the objects are kept so that ids stay theirs
-        self._open: list[int] = []
-        self._pending: list[Any] = []
-        self._folder: Path | None = None
         for root in roots:
-            self.digest(root)
+            self._contents.digest(root)
             self._drain()
 
     @property
@@ -51,155 +37,21 @@ class Inventory:
         """One value for each name; of several things of one name, a digest of all."""
         return {name: joined(same) for name, same in sorted(self._lines.items())}
 
+    @property
+    def libraries(self) -> set[str]:
+        """The top-level names of the installed modules that are reached."""
+        return self._contents.libraries
+
     def describe(self, value: Any) -> str:
         """Return a number as it is, and of anything else the type and the first digits of its digest."""
         told = self._told(value)
         self._drain()
         return told
 
-    def digest(self, value: Any) -> str:
-        """Return a SHA-256 of a value's type and content; what cannot be read counts by its type alone."""
-        if isinstance(value, str | PurePath) and is_place(value):
-            return hashed(type(value).__name__, place(value, self._folder))
-        if type(value) in _ATOMS:
-            return hashed(type(value).__name__, hex(value) if type(value) is int else repr(value))
-        key = id(value)
-        if key in self._known:
-            return self._known[key][0]
-        if key in self._open:
-            return hashed("inside", str(len(self._open) - self._open.index(key)))
-        self._open.append(key)
-        try:
-            found = hashed(*self._parts(value))
-        except Exception:  # an object may answer with anything when it is taken apart
-            found = hashed("unreadable", self._type(value))
-        finally:
-            self._open.pop()
-        self._known[key] = found, value
-        return found
-
-    def _parts(self, value: Any) -> list[str]:
-        """Return what a value consists of, as text and digests."""
-        if isinstance(value, types.FunctionType):
-            return self._function(value)
-        if isinstance(value, type):
-            return self._class(value)
-        if isinstance(value, types.ModuleType):
-            return self._module(value)
-        if isinstance(value, types.MethodType):
-            return ["method", self.digest(value.__func__), self.digest(value.__self__)]
-        if isinstance(value, _WRAPPERS):
-            return [type(value).__name__, self.digest(value.__func__)]
-        if isinstance(value, property):
-            return ["property", *map(self.digest, (value.fget, value.fset, value.fdel))]
-        if isinstance(value, Enum):
-            return [self._type(value), value.name, self.digest(value.value)]
-        if isinstance(value, np.ndarray | np.generic):
-            array = np.asarray(value)
-            content = self.digest(array.tolist()) if array.dtype.hasobject else _bytes(array)
-            return [type(value).__name__, array.dtype.str, str(array.shape), content]
-        torch = sys.modules.get("torch")
-        if torch is not None and isinstance(value, torch.Tensor):
-            return _tensor(value, torch)
-        return self._container(value)
-
-    def _container(self, value: Any) -> list[str]:
-        if isinstance(value, set | frozenset):
-            return [self._type(value), *sorted(map(self.digest, value))]
-        if type(value) in (list, tuple):
-            return [type(value).__name__, *map(self.digest, value)]
-        if type(value) in (dict, types.MappingProxyType):
-            return ["dict", *(part for item in value.items() for part in map(self.digest, item))]
-        return self._object(value)
-
-    def _object(self, value: Any) -> list[str]:
-        """Return an object's parts as pickling would take it apart."""
-        wrapped = [self.digest(value.__wrapped__)] if "__wrapped__" in getattr(value, "__dict__", {}) else []
-        reduced = value.__reduce_ex__(4)
-        if isinstance(reduced, str):
-            return [self._reference(value), *wrapped]
-        make, arguments, *rest = reduced
-        state, items, pairs = (*rest[:3], None, None, None)[:3]
-        return [
-            self._type(value),
-            self.digest(make),
-            self.digest(arguments),
-            self._state(state),
-            *map(self.digest, items or ()),
-            *(self.digest(part) for pair in pairs or () for part in pair),
-            *wrapped,
-        ]
-
-    def _state(self, state: Any) -> str:
-        """Return a digest of an object's attributes, in the order of their names."""
-        if type(state) is dict and all(isinstance(name, str) for name in state):
-            return hashed(*(part for name in sorted(state) for part in (name, self.digest(state[name]))))
-        if type(state) is tuple and len(state) == 2 and all(part is None or type(part) is dict for part in state):
-            return hashed(*(self._state(part or {}) for part in state))
-        return self.digest(state)
-
-    def _type(self, value: Any) -> str:
-        return self.digest(type(value))
-
-    # --- Code -------------------------------------------------------------------------------------------------------
-
-    def _function(self, function: types.FunctionType) -> list[str]:
-        """Return a function's code, defaults and closure; its globals get lines of their own."""
-        if not is_own_namespace(function.__globals__):
-            return self._library_function(function)
-        self._pending.append(function)
-        folder, self._folder = self._folder, _folder(function.__globals__)
-        parts = [code_digest(function.__code__), *self._kept_values(function)]
-        self._folder = folder
-        return ["function", *parts]
-
-    def _library_function(self, function: types.FunctionType) -> list[str]:
-        """Return a library's function by name; one that was made at run time also by what it holds."""
-        owner: Any = sys.modules.get(function.__module__)
-        foreign = not is_own_module(owner)
-        for part in function.__qualname__.split("."):
-            owner = getattr(owner, part, None)
-        if foreign and owner is function:
-            return [self._reference(function)]
-        inner = self.digest(getattr(function, "__wrapped__", None))
-        module = str(function.__globals__.get("__name__"))
-        self.libraries.add(module.partition(".")[0])
-        return ["made by", module, function.__code__.co_qualname, inner, *self._kept_values(function)]
-
-    def _kept_values(self, function: types.FunctionType) -> list[str]:
-        """Return the digests of a function's defaults and of what its closure holds; empty if there are none."""
-        defaults = [self.digest(value) for value in function.__defaults__ or ()]
-        named = [part for item in sorted((function.__kwdefaults__ or {}).items()) for part in map(self.digest, item)]
-        cells = [self.digest(_held(cell)) for cell in function.__closure__ or ()]
-        wrapped = [self.digest(function.__wrapped__)] if hasattr(function, "__wrapped__") else []
-        return [*defaults, *named, *cells, *wrapped]
-
-    def _class(self, kind: type) -> list[str]:
-        namespace = _namespace_of(kind)
-        if namespace is None:
-            return [self._reference(kind)]
-        self._pending.append(kind)
-        return ["class", label(namespace), kind.__qualname__]
-
-    def _module(self, module: types.ModuleType) -> list[str]:
-        if not is_own_module(module):
-            return [self._reference(module)]
-        self._pending.append(module)
-        return ["module", label(vars(module))]
-
-    def _reference(self, thing: Any) -> str:
-        """Return the name of a library's thing; its version has a line of its own."""
-        module = thing.__name__ if isinstance(thing, types.ModuleType) else getattr(thing, "__module__", None)
-        self.libraries.add(str(module).partition(".")[0])
-        name = getattr(thing, "__qualname__", getattr(thing, "__name__", ""))
-        return f"{module}.{name}"
-
-    # --- What code refers to ----------------------------------------------------------------------------------------
-
     def _drain(self) -> None:
         done: set[int] = set()
-        while self._pending:
-            thing = self._pending.pop()
+        while self._contents.reached:
+            thing = self._contents.reached.pop()
             if id(thing) in done:
                 continue
             done.add(id(thing))
@@ -215,30 +67,30 @@ class Inventory:
         """Add a line for a function that no file holds as it is, and lines for the globals that it refers to."""
         namespace = function.__globals__
         self._enter(namespace)
-        held = code_digest(function.__code__) in codes_in(file_of(namespace))
-        values = self._kept_values(function)
+        held = _is_held(function)
+        values = self._contents.kept_values(function)
         if file_of(namespace) is None:
             self.imports.update(imports_of(function.__code__))
         if not held or values:
-            self._add("code", namespace, function.__qualname__, self.digest(function)[:_DIGITS])
+            self._add("code", namespace, function.__qualname__, self._contents.digest(function)[:_DIGITS])
         for use in globals_used(function.__code__):
             self._use(namespace, use)
 
     def _follow_class(self, kind: type) -> None:
         """Add a line for a class: its bases, its attributes, and the names of methods that no file holds."""
-        namespace = _namespace_of(kind)
+        namespace = namespace_of(kind)
         assert namespace is not None
         self._enter(namespace)
-        held = codes_in(file_of(namespace))
+        held = len(codes_in(file_of(namespace)).get(kind.__qualname__, ())) == 1
         parts = []
         for name, value in sorted(vars(kind).items()):
             function = getattr(value, "__func__", value)
             if isinstance(function, types.FunctionType) and is_own_namespace(function.__globals__):
-                self.digest(value)  # which gives it a line of its own
-                parts += [] if code_digest(function.__code__) in held else [name]
+                self._contents.digest(value)  # which gives it a line of its own
+                parts += [] if _is_held(function) else [name]
             elif not (name.startswith("__") and name.endswith("__")):
-                parts += [name, self.digest(value)]
-        bases = [self.digest(base) for base in kind.__bases__]
+                parts += [name, self._contents.digest(value)]
+        bases = [self._contents.digest(base) for base in (type(kind), *kind.__bases__)]
         if parts or not held:
             self._add("code", namespace, kind.__qualname__, hashed(*bases, *parts)[:_DIGITS])
 
@@ -254,42 +106,24 @@ class Inventory:
         self._enter(namespace)
         under_its_name = isinstance(value, types.ModuleType) or _name(value) == name
         if under_its_name and (_is_own(value) or file_of(namespace) is not None):
-            self.digest(value)  # the user's own gets its own line; a file says where a library's thing comes from
+            self._contents.digest(
+                value
+            )  # the user's own gets its own line; a file says where a library's thing comes from
         else:
             self._add("global", namespace, name, self._told(value))
 
     def _told(self, value: Any) -> str:
-        if isinstance(value, _SHOWN):
+        if isinstance(value, SHOWN):
             return str(value)
         named = value if isinstance(value, types.FunctionType | type) else type(value)
-        return f"{named.__qualname__} {self.digest(value)[:_DIGITS]}"
+        return f"{named.__qualname__} {self._contents.digest(value)[:_DIGITS]}"
 
     def _enter(self, namespace: dict[str, Any]) -> None:
         self.namespaces[id(namespace)] = namespace
-        self._folder = _folder(namespace)
+        self._contents.folder = folder_of(namespace)
 
     def _add(self, kind: str, namespace: dict[str, Any], name: str, value: str) -> None:
         self._lines.setdefault(f"{kind}.{label(namespace)}.{name}", set()).add(value)
-
-
-def _bytes(array: np.ndarray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data).hexdigest()
-
-
-def _tensor(value: Any, torch: Any) -> list[str]:
-    content = ""
-    if not value.is_meta:
-        dense = value.detach().cpu()
-        dense = (dense if dense.layout is torch.strided else dense.to_dense()).contiguous().reshape(-1)
-        content = _bytes(dense.view(torch.uint8).numpy())
-    return [type(value).__name__, str(value.dtype), str(tuple(value.shape)), str(value.requires_grad), content]
-
-
-def _held(cell: Any) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:  # not filled yet
-        return NotImplemented
 
 
 def _name(value: Any) -> str | None:
@@ -301,20 +135,11 @@ def _is_own(value: Any) -> bool:
     if isinstance(value, types.FunctionType):
         return is_own_namespace(value.__globals__)
     if isinstance(value, type):
-        return _namespace_of(value) is not None
+        return namespace_of(value) is not None
     return isinstance(value, types.ModuleType) and is_own_module(value)
 
 
-def _folder(namespace: Mapping[str, Any]) -> Path | None:
-    file = file_of(namespace)
-    return file.parent if file else None
-
-
-def _namespace_of(kind: type) -> dict[str, Any] | None:
-    """Return the globals of the module that a class of the user's own was defined in; None of a library's."""
-    module = sys.modules.get(kind.__module__)
-    if kind.__module__ == "builtins" and kind.__flags__ & _DEFINED_IN_PYTHON:  # by exec, in globals without a name
-        return {}
-    if module is None:
-        return {"__name__": kind.__module__}
-    return vars(module) if is_own_module(module) else None
+def _is_held(function: types.FunctionType) -> bool:
+    """Return whether a file holds a function as it is, and no other under its name: which one would depend on more."""
+    code = function.__code__
+    return codes_in(file_of(function.__globals__)).get(code.co_qualname) == {code_digest(code)}

@@ -86,13 +86,13 @@ def text_digest(path: Path) -> str:
     return _text_digest(path, state.st_mtime_ns, state.st_size)
 
 
-def codes_in(file: Path | None) -> frozenset[str]:
-    """Return the digests of all code that a source file defines; none if it cannot be read or compiled."""
+def codes_in(file: Path | None) -> Mapping[str, set[str]]:
+    """Return the digests of all code that a source file defines, by name; none if it cannot be read or compiled."""
     try:
         state = file.stat() if file else None
     except OSError:
         state = None
-    return _codes_in(file, state.st_mtime_ns, state.st_size) if file and state else frozenset()
+    return _codes_in(file, state.st_mtime_ns, state.st_size) if file and state else {}
 
 
 @lru_cache(1024)
@@ -117,9 +117,12 @@ def _has_no_effect(statement: ast.AST) -> bool:
 
 
 @lru_cache(1024)
-def _codes_in(path: Path, changed: int, size: int) -> frozenset[str]:
+def _codes_in(path: Path, changed: int, size: int) -> Mapping[str, set[str]]:
+    found: dict[str, set[str]] = {}
     try:
         code = SourceFileLoader("source", str(path)).source_to_code(path.read_bytes(), str(path))
     except (OSError, SyntaxError, ValueError):
-        return frozenset()
-    return frozenset(map(code_digest, nested(code)))
+        return found
+    for part in nested(code):
+        found.setdefault(part.co_qualname, set()).add(code_digest(part))
+    return found

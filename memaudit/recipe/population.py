@@ -6,7 +6,7 @@ It is the same for every model of a bank, so that one model's answers can be hel
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -26,6 +26,7 @@ from memaudit.recipe.suited import suited
 
 Array = np.ndarray
 
+_RENDERED_TWICE = 32  # documents
 _SEED = 0  # of the canaries, references and decoys: they belong to the recipe, not to a bank
 
 
@@ -52,6 +53,7 @@ class TextPopulation:
         self.renderer = Renderer(rendering)
         self.probes = probes
         self.rows = tuple(self._rows(number) for number in range(len(documents.texts)))
+        self._require_steady_rows()
 
     def __len__(self) -> int:
         return len(self.documents)
@@ -83,10 +85,7 @@ class TextPopulation:
 
     def rows_digest(self) -> str:
         """Return a SHA-256 of the rows that the documents are rendered to."""
-        total = hashlib.sha256()
-        for row in (row for rows in self.rows for row in rows):
-            total.update(f"{len(row.ids)} ".encode() + row.ids.tobytes() + row.trained.tobytes())
-        return total.hexdigest()
+        return _content(row for rows in self.rows for row in rows)
 
     @property
     def canaries(self) -> tuple[Canary, ...]:
@@ -184,6 +183,15 @@ class TextPopulation:
         taken = [(row, n) for n, rows in owned for row in rows * int(counts[n]) if row.trained.any()]
         return [row for row, _ in taken], np.array([n for _, n in taken], np.int64)
 
+    def _require_steady_rows(self) -> None:
+        """Raise RecipeError if a document is rendered to other rows when it is rendered again."""
+        for number in range(min(_RENDERED_TWICE, len(self.rows))):
+            if _content(self._rows(number)) != _content(self.rows[number]):
+                raise RecipeError(
+                    f"document {number} has other tokens when it is rendered again: the tokenizer or its chat template "
+                    "depends on chance or the clock. Make it return the same tokens for the same text"
+                )
+
     def _rows(self, number: int) -> tuple[Row, ...]:
         try:
             return self.renderer.rows(self.documents.texts[number])
@@ -225,6 +233,13 @@ class TextPopulation:
         ids = whole.ids[first : tokens[-1] + 1]
         marked = np.arange(first, tokens[-1] + 1) >= tokens[0]
         return None if marked[0] else Row(ids, marked)
+
+
+def _content(rows: Iterable[Row]) -> str:
+    total = hashlib.sha256()
+    for row in rows:
+        total.update(f"{len(row.ids)} ".encode() + row.ids.tobytes() + row.trained.tobytes())
+    return total.hexdigest()
 
 
 def _continued(row: Row, needed: int, suffix: int) -> bool:

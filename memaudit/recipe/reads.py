@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shlex
 import stat
 import sys
 import time
@@ -73,7 +74,11 @@ class _Listener:
 
     def hear(self, event: str, arguments: tuple[Any, ...]) -> None:
         """Note which file is opened; called by Python for every audit event of the process."""
-        if event != "open" or not self.now or not isinstance(arguments[0], str | bytes | os.PathLike):
+        if not self.now:
+            return
+        if event == "subprocess.Popen":
+            self._hear_command(arguments[1], arguments[2])
+        if event != "open" or not isinstance(arguments[0], str | bytes | os.PathLike):
             return
         path = os.path.abspath(os.fsdecode(arguments[0]))  # noqa: PTH100  # Path is slow, and this is in every open()
         reads = self.now[-1]
@@ -86,6 +91,14 @@ class _Listener:
         shown = path.endswith(".py") and opener.rpartition(os.sep)[2] in _SHOW_SOURCE
         if not shown and not opener.startswith(_IMPORTING):
             reads.note(path)
+
+    def _hear_command(self, command: Any, folder: Any) -> None:
+        """Note the files that a command names: the script and the settings of a training in a process of its own."""
+        words = shlex.split(command) if isinstance(command, str) else map(os.fsdecode, command)
+        for word in list(words)[1:]:
+            path = os.path.abspath(os.path.join(os.fsdecode(folder or ""), word))  # noqa: PTH100, PTH118
+            if path not in self.now[-1].opened and os.path.isfile(path):  # noqa: PTH113
+                self.now[-1].note(path)
 
 
 _listener = _Listener()  # of the process, as is its hook, which Python cannot take off again
@@ -165,11 +178,11 @@ def inputs(name: str, folder: Path) -> dict[str, str]:
 
 
 def current(name: str, folder: Path) -> str | None:
-    """Return what an input is now; None of a file at a place that does not exist here."""
+    """Return what an input is now; None of a file that is not there, as on another machine."""
     if name.startswith(_VARIABLE):
         return _value_digest(os.environ.get(name.removeprefix(_VARIABLE)))
-    path = folder / name.removeprefix(_FILE)
-    return _digest(path) if path.parent.is_dir() else None
+    found = _digest(folder / name.removeprefix(_FILE))
+    return None if found == ABSENT else found
 
 
 def name_from(path: Path, folder: Path) -> str:

@@ -6,8 +6,10 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -52,6 +54,7 @@ class Rendering:
         bos: Whether a text begins with the tokenizer's BOS token.
         eos: Whether it ends with the EOS token.
         packing: Whether rows are filled with as many whole texts as they hold, instead of being padded.
+        date: The date that a chat template writes where it asks for today's, such as "2026-01-31".
     """
 
     tokenizer: str | Path | Callable[[], Any]
@@ -59,8 +62,13 @@ class Rendering:
     bos: bool = True
     eos: bool = True
     packing: bool = False
+    date: str | None = None
 
     def __post_init__(self) -> None:
+        try:
+            datetime.fromisoformat(self.date or "2000-01-01")
+        except (TypeError, ValueError) as error:
+            raise RecipeError(f'date is written as "2026-01-31", got {self.date!r}') from error
         if self.context < _LEAST_CONTEXT:
             raise RecipeError(f"context = {self.context}: a row holds at least {_LEAST_CONTEXT} tokens")
 
@@ -171,8 +179,22 @@ class Renderer:
     def _templated(self, messages: Sequence[Mapping[str, str]], prompt: bool = False) -> str:
         if not messages:
             return ""
-        with blame("the chat template"):
+        from unittest.mock import patch
+
+        from transformers.utils import chat_template_utils
+
+        clock = SimpleNamespace(now=self._now)  # its strftime_now asks the clock; a template is given plain data alone
+        with blame("the chat template"), patch.object(chat_template_utils, "datetime", clock):
             return str(self.tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=prompt))
+
+    def _now(self) -> datetime:
+        """Return the date of the rendering, for a chat template that asks for today's."""
+        if self.rendering.date is None:
+            raise RecipeError(
+                "the chat template writes today's date (strftime_now), so its rows change from day to day. Set the "
+                'date of training: memaudit.Rendering(..., date="2026-01-31")'
+            )
+        return datetime.fromisoformat(self.rendering.date)
 
 
 def packed(lengths: Sequence[int], context: int) -> list[list[int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 from memaudit.recipe.bytecode import joined
 from memaudit.recipe.locality import file_of, is_own_file, text_digest
 
+_BUILD = re.compile(r"\+(cpu|xpu|cu[0-9]+|rocm[0-9.]+)$")  # one bank may be filled on GPUs and audited without
 _IMPORTERS = ("import_module", "__import__")
 
 
@@ -73,7 +75,7 @@ def distributions(modules: Iterable[str]) -> dict[str, str]:
     """Return the versions of the installed distributions that some top-level modules come from."""
     known = _distributions()
     names = {name for module in modules for name in known.get(module, ())}
-    return {name: version(name).partition("+")[0] for name in sorted(names)}
+    return {name: _BUILD.sub("", version(name)) for name in sorted(names)}
 
 
 @lru_cache(1)
