@@ -151,6 +151,17 @@ def test_true_logits_between_0_and_1_are_logits_where_the_last_layer_is_linear()
     assert evaluate(convolution, Examples(x[:, None], np.arange(60) % 3)).read_as == "logits"
 
 
+@pytest.mark.parametrize("high", [0.009, 0.5])
+def test_small_positive_outputs_are_no_log_probabilities(high: float) -> None:
+    with pytest.raises(ModelError, match="lies between 0 and 1"):
+        evaluate(Table(RNG.random((200, 4)) * high), numbered(Y))
+
+
+def test_outputs_that_do_not_vary_are_no_shares() -> None:
+    """As of a network that has collapsed: every row has the same sum, because every row is the same."""
+    assert evaluate(Table(np.tile([3.0, 0.0, 2.0, 1.0], (200, 1))), numbered(Y)).read_as == "logits"
+
+
 def test_the_recipes_word_settles_what_cannot_be_recognised() -> None:
     """Logits within (0, 1) from something else than a linear layer: refused, and read once they are called logits."""
     logits = RNG.random((50, 3)) * 0.9
@@ -303,6 +314,21 @@ def test_a_steady_network_is_taken_whatever_its_precision_and_depth(kind: torch.
     network = nn.Sequential(nn.Linear(6, 64), *layers, nn.Dropout(0.5), nn.Linear(64, 3)).to(kind)
     examples = data()
     assert evaluate(network, Examples(examples.x[:rows], np.arange(rows) % 3)).phi.shape == (rows, 1)
+
+
+def test_rounding_is_no_dependence_on_the_batch_where_outputs_hardly_vary() -> None:
+    """In bfloat16, 8 bits: outputs around 3 that differ by a hundredth between examples, as of a model at its start."""
+
+    class Rough(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(6, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            z = 3 + 0.01 * self.layer(x)
+            return (z * (1 + 0.003 * (len(x) % 2))).bfloat16()  # a rounding error that changes with the size of a batch
+
+    assert evaluate(Rough(), data()).phi.shape == (100, 1)
 
 
 def test_a_query_that_draws_anew_is_named() -> None:

@@ -113,7 +113,7 @@ def _of_view(view: Any, examples: Examples, outputs: Outputs | None, phi: Array)
     """Writes φ of one view into an array, batch by batch; returns the range of the outputs, and the correctness."""
     from memaudit.signals.network import steady
 
-    seen, correct = Range(), np.empty(len(examples), bool)
+    correct = np.empty(len(examples), bool)
     start, batch = 0, _FIRST
     while start < len(examples):
         rows = slice(start, min(start + batch, len(examples)))
@@ -121,6 +121,7 @@ def _of_view(view: Any, examples: Examples, outputs: Outputs | None, phi: Array)
         if start == 0:
             steady(view.network, view, answers)
             batch = max(2, min(_BATCH, _OUTPUTS // answers.shape[1]))
+            seen = Range(answers.shape[1])
         seen.add(answers)
         with np.errstate(divide="ignore"):
             phi[rows], correct[rows] = signals_of(answers, examples.y[rows], outputs)

@@ -7,7 +7,6 @@ all models of a bank are read by one rule.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -22,27 +21,35 @@ _OFF = 0.01  # of a row's sum from 1, at most: bfloat16 has a relative error of 
 _SAY = 'say what they are with outputs="logits", "probabilities" or "one-vs-rest" in the recipe'
 
 
-@dataclass(slots=True)
 class Range:
-    """The range of a model's outputs over all examples, batch by batch."""
+    """The range of a model's outputs over all examples, taken batch by batch."""
 
-    low: float = np.inf
-    high: float = -np.inf
-    least: float = np.inf  # sum of a row, while none is negative
-    most: float = -np.inf
-    log_off: float = 0.0  # of the rows' logsumexp from 0
-    columns: int = 0
+    def __init__(self, columns: int) -> None:
+        self.columns = columns
+        self.lowest, self.highest = np.full(columns, np.inf), np.full(columns, -np.inf)  # of each column
+        self.least, self.most = np.inf, -np.inf  # sum of a row, while no output is negative
+        self.log_off = 0.0  # of the rows' logsumexp from 0, while none is positive
 
     def add(self, outputs: Float[Array, "rows classes"]) -> None:
         """Takes in a batch."""
-        self.low, self.high = min(self.low, float(outputs.min())), max(self.high, float(outputs.max()))
-        self.columns = outputs.shape[1]
+        self.lowest = np.minimum(self.lowest, outputs.min(axis=0))
+        self.highest = np.maximum(self.highest, outputs.max(axis=0))
         if self.low >= 0:
             sums = outputs.sum(axis=1, dtype=np.float64)
             self.least, self.most = min(self.least, float(sums.min())), max(self.most, float(sums.max()))
-        elif self.high <= _OFF:
+        if self.high <= _OFF:
             total = np.log(np.maximum(np.exp(outputs).sum(axis=1, dtype=np.float64), np.finfo(np.float64).tiny))
             self.log_off = max(self.log_off, float(np.abs(total).max()))
+
+    @property
+    def low(self) -> float:
+        """The smallest output."""
+        return float(self.lowest.min())
+
+    @property
+    def high(self) -> float:
+        """The largest output."""
+        return float(self.highest.max())
 
     @property
     def in_unit_interval(self) -> bool:
@@ -52,12 +59,14 @@ class Range:
     @property
     def distributions(self) -> bool:
         """Whether every row is a probability for each class: it sums to 1."""
-        return self.in_unit_interval and self.shares and abs(self.most - 1) <= _OFF
+        return self.in_unit_interval and self.columns > 1 and max(self.most - 1, 1 - self.least) <= _OFF
 
     @property
     def shares(self) -> bool:
-        """Whether no output is negative and all rows have the same sum: probabilities, percentages or votes."""
-        return self.low >= 0 and self.columns > 1 and self.most > 0 and self.most - self.least <= _OFF * self.most
+        """Whether no output is negative and outputs vary while the rows' sum does not: percentages, or votes."""
+        if self.columns == 1 or self.low < 0:
+            return False
+        return self.most - self.least < _OFF * float((self.highest - self.lowest).max())
 
     @property
     def log_distributions(self) -> bool:
@@ -73,7 +82,7 @@ def signals_of(
     Of probabilities that are independent of each other, one-vs-rest, φ is the log-odds of the true class's own, and the
     largest decides.
 
-    Source: Carlini et al. 2022, section VI-A: φ = log(p/(1−p)), p the confidence in the true class.
+    Source: Carlini et al. 2022, the φ of Algorithm 1: log(p/(1−p)) with p the confidence in the true class.
     """
     if kind == "one-vs-rest" and outputs.shape[1] > 1:
         return log_odds(outputs)[np.arange(len(y)), y], is_correct(outputs, y)
@@ -102,7 +111,7 @@ def require_kind(seen: Range, kind: Outputs | None, last_layer: Callable[[], str
         return kind
     if seen.log_distributions:
         return "log-probabilities, which are logits too"
-    if not (seen.in_unit_interval or seen.shares) or last_layer() == "affine":
+    if seen.low == seen.high or not (seen.in_unit_interval or seen.shares) or last_layer() == "affine":
         return "logits"
     if seen.shares and not seen.distributions:
         raise ModelError(

@@ -11,29 +11,32 @@ from jaxtyping import Float, Shaped
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from memaudit.recipe.blame import blame
-from memaudit.recipe.networks import inputs_for, last_layer, outputs_of
+from memaudit.recipe.networks import inputs_for, last_layer, outputs_of, precision
 from memaudit.signals.steady import require_steady
 
 Array = np.ndarray
 View = Callable[[torch.Tensor], torch.Tensor]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Asked:
     """A network in evaluation mode that is asked about one view of some inputs, a batch of rows at a time.
 
-    Whatever the network or the view does in place, it does to a copy.
+    Whatever the network or the view does in place, it does to a copy. `kind` is the type of the latest outputs, which
+    under autocast is not the weights'.
     """
 
     network: torch.nn.Module
     x: Shaped[Array, "examples ..."]
     device: str
     view: View | None = None
+    kind: torch.dtype = torch.float32
 
     def __call__(self, rows: slice) -> Float[Array, "rows classes"]:
         """Returns the outputs for a batch, in single precision or, of a network in double precision, in double."""
         with torch.no_grad(), blame("evaluating the model"):
             outputs = outputs_of(self.network(self._inputs(rows)))
+        self.kind = outputs.dtype
         return (outputs if outputs.dtype == torch.float64 else outputs.float()).cpu().numpy()
 
     def last_layer(self, rows: slice) -> str:
@@ -59,7 +62,8 @@ def steady(network: torch.nn.Module, ask: Callable[[slice], Array], first: Float
         for name, module in network.named_modules()
         if module.training or (isinstance(module, _BatchNorm) and module.running_mean is None)
     ]
-    require_steady(ask, first, suspects)
+    epsilon = max(torch.finfo(kind).eps for kind in (precision(network), getattr(ask, "kind", torch.float32)))
+    require_steady(ask, first, suspects, epsilon)
 
 
 def asked(network: torch.nn.Module, x: Shaped[Array, "examples ..."], device: str) -> Asked:

@@ -23,6 +23,7 @@ def require_steady(
     ask: Callable[[slice], Float[Array, "rows classes"]],
     first: Float[Array, "batch classes"],
     suspects: Sequence[str] = (),
+    epsilon: float = 0.0,
 ) -> None:
     """Scores some rows of a batch again, by themselves and twice.
 
@@ -30,6 +31,7 @@ def require_steady(
         ask: Returns the outputs for a batch of rows.
         first: Its outputs for the first batch, more than two rows.
         suspects: The layers to look at.
+        epsilon: The relative rounding error of the model's outputs, if it is larger than single precision's.
 
     Raises:
         ModelError: An example's outputs are random, or depend on the others in its batch.
@@ -37,8 +39,9 @@ def require_steady(
     rows = slice(0, min(_ROWS, max(2, len(first) // 2)))
     spread = np.where(np.isfinite(first), first, 0.0).std(axis=0, dtype=np.float64)
     once, again = ask(rows), ask(rows)
+    rounding = max(64 * float(np.finfo(np.float32).eps), 4 * epsilon)
     where = f" (look at {', '.join(suspects[:3])})" if suspects else ""
-    changed = _changed(once, again, _REPEATED * spread)
+    changed = _changed(once, again, _REPEATED * spread, rounding)
     if changed > len(once) // 10:  # of a network that rounds to codes, a rounding error can move single ones
         raise ModelError(
             f"the model is random: {changed} of {len(once)} examples get other outputs when they are scored again; "
@@ -47,7 +50,7 @@ def require_steady(
         )
     middle = len(first) // 2
     few = slice(middle, min(middle + _FEW, len(first)))
-    changed = _changed(first[few], ask(few), _ACCOMPANIED * spread)
+    changed = _changed(first[few], ask(few), _ACCOMPANIED * spread, rounding)
     if changed > (few.stop - few.start) // 2:  # of a nearest neighbour, the batch can decide single ties
         raise ModelError(
             f"the model's outputs for an example depend on the others in its batch, for {changed} of "
@@ -57,10 +60,10 @@ def require_steady(
 
 
 def _changed(
-    a: Float[Array, "rows classes"], b: Float[Array, "rows classes"], allowed: Float[Array, " classes"]
+    a: Float[Array, "rows classes"], b: Float[Array, "rows classes"], allowed: Float[Array, " classes"], rounding: float
 ) -> int:
-    """Returns how many rows differ by more than is allowed, and than rounding."""
+    """Returns how many rows differ by more than is allowed, and than relative rounding."""
     finite = np.isfinite(a) & np.isfinite(b)  # a class that is masked has −inf
     a, b = np.where(finite, a, 0.0).astype(np.float64), np.where(finite, b, 0.0).astype(np.float64)
-    rounding = 64 * np.finfo(np.float32).eps * np.maximum(np.abs(a), np.abs(b)).max(axis=0)
-    return int((np.square((a - b) / (allowed + rounding + np.finfo(np.float32).tiny)).mean(axis=1) > 1).sum())
+    allowed = allowed + rounding * np.maximum(np.abs(a), np.abs(b)).max(axis=0) + np.finfo(np.float32).tiny
+    return int((np.square((a - b) / allowed).mean(axis=1) > 1).sum())
