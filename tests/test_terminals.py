@@ -5,15 +5,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
 
 from memaudit import reports
-from memaudit.types import Control
-from tests.samples import sample_report
+from tests.test_weaker_attack import audited, found
 
 Called = Callable[[str, list[str]], tuple[int, str, str]]
 
@@ -40,9 +38,7 @@ COMMANDS: dict[str, list[str]] = {
 @pytest.fixture
 def report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A report and a limit, in the working directory."""
-    codes = ("CTL001", "CTL002", "CTL003", "CTL004", "CTL005", "CTL006")
-    controls = tuple(Control(code=code, title=code, passed=True, sentence="≤ 1 %") for code in codes)
-    reports.save(replace(sample_report(), controls=controls, skipped=()), tmp_path / "report.json")
+    reports.save(audited([], found("lira-online", 10), found("lira-offline", 20)), tmp_path / "report.json")
     settings = '[[gate]]\nid = "members"\nmetric = "tpr"\nmax = 0.5\n'
     (tmp_path / "memaudit.toml").write_text(settings, "utf-8")
     (tmp_path / "none.toml").write_text("", "utf-8")
