@@ -1,5 +1,6 @@
 """What a terminal cannot show, or a pipe does not take, never changes an exit code."""
 
+import importlib.util
 import io
 import os
 import subprocess
@@ -7,12 +8,23 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
+from typing import Any
 
 import pytest
 
 from memaudit import reports
-from tests.test_weaker_attack import audited, found
 
+
+def _samples() -> Any:
+    spec = importlib.util.spec_from_file_location("samples", Path(__file__).with_name("samples.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+samples = _samples()
 Called = Callable[[str, list[str]], tuple[int, str, str]]
 
 ROOT = Path(__file__).parents[1]
@@ -38,7 +50,10 @@ COMMANDS: dict[str, list[str]] = {
 @pytest.fixture
 def report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A report and a limit, in the working directory."""
-    reports.save(audited([], found("lira-online", 10), found("lira-offline", 20)), tmp_path / "report.json")
+    reports.save(
+        samples.audited([], samples.found("lira-online", 10), samples.found("lira-offline", 20)),
+        tmp_path / "report.json",
+    )
     settings = '[[gate]]\nid = "members"\nmetric = "tpr"\nmax = 0.5\n'
     (tmp_path / "memaudit.toml").write_text(settings, "utf-8")
     (tmp_path / "none.toml").write_text("", "utf-8")

@@ -1,50 +1,34 @@
 """A limit that names one attack: which other attacks of the same report exceed it."""
 
+import importlib.util
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from subprocess import CompletedProcess
+from typing import Any
 
 import pytest
 
-from memaudit import policy, reports
+from memaudit import reports
 from memaudit.cli import settings
 from memaudit.reports.document import document
 from memaudit.reports.uncovered import uncovered
-from memaudit.stats import clopper_pearson
-from memaudit.types import Control, Estimate, Finding, Limit, Report, Result, Subject, Verdict
-from tests.samples import sample_report
+from memaudit.types import Finding, Limit, Verdict
 
 ROOT = Path(__file__).parents[1]
-SUBJECT = Subject(model="model.pt", sha256="ab" * 32, members=1000, nonmembers=1000, shadows=64)
-CODES = ("CTL001", "CTL002", "CTL003", "CTL004", "CTL005", "CTL006")
 
 
-def found(attack: str, hits: int, fpr: float = 0.01) -> Finding:
-    """What an attack found on a model of so many members."""
-    members = SUBJECT.members
-    low, high = (float(end) for end in clopper_pearson(hits, members, 0.95))
-    return Finding(
-        code={"lira-online": "MIA001", "lira-offline": "MIA002", "rmia": "MIA006"}[attack],
-        title=f"Membership inference, {attack}",
-        metric="tpr",
-        attack=attack,
-        at_fpr=fpr,
-        estimate=Estimate(value=hits / members, low=low, high=high, unit="share", method="Clopper–Pearson"),
-        sentence=f"{attack} finds {hits} of {members} members.",
-        n=members,
-        source="Carlini et al. 2022",
-    )
+def _samples() -> Any:
+    spec = importlib.util.spec_from_file_location("samples", Path(__file__).with_name("samples.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
-def audited(limits: list[Limit], *findings: Finding) -> Report:
-    """A report whose controls all passed, with its findings compared with the limits."""
-    results = tuple(Result(finding=finding, verdict=Verdict.NOTED, reason="") for finding in findings)
-    controls = tuple(Control(code=code, title=code, passed=True, sentence="") for code in CODES)
-    whole = replace(sample_report(), subject=SUBJECT, results=results, controls=controls, skipped=())
-    return policy.hold(whole, limits)
-
-
+samples = _samples()
+found, audited = samples.found, samples.audited
 ONLINE = Limit(metric="tpr", attack="lira-online", at_fpr=0.01, max=0.05)
 WEAK, STRONG = found("lira-online", 10), found("lira-offline", 200)
 
