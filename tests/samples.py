@@ -13,6 +13,8 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
+from memaudit import policy
+from memaudit.stats import clopper_pearson
 from memaudit.types import (
     Attempt,
     Context,
@@ -350,3 +352,32 @@ def changed(node: Any, change: Callable[[str], str]) -> Any:
     if isinstance(node, dict):
         return {change(key): changed(value, change) for key, value in node.items()}
     return change(node) if node and isinstance(node, str) else node
+
+
+SUBJECT = Subject(model="model.pt", sha256="ab" * 32, members=1000, nonmembers=1000, shadows=64)
+CODES = ("CTL001", "CTL002", "CTL003", "CTL004", "CTL005", "CTL006")
+
+
+def found(attack: str, hits: int, fpr: float = 0.01) -> Finding:
+    """What an attack found on a model of so many members."""
+    members = SUBJECT.members
+    low, high = (float(end) for end in clopper_pearson(hits, members, 0.95))
+    return Finding(
+        code={"lira-online": "MIA001", "lira-offline": "MIA002", "rmia": "MIA006"}[attack],
+        title=f"Membership inference, {attack}",
+        metric="tpr",
+        attack=attack,
+        at_fpr=fpr,
+        estimate=Estimate(value=hits / members, low=low, high=high, unit="share", method="Clopper–Pearson"),
+        sentence=f"{attack} finds {hits} of {members} members.",
+        n=members,
+        source="Carlini et al. 2022",
+    )
+
+
+def audited(limits: list[Limit], *findings: Finding) -> Report:
+    """A report whose controls all passed, with its findings compared with the limits."""
+    results = tuple(Result(finding=finding, verdict=Verdict.NOTED, reason="") for finding in findings)
+    controls = tuple(Control(code=code, title=code, passed=True, sentence="") for code in CODES)
+    whole = dataclasses.replace(sample_report(), subject=SUBJECT, results=results, controls=controls, skipped=())
+    return policy.hold(whole, limits)

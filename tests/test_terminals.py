@@ -1,20 +1,30 @@
 """What a terminal cannot show, or a pipe does not take, never changes an exit code."""
 
+import importlib.util
 import io
 import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from subprocess import CompletedProcess
+from typing import Any
 
 import pytest
 
 from memaudit import reports
-from memaudit.types import Control
-from tests.samples import sample_report
 
+
+def _samples() -> Any:
+    spec = importlib.util.spec_from_file_location("samples", Path(__file__).with_name("samples.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+samples = _samples()
 Called = Callable[[str, list[str]], tuple[int, str, str]]
 
 ROOT = Path(__file__).parents[1]
@@ -40,9 +50,10 @@ COMMANDS: dict[str, list[str]] = {
 @pytest.fixture
 def report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A report and a limit, in the working directory."""
-    codes = ("CTL001", "CTL002", "CTL003", "CTL004", "CTL005", "CTL006")
-    controls = tuple(Control(code=code, title=code, passed=True, sentence="≤ 1 %") for code in codes)
-    reports.save(replace(sample_report(), controls=controls, skipped=()), tmp_path / "report.json")
+    reports.save(
+        samples.audited([], samples.found("lira-online", 10), samples.found("lira-offline", 20)),
+        tmp_path / "report.json",
+    )
     settings = '[[gate]]\nid = "members"\nmetric = "tpr"\nmax = 0.5\n'
     (tmp_path / "memaudit.toml").write_text(settings, "utf-8")
     (tmp_path / "none.toml").write_text("", "utf-8")

@@ -1,52 +1,40 @@
 """A limit that names one attack: which other attacks of the same report exceed it."""
 
+import importlib.util
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from subprocess import CompletedProcess
+from typing import Any
 
 import pytest
 
-from memaudit import policy, reports
+from memaudit import reports
 from memaudit.cli import settings
 from memaudit.reports.document import document
 from memaudit.reports.uncovered import uncovered
-from memaudit.stats import clopper_pearson
-from memaudit.types import Control, Estimate, Finding, Limit, Report, Result, Verdict
-from tests.samples import sample_report
+from memaudit.types import Finding, Limit, Verdict
 
 ROOT = Path(__file__).parents[1]
-CODES = ("CTL001", "CTL002", "CTL003", "CTL004", "CTL005", "CTL006")
 
 
-def found(attack: str, hits: int, fpr: float = 0.01, members: int = 1000) -> Finding:
-    low, high = (float(end) for end in clopper_pearson(hits, members, 0.95))
-    return Finding(
-        code="MIA001",
-        title=f"Membership inference, {attack}",
-        metric="tpr",
-        attack=attack,
-        at_fpr=fpr,
-        estimate=Estimate(value=hits / members, low=low, high=high, unit="share", method="Clopper–Pearson"),
-        sentence=f"{attack} finds {hits} of {members} members.",
-        n=members,
-        source="Carlini et al. 2022",
-    )
+def _samples() -> Any:
+    spec = importlib.util.spec_from_file_location("samples", Path(__file__).with_name("samples.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
-def report(limits: list[Limit], *findings: Finding) -> Report:
-    """A report whose controls all passed, with its findings compared with the limits."""
-    results = tuple(Result(finding=finding, verdict=Verdict.NOTED, reason="") for finding in findings)
-    controls = tuple(Control(code=code, title=code, passed=True, sentence="") for code in CODES)
-    return policy.hold(replace(sample_report(), results=results, controls=controls, skipped=()), limits)
-
-
+samples = _samples()
+found, audited = samples.found, samples.audited
 ONLINE = Limit(metric="tpr", attack="lira-online", at_fpr=0.01, max=0.05)
 WEAK, STRONG = found("lira-online", 10), found("lira-offline", 200)
 
 
 def test_a_limit_on_the_weaker_attack_passes_and_every_first_page_says_which_attack_is_above_it() -> None:
-    held = report([ONLINE], WEAK, STRONG)
+    held = audited([ONLINE], WEAK, STRONG)
     assert held.verdict is Verdict.PASS
     (words,) = uncovered(held)
     assert words == (
@@ -61,7 +49,7 @@ def test_a_limit_on_the_weaker_attack_passes_and_every_first_page_says_which_att
 
 
 def test_a_limit_without_an_attack_covers_the_strongest() -> None:
-    held = report([replace(ONLINE, attack=None)], WEAK, STRONG)
+    held = audited([replace(ONLINE, attack=None)], WEAK, STRONG)
     assert held.verdict is Verdict.FAIL
     assert uncovered(held) == ()
 
@@ -81,7 +69,7 @@ def test_a_limit_without_an_attack_covers_the_strongest() -> None:
     ],
 )
 def test_which_attacks_are_above_a_limit(limits: list[Limit], findings: list[Finding], attacks: list[str]) -> None:
-    told = " ".join(uncovered(report(limits, *findings)))
+    told = " ".join(uncovered(audited(limits, *findings)))
     places = [told.find(f" {attack} reaches") for attack in attacks]
     assert -1 not in places
     assert places == sorted(places)
@@ -89,7 +77,7 @@ def test_which_attacks_are_above_a_limit(limits: list[Limit], findings: list[Fin
 
 
 def test_the_gate_names_the_stronger_attack(tmp_path: Path, command: Callable[..., CompletedProcess[str]]) -> None:
-    reports.save(report([], WEAK, STRONG), tmp_path / "report.json")
+    reports.save(audited([], WEAK, STRONG), tmp_path / "report.json")
     toml = tmp_path / "memaudit.toml"
     toml.write_text('[[gate]]\nmetric = "tpr"\nattack = "lira-online"\nat_fpr = 0.01\nmax = 0.05\n', "utf-8")
     done = command("gate", tmp_path / "report.json", "--config", toml)

@@ -18,7 +18,6 @@ from memaudit.policy import exit_code, hold
 from memaudit.policy.consistency import contradictions, rules
 from memaudit.reports.text import one_line
 from memaudit.reports.uncovered import uncovered
-from memaudit.reports.wording import attempts
 from memaudit.types import Limit, Report, Result, Skipped, Verdict, Waived
 
 _path = click.Path(path_type=Path)
@@ -139,8 +138,6 @@ def _told(report: Report, limits: tuple[Limit, ...]) -> Iterator[tuple[str, str]
         yield _label(worst), f"{limit.name} ({limit}): {which}{worst.reason}"
     for words in uncovered(report):
         yield "above a limit", words
-    if attempts(report.attempt):
-        yield "attempt", str(report.attempt)
     for waived in report.waivers:
         yield "waiver", _waiver(waived)
 
