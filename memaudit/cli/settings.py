@@ -12,9 +12,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, 
 
 from memaudit.cli.policy_settings import GateSettings, WaiverSettings, disagreements, require_attack, void
 from memaudit.errors import SettingsError
+from memaudit.reports.text import one_line
 from memaudit.types import Context, Limit, Release, Waiver
 
 FILE = "memaudit.toml"
+_LARGEST, _LONGEST = 2**18, 5_000  # bytes of a file and a line; the time that long keys take grows with the square
+_MOST = 20  # problems that are told
 
 
 class AuditSettings(BaseModel):
@@ -119,12 +122,12 @@ def read(path: Path, *, in_force: bool = False) -> Settings:
         SettingsError: The file is no TOML, or a key is unknown or wrong; names file, line and key.
     """
     try:
-        text = path.read_text("utf-8-sig")  # Windows editors put a mark in front
+        text = _text(path)
         content = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise SettingsError(f"{path}: {error}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} cannot be read: {error}") from error
+    except (ValueError, RecursionError) as error:  # no TOML, or a number of 5,000 digits
+        raise SettingsError(f"{path}: {error}") from error
     prefix = ("tool", "memaudit") if path.name == "pyproject.toml" else ()
     for key in prefix:
         content = content.get(key, {}) if isinstance(content, dict) else content
@@ -138,9 +141,24 @@ def read(path: Path, *, in_force: bool = False) -> Settings:
     except ValidationError as error:
         problems = [(problem["loc"], _told(problem)) for problem in error.errors()]
     if problems:
-        raise SettingsError("\n".join(f"{path}:{_line(lines, place)}: {_dotted(place)}: {m}" for place, m in problems))
+        told = [f"{path}:{_line(lines, place)}: {_dotted(place)}: {words}" for place, words in problems[:_MOST]]
+        more = [f"and {len(problems) - _MOST} more"] if problems[_MOST:] else []
+        raise SettingsError("\n".join([*told, *more]))
     settings._source, settings._lines = _in_repository(path), lines
     return settings
+
+
+def _text(path: Path) -> str:
+    """Returns what a file of settings holds; a pipe or a device would be read for ever."""
+    if path.exists() and not path.is_file():
+        raise SettingsError(f"{path} cannot be read: it is no file")
+    with path.open("rb") as file:
+        content = file.read(_LARGEST + 1)
+    if len(content) > _LARGEST:
+        raise SettingsError(f"{path} cannot be read: it has more than {_LARGEST // 2**10} KiB")
+    if max(map(len, content.split(b"\n"))) > _LONGEST:
+        raise SettingsError(f"{path} cannot be read: a line has more than {_LONGEST:,} bytes")
+    return content.decode("utf-8")
 
 
 def _line(lines: dict[tuple[str | int, ...], int], place: tuple[str | int, ...]) -> int:
@@ -149,7 +167,7 @@ def _line(lines: dict[tuple[str | int, ...], int], place: tuple[str | int, ...])
 
 
 def _dotted(place: tuple[str | int, ...]) -> str:
-    return ".".join(map(str, place)) or "tool.memaudit"
+    return one_line(".".join(map(str, place)), 200) or "tool.memaudit"
 
 
 def _in_repository(path: Path) -> str:
@@ -168,10 +186,18 @@ def _told(problem: Any) -> str:
     if problem["type"] == "missing":
         return "is missing"
     if problem["type"] == "model_type":
-        return f"must be a table, got {problem['input']!r}"
+        return f"must be a table, got {_shown(problem['input'])}"
     if problem["type"] == "value_error":
-        return str(problem["ctx"]["error"])
-    return f"{problem['msg'][0].lower()}{problem['msg'][1:]}, got {problem['input']!r}"
+        return one_line(str(problem["ctx"]["error"]), 1000)
+    return f"{problem['msg'][0].lower()}{problem['msg'][1:]}, got {_shown(problem['input'])}"
+
+
+def _shown(value: object) -> str:
+    """Returns a value as it is written, cut short; no number has so many digits that it cannot be written."""
+    try:
+        return one_line(repr(value), 200)
+    except ValueError:
+        return "a number of thousands of digits"
 
 
 def _known_keys(place: tuple[Any, ...]) -> list[str]:
