@@ -23,6 +23,7 @@ from memaudit.recipe.recipes import EstimatorRecipe, LanguageModelRecipe, Probes
 from memaudit.recipe.rendering import Rendering
 
 _RECORDINGS = "with continuations and searches"  # of a language model; other words when other things are recorded
+_OF_ANSWERS = "with continuations of trained tokens and searches"  # where the loss masks a part of the documents
 
 
 def fingerprint(recipe: Recipe, examples: Population, seed: int) -> dict[str, str]:
@@ -46,7 +47,7 @@ def fingerprint(recipe: Recipe, examples: Population, seed: int) -> dict[str, st
         parts |= _described(name, value)
     if isinstance(examples, TextPopulation):
         parts["recipe.rendering.tokenizer"] = examples.renderer.digest()
-        parts["recordings"] = _RECORDINGS
+        parts["recordings"] = _RECORDINGS if isinstance(examples.documents.texts[0], str) else _OF_ANSWERS
     if isinstance(recipe, LanguageModelRecipe) and recipe.base is not None:
         parts["recipe.base"] = _folder_hash(Path(recipe.base))
     for name, files in _by_name(sources(recipe)).items():
