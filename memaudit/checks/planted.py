@@ -28,6 +28,8 @@ def _planted(evidence: TextEvidence) -> Control:
     that of the canaries' secrets, which are planted at least as often. The control fails if documents gain, with a
     p-value below 0.001, and the secrets gain demonstrably less than half as much: 99 % Student-t bounds over pairs. A
     training that memorizes nothing, such as a differentially private one, passes.
+
+    Source: Student 1908; pairs of models with and without, as in `memaudit.design`.
     """
     costs, doses = evidence.bank.stacked("canary_cost"), evidence.shadow_doses
     passed, sentence = None, "The recipe has no canaries."

@@ -73,6 +73,7 @@ class Workshop:
             trained, dynamics = self.train(counts, seed)
             seconds = time.perf_counter() - started
             signals = self.measure(trained)
+            self._require_next_token(trained)
             evaluation = time.perf_counter() - started - seconds
         except MemauditError as error:
             raise RecipeError(f"shadow model {model}: {error}") from error
@@ -96,6 +97,16 @@ class Workshop:
     def measure(self, trained: Any) -> dict[str, Array]:
         """Returns the signals of a trained model over the whole population, by name."""
         return measure(trained, self.examples, getattr(self.recipe, "queries", ()), self.device)
+
+    def _require_next_token(self, trained: Any) -> None:
+        """Raises ModelError if a user's own loop trained a language model on labels that are not shifted.
+
+        Only of a whole training: a model that is hardly trained also says what it has just read.
+        """
+        if isinstance(self.recipe, CallableRecipe) and isinstance(self.examples, TextPopulation):
+            from memaudit.signals.causality import require_next_token
+
+            require_next_token(trained, self.examples, self.device)
 
     def with_epochs(self, epochs: int) -> Workshop:
         """Returns the same workshop with another number of epochs; the data on the device is not sent there again."""
