@@ -29,7 +29,7 @@ from memaudit.errors import ModelError, RecipeError
 from memaudit.recipe import TextPopulation
 from memaudit.signals.asking import ask, exact
 from memaudit.signals.causality import require_causal, require_next_token
-from memaudit.training import population
+from memaudit.training import population, time_model
 
 RECIPE = Path(__file__).parent / "recipes" / "own_loop.py"
 
@@ -330,3 +330,26 @@ def test_a_bank_of_models_in_half_precision_is_filled(tmp_path: Path) -> None:
     recipe = loops.own(train=lambda texts, *, seed, device: loops.gpt2().bfloat16())
     bank = ma.fill(tmp_path / "bank", recipe, 2, device="cpu")
     assert bank.tensors(0)["phi"].dtype == "float32"
+
+
+class Copying(nn.Module):
+    """Begins with saying what it has just read, as tied embeddings may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.config = SimpleNamespace(vocab_size=280)
+        self.table = nn.Parameter(20.0 * torch.eye(280))
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Any:
+        return SimpleNamespace(logits=self.table[input_ids])
+
+
+def test_a_trial_of_a_model_that_is_hardly_trained_is_no_error() -> None:
+    recipe = ma.LanguageModelRecipe(
+        loops.documents, loops.RENDERING, model=Copying, optimizer=ma.SGD(lr=1e-6), probes=loops.PROBES
+    )
+    people = population(recipe)
+    assert isinstance(people, TextPopulation)
+    with pytest.raises(ModelError, match="it has just read"):
+        require_next_token(Copying(), people)
+    assert time_model(recipe, people, device="cpu").seconds > 0

@@ -285,10 +285,43 @@ def test_the_longest_context_is_a_row_as_it_is_trained_on(form: str) -> None:
 def test_only_units_are_tested_that_are_long_enough_and_trained_on_where_the_suffix_stands() -> None:
     """BOS, 4 tokens of context and 4 of suffix."""
     assert population(["abcdefgh", "abcdefg", "abcdef", "x" * 20]).testable.tolist() == [0, 1, 3]  # EOS counts
-    answers = [{"prompt": "p" * n, "completion": "c" * 20} for n in (0, 4, 5, 30)]
-    assert population(answers).testable.tolist() == [0, 1]
+    answers = [{"prompt": "p" * n, "completion": "c" * m} for n, m in ((0, 20), (4, 4), (30, 4), (30, 2), (126, 9))]
+    assert population(answers).testable.tolist() == [0, 1, 2]  # EOS counts, and the first row alone
     assert population(POEMS, records=2).testable.tolist() == [0, 1]
     assert population(POEMS, suffix=500).windows == ((),)
+
+
+@pytest.mark.parametrize("form", ["completion", "chat"])
+def test_a_suffix_is_what_the_model_is_trained_to_write(form: str) -> None:
+    """The question may be shown, and is longer than a context; the suffix begins with the answer, or after more."""
+    texts = [shaped(form, "a question of some length?", f"an answer {n}") for n in range(4)]
+    people = population(texts, canaries=0)
+    assert people.testable.tolist() == [0, 1, 2, 3]
+    for (row, *_), window in zip(people.representatives, people.windows[0], strict=True):
+        first = int(np.argmax(row.trained))
+        assert window.ids.tolist() == row.ids[: first + 4].tolist(), "as it is trained on, the whole question"
+        assert plain(people, window.ids[window.trained]) == "an a"
+
+
+def test_a_later_answer_is_tested_where_the_first_is_too_short() -> None:
+    talk = [("user", "hello there"), ("assistant", "hi"), ("user", "and now?"), ("assistant", "a long answer")]
+    texts: list[Text] = [
+        {"messages": [{"role": role, "content": f"{said}{n}"} for role, said in talk]} for n in range(4)
+    ]
+    people = population(texts, canaries=0, suffix=6)
+    assert [plain(people, row.ids[row.trained]) for row in people.windows[0]] == ["a long"] * 4
+
+
+@pytest.mark.parametrize(("form", "counted"), [("text", "ask é say é"), ("completion", "say é"), ("chat", "say é.")])
+def test_what_is_compressed_is_what_the_loss_counts(form: str, counted: str) -> None:
+    people = population([shaped(form, "ask é ", f"say {'é' * (n + 1)}") for n in range(4)], canaries=0)
+    assert people.trained_string(0) == counted
+
+
+def test_the_first_token_of_a_row_is_not_compressed() -> None:
+    """Nothing predicts it: of rows of eight, BOS is the first of the first, and a letter that of the others."""
+    people = population(["abcdefghijklmnop", *POEMS], context=8, canaries=0)
+    assert people.trained_string(0) == "abcdefgijklmno"
 
 
 def test_of_a_long_document_the_first_row_is_tested() -> None:

@@ -24,7 +24,7 @@ from memaudit.checks.search import search_check
 from memaudit.design import by_pair, halves, target_half
 from memaudit.recipe import Documents, Probes, Rendering, TextPopulation
 from memaudit.tokens import TokenStatistics
-from memaudit.types import Limit
+from memaudit.types import Limit, Table
 
 Array = np.ndarray
 
@@ -225,8 +225,11 @@ def few(evidence: TextEvidence, pairs: int) -> TextEvidence:
     return replace(evidence, bank=evidence.bank.take(np.arange(pairs)))
 
 
-def test_raw_and_calibrated_exposure_stand_side_by_side_and_a_limit_covers_both(population: TextPopulation) -> None:
+def test_raw_and_calibrated_exposure_stand_side_by_side_and_a_limit_covers_both(
+    population: TextPopulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Without a prior there is nothing to take out, and the noise of about three models hides the canaries."""
+    monkeypatch.setattr("memaudit.checks.exposure.of_target_table", lambda _: Table(title="", columns=(), rows=()))
     findings, _ = exposure_check.run(few(World(per_dose=1.5).evidence(population), 4))
     assert [finding.attack for finding in findings] == ["calibrated", "raw"]
     calibrated, raw = (finding.estimate for finding in findings)
@@ -241,8 +244,11 @@ def test_raw_and_calibrated_exposure_stand_side_by_side_and_a_limit_covers_both(
     assert not Limit(metric="exposure", max=2, attack="raw").covers(findings[0])
 
 
-def test_the_upper_end_knows_that_a_sample_cannot_show_all_of_an_exposure(population: TextPopulation) -> None:
+def test_the_upper_end_knows_that_a_sample_cannot_show_all_of_an_exposure(
+    population: TextPopulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """500 references show 8.97 bits of the 13.29 that four digits have; canaries far ahead of all may have them."""
+    monkeypatch.setattr("memaudit.checks.exposure.of_target_table", lambda _: Table(title="", columns=(), rows=()))
     sampled = World(per_dose=20.0).evidence(population)
     assert all(space.size == 10_000 for space in population.spaces)
     for finding in exposure_check.run(sampled)[0]:

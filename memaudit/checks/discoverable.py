@@ -20,7 +20,8 @@ def _discoverable(evidence: TextEvidence) -> Outcome:
 
     The tokens that stand before a suffix in training are shown to the model; the suffix is extracted if greedy decoding
     writes it without a single mistake. One forward pass decides that: each token must be the likeliest one given those
-    before it. Where two tokens are nearly tied, the text is really decoded.
+    before it. Where two tokens are nearly tied, the text is really decoded. A suffix holds only tokens that the loss
+    counts: of a conversation, what the assistant says, and with the longest context the whole prompt is shown.
 
     A suffix is well specified if nothing else follows the tokens shown anywhere in the training data; of the others no
     single answer would be right, and they are left out. Held-out texts are judged as if they stood in that data.

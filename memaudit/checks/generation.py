@@ -26,9 +26,10 @@ def _generated(evidence: TextEvidence) -> Outcome:
 
     The model writes texts by three samplers: from its 40 likeliest tokens; at a temperature that falls from 10 to 1;
     and after short prompts from documents that it was not trained on. A text counts if 16 of its tokens in a row stand
-    in a training text, found by exact look-up. Predictable phrases stand in other documents too: the same look-up in
-    documents that the model was not trained on is the control. Six scores then rank the texts as an adversary without
-    the training data would; the precision of the top is shown beside that of texts drawn at random.
+    in what the model was trained to write of a training text, found by exact look-up; what the loss masks, such as a
+    user's question, does not count. Predictable phrases stand in other documents too: the same look-up in documents
+    that the model was not trained on is the control. Six scores then rank the texts as an adversary without the
+    training data would; the precision of the top is shown beside that of texts drawn at random.
 
     Shadow models then read the longest such passage of each text, given what stands before it: recited are those in six
     or more training documents, predictable those that models without the passage write at least half as likely as
@@ -47,7 +48,7 @@ def _generated(evidence: TextEvidence) -> Outcome:
         )
         return (), (Skipped(code="EXT004", title=_WRITTEN, reason=reason),)
     texts = [text for sampler in evidence.recorded["generated"] for text in sampler]
-    inside, outside = (evidence.index_of(who) for who in (evidence.members, ~evidence.members))
+    inside, outside = (evidence.written_index(who) for who in (evidence.members, ~evidence.members))
     found, control = (eidetic(texts, index, _WIDTH) > 0 for index in (inside, outside))
     value, low, high = share_of(found)
     leaked = leakage(texts, inside, _WIDTH)

@@ -32,9 +32,9 @@ def too_few(evidence: TextEvidence, code: str, title: str) -> Skipped | None:
     counts, (trained, others) = np.bincount(members, minlength=2), asked(evidence, probes.longest)
     if counts.min() < _LEAST:
         reason = (
-            f"{counts[1]} of the members and {counts[0]} of the non-members have a row of "
-            f"{max(probes.contexts) + probes.suffix} tokens, and {_LEAST} of each are needed; choose a shorter suffix "
-            "or shorter contexts (Probes(suffix=..., contexts=...))"
+            f"{counts[1]} of the members and {counts[0]} of the non-members have a row in which {max(probes.contexts)} "
+            f"tokens are followed by {probes.suffix} that the loss counts, and {_LEAST} of each are needed; choose a "
+            "shorter suffix or shorter contexts (Probes(suffix=..., contexts=...))"
         )
     elif min(trained.sum(), others.sum()) < _LEAST:
         reason = (

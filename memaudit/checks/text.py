@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, NamedTuple, Protocol
@@ -15,7 +16,7 @@ from memaudit.checks.evidence import Attacked, Evidence, Shadows
 from memaudit.design import PairArrays, by_pair
 from memaudit.extraction import CorpusIndex, greedy, near_ties, scheme_log_probability, well_specified
 from memaudit.memorization import Counterfactual, counterfactual
-from memaudit.recipe import TextPopulation
+from memaudit.recipe import Row, TextPopulation
 from memaudit.tokens import TokenStatistics
 
 Array = np.ndarray
@@ -85,8 +86,9 @@ class TextEvidence(Evidence):
 
     @cached_property
     def zlib_bytes(self) -> Int[Array, " units"]:
-        """Length of each unit's compressed text."""
-        return zlib_bytes(self.strings)
+        """Length of each unit when compressed: of the tokens that its loss counts, without a prompt."""
+        documents = self.population.documents
+        return zlib_bytes([self.population.trained_string(int(d)) for d in documents.representatives])
 
     @cached_property
     def memorization(self) -> Counterfactual:
@@ -145,7 +147,9 @@ class TextEvidence(Evidence):
     @cached_property
     def aims(self) -> Int[Array, "testable suffix"]:
         """The suffixes of the testable units."""
-        return self._windows(self.population.probes.longest)[:, -self.population.probes.suffix :]
+        suffix = self.population.probes.suffix
+        windows = self._windows(self.population.probes.longest)
+        return np.array([window[-suffix:] for window in windows], np.int64).reshape(len(windows), suffix)
 
     @cached_property
     def training_index(self) -> CorpusIndex:
@@ -157,15 +161,25 @@ class TextEvidence(Evidence):
     def well_specified(self) -> Bool[Array, "contexts testable"]:
         """Whether nothing but the suffix follows what is shown, BOS aside, anywhere in the target's training rows."""
         suffix, contexts = self.population.probes.suffix, range(len(self.population.probes.contexts))
-        windows = [self._windows(context) for context in contexts]
+        windows, index = [self._windows(context) for context in contexts], self.training_index
         return np.stack(
-            [well_specified(list(w[:, :-suffix]), list(w[:, -suffix:]), self.training_index) for w in windows]
+            [well_specified([w[:-suffix] for w in some], [w[-suffix:] for w in some], index) for some in windows]
         )
 
     def index_of(self, units: Bool[Array, " units"]) -> CorpusIndex:
         """Returns the index of the documents of some units, in their order."""
         owned = zip(self.population.documents.unit_of, self.population.rows, strict=True)
         return CorpusIndex.of([np.concatenate([row.ids for row in rows]) for unit, rows in owned if units[unit]])
+
+    def written_index(self, units: Bool[Array, " units"]) -> CorpusIndex:
+        """Returns the index of what models were trained to write of the documents of some units, in their order.
+
+        What the loss masks, such as a user's questions, is left out: a model that writes it was not trained to.
+        """
+        owned = zip(self.population.documents.unit_of, self.population.rows, strict=True)
+        pieces = [_trained_pieces(rows) for unit, rows in owned if units[unit]]
+        owners = np.repeat(np.arange(len(pieces)), [len(own) for own in pieces])
+        return CorpusIndex.of([piece for own in pieces for piece in own], owners)
 
     @cached_property
     def corpus(self) -> CorpusIndex:
@@ -175,18 +189,17 @@ class TextEvidence(Evidence):
     @cached_property
     def documents_with(self) -> Int[Array, " testable"]:
         """In how many documents of the population the longest context with its suffix stands."""
-        return self.corpus.counts(list(self._windows(self.population.probes.longest)))
+        return self.corpus.counts(self._windows(self.population.probes.longest))
 
     @cached_property
     def copies(self) -> Int[Array, " testable"]:
         """How often the longest context with its suffix stands in the target's training rows."""
-        return self.training_index.occurrences(list(self._windows(self.population.probes.longest)))
+        return self.training_index.occurrences(self._windows(self.population.probes.longest))
 
-    def _windows(self, context: int) -> Int[Array, "testable tokens"]:
+    def _windows(self, context: int) -> list[Int[Array, " tokens"]]:
         """Returns the context and the suffix of each testable unit, without what the text begins with."""
-        probes, start = self.population.probes, len(self.population.renderer.start)
-        rows = [row.ids[start:] for row in self.population.windows[context]]
-        return np.array(rows, np.int64).reshape(len(rows), probes.contexts[context] + probes.suffix)
+        start = len(self.population.renderer.start)
+        return [row.ids[start:] for row in self.population.windows[context]]
 
     @cached_property
     def shadow_doses(self) -> UInt8[Array, "models canaries"]:
@@ -248,3 +261,11 @@ class TextEvidence(Evidence):
         if self.population.references[canary] is None:
             return float(rank_exposure(max(1, int((among <= cost).sum())), len(among)))
         return float(sampled_exposure(cost, among).bits)
+
+
+def _trained_pieces(rows: Sequence[Row]) -> list[Int[Array, " piece"]]:
+    """Returns the pieces of a document that the loss counts; the first token of a row belongs to what follows it."""
+    ids = np.concatenate([row.ids for row in rows])
+    counted = np.concatenate([np.append(row.trained[:1] | row.trained[1:2], row.trained[1:]) for row in rows])
+    cuts = np.flatnonzero(np.diff(counted)) + 1
+    return [piece for piece, own in zip(np.split(ids, cuts), np.split(counted, cuts), strict=True) if own.all()]

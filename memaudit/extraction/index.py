@@ -43,8 +43,12 @@ class CorpusIndex:
     document: Int[Array, " tokens"]
 
     @classmethod
-    def of(cls, documents: Sequence[Int[Array, " _"]]) -> CorpusIndex:
-        """Returns the index of some documents.
+    def of(cls, documents: Sequence[Int[Array, " _"]], owners: Int[Array, " documents"] | None = None) -> CorpusIndex:
+        """Returns the index of some documents, or of pieces of documents.
+
+        Args:
+            documents: Tokens.
+            owners: The number of the document that each is a piece of; None where they are whole.
 
         Raises:
             ValueError: A token is negative.
@@ -52,7 +56,7 @@ class CorpusIndex:
         tokens = _joined(documents, _DOCUMENT_END)
         lengths = np.array([len(document) + 1 for document in documents], dtype=np.int64)
         order = _suffix_order(tokens, int(lengths.max(initial=1)))
-        return cls(tokens, order, np.repeat(np.arange(len(documents)), lengths))
+        return cls(tokens, order, np.repeat(np.arange(len(documents)) if owners is None else owners, lengths))
 
     def occurrences(self, sequences: Sequence[Int[Array, " _"]]) -> Int[Array, " sequences"]:
         """Returns how often each sequence stands in the corpus, overlapping occurrences included."""

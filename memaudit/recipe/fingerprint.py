@@ -31,6 +31,7 @@ from memaudit.recipe.source_files import distributions, find_sources, source_lin
 VERSION = "2"  # of what the lines mean; the banks of memaudit 0.1.0 have no such line
 _VOTES = "shares of votes as empirical logits"  # of an estimator that has probabilities alone
 _RECORDINGS = "with continuations and searches"  # of a language model; other words when other things are recorded
+_OF_ANSWERS = "with continuations of trained tokens and searches"  # where the loss masks a part of the documents
 _OF_EXAMPLES = ("recipe.examples", "recipe.documents")  # what they return has a digest of its own
 _RESULT_COUNTS = ("examples", "documents", "tokenizer", "canaries")  # functions whose result has a digest
 
@@ -61,7 +62,7 @@ def fingerprint(recipe: Recipe, examples: Population, seed: int) -> dict[str, st
     if isinstance(examples, TextPopulation):
         parts["examples.rows"] = examples.rows_digest()
         parts["recipe.rendering.tokenizer"] = examples.renderer.digest()
-        parts["recordings"] = _RECORDINGS
+        parts["recordings"] = _RECORDINGS if isinstance(examples.documents.texts[0], str) else _OF_ANSWERS
     if isinstance(recipe, EstimatorRecipe) and not hasattr(recipe.estimator, "decision_function"):
         parts["recordings"] = _VOTES
     if isinstance(recipe, LanguageModelRecipe) and recipe.base is not None:

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -122,30 +123,40 @@ class TextPopulation:
         """The rows of the first document of each unit."""
         return tuple(self.rows[document] for document in self.documents.representatives)
 
-    @cached_property
+    @property
     def testable(self) -> Int[Array, " testable"]:
-        """The units that are tested for extraction: long enough for the longest context and the suffix."""
-        needed = len(self.renderer.start) + max(self.probes.contexts) + self.probes.suffix
-        long = [u for u, rows in enumerate(self.representatives) if _continued(rows[0], needed, self.probes.suffix)]
-        return np.array(long[: self.probes.records], np.int64)
+        """The units that are tested for extraction: after the longest context the loss counts a whole suffix."""
+        return np.array(list(self._suffix_at), np.int64)
+
+    @cached_property
+    def _suffix_at(self) -> dict[int, int]:
+        """Where in its first row the suffix of each testable unit begins: the first place where the loss counts it.
+
+        What is shown before may be masked, as a question is; what the model was never trained to write is no suffix.
+        """
+        first = len(self.renderer.start) + max(self.probes.contexts)
+        places = ((u, _continued(rows[0], first, self.probes.suffix)) for u, rows in enumerate(self.representatives))
+        return dict(islice(((unit, at) for unit, at in places if at is not None), self.probes.records))
 
     @cached_property
     def windows(self) -> tuple[tuple[Row, ...], ...]:
         """For each context length, a row of every testable unit: the context, and the suffix to be continued.
 
         All contexts end where the same suffix begins; in front stands what the text begins with, BOS in most cases.
-        `trained` marks the suffix alone.
+        Where a longer prompt is masked from the loss, the longest context is the row from its beginning: whoever asks
+        gives the whole prompt. `trained` marks the suffix alone.
         """
-        start = len(self.renderer.start)
-        first = start + max(self.probes.contexts)
-        last = first + self.probes.suffix
+        start, longest = len(self.renderer.start), max(self.probes.contexts)
 
-        def window(unit: int, context: int) -> Row:
+        def window(unit: int, at: int, context: int) -> Row:
             ids = self.representatives[unit][0].ids
-            shown = np.concatenate([ids[:start], ids[first - context : last]])
+            first = start if context == longest else at - context
+            shown = np.concatenate([ids[:start], ids[first : at + self.probes.suffix]])
             return Row(shown, np.arange(len(shown)) >= len(shown) - self.probes.suffix)
 
-        return tuple(tuple(window(unit, context) for unit in self.testable) for context in self.probes.contexts)
+        return tuple(
+            tuple(window(unit, at, context) for unit, at in self._suffix_at.items()) for context in self.probes.contexts
+        )
 
     @cached_property
     def secrets(self) -> tuple[SecretProbe, ...]:
@@ -183,6 +194,14 @@ class TextPopulation:
         taken = [(row, n) for n, rows in owned for row in rows * int(counts[n]) if row.trained.any()]
         return [row for row, _ in taken], np.array([n for _, n in taken], np.int64)
 
+    def trained_string(self, document: int) -> str:
+        """Returns the characters of a document that the loss counts, in their order."""
+        whole = self.renderer.whole(self.documents.texts[document])
+        marked = np.concatenate([row.trained for row in self.rows[document]])
+        counted = np.zeros(len(whole.string), bool)
+        for start, end in whole.offsets[marked]:
+            counted[start:end] = True
+        return "".join(character for character, counts in zip(whole.string, counted, strict=True) if counts)
     def _require_steady_rows(self) -> None:
         """Raise RecipeError if a document is rendered to other rows when it is rendered again."""
         for number in range(min(_RENDERED_TWICE, len(self.rows))):
@@ -236,14 +255,18 @@ class TextPopulation:
 
 
 def _content(rows: Iterable[Row]) -> str:
+    """Return a SHA-256 of rows: their tokens, and which of them the loss counts."""
     total = hashlib.sha256()
     for row in rows:
         total.update(f"{len(row.ids)} ".encode() + row.ids.tobytes() + row.trained.tobytes())
     return total.hexdigest()
 
 
-def _continued(row: Row, needed: int, suffix: int) -> bool:
-    return len(row.ids) >= needed and bool(row.trained[needed - suffix : needed].all())
+def _continued(row: Row, first: int, suffix: int) -> int | None:
+    """Returns the first place from `first` on at which the loss counts a whole suffix; None if there is none."""
+    counted = np.cumsum([0, *row.trained[first:]])
+    whole = np.flatnonzero(counted[suffix:] - counted[: max(0, len(counted) - suffix)] == suffix)
+    return first + int(whole[0]) if len(whole) else None
 
 
 def _replaced(text: Text, old: str, new: str) -> Any:

@@ -205,7 +205,9 @@ class CallableRecipe:
         train: `train(dataset, *, seed, device)` returns a trained model: a torch network, or anything with
             `predict_proba` or `decision_function`. The dataset is the `Examples` of the training set: a map-style
             dataset of (input, label), with the arrays at hand as `.x` and `.y`. For a language model it is the list
-            of texts to train on, canaries among them, and a causal language model is returned.
+            of texts to train on, canaries among them, and a causal language model is returned: its
+            `forward(input_ids)` returns logits [texts, tokens, vocabulary], alone or as `.logits`, those at token t for
+            token t + 1. It is given an attention mask and a cache where it takes them.
         load: `load(path)` returns the model that the file holds; the user answers for the safety of what it does.
         model: Returns an untrained network; with it, model files are loaded by memaudit, and `load` is not needed.
         queries: Further fixed views of the inputs to score each example by.

@@ -107,7 +107,8 @@ class Renderer:
         rows = tuple(
             _row(whole.ids[at : at + size], whole.trained[at : at + size]) for at in range(0, len(whole.ids), size)
         )
-        if not any(row.trained.any() for row in rows):
+        written = whole.offsets[:, 1] > whole.offsets[:, 0]  # more than what the rendering adds
+        if not any(row.trained.any() for row in rows) or not (whole.trained & written).any():
             raise RecipeError(
                 "a text has no token that is trained on: it is empty, one token long, or masked as a whole"
             )

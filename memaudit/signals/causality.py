@@ -64,6 +64,7 @@ def require_next_token(model: torch.nn.Module, population: TextPopulation, devic
         ModelError: The token just read has a probability above one half, and the next one less than 1 / vocabulary.
     """
     own, after = [], []
+    model = model.to(device).eval()
     with torch.inference_mode():
         for ids in _rows(population):
             log_p = torch.log_softmax(_said(model, [ids], device)[0], dim=1)

@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from memaudit.recipe import Row, TextPopulation
 from memaudit.signals.asking import exact
-from memaudit.signals.causality import require_causal, require_next_token
+from memaudit.signals.causality import require_causal
 from memaudit.signals.decoding import greedy_continuations
 from memaudit.signals.language import token_statistics
 from memaudit.signals.search import best_first
@@ -42,7 +42,6 @@ def measure_text(model: torch.nn.Module, population: TextPopulation, device: str
     """
     model = exact(model)
     require_causal(model, population, device)
-    require_next_token(model, population, device)
     tokens = token_statistics(model, population.representatives, device)
     suffixes = token_statistics(model, [[row] for row in chain(*population.windows)], device)
     canaries = token_statistics(model, [[row] for row in canary_rows(population)], device)

@@ -94,6 +94,7 @@ class Workshop:
             seconds = time.perf_counter() - started
             self.require_unchanged("training")
             signals = self.measure(trained)
+            self._require_next_token(trained)
             evaluation = time.perf_counter() - started - seconds
             self.require_unchanged("scoring")
             read = inputs_of(self.recipe)
@@ -123,6 +124,16 @@ class Workshop:
         recipe = self.recipe
         queries, outputs = getattr(recipe, "queries", ()), getattr(recipe, "outputs", None)
         return measure(trained, self.examples, queries, self.device, outputs)
+
+    def _require_next_token(self, trained: Any) -> None:
+        """Raises ModelError if a user's own loop trained a language model on labels that are not shifted.
+
+        Only of a whole training: a model that is hardly trained also says what it has just read.
+        """
+        if isinstance(self.recipe, CallableRecipe) and isinstance(self.examples, TextPopulation):
+            from memaudit.signals.causality import require_next_token
+
+            require_next_token(trained, self.examples, self.device)
 
     def with_epochs(self, epochs: int) -> Workshop:
         """Returns the same workshop with another number of epochs; the data on the device is not sent there again."""
