@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -14,6 +15,7 @@ import numpy as np
 
 from memaudit.errors import MemauditError, ModelError, RecipeError
 from memaudit.recipe.blame import blame
+from memaudit.recipe.filekinds import Kind, kind_of, refusal, refuse_pointer
 from memaudit.recipe.population import TextPopulation
 from memaudit.recipe.recipes import LanguageModelRecipe
 
@@ -30,6 +32,17 @@ _NOT_OF_ADAPTERS = {
     *("runtime_config", "init_lora_weights"),
 }
 _WAY_OUT = "save it with model.save_pretrained(folder), which writes safetensors"
+_DOWNLOAD = ". A model of a hub is downloaded first: huggingface_hub.snapshot_download(name) returns its folder"
+_WEIGHTS = (Kind.TORCH, Kind.SAFETENSORS, Kind.PICKLE, Kind.TEXT, Kind.UNKNOWN)
+_OTHERS = {  # by suffix
+    ".bin": "a pickle, which can run code when loaded",
+    ".pt": "a pickle, which can run code when loaded",
+    ".pth": "a pickle, which can run code when loaded",
+    ".h5": "weights of TensorFlow",
+    ".msgpack": "weights of Flax",
+    ".gguf": "quantised weights of llama.cpp",
+    ".onnx": "an ONNX model",
+}
 
 
 def untrained_model(recipe: LanguageModelRecipe, population: TextPopulation, device: str = "cpu") -> Module:
@@ -91,8 +104,12 @@ def load_folder(folder: Path) -> Module:
     from transformers import AutoModelForCausalLM
 
     if (folder / "adapter_config.json").is_file():  # the library would go and load the base that it names
-        raise ModelError(f"{folder} holds adapters, where a whole model is needed")
-    config_of(folder, "config.json", "*.safetensors")
+        raise ModelError(
+            f"{folder} holds adapters, where a whole model is needed: "
+            "model.merge_and_unload().save_pretrained(folder) writes one"
+        )
+    config = config_of(folder, "config.json", "*.safetensors")
+    _require_plain(folder, config)
     try:
         with quietly():
             loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -110,14 +127,65 @@ def load_folder(folder: Path) -> Module:
             raise ModelError(
                 f"{folder} needs trust_remote_code, which runs the code that came with it; it is refused"
             ) from error
+        if "for this kind of AutoModel" in str(error):
+            raise ModelError(f"{folder} holds {_kind(config)}, which is no causal language model") from error
         raise ModelError(f"{folder} cannot be loaded as a language model: {type(error).__name__} {reason}") from error
     wrong = {
         kind: sorted(map(str, info.get(kind) or ())) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")
     }
     if any(wrong.values()):
         told = "; ".join(f"{kind.replace('_', ' ')}: {', '.join(names[:3])}" for kind, names in wrong.items() if names)
-        raise ModelError(f"the weights in {folder} do not fit its config.json ({told}); {_WAY_OUT}")
+        raise ModelError(f"the weights in {folder} do not fit its config.json ({told}), of {_kind(config)}; {_WAY_OUT}")
     return model.float()
+
+
+def _require_plain(folder: Path, config: dict[str, Any]) -> None:
+    """Raises ModelError, in words for what the library would stumble over."""
+    if config.get("is_encoder_decoder"):
+        raise ModelError(f"{folder} holds {_kind(config)}, an encoder-decoder; memaudit audits causal language models")
+    if quantised := config.get("quantization_config"):
+        raise ModelError(
+            f"{folder} holds quantised weights ({_quantisation(quantised)}). Audit the model before quantisation, or "
+            "save it in floating point: model.dequantize().save_pretrained(folder)"
+        )
+    for file in sorted(folder.glob("*.safetensors")):
+        if file.is_file() and (kind := kind_of(file)) in (Kind.POINTER, Kind.PAGE, Kind.JSON):
+            raise ModelError(refusal(file, kind))
+        _require_floats(file)
+    index = folder / "model.safetensors.index.json"
+    if index.is_file() and not (folder / "model.safetensors").is_file():
+        shards = _read_json(index).get("weight_map")
+        missing = sorted({str(s) for s in shards.values() if not (folder / str(s)).is_file()}) if shards else []
+        if missing:
+            raise ModelError(f"{folder} lacks {len(missing)} of the files that its index names, such as {missing[0]}")
+
+
+def _require_floats(file: Path) -> None:
+    """Raises ModelError for weights of 8 bits or integers, which the library would cast; what is damaged it tells."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, "pt") as weights:
+            types = {name: weights.get_slice(name).get_dtype() for name in weights.keys()}  # noqa: SIM118
+    except SafetensorError:
+        return
+    for name, dtype in types.items():
+        if name.endswith(".weight") and dtype not in ("F64", "F32", "F16", "BF16"):
+            raise ModelError(f"{file}: {name} is {dtype}: quantised, without its scale; {_WAY_OUT}")
+
+
+def _kind(config: dict[str, Any]) -> str:
+    architectures = config.get("architectures")
+    named = architectures[0] if isinstance(architectures, list) and architectures else config.get("model_type")
+    return f"a {named}" if named else "a model of no named kind"
+
+
+def _quantisation(settings: Any) -> str:
+    """Returns the method and the bits of a `quantization_config`, as far as it says."""
+    if not isinstance(settings, dict):
+        return str(settings)
+    bits = 8 if settings.get("load_in_8bit") else 4 if settings.get("load_in_4bit") else settings.get("bits")
+    return ", ".join([str(settings.get("quant_method", "unknown method")), *([f"{bits} bits"] if bits else [])])
 
 
 @contextmanager
@@ -205,26 +273,37 @@ def config_of(folder: Path, name: str, weights: str) -> dict[str, Any]:
     Raises:
         ModelError: It holds no such files, or the configuration is damaged.
     """
+    if folder.is_file() and (kind := kind_of(folder)) not in _WEIGHTS:
+        raise ModelError(refusal(folder, kind))
     if not folder.is_dir():
-        raise ModelError(f"{folder} is no folder; a language model is a folder, {_WAY_OUT}")
+        download = _DOWNLOAD if not folder.exists() and re.fullmatch(r"[\w.-]+(/[\w.-]+)?", str(folder)) else ""
+        raise ModelError(f"{folder} is no folder; a language model is a folder, {_WAY_OUT}{download}")
+    refuse_pointer(folder / name)
     if not (folder / name).is_file():
         raise ModelError(f"{folder} holds no {name}, so it is no language model's folder; {_WAY_OUT}")
     if not any(folder.glob(weights)):
-        pickled = next(iter(sorted([*folder.glob("*.bin"), *folder.glob("*.pt")])), None)
-        found = f", but {pickled.name}, a pickle, which can run code when loaded" if pickled else ""
+        other = next((file for end in _OTHERS for file in sorted(folder.glob(f"*{end}"))), None)
+        found = f", but {other.name}, {_OTHERS[other.suffix]}" if other else ""
         raise ModelError(f"{folder} holds no safetensors ({weights}){found}; {_WAY_OUT}")
+    return _read_json(folder / name)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads((folder / name).read_text("utf-8")))
-    except (ValueError, TypeError, OSError) as error:
-        raise ModelError(f"{folder / name} is damaged: {error}") from error
+        return dict(json.loads(path.read_text("utf-8")))
+    except (ValueError, TypeError, OSError, RecursionError) as error:
+        raise ModelError(f"{path} is damaged: {error}") from error
 
 
 def require_fit(model: Any, population: TextPopulation, kind: type[MemauditError], who: str) -> None:
     """Raises an error of that kind unless a model has outputs for all tokens, and positions for a whole row."""
-    config, context = getattr(model, "config", None), population.renderer.rendering.context
+    config = getattr(model, "config", None)
     outputs, positions = (getattr(config, name, None) for name in ("vocab_size", "max_position_embeddings"))
+    if getattr(config, "is_encoder_decoder", False):
+        raise kind(f"{who} is a {type(model).__name__}, an encoder-decoder; memaudit audits causal language models")
     if outputs is None:
         raise kind(f"{who} is a {type(model).__name__} without config.vocab_size, not a causal language model")
+    context = population.renderer.rendering.context
     if outputs < population.renderer.vocabulary:
         raise kind(
             f"the tokenizer does not match: it has {population.renderer.vocabulary} tokens, {who} only {outputs} "
