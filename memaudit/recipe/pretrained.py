@@ -247,6 +247,7 @@ def _load_adapters(path: Path, recipe: LanguageModelRecipe, population: TextPopu
     from safetensors.torch import load_file
 
     config = config_of(path, "adapter_config.json", _ADAPTERS)
+    _require_plain(path, config)
     base = load_folder(Path(str(recipe.base)))
     answers = base_answers(base, population)
     named = Path(str(config.get("base_model_name_or_path") or path))
