@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -15,7 +13,7 @@ import numpy as np
 
 from memaudit.errors import MemauditError, ModelError, RecipeError
 from memaudit.recipe.blame import blame
-from memaudit.recipe.filekinds import Kind, kind_of, refusal, refuse_pointer
+from memaudit.recipe.model_folder import WAY_OUT, config_of, described, require_plain
 from memaudit.recipe.population import TextPopulation
 from memaudit.recipe.recipes import LanguageModelRecipe
 
@@ -30,18 +28,6 @@ _ADAPTERS = "adapter_model.safetensors"
 _NOT_OF_ADAPTERS = {
     *("base_model_name_or_path", "revision", "inference_mode", "task_type", "auto_mapping", "peft_version"),
     *("runtime_config", "init_lora_weights"),
-}
-_WAY_OUT = "save it with model.save_pretrained(folder), which writes safetensors"
-_DOWNLOAD = ". A model of a hub is downloaded first: huggingface_hub.snapshot_download(name) returns its folder"
-_WEIGHTS = (Kind.TORCH, Kind.SAFETENSORS, Kind.PICKLE, Kind.TEXT, Kind.UNKNOWN)
-_OTHERS = {  # by suffix
-    ".bin": "a pickle, which can run code when loaded",
-    ".pt": "a pickle, which can run code when loaded",
-    ".pth": "a pickle, which can run code when loaded",
-    ".h5": "weights of TensorFlow",
-    ".msgpack": "weights of Flax",
-    ".gguf": "quantised weights of llama.cpp",
-    ".onnx": "an ONNX model",
 }
 
 
@@ -109,7 +95,7 @@ def load_folder(folder: Path) -> Module:
             "model.merge_and_unload().save_pretrained(folder) writes one"
         )
     config = config_of(folder, "config.json", "*.safetensors")
-    _require_plain(folder, config)
+    require_plain(folder, config)
     try:
         with quietly():
             loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -128,64 +114,17 @@ def load_folder(folder: Path) -> Module:
                 f"{folder} needs trust_remote_code, which runs the code that came with it; it is refused"
             ) from error
         if "for this kind of AutoModel" in str(error):
-            raise ModelError(f"{folder} holds {_kind(config)}, which is no causal language model") from error
+            raise ModelError(f"{folder} holds {described(config)}, which is no causal language model") from error
         raise ModelError(f"{folder} cannot be loaded as a language model: {type(error).__name__} {reason}") from error
     wrong = {
         kind: sorted(map(str, info.get(kind) or ())) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")
     }
     if any(wrong.values()):
         told = "; ".join(f"{kind.replace('_', ' ')}: {', '.join(names[:3])}" for kind, names in wrong.items() if names)
-        raise ModelError(f"the weights in {folder} do not fit its config.json ({told}), of {_kind(config)}; {_WAY_OUT}")
-    return model.float()
-
-
-def _require_plain(folder: Path, config: dict[str, Any]) -> None:
-    """Raises ModelError, in words for what the library would stumble over."""
-    if config.get("is_encoder_decoder"):
-        raise ModelError(f"{folder} holds {_kind(config)}, an encoder-decoder; memaudit audits causal language models")
-    if quantised := config.get("quantization_config"):
         raise ModelError(
-            f"{folder} holds quantised weights ({_quantisation(quantised)}). Audit the model before quantisation, or "
-            "save it in floating point: model.dequantize().save_pretrained(folder)"
+            f"the weights in {folder} do not fit its config.json ({told}), of {described(config)}; {WAY_OUT}"
         )
-    for file in sorted(folder.glob("*.safetensors")):
-        if file.is_file() and (kind := kind_of(file)) in (Kind.POINTER, Kind.PAGE, Kind.JSON):
-            raise ModelError(refusal(file, kind))
-        _require_floats(file)
-    index = folder / "model.safetensors.index.json"
-    if index.is_file() and not (folder / "model.safetensors").is_file():
-        shards = _read_json(index).get("weight_map")
-        missing = sorted({str(s) for s in shards.values() if not (folder / str(s)).is_file()}) if shards else []
-        if missing:
-            raise ModelError(f"{folder} lacks {len(missing)} of the files that its index names, such as {missing[0]}")
-
-
-def _require_floats(file: Path) -> None:
-    """Raises ModelError for weights of 8 bits or integers, which the library would cast; what is damaged it tells."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(file, "pt") as weights:
-            types = {name: weights.get_slice(name).get_dtype() for name in weights.keys()}  # noqa: SIM118
-    except SafetensorError:
-        return
-    for name, dtype in types.items():
-        if name.endswith(".weight") and dtype not in ("F64", "F32", "F16", "BF16"):
-            raise ModelError(f"{file}: {name} is {dtype}: quantised, without its scale; {_WAY_OUT}")
-
-
-def _kind(config: dict[str, Any]) -> str:
-    architectures = config.get("architectures")
-    named = architectures[0] if isinstance(architectures, list) and architectures else config.get("model_type")
-    return f"a {named}" if named else "a model of no named kind"
-
-
-def _quantisation(settings: Any) -> str:
-    """Returns the method and the bits of a `quantization_config`, as far as it says."""
-    if not isinstance(settings, dict):
-        return str(settings)
-    bits = 8 if settings.get("load_in_8bit") else 4 if settings.get("load_in_4bit") else settings.get("bits")
-    return ", ".join([str(settings.get("quant_method", "unknown method")), *([f"{bits} bits"] if bits else [])])
+    return model.float()
 
 
 @contextmanager
@@ -247,7 +186,7 @@ def _load_adapters(path: Path, recipe: LanguageModelRecipe, population: TextPopu
     from safetensors.torch import load_file
 
     config = config_of(path, "adapter_config.json", _ADAPTERS)
-    _require_plain(path, config)
+    require_plain(path, config)
     base = load_folder(Path(str(recipe.base)))
     answers = base_answers(base, population)
     named = Path(str(config.get("base_model_name_or_path") or path))
@@ -266,34 +205,6 @@ def _load_adapters(path: Path, recipe: LanguageModelRecipe, population: TextPopu
         raise ModelError(f"the weights in {path} do not fit its adapter_config.json: {', '.join(different[:3])}")
     require_same_base(base_answers(model, population), answers)
     return model
-
-
-def config_of(folder: Path, name: str, weights: str) -> dict[str, Any]:
-    """Returns the configuration in a folder that holds safetensors of that name.
-
-    Raises:
-        ModelError: It holds no such files, or the configuration is damaged.
-    """
-    if folder.is_file() and (kind := kind_of(folder)) not in _WEIGHTS:
-        raise ModelError(refusal(folder, kind))
-    if not folder.is_dir():
-        download = _DOWNLOAD if not folder.exists() and re.fullmatch(r"[\w.-]+(/[\w.-]+)?", str(folder)) else ""
-        raise ModelError(f"{folder} is no folder; a language model is a folder, {_WAY_OUT}{download}")
-    refuse_pointer(folder / name)
-    if not (folder / name).is_file():
-        raise ModelError(f"{folder} holds no {name}, so it is no language model's folder; {_WAY_OUT}")
-    if not any(folder.glob(weights)):
-        other = next((file for end in _OTHERS for file in sorted(folder.glob(f"*{end}"))), None)
-        found = f", but {other.name}, {_OTHERS[other.suffix]}" if other else ""
-        raise ModelError(f"{folder} holds no safetensors ({weights}){found}; {_WAY_OUT}")
-    return _read_json(folder / name)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(path.read_text("utf-8")))
-    except (ValueError, TypeError, OSError, RecursionError) as error:
-        raise ModelError(f"{path} is damaged: {error}") from error
 
 
 def require_fit(model: Any, population: TextPopulation, kind: type[MemauditError], who: str) -> None:
