@@ -180,7 +180,7 @@ BAD_MODELS: dict[str, tuple[Callable[[Path], str], tuple[str, ...]]] = {
     "one byte": (lambda project: str((project / "m.pt").write_bytes(b"x") and "m.pt"), ("m.pt is ", "damaged")),
     "a trap": (_pickled, ("model.pt is a pickle that would run code", "memaudit.save_target")),
     "a module": (_module, ("would run code when loaded (torch.nn.modules.linear.Linear)", "memaudit.save_target")),
-    "NaN outputs": (_nan, ("model.safetensors", "NaN or infinite, first in row 0")),
+    "NaN outputs": (_nan, ("model.safetensors", "2.bias is NaN or infinite")),
 }
 
 

@@ -234,6 +234,14 @@ def test_a_layer_that_fits_is_not_taken_out_of_a_larger_network(tmp_path: Path) 
         load_target(tmp_path / "m.pt", of(lambda: nn.Linear(3, 2)))
 
 
+def test_a_checkpoint_that_holds_itself_is_read_once(tmp_path: Path) -> None:
+    content: dict[str, Any] = {"model": RAW.state_dict(), "list": []}
+    content["self"] = content
+    content["list"] += [content, content["list"], {"deep": content}]
+    torch.save(content, tmp_path / "m.pt")
+    assert same(load_target(tmp_path / "m.pt", of()), RAW)
+
+
 # The command line
 
 

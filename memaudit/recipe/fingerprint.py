@@ -21,8 +21,8 @@ from memaudit.recipe.bytecode import code_digest, hashed
 from memaudit.recipe.inventory import Inventory
 from memaudit.recipe.locality import file_of
 from memaudit.recipe.members import Population
+from memaudit.recipe.model_folder import config_of
 from memaudit.recipe.population import TextPopulation
-from memaudit.recipe.pretrained import config_of
 from memaudit.recipe.reads import inputs, reading
 from memaudit.recipe.recipes import EstimatorRecipe, LanguageModelRecipe, Probes, Recipe
 from memaudit.recipe.rendering import Rendering

@@ -162,9 +162,9 @@ def _sound(path: Path, name: str, value: Tensor, own: Tensor) -> Tensor:
     elif value.is_floating_point() and value.element_size() == 1 and own.element_size() > 1:
         wrong = f"is {_type(value)}: quantised, without its scale"
     elif _broken(value, isinstance(own, torch.nn.Parameter)):
-        wrong = "is NaN or infinite"
+        wrong = "is NaN or infinite: training diverged, or the file is damaged"
     if wrong is not None:
-        raise ModelError(f"{path}: {name} {wrong}; {WAY_OUT}")
+        raise ModelError(f"{path}: {name} {wrong}. Audit a file with the network's own, sound numbers")
     cast = value.to(own.dtype)
     if cast.dtype != value.dtype and not torch.equal(cast.to(value.dtype), value):
         raise ModelError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -14,6 +13,7 @@ import numpy as np
 
 from memaudit.errors import MemauditError, ModelError, RecipeError
 from memaudit.recipe.blame import blame
+from memaudit.recipe.model_folder import WAY_OUT, config_of, described, require_plain
 from memaudit.recipe.population import TextPopulation
 from memaudit.recipe.recipes import LanguageModelRecipe
 
@@ -29,7 +29,6 @@ _NOT_OF_ADAPTERS = {
     *("base_model_name_or_path", "revision", "inference_mode", "task_type", "auto_mapping", "peft_version"),
     *("runtime_config", "init_lora_weights"),
 }
-_WAY_OUT = "save it with model.save_pretrained(folder), which writes safetensors"
 
 
 def untrained_model(recipe: LanguageModelRecipe, population: TextPopulation, device: str = "cpu") -> Module:
@@ -91,8 +90,12 @@ def load_folder(folder: Path) -> Module:
     from transformers import AutoModelForCausalLM
 
     if (folder / "adapter_config.json").is_file():  # the library would go and load the base that it names
-        raise ModelError(f"{folder} holds adapters, where a whole model is needed")
-    config_of(folder, "config.json", "*.safetensors")
+        raise ModelError(
+            f"{folder} holds adapters, where a whole model is needed: "
+            "model.merge_and_unload().save_pretrained(folder) writes one"
+        )
+    config = config_of(folder, "config.json", "*.safetensors")
+    require_plain(folder, config)
     try:
         with quietly():
             loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -110,13 +113,17 @@ def load_folder(folder: Path) -> Module:
             raise ModelError(
                 f"{folder} needs trust_remote_code, which runs the code that came with it; it is refused"
             ) from error
+        if "for this kind of AutoModel" in str(error):
+            raise ModelError(f"{folder} holds {described(config)}, which is no causal language model") from error
         raise ModelError(f"{folder} cannot be loaded as a language model: {type(error).__name__} {reason}") from error
     wrong = {
         kind: sorted(map(str, info.get(kind) or ())) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")
     }
     if any(wrong.values()):
         told = "; ".join(f"{kind.replace('_', ' ')}: {', '.join(names[:3])}" for kind, names in wrong.items() if names)
-        raise ModelError(f"the weights in {folder} do not fit its config.json ({told}); {_WAY_OUT}")
+        raise ModelError(
+            f"the weights in {folder} do not fit its config.json ({told}), of {described(config)}; {WAY_OUT}"
+        )
     return model.float()
 
 
@@ -179,6 +186,7 @@ def _load_adapters(path: Path, recipe: LanguageModelRecipe, population: TextPopu
     from safetensors.torch import load_file
 
     config = config_of(path, "adapter_config.json", _ADAPTERS)
+    require_plain(path, config)
     base = load_folder(Path(str(recipe.base)))
     answers = base_answers(base, population)
     named = Path(str(config.get("base_model_name_or_path") or path))
@@ -199,32 +207,15 @@ def _load_adapters(path: Path, recipe: LanguageModelRecipe, population: TextPopu
     return model
 
 
-def config_of(folder: Path, name: str, weights: str) -> dict[str, Any]:
-    """Returns the configuration in a folder that holds safetensors of that name.
-
-    Raises:
-        ModelError: It holds no such files, or the configuration is damaged.
-    """
-    if not folder.is_dir():
-        raise ModelError(f"{folder} is no folder; a language model is a folder, {_WAY_OUT}")
-    if not (folder / name).is_file():
-        raise ModelError(f"{folder} holds no {name}, so it is no language model's folder; {_WAY_OUT}")
-    if not any(folder.glob(weights)):
-        pickled = next(iter(sorted([*folder.glob("*.bin"), *folder.glob("*.pt")])), None)
-        found = f", but {pickled.name}, a pickle, which can run code when loaded" if pickled else ""
-        raise ModelError(f"{folder} holds no safetensors ({weights}){found}; {_WAY_OUT}")
-    try:
-        return dict(json.loads((folder / name).read_text("utf-8")))
-    except (ValueError, TypeError, OSError) as error:
-        raise ModelError(f"{folder / name} is damaged: {error}") from error
-
-
 def require_fit(model: Any, population: TextPopulation, kind: type[MemauditError], who: str) -> None:
     """Raises an error of that kind unless a model has outputs for all tokens, and positions for a whole row."""
-    config, context = getattr(model, "config", None), population.renderer.rendering.context
+    config = getattr(model, "config", None)
     outputs, positions = (getattr(config, name, None) for name in ("vocab_size", "max_position_embeddings"))
+    if getattr(config, "is_encoder_decoder", False):
+        raise kind(f"{who} is a {type(model).__name__}, an encoder-decoder; memaudit audits causal language models")
     if outputs is None:
         raise kind(f"{who} is a {type(model).__name__} without config.vocab_size, not a causal language model")
+    context = population.renderer.rendering.context
     if outputs < population.renderer.vocabulary:
         raise kind(
             f"the tokenizer does not match: it has {population.renderer.vocabulary} tokens, {who} only {outputs} "

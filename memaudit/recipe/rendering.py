@@ -239,7 +239,9 @@ def _tokenizer(place: str | Path | Callable[[], Any]) -> Any:
 
 def _load_tokenizer(folder: Path, loader: Any) -> Any:
     if not (folder / "tokenizer.json").is_file():
-        raise RecipeError(f"{folder} holds no tokenizer.json; save a fast tokenizer there with save_pretrained")
+        raise RecipeError(
+            f"{folder} holds no tokenizer.json; save a fast tokenizer there with save_pretrained{_of_slow(folder)}"
+        )
     for file in sorted(folder.glob("*.json")):
         refuse_pointer(file, RecipeError)
     settings = folder / "tokenizer_config.json"
@@ -251,3 +253,11 @@ def _load_tokenizer(folder: Path, loader: Any) -> Any:
         raise
     except Exception as error:  # what a damaged folder makes of the loader is any of a dozen kinds
         raise RecipeError(f"the tokenizer in {folder} cannot be read: {type(error).__name__} {error}") from error
+
+
+def _of_slow(folder: Path) -> str:
+    """Returns what a folder has of a tokenizer that is no fast one, and what it takes to convert that."""
+    for ending, package in ((".tiktoken", "tiktoken"), (".model", "sentencepiece")):
+        if found := sorted(file.name for file in folder.glob(f"*{ending}")):
+            return f". It holds {found[0]}: with {package} installed, AutoTokenizer.from_pretrained(folder) converts it"
+    return ""

@@ -119,8 +119,7 @@ def _by_name(path: tuple[str, ...], inner: Mapping[str, Any], own: Own) -> list[
         for mangle in _MANGLES:
             mangled = {mangle(name): own_name for name, own_name in bare.items()}
             for prefix in _prefixes(keys, mangled, own):
-                rests = {key.removeprefix(prefix): key for key in keys if key.startswith(prefix)}
-                used = {mangled[rest]: keys[key] for rest, key in rests.items() if rest in mangled}
+                used = {own_name: keys[prefix + name] for name, own_name in mangled.items() if prefix + name in keys}
                 found = _complete((*path, prefix.strip("._")), {name: inner[key] for name, key in used.items()}, own)
                 if found is not None:
                     sets.setdefault(tuple(sorted(used.values())), found)

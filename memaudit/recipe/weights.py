@@ -10,6 +10,7 @@ from memaudit.errors import ModelError, RecipeError
 from memaudit.recipe.blame import blame
 from memaudit.recipe.checkpoints import read_checkpoint
 from memaudit.recipe.extra_state import encode, is_empty
+from memaudit.recipe.fingerprint import training
 from memaudit.recipe.fitting import fit
 from memaudit.recipe.pretrained import adapters_of
 from memaudit.recipe.recipes import LanguageModelRecipe, Recipe
@@ -70,7 +71,7 @@ def require_storable(recipe: Recipe) -> None:
     import torch
 
     try:
-        with blame("model()"), torch.random.fork_rng():
+        with blame("model()"), training(recipe), torch.random.fork_rng():
             network = model()
     except RecipeError:
         return  # training meets it too, and says for which model
