@@ -202,6 +202,7 @@ class TextPopulation:
         for start, end in whole.offsets[marked]:
             counted[start:end] = True
         return "".join(character for character, counts in zip(whole.string, counted, strict=True) if counts)
+
     def _require_steady_rows(self) -> None:
         """Raise RecipeError if a document is rendered to other rows when it is rendered again."""
         for number in range(min(_RENDERED_TWICE, len(self.rows))):

@@ -13,8 +13,8 @@ from memaudit.recipe.blame import blame
 from memaudit.recipe.checkpoints import read_checkpoint
 from memaudit.recipe.estimators import SUFFIXES, estimator_content, load_estimator
 from memaudit.recipe.filekinds import folder_refusal, refuse_pointer
-from memaudit.recipe.fitting import fit
 from memaudit.recipe.fingerprint import training
+from memaudit.recipe.fitting import fit
 from memaudit.recipe.members import members_beside, write_members
 from memaudit.recipe.population import TextPopulation
 from memaudit.recipe.pretrained import load_folder, load_language_model, quietly, require_fit
