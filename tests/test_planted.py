@@ -54,7 +54,6 @@ def test_a_training_without_effect_seldom_fails() -> None:
 
 def test_a_failure_concerns_canaries_alone() -> None:
     control = planted_check.run(evidence(1.0, 0.0))
-    concerned = [
-        control.concerns(SimpleNamespace(attack=attack)) for attack in ("raw", "calibrated", "search", "slira")
-    ]  # type: ignore[arg-type]
+    findings: list[Any] = [SimpleNamespace(attack=attack) for attack in ("raw", "calibrated", "search", "slira")]
+    concerned = [control.concerns(finding) for finding in findings]
     assert concerned == [True, True, True, False]
