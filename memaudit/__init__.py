@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from memaudit.recipe import AdamW as AdamW
     from memaudit.recipe import CallableRecipe as CallableRecipe
     from memaudit.recipe import ClassifierRecipe as ClassifierRecipe
+    from memaudit.recipe import Counts as Counts
     from memaudit.recipe import Documents as Documents
     from memaudit.recipe import EstimatorRecipe as EstimatorRecipe
     from memaudit.recipe import Examples as Examples
@@ -48,7 +49,7 @@ _HOME = {
     "memaudit.bank": ("Bank",),
     "memaudit.errors": ("MemauditError",),
     "memaudit.recipe": (
-        "SGD", "AdamW", "CallableRecipe", "ClassifierRecipe", "Documents", "EstimatorRecipe", "Examples",
+        "SGD", "AdamW", "CallableRecipe", "ClassifierRecipe", "Counts", "Documents", "EstimatorRecipe", "Examples",
         "LanguageModelRecipe", "Probes", "Rendering", "flip", "mirror", "read_canaries", "save_target",
         "shift", "shifted",
     ),

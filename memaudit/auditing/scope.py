@@ -49,17 +49,30 @@ def untested(target: Target) -> tuple[str, ...]:
 
 def limitations(target: Target) -> tuple[str, ...]:
     """Returns what the figures rest on and do not mean."""
+    return (*_unchecked(target), *_copies(target), *LIMITATIONS)
+
+
+def _unchecked(target: Target) -> tuple[str, ...]:
+    found = target.membership
+    if found is None or found.compared >= found.listed:
+        return ()
+    return (
+        f"The content of {found.listed - found.compared} of the {found.listed} members was not compared with the "
+        "training data: the members file has no digest of it. If an id or a row was another example at training, all "
+        "figures are wrong. memaudit.save_target(model, path, members, recipe) writes digests.",
+    )
+
+
+def _copies(target: Target) -> tuple[str, ...]:
     population = target.population
     if not population.duplicates:
-        return LIMITATIONS
+        return ()
     if isinstance(population, TextPopulation):
         return (
             f"{population.duplicates} documents are near-duplicates of others. Near-duplicates are in the training set "
             "together or not at all, and count as one.",
-            *LIMITATIONS,
         )
     return (
         f"{population.duplicates} of the {len(population)} examples are exact copies of others. Where one copy is a "
         "member and the other is not, each hides the other; remove copies from the examples for clear figures.",
-        *LIMITATIONS,
     )

@@ -14,15 +14,16 @@ from memaudit.auditing.folder import sha256
 from memaudit.bank import Bank, Recordings
 from memaudit.errors import EvidenceError, ModelError
 from memaudit.recipe import (
+    Membership,
     Population,
     Recipe,
     TextPopulation,
     load_recipe,
     load_target,
-    member_counts,
     members_beside,
-    read_members,
+    membership,
 )
+from memaudit.recipe.populations import source
 from memaudit.signals import measure
 from memaudit.training import choose_device, population
 
@@ -42,6 +43,7 @@ class Target:
     recorded: dict[str, Array]
     model: Path
     sha256: str
+    membership: Membership | None = None
 
     @property
     def members(self) -> Bool[Array, " examples"]:
@@ -90,10 +92,10 @@ def open_target(
     examples = population(recipe)
     text = examples if isinstance(examples, TextPopulation) else None
     loaded = load_target(model, recipe, text)
-    if members is None or isinstance(members, str | Path):
-        counts = read_members(members_beside(model) if members is None else members, examples)
-    else:
-        counts = member_counts(members, examples)
+    who_was = membership(members_beside(model) if members is None else members, examples)
+    if who_was.compared < who_was.listed:
+        _require_stable(recipe, examples)
+    counts = who_was.counts
     mask = counts[: len(examples)] > 0
     for who, count in (("members", int(mask.sum())), ("non-members", int((~mask).sum()))):
         if count < _LEAST_EXAMPLES:
@@ -109,4 +111,14 @@ def open_target(
             recorded |= question(loaded, text, recipe, ~mask, choose_device(device))
     except ModelError as error:
         raise ModelError(f"{model}: {error}") from error
-    return Target(recipe, examples, counts, recorded, Path(model), sha256(Path(model)))
+    return Target(recipe, examples, counts, recorded, Path(model), sha256(Path(model)), who_was)
+
+
+def _require_stable(recipe: Recipe, examples: Population) -> None:
+    """Raise EvidenceError if the recipe returns other examples when it is called again: ids then name other rows."""
+    whole = examples.documents if isinstance(examples, TextPopulation) else examples
+    if source(recipe).digest() != whole.digest():
+        raise EvidenceError(
+            "examples() returned other rows, or the same in another order, when it was called a second time, so that "
+            "the members of the model cannot be known. Seed whatever is random in it, and train the model again"
+        )

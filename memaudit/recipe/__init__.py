@@ -6,8 +6,9 @@ from memaudit.recipe.documents import Documents
 from memaudit.recipe.examples import Examples
 from memaudit.recipe.fingerprint import fingerprint, sources
 from memaudit.recipe.locate import load_recipe
-from memaudit.recipe.members import Population, member_counts, members_beside, read_members
+from memaudit.recipe.members import Counts, Membership, member_counts, members_beside, membership, read_members
 from memaudit.recipe.population import SecretProbe, TextPopulation
+from memaudit.recipe.populations import Population
 from memaudit.recipe.recipes import (
     SGD,
     AdamW,
@@ -27,10 +28,12 @@ __all__ = [
     "AdamW",
     "CallableRecipe",
     "ClassifierRecipe",
+    "Counts",
     "Documents",
     "EstimatorRecipe",
     "Examples",
     "LanguageModelRecipe",
+    "Membership",
     "Population",
     "Probes",
     "Recipe",
@@ -45,6 +48,7 @@ __all__ = [
     "load_target",
     "member_counts",
     "members_beside",
+    "membership",
     "mirror",
     "packed",
     "read_canaries",

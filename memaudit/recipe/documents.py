@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -17,7 +17,7 @@ from jaxtyping import Int
 
 from memaudit.errors import RecipeError
 from memaudit.recipe.duplicates import near_duplicates
-from memaudit.recipe.examples import numbered, require_ids
+from memaudit.recipe.examples import named, numbered, require_ids
 
 Array = np.ndarray
 Text: TypeAlias = str | Mapping[str, Any]
@@ -54,7 +54,7 @@ class Documents:
         if isinstance(texts, str | Mapping):
             raise RecipeError(f"texts must be a list of documents, got a single {type(texts).__name__}")
         rows = checked(texts, "row {}".format)
-        names = numbered(list(map(_content_hash, rows))) if ids is None else np.asarray([str(i) for i in ids])
+        names = numbered(list(map(_content_hash, rows))) if ids is None else named(ids)
         require_ids(names, len(rows))
         unit_of = np.arange(len(rows)) if similarity is None else near_duplicates(list(map(plain, rows)), similarity)
         for name, value in zip(self.__slots__, (tuple(rows), names, unit_of), strict=True):
@@ -150,6 +150,16 @@ class Documents:
     def duplicates(self) -> int:
         """The number of documents that are not the first of their unit."""
         return len(self.texts) - len(self)
+
+    @property
+    def ids_are_hashes(self) -> bool:
+        """Whether ids are hashes of the content, as they are if none are given: then they name content, not places."""
+        return bool(str(self.ids[0]) == _content_hash(self.texts[0]))
+
+    def contents(self) -> Iterator[tuple[str, bytes]]:
+        """Yield the id and the content of every document: what a digest of it is taken of."""
+        for name, text in zip(self.ids, self.texts, strict=True):
+            yield str(name), _json(text)
 
     def digest(self) -> str:
         """Returns a SHA-256 over texts, ids and units."""

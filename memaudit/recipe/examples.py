@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,7 +41,7 @@ class Examples:
         x, y = np.ascontiguousarray(x), np.asarray(y)  # torch takes no array that runs backwards
         _require_arrays(x, y)
         hashes = [_content_hash(row, label) for row, label in zip(x, y, strict=True)]
-        names = numbered(hashes) if ids is None else np.asarray([str(i) for i in ids])
+        names = numbered(hashes) if ids is None else named(ids)
         require_ids(names, len(x))
         self._set(x, y.astype(np.int64), names, len(hashes) - len(set(hashes)))
 
@@ -82,6 +82,16 @@ class Examples:
     def rows_by_id(self) -> dict[str, int]:
         """The row of each id."""
         return {str(name): row for row, name in enumerate(self.ids)}
+
+    @property
+    def ids_are_hashes(self) -> bool:
+        """Whether ids are hashes of the content, as they are if none are given: then they name content, not places."""
+        return bool(str(self.ids[0]) == _content_hash(self.x[0], self.y[0]))
+
+    def contents(self) -> Iterator[tuple[str, bytes]]:
+        """Yield the id and the content of every example: what a digest of it is taken of."""
+        for name, x, y in zip(self.ids, self.x, self.y, strict=True):
+            yield str(name), f"{x.dtype.str}{x.shape} {int(y)} ".encode() + np.ascontiguousarray(x).tobytes()
 
     @property
     def classes(self) -> int:
@@ -132,6 +142,26 @@ def _require_arrays(x: Array, y: Array) -> None:
         raise RecipeError(f"labels must be whole numbers from 0; got {y.dtype} such as {y[0]!r}; encode them")
     if y.min() == y.max():
         raise RecipeError(f"all {len(y)} examples have the label {int(y[0])}; a classifier needs at least two classes")
+
+
+def named(ids: Iterable[Any]) -> Array:
+    """Return ids as an array of strings.
+
+    Raises:
+        RecipeError: An id cannot be written into a file and read back.
+    """
+    names = [str(i) for i in ids]
+    for row, name in enumerate(names):
+        if "\0" in name or (not name.isprintable() and _is_torn(name)):
+            raise RecipeError(
+                f"the id of row {row} holds a NUL or half a character (a lone surrogate); such an id cannot be written "
+                "to a file and read back; mend it"
+            )
+    return np.asarray(names)
+
+
+def _is_torn(name: str) -> bool:
+    return any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def require_ids(ids: Array, count: int) -> None:

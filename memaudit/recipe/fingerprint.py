@@ -16,8 +16,8 @@ from types import ModuleType
 from typing import Any
 
 from memaudit.errors import ModelError, RecipeError
-from memaudit.recipe.members import Population
 from memaudit.recipe.population import TextPopulation
+from memaudit.recipe.populations import Population
 from memaudit.recipe.pretrained import config_of
 from memaudit.recipe.recipes import EstimatorRecipe, LanguageModelRecipe, Probes, Recipe
 from memaudit.recipe.rendering import Rendering

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pickle
 import warnings
 import zipfile
-from collections.abc import Iterable
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from memaudit.errors import ModelError, RecipeError
 from memaudit.files import write_whole
 from memaudit.recipe.blame import blame
-from memaudit.recipe.members import members_beside, write_members
+from memaudit.recipe.members import Listed, members_beside, write_members
 from memaudit.recipe.population import TextPopulation
+from memaudit.recipe.populations import Population
 from memaudit.recipe.pretrained import adapters_of, load_folder, load_language_model, quietly, require_fit
 from memaudit.recipe.recipes import CallableRecipe, EstimatorRecipe, LanguageModelRecipe, Recipe
 
@@ -43,7 +43,7 @@ _WEIGHT_FILES = (".safetensors", ".pt", ".pth")
 _WAY_OUT = 'save the weights alone: memaudit.save_target(model, "model.safetensors", members)'
 
 
-def save_target(model: Any, path: str | Path, members: Iterable[Any]) -> None:
+def save_target(model: Any, path: str | Path, members: Listed, examples: Population | Recipe | None = None) -> None:
     """Writes a trained model's weights and, beside them, who was trained on.
 
     The members are written last, and those of an earlier model at the same place are removed first: whenever it is
@@ -53,10 +53,14 @@ def save_target(model: Any, path: str | Path, members: Iterable[Any]) -> None:
         model: A torch network (`.safetensors`, `.pt`), a scikit-learn estimator (`.skops`), or a language model of the
             transformers or peft library (a folder).
         path: The weights go here, the members to `<path>.members.csv`.
-        members: The ids of the training examples, a mask over all examples, or how often each was trained on (uint8).
+        members: What `draw_members` returned, the ids of the training examples, a mask over all examples, how often
+            each was trained on (`Counts`), or the training set that `train()` was given.
+        examples: The recipe, or its examples: with it, the file holds a digest of each member's content, and an audit
+            refuses an id that is another example by then. What `draw_members` returned brings them along.
 
     Raises:
         ModelError: The suffix does not go with the model.
+        EvidenceError: The members do not fit the examples.
     """
     path = Path(path)
     if path.suffix != ".skops" and not hasattr(model, "state_dict"):
@@ -70,7 +74,7 @@ def save_target(model: Any, path: str | Path, members: Iterable[Any]) -> None:
             model.save_pretrained(path)
     else:
         write_whole(path, _content(model, path.suffix))
-    write_members(path, members)
+    write_members(path, members, examples)
 
 
 def _content(model: Any, suffix: str) -> bytes:

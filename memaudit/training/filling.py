@@ -28,10 +28,7 @@ from memaudit.canaries.doses import target_doses
 from memaudit.design import target_half
 from memaudit.errors import BankError, RecipeError, SettingsError
 from memaudit.recipe import (
-    CallableRecipe,
-    Documents,
-    Examples,
-    LanguageModelRecipe,
+    Counts,
     Population,
     Recipe,
     TextPopulation,
@@ -39,7 +36,7 @@ from memaudit.recipe import (
     load_recipe,
     member_counts,
 )
-from memaudit.recipe.blame import blame
+from memaudit.recipe.populations import population
 from memaudit.training.machine import choose_device, one_thread
 from memaudit.training.model import Workshop
 
@@ -166,7 +163,7 @@ def train(
     return model
 
 
-def draw_members(recipe: Recipe | str, *, seed: int = 0) -> UInt8[Array, " ids"]:
+def draw_members(recipe: Recipe | str, *, seed: int = 0) -> Counts:
     """Returns how often a target is to be trained on each example: 0 or 1 by a fair coin.
 
     Of each canary of a language model a dose, as in the shadow models: none for half of them. Membership that is drawn
@@ -179,33 +176,9 @@ def draw_members(recipe: Recipe | str, *, seed: int = 0) -> UInt8[Array, " ids"]
     examples = population(load_recipe(recipe) if isinstance(recipe, str) else recipe)
     coins = target_half(seed, len(examples))
     if not isinstance(examples, TextPopulation):
-        return coins
-    return np.concatenate([coins, target_doses(seed, len(examples.canaries), examples.probes.doses)])
-
-
-def population(recipe: Recipe) -> Population:
-    """Returns the recipe's population: its examples, or its documents and canaries in tokens.
-
-    Raises:
-        RecipeError: The user's function failed or returned something else.
-    """
-    if isinstance(recipe, LanguageModelRecipe):
-        with blame("documents()"):
-            documents = recipe.documents()
-        if not isinstance(documents, Documents):
-            raise RecipeError(f"documents() returned {type(documents).__name__}; return memaudit.Documents(texts)")
-        return TextPopulation(documents, recipe.rendering, recipe.probes)
-    with blame("examples()"):
-        examples = recipe.examples()
-    if isinstance(recipe, CallableRecipe) and isinstance(examples, Documents):
-        if recipe.rendering is None:
-            raise RecipeError(
-                "examples() returned documents, so that the recipe needs rendering=memaudit.Rendering(...)"
-            )
-        return TextPopulation(examples, recipe.rendering, recipe.probes)
-    if not isinstance(examples, Examples):
-        raise RecipeError(f"examples() returned {type(examples).__name__}; return memaudit.Examples(x, y)")
-    return examples
+        return Counts(coins, examples)
+    planted = target_doses(seed, len(examples.canaries), examples.probes.doses)
+    return Counts(np.concatenate([coins, planted]), examples)
 
 
 def require_shadows(shadows: int) -> None:
