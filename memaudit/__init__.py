@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from memaudit.recipe import Rendering as Rendering
     from memaudit.recipe import flip as flip
     from memaudit.recipe import mirror as mirror
+    from memaudit.recipe import near_copies as near_copies
     from memaudit.recipe import read_canaries as read_canaries
     from memaudit.recipe import save_target as save_target
     from memaudit.recipe import shift as shift
@@ -50,7 +51,7 @@ _HOME = {
     "memaudit.errors": ("MemauditError",),
     "memaudit.recipe": (
         "SGD", "AdamW", "CallableRecipe", "ClassifierRecipe", "Counts", "Documents", "EstimatorRecipe", "Examples",
-        "LanguageModelRecipe", "Probes", "Rendering", "flip", "mirror", "read_canaries", "save_target",
+        "LanguageModelRecipe", "Probes", "Rendering", "flip", "mirror", "near_copies", "read_canaries", "save_target",
         "shift", "shifted",
     ),
     "memaudit.training": ("Shard", "draw_members", "fill", "train"),

@@ -30,6 +30,7 @@ from memaudit.checks import (
     all_checks,
     fidelity_check,
 )
+from memaudit.design import Chosen
 from memaudit.errors import EvidenceError, MemauditError
 from memaudit.files import write_whole
 from memaudit.recipe import (
@@ -165,7 +166,7 @@ def audit(
     if level is EvidenceLevel.NONE or not _trusted(report.controls):
         return Audit(report, None)
     full = level is EvidenceLevel.FULL
-    names = identifiers(target.population.ids[: len(target.population)], level, key)
+    names = identifiers(target.ids, level, key)
     return Audit(replace(report, exposed=most_exposed(facts, names, full)), table(facts, names, full))
 
 
@@ -179,12 +180,14 @@ def _facts(
 ) -> Evidence:
     """Returns what the checks may look at."""
     recorded, population = target.recorded, target.population
+    split = 0 if target.membership is None else target.membership.split
     if isinstance(population, TextPopulation):
         return TextEvidence(
             bank=recordings,
             phi=recorded["phi"],
             correct=recorded["correct"],
             members=target.members,
+            split=split,
             population=population,
             recorded=recorded,
             doses=target.counts[len(population) :],
@@ -193,13 +196,15 @@ def _facts(
             attacks=attacks,
             seed=seed,
         )
+    rows = population.representatives
     return ClassifierEvidence(
-        bank=recordings,
-        phi=recorded["phi"],
-        correct=recorded["correct"],
+        bank=recordings if len(rows) == len(population) else Chosen(recordings, rows),
+        phi=recorded["phi"][rows],
+        correct=recorded["correct"][rows],
         members=target.members,
-        x=population.x,
-        y=population.y,
+        split=split,
+        x=population.x[rows],
+        y=population.y[rows],
         fprs=fprs,
         attacks=attacks,
         seed=seed,

@@ -65,14 +65,17 @@ def _unchecked(target: Target) -> tuple[str, ...]:
 
 def _copies(target: Target) -> tuple[str, ...]:
     population = target.population
-    if not population.duplicates:
-        return ()
     if isinstance(population, TextPopulation):
+        if not population.duplicates:
+            return ()
         return (
             f"{population.duplicates} documents are near-duplicates of others. Near-duplicates are in the training set "
             "together or not at all, and count as one.",
         )
+    if population.units == len(population):
+        return ()
     return (
-        f"{population.duplicates} of the {len(population)} examples are exact copies of others. Where one copy is a "
-        "member and the other is not, each hides the other; remove copies from the examples for clear figures.",
+        f"{len(population) - population.units} of the {len(population)} examples are exact copies of others, whatever "
+        "their label, or belong to the same group. Shadow models are trained on all of a unit or on none of it; its "
+        "first example stands for all in the figures.",
     )

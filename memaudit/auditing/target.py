@@ -47,8 +47,22 @@ class Target:
 
     @property
     def members(self) -> Bool[Array, " examples"]:
-        """Which of the examples, or units of documents, the model was trained on."""
-        return self.counts[: len(self.population)] > 0
+        """Which units the model was trained on: examples without their copies, groups, or documents."""
+        return units_of(self.population, self.counts)
+
+    @property
+    def ids(self) -> Array:
+        """What the units are called: by the id of their first example or document."""
+        if isinstance(self.population, TextPopulation):
+            return self.population.ids[: len(self.population)]
+        return self.population.ids[self.population.representatives]
+
+
+def units_of(population: Population, counts: UInt8[Array, " ids"]) -> Bool[Array, " units"]:
+    """Return which units a model was trained on, if only on one of their examples."""
+    if isinstance(population, TextPopulation):
+        return counts[: len(population)] > 0
+    return np.bincount(population.unit_of, counts) > 0
 
 
 def read_by_shadows(target: Target, bank: Bank, recordings: Recordings, device: str = "auto") -> Array | None:
@@ -96,13 +110,8 @@ def open_target(
     if who_was.compared < who_was.listed:
         _require_stable(recipe, examples)
     counts = who_was.counts
-    mask = counts[: len(examples)] > 0
-    for who, count in (("members", int(mask.sum())), ("non-members", int((~mask).sum()))):
-        if count < _LEAST_EXAMPLES:
-            raise EvidenceError(
-                f"there are {count} {who} among the {len(mask)} examples; an audit needs at least {_LEAST_EXAMPLES} of "
-                "each: examples() must return the training set and about as many held-out examples"
-            )
+    mask = units_of(examples, counts)
+    _require_both(examples, who_was, mask)
     try:
         recorded = measure(loaded, examples, getattr(recipe, "queries", ()), choose_device(device))
         if text is not None:
@@ -112,6 +121,33 @@ def open_target(
     except ModelError as error:
         raise ModelError(f"{model}: {error}") from error
     return Target(recipe, examples, counts, recorded, Path(model), sha256(Path(model)), who_was)
+
+
+def _require_both(examples: Population, who_was: Membership, members: Bool[Array, " units"]) -> None:
+    """Raise EvidenceError, saying why, unless there are members and non-members enough."""
+    of = len(who_was.counts)
+    held_out = of - int((who_was.counts > 0).sum())
+    for who, count in (("members", int(members.sum())), ("non-members", int((~members).sum()))):
+        if count >= _LEAST_EXAMPLES:
+            continue
+        if who == "non-members" and held_out >= _LEAST_EXAMPLES:
+            why = (
+                f"{held_out} examples are held out, but {held_out - count} of them are copies of members, or of a "
+                "member's group, and so were trained on: hold out examples that the model has not seen"
+            )
+        elif who == "non-members" and who_was.split:
+            why = (
+                f"{who_was.split} more are held out, but are near-duplicates of members, and so were trained on: hold "
+                "out documents that the model has not seen"
+            )
+        elif who == "non-members" and not count:
+            why = "every example is a member: examples() must also return about as many that were held out"
+        else:
+            why = "examples() must return the training set and about as many held-out examples"
+        raise EvidenceError(
+            f"there are {count} {who} among the {len(members)} examples; an audit needs at least {_LEAST_EXAMPLES} of "
+            f"each: {why}"
+        )
 
 
 def _require_stable(recipe: Recipe, examples: Population) -> None:

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from scipy import stats
 
 from memaudit.attacks import DEFAULT, attack, taught
+from memaudit.checks.copies import copies_check
 from memaudit.checks.evidence import Attacked, ControlCheck, Evidence, percent
 from memaudit.checks.exposure import canary_null
 from memaudit.checks.fidelity import fidelity_check
@@ -257,5 +258,6 @@ CONTROLS: tuple[ControlCheck, ...] = (
     ControlCheck("CTL005", "Positive control", _planted),
     ControlCheck(BLIND, "Blind baseline", _blind),
     ControlCheck("CTL004", "Calibration", _calibration),
+    copies_check,
     canary_null,
 )

@@ -84,13 +84,15 @@ class Attacked:
 class Evidence(ABC):
     """All that a check may look at: the bank's recordings, the target's signals, and who is a member of the target.
 
-    `fprs` are the false-positive rates that were asked for.
+    Examples are units: of copies and of a group, one stands for all. `split` is the number of members of which only a
+    part of the unit was trained on. `fprs` are the false-positive rates that were asked for.
     """
 
     bank: Shadows
     phi: Float[Array, "examples queries"]
     correct: Shaped[Array, " examples"]
     members: Bool[Array, " examples"]
+    split: int = 0
     fprs: tuple[float, ...] = (0.01, 0.001)
     attacks: tuple[str, ...] = ("slira", "lira-online", "lira-offline", "rmia", "global-threshold")
     seed: int = 0

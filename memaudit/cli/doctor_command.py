@@ -84,8 +84,6 @@ def _recipe(call: Job) -> Iterator[str]:
     import dataclasses
     import time
 
-    import numpy as np
-
     from memaudit.recipe import ClassifierRecipe, LanguageModelRecipe, TextPopulation
     from memaudit.signals import measure
     from memaudit.training import choose_device, population
@@ -100,8 +98,8 @@ def _recipe(call: Job) -> Iterator[str]:
         recipe = dataclasses.replace(recipe, epochs=1)
     device = choose_device(call.audit.device)
     started = time.perf_counter()
-    counts = np.arange(len(examples.ids)) % 2
-    model, _ = Workshop(recipe, examples, 0, device).train(counts.astype(np.uint8), 0)
+    workshop = Workshop(recipe, examples, 0, device)
+    model, _ = workshop.train(workshop.counts(0), 0)
     measure(model, examples, getattr(recipe, "queries", ()), device)
     epoch = " for one epoch" if isinstance(recipe, ClassifierRecipe | LanguageModelRecipe) else ""
     yield f"one model was trained{epoch} and evaluated in {time.perf_counter() - started:.1f} s"

@@ -7,6 +7,7 @@ from memaudit.recipe.examples import Examples
 from memaudit.recipe.fingerprint import fingerprint, sources
 from memaudit.recipe.locate import load_recipe
 from memaudit.recipe.members import Counts, Membership, member_counts, members_beside, membership, read_members
+from memaudit.recipe.near import near_copies
 from memaudit.recipe.population import SecretProbe, TextPopulation
 from memaudit.recipe.populations import Population
 from memaudit.recipe.recipes import (
@@ -50,6 +51,7 @@ __all__ = [
     "members_beside",
     "membership",
     "mirror",
+    "near_copies",
     "packed",
     "read_canaries",
     "read_members",

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int
 
 from memaudit.errors import RecipeError
 
@@ -21,12 +22,15 @@ _READ_TWICE = 32  # items; a transform that flips a coin escapes once in 2³²
 class Examples:
     """Inputs, labels and stable ids, row by row; also a map-style dataset of (input, label).
 
-    `duplicates` is the number of rows that are exact copies of an earlier one.
+    `duplicates` is the number of rows that are exact copies of an earlier one. `unit_of` numbers the units, by their
+    first appearance: rows of one unit are trained on together or not at all by every shadow model, and are one example
+    in all results. Rows with the same input, whatever their label, and rows of the same group are one unit.
 
     Args:
         x: Inputs, `[examples, ...]`; kept in memory, numeric.
         y: Integer labels from 0, `[examples]`.
         ids: One stable, unique name per example. Without it, a hash of the content; exact copies are then numbered.
+        groups: The person, household or document that each example belongs to, or what `near_copies(x)` returned.
 
     Raises:
         RecipeError: The arrays do not fit together, labels are no classes, or an id occurs twice.
@@ -36,21 +40,27 @@ class Examples:
     y: Array
     ids: Array
     duplicates: int
+    unit_of: Int[Array, " examples"]
 
-    def __init__(self, x: Any, y: Any, ids: Iterable[Any] | None = None) -> None:
+    def __init__(
+        self, x: Any, y: Any, ids: Iterable[Any] | None = None, *, groups: Iterable[Any] | None = None
+    ) -> None:
         x, y = np.ascontiguousarray(x), np.asarray(y)  # torch takes no array that runs backwards
         _require_arrays(x, y)
-        hashes = [_content_hash(row, label) for row, label in zip(x, y, strict=True)]
+        inputs, hashes = _hashed(x, y)
         names = numbered(hashes) if ids is None else named(ids)
         require_ids(names, len(x))
-        self._set(x, y.astype(np.int64), names, len(hashes) - len(set(hashes)))
+        units = joined([inputs] if groups is None else [inputs, _groups(groups, len(x))])
+        self._set(x, y.astype(np.int64), names, len(hashes) - len(set(hashes)), units)
 
-    def _set(self, x: Array, y: Array, ids: Array, duplicates: int) -> None:
-        for name, value in zip(self.__slots__, (x, y, ids, duplicates), strict=True):
+    def _set(self, x: Array, y: Array, ids: Array, duplicates: int, unit_of: Array) -> None:
+        for name, value in zip(self.__slots__, (x, y, ids, duplicates, unit_of), strict=True):
             object.__setattr__(self, name, value)
 
     @classmethod
-    def from_dataset(cls, dataset: Any, ids: Iterable[Any] | None = None) -> Examples:
+    def from_dataset(
+        cls, dataset: Any, ids: Iterable[Any] | None = None, *, groups: Iterable[Any] | None = None
+    ) -> Examples:
         """Returns the examples of a map-style dataset of (input, label): torch's, torchvision's, or a list of pairs.
 
         Every item is read once, now. A dataset whose transform is random would be frozen at one draw: it is refused.
@@ -70,7 +80,7 @@ class Examples:
                 "the dataset's transform is random (an item differs when it is read twice); leave augmentation out of "
                 "the dataset and give it to ClassifierRecipe(augment=...), where every epoch draws anew"
             )
-        return cls(x, y, ids)
+        return cls(x, y, ids, groups=groups)
 
     def __len__(self) -> int:
         return len(self.y)
@@ -86,7 +96,7 @@ class Examples:
     @property
     def ids_are_hashes(self) -> bool:
         """Whether ids are hashes of the content, as they are if none are given: then they name content, not places."""
-        return bool(str(self.ids[0]) == _content_hash(self.x[0], self.y[0]))
+        return bool(str(self.ids[0]) == _hashed(self.x[:1], self.y[:1])[1][0])
 
     def contents(self) -> Iterator[tuple[str, bytes]]:
         """Yield the id and the content of every example: what a digest of it is taken of."""
@@ -98,10 +108,21 @@ class Examples:
         """Number of classes: the largest label plus one."""
         return int(self.y.max()) + 1
 
+    @property
+    def units(self) -> int:
+        """Number of units."""
+        return int(self.unit_of.max(initial=-1)) + 1
+
+    @property
+    def representatives(self) -> Int[Array, " units"]:
+        """The first row of each unit."""
+        return np.unique(self.unit_of, return_index=True)[1]
+
     def take(self, rows: Array) -> Examples:
         """Returns the examples of some rows; a row that is taken twice gets a numbered id."""
         picked = object.__new__(Examples)
-        picked._set(self.x[rows], self.y[rows], numbered(list(self.ids[rows])), 0)
+        units = np.unique(self.unit_of[rows], return_inverse=True)[1]
+        picked._set(self.x[rows], self.y[rows], numbered(list(self.ids[rows])), 0, units)
         return picked
 
     def digest(self) -> str:
@@ -114,8 +135,41 @@ class Examples:
         return total.hexdigest()
 
 
-def _content_hash(x: Array, y: Any) -> str:
-    return hashlib.sha256(np.ascontiguousarray(x).tobytes() + str(int(y)).encode()).hexdigest()[:16]
+def _groups(groups: Iterable[Any], count: int) -> list[Any]:
+    found = [str(group) for group in groups]
+    if len(found) != count:
+        raise RecipeError(
+            f"there are {count} examples but {len(found)} groups; give each example the name of its group"
+        )
+    return found
+
+
+def joined(keys: Sequence[Sequence[Any]]) -> Int[Array, " rows"]:
+    """Return the number of each row's unit, by first appearance: rows that share a key, of one kind or another."""
+    root = list(range(len(keys[0])))
+
+    def find(row: int) -> int:
+        while root[row] != row:
+            root[row] = row = root[root[row]]
+        return row
+
+    for kind in keys:
+        first: dict[Any, int] = {}
+        for row, key in enumerate(kind):
+            a, b = find(row), find(first.setdefault(key, row))
+            root[max(a, b)] = min(a, b)
+    return np.unique([find(row) for row in range(len(root))], return_inverse=True)[1]
+
+
+def _hashed(x: Array, y: Array) -> tuple[list[bytes], list[str]]:
+    """Return a hash of each input, and of each input with its label."""
+    inputs, hashes = [], []
+    for row, label in zip(x, y, strict=True):
+        total = hashlib.sha256(row.tobytes())
+        inputs.append(total.digest())
+        total.update(str(int(label)).encode())
+        hashes.append(total.hexdigest()[:16])
+    return inputs, hashes
 
 
 def numbered(names: Sequence[str]) -> Array:

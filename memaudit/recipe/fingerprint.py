@@ -41,6 +41,7 @@ def fingerprint(recipe: Recipe, examples: Population, seed: int) -> dict[str, st
         "examples.count": str(len(examples)),
         "examples.sha256": examples.digest(),
         "recipe.kind": type(recipe).__name__,
+        **_units(examples),
     }
     for name, value in _parameters("recipe", recipe):
         parts |= _described(name, value)
@@ -55,6 +56,13 @@ def fingerprint(recipe: Recipe, examples: Population, seed: int) -> dict[str, st
     packages += ["transformers"] if isinstance(examples, TextPopulation) else []
     parts["environment.python"] = ".".join(platform.python_version_tuple()[:2])
     return parts | {f"environment.{name}": version(name).partition("+")[0] for name in packages}
+
+
+def _units(examples: Population) -> dict[str, str]:
+    """Returns which examples go together, where any do; banks without copies or groups have no such line."""
+    if isinstance(examples, TextPopulation) or examples.units == len(examples):
+        return {}
+    return {"examples.units": f"{examples.units} {hashlib.sha256(examples.unit_of.tobytes()).hexdigest()[:16]}"}
 
 
 def sources(recipe: Recipe) -> set[Path]:

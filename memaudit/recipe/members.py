@@ -7,7 +7,7 @@ import secrets
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,12 +65,14 @@ class Membership:
     """How often each example was trained on, and what shows that the examples are those of the training.
 
     Of `listed` ids, the content of `compared` was compared with the example of that id: by a digest beside it, or by
-    an id that is itself a hash of the content. `sha256` is that of the members file, if there is one.
+    an id that is itself a hash of the content. `split` is the number of units, copies or a group, of which some but not
+    all were trained on. `sha256` is that of the members file, if there is one.
     """
 
     counts: UInt8[Array, " ids"]
     listed: int
     compared: int
+    split: int = 0
     sha256: str | None = None
 
 
@@ -149,21 +151,44 @@ def membership(members: str | Path | Listed, population: Population) -> Membersh
         )
     if found.kind != ID:
         counts = _column(path, found.lines, len(population.ids), 1 if found.kind == MASK else MOST_COPIES)
-        return Membership(counts, int((counts > 0).sum()), 0, sha256)
-    counts, compared = _counts_of(found.lines, population), _compared(found, population)
-    return Membership(counts, len(found.lines), compared, sha256)
+        return replace(_positional(counts, population, compared=False), sha256=sha256)
+    return replace(_by_id(found, population), sha256=sha256)
+
+
+def _by_id(found: Lines, population: Population) -> Membership:
+    counts = _counts_of(found.lines, population)
+    return Membership(counts, len(found.lines), _compared(found, population), _split(found.lines, counts, population))
+
+
+def _positional(counts: UInt8[Array, " ids"], population: Population, compared: bool) -> Membership:
+    listed = int((counts > 0).sum())
+    return Membership(counts, listed, listed if compared else 0, _split((), counts, population))
+
+
+def _split(lines: Sequence[Line], counts: UInt8[Array, " ids"], population: Population) -> int:
+    """Return the number of units of which only a part was trained on.
+
+    Documents can be listed unit by unit, by the id of the first, or one by one: then another id than a first occurs.
+    """
+    if isinstance(population, Examples):
+        unit_of, trained = population.unit_of, counts > 0
+    else:
+        unit_of, names = population.documents.unit_of, {line.value for line in lines}
+        trained = np.array([str(name) in names for name in population.documents.ids])
+        if trained.sum() == trained[population.documents.representatives].sum():
+            return 0
+    inside = np.bincount(unit_of, trained)
+    return int(((inside > 0) & (inside < np.bincount(unit_of))).sum())
 
 
 def _in_memory(members: Listed, population: Population) -> Membership:
     if isinstance(members, Examples | Documents):
         lines = [Line(f"members[{n}]", name, digest("", c)) for n, (name, c) in enumerate(members.contents())]
-        found = Lines(ID, "", lines, False)
-        return Membership(_counts_of(lines, population), len(lines), _compared(found, population))
+        return _by_id(Lines(ID, "", lines, False), population)
     values = members if isinstance(members, Counts) else list(members)
     if _are_ids(values, population):
         lines = [Line(f"members[{n}]", str(value)) for n, value in enumerate(values)]
-        compared = len(lines) if population.ids_are_hashes else 0
-        return Membership(_counts_of(lines, population), len(lines), compared)
+        return _by_id(Lines(ID, "", lines, False), population)
     counts = np.asarray(values).astype(np.uint8)
     if len(counts) != len(population.ids):
         raise EvidenceError(
@@ -175,8 +200,7 @@ def _in_memory(members: Listed, population: Population) -> Membership:
             "members: the counts were drawn for other examples, or for the same in another order; examples() must "
             "return the same rows in the same order whenever it is called"
         )
-    listed = int((counts > 0).sum())
-    return Membership(counts, listed, listed if own is not None else 0)
+    return _positional(counts, population, compared=own is not None)
 
 
 def _numbers(values: Values) -> Array | None:

@@ -25,7 +25,7 @@ from jaxtyping import Bool, UInt8
 
 from memaudit.bank import Bank
 from memaudit.canaries.doses import target_doses
-from memaudit.design import target_half
+from memaudit.design import target_half, target_in_units
 from memaudit.errors import BankError, RecipeError, SettingsError
 from memaudit.recipe import (
     Counts,
@@ -38,7 +38,7 @@ from memaudit.recipe import (
 )
 from memaudit.recipe.populations import population
 from memaudit.training.machine import choose_device, one_thread
-from memaudit.training.model import Workshop
+from memaudit.training.model import Workshop, drawn
 
 Array = np.ndarray
 
@@ -117,6 +117,8 @@ def fill(
     require_shadows(shadows)
     recipe = load_recipe(recipe) if isinstance(recipe, str) else recipe
     examples = population(recipe) if examples is None else examples
+    workshop = Workshop(recipe, examples, seed, choose_device(device), weights)
+    workshop.counts(0)  # raises here if a class is too rare, before there is a bank
     bank = Bank.create(path, len(examples), fingerprint(recipe, examples, seed))
     bank.sweep()
     for model in bank.models():
@@ -128,7 +130,6 @@ def fill(
     missing = [model for model in wanted if not bank.has(model)]
     random.SystemRandom().shuffle(missing)  # two fills of one folder meet the same model seldom, and then harmlessly
     watch = _Watch(bank, wanted, progress)
-    workshop = Workshop(recipe, examples, seed, choose_device(device), weights)
     if workers > 1 and len(missing) > 1:
         _fill_in_processes(workshop, bank, missing, min(workers, len(missing)), watch)
     else:
@@ -164,7 +165,7 @@ def train(
 
 
 def draw_members(recipe: Recipe | str, *, seed: int = 0) -> Counts:
-    """Returns how often a target is to be trained on each example: 0 or 1 by a fair coin.
+    """Returns how often a target is to be trained on each example: 0 or 1 by a fair coin, the same for all of a unit.
 
     Of each canary of a language model a dose, as in the shadow models: none for half of them. Membership that is drawn
     is what makes an audit's false-positive rates and exposures mean what they say.
@@ -174,9 +175,9 @@ def draw_members(recipe: Recipe | str, *, seed: int = 0) -> Counts:
         seed: Of the draw; it has nothing to do with the bank's, even if the number is the same.
     """
     examples = population(load_recipe(recipe) if isinstance(recipe, str) else recipe)
-    coins = target_half(seed, len(examples))
     if not isinstance(examples, TextPopulation):
-        return Counts(coins, examples)
+        return Counts(drawn(lambda rows: target_in_units(seed, rows.unit_of, rows.y), examples), examples)
+    coins = target_half(seed, len(examples))
     planted = target_doses(seed, len(examples.canaries), examples.probes.doses)
     return Counts(np.concatenate([coins, planted]), examples)
 

@@ -14,7 +14,7 @@ from jaxtyping import UInt8
 
 from memaudit.bank import Bank
 from memaudit.canaries.doses import doses
-from memaudit.design import half, training_seed
+from memaudit.design import half, half_in_units, training_seed
 from memaudit.errors import MemauditError, RecipeError
 from memaudit.recipe import (
     CallableRecipe,
@@ -54,9 +54,9 @@ class Workshop:
 
     def counts(self, model: int) -> UInt8[Array, " ids"]:
         """Returns how often one model of the bank is trained on each example, and on each canary."""
-        coins = half(self.seed, model, len(self.examples))
         if not isinstance(self.examples, TextPopulation):
-            return coins
+            return drawn(lambda rows: half_in_units(self.seed, model, rows.unit_of, rows.y), self.examples)
+        coins = half(self.seed, model, len(self.examples))
         planted = doses(self.seed, model, len(self.examples.canaries), self.examples.probes.doses)
         return np.concatenate([coins, planted])
 
@@ -154,6 +154,24 @@ class Workshop:
     def _training_set(self, counts: UInt8[Array, " examples"]) -> Examples:
         assert isinstance(self.examples, Examples)
         return self.examples.take(np.repeat(np.arange(len(counts)), counts))
+
+
+def drawn(draw: Callable[[Examples], Array], examples: Examples) -> UInt8[Array, " examples"]:
+    """Return a half of the examples that was drawn.
+
+    Raises:
+        RecipeError: There is none with two classes on either side.
+    """
+    try:
+        return draw(examples)
+    except ValueError as error:
+        labels = np.unique(examples.y)
+        units = [len(np.unique(examples.unit_of[examples.y == label])) for label in labels]
+        counts = ", ".join(f"class {label} has {count}" for label, count in zip(labels, units, strict=True))
+        raise RecipeError(
+            f"one half of the examples always has a single class ({counts}; copies and groups count as one): half of "
+            "the shadow models could not be trained. Leave out the class that has one example, or add examples of it"
+        ) from error
 
 
 def _train_seeded(seed: int, train: Callable[[Array, int], Any], counts: Array) -> Any:
