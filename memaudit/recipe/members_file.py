@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,8 +41,14 @@ def digest(salt: str, content: bytes) -> str:
     return hashlib.sha256(salt.encode() + b"\0" + content).hexdigest()[:_DIGITS]
 
 
-def with_ids(rows: Iterable[tuple[str, str]], salt: str) -> bytes:
-    """Return a members file of (id, digest) rows. A leading apostrophe keeps spreadsheets from reading formulas."""
+def with_ids(rows: Sequence[tuple[str, str]], salt: str) -> bytes:
+    """Return a members file of (id, digest) rows.
+
+    Digests stand in a second column, whose heading holds the salt. In a file with this column, a leading apostrophe
+    keeps spreadsheets from reading ids as formulas. It is left out where there are no digests and no such ids.
+    """
+    if not any(check or name.startswith(_FORMULA) or name in (ID, MASK, TIMES) for name, check in rows):
+        return _csv([(ID,), *((name,) for name, _ in rows)])
     cells = [("'" + name if name.startswith(_FORMULA) else name, check) for name, check in rows]
     return _csv([(ID, f"{DIGEST} {salt}"), *cells])
 
