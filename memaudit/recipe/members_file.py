@@ -45,12 +45,16 @@ def with_ids(rows: Sequence[tuple[str, str]], salt: str) -> bytes:
     """Return a members file of (id, digest) rows.
 
     Digests stand in a second column, whose heading holds the salt. In a file with this column, a leading apostrophe
-    keeps spreadsheets from reading ids as formulas. It is left out where there are no digests and no such ids.
+    keeps spreadsheets from reading ids as formulas. It is left out where there are no digests and all ids are plain.
     """
-    if not any(check or name.startswith(_FORMULA) or name in (ID, MASK, TIMES) for name, check in rows):
+    if all(not check and _is_plain(name) for name, check in rows):
         return _csv([(ID,), *((name,) for name, _ in rows)])
     cells = [("'" + name if name.startswith(_FORMULA) else name, check) for name, check in rows]
     return _csv([(ID, f"{DIGEST} {salt}"), *cells])
+
+
+def _is_plain(name: str) -> bool:
+    return name not in ("", ID, MASK, TIMES) and name.isprintable() and name == name.strip() and name[0] not in _FORMULA
 
 
 def with_column(heading: str, values: Iterable[int]) -> bytes:
@@ -60,7 +64,7 @@ def with_column(heading: str, values: Iterable[int]) -> bytes:
 
 def _csv(rows: list[tuple[str, ...]]) -> bytes:
     file = io.StringIO()
-    odd = any(cell != cell.strip() or "\r" in cell or "\n" in cell for row in rows for cell in row)
+    odd = any(cell and not cell.isprintable() for row in rows for cell in row)  # a bare carriage return is not quoted
     csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL if odd else csv.QUOTE_MINIMAL).writerows(rows)
     try:
         return file.getvalue().encode()
