@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from memaudit.recipe import save_target as save_target
     from memaudit.recipe import shift as shift
     from memaudit.recipe import shifted as shifted
+    from memaudit.recipe import write_manifest as write_manifest
     from memaudit.training import Shard as Shard
     from memaudit.training import draw_members as draw_members
     from memaudit.training import fill as fill
@@ -52,7 +53,7 @@ _HOME = {
     "memaudit.recipe": (
         "SGD", "AdamW", "CallableRecipe", "ClassifierRecipe", "Counts", "Documents", "EstimatorRecipe", "Examples",
         "LanguageModelRecipe", "Probes", "Rendering", "flip", "mirror", "near_copies", "read_canaries", "save_target",
-        "shift", "shifted",
+        "shift", "shifted", "write_manifest",
     ),
     "memaudit.training": ("Shard", "draw_members", "fill", "train"),
     "memaudit.types": ("Context", "Limit", "Release", "Report", "Verdict"),

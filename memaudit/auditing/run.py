@@ -110,6 +110,7 @@ def audit(
     context: Context | None = None,
     evidence: str = EvidenceLevel.HASHED,
     plan: str | Path | None = None,
+    manifest: str | Path | None = None,
     device: str = "auto",
 ) -> Audit:
     """Returns the audit of one trained model against a filled bank; trains nothing.
@@ -127,12 +128,13 @@ def audit(
         context: How the model is given to others, and who answers for what; the report says it as it is said here.
         evidence: `none`, `hashed`, `ids` or `full`: how single examples are named, and whether they are shown.
         plan: The file of the plan that was made beforehand, which the audit must keep to.
+        manifest: The file that `write_manifest` wrote: a control compares the members with it.
         device: Where the model is run.
 
     Raises:
         MemauditError: Something is missing or does not fit; the message says what to do.
     """
-    target = model if isinstance(model, Target) else open_target(model, recipe, members, device)
+    target = model if isinstance(model, Target) else open_target(model, recipe, members, device, manifest)
     attacks = default_attacks(target.recipe, target.population, limits) if attacks is None else attacks
     require_choices(fprs, attacks)
     require_fitting(target, attacks)
@@ -188,6 +190,7 @@ def _facts(
             correct=recorded["correct"],
             members=target.members,
             split=split,
+            manifest=target.manifest,
             population=population,
             recorded=recorded,
             doses=target.counts[len(population) :],
@@ -203,6 +206,7 @@ def _facts(
         correct=recorded["correct"][rows],
         members=target.members,
         split=split,
+        manifest=target.manifest,
         x=population.x[rows],
         y=population.y[rows],
         fprs=fprs,
@@ -219,7 +223,9 @@ def _examine(
     provenance: dict[str, str],
 ) -> Report:
     """Returns the report, not yet judged: controls first, as figures about a model unlike its shadows are withheld."""
-    controls = tuple(control.run(facts) for control in CONTROLS if isinstance(facts, control.needs))
+    controls = tuple(
+        control.run(facts) for control in CONTROLS if isinstance(facts, control.needs) and control.wanted(facts)
+    )
     results: list[Result] = []
     skipped: list[Skipped] = []
     for check in all_checks():

@@ -33,6 +33,10 @@ LIMITATIONS = (
     "Memorization is measured on training sets of half of the examples; it falls as training sets grow.",
     "The most exposed examples were picked because they looked exposed; measured again, they would look less so.",
 )
+WHOLE = (
+    "That the members listed are the whole training set is taken on trust; a data manifest (--manifest), written by "
+    "whoever keeps the data, shows it."
+)
 
 
 def untested(target: Target) -> tuple[str, ...]:
@@ -49,7 +53,8 @@ def untested(target: Target) -> tuple[str, ...]:
 
 def limitations(target: Target) -> tuple[str, ...]:
     """Returns what the figures rest on and do not mean."""
-    return (*_unchecked(target), *_copies(target), *LIMITATIONS)
+    whole = () if target.manifest is not None else (WHOLE,)
+    return (*_unchecked(target), *_copies(target), *LIMITATIONS, *whole)
 
 
 def _unchecked(target: Target) -> tuple[str, ...]:

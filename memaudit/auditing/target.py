@@ -23,6 +23,7 @@ from memaudit.recipe import (
     members_beside,
     membership,
 )
+from memaudit.recipe.manifest import Manifest, manifest_of, read_manifest
 from memaudit.recipe.populations import source
 from memaudit.signals import measure
 from memaudit.training import choose_device, population
@@ -44,6 +45,7 @@ class Target:
     model: Path
     sha256: str
     membership: Membership | None = None
+    manifest: tuple[Manifest, Manifest] | None = None
 
     @property
     def members(self) -> Bool[Array, " examples"]:
@@ -94,6 +96,7 @@ def open_target(
     recipe: Recipe | str,
     members: str | Path | Iterable[Any] | None = None,
     device: str = "auto",
+    manifest: str | Path | None = None,
 ) -> Target:
     """Returns the target, after everything that can be wrong with it has been looked at; needs no bank.
 
@@ -112,6 +115,7 @@ def open_target(
     counts = who_was.counts
     mask = units_of(examples, counts)
     _require_both(examples, who_was, mask)
+    stated = None if manifest is None else (read_manifest(manifest), manifest_of(examples, counts))
     try:
         recorded = measure(loaded, examples, getattr(recipe, "queries", ()), choose_device(device))
         if text is not None:
@@ -120,7 +124,7 @@ def open_target(
             recorded |= question(loaded, text, recipe, ~mask, choose_device(device))
     except ModelError as error:
         raise ModelError(f"{model}: {error}") from error
-    return Target(recipe, examples, counts, recorded, Path(model), sha256(Path(model)), who_was)
+    return Target(recipe, examples, counts, recorded, Path(model), sha256(Path(model)), who_was, stated)
 
 
 def _require_both(examples: Population, who_was: Membership, members: Bool[Array, " units"]) -> None:

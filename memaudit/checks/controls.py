@@ -14,6 +14,7 @@ from memaudit.checks.evidence import Attacked, ControlCheck, Evidence, percent
 from memaudit.checks.exposure import canary_null
 from memaudit.checks.fidelity import fidelity_check
 from memaudit.checks.link import bin_name, flag_with, link_rate
+from memaudit.checks.training_set import training_set_check
 from memaudit.design import EveryNth, NullPairs, Pairs, coins, step_of, swapped
 from memaudit.memorization import cross_fitted_link
 from memaudit.stats import auc, auc_interval, predictive_share_p_value, transferred_thresholds
@@ -259,5 +260,6 @@ CONTROLS: tuple[ControlCheck, ...] = (
     ControlCheck(BLIND, "Blind baseline", _blind),
     ControlCheck("CTL004", "Calibration", _calibration),
     copies_check,
+    training_set_check,
     canary_null,
 )

@@ -29,6 +29,7 @@ _INDENT = 14
 @click.option("--out", multiple=True, help=f"Folder for the report. Beside it, {outputs.HELP}")
 @click.option("--fpr", type=float, multiple=True, help="False-positive rate to measure at; may be repeated.")
 @click.option("--plan", help="The plan that this audit keeps to, as written by memaudit plan -o.")
+@click.option("--manifest", help="The data manifest that the members are compared with: memaudit.write_manifest.")
 @over_budget
 @click.option("--evidence", type=click.Choice(["none", "hashed", "ids", "full"]), help="How single examples are named.")
 def command(
@@ -83,7 +84,8 @@ def run(model: Path, call: Job, quiet: bool, yes: bool = False) -> Audit:
     if settings.shadows < LEAST_SHADOWS:
         raise SettingsError(f"shadows = {settings.shadows}: an audit needs at least {LEAST_SHADOWS}, better 64")
     members = None if settings.members is None else call.place(settings.members)
-    target = open_target(model, call.recipe(), members, settings.device)
+    manifest = None if settings.manifest is None else call.place(settings.manifest)
+    target = open_target(model, call.recipe(), members, settings.device, manifest)
     attacks = settings.attacks or default_attacks(target.recipe, target.population, call.limits)
     plan = None if settings.plan is None else call.place(settings.plan)
     if plan is not None:  # before hours are spent on the bank

@@ -95,7 +95,7 @@ def job(config: Path | None, **flags: Any) -> Job:
     settings = toml.read(file) if file is not None else toml.Settings()
     folder = file.resolve().parent if file is not None else here
     given = {name: value for name, value in flags.items() if value is not None}
-    for name in {"bank", "members", "out", "plan"} & given.keys():
+    for name in {"bank", "manifest", "members", "out", "plan"} & given.keys():
         given[name] = str((here / given[name]).resolve())
     if "recipe" in given:
         place, _, variable = given["recipe"].partition(":")

@@ -35,6 +35,7 @@ class AuditSettings(BaseModel):
     attacks: Annotated[list[Annotated[str, AfterValidator(require_attack)]], Field(min_length=1)] | None = None
     evidence: Literal["none", "hashed", "ids", "full"] = "hashed"
     plan: str | None = None
+    manifest: str | None = None
 
 
 class BudgetSettings(BaseModel):

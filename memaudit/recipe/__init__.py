@@ -6,6 +6,7 @@ from memaudit.recipe.documents import Documents
 from memaudit.recipe.examples import Examples
 from memaudit.recipe.fingerprint import fingerprint, sources
 from memaudit.recipe.locate import load_recipe
+from memaudit.recipe.manifest import write_manifest
 from memaudit.recipe.members import Counts, Membership, member_counts, members_beside, membership, read_members
 from memaudit.recipe.near import near_copies
 from memaudit.recipe.population import SecretProbe, TextPopulation
@@ -60,4 +61,5 @@ __all__ = [
     "shift",
     "shifted",
     "sources",
+    "write_manifest",
 ]
