@@ -314,3 +314,11 @@ def test_chosen_examples_are_those_of_the_bank() -> None:
     for part in (slice(0, 4), slice(1, 3), slice(2, 2)):
         assert np.array_equal(chosen.block(part)[0], bank.inside[:, rows[part]])
     assert np.array_equal(chosen.take(np.array([2, 0])).block(slice(0, 4))[1], bank.outside[[2, 0]][:, rows])
+
+
+def test_documents_of_one_person_are_one_unit() -> None:
+    texts = [f"text number {n} of person {n % 4}, which is like no other {n * 7919}" for n in range(12)]
+    documents = ma.Documents(texts, similarity=None, groups=[n % 4 for n in range(12)])
+    assert documents.unit_of.tolist() == [n % 4 for n in range(12)]
+    with pytest.raises(RecipeError, match="12 examples but 1 groups"):
+        ma.Documents(texts, groups=["a"])

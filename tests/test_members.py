@@ -1,5 +1,6 @@
 """Who is a member: ids come back exactly, content is compared, and what may mean two things is refused."""
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
 import memaudit as ma
@@ -14,6 +17,7 @@ from memaudit.auditing.target import open_target
 from memaudit.errors import EvidenceError, RecipeError
 from memaudit.recipe import EstimatorRecipe, Examples, member_counts, members_beside, membership, read_members
 from memaudit.recipe.members import write_members
+from memaudit.recipe.members_file import parsed, with_ids
 
 Array = np.ndarray
 COUNT = 40
@@ -199,7 +203,7 @@ def test_members_drawn_for_an_order_that_has_gone_are_refused_in_training() -> N
 @pytest.mark.parametrize("members", [range(20), np.arange(COUNT) < 20], ids=["ids by position", "mask"])
 def test_an_order_that_is_not_stable_is_refused_without_digests_too(tmp_path: Path, members: Any) -> None:
     ma.save_target(ma.train(UNSTABLE, members, seed=1), tmp_path / "m.skops", members)
-    with pytest.raises(EvidenceError, match="or the same in another order, when it was called a second time"):
+    with pytest.raises(RecipeError, match="or the same in another order, when it was called a second time"):
         open_target(tmp_path / "m.skops", UNSTABLE)
     found = open_target(tmp_path / "m.skops", STABLE)
     assert found.membership is not None
@@ -215,3 +219,19 @@ def test_an_older_members_file_is_read_as_before(tmp_path: Path) -> None:
 def test_a_recipe_with_other_estimator_settings_is_still_the_same_examples() -> None:
     other = replace(STABLE, estimator=LogisticRegression(C=2))
     assert ma.train(other, ma.draw_members(STABLE)).C == 2
+
+
+# Whatever the file holds
+
+
+@given(st.lists(st.text(st.characters(exclude_characters="\0", codec="utf-8")), unique=True, max_size=8))
+def test_any_ids_come_back(names: list[str]) -> None:
+    rows = [(name, "") for name in names]
+    found = parsed(Path("m"), with_ids(rows, "salt"))
+    assert [line.value for line in found.lines] == names
+
+
+@given(st.binary(max_size=200) | st.text(max_size=100).map(lambda text: text.encode("utf-8", "surrogatepass")))
+def test_no_file_is_a_traceback(data: bytes) -> None:
+    with contextlib.suppress(EvidenceError):
+        parsed(Path("m"), data)

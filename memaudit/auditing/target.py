@@ -24,7 +24,7 @@ from memaudit.recipe import (
     membership,
 )
 from memaudit.recipe.manifest import Manifest, manifest_of, read_manifest
-from memaudit.recipe.populations import source
+from memaudit.recipe.populations import require_stable
 from memaudit.signals import measure
 from memaudit.training import choose_device, population
 
@@ -111,7 +111,7 @@ def open_target(
     loaded = load_target(model, recipe, text)
     who_was = membership(members_beside(model) if members is None else members, examples)
     if who_was.compared < who_was.listed:
-        _require_stable(recipe, examples)
+        require_stable(recipe, examples)
     counts = who_was.counts
     mask = units_of(examples, counts)
     _require_both(examples, who_was, mask)
@@ -151,14 +151,4 @@ def _require_both(examples: Population, who_was: Membership, members: Bool[Array
         raise EvidenceError(
             f"there are {count} {who} among the {len(members)} examples; an audit needs at least {_LEAST_EXAMPLES} of "
             f"each: {why}"
-        )
-
-
-def _require_stable(recipe: Recipe, examples: Population) -> None:
-    """Raise EvidenceError if the recipe returns other examples when it is called again: ids then name other rows."""
-    whole = examples.documents if isinstance(examples, TextPopulation) else examples
-    if source(recipe).digest() != whole.digest():
-        raise EvidenceError(
-            "examples() returned other rows, or the same in another order, when it was called a second time, so that "
-            "the members of the model cannot be known. Seed whatever is random in it, and train the model again"
         )

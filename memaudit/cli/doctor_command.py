@@ -85,6 +85,7 @@ def _recipe(call: Job) -> Iterator[str]:
     import time
 
     from memaudit.recipe import ClassifierRecipe, LanguageModelRecipe, TextPopulation
+    from memaudit.recipe.populations import require_stable
     from memaudit.signals import measure
     from memaudit.training import choose_device, population
     from memaudit.training.model import Workshop
@@ -94,6 +95,8 @@ def _recipe(call: Job) -> Iterator[str]:
     copies = f", {examples.duplicates} of them exact copies" if examples.duplicates else ""
     what = "documents" if isinstance(examples, TextPopulation) else f"examples of {examples.classes} classes"
     yield f"{call.audit.recipe} has {len(examples)} {what}{copies}"
+    require_stable(recipe, examples)
+    yield "they are the same when they are read again"
     if isinstance(recipe, ClassifierRecipe | LanguageModelRecipe):
         recipe = dataclasses.replace(recipe, epochs=1)
     device = choose_device(call.audit.device)

@@ -17,7 +17,7 @@ from jaxtyping import Int
 
 from memaudit.errors import RecipeError
 from memaudit.recipe.duplicates import near_duplicates
-from memaudit.recipe.examples import named, numbered, require_ids
+from memaudit.recipe.examples import grouped, joined, named, numbered, require_ids
 
 Array = np.ndarray
 Text: TypeAlias = str | Mapping[str, Any]
@@ -36,6 +36,7 @@ class Documents:
         similarity: Documents are near-duplicates from this Jaccard similarity of their 5-word shingles on, whatever
             case and white space; their near-duplicates belong to the same unit too. In a text of fewer than 5 words,
             shingles are 5 characters. With None every document is its own unit, and so is an exact copy.
+        groups: The person or source that each document belongs to: those of one group belong to the same unit too.
 
     Raises:
         RecipeError: A document is empty or no document, shapes are mixed, an id occurs twice, or units are too few.
@@ -49,7 +50,12 @@ class Documents:
     unit_of: Int[Array, " documents"]
 
     def __init__(
-        self, texts: Iterable[Text], ids: Iterable[Any] | None = None, *, similarity: float | None = 0.8
+        self,
+        texts: Iterable[Text],
+        ids: Iterable[Any] | None = None,
+        *,
+        similarity: float | None = 0.8,
+        groups: Iterable[Any] | None = None,
     ) -> None:
         if isinstance(texts, str | Mapping):
             raise RecipeError(f"texts must be a list of documents, got a single {type(texts).__name__}")
@@ -57,6 +63,8 @@ class Documents:
         names = numbered(list(map(_content_hash, rows))) if ids is None else named(ids)
         require_ids(names, len(rows))
         unit_of = np.arange(len(rows)) if similarity is None else near_duplicates(list(map(plain, rows)), similarity)
+        if groups is not None:
+            unit_of = joined([unit_of.tolist(), grouped(groups, len(rows))])
         for name, value in zip(self.__slots__, (tuple(rows), names, unit_of), strict=True):
             object.__setattr__(self, name, value)
         if len(self) < 4:

@@ -50,7 +50,7 @@ class Examples:
         inputs, hashes = _hashed(x, y)
         names = numbered(hashes) if ids is None else named(ids)
         require_ids(names, len(x))
-        units = joined([inputs] if groups is None else [inputs, _groups(groups, len(x))])
+        units = joined([inputs] if groups is None else [inputs, grouped(groups, len(x))])
         self._set(x, y.astype(np.int64), names, len(hashes) - len(set(hashes)), units)
 
     def _set(self, x: Array, y: Array, ids: Array, duplicates: int, unit_of: Array) -> None:
@@ -135,7 +135,12 @@ class Examples:
         return total.hexdigest()
 
 
-def _groups(groups: Iterable[Any], count: int) -> list[Any]:
+def grouped(groups: Iterable[Any], count: int) -> list[str]:
+    """Return the names of the groups.
+
+    Raises:
+        RecipeError: There are not as many as examples.
+    """
     found = [str(group) for group in groups]
     if len(found) != count:
         raise RecipeError(

@@ -88,20 +88,26 @@ def write_members(model: str | Path, members: Listed, examples: Population | Rec
     Without examples there are no digests, and a mask or counts are written as a column.
     """
     if isinstance(members, Examples | Documents):
-        listed, contents = [str(name) for name in members.ids], dict(members.contents())
+        _write_ids(model, [str(name) for name in members.ids], members)
+        return
+    whole = getattr(members, "population", None) if examples is None else examples
+    whole = whole if whole is None or isinstance(whole, Examples | TextPopulation) else population(whole)
+    values = members if isinstance(members, Counts) else list(members)
+    numbers = _numbers(values)
+    if whole is not None:
+        _write_ids(model, _listed(values, whole), whole)
+    elif numbers is not None and numbers.dtype in (bool, np.uint8):
+        heading = MASK if numbers.dtype == bool else TIMES
+        write_whole(members_beside(model), with_column(heading, map(int, numbers)))
     else:
-        whole = getattr(members, "population", None) if examples is None else examples
-        whole = whole if whole is None or isinstance(whole, Examples | TextPopulation) else population(whole)
-        values = members if isinstance(members, Counts) else list(members)
-        numbers = _numbers(values)
-        if whole is None and numbers is not None and numbers.dtype in (bool, np.uint8):
-            heading = MASK if numbers.dtype == bool else TIMES
-            write_whole(members_beside(model), with_column(heading, map(int, numbers)))
-            return
-        listed = [str(value) for value in values] if whole is None else _listed(values, whole)
-        contents = {} if whole is None else dict(whole.contents())
-    salt = secrets.token_hex(16)
-    rows = [(name, digest(salt, contents[name]) if name in contents else "") for name in listed]
+        _write_ids(model, [str(value) for value in values], None)
+
+
+def _write_ids(model: str | Path, listed: list[str], whole: Population | Documents | None) -> None:
+    salt, wanted = secrets.token_hex(16), set(listed)
+    contents = () if whole is None else whole.contents()
+    digests = {name: digest(salt, content) for name, content in contents if name in wanted}
+    rows = [(name, digests.get(name, "")) for name in listed]
     write_whole(members_beside(model), with_ids(rows, salt))
 
 
@@ -141,7 +147,10 @@ def membership(members: str | Path | Listed, population: Population) -> Membersh
             f"who was trained on? There is no {path}; give --members FILE with the ids of the training examples, one a "
             "line, or save the model with memaudit.save_target(model, path, members), which writes it"
         )
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise EvidenceError(f"the members in {path} cannot be read: {error.strerror}") from error
     found = parsed(path, data)
     sha256 = hashlib.sha256(data).hexdigest()
     if found.doubtful and found.kind in population.rows_by_id:

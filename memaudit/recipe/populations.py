@@ -30,6 +30,16 @@ def population(recipe: Recipe) -> Population:
     return TextPopulation(found, recipe.rendering, recipe.probes)
 
 
+def require_stable(recipe: Recipe, examples: Population) -> None:
+    """Raise RecipeError if the recipe returns other examples when it is called again: ids then name other rows."""
+    whole = examples.documents if isinstance(examples, TextPopulation) else examples
+    if source(recipe).digest() != whole.digest():
+        raise RecipeError(
+            "examples() returned other rows, or the same in another order, when it was called a second time, so that "
+            "the members of the model cannot be known. Seed whatever is random in it, and train the model again"
+        )
+
+
 def source(recipe: Recipe) -> Examples | Documents:
     """Return what the recipe's `examples()` or `documents()` returns, when it is called once more.
 
