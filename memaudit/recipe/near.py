@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ Array = np.ndarray
 _DIMENSIONS = 64  # arrays of more features are projected; ratios of distances stay the same to about one eighth
 _TYPICAL = 1_000  # rows that say what a usual distance is
 _FEWEST = 3  # features, by the participation ratio of their variances
+_BLOCK = 4096  # rows
 _FIFTH = 5  # neighbour: up to four copies of every example leave its distance as it is
 
 
@@ -46,18 +48,26 @@ def measured(x: Shaped[Array, "examples ..."]) -> dict[str, Float[Array, "exampl
     In standard deviations, features of any scale count alike, but those that hardly vary, as pixels at the border do,
     are blown up. As they are, features count by their variance: left out if it is that of fewer than three.
     """
-    flat = x.reshape(len(x), -1).astype(np.float64)
-    flat = flat - flat.mean(axis=0)
-    variance = flat.var(axis=0)
+    flat = x.reshape(len(x), -1)
+    mean = sum(block.sum(axis=0) for block in _blocks(flat)) / len(flat)
+    variance = sum(((block - mean) ** 2).sum(axis=0) for block in _blocks(flat)) / len(flat)
     varies = variance > 0
-    found = {"in standard deviations": flat[:, varies] / np.sqrt(variance[varies])}
+    axes = np.eye(flat.shape[1])
+    if flat.shape[1] > _DIMENSIONS:
+        axes = np.random.default_rng(0).normal(size=(flat.shape[1], _DIMENSIONS))
+    found = {"in standard deviations": axes[varies] / np.sqrt(variance[varies])[:, None]}
     if variance.sum() ** 2 > _FEWEST * (variance**2).sum():
-        found["as they are"] = flat
-    axes = np.random.default_rng(0).normal(size=(flat.shape[1], _DIMENSIONS))
+        found["as they are"] = axes[varies]
     return {
-        name: features @ axes[: features.shape[1]] if features.shape[1] > _DIMENSIONS else features
-        for name, features in found.items()
+        name: np.concatenate([(block - mean)[:, varies] @ scaled for block in _blocks(flat)])
+        for name, scaled in found.items()
     }
+
+
+def _blocks(flat: Shaped[Array, "examples features"]) -> Iterator[Float[Array, "block features"]]:
+    """Yield rows in double precision, some at a time: a copy of all data would be large."""
+    for start in range(0, len(flat), _BLOCK):
+        yield flat[start : start + _BLOCK].astype(np.float64)
 
 
 class Neighbours(NamedTuple):
