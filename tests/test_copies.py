@@ -277,9 +277,8 @@ def test_a_pair_with_a_half_of_one_class_is_drawn_again(tmp_path: Path, count: i
 
 def test_a_class_of_one_example_is_refused_before_there_is_a_bank(tmp_path: Path) -> None:
     recipe = EstimatorRecipe(lambda: rare(1), LogisticRegression())
-    for act in (lambda: ma.fill(tmp_path / "bank", recipe, 8), lambda: ma.draw_members(recipe)):
-        with pytest.raises(RecipeError, match=r"class 0 has 199, class 1 has 1; .*Leave out the class"):
-            act()
+    with pytest.raises(RecipeError, match=r"class 0 has 199, class 1 has 1; .*Leave out the class"):
+        ma.fill(tmp_path / "bank", recipe, 8)
     assert not (tmp_path / "bank").exists()
 
 
@@ -288,7 +287,12 @@ def test_a_class_of_one_unit_counts_its_copies_once() -> None:
     y[:5] = 1
     examples = Examples(X[:200], y, groups=np.maximum(np.arange(200), 4))
     with pytest.raises(RecipeError, match="class 0 has 195, class 1 has 1"):
-        Workshop(EstimatorRecipe(lambda: examples, LogisticRegression()), examples, 0, "cpu").counts(0)
+        Workshop(EstimatorRecipe(lambda: examples, LogisticRegression()), examples, 0, "cpu").require_classes()
+
+
+def test_a_class_of_one_example_is_no_trouble_to_a_tree(tmp_path: Path) -> None:
+    bank = ma.fill(tmp_path, EstimatorRecipe(lambda: rare(1), DecisionTreeClassifier()), 4)
+    assert [list(bank.tensors(m)["members"]) for m in range(4)] == halves(0, 4, 200).tolist()
 
 
 def test_two_other_classes_are_enough_for_a_half() -> None:

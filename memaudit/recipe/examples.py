@@ -211,10 +211,10 @@ def named(ids: Iterable[Any]) -> Array:
     """
     names = [str(i) for i in ids]
     for row, name in enumerate(names):
-        if "\0" in name or (not name.isprintable() and _is_torn(name)):
+        if name.endswith("\0") or (not name.isprintable() and _is_torn(name)):
             raise RecipeError(
-                f"the id of row {row} holds a NUL or half a character (a lone surrogate); such an id cannot be written "
-                "to a file and read back; mend it"
+                f"the id of row {row} ends with a NUL, or holds half a character (a lone surrogate); such an id cannot "
+                "be written to a file and read back; mend it"
             )
     return np.asarray(names)
 

@@ -66,7 +66,8 @@ class Membership:
 
     Of `listed` ids, the content of `compared` was compared with the example of that id: by a digest beside it, or by
     an id that is itself a hash of the content. `split` is the number of units, copies or a group, of which some but not
-    all were trained on. `sha256` is that of the members file, if there is one.
+    all were trained on. `sha256` is that of the members file, if it has a salt: with a hash of bare ids, whoever knows
+    all members but one could look whether a candidate is the last.
     """
 
     counts: UInt8[Array, " ids"]
@@ -152,7 +153,7 @@ def membership(members: str | Path | Listed, population: Population) -> Membersh
     except OSError as error:
         raise EvidenceError(f"the members in {path} cannot be read: {error.strerror}") from error
     found = parsed(path, data)
-    sha256 = hashlib.sha256(data).hexdigest()
+    sha256 = hashlib.sha256(data).hexdigest() if found.salt else None
     if found.doubtful and found.kind in population.rows_by_id:
         raise EvidenceError(
             f"{path}: the first line, {found.kind!r}, is a heading and also the id of an example. Save the members "

@@ -38,7 +38,7 @@ from memaudit.recipe import (
 )
 from memaudit.recipe.populations import population
 from memaudit.training.machine import choose_device, one_thread
-from memaudit.training.model import Workshop, drawn
+from memaudit.training.model import Workshop
 
 Array = np.ndarray
 
@@ -118,7 +118,7 @@ def fill(
     recipe = load_recipe(recipe) if isinstance(recipe, str) else recipe
     examples = population(recipe) if examples is None else examples
     workshop = Workshop(recipe, examples, seed, choose_device(device), weights)
-    workshop.counts(0)  # raises here if a class is too rare, before there is a bank
+    workshop.require_classes()
     bank = Bank.create(path, len(examples), fingerprint(recipe, examples, seed))
     bank.sweep()
     for model in bank.models():
@@ -176,7 +176,7 @@ def draw_members(recipe: Recipe | str, *, seed: int = 0) -> Counts:
     """
     examples = population(load_recipe(recipe) if isinstance(recipe, str) else recipe)
     if not isinstance(examples, TextPopulation):
-        return Counts(drawn(lambda rows: target_in_units(seed, rows.unit_of, rows.y), examples), examples)
+        return Counts(target_in_units(seed, examples.unit_of, examples.y), examples)
     coins = target_half(seed, len(examples))
     planted = target_doses(seed, len(examples.canaries), examples.probes.doses)
     return Counts(np.concatenate([coins, planted]), examples)
