@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from memaudit.recipe import AdamW as AdamW
     from memaudit.recipe import CallableRecipe as CallableRecipe
     from memaudit.recipe import ClassifierRecipe as ClassifierRecipe
+    from memaudit.recipe import Counts as Counts
     from memaudit.recipe import Documents as Documents
     from memaudit.recipe import EstimatorRecipe as EstimatorRecipe
     from memaudit.recipe import Examples as Examples
@@ -29,10 +30,12 @@ if TYPE_CHECKING:
     from memaudit.recipe import Rendering as Rendering
     from memaudit.recipe import flip as flip
     from memaudit.recipe import mirror as mirror
+    from memaudit.recipe import near_copies as near_copies
     from memaudit.recipe import read_canaries as read_canaries
     from memaudit.recipe import save_target as save_target
     from memaudit.recipe import shift as shift
     from memaudit.recipe import shifted as shifted
+    from memaudit.recipe import write_manifest as write_manifest
     from memaudit.training import Shard as Shard
     from memaudit.training import draw_members as draw_members
     from memaudit.training import fill as fill
@@ -48,9 +51,9 @@ _HOME = {
     "memaudit.bank": ("Bank",),
     "memaudit.errors": ("MemauditError",),
     "memaudit.recipe": (
-        "SGD", "AdamW", "CallableRecipe", "ClassifierRecipe", "Documents", "EstimatorRecipe", "Examples",
-        "LanguageModelRecipe", "Probes", "Rendering", "flip", "mirror", "read_canaries", "save_target",
-        "shift", "shifted",
+        "SGD", "AdamW", "CallableRecipe", "ClassifierRecipe", "Counts", "Documents", "EstimatorRecipe", "Examples",
+        "LanguageModelRecipe", "Probes", "Rendering", "flip", "mirror", "near_copies", "read_canaries", "save_target",
+        "shift", "shifted", "write_manifest",
     ),
     "memaudit.training": ("Shard", "draw_members", "fill", "train"),
     "memaudit.types": ("Context", "Limit", "Release", "Report", "Verdict"),

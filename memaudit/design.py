@@ -8,6 +8,7 @@ balanced bank instead would tell the attack the answer: members would have one i
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -17,6 +18,8 @@ from jaxtyping import Bool, Float, Int, Shaped, UInt8
 Array = np.ndarray
 
 _MEMBERS, _TRAINING, _CONTROL, _TARGET = 0, 1, 2, 4  # independent streams drawn from one seed; canaries have 3
+
+_DRAWS = 64  # of a pair with two classes in either half; if there is one, all miss it with a probability of 1e-8
 
 
 def _stream(seed: int, purpose: int, index: int) -> np.random.Generator:
@@ -43,6 +46,47 @@ def halves(seed: int, models: int, examples: int) -> UInt8[Array, "models exampl
 def target_half(seed: int, examples: int) -> UInt8[Array, " examples"]:
     """Returns a target's memberships, 0 or 1, drawn by fair coins that have nothing to do with those of any bank."""
     return _stream(seed, _TARGET, 0).integers(0, 2, examples, dtype=np.uint8)
+
+
+def half_in_units(
+    seed: int, model: int, unit_of: Int[Array, " examples"], labels: Int[Array, " examples"]
+) -> UInt8[Array, " examples"]:
+    """Return how often one model of the paired design is trained on each example: on all of a unit or on none.
+
+    Where every unit has one example and both halves have two classes or more, this is `half`. A pair of which a half
+    has a single class is drawn again, from the same stream: many classifiers cannot be trained on one. It leaves every
+    example in exactly one model of each pair, with probability 1/2 either way. Only the examples of a class that is all
+    but absent depend on each other: of two, each half has one. Where there is no other pair, the first one is kept.
+
+    Args:
+        seed: Of the bank.
+        model: Its number.
+        unit_of: The number of each example's unit, from 0.
+        labels: The class of each example.
+    """
+    row = _in_units(_stream(seed, _MEMBERS, model // 2), unit_of, labels)
+    return 1 - row if model % 2 else row
+
+
+def target_in_units(
+    seed: int, unit_of: Int[Array, " examples"], labels: Int[Array, " examples"]
+) -> UInt8[Array, " examples"]:
+    """Return a target's memberships, 0 or 1, drawn by the rule of `half_in_units`, independently of any bank."""
+    return _in_units(_stream(seed, _TARGET, 0), unit_of, labels)
+
+
+def _in_units(
+    stream: np.random.Generator, unit_of: Int[Array, " examples"], labels: Int[Array, " examples"]
+) -> UInt8[Array, " examples"]:
+    units = int(unit_of.max()) + 1
+    rows = (stream.integers(0, 2, units, dtype=np.uint8)[unit_of] for _ in range(_DRAWS))
+    first = next(rows)
+    return next((row for row in itertools.chain([first], rows) if not one_class(row, labels)), first)
+
+
+def one_class(row: UInt8[Array, " examples"], labels: Int[Array, " examples"]) -> bool:
+    """Return whether one of the halves, of what is in and what is out, has fewer than two classes."""
+    return any(not len(side) or bool((side == side[0]).all()) for side in (labels[row == 0], labels[row > 0]))
 
 
 def training_seed(seed: int, model: int) -> int:
@@ -154,6 +198,61 @@ class EveryNth:
     def take(self, pairs: Int[Array, " some"]) -> EveryNth:
         """Return the same for some of the pairs."""
         return EveryNth(self.pairs.take(pairs), self.step)
+
+
+@runtime_checkable  # for the shape checks of the tests
+class Recorded(Pairs, Protocol):
+    """Pairs with what was recorded model by model."""
+
+    @property
+    def members(self) -> UInt8[Array, "models examples"]:
+        """How often each model was trained on each example."""
+        ...
+
+    @property
+    def correct(self) -> Shaped[Array, "models examples"]:
+        """Whether each model classifies each example correctly."""
+        ...
+
+    def take(self, pairs: Int[Array, " some"]) -> Recorded:
+        """Return the same for some of the pairs."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Recordings of which some examples are looked at: one of each unit."""
+
+    bank: Recorded
+    rows: Int[Array, " chosen"]
+
+    @property
+    def members(self) -> UInt8[Array, "models chosen"]:
+        """How often each model was trained on each example that is looked at."""
+        return self.bank.members[:, self.rows]
+
+    @property
+    def correct(self) -> Shaped[Array, "models chosen"]:
+        """Whether each model classifies each of them correctly."""
+        return self.bank.correct[:, self.rows]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Pairs, examples, queries."""
+        pairs, _, queries = self.bank.shape
+        return pairs, len(self.rows), queries
+
+    def block(self, examples: slice) -> tuple[Float[Array, "pairs block queries"], Float[Array, "pairs block queries"]]:
+        """Return the inside and outside signals of a block of the examples that are looked at."""
+        rows = self.rows[examples]
+        if not len(rows):
+            return self.bank.block(slice(0, 0))
+        within, without = self.bank.block(slice(int(rows[0]), int(rows[-1]) + 1))
+        return within[:, rows - rows[0]], without[:, rows - rows[0]]
+
+    def take(self, pairs: Int[Array, " some"]) -> Chosen:
+        """Return the same for some of the pairs."""
+        return Chosen(self.bank.take(pairs), self.rows)
 
 
 @dataclass(frozen=True, slots=True)

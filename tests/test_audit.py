@@ -58,7 +58,7 @@ def test_a_leak_is_found_and_noted_without_a_limit(project: Path, command: Comma
     assert online(report).finding.estimate.low > 0.8
     memorized = next(r for r in report.results if r.finding.metric == "memorization")
     assert memorized.finding.estimate.low > 0.8
-    assert [c.code for c in report.controls] == ["CTL001", "CTL002", "CTL005", "CTL003", "CTL004"]
+    assert [c.code for c in report.controls] == ["CTL001", "CTL002", "CTL005", "CTL003", "CTL004", "CTL007"]
     assert all(c.passed for c in report.controls), [c.sentence for c in report.controls if not c.passed]
     assert {path.name for path in (project / "audit").iterdir()} == {
         "SHA256SUMS",

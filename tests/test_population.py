@@ -16,6 +16,7 @@ from memaudit.canaries import Canary, make
 from memaudit.canaries.space import Space
 from memaudit.errors import EvidenceError, RecipeError
 from memaudit.recipe import (
+    Counts,
     Documents,
     Probes,
     Rendering,
@@ -23,6 +24,7 @@ from memaudit.recipe import (
     TextPopulation,
     member_counts,
     members_beside,
+    membership,
     read_members,
 )
 from memaudit.recipe.documents import Text
@@ -227,6 +229,16 @@ def test_a_members_file_that_does_not_fit_is_refused(
     (tmp_path / "members.csv").write_text(content, "utf-8")
     with pytest.raises(EvidenceError, match=message):
         read_members(tmp_path / "members.csv", copied)
+
+
+def test_every_document_of_a_unit_and_every_canary_is_written_with_a_digest(
+    copied: TextPopulation, tmp_path: Path
+) -> None:
+    counts = np.ones(len(copied.ids), np.uint8)
+    write_members(tmp_path / "m", Counts(counts), copied)
+    found = membership(members_beside(tmp_path / "m"), copied)
+    assert np.array_equal(found.counts, counts)
+    assert found.compared == found.listed == len(copied.documents.ids) + len(copied.canaries)
 
 
 def test_counts_of_another_length_are_refused(copied: TextPopulation) -> None:

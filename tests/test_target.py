@@ -297,7 +297,7 @@ def test_members_come_back_from_the_file_as_a_mask(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["id\n3\n5\n", "3\n5\n", "3\r\n5\r\n", "\ufeff3\n5\n", "3\n\n5\n\n", " 3 \n5,extra\n", "3\n5"]
+    "text", ["id\n3\n5\n", "3\n5\n", "3\r\n5\r\n", "\ufeff3\n5\n", "3\n\n5\n\n", "id,name\n3,a\n5,b\n", "3\n5"]
 )
 def test_ids_are_read_from_files_of_many_makes(tmp_path: Path, text: str) -> None:
     (tmp_path / "ids.txt").write_bytes(text.encode())

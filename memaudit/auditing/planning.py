@@ -16,10 +16,11 @@ from memaudit.auditing import ledger as ledgers
 from memaudit.auditing.choices import default_attacks, require_choices
 from memaudit.auditing.costs import Cost, cost_to_fill
 from memaudit.auditing.evidence import Key
+from memaudit.auditing.target import units_of
 from memaudit.bank import Bank
 from memaudit.errors import MemauditError, SettingsError
 from memaudit.files import write_whole
-from memaudit.recipe import Population, Recipe, fingerprint, load_recipe, read_members
+from memaudit.recipe import Population, Recipe, TextPopulation, fingerprint, load_recipe, read_members
 from memaudit.training import population
 from memaudit.types import Limit, Planned
 
@@ -99,8 +100,8 @@ def plan(
     examples = population(recipe) if examples is None else examples
     attacks = default_attacks(recipe, examples, limits) if attacks is None else attacks
     require_choices(fprs, attacks)
-    people = len(examples)
-    inside = people // 2 if members is None else int((read_members(members, examples)[:people] > 0).sum())
+    people = len(examples) if isinstance(examples, TextPopulation) else examples.units
+    inside = people // 2 if members is None else int(units_of(examples, read_members(members, examples)).sum())
     missing, cost = cost_to_fill(Path(bank), recipe, examples, shadows, seed, device, weights)
     return Plan(
         created=datetime.now(UTC).isoformat(timespec="seconds"),

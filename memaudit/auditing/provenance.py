@@ -55,7 +55,16 @@ def bound(target: Target, key: Key, level: EvidenceLevel) -> dict[str, str]:
     Keyed, where a plain hash would let whoever knows all examples but one look whether that one was among them.
     """
     commitments = key.commitments(target.population, target.counts)
-    return {"evidence": level.value, "evidence.key": key.name, **commitments}
+    return {"evidence": level.value, "evidence.key": key.name, **_of_members(target), **commitments}
+
+
+def _of_members(target: Target) -> dict[str, str]:
+    """Returns the SHA-256 of the members file, and whether its examples are known to be those of the training."""
+    found = target.membership
+    if found is None:
+        return {}
+    file = {} if found.sha256 is None else {"members.sha256": found.sha256}
+    return file | {"members.content": f"{found.compared} of {found.listed} members compared by digest"}
 
 
 def revision(files: Iterable[Path]) -> str:

@@ -31,6 +31,7 @@ from memaudit.checks import (
     all_checks,
     fidelity_check,
 )
+from memaudit.design import Chosen
 from memaudit.errors import EvidenceError, MemauditError
 from memaudit.files import make_private_folder, write_whole
 from memaudit.recipe import (
@@ -121,6 +122,7 @@ def audit(
     evidence: str = EvidenceLevel.HASHED,
     plan: str | Path | None = None,
     ledger: str | Path | None = None,
+    manifest: str | Path | None = None,
     device: str = "auto",
     command: str = "",
     state_dict: str | None = None,
@@ -141,6 +143,7 @@ def audit(
         evidence: `none`, `hashed`, `ids` or `full`: how single examples are named, and whether they are shown.
         plan: The file of the plan that was made beforehand, which the audit must keep to.
         ledger: The file in which the audit is recorded; by default `memaudit.ledger.jsonl` beside the bank.
+        manifest: The file that `write_manifest` wrote: a control compares the members with it.
         device: Where the model is run.
         command: The command line that asked for the audit, for its report.
         state_dict: Which of several sets of weights in the file is the model, such as "model_ema".
@@ -148,7 +151,7 @@ def audit(
     Raises:
         MemauditError: Something is missing or does not fit; the message says what to do.
     """
-    target = model if isinstance(model, Target) else open_target(model, recipe, members, device, state_dict)
+    target = model if isinstance(model, Target) else open_target(model, recipe, members, device, state_dict, manifest)
     attacks = default_attacks(target.recipe, target.population, limits) if attacks is None else attacks
     require_choices(fprs, attacks)
     require_fitting(target, attacks)
@@ -188,7 +191,7 @@ def audit(
     if level is EvidenceLevel.NONE or not _trusted(report.controls):
         return Audit(report, None)
     full = level is EvidenceLevel.FULL
-    names = identifiers(target.population.ids[: len(target.population)], level, key)
+    names = identifiers(target.ids, level, key)
     return Audit(replace(report, exposed=most_exposed(facts, names, full)), table(facts, names, full))
 
 
@@ -202,12 +205,15 @@ def _facts(
 ) -> Evidence:
     """Returns what the checks may look at."""
     recorded, population = target.recorded, target.population
+    split = 0 if target.membership is None else target.membership.split
     if isinstance(population, TextPopulation):
         return TextEvidence(
             bank=recordings,
             phi=recorded["phi"],
             correct=recorded["correct"],
             members=target.members,
+            split=split,
+            manifest=target.manifest,
             population=population,
             recorded=recorded,
             doses=target.counts[len(population) :],
@@ -216,13 +222,16 @@ def _facts(
             attacks=attacks,
             seed=seed,
         )
+    rows = population.representatives
     return ClassifierEvidence(
-        bank=recordings,
-        phi=recorded["phi"],
-        correct=recorded["correct"],
+        bank=recordings if len(rows) == len(population) else Chosen(recordings, rows),
+        phi=recorded["phi"][rows],
+        correct=recorded["correct"][rows],
         members=target.members,
-        x=population.x,
-        y=population.y,
+        split=split,
+        manifest=target.manifest,
+        x=population.x[rows],
+        y=population.y[rows],
         fprs=fprs,
         attacks=attacks,
         seed=seed,
@@ -237,7 +246,9 @@ def _examine(
     provenance: dict[str, str],
 ) -> Report:
     """Returns the report, not yet judged: controls first, as figures about a model unlike its shadows are withheld."""
-    controls = tuple(control.run(facts) for control in CONTROLS if isinstance(facts, control.needs))
+    controls = tuple(
+        control.run(facts) for control in CONTROLS if isinstance(facts, control.needs) and control.wanted(facts)
+    )
     results: list[Result] = []
     skipped: list[Skipped] = []
     for check in all_checks():

@@ -33,6 +33,10 @@ LIMITATIONS = (
     "Memorization is measured on training sets of half of the examples; it falls as training sets grow.",
     "The most exposed examples were picked because they looked exposed; measured again, they would look less so.",
 )
+WHOLE = (
+    "That the members listed are the whole training set is taken on trust; a data manifest (--manifest), written by "
+    "whoever keeps the data, shows it."
+)
 
 
 def untested(target: Target) -> tuple[str, ...]:
@@ -49,17 +53,34 @@ def untested(target: Target) -> tuple[str, ...]:
 
 def limitations(target: Target) -> tuple[str, ...]:
     """Returns what the figures rest on and do not mean."""
+    whole = () if target.manifest is not None else (WHOLE,)
+    return (*_unchecked(target), *_copies(target), *LIMITATIONS, *whole)
+
+
+def _unchecked(target: Target) -> tuple[str, ...]:
+    found = target.membership
+    if found is None or found.compared >= found.listed:
+        return ()
+    return (
+        f"The content of {found.listed - found.compared} of the {found.listed} members was not compared with the "
+        "training data: the members file has no digest of it. If an id or a row was another example at training, all "
+        "figures are wrong. memaudit.save_target(model, path, members, recipe) writes digests.",
+    )
+
+
+def _copies(target: Target) -> tuple[str, ...]:
     population = target.population
-    if not population.duplicates:
-        return LIMITATIONS
     if isinstance(population, TextPopulation):
+        if not population.duplicates:
+            return ()
         return (
             f"{population.duplicates} documents are near-duplicates of others. Near-duplicates are in the training set "
             "together or not at all, and count as one.",
-            *LIMITATIONS,
         )
+    if population.units == len(population):
+        return ()
     return (
-        f"{population.duplicates} of the {len(population)} examples are exact copies of others. Where one copy is a "
-        "member and the other is not, each hides the other; remove copies from the examples for clear figures.",
-        *LIMITATIONS,
+        f"{len(population) - population.units} of the {len(population)} examples are exact copies of others, whatever "
+        "their label, or belong to the same group. Shadow models are trained on all of a unit or on none of it; its "
+        "first example stands for all in the figures.",
     )

@@ -14,15 +14,17 @@ from memaudit.auditing.folder import sha256
 from memaudit.bank import Bank, Recordings
 from memaudit.errors import EvidenceError, ModelError
 from memaudit.recipe import (
+    Membership,
     Population,
     Recipe,
     TextPopulation,
     load_recipe,
     load_target,
-    member_counts,
     members_beside,
-    read_members,
+    membership,
 )
+from memaudit.recipe.manifest import Manifest, manifest_of, read_manifest
+from memaudit.recipe.populations import require_stable
 from memaudit.signals import measure
 from memaudit.training import choose_device, population
 
@@ -43,11 +45,27 @@ class Target:
     model: Path
     sha256: str
     state_dict: str | None = None
+    membership: Membership | None = None
+    manifest: tuple[Manifest, Manifest] | None = None
 
     @property
     def members(self) -> Bool[Array, " examples"]:
-        """Which of the examples, or units of documents, the model was trained on."""
-        return self.counts[: len(self.population)] > 0
+        """Which units the model was trained on: examples without their copies, groups, or documents."""
+        return units_of(self.population, self.counts)
+
+    @property
+    def ids(self) -> Array:
+        """What the units are called: by the id of their first example or document."""
+        if isinstance(self.population, TextPopulation):
+            return self.population.ids[: len(self.population)]
+        return self.population.ids[self.population.representatives]
+
+
+def units_of(population: Population, counts: UInt8[Array, " ids"]) -> Bool[Array, " units"]:
+    """Return which units a model was trained on, if only on one of their examples."""
+    if isinstance(population, TextPopulation):
+        return counts[: len(population)] > 0
+    return np.bincount(population.unit_of, counts) > 0
 
 
 def read_by_shadows(target: Target, bank: Bank, recordings: Recordings, device: str = "auto") -> Array | None:
@@ -80,6 +98,7 @@ def open_target(
     members: str | Path | Iterable[Any] | None = None,
     device: str = "auto",
     state_dict: str | None = None,
+    manifest: str | Path | None = None,
 ) -> Target:
     """Returns the target, after everything that can be wrong with it has been looked at; needs no bank.
 
@@ -99,17 +118,13 @@ def open_target(
     examples = population(recipe)
     text = examples if isinstance(examples, TextPopulation) else None
     loaded = load_target(model, recipe, text, state_dict)
-    if members is None or isinstance(members, str | Path):
-        counts = read_members(members_beside(model) if members is None else members, examples)
-    else:
-        counts = member_counts(members, examples)
-    mask = counts[: len(examples)] > 0
-    for who, count in (("members", int(mask.sum())), ("non-members", int((~mask).sum()))):
-        if count < _LEAST_EXAMPLES:
-            raise EvidenceError(
-                f"there are {count} {who} among the {len(mask)} examples; an audit needs at least {_LEAST_EXAMPLES} of "
-                "each: examples() must return the training set and about as many held-out examples"
-            )
+    who_was = membership(members_beside(model) if members is None else members, examples)
+    if who_was.compared < who_was.listed:
+        require_stable(recipe, examples)
+    counts = who_was.counts
+    mask = units_of(examples, counts)
+    _require_both(examples, who_was, mask)
+    stated = None if manifest is None else (read_manifest(manifest), manifest_of(examples, counts))
     try:
         queries, outputs = getattr(recipe, "queries", ()), getattr(recipe, "outputs", None)
         recorded = measure(loaded, examples, queries, choose_device(device), outputs)
@@ -119,4 +134,31 @@ def open_target(
             recorded |= question(loaded, text, recipe, ~mask, choose_device(device))
     except ModelError as error:
         raise ModelError(f"{model}: {error}") from error
-    return Target(recipe, examples, counts, recorded, Path(model), sha256(Path(model)), state_dict)
+    return Target(recipe, examples, counts, recorded, Path(model), sha256(Path(model)), state_dict, who_was, stated)
+
+
+def _require_both(examples: Population, who_was: Membership, members: Bool[Array, " units"]) -> None:
+    """Raise EvidenceError, saying why, unless there are members and non-members enough."""
+    of = len(who_was.counts)
+    held_out = of - int((who_was.counts > 0).sum())
+    for who, count in (("members", int(members.sum())), ("non-members", int((~members).sum()))):
+        if count >= _LEAST_EXAMPLES:
+            continue
+        if who == "non-members" and held_out >= _LEAST_EXAMPLES:
+            why = (
+                f"{held_out} examples are held out, but {held_out - count} of them are copies of members, or of a "
+                "member's group, and so were trained on: hold out examples that the model has not seen"
+            )
+        elif who == "non-members" and who_was.split:
+            why = (
+                f"{who_was.split} more are held out, but are near-duplicates of members, and so were trained on: hold "
+                "out documents that the model has not seen"
+            )
+        elif who == "non-members" and not count:
+            why = "every example is a member: examples() must also return about as many that were held out"
+        else:
+            why = "examples() must return the training set and about as many held-out examples"
+        raise EvidenceError(
+            f"there are {count} {who} among the {len(members)} examples; an audit needs at least {_LEAST_EXAMPLES} of "
+            f"each: {why}"
+        )

@@ -9,11 +9,13 @@ from jaxtyping import Float, Int
 from scipy import stats
 
 from memaudit.attacks import DEFAULT, attack, taught
+from memaudit.checks.copies import copies_check
 from memaudit.checks.evidence import Attacked, ControlCheck, Evidence, percent
 from memaudit.checks.exposure import canary_null
 from memaudit.checks.fidelity import fidelity_check
 from memaudit.checks.link import bin_name, flag_with, link_rate
 from memaudit.checks.planted import planted_check
+from memaudit.checks.training_set import training_set_check
 from memaudit.design import EveryNth, NullPairs, Pairs, coins, step_of, swapped
 from memaudit.memorization import cross_fitted_link
 from memaudit.stats import auc, auc_interval, predictive_share_p_value, transferred_thresholds
@@ -258,6 +260,8 @@ CONTROLS: tuple[ControlCheck, ...] = (
     ControlCheck("CTL005", "Positive control", _planted),
     ControlCheck(BLIND, "Blind baseline", _blind),
     ControlCheck("CTL004", "Calibration", _calibration),
+    copies_check,
+    training_set_check,
     canary_null,
     planted_check,
 )

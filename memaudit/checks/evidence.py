@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int, Shaped, UInt8
 from memaudit.attacks import Attack, Signal, attack, blind_scores, taught
 from memaudit.design import Pairs, by_pair
 from memaudit.memorization import Counterfactual, Margin, Memorization, margin, paired_memorization
+from memaudit.recipe.manifest import Manifest
 from memaudit.signals import cross_entropy
 from memaudit.stats import (
     Reached,
@@ -84,13 +85,17 @@ class Attacked:
 class Evidence(ABC):
     """All that a check may look at: the bank's recordings, the target's signals, and who is a member of the target.
 
-    `fprs` are the false-positive rates that were asked for.
+    Examples are units: of copies and of a group, one stands for all. `split` is the number of members of which only a
+    part of the unit was trained on. `manifest` is (stated, found), where one was given. `fprs` are the false-positive
+    rates that were asked for.
     """
 
     bank: Shadows
     phi: Float[Array, "examples queries"]
     correct: Shaped[Array, " examples"]
     members: Bool[Array, " examples"]
+    split: int = 0
+    manifest: tuple[Manifest, Manifest] | None = None
     fprs: tuple[float, ...] = (0.01, 0.001)
     attacks: tuple[str, ...] = ("slira", "lira-online", "lira-offline", "rmia", "global-threshold")
     seed: int = 0
@@ -206,12 +211,13 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class ControlCheck:
-    """A check on the audit itself."""
+    """A check on the audit itself, which is run where it is `wanted`."""
 
     code: str
     title: str
     run: Callable[[Any], Control]
     needs: type[Any] = Evidence
+    wanted: Callable[[Any], bool] = lambda evidence: True
 
 
 CONFIDENCES = (0.95, 0.975, 1 - 0.05 / 3, 1 - 0.05 / 4, 0.99, 0.995, 0.9975, 0.999, 0.9995)

@@ -37,6 +37,7 @@ _INDENT = 14
 @click.option("--plan", help="The plan that this audit keeps to, as written by memaudit plan -o.")
 @ledger_option
 @click.option("--sign", metavar="KEY", help="Sign the report with a private key: a PEM file, or env:NAME.")
+@click.option("--manifest", help="The data manifest that the members are compared with: memaudit.write_manifest.")
 @over_budget
 @click.option("--evidence", type=click.Choice(["none", "hashed", "ids", "full"]), help="How single examples are named.")
 def command(
@@ -116,7 +117,8 @@ def run(model: Path, call: Job, quiet: bool, yes: bool = False) -> Audit:
     require_writable(call.ledger)  # and all else before hours are spent on the bank
     _require_folder(call.place(settings.out))
     members = None if settings.members is None else call.place(settings.members)
-    target = open_target(model, call.recipe(), members, settings.device, settings.state_dict)
+    manifest = None if settings.manifest is None else call.place(settings.manifest)
+    target = open_target(model, call.recipe(), members, settings.device, settings.state_dict, manifest)
     attacks = settings.attacks or default_attacks(target.recipe, target.population, call.limits)
     plan = None if settings.plan is None else call.place(settings.plan)
     if plan is not None:

@@ -106,7 +106,7 @@ def job(config: Path | None, **flags: Any) -> Job:
         os.environ[SHARED] = "1"  # for worker processes, too
     folder = file.resolve().parent if file is not None else here
     given = {name: value for name, value in flags.items() if value is not None}
-    for name in {"bank", "members", "out", "plan", "ledger"} & given.keys():
+    for name in {"bank", "ledger", "manifest", "members", "out", "plan"} & given.keys():
         given[name] = str((here / given[name]).resolve())
     if "recipe" in given:
         place, _, variable = given["recipe"].partition(":")

@@ -84,9 +84,8 @@ def _recipe(call: Job) -> Iterator[str]:
     import dataclasses
     import time
 
-    import numpy as np
-
     from memaudit.recipe import ClassifierRecipe, LanguageModelRecipe, TextPopulation
+    from memaudit.recipe.populations import require_stable
     from memaudit.signals import evaluate
     from memaudit.training import choose_device, population
     from memaudit.training.model import Workshop
@@ -96,13 +95,14 @@ def _recipe(call: Job) -> Iterator[str]:
     copies = f", {examples.duplicates} of them exact copies" if examples.duplicates else ""
     what = "documents" if isinstance(examples, TextPopulation) else f"examples of {examples.classes} classes"
     yield f"{call.audit.recipe} has {len(examples)} {what}{copies}"
+    require_stable(recipe, examples)
+    yield "they are the same when they are read again"
     if isinstance(recipe, ClassifierRecipe | LanguageModelRecipe):
         recipe = dataclasses.replace(recipe, epochs=1)
     device = choose_device(call.audit.device)
     workshop = Workshop(recipe, examples, 0, device)
     started = time.perf_counter()
-    counts = np.arange(len(examples.ids)) % 2
-    model, _ = workshop.train(counts.astype(np.uint8), 0)
+    model, _ = workshop.train(workshop.counts(0), 0)
     workshop.require_unchanged("training")
     if isinstance(examples, TextPopulation):
         workshop.measure(model)

@@ -40,6 +40,7 @@ class AuditSettings(BaseModel):
     evidence: Literal["none", "hashed", "ids", "full"] = "hashed"
     plan: str | None = None
     ledger: str | None = None
+    manifest: str | None = None
 
 
 class FilesSettings(BaseModel):

@@ -16,8 +16,11 @@ from memaudit.recipe.fingerprint import (
     training,
 )
 from memaudit.recipe.locate import load_recipe
-from memaudit.recipe.members import Population, member_counts, members_beside, read_members
+from memaudit.recipe.manifest import write_manifest
+from memaudit.recipe.members import Counts, Membership, member_counts, members_beside, membership, read_members
+from memaudit.recipe.near import near_copies
 from memaudit.recipe.population import SecretProbe, TextPopulation
+from memaudit.recipe.populations import Population
 from memaudit.recipe.recipes import (
     SGD,
     AdamW,
@@ -37,10 +40,12 @@ __all__ = [
     "AdamW",
     "CallableRecipe",
     "ClassifierRecipe",
+    "Counts",
     "Documents",
     "EstimatorRecipe",
     "Examples",
     "LanguageModelRecipe",
+    "Membership",
     "Population",
     "Probes",
     "Recipe",
@@ -57,7 +62,9 @@ __all__ = [
     "making_examples",
     "member_counts",
     "members_beside",
+    "membership",
     "mirror",
+    "near_copies",
     "own_values",
     "packed",
     "read_canaries",
@@ -71,4 +78,5 @@ __all__ = [
     "shifted",
     "sources",
     "training",
+    "write_manifest",
 ]

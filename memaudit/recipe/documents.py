@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -17,7 +17,7 @@ from jaxtyping import Int
 
 from memaudit.errors import RecipeError
 from memaudit.recipe.duplicates import near_duplicates
-from memaudit.recipe.examples import numbered, require_ids
+from memaudit.recipe.examples import grouped, joined, named, numbered, require_ids
 
 Array = np.ndarray
 Text: TypeAlias = str | Mapping[str, Any]
@@ -36,6 +36,7 @@ class Documents:
         similarity: Documents are near-duplicates from this Jaccard similarity of their 5-word shingles on, whatever
             case and white space; their near-duplicates belong to the same unit too. In a text of fewer than 5 words,
             shingles are 5 characters. With None every document is its own unit, and so is an exact copy.
+        groups: The person or source that each document belongs to: those of one group belong to the same unit too.
 
     Raises:
         RecipeError: A document is empty or no document, shapes are mixed, an id occurs twice, or units are too few.
@@ -49,14 +50,21 @@ class Documents:
     unit_of: Int[Array, " documents"]
 
     def __init__(
-        self, texts: Iterable[Text], ids: Iterable[Any] | None = None, *, similarity: float | None = 0.8
+        self,
+        texts: Iterable[Text],
+        ids: Iterable[Any] | None = None,
+        *,
+        similarity: float | None = 0.8,
+        groups: Iterable[Any] | None = None,
     ) -> None:
         if isinstance(texts, str | Mapping):
             raise RecipeError(f"texts must be a list of documents, got a single {type(texts).__name__}")
         rows = checked(texts, "row {}".format)
-        names = numbered(list(map(_content_hash, rows))) if ids is None else np.asarray([str(i) for i in ids])
+        names = numbered(list(map(_content_hash, rows))) if ids is None else named(ids)
         require_ids(names, len(rows))
         unit_of = np.arange(len(rows)) if similarity is None else near_duplicates(list(map(plain, rows)), similarity)
+        if groups is not None:
+            unit_of = joined([unit_of.tolist(), grouped(groups, len(rows))])
         for name, value in zip(self.__slots__, (tuple(rows), names, unit_of), strict=True):
             object.__setattr__(self, name, value)
         if len(self) < 4:
@@ -150,6 +158,16 @@ class Documents:
     def duplicates(self) -> int:
         """The number of documents that are not the first of their unit."""
         return len(self.texts) - len(self)
+
+    @property
+    def ids_are_hashes(self) -> bool:
+        """Whether ids are hashes of the content, as they are if none are given: then they name content, not places."""
+        return bool(str(self.ids[0]) == _content_hash(self.texts[0]))
+
+    def contents(self) -> Iterator[tuple[str, bytes]]:
+        """Yield the id and the content of every document: what a digest of it is taken of."""
+        for name, text in zip(self.ids, self.texts, strict=True):
+            yield str(name), _json(text)
 
     def digest(self) -> str:
         """Returns a SHA-256 over texts, ids and units."""

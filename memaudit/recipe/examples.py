@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int
 
 from memaudit.errors import RecipeError, shown
 
@@ -22,12 +23,15 @@ _READ_TWICE = 32  # items; a transform that flips a coin escapes once in 2³²
 class Examples:
     """Inputs, labels and stable ids, row by row; also a map-style dataset of (input, label).
 
-    `duplicates` is the number of rows that are exact copies of an earlier one.
+    `duplicates` is the number of rows that are exact copies of an earlier one. `unit_of` numbers the units, by their
+    first appearance: rows of one unit are trained on together or not at all by every shadow model, and are one example
+    in all results. Rows with the same input, whatever their label, and rows of the same group are one unit.
 
     Args:
         x: Inputs, `[examples, ...]`; kept in memory, numeric.
         y: Labels, `[examples]`: whole numbers from 0, of any type that holds them exactly, or booleans.
         ids: One stable, unique name per example. Without it, a hash of the content; exact copies are then numbered.
+        groups: The person, household or document that each example belongs to, or what `near_copies(x)` returned.
 
     Raises:
         RecipeError: The arrays do not fit together, labels are no classes, or an id occurs twice.
@@ -37,22 +41,28 @@ class Examples:
     y: Array
     ids: Array
     duplicates: int
+    unit_of: Int[Array, " examples"]
 
-    def __init__(self, x: Any, y: Any, ids: Iterable[Any] | None = None) -> None:
+    def __init__(
+        self, x: Any, y: Any, ids: Iterable[Any] | None = None, *, groups: Iterable[Any] | None = None
+    ) -> None:
         x, y = np.ascontiguousarray(x), np.asarray(y)  # torch takes no array that runs backwards,
         x = x.astype(x.dtype.newbyteorder("="), copy=False)  # nor one in another machine's byte order
         _require_arrays(x, y)
-        hashes = [_content_hash(row, label) for row, label in zip(x, y, strict=True)]
-        names = numbered(hashes) if ids is None else np.asarray([str(i) for i in ids])
+        inputs, hashes = _hashed(x, y)
+        names = numbered(hashes) if ids is None else named(ids)
         require_ids(names, len(x))
-        self._set(x, y.astype(np.int64), names, len(hashes) - len(set(hashes)))
+        units = joined([inputs] if groups is None else [inputs, grouped(groups, len(x))])
+        self._set(x, y.astype(np.int64), names, len(hashes) - len(set(hashes)), units)
 
-    def _set(self, x: Array, y: Array, ids: Array, duplicates: int) -> None:
-        for name, value in zip(self.__slots__, (x, y, ids, duplicates), strict=True):
+    def _set(self, x: Array, y: Array, ids: Array, duplicates: int, unit_of: Array) -> None:
+        for name, value in zip(self.__slots__, (x, y, ids, duplicates, unit_of), strict=True):
             object.__setattr__(self, name, value)
 
     @classmethod
-    def from_dataset(cls, dataset: Any, ids: Iterable[Any] | None = None) -> Examples:
+    def from_dataset(
+        cls, dataset: Any, ids: Iterable[Any] | None = None, *, groups: Iterable[Any] | None = None
+    ) -> Examples:
         """Returns the examples of a map-style dataset of (input, label): torch's, torchvision's, or a list of pairs.
 
         Every item is read once, now. A dataset whose transform is random would be frozen at one draw: it is refused.
@@ -74,7 +84,7 @@ class Examples:
                 "the dataset's transform is random (an item differs when it is read twice); leave augmentation out of "
                 "the dataset and give it to ClassifierRecipe(augment=...), where every epoch draws anew"
             )
-        return cls(x, y, ids)
+        return cls(x, y, ids, groups=groups)
 
     def __len__(self) -> int:
         return len(self.y)
@@ -88,14 +98,35 @@ class Examples:
         return {str(name): row for row, name in enumerate(self.ids)}
 
     @property
+    def ids_are_hashes(self) -> bool:
+        """Whether ids are hashes of the content, as they are if none are given: then they name content, not places."""
+        return bool(str(self.ids[0]) == _hashed(self.x[:1], self.y[:1])[1][0])
+
+    def contents(self) -> Iterator[tuple[str, bytes]]:
+        """Yield the id and the content of every example: what a digest of it is taken of."""
+        for name, x, y in zip(self.ids, self.x, self.y, strict=True):
+            yield str(name), f"{x.dtype.str}{x.shape} {int(y)} ".encode() + np.ascontiguousarray(x).tobytes()
+
+    @property
     def classes(self) -> int:
         """Number of classes: the largest label plus one."""
         return int(self.y.max()) + 1
 
+    @property
+    def units(self) -> int:
+        """Number of units."""
+        return int(self.unit_of.max(initial=-1)) + 1
+
+    @property
+    def representatives(self) -> Int[Array, " units"]:
+        """The first row of each unit."""
+        return np.unique(self.unit_of, return_index=True)[1]
+
     def take(self, rows: Array) -> Examples:
         """Returns the examples of some rows; a row that is taken twice gets a numbered id."""
         picked = object.__new__(Examples)
-        picked._set(self.x[rows], self.y[rows], numbered(list(self.ids[rows])), 0)
+        units = np.unique(self.unit_of[rows], return_inverse=True)[1]
+        picked._set(self.x[rows], self.y[rows], numbered(list(self.ids[rows])), 0, units)
         return picked
 
     def digest(self) -> str:
@@ -114,8 +145,46 @@ def _arrays(pairs: Sequence[tuple[Any, Any]]) -> tuple[Array, Array]:
     return x, np.array([np.asarray(label).reshape(()) for _, label in pairs])
 
 
-def _content_hash(x: Array, y: Any) -> str:
-    return hashlib.sha256(np.ascontiguousarray(x).tobytes() + str(int(y)).encode()).hexdigest()[:16]
+def grouped(groups: Iterable[Any], count: int) -> list[str]:
+    """Return the names of the groups.
+
+    Raises:
+        RecipeError: There are not as many as examples.
+    """
+    found = [str(group) for group in groups]
+    if len(found) != count:
+        raise RecipeError(
+            f"there are {count} examples but {len(found)} groups; give each example the name of its group"
+        )
+    return found
+
+
+def joined(keys: Sequence[Sequence[Any]]) -> Int[Array, " rows"]:
+    """Return the number of each row's unit, by first appearance: rows that share a key, of one kind or another."""
+    root = list(range(len(keys[0])))
+
+    def find(row: int) -> int:
+        while root[row] != row:
+            root[row] = row = root[root[row]]
+        return row
+
+    for kind in keys:
+        first: dict[Any, int] = {}
+        for row, key in enumerate(kind):
+            a, b = find(row), find(first.setdefault(key, row))
+            root[max(a, b)] = min(a, b)
+    return np.unique([find(row) for row in range(len(root))], return_inverse=True)[1]
+
+
+def _hashed(x: Array, y: Array) -> tuple[list[bytes], list[str]]:
+    """Return a hash of each input, and of each input with its label."""
+    inputs, hashes = [], []
+    for row, label in zip(x, y, strict=True):
+        total = hashlib.sha256(row.tobytes())
+        inputs.append(total.digest())
+        total.update(str(int(label)).encode())
+        hashes.append(total.hexdigest()[:16])
+    return inputs, hashes
 
 
 def numbered(names: Sequence[str]) -> Array:
@@ -155,6 +224,26 @@ def _no_labels(y: Array) -> Array:
         return np.ones(len(y), bool)
     y = y.astype(np.float64) if y.dtype.kind == "f" else y
     return ~((y >= 0) & (y < _LABELS) & (y == np.floor(y)))
+
+
+def named(ids: Iterable[Any]) -> Array:
+    """Return ids as an array of strings.
+
+    Raises:
+        RecipeError: An id cannot be written into a file and read back.
+    """
+    names = [str(i) for i in ids]
+    for row, name in enumerate(names):
+        if name.endswith("\0") or (not name.isprintable() and _is_torn(name)):
+            raise RecipeError(
+                f"the id of row {row} ends with a NUL, or holds half a character (a lone surrogate); such an id cannot "
+                "be written to a file and read back; mend it"
+            )
+    return np.asarray(names)
+
+
+def _is_torn(name: str) -> bool:
+    return any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def require_ids(ids: Array, count: int) -> None:

@@ -14,19 +14,21 @@ import types
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from memaudit.errors import ModelError, RecipeError
 from memaudit.recipe.bytecode import code_digest, hashed
 from memaudit.recipe.inventory import Inventory
 from memaudit.recipe.locality import file_of
-from memaudit.recipe.members import Population
 from memaudit.recipe.model_folder import config_of
 from memaudit.recipe.population import TextPopulation
 from memaudit.recipe.reads import inputs, reading
 from memaudit.recipe.recipes import EstimatorRecipe, LanguageModelRecipe, Probes, Recipe
 from memaudit.recipe.rendering import Rendering
 from memaudit.recipe.source_files import distributions, find_sources, source_lines
+
+if TYPE_CHECKING:
+    from memaudit.recipe.populations import Population
 
 VERSION = "2"  # of what the lines mean; the banks of memaudit 0.1.0 have no such line
 _VOTES = "shares of votes as empirical logits"  # of an estimator that has probabilities alone
@@ -56,6 +58,7 @@ def fingerprint(recipe: Recipe, examples: Population, seed: int) -> dict[str, st
         "seed": str(seed),
         "examples.count": str(len(examples)),
         "examples.sha256": examples.digest(),
+        **_units(examples),
     }
     inventory, lines = _own_lines(recipe)
     parts |= {name: first for name, value in lines.items() if (first := _first(name, value)) is not None}
@@ -84,6 +87,13 @@ def recipe_digest(fingerprint: dict[str, str]) -> str:
         if name.startswith(("recipe.", "source.", "code.", "global.")) and name not in _OF_EXAMPLES
     }
     return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()
+
+
+def _units(examples: Population) -> dict[str, str]:
+    """Returns which examples go together, where any do; banks without copies or groups have no such line."""
+    if isinstance(examples, TextPopulation) or examples.units == len(examples):
+        return {}
+    return {"examples.units": f"{examples.units} {hashlib.sha256(examples.unit_of.tobytes()).hexdigest()[:16]}"}
 
 
 def sources(recipe: Recipe) -> set[Path]:

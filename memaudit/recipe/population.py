@@ -6,7 +6,7 @@ It is the same for every model of a bank, so that one model's answers can be hel
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -77,6 +77,17 @@ class TextPopulation:
     def duplicates(self) -> int:
         """Documents that are near-duplicates of an earlier one."""
         return self.documents.duplicates
+
+    @property
+    def ids_are_hashes(self) -> bool:
+        """Whether documents are named by their content."""
+        return self.documents.ids_are_hashes
+
+    def contents(self) -> Iterator[tuple[str, bytes]]:
+        """Yield the id and the content of every document and every canary."""
+        yield from self.documents.contents()
+        for canary in self.canaries:
+            yield canary.name, canary.text.encode()
 
     def digest(self) -> str:
         """Returns a SHA-256 over the documents, the tokenizer and the canaries."""

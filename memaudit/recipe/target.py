@@ -15,8 +15,9 @@ from memaudit.recipe.estimators import SUFFIXES, estimator_content, load_estimat
 from memaudit.recipe.filekinds import folder_refusal, refuse_pointer
 from memaudit.recipe.fingerprint import training
 from memaudit.recipe.fitting import fit
-from memaudit.recipe.members import members_beside, write_members
+from memaudit.recipe.members import Listed, members_beside, write_members
 from memaudit.recipe.population import TextPopulation
+from memaudit.recipe.populations import Population
 from memaudit.recipe.pretrained import load_folder, load_language_model, quietly, require_fit
 from memaudit.recipe.recipes import CallableRecipe, EstimatorRecipe, LanguageModelRecipe, Recipe
 from memaudit.recipe.weights import stored
@@ -24,7 +25,14 @@ from memaudit.recipe.weights import stored
 _WEIGHT_FILES = (".safetensors", ".pt", ".pth")
 
 
-def save_target(model: Any, path: str | Path, members: Iterable[Any], *, trusted: Iterable[str] = ()) -> None:
+def save_target(
+    model: Any,
+    path: str | Path,
+    members: Listed,
+    examples: Population | Recipe | None = None,
+    *,
+    trusted: Iterable[str] = (),
+) -> None:
     """Writes a trained model's weights and, beside them, who was trained on.
 
     The members are written last, and those of an earlier model at the same place are removed first: whenever it is
@@ -34,11 +42,15 @@ def save_target(model: Any, path: str | Path, members: Iterable[Any], *, trusted
         model: A torch network (`.safetensors`, `.pt`), a scikit-learn estimator (`.skops`), a classifier of XGBoost
             (`.json`, `.ubj`) or LightGBM (`.txt`), or a language model of the transformers or peft library (a folder).
         path: The weights go here, the members to `<path>.members.csv`.
-        members: The ids of the training examples, a mask over all examples, or how often each was trained on (uint8).
+        members: What `draw_members` returned, the ids of the training examples, a mask over all examples, how often
+            each was trained on (`Counts`), or the training set that `train()` was given.
+        examples: The recipe, or its examples: with it, the file holds a digest of each member's content, and an audit
+            refuses an id that is another example by then. What `draw_members` returned brings them along.
         trusted: Of an estimator: types of yours in it, as the recipe names them (`EstimatorRecipe(trusted=...)`).
 
     Raises:
         ModelError: The suffix does not go with the model, or the model cannot be stored so that it can be loaded.
+        EvidenceError: The members do not fit the examples.
     """
     path = Path(path)
     if path.suffix not in SUFFIXES and not hasattr(model, "state_dict"):
@@ -53,7 +65,7 @@ def save_target(model: Any, path: str | Path, members: Iterable[Any], *, trusted
             model.save_pretrained(path)
     else:
         write_whole(path, content)
-    write_members(path, members)
+    write_members(path, members, examples)
 
 
 def _content(model: Any, path: Path, trusted: Iterable[str]) -> bytes:

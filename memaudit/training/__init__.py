@@ -1,6 +1,7 @@
 """Filling a bank: the one place where models are trained."""
 
-from memaudit.training.filling import Progress, Shard, draw_members, fill, population, require_shadows, train
+from memaudit.recipe.populations import population
+from memaudit.training.filling import Progress, Shard, draw_members, fill, require_shadows, train
 from memaudit.training.machine import choose_device, device_name
 from memaudit.training.timing import Timing, time_model
 

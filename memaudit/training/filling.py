@@ -26,13 +26,10 @@ from jaxtyping import Bool, UInt8
 from memaudit.bank import Bank
 from memaudit.bank.inputs import require_inputs
 from memaudit.canaries.doses import target_doses
-from memaudit.design import target_half
+from memaudit.design import target_half, target_in_units
 from memaudit.errors import BankError, RecipeError, SettingsError
 from memaudit.recipe import (
-    CallableRecipe,
-    Documents,
-    Examples,
-    LanguageModelRecipe,
+    Counts,
     Population,
     Recipe,
     TextPopulation,
@@ -44,7 +41,7 @@ from memaudit.recipe import (
     recipe_folder,
     require_same_values,
 )
-from memaudit.recipe.blame import blame
+from memaudit.recipe.populations import population
 from memaudit.recipe.weights import require_storable
 from memaudit.training.machine import choose_device, one_thread
 from memaudit.training.model import Workshop
@@ -126,6 +123,8 @@ def fill(
     require_shadows(shadows)
     recipe = load_recipe(recipe) if isinstance(recipe, str) else recipe
     examples = population(recipe) if examples is None else examples
+    workshop = Workshop(recipe, examples, seed, choose_device(device), weights)
+    workshop.require_classes()
     if weights:
         require_storable(recipe)
     bank = Bank.create(path, len(examples), fingerprint(recipe, examples, seed))
@@ -142,7 +141,6 @@ def fill(
     if missing:
         bank.require_writable()
     watch = _Watch(bank, wanted, progress)
-    workshop = Workshop(recipe, examples, seed, choose_device(device), weights)
     if workers > 1 and len(missing) > 1:
         _fill_in_processes(workshop, bank, missing, min(workers, len(missing)), watch)
     else:
@@ -177,8 +175,8 @@ def train(
     return model
 
 
-def draw_members(recipe: Recipe | str, *, seed: int = 0) -> UInt8[Array, " ids"]:
-    """Returns how often a target is to be trained on each example: 0 or 1 by a fair coin.
+def draw_members(recipe: Recipe | str, *, seed: int = 0) -> Counts:
+    """Returns how often a target is to be trained on each example: 0 or 1 by a fair coin, the same for all of a unit.
 
     Of each canary of a language model a dose, as in the shadow models: none for half of them. Membership that is drawn
     is what makes an audit's false-positive rates and exposures mean what they say.
@@ -188,35 +186,11 @@ def draw_members(recipe: Recipe | str, *, seed: int = 0) -> UInt8[Array, " ids"]
         seed: Of the draw; it has nothing to do with the bank's, even if the number is the same.
     """
     examples = population(load_recipe(recipe) if isinstance(recipe, str) else recipe)
-    coins = target_half(seed, len(examples))
     if not isinstance(examples, TextPopulation):
-        return coins
-    return np.concatenate([coins, target_doses(seed, len(examples.canaries), examples.probes.doses)])
-
-
-def population(recipe: Recipe) -> Population:
-    """Returns the recipe's population: its examples, or its documents and canaries in tokens.
-
-    Raises:
-        RecipeError: The user's function failed or returned something else.
-    """
-    if isinstance(recipe, LanguageModelRecipe):
-        with blame("documents()"), making_examples(recipe):
-            documents = recipe.documents()
-        if not isinstance(documents, Documents):
-            raise RecipeError(f"documents() returned {type(documents).__name__}; return memaudit.Documents(texts)")
-        return TextPopulation(documents, recipe.rendering, recipe.probes)
-    with blame("examples()"), making_examples(recipe):
-        examples = recipe.examples()
-    if isinstance(recipe, CallableRecipe) and isinstance(examples, Documents):
-        if recipe.rendering is None:
-            raise RecipeError(
-                "examples() returned documents, so that the recipe needs rendering=memaudit.Rendering(...)"
-            )
-        return TextPopulation(examples, recipe.rendering, recipe.probes)
-    if not isinstance(examples, Examples):
-        raise RecipeError(f"examples() returned {type(examples).__name__}; return memaudit.Examples(x, y)")
-    return examples
+        return Counts(target_in_units(seed, examples.unit_of, examples.y), examples)
+    coins = target_half(seed, len(examples))
+    planted = target_doses(seed, len(examples.canaries), examples.probes.doses)
+    return Counts(np.concatenate([coins, planted]), examples)
 
 
 def require_shadows(shadows: int) -> None:

@@ -16,7 +16,7 @@ from jaxtyping import UInt8
 from memaudit.bank import Bank
 from memaudit.bank.inputs import require_inputs
 from memaudit.canaries.doses import doses
-from memaudit.design import half, training_seed
+from memaudit.design import half, half_in_units, one_class, training_seed
 from memaudit.errors import MemauditError, RecipeError
 from memaudit.recipe import (
     CallableRecipe,
@@ -36,6 +36,8 @@ from memaudit.recipe.weights import weights_of
 from memaudit.signals import measure
 
 Array = np.ndarray
+
+_TRIED = 50  # examples, of a single class, to see whether an estimator can be fitted to one
 
 
 @dataclass(frozen=True)
@@ -74,11 +76,33 @@ class Workshop:
 
     def counts(self, model: int) -> UInt8[Array, " ids"]:
         """Returns how often one model of the bank is trained on each example, and on each canary."""
-        coins = half(self.seed, model, len(self.examples))
         if not isinstance(self.examples, TextPopulation):
-            return coins
+            return half_in_units(self.seed, model, self.examples.unit_of, self.examples.y)
+        coins = half(self.seed, model, len(self.examples))
         planted = doses(self.seed, model, len(self.examples.canaries), self.examples.probes.doses)
         return np.concatenate([coins, planted])
+
+    def require_classes(self) -> None:
+        """Raises RecipeError if half of the models would be trained on one class, and the estimator refuses that."""
+        examples = self.examples
+        if not isinstance(self.recipe, EstimatorRecipe) or not isinstance(examples, Examples):
+            return
+        counts = self.counts(0)
+        if not one_class(counts, examples.y):
+            return
+        common = np.flatnonzero(examples.y == np.bincount(examples.y).argmax())[:_TRIED]
+        only = np.zeros_like(counts)
+        only[common] = 1
+        try:
+            self.train(only, self.seed)
+        except RecipeError as error:
+            units = {int(label): examples.unit_of[examples.y == label] for label in np.unique(examples.y)}
+            told = ", ".join(f"class {label} has {len(np.unique(of))}" for label, of in units.items())
+            raise RecipeError(
+                f"one half of the examples always has a single class ({told}; copies and groups count as one), so that "
+                "half of the shadow models cannot be trained. Leave out the class that has one example, or add "
+                f"examples of it. {error}"
+            ) from error
 
     def make(self, bank: Bank, model: int) -> None:
         """Trains one model of the bank and stores it.

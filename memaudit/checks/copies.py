@@ -1,0 +1,135 @@
+"""CTL007: are members and non-members different examples, or copies of each other?"""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Shaped
+
+from memaudit.checks.evidence import ClassifierEvidence, ControlCheck, Evidence, percent
+from memaudit.checks.text import TextEvidence
+from memaudit.recipe.near import measured, nearest, sampled
+from memaudit.types import Control, Table
+
+Array = np.ndarray
+
+_SPLIT = 0.001  # share of members: a true-positive rate can be wrong by that much
+_NEAR = 0.01  # share of examples
+_RADII = (0.01, 0.03, 0.1, 0.2)  # of the usual distance
+_SURE = 0.01  # of it: two examples of several features that are this near are copies, whatever the models say
+_ACTS = 0.5  # share of an example's own effect from which on another acts as its copy
+_ERRORS = 2.33 * np.sqrt(2)  # standard errors, for a false alarm of 1 % at each distance; copies come in twos
+_LOOKED_AT = 2_000
+_TITLE = "Copies: are members and non-members different examples?"
+
+
+def _copies(evidence: Evidence) -> Control:
+    """Copies: are members and non-members different examples?
+
+    A copy of a member that is held out is no non-member, and a copy that other shadow models are trained on hides what
+    training on the example does. Exact copies, groups, and near-duplicate documents are therefore one unit: in or out
+    together in every shadow, and one example in the results. Two faults are left.
+
+    A unit of which the audited model saw only a part counts as a member, but was seen less often than in the shadows.
+    The control fails if these are more than 0.1 % of the members: a true-positive rate can be wrong by that much.
+
+    Near copies that are not one unit are looked for among inputs: each of 2,000 examples at most, and its nearest
+    neighbour, at distances below 1, 3, 10 and 20 % of the usual one (the median distance to the fifth neighbour). The
+    effect that training on the neighbour has on the example's signal, in models without the example, is compared with
+    the effect of training on the example itself. The control fails if at one of these distances more than 1 % of the
+    examples have a neighbour and the neighbours' effect is more than half of the examples' own, by 3.3 standard errors;
+    below 1 % of the usual distance, whatever the effect. It does not see near copies that are far away in the space of
+    inputs, such as shifted pictures.
+
+    Source: influence of one example on another, Feldman & Zhang 2020, "What Neural Networks Memorize and Why".
+    """
+    members = int(evidence.members.sum())
+    split = evidence.split / members
+    faults = []
+    if split > _SPLIT:
+        faults.append(
+            f"{evidence.split} of the {members} members ({percent(split)}) have copies or others of their group that "
+            "were held out. The shadow models are trained on all of them or on none, so the membership figures may be "
+            "too low. Keep copies and groups together when you split the data: memaudit.draw_members does"
+        )
+    tables: tuple[Table, ...] = ()
+    if isinstance(evidence, ClassifierEvidence):
+        fault, table = _near(evidence)
+        faults += [fault] if fault else []
+        tables = (table,)
+    if isinstance(evidence, TextEvidence):
+        strings = evidence.strings
+        same = len(strings) - len(set(strings))
+        if same > _NEAR * len(strings):
+            faults.append(
+                f"{same} of the {len(strings)} documents are exact copies of others and are not kept together: each "
+                "hides what training on the other does. Use Documents(..., similarity=0.8)"
+            )
+    return Control(
+        code="CTL007",
+        title=_TITLE,
+        passed=not faults,
+        sentence=". ".join(faults) + "."
+        if faults
+        else "Copies and groups are trained on together or not at all, and near copies are too few to hide a leak.",
+        source="influence, Feldman & Zhang 2020",
+        tables=tables,
+    )
+
+
+def _near(evidence: ClassifierEvidence) -> tuple[str, Table]:
+    """Return what is wrong with near copies, empty if nothing is, and how many there are by distance."""
+    rows = sampled(len(evidence.members), _LOOKED_AT)
+    faults: list[float] = []
+    cells: list[tuple[str, ...]] = []
+    for name, features in measured(evidence.x).items():
+        neighbour, distance, usual = nearest(features, rows)
+        own, other, known = _effects(evidence, rows, neighbour)
+        for radius in _RADII:
+            near = distance < radius * usual
+            share = float(near.mean())
+            acts = _acts(own[near & known], other[near & known]) or (radius <= _SURE and features.shape[1] > 1)
+            cells.append((name, percent(radius), percent(share), "yes" if share and acts else "no"))
+            if share > _NEAR and acts:
+                faults.append(share)
+    fault = (
+        f"{percent(max(faults))} of the examples have a near copy among the others that acts on the models as the "
+        "example itself does, and that is not kept together with it: each hides the other, and the membership figures "
+        "are too low. Give their groups: Examples(x, y, ids, groups=memaudit.near_copies(x))"
+        if faults
+        else ""
+    )
+    columns = ("Features", "Distance below, of the usual one", "Examples with such a neighbour", "Acts as a copy")
+    return fault, Table(title="Near copies", columns=columns, rows=tuple(cells))
+
+
+def _effects(
+    evidence: ClassifierEvidence, rows: Int[Array, " rows"], neighbour: Int[Array, " rows"]
+) -> tuple[Float[Array, " rows"], Float[Array, " rows"], Bool[Array, " rows"]]:
+    """Return what training on an example, and on its neighbour alone, adds to its signal; and where both are known."""
+    inside, outside = (_columns(evidence, rows, side) for side in (0, 1))
+    own = inside.mean(axis=0) - outside.mean(axis=0)
+    first = evidence.first_inside
+    # The model of a pair that lacks the example has the neighbour if the two are on opposite sides.
+    has = first[:, rows] != first[:, neighbour]
+    with_it, without = has.sum(axis=0), (~has).sum(axis=0)
+    known = (with_it > 0) & (without > 0)
+    sums = np.where(has, outside, 0).sum(axis=0), np.where(has, 0, outside).sum(axis=0)
+    return own, sums[0] / np.maximum(with_it, 1) - sums[1] / np.maximum(without, 1), known
+
+
+def _columns(evidence: ClassifierEvidence, rows: Int[Array, " rows"], side: int) -> Shaped[Array, "pairs rows"]:
+    """Return the inside or outside signals of some examples, by the first query."""
+    starts = range(0, len(evidence.members), _LOOKED_AT)
+    blocks = [evidence.bank.block(slice(start, start + _LOOKED_AT))[side][:, :, 0] for start in starts]
+    return np.concatenate(blocks, axis=1)[:, rows].astype(np.float64)
+
+
+def _acts(own: Float[Array, " some"], other: Float[Array, " some"]) -> bool:
+    """Return whether the neighbours' effect is more than half of the examples' own, beyond chance."""
+    excess = other - _ACTS * own
+    if len(excess) < 2 or own.sum() <= 0:
+        return False
+    return bool(excess.sum() > _ERRORS * np.sqrt(len(excess)) * excess.std(ddof=1))
+
+
+copies_check = ControlCheck("CTL007", "Copies", _copies)
