@@ -151,7 +151,11 @@ def audit(
     Raises:
         MemauditError: Something is missing or does not fit; the message says what to do.
     """
-    target = model if isinstance(model, Target) else open_target(model, recipe, members, device, state_dict, manifest)
+    target = (
+        model
+        if isinstance(model, Target)
+        else open_target(model, recipe, members, device, state_dict=state_dict, manifest=manifest)
+    )
     attacks = default_attacks(target.recipe, target.population, limits) if attacks is None else attacks
     require_choices(fprs, attacks)
     require_fitting(target, attacks)

@@ -97,6 +97,7 @@ def open_target(
     recipe: Recipe | str,
     members: str | Path | Iterable[Any] | None = None,
     device: str = "auto",
+    *,
     state_dict: str | None = None,
     manifest: str | Path | None = None,
 ) -> Target:
@@ -108,6 +109,7 @@ def open_target(
         members: Who it was trained on: a file of ids, a mask, or ids; by default the file that `save_target` wrote.
         device: Where the model is run.
         state_dict: Which of several sets of weights in the file is the model, such as "model_ema".
+        manifest: The file that `write_manifest` wrote about the training set.
 
     Raises:
         MemauditError: Something is missing or does not fit; the message says what to do.

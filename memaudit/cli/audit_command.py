@@ -118,7 +118,9 @@ def run(model: Path, call: Job, quiet: bool, yes: bool = False) -> Audit:
     _require_folder(call.place(settings.out))
     members = None if settings.members is None else call.place(settings.members)
     manifest = None if settings.manifest is None else call.place(settings.manifest)
-    target = open_target(model, call.recipe(), members, settings.device, settings.state_dict, manifest)
+    target = open_target(
+        model, call.recipe(), members, settings.device, state_dict=settings.state_dict, manifest=manifest
+    )
     attacks = settings.attacks or default_attacks(target.recipe, target.population, call.limits)
     plan = None if settings.plan is None else call.place(settings.plan)
     if plan is not None:

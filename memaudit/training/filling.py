@@ -35,7 +35,6 @@ from memaudit.recipe import (
     TextPopulation,
     fingerprint,
     load_recipe,
-    making_examples,
     member_counts,
     own_values,
     recipe_folder,
