@@ -127,6 +127,35 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+TWO_LIMITS = (
+    '[[gate]]\nid = "found"\nmetric = "tpr"\nattack = "lira-online"\nat_fpr = 0.02\nmax = 0.5\n'
+    '[[gate]]\nid = "memorized"\nmetric = "memorization"\nmax = 1.0\n'
+)
+
+
+@pytest.fixture(scope="session")
+def two_limits() -> str:
+    """Settings with one limit that the workplace's model breaks and one that it keeps."""
+    return TWO_LIMITS
+
+
+@pytest.fixture(scope="session")
+def real_report(workplace: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The JSON of a real audit under these limits: of 100 members more than 80 are found at 2 % false positives."""
+    import json
+
+    from memaudit import reports
+    from memaudit.auditing import audit
+    from memaudit.cli.settings import read
+
+    file = tmp_path_factory.mktemp("limits") / "memaudit.toml"
+    file.write_text(TWO_LIMITS, "utf-8")
+    model, recipe, limits = workplace / "model.safetensors", f"{workplace / 'recipe.py'}:recipe", read(file).limits()
+    with _forgotten(workplace):
+        done = audit(model, recipe, workplace / "bank", fprs=[0.02], limits=limits, device="cpu")
+    return json.loads(reports.render(done.report, "json"))
+
+
 @pytest.fixture
 def project(workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the workplace to spoil, as the working directory.
