@@ -140,20 +140,27 @@ def two_limits() -> str:
 
 
 @pytest.fixture(scope="session")
-def real_report(workplace: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The JSON of a real audit under these limits: of 100 members more than 80 are found at 2 % false positives."""
-    import json
-
-    from memaudit import reports
+def audited_place(workplace: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the workplace, audited under these limits: its report.json and ledger, beside model and bank."""
     from memaudit.auditing import audit
     from memaudit.cli.settings import read
 
-    file = tmp_path_factory.mktemp("limits") / "memaudit.toml"
-    file.write_text(TWO_LIMITS, "utf-8")
-    model, recipe, limits = workplace / "model.safetensors", f"{workplace / 'recipe.py'}:recipe", read(file).limits()
-    with _forgotten(workplace):
-        done = audit(model, recipe, workplace / "bank", fprs=[0.02], limits=limits, device="cpu")
-    return json.loads(reports.render(done.report, "json"))
+    folder = tmp_path_factory.mktemp("audited") / "place"
+    shutil.copytree(workplace, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "memaudit.toml").write_text(TWO_LIMITS, "utf-8")
+    model, recipe = folder / "model.safetensors", f"{folder / 'recipe.py'}:recipe"
+    limits = read(folder / "memaudit.toml").limits()
+    with _forgotten(folder):
+        audit(model, recipe, folder / "bank", fprs=[0.02], limits=limits, device="cpu").save(folder / "report.json")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_report(audited_place: Path) -> Any:
+    """The JSON of a real audit: of 100 members more than 80 are found at 2 % false positives."""
+    import json
+
+    return json.loads((audited_place / "report.json").read_bytes())
 
 
 @pytest.fixture

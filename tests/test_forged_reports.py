@@ -236,10 +236,10 @@ def test_every_byte_counts_where_the_digest_is_beside_it(fields: Fields, complai
 
 
 def test_another_models_report_is_refused_where_the_model_is_given(
-    fields: Fields, workplace: Path, command: Command, complaint: Complaint
+    fields: Fields, audited_place: Path, command: Command, complaint: Complaint
 ) -> None:
     save(fields)
-    model = workplace / "model.safetensors"
+    model = audited_place / "model.safetensors"
     assert "checked       the report is about" in command("gate", "report.json", "--model", model).stdout
     fields["subject"]["sha256"] = "ab" * 32
     save(fields)
@@ -282,10 +282,10 @@ def test_five_hundred_attempts_are_named(fields: Fields, command: Command) -> No
 
 
 def test_a_ledger_that_does_not_hold_the_audit_refuses_it(
-    fields: Fields, workplace: Path, command: Command, complaint: Complaint, tmp_path: Path
+    fields: Fields, audited_place: Path, command: Command, complaint: Complaint, tmp_path: Path
 ) -> None:
     save(fields)
-    ledger = workplace / "memaudit.ledger.jsonl"
+    ledger = audited_place / "memaudit.ledger.jsonl"
     assert "the chain of" in command("gate", "report.json", "--ledger", ledger).stdout
     (tmp_path / "new.jsonl").touch()
     assert "does not hold this audit" in complaint("gate", "report.json", "--ledger", "new.jsonl")
