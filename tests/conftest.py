@@ -130,6 +130,42 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+TWO_LIMITS = (
+    '[[gate]]\nid = "found"\nmetric = "tpr"\nattack = "lira-online"\nat_fpr = 0.02\nmax = 0.5\n'
+    '[[gate]]\nid = "memorized"\nmetric = "memorization"\nmax = 1.0\n'
+)
+
+
+@pytest.fixture(scope="session")
+def two_limits() -> str:
+    """Settings with one limit that the workplace's model breaks and one that it keeps."""
+    return TWO_LIMITS
+
+
+@pytest.fixture(scope="session")
+def audited_place(workplace: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the workplace, audited under these limits: its report.json and ledger, beside model and bank."""
+    from memaudit.auditing import audit
+    from memaudit.cli.settings import read
+
+    folder = tmp_path_factory.mktemp("audited") / "place"
+    shutil.copytree(workplace, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "memaudit.toml").write_text(TWO_LIMITS, "utf-8")
+    model, recipe = folder / "model.safetensors", f"{folder / 'recipe.py'}:recipe"
+    limits = read(folder / "memaudit.toml").limits()
+    with _forgotten(folder):
+        audit(model, recipe, folder / "bank", fprs=[0.02], limits=limits, device="cpu").save(folder / "report.json")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_report(audited_place: Path) -> Any:
+    """The JSON of a real audit: of 100 members more than 80 are found at 2 % false positives."""
+    import json
+
+    return json.loads((audited_place / "report.json").read_bytes())
+
+
 @pytest.fixture
 def project(workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the workplace to spoil, as the working directory.

@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from memaudit import reports, stats
+from memaudit.auditing.signing import make_pair, private_key, sign
 from memaudit.cli import cli
 from memaudit.types import Attempt, Control, Estimate, Finding, Report, Result, Subject, Verdict
 
@@ -194,12 +195,16 @@ def test_inputs_are_never_run_and_the_repository_cannot_replace_memaudit(
 
 def test_the_gate_needs_no_more_than_is_installed_for_it(audited: Callable[[int], None], tmp_path: Path) -> None:
     audited(60)
+    make_pair(tmp_path / "key.pem")
+    (tmp_path / "memaudit.toml").write_text(GATE, "utf-8")
+    sign(reports.load(tmp_path / "audit" / "report.json"), tmp_path / "audit", private_key(str(tmp_path / "key.pem")))
     code = """
 import sys
 from importlib.metadata import packages_distributions
 from memaudit.cli import main
 try:
-    main(["gate", "audit/report.json", "--out", "junit=a.xml,sarif=a.sarif,gitlab=a.json,md=a.md,github=-"])
+    out = "junit=a.xml,sarif=a.sarif,gitlab=a.json,md=a.md,github=-"
+    main(["gate", "audit/report.json", "--require-signature", "key.pub", "--allow-other-limits", "--out", out])
 except SystemExit:
     owners = packages_distributions()
     print("of:", *{owner for name in sys.modules for owner in owners.get(name.partition(".")[0], [])}, sep="\\n")
@@ -210,8 +215,14 @@ except SystemExit:
     )
     listed = (ROOT / "integrations" / "gate-requirements.txt").read_text("utf-8").splitlines()[1:]
     of_pydantic = {"annotated-types", "pydantic_core", "typing-inspection", "typing_extensions"}
+    of_cryptography = {"cffi"}
     of_tests = {"setuptools"}  # loaded by a .pth file of some environments
-    assert set(done.stdout.partition("of:\n")[2].split()) - {"memaudit-toolkit"} - of_tests <= {*listed, *of_pydantic}
+    assert set(done.stdout.partition("of:\n")[2].split()) - {"memaudit-toolkit"} - of_tests <= {
+        *listed,
+        *of_pydantic,
+        *of_cryptography,
+    }
+    assert "signed with key.pub" in done.stderr
     pinned = (ROOT / "constraints.txt").read_text("utf-8").lower()
     assert all(f"\n{name}==" in pinned for name in listed)
 

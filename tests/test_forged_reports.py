@@ -22,32 +22,13 @@ Command = Callable[..., CompletedProcess[str]]
 Complaint = Callable[..., str]
 Fields = dict[str, Any]
 
-LIMITS = (
-    '[[gate]]\nid = "found"\nmetric = "tpr"\nattack = "lira-online"\nat_fpr = 0.02\nmax = 0.5\n'
-    '[[gate]]\nid = "memorized"\nmetric = "memorization"\nmax = 1.0\n'
-)
-
-
-@pytest.fixture(scope="module")
-def audited(workplace: Path, tmp_path_factory: pytest.TempPathFactory) -> Fields:
-    """The report of a real audit, of a model that leaks: a true-positive rate above 80 % breaks the limit of 50 %."""
-    from memaudit.auditing import audit
-    from memaudit.cli.settings import read
-
-    (tmp_path_factory.getbasetemp() / "limits.toml").write_text(LIMITS, "utf-8")
-    limits = read(tmp_path_factory.getbasetemp() / "limits.toml").limits()
-    recipe = f"{workplace / 'recipe.py'}:recipe"
-    done = audit(workplace / "model.safetensors", recipe, workplace / "bank", fprs=[0.02], limits=limits, device="cpu")
-    content: Fields = json.loads(reports.render(done.report, "json"))
-    return content
-
 
 @pytest.fixture
-def fields(audited: Fields, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fields:
+def fields(real_report: Fields, two_limits: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fields:
     """A copy to forge; the working directory has the same limits."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "memaudit.toml").write_text(LIMITS, "utf-8")
-    return copy.deepcopy(audited)
+    (tmp_path / "memaudit.toml").write_text(two_limits, "utf-8")
+    return copy.deepcopy(real_report)
 
 
 def _tpr(fields: Fields) -> Fields:
@@ -255,10 +236,10 @@ def test_every_byte_counts_where_the_digest_is_beside_it(fields: Fields, complai
 
 
 def test_another_models_report_is_refused_where_the_model_is_given(
-    fields: Fields, workplace: Path, command: Command, complaint: Complaint
+    fields: Fields, audited_place: Path, command: Command, complaint: Complaint
 ) -> None:
     save(fields)
-    model = workplace / "model.safetensors"
+    model = audited_place / "model.safetensors"
     assert "checked       the report is about" in command("gate", "report.json", "--model", model).stdout
     fields["subject"]["sha256"] = "ab" * 32
     save(fields)
@@ -296,14 +277,15 @@ def test_five_hundred_attempts_are_named(fields: Fields, command: Command) -> No
     fields["attempt"] |= {"number": 500, "of_model": 500, "earlier": ["fail"] * 499}
     save(fields)
     done = command("gate", "report.json")
-    assert "attempt       attempt 500 of this model under this policy, before it: fail, fail" in done.stdout
+    assert "\nattempt       attempt 500 " in done.stdout
+    assert ", before it: fail, fail" in done.stdout
 
 
 def test_a_ledger_that_does_not_hold_the_audit_refuses_it(
-    fields: Fields, workplace: Path, command: Command, complaint: Complaint, tmp_path: Path
+    fields: Fields, audited_place: Path, command: Command, complaint: Complaint, tmp_path: Path
 ) -> None:
     save(fields)
-    ledger = workplace / "memaudit.ledger.jsonl"
+    ledger = audited_place / "memaudit.ledger.jsonl"
     assert "the chain of" in command("gate", "report.json", "--ledger", ledger).stdout
     (tmp_path / "new.jsonl").touch()
     assert "does not hold this audit" in complaint("gate", "report.json", "--ledger", "new.jsonl")
@@ -332,7 +314,7 @@ def test_two_names_are_two(owner: str, approved_by: str) -> None:
 
 
 def test_a_waiver_that_its_owner_approved_excuses_nothing(
-    fields: Fields, command: Command, complaint: Complaint
+    fields: Fields, two_limits: str, command: Command, complaint: Complaint
 ) -> None:
     save(fields)
     day = (datetime.now(UTC).date() + timedelta(days=30)).isoformat()
@@ -340,10 +322,10 @@ def test_a_waiver_that_its_owner_approved_excuses_nothing(
         f'[[waiver]]\ngate = "found"\nsubject = "{fields["subject"]["sha256"]}"\ncap = 1.0\nreason = "r"\n'
         f'owner = "Ann"\napproved_by = "{{}}"\nexpires = {day}\n'
     )
-    Path("memaudit.toml").write_text(LIMITS + waiver.format("Bob"), "utf-8")
+    Path("memaudit.toml").write_text(two_limits + waiver.format("Bob"), "utf-8")
     assert command("gate", "report.json").returncode == 0
     assert command("policy").returncode == 0
-    Path("memaudit.toml").write_text(LIMITS + waiver.format("ANN"), "utf-8")
+    Path("memaudit.toml").write_text(two_limits + waiver.format("ANN"), "utf-8")
     done = command("gate", "report.json")
     assert done.returncode == 1
     assert "owner Ann, approved by ANN: void: its owner approved it" in done.stdout

@@ -13,7 +13,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from memaudit import reports
 from memaudit.auditing.folder import DIGEST, REPORT, SUMS
 from memaudit.cli import main
 
@@ -38,13 +37,9 @@ def call(*arguments: object) -> tuple[int, str]:
 
 
 @pytest.fixture(scope="module")
-def content(workplace: Path) -> Any:
+def content(real_report: Any) -> Any:
     """The report of a real audit."""
-    from memaudit.auditing import audit
-
-    recipe = f"{workplace / 'recipe.py'}:recipe"
-    done = audit(workplace / "model.safetensors", recipe, workplace / "bank", fprs=[0.02], device="cpu")
-    return json.loads(reports.render(done.report, "json"))
+    return real_report
 
 
 @pytest.fixture(scope="module")

@@ -185,7 +185,7 @@ def runner(workplace: Path, tmp_path_factory: pytest.TempPathFactory) -> Runner:
     checkout = _repository(workplace, place / "first")
     key = found.value("memaudit-bank-${{ hashFiles('recipe.py', 'requirements.txt') }}-0-1", checkout)
     cached = place / "store" / "caches" / key / "shadows" / "bank"
-    shutil.copytree(workplace / "bank", cached, ignore=shutil.ignore_patterns("evidence.key"))
+    shutil.copytree(workplace / "bank", cached, ignore=shutil.ignore_patterns("evidence.key", "last_audit"))
     assert found.job(WORKFLOW, "audit", checkout) == 0, found.told
     return found
 
@@ -203,7 +203,7 @@ def _artifact(runner: Runner) -> Path:
 def test_the_key_of_hashes_is_the_secret_and_in_no_cache_or_artifact(runner: Runner) -> None:
     from memaudit.auditing.evidence import Key
 
-    assert not list(runner.store.rglob("evidence.key"))
+    assert not list(runner.store.rglob("*.key"))
     assert not [file for file in runner.store.rglob("*") if file.is_file() and KEY.encode() in file.read_bytes()]
     place = runner.store / "key"
     place.mkdir(exist_ok=True)
@@ -308,7 +308,7 @@ def test_a_failed_audit_and_one_of_another_seed_go_on_in_one_ledger(
     assert again.job(WORKFLOW, "audit", _repository(workplace, tmp_path / "b", limit=0.3, seed=2)) == 1, again.told
     assert _ledgers(again) == [1, 2, 3]
     assert (_artifact(again) / "memaudit.ledger.jsonl").read_bytes().count(b"\n") == 3
-    assert not list(again.store.rglob("evidence.key"))
+    assert not list(again.store.rglob("*.key"))
 
 
 def test_gitlabs_jobs_sign_verify_and_keep_the_key_to_themselves(
@@ -322,7 +322,7 @@ def test_gitlabs_jobs_sign_verify_and_keep_the_key_to_themselves(
     assert lab.shell("\n".join(audit["script"]), runner.secrets, checkout) == 0, lab.told
     assert (checkout / "shadows" / "bank" / "evidence.key").read_text("ascii") == KEY
     assert lab.shell("\n".join(audit["after_script"]), {}, checkout) == 0
-    assert not list(checkout.rglob("evidence.key"))
+    assert not list(checkout.rglob("*.key"))
     assert all(cache["when"] == "always" for cache in audit["cache"])
     assert [path for cache in audit["cache"] for path in cache["paths"]] == [
         "shadows/bank",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -163,8 +164,11 @@ def _inside(path: str) -> str | None:
 def _told_apart(found: Iterable[Outcome]) -> Iterator[Outcome]:
     """Yields the outcomes with a number behind each key that came before."""
     seen: set[str] = set()
+    counts: Counter[str] = Counter()
     for outcome in found:
-        keys = (outcome.key, *(f"{outcome.key}/{number}" for number in range(2, len(seen) + 2)))
-        key = next(key for key in keys if key not in seen)
+        key = outcome.key
+        while key in seen:
+            counts[outcome.key] += 1
+            key = f"{outcome.key}/{counts[outcome.key] + 1}"
         seen.add(key)
         yield replace(outcome, key=key)
