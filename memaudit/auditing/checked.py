@@ -58,7 +58,7 @@ def check_ledger(checked: Checked, report: Report, place: Path) -> None:
         else:
             checked.problems.append(f"{place}: what it says of the plan is not what {REPORT} says")
     after = found.audits()[len(found.audits(number + 1)) :]
-    later = [e.verdict for e in after if (e.model, e.policy) == (entry.model, entry.policy)]
+    later = [e.verdict for e in after if e.follows(entry)]
     torn = f"; {found.torn} lines were cut short and are no entries" if found.torn else ""
     checked.told.append(f"{own}{', after it: ' if later else ''}{', '.join(later)}")
     checked.told.append(f"{place}: the chain of {len(found.audits())} audits is whole{torn}")

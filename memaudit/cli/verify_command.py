@@ -49,6 +49,7 @@ def command(
     """
     from memaudit.auditing.checked import Checked, check_model, check_signature
     from memaudit.auditing.folder import REPORT, SIGNATURE, SUMS, verify
+    from memaudit.auditing.ledger import FILE as LEDGER
     from memaudit.policy.consistency import contradictions
     from memaudit.reports.canonical import digest
 
@@ -58,13 +59,14 @@ def command(
     checked = Checked(problems=problems)
     if report is not None:
         problems += contradictions(report)
-        _check_ledger(checked, report, folder, ledger)
+        place = folder.resolve().parent / LEDGER if ledger is None else ledger
+        _check_ledger(checked, report, place, asked=ledger is not None)
         if public or (folder / SIGNATURE).exists():
             check_signature(checked, report, folder / REPORT, public)
         if model is not None:
             check_model(checked, report, model)
         if recipe is not None and bank is not None:
-            _check_data(checked, report, recipe, bank, members)
+            _check_data(checked, report, recipe, bank, members, place)
     checked.require(f"{folder} is not as it was written:")
     files = sum(1 for entry in folder.iterdir() if entry.name not in (SUMS, SIGNATURE))
     click.echo(f"{folder}: {files} files are as they were written")
@@ -72,26 +74,24 @@ def command(
     click.echo("\n".join([*checked.told, _SHOWN, *([] if public else [_UNSIGNED])]))
 
 
-def _check_ledger(checked: Checked, report: Report, folder: Path, ledger: Path | None) -> None:
+def _check_ledger(checked: Checked, report: Report, place: Path, asked: bool) -> None:
     from memaudit.auditing.checked import check_ledger
-    from memaudit.auditing.ledger import FILE
 
-    place = folder.resolve().parent / FILE if ledger is None else ledger
-    if report.attempt is not None and (ledger is not None or place.exists()):
+    if report.attempt is not None and (asked or place.exists()):
         check_ledger(checked, report, place)
         return
-    lacking = "the report does not say" if report.attempt is None else f"there is no {FILE} beside the folder"
+    lacking = "the report does not say" if report.attempt is None else f"there is no {place.name} beside the folder"
     checked.told.append(f"not checked: which attempt it was ({lacking}; --ledger)")
 
 
-def _check_data(checked: Checked, report: Report, recipe: str, bank: Path, members: Path | None) -> None:
+def _check_data(checked: Checked, report: Report, recipe: str, bank: Path, members: Path | None, ledger: Path) -> None:
     from memaudit.auditing.evidence import Key
     from memaudit.recipe import load_recipe, read_members
     from memaudit.training import population
 
     if not (bank / "bank.json").is_file():
         raise SettingsError(f"there is no bank in {bank}")
-    key = Key(bank, make=False)
+    key = Key(bank, make=False, ledger=ledger)
     if report.provenance.get("evidence.key") != key.name:
         checked.problems.append(
             f"the report was sealed with another key than that of {bank}, so its data cannot be told"

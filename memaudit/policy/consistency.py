@@ -88,6 +88,11 @@ def _of_attempt(attempt: Attempt | None) -> Iterator[str]:
         return
     if attempt.number != len(attempt.earlier) + 1 or attempt.of_model < 1 or attempt.torn < 0:
         yield f"attempt: number {attempt.number} after {len(attempt.earlier)} others, {attempt.of_model} of the model"
+    if attempt.in_all and not (1 <= attempt.of_policy <= attempt.number <= attempt.in_all >= attempt.of_model):
+        yield (
+            f"attempt: {attempt.of_policy} under these limits and {attempt.of_model} of the model, of {attempt.number} "
+            f"attempts and {attempt.in_all} audits"
+        )
     if unknown := set(attempt.earlier) - set(Verdict):
         yield f"attempt: {sorted(unknown)[0]!r} is no verdict"
     if not _SHA256.fullmatch(attempt.entry):
