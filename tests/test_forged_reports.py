@@ -274,7 +274,8 @@ def test_json_that_readers_take_in_different_ways_is_refused(
 
 
 def test_five_hundred_attempts_are_named(fields: Fields, command: Command) -> None:
-    fields["attempt"] |= {"number": 500, "of_model": 500, "earlier": ["fail"] * 499}
+    counts = dict.fromkeys(("number", "of_model", "of_policy", "in_all"), 500)
+    fields["attempt"] |= counts | {"earlier": ["fail"] * 499}
     save(fields)
     done = command("gate", "report.json")
     assert "\nattempt       attempt 500 " in done.stdout

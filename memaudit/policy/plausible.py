@@ -46,8 +46,8 @@ MEASURES = {
     "MEM003": Measure("exact-memorization", "share", counted="up to all"),
     "LNK001": Measure("link", "correlation", ("lira-online",), "up to all"),
     "LNK002": Measure("extraction-link", "correlation", counted="up to all"),
-    "CAN001": Measure("exposure", "bits"),
-    "CAN002": Measure("canaries", "share"),
+    "CAN001": Measure("exposure", "bits", ("calibrated", "raw")),
+    "CAN002": Measure("canaries", "share", ("calibrated", "raw")),
     "CAN003": Measure("secrets", "share"),
     "EXT001": Measure("extraction", "share", ("greedy",), "up to members"),
     "EXT002": Measure("extraction", "share", ("sampling",), "up to members"),
@@ -55,6 +55,9 @@ MEASURES = {
     "EXT004": Measure("extraction", "share", ("untargeted",)),
 }
 """What each check measures. Checks of other packages have codes of their own."""
+
+
+_ONCE_UNNAMED = ("exposure", "canaries")  # of memaudit 0.1.0, which measured these in one way
 
 
 def of_finding(finding: Finding, report: Report) -> Iterator[str]:
@@ -86,6 +89,8 @@ def _of_kind(finding: Finding) -> Iterator[str]:
     known = ATTACKS_BY_METRIC.get(measure.metric)
     own = measure.attacks if finding.code in MEASURES else ("",)
     named = finding.attack is not None and finding.attack.startswith(own)
+    if finding.attack is None and measure.metric in _ONCE_UNNAMED:
+        known = None
     if (known is not None and not (named and finding.attack in known)) or (finding.attack and not named):
         yield f"{finding.code} makes no attack {finding.attack!r}"
     rate = finding.at_fpr
