@@ -82,7 +82,7 @@ TREES = EstimatorRecipe(copied, DecisionTreeClassifier())
 
 
 def test_a_bank_that_did_not_know_of_copies_is_refused_by_name(tmp_path: Path) -> None:
-    bank = ma.Bank.create(tmp_path, ROWS + 60, {"examples.count": "360"})
+    bank = ma.Bank.create(tmp_path, ROWS + 60, {"fingerprint": "2", "examples.count": "360"})
     (tmp_path / "models" / "0000").mkdir()
     with pytest.raises(BankError, match=r"examples\.units: \(none\) → 300 "):
         bank.require(fingerprint(TREES, copied(), 0))

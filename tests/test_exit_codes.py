@@ -109,10 +109,11 @@ class Stopped:
 
 def stop(folder: Path, bank: Path, arguments: list[str]) -> Stopped:
     """Starts an audit as a terminal does, in a process group of its own, and sends that SIGINT after a model."""
+    (folder / "slow").touch()  # no setting of the training: it would make another bank
     process = subprocess.Popen(
         [*MEMAUDIT, *arguments],
         cwd=folder,
-        env=ENVIRONMENT | {"SECONDS_PER_MODEL": "0.5"},
+        env=ENVIRONMENT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -129,6 +130,7 @@ def stop(folder: Path, bank: Path, arguments: list[str]) -> Stopped:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
+        (folder / "slow").unlink()
     return Stopped(bank, arguments, CompletedProcess(arguments, process.returncode, output, told), state(bank))
 
 

@@ -47,7 +47,7 @@ def test_every_id_comes_back_from_the_file_as_itself(tmp_path: Path, members: li
 
 
 def test_no_cell_of_the_file_is_a_formula(tmp_path: Path) -> None:
-    write_members(tmp_path / "m", ["=1+1", "+1", "-1", "@x"])
+    write_members(tmp_path / "m", ["=1+1", "+a", "-a", "@x"])
     lines = members_beside(tmp_path / "m").read_text("utf-8").splitlines()
     assert all(line.startswith("'") for line in lines[1:])
 

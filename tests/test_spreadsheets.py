@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memaudit.auditing.folder import read_evidence
-from memaudit.recipe.cells import neutral, restored
+from memaudit.cells import neutral, restored
 from memaudit.recipe.members import write_members
 
 DANGEROUS = (

@@ -17,11 +17,11 @@ import numpy as np
 from jaxtyping import Shaped, UInt8
 
 from memaudit.attacks import DEFAULT
+from memaudit.cells import neutral
 from memaudit.checks import ClassifierEvidence, Evidence, TextEvidence
 from memaudit.errors import BankError
 from memaudit.files import write_first
 from memaudit.recipe import Population
-from memaudit.recipe.cells import neutral
 from memaudit.types import Estimate, Exposed
 
 Array = np.ndarray

@@ -18,9 +18,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from memaudit import reports
+from memaudit.cells import restored
 from memaudit.errors import MemauditError
 from memaudit.files import write_whole
-from memaudit.recipe.cells import restored
 from memaudit.reports.canonical import digest
 from memaudit.reports.text import one_line
 from memaudit.types import Report

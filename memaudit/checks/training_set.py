@@ -12,6 +12,8 @@ def _whole(evidence: Evidence) -> Control:
     Who leaves found members out of the list and out of the examples makes a model look safer, and no shadow model shows
     it. A data manifest, written by whoever keeps the data, states the number of training rows and a digest of their
     contents. The control compares both with the members that are among the examples, and fails on any difference.
+
+    Source: none but the manifest; who may write it decides what it shows.
     """
     assert evidence.manifest is not None
     stated, found = evidence.manifest

@@ -159,7 +159,7 @@ def _text(path: Path) -> str:
         raise SettingsError(f"{path} cannot be read: it has more than {_LARGEST // 2**10} KiB")
     if max(map(len, content.split(b"\n"))) > _LONGEST:
         raise SettingsError(f"{path} cannot be read: a line has more than {_LONGEST:,} bytes")
-    return content.decode("utf-8")
+    return content.decode("utf-8-sig")  # Windows editors put a mark in front
 
 
 def _line(lines: dict[tuple[str | int, ...], int], place: tuple[str | int, ...]) -> int:

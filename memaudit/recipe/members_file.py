@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from memaudit.cells import neutral, restored
 from memaudit.errors import EvidenceError
-from memaudit.recipe.cells import neutral, restored
 
 ID, MASK, TIMES, DIGEST = "id", "member", "times", "sha256"
 _DIGITS = 32  # of a digest; 128 bits

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from memaudit.reports.outcomes import Effect, Outcome, outcomes
+from memaudit.reports.text import one_line
 from memaudit.reports.uncovered import uncovered
 from memaudit.reports.wording import VERDICTS, headline
 from memaudit.types import Report
@@ -18,7 +19,9 @@ def render(report: Report) -> bytes:
     Source: GitHub's documentation, "Workflow commands"; what is escaped, actions/toolkit, core/src/command.ts.
     """
     lines = [_annotation(_COMMANDS[o.effect], o) for o in outcomes(report) if o.effect in _COMMANDS]
-    lines += [f"::warning title=Privacy audit%3A above a limit::{_data(words)}" for words in uncovered(report)]
+    lines += [
+        f"::warning title=Privacy audit%3A above a limit::{_data(one_line(words, 1000))}" for words in uncovered(report)
+    ]
     verdict = VERDICTS[report.verdict]
     lines.append(f"::notice title={_property(f'Privacy audit: {verdict.label}')}::{_data(headline(report))}")
     return "".join(f"{line}\n" for line in lines).encode()

@@ -39,7 +39,7 @@ def estimator_signals(
     """
     method = _method(model, outputs)
     raw = _asked(model, method, examples.x)
-    if len(raw) != len(examples) or raw.ndim not in (1, 2):
+    if raw.ndim not in (1, 2):
         raise ModelError(f"{method}() returned shape {raw.shape}; expected [{len(examples)} examples, classes]")
     if len(bad := np.flatnonzero(~np.isfinite(raw.reshape(len(raw), -1)).all(axis=1))):
         raise ModelError(f"{method}() is NaN or infinite for {len(bad)} examples, first in row {bad[0]}")
@@ -110,7 +110,9 @@ def _asked(model: Any, method: str, x: Shaped[Array, "rows ..."]) -> Array:
         raw = np.asarray(getattr(model, method)(x.copy()))
         if raw.dtype.kind not in "biuf":
             raise ModelError(f"{method}() returned an array of {raw.dtype}; expected real numbers")
-        return raw
+    if raw.ndim == 0 or len(raw) != len(x):
+        raise ModelError(f"{method}() returned shape {raw.shape} for {len(x)} examples; return one row for each")
+    return raw
 
 
 def _classes(model: Any, columns: Float[Array, "examples columns"]) -> Int[Array, " classes"]:
