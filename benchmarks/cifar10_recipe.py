@@ -64,7 +64,7 @@ def recipe(path: str, count: int, epochs: int) -> ma.ClassifierRecipe:
         model,
         epochs=epochs,
         batch_size=250,
-        optimizer=ma.SGD(lr=0.1, momentum=0.9, weight_decay=5e-4, nesterov=True),
+        optimizer=ma.AdamW(lr=2e-3, weight_decay=0.05),
         schedule="cosine",
         augment=crop_and_mirror,
     )

@@ -4,5 +4,5 @@
 set -eu
 data=$1
 python3 -m pytest -q -p no:cacheprovider -m gpu tests/test_gpu.py
-python3 -m benchmarks.location30 --data "$data/dataset_location.tgz" --device cuda --workers 1
+python3 -m benchmarks.location30 --data "$data/dataset_location.tgz" --device cuda --workers "${WORKERS:-8}"
 python3 -m benchmarks.cifar10 --data "$data/cifar10.npz" --cscores "$data/cscores.npz" --device cuda --models "${MODELS:-32}"
