@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from memaudit.errors import RecipeError, shown
 Array = np.ndarray
 
 _LABELS = 2**31
+_ABSENT = ("nan", "None", "<NA>", "NaT", "")  # what missing values are written as
 _READ_TWICE = 32  # items; a transform that flips a coin escapes once in 2³²
 
 
@@ -151,7 +152,13 @@ def grouped(groups: Iterable[Any], count: int) -> list[str]:
     Raises:
         RecipeError: There are not as many as examples.
     """
-    found = [str(group) for group in groups]
+    found = [str(group) for group in _ordered(groups, "groups")]
+    absent = next((name for name in _ABSENT if found.count(name) > 1), None)
+    if absent is not None:
+        raise RecipeError(
+            f"{found.count(absent)} rows have the group {absent!r}, as of a missing value, and would be one unit; give "
+            "each example that is in no group a name of its own"
+        )
     if len(found) != count:
         raise RecipeError(
             f"there are {count} examples but {len(found)} groups; give each example the name of its group"
@@ -226,13 +233,25 @@ def _no_labels(y: Array) -> Array:
     return ~((y >= 0) & (y < _LABELS) & (y == np.floor(y)))
 
 
+def elements(values: Iterable[Any]) -> list[Any]:
+    """Return the elements of any collection; of a tensor, its numbers, as those of an array."""
+    return list(values.detach().cpu().numpy() if hasattr(values, "detach") else values)
+
+
+def _ordered(values: Iterable[Any], what: str) -> list[Any]:
+    """Return the elements of what is not a set, whose order differs from one process to the next."""
+    if isinstance(values, Set):
+        raise RecipeError(f"{what} are a set, which has no order; give a list, one for each example")
+    return elements(values)
+
+
 def named(ids: Iterable[Any]) -> Array:
     """Return ids as an array of strings.
 
     Raises:
         RecipeError: An id cannot be written into a file and read back.
     """
-    names = [str(i) for i in ids]
+    names = [str(i) for i in _ordered(ids, "ids")]
     for row, name in enumerate(names):
         if name.endswith("\0") or (not name.isprintable() and _is_torn(name)):
             raise RecipeError(
