@@ -34,6 +34,7 @@ from memaudit.recipe import (
 from memaudit.recipe.blame import blame
 from memaudit.recipe.weights import weights_of
 from memaudit.signals import measure
+from memaudit.training.sense import require_sense
 
 Array = np.ndarray
 
@@ -119,6 +120,8 @@ class Workshop:
             self.require_unchanged("training")
             signals = self.measure(trained)
             self._require_next_token(trained)
+            if isinstance(self.examples, Examples):
+                require_sense(signals["correct"], counts, self.examples.y)
             evaluation = time.perf_counter() - started - seconds
             self.require_unchanged("scoring")
             read = inputs_of(self.recipe)
