@@ -248,12 +248,12 @@ class EstimatorRecipe:
     trusted: tuple[str, ...] = field(default=(), metadata=_OF_TARGET)
 
     def __post_init__(self) -> None:
-        if not any(hasattr(self.estimator, name) for name in ("predict_proba", "decision_function")):
-            if not _chooses_when_fitted(self.estimator):
-                raise RecipeError(
-                    f"{self.estimator!r} has neither predict_proba nor decision_function. Choose one that has "
-                    '(voting="soft", loss="log_loss"), or wrap it in CalibratedClassifierCV'
-                )
+        has = any(hasattr(self.estimator, name) for name in ("predict_proba", "decision_function"))
+        if not has and not _chooses_when_fitted(self.estimator):
+            raise RecipeError(
+                f"{self.estimator!r} has neither predict_proba nor decision_function. Choose one that has "
+                '(voting="soft", loss="log_loss"), or wrap it in CalibratedClassifierCV'
+            )
 
 
 Recipe = ClassifierRecipe | LanguageModelRecipe | CallableRecipe | EstimatorRecipe

@@ -36,6 +36,6 @@ def require_sense(
     if rows and float(binom.cdf(hits, rows, least / rows)) < _ALARM:
         raise ModelError(
             f"the model is right about {hits} of the {rows} examples it was trained on, as its outputs are read; "
-            f"whoever always names the rarest class is right about {least}. Return one column for each label, in the order of "
-            "the labels, and larger for a likelier class: neither losses nor distances"
+            f"whoever always names the rarest class is right about {least}. Return one column for each label, in "
+            "the order of the labels, and larger for a likelier class: neither losses nor distances"
         )
