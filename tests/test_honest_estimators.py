@@ -170,3 +170,37 @@ def test_held_out_rows_are_not_called_copies_where_groups_are_few(tmp_path: Path
     with pytest.raises(EvidenceError, match="there are 2 non-members among the 12 examples") as caught:
         open_target(tmp_path / "m.skops", recipe, device="cpu")
     assert "copies" not in str(caught.value)
+
+
+KEPT = GaussianNB()
+
+
+def goes_on(dataset: Examples, *, seed: int, device: str) -> GaussianNB:
+    return KEPT.partial_fit(dataset.x, dataset.y, classes=[0, 1, 2])
+
+
+def test_a_model_that_goes_on_from_anothers_training_is_refused(tmp_path: Path) -> None:
+    recipe = ma.CallableRecipe(people, goes_on, load=str)
+    with pytest.raises(RecipeError, match="goes on from its earlier training"):
+        ma.fill(tmp_path / "bank", recipe, 4, device="cpu")
+
+
+def afresh(dataset: Examples, *, seed: int, device: str) -> GaussianNB:
+    return KEPT.fit(dataset.x, dataset.y)
+
+
+def test_one_object_may_be_fitted_afresh_for_every_model(tmp_path: Path) -> None:
+    bank = ma.fill(tmp_path / "bank", ma.CallableRecipe(people, afresh, load=str), 4, device="cpu")
+    assert bank.models() == [0, 1, 2, 3]
+
+
+def unstable() -> Examples:
+    """Rows in another order at every call; ids are places."""
+    order = np.random.default_rng().permutation(ROWS)
+    return Examples(X[order], Y[order], range(ROWS))
+
+
+def test_an_unseeded_order_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="in another order, when it was called a second time"):
+        ma.fill(tmp_path / "bank", EstimatorRecipe(unstable, GaussianNB()), 4, device="cpu")
+    assert ma.Bank.open(tmp_path / "bank").models() == []
