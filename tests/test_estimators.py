@@ -126,6 +126,7 @@ WRONG: list[tuple[int, Scores, str]] = [
     (4, Scores(lambda z: np.repeat(z, 2, axis=1)), "8 columns for 4 classes"),
     (3, Scores(lambda p: 2 * p, "predict_proba"), "no probabilities"),
     (3, Scores(lambda p: np.log(p), "predict_proba"), "no probabilities"),
+    (3, Scores(np.square, "predict_proba"), "not to 1"),
     (3, Scores(lambda z: z + 0j), "expected real numbers"),
     (3, Scores(lambda z: z[:, :, None]), "returned shape"),
     (3, Scores(lambda z: z[:-1]), "returned shape"),

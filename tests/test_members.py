@@ -117,7 +117,9 @@ def test_uint8_counts_are_counts_where_they_can_be_nothing_else() -> None:
 
 
 def test_a_mask_of_whole_numbers_asks_for_bool() -> None:
-    with pytest.raises(EvidenceError, match=r"look like a mask; give it as bool: members\.astype\(bool\)"):
+    with pytest.raises(
+        EvidenceError, match=r"look like a mask or like counts; give a mask as bool \(members\.astype\(bool\)\)"
+    ):
         member_counts(np.arange(COUNT) % 2, people([f"p{n}" for n in range(COUNT)]))
 
 

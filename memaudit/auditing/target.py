@@ -14,6 +14,7 @@ from memaudit.auditing.folder import sha256
 from memaudit.bank import Bank, Recordings
 from memaudit.errors import EvidenceError, ModelError
 from memaudit.recipe import (
+    Examples,
     Membership,
     Population,
     Recipe,
@@ -141,14 +142,15 @@ def open_target(
 
 def _require_both(examples: Population, who_was: Membership, members: Bool[Array, " units"]) -> None:
     """Raise EvidenceError, saying why, unless there are members and non-members enough."""
-    of = len(who_was.counts)
-    held_out = of - int((who_was.counts > 0).sum())
+    outside = who_was.counts == 0
+    held_out = int(outside.sum())
+    copies = int((outside & members[examples.unit_of]).sum()) if isinstance(examples, Examples) else 0
     for who, count in (("members", int(members.sum())), ("non-members", int((~members).sum()))):
         if count >= _LEAST_EXAMPLES:
             continue
-        if who == "non-members" and held_out >= _LEAST_EXAMPLES:
+        if who == "non-members" and copies:
             why = (
-                f"{held_out} examples are held out, but {held_out - count} of them are copies of members, or of a "
+                f"{held_out} examples are held out, but {copies} of them are copies of members, or of a "
                 "member's group, and so were trained on: hold out examples that the model has not seen"
             )
         elif who == "non-members" and who_was.split:

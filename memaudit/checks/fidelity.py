@@ -14,6 +14,7 @@ Array = np.ndarray
 
 _BLOCK = 4096
 _LEAST_LOSS = 1e-12
+_ROUNDING = 1e-6  # of a mean, in nats: what single precision leaves of 14 nats
 _ALARM = 0.01  # family-wise probability of a false alarm
 _STATISTICS = ("Accuracy", "Mean signal (scaled logit, or log-probability)", "Log of mean loss")
 _TERMS = 4  # of a sum: value, reference, square of their difference, number
@@ -36,8 +37,7 @@ def _fidelity(evidence: Evidence) -> Control:
     target, shadows = _summaries(evidence)
     (own, error), (others, errors) = _relative(target), _relative(shadows)
     spread = others.var(axis=0, ddof=1) * (1 + 1 / len(others)) + np.maximum(error[0] - errors.mean(axis=0), 0)
-    distance = np.abs(own[0] - others.mean(axis=0))
-    t = np.divide(distance, np.sqrt(spread), out=np.where(distance > 0, np.inf, 0.0), where=spread > 0)
+    t = np.abs(own[0] - others.mean(axis=0)) / np.sqrt(spread + _ROUNDING**2)
     adjusted = holm(2 * stats.t.sf(t, len(others) - 1))
     names = [name for statistic in _STATISTICS for name in (f"{statistic}, members", "… non-members")]
     rows = tuple(

@@ -109,7 +109,7 @@ def load_estimator(path: Path, recipe: EstimatorRecipe) -> Any:
     kind = kind_of(path)
     if kind is Kind.SKOPS:
         found = _load_skops(path, recipe.trusted)
-    elif kind is Kind.XGBOOST and _named(recipe.estimator) == "XGBClassifier":
+    elif kind is Kind.XGBOOST and _named(recipe.estimator) in ("XGBClassifier", "XGBRFClassifier"):
         found = _load_xgboost(path, recipe.estimator)
     elif kind is Kind.LIGHTGBM and _named(recipe.estimator) == "LGBMClassifier":
         found = _load_lightgbm(path, recipe)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,8 @@ from memaudit.errors import RecipeError, shown
 Array = np.ndarray
 
 _LABELS = 2**31
+_FEWEST = 4  # examples
+_ABSENT = ("nan", "None", "<NA>", "NaT", "")  # what missing values are written as
 _READ_TWICE = 32  # items; a transform that flips a coin escapes once in 2³²
 
 
@@ -46,6 +48,7 @@ class Examples:
     def __init__(
         self, x: Any, y: Any, ids: Iterable[Any] | None = None, *, groups: Iterable[Any] | None = None
     ) -> None:
+        _require_whole(x, y)
         x, y = np.ascontiguousarray(x), np.asarray(y)  # torch takes no array that runs backwards,
         x = x.astype(x.dtype.newbyteorder("="), copy=False)  # nor one in another machine's byte order
         _require_arrays(x, y)
@@ -53,6 +56,11 @@ class Examples:
         names = numbered(hashes) if ids is None else named(ids)
         require_ids(names, len(x))
         units = joined([inputs] if groups is None else [inputs, grouped(groups, len(x))])
+        if (different := len(np.unique(units))) < _FEWEST:
+            raise RecipeError(
+                f"{len(y)} examples are too few to audit anything: they are only {different} different ones, as copies "
+                "and the members of a group count as one"
+            )
         self._set(x, y.astype(np.int64), names, len(hashes) - len(set(hashes)), units)
 
     def _set(self, x: Array, y: Array, ids: Array, duplicates: int, unit_of: Array) -> None:
@@ -151,7 +159,13 @@ def grouped(groups: Iterable[Any], count: int) -> list[str]:
     Raises:
         RecipeError: There are not as many as examples.
     """
-    found = [str(group) for group in groups]
+    found = [str(group) for group in _ordered(groups, "groups")]
+    absent = next((name for name in _ABSENT if found.count(name) > 1), None)
+    if absent is not None:
+        raise RecipeError(
+            f"{found.count(absent)} rows have the group {absent!r}, as of a missing value, and would be one unit; give "
+            "each example that is in no group a name of its own"
+        )
     if len(found) != count:
         raise RecipeError(
             f"there are {count} examples but {len(found)} groups; give each example the name of its group"
@@ -197,10 +211,18 @@ def numbered(names: Sequence[str]) -> Array:
     return np.array(result)
 
 
+def _require_whole(x: Any, y: Any) -> None:
+    """Raise RecipeError for what NumPy would make another array of: a sparse matrix, or one with masked values."""
+    if hasattr(x, "toarray"):
+        raise RecipeError(f"inputs are a sparse {type(x).__name__}; give them as an array: x.toarray()")
+    if np.ma.is_masked(x) or np.ma.is_masked(y):
+        raise RecipeError("inputs or labels are masked in places; impute or drop these in examples()")
+
+
 def _require_arrays(x: Array, y: Array) -> None:
     if x.ndim < 1 or y.ndim != 1 or len(x) != len(y):
         raise RecipeError(f"examples need one label per input; inputs have shape {x.shape}, labels {y.shape}")
-    if len(y) < 4:
+    if len(y) < _FEWEST:
         raise RecipeError(f"{len(y)} examples are too few to audit anything")
     if x.dtype.kind not in "biuf" or x.dtype.itemsize > 8:
         hint = "give real and imaginary part as two channels" if x.dtype.kind == "c" else "encode them in examples()"
@@ -226,13 +248,25 @@ def _no_labels(y: Array) -> Array:
     return ~((y >= 0) & (y < _LABELS) & (y == np.floor(y)))
 
 
+def elements(values: Iterable[Any]) -> list[Any]:
+    """Return the elements of any collection; of a tensor, its numbers, as those of an array."""
+    return list(values.detach().cpu().numpy() if hasattr(values, "detach") else values)
+
+
+def _ordered(values: Iterable[Any], what: str) -> list[Any]:
+    """Return the elements of what is not a set, whose order differs from one process to the next."""
+    if isinstance(values, Set):
+        raise RecipeError(f"{what} are a set, which has no order; give a list, one for each example")
+    return elements(values)
+
+
 def named(ids: Iterable[Any]) -> Array:
     """Return ids as an array of strings.
 
     Raises:
         RecipeError: An id cannot be written into a file and read back.
     """
-    names = [str(i) for i in ids]
+    names = [str(i) for i in _ordered(ids, "ids")]
     for row, name in enumerate(names):
         if name.endswith("\0") or (not name.isprintable() and _is_torn(name)):
             raise RecipeError(

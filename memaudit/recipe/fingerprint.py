@@ -151,7 +151,8 @@ def making_examples(recipe: Recipe) -> Iterator[None]:
     with reading(recipe_name(recipe), settings_only=True):
         yield
     _, after = _own_lines(recipe)
-    _without_examples.update({(name, after[name]): before.get(name) for name in after})
+    untouched = {name: _without_examples.get((name, value), value) for name, value in before.items()}
+    _without_examples.update({(name, after[name]): untouched.get(name) for name in after})
 
 
 def own_values(recipe: Recipe) -> dict[str, tuple[str | None, ...]]:

@@ -17,9 +17,9 @@ from jaxtyping import UInt8
 from memaudit.errors import EvidenceError
 from memaudit.files import write_whole
 from memaudit.recipe.documents import Documents
-from memaudit.recipe.examples import Examples
+from memaudit.recipe.examples import Examples, elements
 from memaudit.recipe.filekinds import refuse_pointer
-from memaudit.recipe.members_file import ID, MASK, TIMES, Line, Lines, digest, parsed, with_column, with_ids
+from memaudit.recipe.members_file import ID, MASK, TIMES, Line, Lines, digest, parsed, whole, with_column, with_ids
 from memaudit.recipe.population import TextPopulation
 from memaudit.recipe.populations import Population, population
 from memaudit.recipe.recipes import MOST_COPIES, Recipe
@@ -94,7 +94,7 @@ def write_members(model: str | Path, members: Listed, examples: Population | Rec
         return
     whole = getattr(members, "population", None) if examples is None else examples
     whole = whole if whole is None or isinstance(whole, Examples | TextPopulation) else population(whole)
-    values = members if isinstance(members, Counts) else list(members)
+    values = _values(members)
     numbers = _numbers(values)
     if whole is not None:
         _write_ids(model, _listed(values, whole), whole)
@@ -162,7 +162,7 @@ def membership(members: str | Path | Listed, population: Population) -> Membersh
             "with memaudit.save_target(model, path, members, recipe)"
         )
     if found.kind != ID:
-        counts = _column(path, found.lines, len(population.ids), 1 if found.kind == MASK else MOST_COPIES)
+        counts = _column(path, found.lines, len(population.ids), found.kind)
         return replace(_positional(counts, population, compared=False), sha256=sha256)
     return replace(_by_id(found, population), sha256=sha256)
 
@@ -197,7 +197,7 @@ def _in_memory(members: Listed, population: Population) -> Membership:
     if isinstance(members, Examples | Documents):
         lines = [Line(f"members[{n}]", name, digest("", c)) for n, (name, c) in enumerate(members.contents())]
         return _by_id(Lines(ID, "", lines, False), population)
-    values = members if isinstance(members, Counts) else list(members)
+    values = _values(members)
     if _are_ids(values, population):
         lines = [Line(f"members[{n}]", str(value)) for n, value in enumerate(values)]
         return _by_id(Lines(ID, "", lines, False), population)
@@ -213,6 +213,21 @@ def _in_memory(members: Listed, population: Population) -> Membership:
             "return the same rows in the same order whenever it is called"
         )
     return _positional(counts, population, compared=own is not None)
+
+
+def _values(members: Iterable[Any]) -> Values:
+    """Return what members were given as: counts as they are, anything else as a list of its elements.
+
+    Raises:
+        EvidenceError: It has none, or is a table of several columns.
+    """
+    if isinstance(members, Counts):
+        return members
+    if hasattr(members, "columns") or not (isinstance(members, Iterable) or hasattr(members, "__getitem__")):
+        raise EvidenceError(
+            f"members: {type(members).__name__} is no list of them; give ids, a mask, or one column of a table"
+        )
+    return elements(members)
 
 
 def _numbers(values: Values) -> Array | None:
@@ -235,7 +250,8 @@ def _are_ids(values: Values, population: Population) -> bool:
     row_of = population.rows_by_id
     known = all(str(value) in row_of for value in values)
     byte, fits = numbers.dtype == np.uint8, len(numbers) == len(population.ids)
-    counts = (fits and (byte or bool(np.isin(numbers, (0, 1)).all()))) or (byte and not known)
+    repeats = bool(numbers.min() >= 0) and len(np.unique(numbers)) < len(numbers)
+    counts = (fits and (byte or repeats)) or (byte and not known)
     if known and counts:
         raise EvidenceError(
             f"members: these {len(numbers)} whole numbers may be ids of examples, or say for each example how often it "
@@ -244,8 +260,8 @@ def _are_ids(values: Values, population: Population) -> bool:
         )
     if counts and not byte:
         raise EvidenceError(
-            f"members: {len(numbers)} whole numbers 0 and 1, one for each example, look like a mask; give it as bool: "
-            "members.astype(bool)"
+            f"members: {len(numbers)} whole numbers, one for each example, look like a mask or like counts; give "
+            "a mask as bool (members.astype(bool)), counts as memaudit.Counts(members)"
         )
     return not counts
 
@@ -260,15 +276,10 @@ def _listed(values: Values, population: Population) -> list[str]:
     return [name for name in names for _ in range(int(counts[population.rows_by_id[name]]))]
 
 
-def _column(path: Path, lines: list[Line], count: int, most: int) -> UInt8[Array, " ids"]:
+def _column(path: Path, lines: list[Line], count: int, kind: str) -> UInt8[Array, " ids"]:
     if len(lines) != count:
         raise EvidenceError(f"{path}: the mask has {len(lines)} rows, but the recipe has {count} examples")
-    values = [(line.place, line.value.strip()) for line in lines]
-    for place, value in values:
-        if not (value.isdecimal() and value.isascii() and int(value) <= most):
-            rule = "a mask holds 0 and 1" if most == 1 else f"a count lies between 0 and {most}"
-            raise EvidenceError(f"{place}: {rule}, got {value!r}")
-    return np.array([int(value) for _, value in values], np.uint8)
+    return np.array([whole(line.place, line.value, kind) for line in lines], np.uint8)
 
 
 def _counts_of(lines: Sequence[Line], population: Population) -> UInt8[Array, " ids"]:
@@ -289,12 +300,19 @@ def _counts_of(lines: Sequence[Line], population: Population) -> UInt8[Array, " 
 
 def _why(unknown: list[Line], lines: Sequence[Line], row_of: dict[str, int]) -> str:
     """Return what may be wrong with ids that are no example's."""
+    values = {line.value for line in lines}
+    if len(lines) == len(row_of) and values <= {"0", "1", "0.0", "1.0", "True", "False"}:
+        return "they look like a mask; give it as bool: members.astype(bool), or in a file under the heading `member`"
+    if all(value.isdecimal() and value.isascii() and int(value) < len(row_of) for value in values):
+        return "numbers of rows are no ids: give examples.ids[rows]"
     like = Counter(map(_plain, row_of))
     if all(like[_plain(line.value)] for line in unknown):
         return (
             "but for blanks, line ends or other invisible characters at its ends, or for the way in which accents are "
             "encoded, it is. Ids are compared exactly: write them as examples() returns them"
         )
+    if len(unknown) == 1 < len(lines) and unknown[0] is lines[0] and unknown[0].place.endswith(":1"):
+        return "if the first line is a heading, write it as `id`"
     if len(unknown) == len(lines):
         return "none of them is: the list is of other examples, or examples() gives them other ids"
     return "the recipe's examples() must hold the whole training set, under the same ids"

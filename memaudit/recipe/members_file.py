@@ -5,15 +5,31 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import math
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from memaudit.cells import neutral, restored
 from memaudit.errors import EvidenceError
+from memaudit.recipe.recipes import MOST_COPIES
 
 ID, MASK, TIMES, DIGEST = "id", "member", "times", "sha256"
 _DIGITS = 32  # of a digest; 128 bits
+_TELLING = {
+    "member",
+    "members",
+    "train",
+    "trained",
+    "training",
+    "split",
+    "fold",
+    "subset",
+    "partition",
+    "held",
+    "times",
+}
 
 
 class Line(NamedTuple):
@@ -86,13 +102,58 @@ def parsed(path: Path, data: bytes) -> Lines:
     except (UnicodeDecodeError, csv.Error) as error:
         raise EvidenceError(f"{path} is not a text file of ids: {error}") from error
     first = rows[0][1] if rows else []
-    if not first or first[0] not in (ID, MASK, TIMES):
+    columns = {name: first.index(name) for name in (ID, MASK, TIMES) if name in first}
+    if not columns:
         _require_single(rows)
         return Lines(ID, "", [Line(place, row[0]) for place, row in rows], False)
     ours, _, salt = (first[1] if len(first) > 1 else "").partition(" ")
     if first[0] == ID and ours == DIGEST:
         return Lines(ID, salt, [_line(place, row) for place, row in rows[1:]], False)
-    return Lines(first[0], "", [Line(place, row[0]) for place, row in rows[1:]], len(first) == 1)
+    _require_plain(path, first, columns)
+    cells = [(place, {name: _cell(place, row, at) for name, at in columns.items()}) for place, row in rows[1:]]
+    kind = ID if ID in columns else next(iter(columns))
+    lines = [Line(place, found[kind]) for place, found in cells for _ in range(_times(place, found, kind))]
+    return Lines(kind, "", lines, len(first) == 1)
+
+
+def _require_plain(path: Path, heading: list[str], columns: dict[str, int]) -> None:
+    """Raise EvidenceError if another column than those that are read may say whose a line is, or who is a member."""
+    others = [name for name in heading if name not in columns]
+    if ID not in columns and others:
+        raise EvidenceError(
+            f"{path}: beside {next(iter(columns))!r} there are the columns {', '.join(map(repr, others))}. If one "
+            f"of them holds the ids, call it {ID!r}; else leave it out: the lines are then in the order of examples()"
+        )
+    telling = [name for name in others if _TELLING & set(re.split(r"[^a-z]+", name.lower()))]
+    if ID in columns and len(columns) == 1 and telling:
+        raise EvidenceError(
+            f"{path}: the column {telling[0]!r} may say which of these examples were trained on, and is not read. "
+            f"Call it {MASK!r} if it holds 0 and 1, or leave only the members' lines in the file and this column out"
+        )
+
+
+def _cell(place: str, row: list[str], at: int) -> str:
+    if at >= len(row):
+        raise EvidenceError(f"{place}: this line has {len(row)} columns, fewer than the heading")
+    return row[at]
+
+
+def _times(place: str, cells: dict[str, str], kind: str) -> int:
+    """Return how often a line counts: once, or in a file with ids as its other column says."""
+    return 1 if kind != ID else math.prod(whole(place, value, name) for name, value in cells.items() if name != ID)
+
+
+def whole(place: str, value: str, kind: str) -> int:
+    """Return the number in a cell of a mask or of counts.
+
+    Raises:
+        EvidenceError: It is none, or too large.
+    """
+    most, value = 1 if kind == MASK else MOST_COPIES, value.strip()
+    if not (value.isdecimal() and value.isascii() and int(value) <= most):
+        rule = "a mask holds 0 and 1" if most == 1 else f"a count lies between 0 and {most}"
+        raise EvidenceError(f"{place}: {rule}, got {value!r}")
+    return int(value)
 
 
 def _line(place: str, row: list[str]) -> Line:

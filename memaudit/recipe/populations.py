@@ -36,8 +36,8 @@ def require_stable(recipe: Recipe, examples: Population) -> None:
     whole = examples.documents if isinstance(examples, TextPopulation) else examples
     if source(recipe).digest() != whole.digest():
         raise RecipeError(
-            "examples() returned other rows, or the same in another order, when it was called a second time, so that "
-            "the members of the model cannot be known. Seed whatever is random in it, and train the model again"
+            "examples() returned other rows, or the same in another order, when it was called a second time: ids "
+            "and positions then name other rows each time. Seed whatever is random in it, and train the model again"
         )
 
 

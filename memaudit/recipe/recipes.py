@@ -248,11 +248,21 @@ class EstimatorRecipe:
     trusted: tuple[str, ...] = field(default=(), metadata=_OF_TARGET)
 
     def __post_init__(self) -> None:
-        if not any(hasattr(self.estimator, name) for name in ("predict_proba", "decision_function")):
-            raise RecipeError(f"{self.estimator!r} has neither predict_proba nor decision_function")
+        has = any(hasattr(self.estimator, name) for name in ("predict_proba", "decision_function"))
+        if not has and not _chooses_when_fitted(self.estimator):
+            raise RecipeError(
+                f"{self.estimator!r} has neither predict_proba nor decision_function. Choose one that has "
+                '(voting="soft", loss="log_loss"), or wrap it in CalibratedClassifierCV'
+            )
 
 
 Recipe = ClassifierRecipe | LanguageModelRecipe | CallableRecipe | EstimatorRecipe
+
+
+def _chooses_when_fitted(estimator: Any) -> bool:
+    """Returns whether an estimator takes its last step from a default, in fit(): as StackingClassifier does."""
+    parameters = estimator.get_params() if hasattr(estimator, "get_params") else {}
+    return any(name.endswith("final_estimator") and value is None for name, value in parameters.items())
 
 
 def _require_loop(epochs: int, batch_size: int, schedule: str) -> None:

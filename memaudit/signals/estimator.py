@@ -21,6 +21,7 @@ _WAY_OUT = (
     'these are one-vs-one comparisons of classes, no confidences. Set decision_function_shape="ovr", or wrap the '
     "estimator in CalibratedClassifierCV"
 )
+_OFF = 0.01  # of a row's sum from 1, at most, as for a network's
 _AGREEMENT = 0.5  # of the largest output with predict(); SVC decides ties otherwise
 
 
@@ -127,6 +128,12 @@ def _by_class(columns: Float[Array, "examples columns"], seen: Array, method: st
     """Returns one column for each class that the model knows."""
     if method == "predict_proba" and (columns.min() < -1e-6 or columns.max() > 1 + 1e-6):
         raise ModelError(f"predict_proba() reaches from {columns.min():.3g} to {columns.max():.3g}: no probabilities")
+    total = columns.sum(axis=1)
+    if method == "predict_proba" and columns.shape[1] > 1 and max(total.max() - 1, 1 - total.min()) > _OFF:
+        raise ModelError(
+            f"the rows of predict_proba() sum to between {total.min():.3g} and {total.max():.3g}, not to 1: return a "
+            "probability for each class, independent ones divided by their sum"
+        )
     if columns.shape[1] == 1 and len(seen) == 2:
         return np.concatenate([1 - columns if method == "predict_proba" else np.zeros_like(columns), columns], axis=1)
     if columns.shape[1] != len(seen):

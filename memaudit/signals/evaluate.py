@@ -73,7 +73,7 @@ def evaluate(
 
     Raises:
         ModelError: The outputs are not finite, random, or no logits; there is no output for some label; all examples
-            get one score; or it is no model at all.
+            get one score and not all are right; or it is no model at all.
     """
     if is_network(model):
         signals = _of_network(model, examples, queries, device, outputs)
@@ -82,7 +82,7 @@ def evaluate(
         signals = Signals(phi[:, None].astype(np.float32), correct, read_as)
     else:
         raise ModelError(f"a {type(model).__name__} is neither a torch network nor a classifier of scikit-learn's kind")
-    if (signals.phi[:, 0] == signals.phi[0, 0]).all():
+    if (signals.phi[:, 0] == signals.phi[0, 0]).all() and not signals.correct.all():
         raise ModelError(
             f"the model has the same confidence in the label of all {len(examples)} examples (φ = "
             f"{signals.phi[0, 0]:.3g}): there is nothing that an attack could use. Look at its training and its outputs"

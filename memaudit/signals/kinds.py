@@ -95,8 +95,8 @@ def require_kind(seen: Range, kind: Outputs | None, last_layer: Callable[[], str
     """Returns in words what outputs are read as.
 
     True logits are refused by mistake only if every one of them, of all examples, lies between 0 and 1, or if none is
-    negative and all rows have one sum; and only of a network that ends in something else than a linear or convolutional
-    layer, which can return any number.
+    negative and all rows have one sum. A network that ends in a linear or convolutional layer can return any number; it
+    is refused only if all rows sum to 1, as of a mixture of softmaxes, which is a matrix product too.
 
     Args:
         seen: The range of all outputs.
@@ -111,7 +111,8 @@ def require_kind(seen: Range, kind: Outputs | None, last_layer: Callable[[], str
         return kind
     if seen.log_distributions:
         return "log-probabilities, which are logits too"
-    if seen.low == seen.high or not (seen.in_unit_interval or seen.shares) or last_layer() == "affine":
+    constant = bool((seen.lowest == seen.highest).all())
+    if constant or not (seen.in_unit_interval or seen.shares) or (not seen.distributions and last_layer() == "affine"):
         return "logits"
     if seen.shares and not seen.distributions:
         raise ModelError(

@@ -40,7 +40,7 @@ from memaudit.recipe import (
     recipe_folder,
     require_same_values,
 )
-from memaudit.recipe.populations import population
+from memaudit.recipe.populations import population, require_stable
 from memaudit.recipe.weights import require_storable
 from memaudit.training.machine import choose_device, one_thread
 from memaudit.training.model import Workshop
@@ -128,6 +128,8 @@ def fill(
         require_storable(recipe)
     bank = Bank.create(path, len(examples), fingerprint(recipe, examples, seed))
     require_inputs(bank, recipe_folder(recipe))
+    if not bank.models():
+        require_stable(recipe, examples)
     bank.sweep()
     for model in bank.models():
         if problem := bank.damage(model):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from copy import copy, deepcopy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
+from weakref import WeakValueDictionary
 from zlib import crc32
 
 import numpy as np
@@ -34,6 +36,7 @@ from memaudit.recipe import (
 from memaudit.recipe.blame import blame
 from memaudit.recipe.weights import weights_of
 from memaudit.signals import measure
+from memaudit.training.sense import require_sense
 
 Array = np.ndarray
 
@@ -62,6 +65,10 @@ class Workshop:
         x = torch.from_numpy(np.require(self.examples.x, requirements="W"))
         x = x.float() if x.dtype == torch.float64 and self.device.startswith("mps") else x  # which has no float64
         return x.to(self.device), torch.as_tensor(self.examples.y).to(self.device)
+
+    @cached_property
+    def _returned(self) -> WeakValueDictionary[int, Any]:
+        return WeakValueDictionary()  # models that train() returned, while they exist
 
     def require_unchanged(self, step: str) -> None:
         """Raises RecipeError if the user's code has changed the population, and with it all further models.
@@ -119,6 +126,9 @@ class Workshop:
             self.require_unchanged("training")
             signals = self.measure(trained)
             self._require_next_token(trained)
+            if isinstance(self.examples, Examples):
+                self._require_own(trained, counts, seed, signals["phi"])
+                require_sense(signals["correct"], counts, self.examples.y)
             evaluation = time.perf_counter() - started - seconds
             self.require_unchanged("scoring")
             read = inputs_of(self.recipe)
@@ -158,6 +168,20 @@ class Workshop:
             from memaudit.signals.causality import require_next_token
 
             require_next_token(trained, self.examples, self.device)
+
+    def _require_own(self, trained: Any, counts: UInt8[Array, " ids"], seed: int, phi: Array) -> None:
+        """Raises RecipeError if train() returns one object for several models, each going on from the one before.
+
+        An object that is fitted afresh at every call is the same model when it is fitted again.
+        """
+        reused = self._returned.get(id(trained)) is trained
+        with suppress(TypeError):  # of a class with slots there are no weak references
+            self._returned[id(trained)] = trained
+        if reused and not np.allclose(self.measure(self.train(counts, seed)[0])["phi"], phi, 1e-2, 1e-2):
+            raise RecipeError(
+                "train() returned the same object as for an earlier model, and it is another model when it is trained "
+                "again: it goes on from its earlier training. Build a new one at every call"
+            )
 
     def with_epochs(self, epochs: int) -> Workshop:
         """Returns the same workshop with another number of epochs; the data on the device is not sent there again."""
