@@ -352,3 +352,32 @@ def test_a_report_of_the_first_version_without_newer_fields_is_no_contradiction(
         del control["overstates"], control["attacks"]
     save(fields)
     assert contradictions(reports.load("report.json")) == ()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda f: f["subject"].update(shadows=64),
+        _set("created", "2026-01-01T00:00:00+00:00"),
+        lambda f: f["provenance"].update({"commitment.examples": "ab" * 32}),
+        lambda f: [r["limit"].update(confidence=0.96) for r in f["results"] if r["limit"]],
+    ],
+    ids=["shadow models", "date", "examples", "limits"],
+)
+def test_what_the_ledger_says_of_an_audit_is_what_the_report_says(
+    fields: Fields, audited_place: Path, complaint: Complaint, change: Callable[[Fields], object]
+) -> None:
+    change(fields)
+    save(fields)
+    ledger = audited_place / "memaudit.ledger.jsonl"
+    assert "is not what report.json says" in complaint("gate", "report.json", "--ledger", ledger)
+
+
+def test_the_clocks_of_two_machines_differ(fields: Fields, command: Command) -> None:
+    """A report that is five minutes ahead of the gate, and a plan that is ahead of the audit."""
+    created = datetime.now(UTC) + timedelta(minutes=5)
+    fields["created"] = created.isoformat(timespec="seconds")
+    plan = {"sha256": "ab" * 32, "created": (created + timedelta(minutes=5)).isoformat(), "entry": "cd" * 32}
+    fields["plan"] = plan | {"audits_before": 0}
+    save(fields)
+    assert command("gate", "report.json").returncode == 1
