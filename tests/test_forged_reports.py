@@ -235,6 +235,52 @@ def test_every_byte_counts_where_the_digest_is_beside_it(fields: Fields, complai
     assert "was changed after SHA256SUMS" in complaint("gate", "report.json")
 
 
+def _linked(place: Path) -> None:
+    (place / DIGEST).rename(place / "moved")
+    (place / DIGEST).symlink_to("moved")
+
+
+def _unlisted(place: Path) -> None:
+    sums = place / "SHA256SUMS"
+    sums.write_text("".join(line for line in sums.read_text("utf-8").splitlines(True) if "report.json" not in line))
+
+
+def _upper(place: Path) -> None:
+    (place / "SHA256SUMS").write_text((place / "SHA256SUMS").read_text("utf-8").upper(), "utf-8")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (_linked, "report.digest is no plain file"),
+        (lambda place: (place / DIGEST).unlink(), "report.digest, which SHA256SUMS lists, is missing"),
+        (_unlisted, "SHA256SUMS does not list report.json"),
+        (_upper, "SHA256SUMS does not list report.json"),
+        (lambda place: (place / "SHA256SUMS").rename(place / "x") and _mkdir(place / "SHA256SUMS"), "no plain file"),
+    ],
+)
+def test_digest_and_sums_are_taken_as_they_were_written_or_not_at_all(
+    fields: Fields, complaint: Complaint, command: Command, spoil: Callable[[Path], object], said: str
+) -> None:
+    from memaudit.auditing.folder import seal
+
+    save(fields)
+    seal(Path(), ["report.json"])
+    assert command("gate", "report.json").returncode == 1
+    spoil(Path())
+    assert said in complaint("gate", "report.json")
+
+
+def _mkdir(place: Path) -> None:
+    place.mkdir()
+
+
+def test_sums_of_something_else_say_nothing_of_a_report(fields: Fields, command: Command) -> None:
+    save(fields)
+    Path("SHA256SUMS").write_text(f"{'a' * 64}  dist/wheel.whl\n", "utf-8")
+    assert command("gate", "report.json").returncode == 1
+
+
 def test_another_models_report_is_refused_where_the_model_is_given(
     fields: Fields, audited_place: Path, command: Command, complaint: Complaint
 ) -> None:
