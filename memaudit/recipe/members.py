@@ -26,6 +26,8 @@ from memaudit.recipe.recipes import MOST_COPIES, Recipe
 
 Array = np.ndarray
 
+_DIGITS, _SHOWN = 20, 80  # of a count at most; characters of a cell that a message shows
+
 Listed = Iterable[Any] | Examples | Documents  # ids, a mask, counts, or a training set
 Values = Array | list[Any]  # counts, or what members were listed as
 
@@ -265,9 +267,10 @@ def _column(path: Path, lines: list[Line], count: int, most: int) -> UInt8[Array
         raise EvidenceError(f"{path}: the mask has {len(lines)} rows, but the recipe has {count} examples")
     values = [(line.place, line.value.strip()) for line in lines]
     for place, value in values:
-        if not (value.isdecimal() and value.isascii() and int(value) <= most):
+        short = value.isdecimal() and value.isascii() and len(value) <= _DIGITS
+        if not (short and int(value) <= most):
             rule = "a mask holds 0 and 1" if most == 1 else f"a count lies between 0 and {most}"
-            raise EvidenceError(f"{place}: {rule}, got {value!r}")
+            raise EvidenceError(f"{place}: {rule}, got {value[:_SHOWN]!r}{'…' if value[_SHOWN:] else ''}")
     return np.array([int(value) for _, value in values], np.uint8)
 
 
