@@ -87,6 +87,13 @@ def verify(folder: Path) -> tuple[Report | None, list[str]]:
 
 def beside(path: Path) -> list[str]:
     """Returns how a report differs from what the digest and the sums beside it say, where there are any."""
+    try:
+        return _beside(path)
+    except OSError as error:
+        return [f"{error.filename} cannot be read: {error.strerror}"]
+
+
+def _beside(path: Path) -> list[str]:
     sums, stated = path.with_name(SUMS), path.with_name(DIGEST)
     ours = path.name == REPORT
     problems = list(_of_another_digest(path.parent)) if ours else []

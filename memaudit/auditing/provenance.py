@@ -15,9 +15,9 @@ from memaudit import policy
 from memaudit.auditing.evidence import EvidenceLevel, Key
 from memaudit.auditing.target import Target
 from memaudit.bank import Bank
-from memaudit.policy.complete import ATTACKS, RATES
 from memaudit.recipe import TextPopulation, sources
 from memaudit.training import device_name
+from memaudit.types import ASKED_ATTACKS, ASKED_RATES
 
 _PACKAGES = ("numpy", "scipy", "torch", "scikit-learn")
 _PACKAGES_OF_TEXT = ("transformers", "tokenizers", "peft")
@@ -43,8 +43,8 @@ def provenance(
         "device": device_name(device),
         "command": command or _call(target, bank, shadows, fprs),
         **({"state dict": target.state_dict} if target.state_dict is not None else {}),
-        ATTACKS: ", ".join(attacks),
-        RATES: ", ".join(map(repr, map(float, fprs))),
+        ASKED_ATTACKS: ", ".join(attacks),
+        ASKED_RATES: ", ".join(map(repr, map(float, fprs))),
         "git commit of the recipe": revision(sources(target.recipe)),
         "exact copies among the examples": str(target.population.duplicates),
         **({policy.SHADOW_SECONDS: f"{np.mean(seconds):.3g}"} if seconds else {}),

@@ -10,10 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from memaudit.policy.plausible import MEASURES
-from memaudit.types import ATTACKS_BY_METRIC, Control, Edition, Finding, Report
-
-ATTACKS, RATES = "attacks", "false-positive rates"
-"""Where the provenance says which attacks an audit was asked for, and at which rates."""
+from memaudit.types import ASKED_ATTACKS, ASKED_RATES, ATTACKS_BY_METRIC, Control, Edition, Finding, Report
 
 ALWAYS = ("CTL001", "CTL002", "CTL003", "CTL004", "CTL005", "CTL007", "LNK001")
 OF_CLASSIFIERS = ("MEM001",)
@@ -29,7 +26,7 @@ _PERCENTAGE = re.compile(r"(\d+(?:\.(\d+))?)%")
 def incomplete(report: Report) -> Iterator[str]:
     """Yields what an audit says and a report does not, and what it says twice or of something else."""
     yield from _of_findings(report)
-    asked = report.provenance.get(ATTACKS)
+    asked = report.provenance.get(ASKED_ATTACKS)
     attacked = ATTACKS_BY_METRIC["tpr"] if asked is None else asked.split(", ")
     for control in report.controls:
         yield from _of_control(control, attacked)
@@ -76,7 +73,7 @@ def _missing(report: Report) -> Iterator[str]:
 
 def _unmeasured(report: Report, asked: str) -> Iterator[str]:
     """Yields the attacks that were asked for and neither measured nor refused at a rate."""
-    rates = _numbers(report.provenance.get(RATES, ""))
+    rates = _numbers(report.provenance.get(ASKED_RATES, ""))
     attacks = [name for name in asked.split(", ") if name]
     if not rates or not attacks:
         yield "provenance: it names no attack, or no false-positive rate"

@@ -18,6 +18,8 @@ from dataclasses import replace
 
 from memaudit.errors import MemauditError
 from memaudit.types import (
+    ASKED_ATTACKS,
+    ASKED_RATES,
     Control,
     Curve,
     Edition,
@@ -33,7 +35,7 @@ from memaudit.types import (
     Waiver,
 )
 
-_PUBLIC_PROVENANCE = ("memaudit", "attacks", "false-positive rates")
+_PUBLIC_PROVENANCE = ("memaudit", ASKED_ATTACKS, ASKED_RATES)
 
 
 def edition(report: Report, name: Edition | str) -> Report:
