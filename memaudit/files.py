@@ -63,7 +63,9 @@ def write_synced(path: Path, data: bytes, mode: int = 0o666) -> None:
 
 
 def write_whole(path: Path, data: bytes, private: bool = False) -> None:
-    """Writes a file, or replaces it, in one step."""
+    """Writes a file, or replaces it, in one step; a device, a pipe or a folder is never replaced."""
+    if path.exists() and not path.is_file():
+        raise FileExistsError(errno.EEXIST, "it is no plain file")
     draft = _draft(path)
     try:
         write_synced(draft, data, private_mode() if private else 0o666)

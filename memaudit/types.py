@@ -41,6 +41,8 @@ ATTACKS_BY_METRIC = {  # what a limit on a metric can name
     "exposure": ("calibrated", "raw"),
     "canaries": ("calibrated", "raw"),
 }
+USUAL_ATTACKS = ("slira", "lira-online", "lira-offline", "rmia", "global-threshold")  # on every kind of model
+ASKED_ATTACKS, ASKED_RATES = "attacks", "false-positive rates"  # in the provenance: what the audit was asked for
 
 
 class Verdict(StrEnum):

@@ -371,3 +371,11 @@ def test_somebody_elses_bank_says_how_to_share_it(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(Path, "read_text", answering(errno.EACCES))
     with pytest.raises(BankError, match=r"Permission denied.*shared = true in \[files\].*chmod -R g\+rwX"):
         Bank.open(tmp_path / "bank")
+
+
+def test_a_pipe_or_a_device_is_never_replaced_by_a_file(tmp_path: Path) -> None:
+    """Whoever is root would else have no /dev/stderr afterwards."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(FileExistsError, match="it is no plain file"):
+        files.write_whole(tmp_path / "pipe", b"x")
+    assert (tmp_path / "pipe").is_fifo()

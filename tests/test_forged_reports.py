@@ -235,6 +235,48 @@ def test_every_byte_counts_where_the_digest_is_beside_it(fields: Fields, complai
     assert "was changed after SHA256SUMS" in complaint("gate", "report.json")
 
 
+def _linked(place: Path) -> None:
+    (place / DIGEST).rename(place / "moved")
+    (place / DIGEST).symlink_to("moved")
+
+
+def _unlisted(place: Path) -> None:
+    sums = place / "SHA256SUMS"
+    sums.write_text("".join(line for line in sums.read_text("utf-8").splitlines(True) if "report.json" not in line))
+
+
+def _upper(place: Path) -> None:
+    (place / "SHA256SUMS").write_text((place / "SHA256SUMS").read_text("utf-8").upper(), "utf-8")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (_linked, "report.digest is no plain file"),
+        (lambda place: (place / DIGEST).unlink(), "report.digest, which SHA256SUMS lists, is missing"),
+        (_unlisted, "SHA256SUMS does not list report.json"),
+        (_upper, "SHA256SUMS does not list report.json"),
+        (lambda place: (place / "SHA256SUMS").rename("x") and (place / "SHA256SUMS").symlink_to("x"), "no plain file"),
+    ],
+)
+def test_digest_and_sums_are_taken_as_they_were_written_or_not_at_all(
+    fields: Fields, complaint: Complaint, command: Command, spoil: Callable[[Path], object], said: str
+) -> None:
+    from memaudit.auditing.folder import seal
+
+    save(fields)
+    seal(Path(), ["report.json"])
+    assert command("gate", "report.json").returncode == 1
+    spoil(Path())
+    assert said in complaint("gate", "report.json")
+
+
+def test_sums_of_something_else_say_nothing_of_a_report(fields: Fields, command: Command) -> None:
+    save(fields)
+    Path("SHA256SUMS").write_text(f"{'a' * 64}  dist/wheel.whl\n", "utf-8")
+    assert command("gate", "report.json").returncode == 1
+
+
 def test_another_models_report_is_refused_where_the_model_is_given(
     fields: Fields, audited_place: Path, command: Command, complaint: Complaint
 ) -> None:
@@ -302,14 +344,18 @@ def test_a_ledger_that_does_not_hold_the_audit_refuses_it(
     ("owner", "approved_by"),
     [
         ("ann", "ann"), ("Ann Roe", " ann  roe "), ("ann.roe", "Ann Roe"), ("Ann", "Аnn"), ("Ännä", "Anna"),
-        ("ＡＮＮ", "ann"), ("𝐀nn", "ann"), ("ann\u200b", "ann"), ("Straße", "STRASSE"), ("…", "!"),
+        ("ＡＮＮ", "ann"), ("𝐀nn", "ann"), ("ann\u200b", "ann"), ("Straße", "STRASSE"), ("…", "!"), ("ann", "anո"),
+        ("ᴀnn", "ann"), ("ann", "ⲁnn"), ("Øle", "øLE"),
     ],
 )  # fmt: skip
 def test_one_name_is_one_name_however_it_is_written(owner: str, approved_by: str) -> None:
     assert self_approved(owner, approved_by)
 
 
-@pytest.mark.parametrize(("owner", "approved_by"), [("ann", "bob"), ("Ann Roe", "Ann Poe"), ("o", "a"), ("李", "王")])
+@pytest.mark.parametrize(
+    ("owner", "approved_by"),
+    [("ann", "bob"), ("Ann Roe", "Ann Poe"), ("o", "a"), ("李", "王"), ("Anna", "Мария"), ("Ørsted", "Ann Poe")],
+)
 def test_two_names_are_two(owner: str, approved_by: str) -> None:
     assert not self_approved(owner, approved_by)
 
@@ -352,3 +398,45 @@ def test_a_report_of_the_first_version_without_newer_fields_is_no_contradiction(
         del control["overstates"], control["attacks"]
     save(fields)
     assert contradictions(reports.load("report.json")) == ()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda f: f["subject"].update(shadows=64),
+        _set("created", "2026-01-01T00:00:00+00:00"),
+        lambda f: f["provenance"].update({"commitment.examples": "ab" * 32}),
+        lambda f: [r["limit"].update(confidence=0.96) for r in f["results"] if r["limit"]],
+    ],
+    ids=["shadow models", "date", "examples", "limits"],
+)
+def test_what_the_ledger_says_of_an_audit_is_what_the_report_says(
+    fields: Fields, audited_place: Path, complaint: Complaint, change: Callable[[Fields], object]
+) -> None:
+    change(fields)
+    save(fields)
+    ledger = audited_place / "memaudit.ledger.jsonl"
+    assert "is not what report.json says" in complaint("gate", "report.json", "--ledger", ledger)
+
+
+def test_the_clocks_of_two_machines_differ(fields: Fields, command: Command) -> None:
+    """A report that is five minutes ahead of the gate, and a plan that is ahead of the audit."""
+    created = datetime.now(UTC) + timedelta(minutes=5)
+    fields["created"] = created.isoformat(timespec="seconds")
+    plan = {"sha256": "ab" * 32, "created": (created + timedelta(minutes=5)).isoformat(), "entry": "cd" * 32}
+    fields["plan"] = plan | {"audits_before": 0}
+    save(fields)
+    assert command("gate", "report.json").returncode == 1
+
+
+def test_the_gate_says_which_report_it_held_against_which_limits_and_what_came_of_the_controls(
+    fields: Fields, command: Command
+) -> None:
+    next(control for control in fields["controls"] if control["code"] == "CTL007")["passed"] = None
+    save(fields)
+    lines = dict(line.split(maxsplit=1) for line in command("gate", "report.json").stdout.splitlines())
+    digest = fields["subject"]["sha256"]
+    assert lines["report"].startswith(f"report.json: model.safetensors (SHA-256 {digest}), audited 20")
+    assert lines["report"].endswith(" on 100 members and 100 non-members with 16 shadow models")
+    assert lines["limits"] == str(Path("memaudit.toml").resolve())
+    assert lines["controls"] == "passed: CTL001, CTL002, CTL005, CTL003, CTL004; not run: CTL007"

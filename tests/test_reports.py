@@ -143,7 +143,10 @@ def _edit(path: tuple[str | int, ...], value: object) -> Callable[[dict[str, Any
         (_edit(("skipped", 1, "extra"), 1), r"skipped\.1\.extra: .*[Uu]nexpected"),
         (_edit(("subject", "members"), "19000"), r"subject\.members: .*integer"),
         (_edit(("results", 0, "verdict"), "maybe"), r"results\.0\.verdict: "),
-        (_edit(("results", 0, "finding", "estimate", "low"), math.nan), "NaN is not a finite number"),
+        (
+            _edit(("results", 0, "finding", "estimate", "low"), math.nan),
+            "not a memaudit report: NaN is not a finite number",
+        ),
         (lambda fields: fields["subject"].pop("sha256"), r"subject\.sha256: "),
     ],
 )

@@ -315,6 +315,12 @@ def test_a_pair_is_made_for_its_owner_alone_and_never_written_over(
     assert "is there already" in complaint("key", "my.pem")
     assert "is where the public key goes" in complaint("key", "other.pub")
     assert "cannot be written" in complaint("key", "nowhere/my.pem")
+    assert "a key needs a name" in complaint("key", "")
+    assert "cannot be written" in complaint("key", f"{'x' * 300}.pem")
+    monkeypatch.setenv(PASSWORD, "x" * 5000)
+    assert f"{PASSWORD} has more than 1023 bytes" in complaint("key", "long.pem")
+    assert not (tmp_path / "long.pem").exists()
+    monkeypatch.delenv(PASSWORD)
     assert (tmp_path / "my.pem").read_bytes() == before
     expected = private_key("my.pem").public_key().public_bytes_raw()
     assert public_key(tmp_path / "my.pub").key.public_bytes_raw() == expected

@@ -11,9 +11,10 @@ import pytest
 
 from memaudit import reports
 from memaudit.cli import settings
+from memaudit.policy import hold
 from memaudit.reports.document import document
 from memaudit.reports.uncovered import uncovered
-from memaudit.types import Finding, Limit, Verdict
+from memaudit.types import USUAL_ATTACKS, Finding, Limit, Verdict
 
 ROOT = Path(__file__).parents[1]
 
@@ -36,7 +37,8 @@ WEAK, STRONG = found("lira-online", 10), found("lira-offline", 200)
 def test_a_limit_on_the_weaker_attack_passes_and_every_first_page_says_which_attack_is_above_it() -> None:
     held = audited([ONLINE], WEAK, STRONG)
     assert held.verdict is Verdict.PASS
-    (words,) = uncovered(held)
+    ((label, words),) = uncovered(held)
+    assert label == "above a limit"
     assert words == (
         "The limit “tpr of lira-online at 0.01 FPR ≤ 0.05” covers lira-online alone. In this report lira-offline "
         "reaches 20% (95% CI 17.6% to 22.6%), which is above that limit. A limit without “attack” covers every attack."
@@ -69,7 +71,7 @@ def test_a_limit_without_an_attack_covers_the_strongest() -> None:
     ],
 )
 def test_which_attacks_are_above_a_limit(limits: list[Limit], findings: list[Finding], attacks: list[str]) -> None:
-    told = " ".join(uncovered(audited(limits, *findings)))
+    told = " ".join(words for _, words in uncovered(audited(limits, *findings)))
     places = [told.find(f" {attack} reaches") for attack in attacks]
     assert -1 not in places
     assert places == sorted(places)
@@ -95,3 +97,19 @@ def test_no_template_or_example_names_an_attack() -> None:
     assert not [file for file in files if "attack =" in file.read_text("utf-8")]
     limits = [limit for file in files for limit in settings.read(file).limits() if limit.metric == "tpr"]
     assert [limit.attack for limit in limits] == [None, None]
+
+
+def test_usual_attacks_that_the_audit_was_not_asked_for_are_named() -> None:
+    """Otherwise a limit without “attack” would be kept by whoever asks for the weakest attack alone."""
+    report = audited([], found("lira-offline", 5))
+    report = replace(report, provenance=report.provenance | {"attacks": "lira-offline"})
+    limit = Limit(metric="tpr", max=0.5)
+    ((label, words),) = uncovered(hold(report, [limit]))
+    assert label == "not attacked"
+    assert "asked for lira-offline alone" in words
+    assert "slira, lira-online, rmia, global-threshold may find more" in words
+    assert uncovered(hold(report, [Limit(metric="memorization", max=0.5)])) == ()
+    usual = replace(report, provenance={"attacks": ", ".join(USUAL_ATTACKS)})
+    assert uncovered(hold(usual, [limit])) == ()
+    assert "NOT ATTACKED" in reports.render(hold(report, [limit]), "html").decode()
+    assert "**Not attacked.**" in reports.render(hold(report, [limit]), "md").decode()

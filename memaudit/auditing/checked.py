@@ -7,10 +7,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from memaudit.auditing.folder import REPORT, sha256
-from memaudit.auditing.ledger import Entry, read
+from memaudit.auditing.ledger import Entry, policy_digest, read
 from memaudit.errors import MemauditError, SettingsError
+from memaudit.policy.consistency import rules
 from memaudit.reports.text import one_line
-from memaudit.types import Report
+from memaudit.types import Attempt, Report
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,7 @@ def check_ledger(checked: Checked, report: Report, place: Path) -> None:
         return
     number = found.hashes.index(report.attempt.entry)
     entry = found.entries[number]
-    own = replace(found.attempt(number), torn=report.attempt.torn) if isinstance(entry, Entry) else None
-    if not isinstance(entry, Entry) or (entry.model, entry.verdict, own) != (
-        report.subject.sha256,
-        report.verdict,
-        report.attempt,
-    ):
+    if not isinstance(entry, Entry) or not _records(entry, found.attempt(number), report):
         checked.problems.append(f"{place}: what it says of this audit is not what {REPORT} says")
         return
     if report.plan is not None:
@@ -60,8 +56,18 @@ def check_ledger(checked: Checked, report: Report, place: Path) -> None:
     after = found.audits()[len(found.audits(number + 1)) :]
     later = [e.verdict for e in after if e.follows(entry)]
     torn = f"; {found.torn} lines were cut short and are no entries" if found.torn else ""
-    checked.told.append(f"{own}{', after it: ' if later else ''}{', '.join(later)}")
+    checked.told.append(f"{report.attempt}{', after it: ' if later else ''}{', '.join(later)}")
     checked.told.append(f"{place}: the chain of {len(found.audits())} audits is whole{torn}")
+
+
+def _records(entry: Entry, attempt: Attempt, report: Report) -> bool:
+    """Returns whether an entry is about the audit that a report says it is of."""
+    if report.attempt is None or replace(attempt, torn=report.attempt.torn) != report.attempt:
+        return False
+    examples = report.provenance.get("commitment.examples", entry.examples)  # the public edition lacks it
+    said = entry.model, entry.verdict, entry.time, entry.shadows, entry.policy, entry.examples
+    subject, policy = report.subject, policy_digest(rules(report))
+    return said == (subject.sha256, report.verdict, report.created, subject.shadows, policy, examples)
 
 
 def check_model(checked: Checked, report: Report, model: Path) -> None:

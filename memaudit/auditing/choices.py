@@ -8,12 +8,12 @@ from memaudit.attacks import STATISTICS
 from memaudit.auditing.target import Target
 from memaudit.errors import SettingsError, hint
 from memaudit.recipe import LanguageModelRecipe, Population, Recipe, TextPopulation
-from memaudit.types import ATTACKS_BY_METRIC, Limit
+from memaudit.types import ATTACKS_BY_METRIC, USUAL_ATTACKS, Limit
 
 
 def default_attacks(recipe: Recipe, population: Population, limits: Sequence[Limit]) -> tuple[str, ...]:
     """Returns the names of the attacks that are usual for the kind of model, and of those that a limit is set for."""
-    usual: tuple[str, ...] = ("slira", "lira-online", "lira-offline", "rmia", "global-threshold")
+    usual: tuple[str, ...] = USUAL_ATTACKS
     if isinstance(population, TextPopulation):
         has_base = isinstance(recipe, LanguageModelRecipe) and recipe.base is not None
         usual += ("reference", *(["base"] if has_base else []), *STATISTICS)

@@ -87,11 +87,28 @@ def verify(folder: Path) -> tuple[Report | None, list[str]]:
 
 def beside(path: Path) -> list[str]:
     """Returns how a report differs from what the digest and the sums beside it say, where there are any."""
-    problems = list(_of_another_digest(path.parent)) if path.name == REPORT else []
-    if _plain(path.with_name(SUMS)):
-        listed = _listed(path.with_name(SUMS))[0].get(path.name)
-        if listed is not None and listed != sha256(path):
+    try:
+        return _beside(path)
+    except OSError as error:
+        return [f"{error.filename} cannot be read: {error.strerror}"]
+
+
+def _beside(path: Path) -> list[str]:
+    sums, stated = path.with_name(SUMS), path.with_name(DIGEST)
+    ours = path.name == REPORT
+    problems = list(_of_another_digest(path.parent)) if ours else []
+    if ours and not _plain(stated) and (stated.exists() or stated.is_symlink()):
+        problems.append(f"{DIGEST} is no plain file")
+    if _plain(sums):
+        listed = _listed(sums)[0]
+        if ours and DIGEST in listed and not stated.exists():
+            problems.append(f"{DIGEST}, which {SUMS} lists, is missing")
+        if ours and stated.exists() and path.name not in listed:
+            problems.append(f"{SUMS} does not list {REPORT}")
+        elif path.name in listed and listed[path.name] != sha256(path):
             problems.append(f"{path.name} was changed after {SUMS} was written")
+    elif sums.exists() or sums.is_symlink():
+        problems.append(f"{SUMS} is no plain file")
     return problems
 
 
@@ -105,12 +122,32 @@ def require_intact(folder: Path) -> Report:
 
 
 def sha256(path: Path) -> str:
-    """Returns the SHA-256 of a file, or over the names and digests of a folder's files."""
+    """Returns the SHA-256 of a file, or over the names and digests of a folder's files.
+
+    Raises:
+        MemauditError: The folder holds what such a digest cannot be about: links to folders, which are not followed,
+            and what is no file; or a name with a line break, by which another folder would have the same digest.
+    """
     if path.is_dir():
-        lines = [f"{file.relative_to(path)} {sha256(file)}\n" for file in sorted(path.rglob("*")) if file.is_file()]
-        return hashlib.sha256("".join(lines).encode()).hexdigest()
+        lines = [f"{name} {sha256(path / name)}\n" for name in _files(path)]
+        return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Yields the files of a folder and of those in it, by name from there."""
+    for entry in sorted(folder.rglob("*")):
+        name = entry.relative_to(folder)
+        shown = f"{folder}: {one_line(repr(str(name)), 200)}"
+        if len(str(name).splitlines()) > 1 or str(name).endswith("\n"):
+            raise MemauditError(f"{shown} is a name with a line break; rename it")
+        if entry.is_dir() and entry.is_symlink():
+            raise MemauditError(f"{shown} is a link to a folder, whose files no digest is about; copy them here")
+        if not (entry.is_dir() or entry.is_file()):
+            raise MemauditError(f"{shown} is neither a file nor a folder; take it away")
+        if entry.is_file():
+            yield name
 
 
 def read_evidence(path: Path) -> list[dict[str, str]]:

@@ -17,6 +17,7 @@ from memaudit.auditing.target import Target
 from memaudit.bank import Bank
 from memaudit.recipe import TextPopulation, sources
 from memaudit.training import device_name
+from memaudit.types import ASKED_ATTACKS, ASKED_RATES
 
 _PACKAGES = ("numpy", "scipy", "torch", "scikit-learn")
 _PACKAGES_OF_TEXT = ("transformers", "tokenizers", "peft")
@@ -24,7 +25,13 @@ _SECONDS = 10  # for git to answer
 
 
 def provenance(
-    target: Target, bank: Bank, shadows: int, fprs: Sequence[float], device: str, command: str = ""
+    target: Target,
+    bank: Bank,
+    shadows: int,
+    fprs: Sequence[float],
+    attacks: Sequence[str],
+    device: str,
+    command: str = "",
 ) -> dict[str, str]:
     """Returns what is needed to do the same again; the command is the one that was run."""
     models = [model for first in bank.pairs(shadows) for model in (first, first + 1)]
@@ -36,6 +43,8 @@ def provenance(
         "device": device_name(device),
         "command": command or _call(target, bank, shadows, fprs),
         **({"state dict": target.state_dict} if target.state_dict is not None else {}),
+        ASKED_ATTACKS: ", ".join(attacks),
+        ASKED_RATES: ", ".join(map(repr, map(float, fprs))),
         "git commit of the recipe": revision(sources(target.recipe)),
         "exact copies among the examples": str(target.population.duplicates),
         **({policy.SHADOW_SECONDS: f"{np.mean(seconds):.3g}"} if seconds else {}),

@@ -184,7 +184,7 @@ def audit(
         nonmembers=int((~target.members).sum()),
         shadows=count,
     )
-    origin = provenance(target, bank, count, fprs, device, command)
+    origin = provenance(target, bank, count, fprs, attacks, device, command)
     report = _examine(facts, subject, untested(target), limitations(target), origin)
     audited, level = Key.made(bank.path), EvidenceLevel(evidence)
     key = Key(bank.path, ledger=place)  # not before: a bank that has one was audited

@@ -27,6 +27,7 @@ from memaudit.types import Report
 PASSWORD = "MEMAUDIT_KEY_PASSWORD"
 _VARIABLE = "env:"
 _LONGEST = 2**20  # bytes of a key or an envelope
+_LONGEST_PASSWORD = 1023  # bytes that OpenSSL encrypts a key with
 _NEW = "memaudit key KEY.pem makes a pair"
 
 
@@ -57,13 +58,17 @@ def make_pair(path: Path) -> Path:
     Raises:
         SettingsError: One of the files is there already, or cannot be written.
     """
+    if not path.name:
+        raise SettingsError("a key needs a name, as in KEY.pem")
     public = path.with_suffix(".pub")
     if public == path:
         raise SettingsError(f"{path}: that is where the public key goes; name the private one, as in KEY.pem")
     for place in (path, public):
-        if place.exists() or place.is_symlink():
+        if os.path.lexists(place):
             raise SettingsError(f"{place} is there already; a key that is written over is lost")
     key, password = Ed25519PrivateKey.generate(), _password()
+    if password is not None and len(password) > _LONGEST_PASSWORD:
+        raise SettingsError(f"{PASSWORD} has more than {_LONGEST_PASSWORD} bytes")
     encryption = serialization.NoEncryption() if password is None else serialization.BestAvailableEncryption(password)
     pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
     form = serialization.PublicFormat.SubjectPublicKeyInfo

@@ -7,6 +7,7 @@ choose afterwards which secret was meant.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -15,6 +16,8 @@ from memaudit.canaries.space import Canary, Space
 from memaudit.errors import SettingsError
 
 SCHEMA = "memaudit.canaries/1"
+
+_SHOWN, _MOST_BITS = 200, 256  # characters and numbers that a message shows whole
 
 T = TypeVar("T")
 
@@ -35,8 +38,8 @@ class Manifest:
     def __post_init__(self) -> None:
         for what, values in (("name", [c.name for c in self.canaries]), ("prefix", [c.prefix for c in self.canaries])):
             if len(set(values)) < len(values):
-                twice = next(value for value in values if values.count(value) > 1)
-                raise SettingsError(f"two canaries have the {what} {twice!r}; give each one of its own")
+                twice = Counter(values).most_common(1)[0][0]
+                raise SettingsError(f"two canaries have the {what} {_brief(twice)}; give each one of its own")
         rows = [row for own in self.positions for row in own]
         if len(set(rows)) < len(rows) or not all(0 <= row < self.records for row in rows):
             raise SettingsError(f"the positions of the canaries are not distinct rows of a list of {self.records}")
@@ -123,16 +126,22 @@ def _canary(entry: dict[str, Any]) -> Canary:
     name, family, prefix, suffix = (_value(entry, key, str) for key in ("name", "family", "prefix", "suffix"))
     alphabets = _values(entry, "alphabets", list)
     try:
+        "".join([name, family, prefix, suffix]).encode()  # raises for half a character
         space = Space(tuple(_values({"alphabets": symbols}, "alphabets", str) for symbols in alphabets))
-        return Canary(name, family, prefix, _values(entry, "secret", int), space, suffix)
+        canary = Canary(name, family, prefix, _values(entry, "secret", int), space, suffix)
+        canary.text.encode()
+        return canary
     except ValueError as error:
-        raise SettingsError(f"the manifest's canary {name!r} cannot be: {error}") from error
+        raise SettingsError(f"the manifest's canary {_brief(name)} cannot be: {_cut(str(error))}") from error
 
 
 def _differences(given: Any, expected: Any, where: str = "") -> Iterator[tuple[str, str, str]]:
     """Yields (where, given, expected), in words, for each leaf in which two JSON documents differ."""
     if isinstance(given, dict) and isinstance(expected, dict):
-        pairs = [(f".{key}", given.get(key), expected.get(key)) for key in sorted(given.keys() | expected.keys())]
+        pairs = [
+            (f".{_cut(ascii(key)[1:-1])}", given.get(key), expected.get(key))
+            for key in sorted(given.keys() | expected.keys())
+        ]
     elif isinstance(given, list) and isinstance(expected, list) and len(given) == len(expected):
         pairs = [(f"[{i}]", a, b) for i, (a, b) in enumerate(zip(given, expected, strict=True))]
     else:
@@ -146,4 +155,10 @@ def _differences(given: Any, expected: Any, where: str = "") -> Iterator[tuple[s
 def _brief(value: Any) -> str:
     if isinstance(value, dict | list):
         return f"{len(value)} entries"
-    return "missing" if value is None else repr(value)
+    if isinstance(value, int) and value.bit_length() > _MOST_BITS:  # Python refuses to write numbers of 5,000 digits
+        return f"a number of {value.bit_length()} bits"
+    return "missing" if value is None else _cut(repr(value))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

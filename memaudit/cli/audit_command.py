@@ -94,7 +94,7 @@ def _told(report: Report) -> list[str]:
         for r in report.results
     ]
     attempt = [("attempt", str(report.attempt))] if attempts(report.attempt) else []
-    above = [("above a limit", words) for words in uncovered(report)]
+    above = list(uncovered(report))
     controls = [("control", c.sentence) for c in report.controls if c.passed is False]
     skipped = [("not said", f"{s.title}: {s.reason}.") for s in report.skipped]
     width = shutil.get_terminal_size((120, 24)).columns

@@ -58,7 +58,7 @@ def command(
     Exits 0 if every limit is kept, waived, or only warned about, 1 if one is broken, 3 if it cannot be told, 2 on an
     error, and also if no limit is set.
     """
-    settings = _settings(config)
+    file, settings = _settings(config)
     limits = settings.limits()
     named, paths = outputs.parse(out)
     loaded = reports.load(report)
@@ -77,21 +77,22 @@ def command(
     code = exit_code(judged)
     taken = outputs.write(judged, [*named, *map(outputs.by_suffix, paths)])
     unchecked = _unchecked(public, model, ledger)
-    for label, text in (*_told(judged, limits), *_verified(loaded, checked, other), ("not checked", unchecked)):
+    told = (*_told(judged, limits), *_about(report, loaded, file), *_verified(loaded, checked, other))
+    for label, text in (*told, ("not checked", unchecked)):
         if text:
             click.echo(f"{label:<14}{one_line(text, 2000)}", err=taken)
     click.echo(f"{judged.verdict}: exit code {code}{' (not used: --exit-zero)' if exit_zero else ''}", err=taken)
     return 0 if exit_zero else code
 
 
-def _settings(config: Path | None) -> toml.Settings:
+def _settings(config: Path | None) -> tuple[Path, toml.Settings]:
     file = config or toml.find(Path.cwd())
     if file is None:
         raise SettingsError("there are no limits: no memaudit.toml here or above; --config names one")
     settings = toml.read(file)
     if not settings.gate:
         raise SettingsError(f"{file} sets no limit; a table [[gate]] does")
-    return settings
+    return file, settings
 
 
 def _other_limits(report: Report, limits: Sequence[Limit]) -> str:
@@ -109,6 +110,20 @@ def _other_limits(report: Report, limits: Sequence[Limit]) -> str:
 def _rule(limit: Limit) -> str:
     said = [f"max {limit.max!r}", f"confidence {limit.confidence!r}", f"on_inconclusive {limit.on_inconclusive}"]
     return f"{limit} ({', '.join([*said, *([] if limit.required else ['not required'])])})"
+
+
+def _about(path: Path, report: Report, file: Path) -> Iterator[tuple[str, str]]:
+    """Yields which report is held against which limits, and what the audit says of itself."""
+    subject = report.subject
+    yield (
+        "report",
+        f"{path}: {subject.model} (SHA-256 {subject.sha256}), audited {report.created} on {subject.members:,} "
+        f"members and {subject.nonmembers:,} non-members with {subject.shadows:,} shadow models",
+    )
+    yield "limits", str(file)
+    states = {True: "passed", False: "failed", None: "not run"}
+    codes = {said: [c.code for c in report.controls if c.passed is state] for state, said in states.items()}
+    yield "controls", "; ".join(f"{said}: {', '.join(own)}" for said, own in codes.items() if own)
 
 
 def _verified(report: Report, checked: Checked, other: str) -> Iterator[tuple[str, str]]:
@@ -136,8 +151,7 @@ def _told(report: Report, limits: tuple[Limit, ...]) -> Iterator[tuple[str, str]
         worst = min(held, key=lambda item: list(Verdict).index(item.verdict))
         which = f"the worst of {len(held)}, {worst.finding.title}: " if isinstance(worst, Result) and held[1:] else ""
         yield _label(worst), f"{limit.name} ({limit}): {which}{worst.reason}"
-    for words in uncovered(report):
-        yield "above a limit", words
+    yield from uncovered(report)
     for waived in report.waivers:
         yield "waiver", _waiver(waived)
 

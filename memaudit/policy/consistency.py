@@ -11,12 +11,14 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
+from memaudit.policy.complete import incomplete
 from memaudit.policy.judge import hold
 from memaudit.policy.plausible import MOST_UNITS, of_estimate, of_finding
 from memaudit.types import Attempt, Limit, Report, Result, Skipped, Subject, Verdict, WaiverState
 
 _FIRST = datetime(2025, 1, 1, tzinfo=UTC)  # there was no memaudit before
 _AHEAD = timedelta(days=1)  # that another machine's clock may be
+_SKEW = timedelta(hours=1)  # between the clocks of plan and audit; the ledger has their order
 _CONTROLS = re.compile(r"CTL\d{3}")
 _SHA256 = re.compile("[0-9a-f]{64}")
 
@@ -32,7 +34,7 @@ def contradictions(report: Report, now: datetime | None = None) -> tuple[str, ..
     for finding in dict.fromkeys(result.finding for result in report.results):
         name = f"{finding.code} {finding.title}"
         found += [f"{name}: {problem}" for problem in of_finding(finding, report)]
-    found += _of_results(report)
+    found += [*_of_results(report), *incomplete(report)]
     for example in report.exposed:
         found += [f"exposed: {problem}" for problem in of_estimate(example.memorization)]
     if not found:
@@ -70,7 +72,7 @@ def _of_times(report: Report, now: datetime) -> Iterator[str]:
         yield "plan: a digest is no SHA-256"
     if report.plan.audits_before < 0:
         yield f"plan: {report.plan.audits_before} audits before it"
-    if planned is None or (created is not None and planned > created + timedelta(seconds=1)):
+    if planned is None or (created is not None and planned > created + _SKEW):
         yield "plan: it was not made before the audit"
 
 

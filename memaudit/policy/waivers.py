@@ -10,6 +10,7 @@ from datetime import date
 from memaudit.types import Report, Result, Verdict, Waived, Waiver, WaiverState
 
 _LOOK_LIKE = str.maketrans("авеіјкмнорсѕтухԁһԛԝαβεικμνορτυχ", "abeijkmhopcstyxdhqwabeikmvoptux")  # Cyrillic, Greek
+_ANY = "?"
 
 
 def excused(
@@ -30,14 +31,18 @@ def excused(
 def self_approved(owner: str, approved_by: str) -> bool:
     """Returns whether the owner of a waiver and whoever approved it are one name, however it is written.
 
-    Case, accents, spaces, punctuation and letters of other scripts that look like Latin ones make no other name.
+    Case, accents, spaces, punctuation and letters of other scripts that look like Latin ones make no other name. Among
+    Latin letters, one of another script is taken for whichever it may look like.
     """
-    return _skeleton(owner) == _skeleton(approved_by)
+    names = _skeleton(owner), _skeleton(approved_by)
+    return len(names[0]) == len(names[1]) and all(a == b or _ANY in (a, b) for a, b in zip(*names, strict=True))
 
 
 def _skeleton(name: str) -> str:
-    letters = unicodedata.normalize("NFKD", name).casefold().translate(_LOOK_LIKE)
-    return "".join(letter for letter in letters if letter.isalnum())
+    decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", name).casefold())
+    letters = [letter for letter in decomposed.translate(_LOOK_LIKE) if letter.isalnum()]
+    mixed = any(letter.isascii() and letter.isalpha() for letter in letters)
+    return "".join(_ANY if mixed and not letter.isascii() else letter for letter in letters)
 
 
 def _state(waiver: Waiver, judged: Sequence[tuple[Result, float]], report: Report, today: date) -> WaiverState:

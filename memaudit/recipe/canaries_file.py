@@ -15,6 +15,7 @@ from memaudit.recipe.documents import Text, checked, in_form_of, parsed, picked,
 from memaudit.recipe.rendering import Renderer, Row
 from memaudit.recipe.spaces import distinct_spaces
 
+_LARGEST = 256 * 2**20  # bytes of a manifest; one of 100,000 canaries has a fifth of it
 CHECKED = "checked_with"  # beside a manifest's own keys: SHA-256 of the tokenizer that the canaries suit, or null
 
 
@@ -59,10 +60,18 @@ def read_json(path: str | Path) -> Any:
     """Returns what a JSON file holds.
 
     Raises:
-        SettingsError: There is no such file, or it is not JSON.
+        SettingsError: There is no such file, or it is not JSON, or too much of it.
     """
     try:
-        return json.loads(Path(path).read_bytes())
+        if Path(path).exists() and not Path(path).is_file():  # a device would be read for ever
+            raise SettingsError(f"{path} cannot be read as JSON: it is no file")
+        with Path(path).open("rb") as file:
+            content = file.read(_LARGEST + 1)
+        if len(content) > _LARGEST:
+            raise SettingsError(f"{path} cannot be read as JSON: it has more than {_LARGEST // 2**20} MiB")
+        return json.loads(content)
+    except RecursionError as error:
+        raise SettingsError(f"{path} cannot be read as JSON: it is nested too deeply") from error
     except (OSError, ValueError) as error:
         raise SettingsError(f"{path} cannot be read as JSON: {error}") from error
 

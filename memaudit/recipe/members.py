@@ -26,6 +26,7 @@ from memaudit.recipe.recipes import MOST_COPIES, Recipe
 
 Array = np.ndarray
 
+
 Listed = Iterable[Any] | Examples | Documents  # ids, a mask, counts, or a training set
 Values = Array | list[Any]  # counts, or what members were listed as
 

@@ -17,6 +17,7 @@ from memaudit.recipe.recipes import MOST_COPIES
 
 ID, MASK, TIMES, DIGEST = "id", "member", "times", "sha256"
 _DIGITS = 32  # of a digest; 128 bits
+_LONGEST, _SHOWN = 20, 80  # digits of a count at most; characters of a cell that a message shows
 _TELLING = {
     "member",
     "members",
@@ -150,9 +151,10 @@ def whole(place: str, value: str, kind: str) -> int:
         EvidenceError: It is none, or too large.
     """
     most, value = 1 if kind == MASK else MOST_COPIES, value.strip()
-    if not (value.isdecimal() and value.isascii() and int(value) <= most):
+    short = value.isdecimal() and value.isascii() and len(value) <= _LONGEST
+    if not (short and int(value) <= most):
         rule = "a mask holds 0 and 1" if most == 1 else f"a count lies between 0 and {most}"
-        raise EvidenceError(f"{place}: {rule}, got {value!r}")
+        raise EvidenceError(f"{place}: {rule}, got {value[:_SHOWN]!r}{'…' if value[_SHOWN:] else ''}")
     return int(value)
 
 

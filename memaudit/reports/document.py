@@ -88,8 +88,8 @@ def _in_short(report: Report) -> Iterator[Point]:
     telling = [*limited[: _IN_SHORT - len(linked)], *linked] if limited else list(first_of_metric.values())
     if told := wording.attempts(report.attempt):
         yield Point(words=told)
-    for words in uncovered(report):
-        yield Point(lead="ABOVE A LIMIT", words=words)
+    for label, words in uncovered(report):
+        yield Point(lead=label.upper(), words=words)
     for result in telling[:_IN_SHORT]:
         sentence, lead = result.finding.sentence, wording.result_label(result) if result.limit is not None else ""
         yield Point(lead=lead, words=f"{sentence} {wording.sentence(result.reason)}" if lead else sentence)

@@ -4,9 +4,9 @@
 `internal` names the most exposed examples by keyed hashes, and shows neither pictures nor texts. Of an audit whose
 evidence has ids or more, it numbers them; a reader who also has the JSON file finds them there in the same order.
 `public` has no single examples, no tables, no figures but the curves of attacks, no provenance but the version of
-memaudit, and no names of those who made the audit, answer for the model, or granted waivers. Its numbers have three
-digits, as in its sentences. Verdicts, waivers and the reasons for them stay, and so do the digest and the date of the
-plan that the audit keeps to.
+memaudit and the attacks that were asked for, and no names of those who made the audit, answer for the model, or granted
+waivers. Its numbers have three digits, as in its sentences. Verdicts, waivers and the reasons for them stay, and so do
+the digest and the date of the plan that the audit keeps to.
 
 What an edition leaves out is in none of its formats, and not in the JSON that is attached to its PDF.
 """
@@ -18,6 +18,8 @@ from dataclasses import replace
 
 from memaudit.errors import MemauditError
 from memaudit.types import (
+    ASKED_ATTACKS,
+    ASKED_RATES,
     Control,
     Curve,
     Edition,
@@ -33,7 +35,7 @@ from memaudit.types import (
     Waiver,
 )
 
-_PUBLIC_PROVENANCE = ("memaudit",)
+_PUBLIC_PROVENANCE = ("memaudit", ASKED_ATTACKS, ASKED_RATES)
 
 
 def edition(report: Report, name: Edition | str) -> Report:

@@ -20,7 +20,8 @@ def render(report: Report) -> bytes:
     """
     lines = [_annotation(_COMMANDS[o.effect], o) for o in outcomes(report) if o.effect in _COMMANDS]
     lines += [
-        f"::warning title=Privacy audit%3A above a limit::{_data(one_line(words, 1000))}" for words in uncovered(report)
+        f"::warning title=Privacy audit%3A {label}::{_data(one_line(words, 1000))}"
+        for label, words in uncovered(report)
     ]
     verdict = VERDICTS[report.verdict]
     lines.append(f"::notice title={_property(f'Privacy audit: {verdict.label}')}::{_data(headline(report))}")

@@ -39,8 +39,8 @@ def _lines(report: Report) -> Iterator[str]:
     yield f"**{headline(report)}** {verdict.meaning}\n"
     if warning := control_warning(report):
         yield f"> **Warning.** {markdown(warning)}\n"
-    for words in uncovered(report):
-        yield f"> **Above a limit.** {markdown(words)}\n"
+    for label, words in uncovered(report):
+        yield f"> **{label.capitalize()}.** {markdown(words)}\n"
     yield (
         f"Model {markdown(subject.model)} (SHA-256 {markdown(subject.sha256)}), audited "
         f"{markdown(moment(report.created))} on {subject.members:,} training examples, {subject.nonmembers:,} others "

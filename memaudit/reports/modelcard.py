@@ -24,8 +24,8 @@ def _lines(report: Report) -> Iterator[str]:
     yield f"**{verdict.label}. {headline(report)}** {verdict.meaning}\n"
     if warning := control_warning(report):
         yield f"**Warning.** {markdown(warning)}\n"
-    for words in uncovered(report):
-        yield f"**Above a limit.** {markdown(words)}\n"
+    for label, words in uncovered(report):
+        yield f"**{label.capitalize()}.** {markdown(words)}\n"
     yield (
         f"Model {markdown(subject.model)} (SHA-256 {markdown(subject.sha256)}), audited with "
         f"{markdown(' '.join(['memaudit', version]))} on {markdown(moment(report.created))}: "

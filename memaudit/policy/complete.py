@@ -1,0 +1,126 @@
+"""What every audit says, so that a report that does not say it had something taken out, renamed or put in.
+
+Reports of memaudit 0.1.0 do not name the attacks that were asked for; of these nothing is known to be missing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from memaudit.policy.plausible import MEASURES
+from memaudit.types import ASKED_ATTACKS, ASKED_RATES, ATTACKS_BY_METRIC, Control, Edition, Finding, Report
+
+ALWAYS = ("CTL001", "CTL002", "CTL003", "CTL004", "CTL005", "CTL007", "LNK001")
+OF_CLASSIFIERS = ("MEM001",)
+OF_TEXTS = (
+    *("CTL006", "CTL009", "MEM002", "MEM003", "LNK002", "CAN001", "CAN002", "CAN003"),
+    *("EXT001", "EXT002", "EXT003", "EXT004"),
+)
+_OVERSTATED = {"CTL004": ("tpr",), "CTL006": ("exposure", "canaries")}
+_CONCERNED = {"CTL009": ("calibrated", "raw", "search")}
+_PERCENTAGE = re.compile(r"(\d+(?:\.(\d+))?)%")
+
+
+def incomplete(report: Report) -> Iterator[str]:
+    """Yields what an audit says and a report does not, and what it says twice or of something else."""
+    yield from _of_findings(report)
+    asked = report.provenance.get(ASKED_ATTACKS)
+    attacked = ATTACKS_BY_METRIC["tpr"] if asked is None else asked.split(", ")
+    for control in report.controls:
+        yield from _of_control(control, attacked)
+    if asked is not None:
+        yield from _missing(report)
+        yield from _unmeasured(report, asked)
+        yield from _otherwise_said(report)
+    elif report.attempt is not None and report.attempt.in_all:
+        yield "provenance: it is not said which attacks were asked for; every audit says so"
+
+
+def _findings(report: Report) -> list[Finding]:
+    return list(dict.fromkeys(result.finding for result in report.results))
+
+
+def _of_findings(report: Report) -> Iterator[str]:
+    """Yields of which measurements there are two."""
+    about = {(f.code, f.title, f.metric, f.attack, f.at_fpr, f.estimate): f for f in _findings(report)}
+    for (code, title, attack, rate), count in Counter(
+        (f.code, f.title, f.attack, f.at_fpr) for f in about.values()
+    ).items():
+        if count > 1:
+            at = "" if rate is None else f" at {rate:g} FPR"
+            yield f"{code} {title}: {count} findings are about the same{f' ({attack}{at})' if attack else ''}"
+
+
+def _of_control(control: Control, attacked: Sequence[str]) -> Iterator[str]:
+    concerned = attacked if control.code == "CTL004" else _CONCERNED.get(control.code, ())
+    if strange := sorted(set(control.attacks) - set(concerned)):
+        yield f"{control.code} is not about {strange[0]!r}"
+    if strange := sorted(set(control.overstates) - set(_OVERSTATED.get(control.code, ()))):
+        yield f"{control.code} does not say that {strange[0]!r} is too high"
+
+
+def _missing(report: Report) -> Iterator[str]:
+    there = {control.code for control in report.controls} | {skipped.code for skipped in report.skipped}
+    there |= {finding.code for finding in _findings(report)}
+    own = OF_TEXTS if there & set(OF_TEXTS) else OF_CLASSIFIERS
+    for code in (*ALWAYS, *own):
+        if code not in there:
+            kind = "control" if code.startswith("CTL") else "check"
+            yield f"the {kind} {code} is missing: every audit says what came of it"
+
+
+def _unmeasured(report: Report, asked: str) -> Iterator[str]:
+    """Yields the attacks that were asked for and neither measured nor refused at a rate."""
+    rates = _numbers(report.provenance.get(ASKED_RATES, ""))
+    attacks = [name for name in asked.split(", ") if name]
+    if not rates or not attacks:
+        yield "provenance: it names no attack, or no false-positive rate"
+    measured = {(f.attack, f.at_fpr) for f in _findings(report) if f.metric == "tpr"}
+    for name, rate in sorted(measured - {(name, rate) for name in attacks for rate in rates}, key=repr):
+        yield f"{name} at {rate!r} FPR was measured, and not asked for"
+    for name in attacks:
+        refused = [skipped.title for skipped in report.skipped if skipped.code in _codes(name)]
+        withheld = [title for title in refused if f", {name}, at " not in title]
+        for rate in rates:
+            at = rf", {re.escape(name)}, at ([\d.]+)% "
+            told = any(_rounds(found[1], 100 * rate) for title in refused if (found := re.search(at, title)))
+            if (name, rate) not in measured and not told and not _whole(withheld):
+                yield f"{name} at {rate!r} FPR was asked for, and nothing is said of it"
+
+
+def _codes(attack: str) -> list[str]:
+    return [
+        code for code, measure in MEASURES.items() if measure.metric == "tpr" and attack.startswith(measure.attacks)
+    ]
+
+
+def _whole(titles: list[str]) -> bool:
+    """Returns whether a check was refused as a whole, and not one of its attacks at one rate."""
+    return any(", at " not in title for title in titles)
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(", ") if part]
+    except ValueError:
+        return []
+
+
+def _otherwise_said(report: Report) -> Iterator[str]:
+    """Yields the true-positive rates whose sentence has other numbers; of the public edition all are rounded."""
+    for finding in _findings(report):
+        ends = (finding.estimate.value, finding.estimate.low, finding.estimate.high)
+        said = [(match[1], match[2] or "") for match in _PERCENTAGE.finditer(finding.sentence)]
+        slack = 0.006 if report.edition is Edition.PUBLIC else 0.0
+        if finding.metric == "tpr" and not all(
+            any(_rounds(text, 100 * end, slack) for text, _ in said) for end in ends
+        ):
+            yield f"{finding.code} {finding.title}: its sentence has other numbers than its estimate"
+
+
+def _rounds(text: str, value: float, slack: float = 0.0) -> bool:
+    """Returns whether a number is written so when it is rounded; `slack` is by how much it was rounded before."""
+    digits = len(text.partition(".")[2])
+    return abs(float(text) - value) <= 0.5001 * 10**-digits + slack * abs(value)
