@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import threading
+import tracemalloc
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -356,6 +357,29 @@ def test_what_training_changes_of_its_own_globals_is_no_other_recipe(
 def test_what_cannot_be_read_counts_by_its_type() -> None:
     assert Contents().digest(threading.Lock()) == Contents().digest(threading.Lock())
     assert Contents().digest(threading.Lock()) != Contents().digest(threading.Condition())
+
+
+def test_an_array_of_which_other_elements_are_masked_is_another() -> None:
+    one, other = (
+        Contents().digest(np.ma.masked_array([1, 2, 3], mask)) for mask in ([False, True, False], [False] * 3)
+    )
+    assert one != other
+
+
+def test_an_attribute_of_a_function_is_its_own() -> None:
+    before, after = (lines(TYPED + f"helper.rate = {rate}\n") for rate in (1, 2))
+    assert {name for name in before if before[name] != after[name]} == {"code.notebook.helper"}
+
+
+def test_large_bytes_are_not_written_out_to_be_compared() -> None:
+    """As text they would take up to eight times their memory."""
+    tracemalloc.start()
+    digest = Contents().digest(large := bytes(2_000_000))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 3_000_000
+    assert digest != Contents().digest(bytearray(large))
+    assert digest != Contents().digest(large + b"0")
 
 
 def test_the_state_of_a_random_generator_does_not_count() -> None:

@@ -35,7 +35,8 @@ def require_inputs(bank: Bank, folder: Path, model: int | None = None, found: di
         if value == CHANGING:
             raise BankError(
                 f"the {name} changed while model {model} was trained, which had read it. If training writes it, models "
-                "depend on each other: read another file. If you edited it, run the same command again"
+                "depend on each other: read another file, or append to a log without reading it. If you edited it, run "
+                "the same command again"
             )
         before, first = known.get(name, (value, 0))
         if value is not None and before != value:

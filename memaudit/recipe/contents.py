@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copyreg
 import hashlib
+import os
 import random
 import sys
 import types
@@ -21,6 +22,7 @@ SHOWN = (bool, int, float, complex, type(None))  # values that a message may sho
 _ATOMS = (*SHOWN, str, bytes, bytearray, type(Ellipsis), type(NotImplemented))
 _DEFINED_IN_PYTHON = 1 << 9  # Py_TPFLAGS_HEAPTYPE
 _RANDOM = (random.Random, np.random.Generator, np.random.RandomState, np.random.BitGenerator)
+_OF_THE_PROCESS = ("argv", "path", "modules", "stdin", "stdout", "stderr")
 _WRAPPERS = (staticmethod, classmethod)
 
 
@@ -44,6 +46,8 @@ class Contents:
         """Return a SHA-256 of a value's type and content; what cannot be read counts by its type alone."""
         if isinstance(value, str | PurePath) and is_place(value):
             return hashed(type(value).__name__, place(value, self.folder))
+        if type(value) in (bytes, bytearray):
+            return hashed(type(value).__name__, hashlib.sha256(value).hexdigest())
         if type(value) in _ATOMS:
             return hashed(type(value).__name__, hex(value) if type(value) is int else repr(value))
         key = id(value)
@@ -80,10 +84,13 @@ class Contents:
         if isinstance(value, np.ndarray | np.generic):
             array = np.asarray(value)
             content = self.digest(array.tolist()) if array.dtype.hasobject else _bytes(array)
-            return [type(value).__name__, array.dtype.str, str(array.shape), content]
+            masked = [_bytes(np.ma.getmaskarray(value))] if isinstance(value, np.ma.MaskedArray) else []
+            return [type(value).__name__, array.dtype.str, str(array.shape), content, *masked]
         torch = sys.modules.get("torch")
         if torch is not None and isinstance(value, torch.Tensor):
             return _tensor(value, torch)
+        if name := _of_the_process(value):
+            return [name]
         if isinstance(value, _RANDOM) or (torch is not None and isinstance(value, torch.Generator)):
             return [self._type(value)]  # models that differ by chance alone are of one kind
         return self._container(value)
@@ -153,13 +160,13 @@ class Contents:
         return ["made by", module, function.__code__.co_qualname, inner, *self.kept_values(function)]
 
     def kept_values(self, function: types.FunctionType) -> list[str]:
-        """Return the digests of a function's defaults and of what its closure holds; empty if there are none."""
+        """Return the digests of a function's defaults, its closure and its attributes; empty if there are none."""
         defaults = [self.digest(value) for value in function.__defaults__ or ()]
         named = [part for item in sorted((function.__kwdefaults__ or {}).items()) for part in map(self.digest, item)]
         closure = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
         cells = [self.digest(_held(cell)) for name, cell in closure if name != "__class__"]
-        wrapped = [self.digest(function.__wrapped__)] if hasattr(function, "__wrapped__") else []
-        return [*defaults, *named, *cells, *wrapped]
+        attributes = [part for name in sorted(vars(function)) for part in (name, self.digest(vars(function)[name]))]
+        return [*defaults, *named, *cells, *attributes]
 
     def _class(self, kind: type) -> list[str]:
         namespace = namespace_of(kind)
@@ -196,6 +203,13 @@ def namespace_of(kind: type) -> dict[str, Any] | None:
     if module is None:
         return {"__name__": kind.__module__}
     return vars(module) if is_own_module(module) else None
+
+
+def _of_the_process(value: Any) -> str | None:
+    """Return the name of what each process has of its own, whatever made the models; None of anything else."""
+    if isinstance(value, type(os.environ)):  # of which single variables count, where they are asked for
+        return "os.environ"
+    return next((f"sys.{name}" for name in _OF_THE_PROCESS if value is getattr(sys, name)), None)
 
 
 def _bytes(array: np.ndarray) -> str:
