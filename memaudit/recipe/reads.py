@@ -36,6 +36,7 @@ class Reads:
     def __init__(self) -> None:
         self.opened: dict[str, _Mark] = {}
         self.written: set[str] = set()
+        self.left: dict[str, _Mark] = {}  # by earlier trainings, which the clock cannot tell from those of this one
         self.files: dict[Path, str] = {}
         self.variables: dict[str, str | None] = {}  # as they were before training set them
         self.started = 0
@@ -49,7 +50,7 @@ class Reads:
     def note(self, path: str) -> None:
         """Note a file that is read, unless training has written it, as torch.save does without Python's open()."""
         mark = _mark(path)
-        if mark is not None and mark[0] >= self.started:
+        if mark is not None and mark[0] >= self.started and mark != self.left.get(path):
             self.written.add(path)
         else:
             self.opened[path] = mark
@@ -168,11 +169,14 @@ def _settle(reads: Reads, settings_only: bool, without: Path | None) -> None:
     for name, mark in reads.opened.items():
         path = Path(name)
         made = mark is None and path.exists()
+        if made:
+            reads.written.add(name)
         unwanted = made or (without is not None and path.is_relative_to(without))
         if unwanted or (settings_only and not _holds_settings(path, mark)):
             continue
         if (digest := _digest(path)) is not None:
             reads.files[path] = digest if _mark(name) == mark else CHANGING
+    reads.left.update({name: _mark(name) for name in reads.written})
 
 
 def _holds_settings(path: Path, mark: _Mark) -> bool:
