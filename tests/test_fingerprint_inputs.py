@@ -218,6 +218,24 @@ def test_a_checkpoint_that_training_goes_on_from_is_refused(project: Any) -> Non
         fill(project(f"{read}\n    torch.save({{'seed': seed}}, 'last.pt')"), 2)
 
 
+LAST = "torch.save({'seed': seed}, 'last.pt'); __import__('time').sleep(1); torch.load('last.pt')"
+
+
+def test_workers_that_overwrite_each_others_checkpoint_are_refused(project: Any) -> None:
+    """A model would be stored as that of another half: the attack would find nobody."""
+    recipe = project(LAST)
+    with pytest.raises(BankError, match=r"models . and . of bank .* both wrote last\.pt and read it back.*--workers 1"):
+        ma.fill("bank", recipe, 4, workers=2, device="cpu")
+    with pytest.raises(BankError, match=r"both wrote last\.pt"):
+        fill(recipe, 4)
+
+
+def test_workers_that_write_checkpoints_of_their_own_are_not_refused(project: Any) -> None:
+    own = LAST.replace("'last.pt'", "f'{seed}.pt'")
+    assert len(ma.fill("bank", project(own), 2, workers=2, device="cpu").models()) == 2
+    assert len(ma.fill("other", project(LAST.replace("sleep(1)", "sleep(0)")), 4, device="cpu").models()) == 4
+
+
 def test_a_command_that_cannot_be_split_is_the_users_to_start(project: Any) -> None:
     read = (
         "\n    try:\n        __import__('subprocess').Popen(\"no'such\")\n    except FileNotFoundError:\n        pass"

@@ -5,6 +5,7 @@ from memaudit.recipe.canaries_file import read_canaries
 from memaudit.recipe.documents import Documents
 from memaudit.recipe.examples import Examples
 from memaudit.recipe.fingerprint import (
+    checkpoints_of,
     fingerprint,
     inputs_of,
     making_examples,
@@ -54,6 +55,7 @@ __all__ = [
     "SecretProbe",
     "TextPopulation",
     "TokenSpace",
+    "checkpoints_of",
     "fingerprint",
     "flip",
     "inputs_of",

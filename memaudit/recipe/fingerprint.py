@@ -22,7 +22,7 @@ from memaudit.recipe.inventory import Inventory
 from memaudit.recipe.locality import file_of
 from memaudit.recipe.model_folder import config_of
 from memaudit.recipe.population import TextPopulation
-from memaudit.recipe.reads import inputs, reading
+from memaudit.recipe.reads import checkpoints, inputs, reading
 from memaudit.recipe.recipes import EstimatorRecipe, LanguageModelRecipe, Probes, Recipe
 from memaudit.recipe.rendering import Rendering
 from memaudit.recipe.source_files import distributions, find_sources, source_lines
@@ -118,6 +118,11 @@ def recipe_name(recipe: Recipe) -> str:
 def inputs_of(recipe: Recipe) -> dict[str, str]:
     """Return the digests of the files and environment variables that the recipe's trainings have read here."""
     return inputs(recipe_name(recipe), recipe_folder(recipe))
+
+
+def checkpoints_of(recipe: Recipe) -> list[str]:
+    """Return the files of weights that the recipe's last training here has written and read back."""
+    return checkpoints(recipe_name(recipe), recipe_folder(recipe))
 
 
 @contextmanager

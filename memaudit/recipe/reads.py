@@ -25,6 +25,7 @@ _MOST_IN_A_FOLDER = 256  # more are data, of which each model may read another p
 _MOST_STEPS_UP = 2
 _CLOCK_STEP = 20_000_000  # nanoseconds that the time of a file may be behind
 _SETTINGS = {".json", ".yaml", ".yml", ".toml", ".ini", ".cfg", ".conf", ".env", ".py", ".properties", ".gin"}
+_STATE = {".pt", ".pth", ".ckpt", ".bin", ".npz", ".npy", ".pkl", ".pickle", ".joblib", ".h5", ".keras", ".model"}
 _IMPORTING = "<frozen importlib"
 _SHOW_SOURCE = {"linecache.py", "tokenize.py", "inspect.py"}  # they open a .py file to show it
 _SYSTEM = tuple(map(Path, ("/proc", "/sys", "/dev", "/etc", "/run", "/lib", "/lib64", "/usr/lib", "/usr/share")))
@@ -36,6 +37,7 @@ class Reads:
     def __init__(self) -> None:
         self.opened: dict[str, _Mark] = {}
         self.written: set[str] = set()
+        self.reread: set[str] = set()  # after they were written in this training
         self.left: dict[str, _Mark] = {}  # by earlier trainings, which the clock cannot tell from those of this one
         self.files: dict[Path, str] = {}
         self.variables: dict[str, str | None] = {}  # as they were before training set them
@@ -45,6 +47,7 @@ class Reads:
         """Begin a training, which has written nothing yet."""
         self.opened.clear()
         self.written.clear()
+        self.reread.clear()
         self.started = time.time_ns() - _CLOCK_STEP
 
     def note(self, path: str) -> None:
@@ -52,6 +55,7 @@ class Reads:
         mark = _mark(path)
         if mark is not None and mark[0] >= self.started and mark != self.left.get(path):
             self.written.add(path)
+            self.reread.add(path)
         else:
             self.opened[path] = mark
 
@@ -74,10 +78,12 @@ class _Listener:
         if event != "open" or not isinstance(arguments[0], str | bytes | os.PathLike):
             return
         path = os.path.abspath(os.fsdecode(arguments[0]))  # noqa: PTH100  # Path is slow, and this is in every open()
-        reads = self.now[-1]
+        reads, writes = self.now[-1], arguments[2] & (os.O_WRONLY | os.O_RDWR)
+        if path in reads.written and not writes:
+            reads.reread.add(path)
         if path in reads.opened or path in reads.written:
             return
-        if arguments[2] & (os.O_WRONLY | os.O_RDWR):
+        if writes:
             reads.written.add(path)
             return
         opener = sys._getframe(1).f_code.co_filename
@@ -143,6 +149,13 @@ def inputs(name: str, folder: Path) -> dict[str, str]:
     }
     variables = {_VARIABLE + n: value_digest(v) for n, v in reads.variables.items() if not is_of_the_machine(n)}
     return dict(sorted((files | variables).items()))
+
+
+def checkpoints(name: str, folder: Path) -> list[str]:
+    """Return the files of weights that the last training of a recipe here has written and read back."""
+    reads = _listener.all.get(name, Reads())
+    found = (path for path in map(Path, reads.reread) if path.suffix.lower() in _STATE and _counts(path, folder))
+    return sorted(name_from(path, folder) for path in found)
 
 
 def current(name: str, folder: Path) -> str | None:
