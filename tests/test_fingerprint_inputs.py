@@ -382,6 +382,27 @@ def test_a_worker_that_imports_other_values_is_refused_before_it_trains(
     assert not Bank.open("bank").models()
 
 
+def test_a_global_that_keeps_the_model_is_no_other_recipe(project: Any) -> None:
+    """Scoring puts the model into evaluation mode."""
+    project("\n    global NET\n    NET = torch.nn.Linear(4, 2)\n    return NET")
+    text = Path("recipe.py").read_text("utf-8").replace("def examples", "NET = None\ndef examples")
+    Path("recipe.py").write_text(text, "utf-8")
+    sys.modules.pop("recipe")
+    recipe = load_recipe("recipe.py")
+    fill(recipe, 2)
+    assert len(fill(recipe, 4).models()) == 4
+
+
+def test_a_global_that_training_counts_up_is_no_other_recipe_in_a_worker(project: Any) -> None:
+    """Whichever worker trains more than one model."""
+    project("\n    global COUNT\n    COUNT += 1")
+    text = Path("recipe.py").read_text("utf-8").replace("def examples", "COUNT = 0\ndef examples")
+    Path("recipe.py").write_text(text, "utf-8")
+    sys.modules.pop("recipe")
+    recipe = load_recipe("recipe.py")
+    assert len(ma.fill("bank", recipe, 4, workers=2, device="cpu").models()) == 4
+
+
 def test_a_cache_that_the_examples_filled_is_no_other_recipe_in_a_worker(project: Any) -> None:
     Path("helper.py").write_text("CACHE = []\ndef cached():\n    CACHE.append(1)\n    return CACHE\n", "utf-8")
     recipe = project("helper.cached()")

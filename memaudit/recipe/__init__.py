@@ -5,6 +5,7 @@ from memaudit.recipe.canaries_file import read_canaries
 from memaudit.recipe.documents import Documents
 from memaudit.recipe.examples import Examples
 from memaudit.recipe.fingerprint import (
+    changing,
     checkpoints_of,
     fingerprint,
     inputs_of,
@@ -55,6 +56,7 @@ __all__ = [
     "SecretProbe",
     "TextPopulation",
     "TokenSpace",
+    "changing",
     "checkpoints_of",
     "fingerprint",
     "flip",

@@ -133,10 +133,16 @@ def training(recipe: Recipe, without: str | Path | None = None) -> Iterator[None
         recipe: Whose code runs.
         without: A file that does not count as read, such as the model that is loaded.
     """
+    with changing(recipe), reading(recipe_name(recipe), without=without):
+        yield
+
+
+@contextmanager
+def changing(recipe: Recipe) -> Iterator[None]:
+    """Take what changes meanwhile in the user's globals, such as a model that they keep, for no other recipe."""
     _, before = _own_lines(recipe)
     try:
-        with reading(recipe_name(recipe), without=without):
-            yield
+        yield
     finally:
         _, after = _own_lines(recipe)
         for name in after:
@@ -172,7 +178,11 @@ def own_values(recipe: Recipe) -> dict[str, tuple[str | None, ...]]:
 def require_same_values(recipe: Recipe, allowed: dict[str, tuple[str | None, ...]]) -> None:
     """Raise RecipeError, naming what differs, unless this process has the recipe as the one that started it had it."""
     _, lines = _own_lines(recipe)
-    changed = [name for name, values in allowed.items() if lines.get(name) not in values]
+    changed = [
+        name
+        for name, values in allowed.items()
+        if (now := lines.get(name)) not in values and _first(name, now) not in values
+    ]
     if changed:
         told = "\n".join(f"  {name}: {allowed[name][0]} → {lines.get(name, '(none)')}" for name in changed)
         raise RecipeError(

@@ -28,6 +28,7 @@ from memaudit.recipe import (
     Population,
     Recipe,
     TextPopulation,
+    changing,
     checkpoints_of,
     inputs_of,
     recipe_folder,
@@ -121,8 +122,9 @@ class Workshop:
             files = checkpoints_of(self.recipe)
             seconds = time.perf_counter() - started
             self.require_unchanged("training")
-            signals = self.measure(trained)
-            self._require_next_token(trained)
+            with changing(self.recipe):
+                signals = self.measure(trained)
+                self._require_next_token(trained)
             evaluation = time.perf_counter() - started - seconds
             self.require_unchanged("scoring")
             read = inputs_of(self.recipe)
