@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -241,6 +243,53 @@ def test_a_model_that_says_what_it_has_just_read_is_refused(people: TextPopulati
     require_causal(Copies(), people)
     with pytest.raises(ModelError, match="predicts the token that it has just read, not the next one"):
         require_next_token(Copies(), people)
+
+
+class Outputs(loops.Recurrent):  # type: ignore[name-defined,misc]
+    """Returns something else than logits."""
+
+    def __init__(self, last: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.last = last
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        return self.last(self.logits(input_ids))
+
+
+@pytest.mark.parametrize("last", [nn.Softmax(-1), nn.Sigmoid()])
+def test_probabilities_are_no_logits(last: Callable[[Tensor], Tensor], people: TextPopulation) -> None:
+    """A softmax of probabilities is almost uniform: every model would look as if it had learned nothing."""
+    with pytest.raises(ModelError, match=r"the model returns probabilities, not logits: every output lies between 0"):
+        require_causal(Outputs(last), people)
+    require_causal(Outputs(nn.LogSoftmax(-1)), people)
+
+
+@pytest.mark.parametrize(
+    ("shift", "message"),
+    [
+        (2, "predicts the token after the next one, not the next one: its labels were shifted twice"),
+        (-1, "predicts the token before the one that it has just read: its labels were shifted the wrong way"),
+        (1, None),
+    ],
+)
+def test_labels_that_are_shifted_twice_or_backwards_are_refused(shift: int, message: str | None) -> None:
+    def counted() -> ma.Documents:
+        """Return texts in which each word follows from the one before it."""
+        texts = [" ".join((loops.WORDS * 4)[n : n + 24 + n]) for n in range(12)]
+        return ma.Documents(texts, [str(n) for n in range(12)], similarity=None)
+
+    people = population(loops.own(examples=counted, probes=replace(loops.PROBES, secrets=0, generated=0)))
+    assert isinstance(people, TextPopulation)
+    model: Any = loops.Recurrent()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-2)
+    for ids in 8 * [torch.as_tensor(rows[0].ids).long() for rows in people.representatives]:
+        logits = model(ids[None])[0]
+        logits, said = (logits[2:], ids[1:-1]) if shift < 0 else (logits[:-shift], ids[shift:])
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(logits, said).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    with pytest.raises(ModelError, match=message) if message else nullcontext():
+        require_next_token(model, people)
 
 
 def test_a_bank_of_models_trained_on_labels_that_are_not_shifted_ends_at_the_first(

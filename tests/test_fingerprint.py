@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
+import logging
 import os
 import random
 import re
 import subprocess
 import sys
 import threading
+import tracemalloc
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tqdm import tqdm  # type: ignore[import-untyped]
 
 import memaudit as ma
 from memaudit.bank import Bank
@@ -358,6 +362,37 @@ def test_what_cannot_be_read_counts_by_its_type() -> None:
     assert Contents().digest(threading.Lock()) != Contents().digest(threading.Condition())
 
 
+def test_an_array_of_which_other_elements_are_masked_is_another() -> None:
+    one, other = (
+        Contents().digest(np.ma.masked_array([1, 2, 3], mask)) for mask in ([False, True, False], [False] * 3)
+    )
+    assert one != other
+
+
+def test_an_attribute_of_a_function_is_its_own() -> None:
+    before, after = (lines(TYPED + f"helper.rate = {rate}\n") for rate in (1, 2))
+    assert {name for name in before if before[name] != after[name]} == {"code.notebook.helper"}
+
+
+def test_large_bytes_are_not_written_out_to_be_compared() -> None:
+    """As text they would take up to eight times their memory."""
+    tracemalloc.start()
+    digest = Contents().digest(large := bytes(2_000_000))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 3_000_000
+    assert digest != Contents().digest(bytearray(large))
+    assert digest != Contents().digest(large + b"0")
+
+
+def test_what_shows_a_training_counts_by_its_type() -> None:
+    """It holds times: a new process would refuse the bank."""
+    bars = [tqdm(total=3, initial=n, disable=None, file=io.StringIO()) for n in (0, 1)]
+    handlers = [logging.StreamHandler(io.StringIO(text)) for text in ("a", "b")]
+    assert Contents().digest(bars[0]) == Contents().digest(bars[1]) != Contents().digest(handlers[0])
+    assert Contents().digest(handlers[0]) == Contents().digest(handlers[1])
+
+
 def test_the_state_of_a_random_generator_does_not_count() -> None:
     """Models that differ by chance alone are of one kind."""
     made = [(random.Random(n), np.random.default_rng(n), torch.Generator().manual_seed(n)) for n in (0, 1)]
@@ -439,6 +474,6 @@ def test_the_digest_of_a_recipe_depends_on_the_recipe_alone() -> None:
 def test_every_test_that_the_documentation_names_exists() -> None:
     root = Path(__file__).parent
     named = set(re.findall(r"`(test_\w+)`", (root.parent / "docs" / "fingerprint.md").read_text("utf-8")))
-    files = ("test_fingerprint.py", "test_fingerprint_inputs.py", "test_rendering.py")
+    files = ("test_fingerprint.py", "test_fingerprint_inputs.py", "test_variables.py", "test_rendering.py")
     defined = {n for file in files for n in re.findall(r"def (test_\w+)", (root / file).read_text("utf-8"))}
     assert named and named <= defined, named - defined

@@ -113,6 +113,45 @@ def test_an_environment_variable_that_changed_is_refused_by_name(project: Any, m
     assert type(os.environ).__name__ == "_Environ"
 
 
+@pytest.mark.parametrize(
+    "read",
+    [
+        "os.environ.setdefault('WORKERS', '1')",
+        "os.environ['RUN_SEED'] = str(seed); int(os.environ['RUN_SEED'])",
+        "os.environ['SET'] = '1'; os.environ.pop('SET'); os.environ.get('SET')",
+    ],
+)
+def test_a_variable_that_training_sets_itself_counts_as_it_was_before(
+    project: Any, monkeypatch: pytest.MonkeyPatch, read: str
+) -> None:
+    names = ("WORKERS", "RUN_SEED", "SET")
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
+    fill(project(read), 4)
+    for name in names:  # a new process
+        monkeypatch.delenv(name, raising=False)
+    assert len(fill(project(read), 6).models()) == 6
+    name = next(name for name in names if name in read)
+    monkeypatch.setenv(name, "7")
+    if "setdefault" in read:
+        with pytest.raises(BankError, match=f"reads the environment variable {name}, which changed since model"):
+            fill(project(read), 8)
+
+
+def test_the_environment_as_a_global_is_no_value_of_the_recipe(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    helper = (
+        "from os import environ\nfrom sys import argv, path\ndef rate():\n    return environ.get('RATE'), argv, path\n"
+    )
+    bank = fill(project("__import__('helper').rate()", helper=helper), 2)
+    assert list(bank.record(0)["inputs"]) == ["environment variable RATE"]
+    monkeypatch.setenv("UNRELATED", "1")
+    monkeypatch.setattr(sys, "argv", ["other"])
+    fill(project("__import__('helper').rate()", helper=helper), 4)
+    monkeypatch.setenv("RATE", "1")
+    with pytest.raises(BankError, match="environment variable RATE"):
+        fill(project("__import__('helper').rate()", helper=helper), 6)
+
+
 def test_a_script_that_training_starts_and_its_settings_are_inputs(project: Any) -> None:
     recipe = project("__import__('subprocess').run([sys.executable, 'script.py', '--config=x', 'config.json'])")
     text = Path("recipe.py").read_text("utf-8").replace("import json, os", "import json, os, sys")
@@ -160,6 +199,60 @@ def test_a_file_that_changes_while_a_model_is_trained_stores_no_model(project: A
     with pytest.raises(BankError, match=r"the file config\.json changed while model . was trained.*run the same"):
         fill(recipe, 2)
     assert not Bank.open("bank").models()
+
+
+@pytest.mark.parametrize(
+    "build", ["pathlib.Path('cache.json').write_text('1')", "torch.save([1], 'cache.json')"], ids=["python", "torch"]
+)
+def test_a_cache_that_training_looks_for_and_makes_is_no_change(project: Any, build: str) -> None:
+    look = "pathlib.Path('cache.json').read_bytes()"
+    read = f"\n    try:\n        {look}\n    except FileNotFoundError:\n        {build}; {look}"
+    fill(project(read), 4)
+    assert len(fill(project(read), 6).models()) == 6
+
+
+def test_a_checkpoint_that_training_goes_on_from_is_refused(project: Any) -> None:
+    """Each model would begin where the one before it ended."""
+    read = "\n    try:\n        torch.load('last.pt')\n    except FileNotFoundError:\n        pass"
+    with pytest.raises(BankError, match=r"the file last\.pt changed while model . was trained"):
+        fill(project(f"{read}\n    torch.save({{'seed': seed}}, 'last.pt')"), 2)
+
+
+LAST = "torch.save({'seed': seed}, 'last.pt'); __import__('time').sleep(1); torch.load('last.pt')"
+
+
+def test_workers_that_overwrite_each_others_checkpoint_are_refused(project: Any) -> None:
+    """A model would be stored as that of another half: the attack would find nobody."""
+    recipe = project(LAST)
+    with pytest.raises(BankError, match=r"models . and . of bank .* both wrote last\.pt and read it back.*--workers 1"):
+        ma.fill("bank", recipe, 4, workers=2, device="cpu")
+    with pytest.raises(BankError, match=r"both wrote last\.pt"):
+        fill(recipe, 4)
+
+
+def test_workers_that_write_checkpoints_of_their_own_are_not_refused(project: Any) -> None:
+    own = LAST.replace("'last.pt'", "f'{seed}.pt'")
+    assert len(ma.fill("bank", project(own), 2, workers=2, device="cpu").models()) == 2
+    assert len(ma.fill("other", project(LAST.replace("sleep(1)", "sleep(0)")), 4, device="cpu").models()) == 4
+
+
+def test_a_command_that_cannot_be_split_is_the_users_to_start(project: Any) -> None:
+    read = (
+        "\n    try:\n        __import__('subprocess').Popen(\"no'such\")\n    except FileNotFoundError:\n        pass"
+    )
+    assert len(fill(project(read), 2).models()) == 2
+
+
+def test_hidden_files_of_other_programs_are_no_input(tmp_path: Path) -> None:
+    folder = tmp_path / "home" / "project"
+    folder.mkdir(parents=True)
+    for path in (tmp_path / "home" / ".netrc", tmp_path / "home" / ".env", folder / ".env", folder / ".params"):
+        path.write_text("", "utf-8")
+        os.utime(path, (1, 1))
+    with reading("hidden"):
+        for path in tmp_path.rglob(".*"):
+            path.read_text("utf-8")
+    assert set(inputs("hidden", folder)) == {"file ../.env", "file .env", "file .params"}
 
 
 def test_what_training_wrote_itself_and_what_python_reads_is_no_input(project: Any) -> None:
@@ -287,6 +380,27 @@ def test_a_worker_that_imports_other_values_is_refused_before_it_trains(
     with pytest.raises(RecipeError, match=r"(?s)worker process.*global\.recipe\.WIDTH: 3 → \(none\).*--workers 1"):
         ma.fill("bank", recipe, 2, workers=2, device="cpu")
     assert not Bank.open("bank").models()
+
+
+def test_a_global_that_keeps_the_model_is_no_other_recipe(project: Any) -> None:
+    """Scoring puts the model into evaluation mode."""
+    project("\n    global NET\n    NET = torch.nn.Linear(4, 2)\n    return NET")
+    text = Path("recipe.py").read_text("utf-8").replace("def examples", "NET = None\ndef examples")
+    Path("recipe.py").write_text(text, "utf-8")
+    sys.modules.pop("recipe")
+    recipe = load_recipe("recipe.py")
+    fill(recipe, 2)
+    assert len(fill(recipe, 4).models()) == 4
+
+
+def test_a_global_that_training_counts_up_is_no_other_recipe_in_a_worker(project: Any) -> None:
+    """Whichever worker trains more than one model."""
+    project("\n    global COUNT\n    COUNT += 1")
+    text = Path("recipe.py").read_text("utf-8").replace("def examples", "COUNT = 0\ndef examples")
+    Path("recipe.py").write_text(text, "utf-8")
+    sys.modules.pop("recipe")
+    recipe = load_recipe("recipe.py")
+    assert len(ma.fill("bank", recipe, 4, workers=2, device="cpu").models()) == 4
 
 
 def test_a_cache_that_the_examples_filled_is_no_other_recipe_in_a_worker(project: Any) -> None:

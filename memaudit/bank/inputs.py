@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from memaudit.bank.folder import Bank
 from memaudit.errors import BankError
@@ -21,9 +23,10 @@ def require_inputs(bank: Bank, folder: Path, model: int | None = None, found: di
         model: A model that is to join them; without it, the files and variables as they are now are compared.
         found: What its training has read.
     """
+    require_own_checkpoints(bank)
     known: dict[str, tuple[str, int]] = {}
     for other in bank.models():
-        for name, digest in _inputs(bank, other).items():
+        for name, digest in _recorded(bank, other, "inputs").items():
             seen, first = known.setdefault(name, (digest, other))
             if seen != digest:
                 raise BankError(
@@ -35,7 +38,8 @@ def require_inputs(bank: Bank, folder: Path, model: int | None = None, found: di
         if value == CHANGING:
             raise BankError(
                 f"the {name} changed while model {model} was trained, which had read it. If training writes it, models "
-                "depend on each other: read another file. If you edited it, run the same command again"
+                "depend on each other: read another file, or append to a log without reading it. If you edited it, run "
+                "the same command again"
             )
         before, first = known.get(name, (value, 0))
         if value is not None and before != value:
@@ -45,9 +49,30 @@ def require_inputs(bank: Bank, folder: Path, model: int | None = None, found: di
             )
 
 
-def _inputs(bank: Bank, model: int) -> dict[str, str]:
-    """Return what a model's record says that its training read; nothing of a damaged one, which is reported later."""
+def require_own_checkpoints(bank: Bank) -> None:
+    """Raise BankError if two models wrote and read back one file at the same time: each may have the other's weights.
+
+    The record of a model says under `checkpoints` on which host and when it was trained, and which files it read back.
+    """
+    seen: dict[tuple[str, str], list[tuple[float, float, int]]] = {}
+    for model in bank.models():
+        own = _recorded(bank, model, "checkpoints")
+        for name in own.get("files", ()):
+            seen.setdefault((own["host"], name), []).append((own["from"], own["to"], model))
+    for (_, name), spans in seen.items():
+        spans.sort()
+        for (_, end, one), (start, _, other) in pairwise(spans):
+            if start < end:
+                raise BankError(
+                    f"models {one} and {other} of {bank.path} were trained at the same time, and both wrote {name} and "
+                    "read it back, so that either may have the other's weights. Fill a new bank (--bank FOLDER) with "
+                    "--workers 1, or write to a folder that each training makes (tempfile.TemporaryDirectory)"
+                )
+
+
+def _recorded(bank: Bank, model: int, part: str) -> dict[str, Any]:
+    """Return a part of a model's record; nothing of a damaged one, which is reported later."""
     try:
-        return dict(bank.record(model).get("inputs", {}))
+        return dict(bank.record(model).get(part, {}))
     except (OSError, ValueError, TypeError):
         return {}

@@ -5,6 +5,8 @@ from memaudit.recipe.canaries_file import read_canaries
 from memaudit.recipe.documents import Documents
 from memaudit.recipe.examples import Examples
 from memaudit.recipe.fingerprint import (
+    changing,
+    checkpoints_of,
     fingerprint,
     inputs_of,
     making_examples,
@@ -54,6 +56,8 @@ __all__ = [
     "SecretProbe",
     "TextPopulation",
     "TokenSpace",
+    "changing",
+    "checkpoints_of",
     "fingerprint",
     "flip",
     "inputs_of",

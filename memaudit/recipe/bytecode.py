@@ -29,7 +29,8 @@ def hashed(*parts: str) -> str:
     """Return a SHA-256 of several texts, which cannot be mistaken for others put together."""
     total = hashlib.sha256()
     for part in parts:
-        total.update(f"{len(part)}:{part}".encode("utf-8", "surrogatepass"))
+        total.update(f"{len(part)}:".encode())
+        total.update(part.encode("utf-8", "surrogatepass"))
     return total.hexdigest()
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copyreg
 import hashlib
+import os
 import random
+import re
 import sys
 import types
 from collections.abc import Mapping
@@ -21,6 +23,11 @@ SHOWN = (bool, int, float, complex, type(None))  # values that a message may sho
 _ATOMS = (*SHOWN, str, bytes, bytearray, type(Ellipsis), type(NotImplemented))
 _DEFINED_IN_PYTHON = 1 << 9  # Py_TPFLAGS_HEAPTYPE
 _RANDOM = (random.Random, np.random.Generator, np.random.RandomState, np.random.BitGenerator)
+# What shows and logs a training does not make a model; it knows times and places of its process.
+_INSTRUMENTS = re.compile(
+    r"(tqdm|matplotlib|logging|threading|rich|wandb|mlflow|tensorboard\w*|torch\.utils\.tensorboard)\b"
+)
+_OF_THE_PROCESS = ("argv", "path", "modules", "stdin", "stdout", "stderr")
 _WRAPPERS = (staticmethod, classmethod)
 
 
@@ -42,10 +49,8 @@ class Contents:
 
     def digest(self, value: Any) -> str:
         """Return a SHA-256 of a value's type and content; what cannot be read counts by its type alone."""
-        if isinstance(value, str | PurePath) and is_place(value):
-            return hashed(type(value).__name__, place(value, self.folder))
-        if type(value) in _ATOMS:
-            return hashed(type(value).__name__, hex(value) if type(value) is int else repr(value))
+        if (written := self._written(value)) is not None:
+            return hashed(written)
         key = id(value)
         if key in self._known:
             return self._known[key][0]
@@ -60,6 +65,24 @@ class Contents:
             self._open.pop()
         self._known[key] = found, value
         return found
+
+    def _written(self, value: Any) -> str | None:
+        """Return a type and value that can be written down, a place in words that move with it; None of others."""
+        kind = type(value)
+        if (kind is str or isinstance(value, str | PurePath)) and is_place(value):
+            return f"{kind.__name__} at {place(value, self.folder)}"
+        if kind is str:
+            return f"str {value}"
+        if kind is int:
+            return f"int {value:x}"
+        if kind is bytes or kind is bytearray:
+            return f"{kind.__name__} {hashlib.sha256(value).hexdigest()}"
+        return f"{kind.__name__} {value!r}" if kind in _ATOMS else None
+
+    def _part(self, value: Any) -> str:
+        """Return what tells an element from others: itself where it can be written down, as there may be millions."""
+        written = self._written(value)
+        return self.digest(value) if written is None else written
 
     def _parts(self, value: Any) -> list[str]:
         """Return what a value consists of, as text and digests."""
@@ -80,23 +103,28 @@ class Contents:
         if isinstance(value, np.ndarray | np.generic):
             array = np.asarray(value)
             content = self.digest(array.tolist()) if array.dtype.hasobject else _bytes(array)
-            return [type(value).__name__, array.dtype.str, str(array.shape), content]
+            masked = [_bytes(np.ma.getmaskarray(value))] if isinstance(value, np.ma.MaskedArray) else []
+            return [type(value).__name__, array.dtype.str, str(array.shape), content, *masked]
         torch = sys.modules.get("torch")
         if torch is not None and isinstance(value, torch.Tensor):
             return _tensor(value, torch)
+        if name := _of_the_process(value):
+            return [name]
+        if _INSTRUMENTS.match(type(value).__module__):
+            return [self._type(value)]
         if isinstance(value, _RANDOM) or (torch is not None and isinstance(value, torch.Generator)):
             return [self._type(value)]  # models that differ by chance alone are of one kind
         return self._container(value)
 
     def _container(self, value: Any) -> list[str]:
         if isinstance(value, set | frozenset):
-            return [self._type(value), *sorted(map(self.digest, value))]
+            return [self._type(value), *sorted(map(self._part, value))]
         if type(value) is list and set(map(type, value)) <= {int, float}:  # of which there may be millions
             return ["numbers", hashed(repr(value))]
         if type(value) in (list, tuple):
-            return [type(value).__name__, *map(self.digest, value)]
+            return [type(value).__name__, *map(self._part, value)]
         if type(value) in (dict, types.MappingProxyType):
-            return ["dict", *(part for item in value.items() for part in map(self.digest, item))]
+            return ["dict", *(part for item in value.items() for part in map(self._part, item))]
         return self._object(value)
 
     def _object(self, value: Any) -> list[str]:
@@ -153,13 +181,13 @@ class Contents:
         return ["made by", module, function.__code__.co_qualname, inner, *self.kept_values(function)]
 
     def kept_values(self, function: types.FunctionType) -> list[str]:
-        """Return the digests of a function's defaults and of what its closure holds; empty if there are none."""
+        """Return the digests of a function's defaults, its closure and its attributes; empty if there are none."""
         defaults = [self.digest(value) for value in function.__defaults__ or ()]
         named = [part for item in sorted((function.__kwdefaults__ or {}).items()) for part in map(self.digest, item)]
         closure = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
         cells = [self.digest(_held(cell)) for name, cell in closure if name != "__class__"]
-        wrapped = [self.digest(function.__wrapped__)] if hasattr(function, "__wrapped__") else []
-        return [*defaults, *named, *cells, *wrapped]
+        attributes = [part for name in sorted(vars(function)) for part in (name, self.digest(vars(function)[name]))]
+        return [*defaults, *named, *cells, *attributes]
 
     def _class(self, kind: type) -> list[str]:
         namespace = namespace_of(kind)
@@ -196,6 +224,13 @@ def namespace_of(kind: type) -> dict[str, Any] | None:
     if module is None:
         return {"__name__": kind.__module__}
     return vars(module) if is_own_module(module) else None
+
+
+def _of_the_process(value: Any) -> str | None:
+    """Return the name of what each process has of its own, whatever made the models; None of anything else."""
+    if isinstance(value, type(os.environ)):  # of which single variables count, where they are asked for
+        return "os.environ"
+    return next((f"sys.{name}" for name in _OF_THE_PROCESS if value is getattr(sys, name)), None)
 
 
 def _bytes(array: np.ndarray) -> str:

@@ -22,7 +22,7 @@ from memaudit.recipe.inventory import Inventory
 from memaudit.recipe.locality import file_of
 from memaudit.recipe.model_folder import config_of
 from memaudit.recipe.population import TextPopulation
-from memaudit.recipe.reads import inputs, reading
+from memaudit.recipe.reads import checkpoints, inputs, reading
 from memaudit.recipe.recipes import EstimatorRecipe, LanguageModelRecipe, Probes, Recipe
 from memaudit.recipe.rendering import Rendering
 from memaudit.recipe.source_files import distributions, find_sources, source_lines
@@ -120,6 +120,11 @@ def inputs_of(recipe: Recipe) -> dict[str, str]:
     return inputs(recipe_name(recipe), recipe_folder(recipe))
 
 
+def checkpoints_of(recipe: Recipe) -> list[str]:
+    """Return the files of weights that the recipe's last training here has written and read back."""
+    return checkpoints(recipe_name(recipe), recipe_folder(recipe))
+
+
 @contextmanager
 def training(recipe: Recipe, without: str | Path | None = None) -> Iterator[None]:
     """Record what the user's code reads meanwhile, and take what it changes of its own globals for no other recipe.
@@ -128,10 +133,16 @@ def training(recipe: Recipe, without: str | Path | None = None) -> Iterator[None
         recipe: Whose code runs.
         without: A file that does not count as read, such as the model that is loaded.
     """
+    with changing(recipe), reading(recipe_name(recipe), without=without):
+        yield
+
+
+@contextmanager
+def changing(recipe: Recipe) -> Iterator[None]:
+    """Take what changes meanwhile in the user's globals, such as a model that they keep, for no other recipe."""
     _, before = _own_lines(recipe)
     try:
-        with reading(recipe_name(recipe), without=without):
-            yield
+        yield
     finally:
         _, after = _own_lines(recipe)
         for name in after:
@@ -168,7 +179,11 @@ def own_values(recipe: Recipe) -> dict[str, tuple[str | None, ...]]:
 def require_same_values(recipe: Recipe, allowed: dict[str, tuple[str | None, ...]]) -> None:
     """Raise RecipeError, naming what differs, unless this process has the recipe as the one that started it had it."""
     _, lines = _own_lines(recipe)
-    changed = [name for name, values in allowed.items() if lines.get(name) not in values]
+    changed = [
+        name
+        for name, values in allowed.items()
+        if (now := lines.get(name)) not in values and _first(name, now) not in values
+    ]
     if changed:
         told = "\n".join(f"  {name}: {allowed[name][0]} → {lines.get(name, '(none)')}" for name in changed)
         raise RecipeError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import os
+import string
 import sys
 import sysconfig
 import tempfile
@@ -19,6 +20,7 @@ from memaudit.recipe.bytecode import code_digest, nested
 
 _OURS = Path(__file__).resolve().parents[1]
 _STANDARD = tuple(Path(sysconfig.get_paths()[name]).resolve() for name in ("stdlib", "platstdlib"))
+_BEGINS_A_PLACE = {"/"} if os.name == "posix" else {"/", "\\", *string.ascii_letters}
 _INSTALLED = {"site-packages", "dist-packages"}
 
 
@@ -62,7 +64,8 @@ def label(namespace: dict[str, Any]) -> str:
 
 def is_place(value: str | PurePath) -> bool:
     """Return whether a text or path is an absolute one: where something is, not what it is."""
-    return "\n" not in str(value) and PurePath(value).is_absolute()
+    text = str(value)
+    return text[:1] in _BEGINS_A_PLACE and "\n" not in text and PurePath(text).is_absolute()
 
 
 def place(path: str | PurePath, folder: Path | None) -> str:

@@ -4,39 +4,31 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import shlex
 import stat
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
-from memaudit.recipe.bytecode import hashed
-from memaudit.recipe.locality import is_own_file, is_own_namespace, is_place, place
+from memaudit.recipe.locality import is_own_file
+from memaudit.recipe.variables import ABSENT, asking, before_training, is_of_the_machine, value_digest
 
-ABSENT, CHANGING = "absent", "changed while it was read"
+CHANGING = "changed while it was read"
 _Mark = tuple[int, int] | None
 _FILE, _VARIABLE = "file ", "environment variable "
 _MOST_IN_A_FOLDER = 256  # more are data, of which each model may read another part
 _MOST_STEPS_UP = 2
 _CLOCK_STEP = 20_000_000  # nanoseconds that the time of a file may be behind
 _SETTINGS = {".json", ".yaml", ".yml", ".toml", ".ini", ".cfg", ".conf", ".env", ".py", ".properties", ".gin"}
+_STATE = {".pt", ".pth", ".ckpt", ".bin", ".npz", ".npy", ".pkl", ".pickle", ".joblib", ".h5", ".keras", ".model"}
 _IMPORTING = "<frozen importlib"
 _SHOW_SOURCE = {"linecache.py", "tokenize.py", "inspect.py"}  # they open a .py file to show it
-_SYSTEM = tuple(map(Path, ("/proc", "/sys", "/dev", "/etc")))
-# Variables that say who runs where, or that are credentials: they differ between the machines that fill one bank.
-_OF_THE_MACHINE = re.compile(
-    r"(SLURM|PBS|LSB|SGE|CUDA|HIP|ROCR|NCCL|OMP|MKL|OPENBLAS|WANDB|MLFLOW|GITHUB|GITLAB|CI|XDG|LC|SSH|PYTHON)(_.*)?$"
-    r"|(HOME|USER|USERNAME|LOGNAME|HOST|HOSTNAME|TMP|TEMP|TMPDIR|PATH|PWD|SHELL|TERM|LANG|DISPLAY|COLUMNS|LINES)$"
-    r"|((LOCAL_|NODE_|GROUP_)?RANK|(LOCAL_)?WORLD_SIZE|MASTER_ADDR|MASTER_PORT)$"
-    r"|(.*_)?(TOKEN|KEY|SECRET|PASSWORD|PASSWD|CREDENTIALS?)(_.*)?$"
-)
+_SYSTEM = tuple(map(Path, ("/proc", "/sys", "/dev", "/etc", "/run", "/lib", "/lib64", "/usr/lib", "/usr/share")))
 
 
 class Reads:
@@ -45,21 +37,25 @@ class Reads:
     def __init__(self) -> None:
         self.opened: dict[str, _Mark] = {}
         self.written: set[str] = set()
+        self.reread: set[str] = set()  # after they were written in this training
+        self.left: dict[str, _Mark] = {}  # by earlier trainings, which the clock cannot tell from those of this one
         self.files: dict[Path, str] = {}
-        self.variables: dict[str, str | None] = {}
+        self.variables: dict[str, str | None] = {}  # as they were before training set them
         self.started = 0
 
     def start(self) -> None:
         """Begin a training, which has written nothing yet."""
         self.opened.clear()
         self.written.clear()
+        self.reread.clear()
         self.started = time.time_ns() - _CLOCK_STEP
 
     def note(self, path: str) -> None:
         """Note a file that is read, unless training has written it, as torch.save does without Python's open()."""
         mark = _mark(path)
-        if mark is not None and mark[0] >= self.started:
+        if mark is not None and mark[0] >= self.started and mark != self.left.get(path):
             self.written.add(path)
+            self.reread.add(path)
         else:
             self.opened[path] = mark
 
@@ -77,14 +73,17 @@ class _Listener:
         if not self.now:
             return
         if event == "subprocess.Popen":
-            self._hear_command(arguments[1], arguments[2])
+            with suppress(OSError, ValueError, TypeError):  # which are for Popen to raise
+                self._hear_command(arguments[1], arguments[2])
         if event != "open" or not isinstance(arguments[0], str | bytes | os.PathLike):
             return
         path = os.path.abspath(os.fsdecode(arguments[0]))  # noqa: PTH100  # Path is slow, and this is in every open()
-        reads = self.now[-1]
+        reads, writes = self.now[-1], arguments[2] & (os.O_WRONLY | os.O_RDWR)
+        if path in reads.written and not writes:
+            reads.reread.add(path)
         if path in reads.opened or path in reads.written:
             return
-        if arguments[2] & (os.O_WRONLY | os.O_RDWR):
+        if writes:
             reads.written.add(path)
             return
         opener = sys._getframe(1).f_code.co_filename
@@ -104,25 +103,6 @@ class _Listener:
 _listener = _Listener()  # of the process, as is its hook, which Python cannot take off again
 
 
-class _Listening(type(os.environ)):  # type: ignore[misc]
-    """The environment, noting which variables the user's own code asks for, one by one."""
-
-    def __getitem__(self, name: str) -> str:
-        caller = _caller(sys._getframe(1))
-        value: str | None = None
-        try:
-            value = super().__getitem__(name)
-            return value
-        finally:
-            copied = _where(caller) == self.__dict__.get("_copying")
-            if _listener.now and not copied and caller is not None and is_own_namespace(caller.f_globals):
-                _listener.now[-1].variables[name] = value
-
-    def __iter__(self) -> Iterator[str]:
-        self.__dict__["_copying"] = _where(_caller(sys._getframe(1)))  # dict() asks from the same place
-        return super().__iter__()
-
-
 @contextmanager
 def reading(name: str, *, settings_only: bool = False, without: str | Path | None = None) -> Iterator[None]:
     """Record what the user's code reads meanwhile.
@@ -135,15 +115,13 @@ def reading(name: str, *, settings_only: bool = False, without: str | Path | Non
     if not _listener.hooked:
         sys.addaudithook(_listener.hear)
         _listener.hooked = True
-    plain = type(os.environ)
     reads = _listener.all.setdefault(name, Reads())
     reads.start()
     _listener.now.append(reads)
-    os.environ.__class__ = _Listening
     try:
-        yield
+        with asking(reads.variables):
+            yield
     finally:
-        os.environ.__class__ = plain
         _listener.now.pop()
         _settle(reads, settings_only, Path(without).absolute() if without else None)
 
@@ -169,18 +147,22 @@ def inputs(name: str, folder: Path) -> dict[str, str]:
         for path, digest in reads.files.items()
         if crowds[path.parent] <= _MOST_IN_A_FOLDER and _counts(path, folder)
     }
-    variables = {
-        _VARIABLE + name: _value_digest(value)
-        for name, value in reads.variables.items()
-        if not _OF_THE_MACHINE.match(name)
-    }
+    variables = {_VARIABLE + n: value_digest(v) for n, v in reads.variables.items() if not is_of_the_machine(n)}
     return dict(sorted((files | variables).items()))
+
+
+def checkpoints(name: str, folder: Path) -> list[str]:
+    """Return the files of weights that the last training of a recipe here has written and read back."""
+    reads = _listener.all.get(name, Reads())
+    found = (path for path in map(Path, reads.reread) if path.suffix.lower() in _STATE and _counts(path, folder))
+    return sorted(name_from(path, folder) for path in found)
 
 
 def current(name: str, folder: Path) -> str | None:
     """Return what an input is now; None of a file that is not there, as on another machine."""
     if name.startswith(_VARIABLE):
-        return _value_digest(os.environ.get(name.removeprefix(_VARIABLE)))
+        variable = name.removeprefix(_VARIABLE)
+        return value_digest(before_training(variable, os.environ.get(variable)))
     found = _digest(folder / name.removeprefix(_FILE))
     return None if found == ABSENT else found
 
@@ -193,14 +175,21 @@ def name_from(path: Path, folder: Path) -> str:
 
 
 def _settle(reads: Reads, settings_only: bool, without: Path | None) -> None:
-    """Take the digests of the files that were opened, which must be as they were then."""
+    """Take the digests of the files that were opened, which must be as they were then.
+
+    A file that was not there and is now has been made by training itself, such as a cache.
+    """
     for name, mark in reads.opened.items():
         path = Path(name)
-        unwanted = without is not None and path.is_relative_to(without)
+        made = mark is None and path.exists()
+        if made:
+            reads.written.add(name)
+        unwanted = made or (without is not None and path.is_relative_to(without))
         if unwanted or (settings_only and not _holds_settings(path, mark)):
             continue
         if (digest := _digest(path)) is not None:
             reads.files[path] = digest if _mark(name) == mark else CHANGING
+    reads.left.update({name: _mark(name) for name in reads.written})
 
 
 def _holds_settings(path: Path, mark: _Mark) -> bool:
@@ -219,7 +208,9 @@ def _mark(path: str) -> _Mark:
 def _counts(path: Path, folder: Path) -> bool:
     """Return whether a file that was read is the user's own."""
     near = Path(name_from(path, folder))
-    hidden = any(part.startswith(".") and part != ".." for part in near.parent.parts)
+    outside = near.is_absolute() or near.parts[0] == ".."  # where a hidden file is another program's, such as ~/.netrc
+    parts = near.parts if outside and not near.name.startswith(".env") else near.parent.parts
+    hidden = any(part.startswith(".") and part != ".." for part in parts)
     shared = [Path(prefix, name) for prefix in {sys.prefix, sys.base_prefix} for name in ("lib", "lib64", "share")]
     return not hidden and is_own_file(path) and not any(path.is_relative_to(f) for f in (*_SYSTEM, *shared))
 
@@ -241,21 +232,3 @@ def _digest(path: Path) -> str | None:
 def _content_digest(path: Path, state: tuple[int, ...]) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _value_digest(value: str | None) -> str:
-    """Return a digest of a variable's value, which may be a secret; of a path, of its last part."""
-    if value is None:
-        return ABSENT
-    return hashed(place(value, None) if is_place(value) else value)
-
-
-def _caller(frame: FrameType | None) -> FrameType | None:
-    """Return the first frame outside the standard library's mappings."""
-    while frame is not None and frame.f_globals.get("__name__") in ("os", "_collections_abc", "collections.abc"):
-        frame = frame.f_back
-    return frame
-
-
-def _where(frame: FrameType | None) -> tuple[int, int] | None:
-    return (id(frame), frame.f_lasti) if frame else None

@@ -16,6 +16,7 @@ _ROWS, _LONGEST, _LEAST = 4, 64, 4  # rows that are read, and the most and the f
 _SHORTER = 3  # tokens that each row is shorter than the one before: the batch is padded
 _ROUNDING = 1e-3  # of the largest logit
 _COPIED = 0.5  # probability of the token just read, where the next one has less than a uniform guess
+_BETTER, _ERRORS = 1.0, 5.0  # nats, and standard errors, by which another token is likelier than the next one
 
 
 @torch.inference_mode()
@@ -44,6 +45,7 @@ def require_causal(model: torch.nn.Module, population: TextPopulation, device: s
             f"the tokenizer does not match: it has {population.renderer.vocabulary} tokens, the model only "
             f"{alone[0].shape[1]} outputs"
         )
+    _require_logits(alone)
     _require_same(
         _said(model, rows[:1], device), alone[:1], "two passes over one text differ: dropout or sampling is on in "
         "evaluation mode; switch it off in forward() when self.training is False"
@@ -58,28 +60,58 @@ def require_causal(model: torch.nn.Module, population: TextPopulation, device: s
 
 
 def require_next_token(model: torch.nn.Module, population: TextPopulation, device: str = "cpu") -> None:
-    """Refuse a trained model that predicts the token it has just read: its training did not shift the labels.
+    """Refuse a trained model that predicts another token than the next one: its labels were shifted not once.
 
     Raises:
-        ModelError: The token just read has a probability above one half, and the next one less than 1 / vocabulary.
+        ModelError: The token just read has a probability above one half, and the next one less than 1 / vocabulary; or
+            the token after the next, or the one before, is likelier than the next one by a nat and by five standard
+            errors.
     """
-    own, after = [], []
+    found: dict[int, list[Tensor]] = {shift: [] for shift in (-1, 0, 1, 2)}
     model = model.to(device).eval()
     with torch.inference_mode():
         for ids in _rows(population):
             log_p = torch.log_softmax(_said(model, [ids], device)[0], dim=1)
             tokens = torch.as_tensor(ids, dtype=torch.long)
-            moves = torch.arange(len(ids) - 1)[tokens[1:] != tokens[:-1]]
-            own.append(log_p[moves, tokens[moves]])
-            after.append(log_p[moves, tokens[moves + 1]])
-    if not own or not len(copied := torch.cat(own)):
+            at = torch.arange(1, len(ids) - 2)
+            at = at[tokens[at + 1] != tokens[at]]
+            for shift, of in found.items():
+                of.append(log_p[at, tokens[at + shift]])
+    said = {shift: torch.cat(of).double() for shift, of in found.items() if of}
+    if not said or len(said[1]) < _LEAST:
         return
-    if float(copied.mean().exp()) > _COPIED and float(torch.cat(after).mean()) < -np.log(
-        population.renderer.vocabulary
-    ):
+    copied, guess = float(said[0].mean()), -float(np.log(population.renderer.vocabulary))
+    if copied > np.log(_COPIED) and float(said[1].mean()) < guess:
         raise ModelError(
             "the model predicts the token that it has just read, not the next one: it is untrained, or was trained on "
             "labels that are not shifted; the logits after token t are those of token t + 1"
+        )
+    if _likelier(said[2], said[1]):
+        raise ModelError(
+            "the model predicts the token after the next one, not the next one: its labels were shifted twice. Models "
+            "of the transformers library shift them themselves: pass labels=input_ids"
+        )
+    if _likelier(said[-1], said[1]):
+        raise ModelError(
+            "the model predicts the token before the one that it has just read: its labels were shifted the wrong way; "
+            "the logits after token t are those of token t + 1"
+        )
+
+
+def _likelier(one: Tensor, other: Tensor) -> bool:
+    """Returns whether some tokens have a larger mean log-probability than others, by far and not by chance."""
+    difference = one - other
+    error = float(difference.std() / len(difference) ** 0.5)
+    return float(difference.mean()) > max(_BETTER, _ERRORS * error)
+
+
+def _require_logits(said: Sequence[Tensor]) -> None:
+    """Raises ModelError if all outputs lie between 0 and 1, as logits never do: a softmax would flatten them."""
+    low, high = min(float(of.min()) for of in said), max(float(of.max()) for of in said)
+    if 0 <= low < high <= 1 + _ROUNDING:
+        raise ModelError(
+            f"the model returns probabilities, not logits: every output lies between 0 and 1 ({low:.3g} to "
+            f"{high:.3g}). Remove the softmax or sigmoid at its end; log-probabilities (log_softmax) are logits too"
         )
 
 

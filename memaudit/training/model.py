@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,7 +17,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from memaudit.bank import Bank
-from memaudit.bank.inputs import require_inputs
+from memaudit.bank.inputs import require_inputs, require_own_checkpoints
 from memaudit.canaries.doses import doses
 from memaudit.design import half, half_in_units, one_class, training_seed
 from memaudit.errors import MemauditError, RecipeError
@@ -29,6 +30,8 @@ from memaudit.recipe import (
     Population,
     Recipe,
     TextPopulation,
+    changing,
+    checkpoints_of,
     inputs_of,
     recipe_folder,
     training,
@@ -119,13 +122,16 @@ class Workshop:
             BankError: The result could not be stored.
         """
         counts = self.counts(model)
-        seed, started = training_seed(self.seed, model), time.perf_counter()
+        seed, started, since = training_seed(self.seed, model), time.perf_counter(), time.time()
         try:
             trained, dynamics = self.train(counts, seed)
+            span = {"host": socket.gethostname(), "from": since, "to": time.time()}
+            files = checkpoints_of(self.recipe)
             seconds = time.perf_counter() - started
             self.require_unchanged("training")
-            signals = self.measure(trained)
-            self._require_next_token(trained)
+            with changing(self.recipe):
+                signals = self.measure(trained)
+                self._require_next_token(trained)
             if isinstance(self.examples, Examples):
                 self._require_own(trained, counts, seed, signals["phi"])
                 require_sense(signals["correct"], counts, self.examples.y)
@@ -140,8 +146,11 @@ class Workshop:
             {**self.memberships(counts), **signals, **dynamics},
             self.weights(trained),
             {"seed": seed, "seconds": round(seconds, 3), "evaluation": round(evaluation, 3), "device": self.device}
-            | ({"inputs": read} if read else {}),
+            | ({"inputs": read} if read else {})
+            | ({"checkpoints": span | {"files": files}} if files else {}),
         )
+        if files:
+            require_own_checkpoints(bank)
 
     def memberships(self, counts: UInt8[Array, " ids"]) -> dict[str, Array]:
         """Returns how often a model was trained on each example and canary, as it is stored."""
