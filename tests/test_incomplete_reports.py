@@ -148,12 +148,13 @@ def test_an_attack_that_was_refused_at_a_rate_or_as_a_whole_is_not_missing(field
         assert len(list(incomplete(save(forged)))) == 1
 
 
-def test_a_report_of_the_first_version_does_not_say_what_was_asked_for(fields: Fields) -> None:
+def test_a_report_of_the_first_version_does_not_say_what_was_asked_for(fields: Fields, command: Command) -> None:
     del fields["provenance"]["attacks"], fields["provenance"]["false-positive rates"]
     fields["attempt"] |= {"in_all": 0, "of_policy": 0}
     report = save(fields)
     assert list(incomplete(report)) == []
     assert list(incomplete(replace(report, attempt=None))) == []
+    assert "whether results are missing" in command("gate", "report.json").stdout
 
 
 def test_what_every_audit_says_is_what_there_is() -> None:

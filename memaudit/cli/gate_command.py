@@ -18,7 +18,7 @@ from memaudit.policy import exit_code, hold
 from memaudit.policy.consistency import contradictions, rules
 from memaudit.reports.text import one_line
 from memaudit.reports.uncovered import uncovered
-from memaudit.types import Limit, Report, Result, Skipped, Verdict, Waived
+from memaudit.types import ASKED_ATTACKS, Limit, Report, Result, Skipped, Verdict, Waived
 
 _path = click.Path(path_type=Path)
 
@@ -76,7 +76,7 @@ def command(
     judged = hold(loaded, limits, settings.waivers())
     code = exit_code(judged)
     taken = outputs.write(judged, [*named, *map(outputs.by_suffix, paths)])
-    unchecked = _unchecked(public, model, ledger)
+    unchecked = _unchecked(loaded, public, model, ledger)
     told = (*_told(judged, limits), *_about(report, loaded, file), *_verified(loaded, checked, other))
     for label, text in (*told, ("not checked", unchecked)):
         if text:
@@ -133,12 +133,13 @@ def _verified(report: Report, checked: Checked, other: str) -> Iterator[tuple[st
         yield "checked", told
 
 
-def _unchecked(public: Sequence[Path], model: Path | None, ledger: Path | None) -> str:
+def _unchecked(report: Report, public: Sequence[Path], model: Path | None, ledger: Path | None) -> str:
     """Returns what was not verified, with the option that does; a pass says nothing about it."""
     open_questions = {
         "who made the report (--require-signature)": not public,
         "which model is released (--model)": model is None,
         "how often it was audited (--ledger)": ledger is None,
+        "whether results are missing (a report of memaudit 0.1.0 does not say)": ASKED_ATTACKS not in report.provenance,
     }
     return ", ".join(question for question, is_open in open_questions.items() if is_open)
 
