@@ -40,6 +40,12 @@ os.environ.pop("CI", None)  # where texts of exceptions are not shown, see test_
 RECIPES = Path(__file__).parent / "recipes"
 
 
+@pytest.fixture(autouse=True)
+def _own_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command sets this where its settings say so; the next test starts without."""
+    monkeypatch.setenv("MEMAUDIT_SHARED", "")
+
+
 @contextmanager
 def _forgotten(below: Path) -> Iterator[None]:
     """Forgets at the end what was imported from a folder: the next test has another recipe.py."""

@@ -31,18 +31,18 @@ X, Y = RNG.normal(size=(ROWS, 6)), RNG.integers(0, 2, ROWS)
 
 
 def test_rows_with_one_input_are_one_unit_whatever_their_labels() -> None:
-    x = np.array([[0.0], [1.0], [0.0], [2.0], [1.0], [0.0]])
-    examples = Examples(x, [0, 1, 1, 0, 1, 0])
-    assert examples.unit_of.tolist() == [0, 1, 0, 2, 1, 0]
-    assert (examples.units, examples.duplicates) == (3, 2)
-    assert examples.representatives.tolist() == [0, 1, 3]
+    x = np.array([[0.0], [1.0], [0.0], [2.0], [1.0], [0.0], [3.0]])
+    examples = Examples(x, [0, 1, 1, 0, 1, 0, 1])
+    assert examples.unit_of.tolist() == [0, 1, 0, 2, 1, 0, 3]
+    assert (examples.units, examples.duplicates) == (4, 2)
+    assert examples.representatives.tolist() == [0, 1, 3, 6]
 
 
 def test_groups_and_copies_join() -> None:
     """Rows 0 and 3 are copies, 1 and 3 are one person's: all three are one unit."""
-    x = np.array([[0.0], [1.0], [2.0], [0.0], [4.0]])
-    examples = Examples(x, [0, 1, 0, 1, 0], groups=["a", "b", "c", "b", "d"])
-    assert examples.unit_of.tolist() == [0, 0, 1, 0, 2]
+    x = np.array([[0.0], [1.0], [2.0], [0.0], [4.0], [5.0]])
+    examples = Examples(x, [0, 1, 0, 1, 0, 1], groups=["a", "b", "c", "b", "d", "e"])
+    assert examples.unit_of.tolist() == [0, 0, 1, 0, 2, 3]
 
 
 def test_groups_of_another_number_are_refused() -> None:

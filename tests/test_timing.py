@@ -1,6 +1,7 @@
 """Timing by a clock that the recipes themselves set forward: a known cost is found exactly, in fewer trainings."""
 
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -295,7 +296,7 @@ def test_what_is_wrong_with_a_recipe_is_a_recipe_error(recipe: Any, message: str
 def test_a_bank_records_the_seconds_of_training_and_of_evaluation(
     clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("memaudit.training.model.time", SimpleNamespace(perf_counter=clock))
+    monkeypatch.setattr("memaudit.training.model.time", SimpleNamespace(perf_counter=clock, time=time.time))
     recipe = classifier(clock, [], epochs=2)
     ma.fill(tmp_path / "bank", recipe, 2, device="cpu", examples=data(900))
     record = Bank.open(tmp_path / "bank").record(0)
