@@ -96,10 +96,11 @@ class Bank:
             if not (path / "bank.json").exists():
                 files.write_first(path / "bank.json", description)
         bank = cls.open(path)
-        if bank.fingerprint != fingerprint and not bank.models():
-            with _disk_trouble(path), contextlib.suppress(FileNotFoundError):  # or another has swept the draft away
-                files.write_whole(path / "bank.json", description, private=True)
-            bank = cls.open(path)
+        if bank.fingerprint != fingerprint:
+            if not bank.models():
+                with _disk_trouble(path), contextlib.suppress(FileNotFoundError):  # or another has swept the draft away
+                    files.write_whole(path / "bank.json", description, private=True)
+            bank = cls.open(path)  # another may have taken it over since it was read
         bank.require(fingerprint)
         return bank
 
