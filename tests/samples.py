@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from memaudit import policy
+from memaudit.auditing.ledger import Entry
 from memaudit.stats import clopper_pearson
 from memaudit.types import (
     Attempt,
@@ -47,6 +48,18 @@ WAIVER = Waiver(
     owner="Ada Roe",
     approved_by="Bo Li",
     expires="2027-01-31",
+)
+
+LEDGER_ENTRY = Entry(
+    time="2026-11-23T10:00:00+00:00",
+    model="aa",
+    policy="11",
+    recipe="rr",
+    examples="ee",
+    data="dd",
+    seed=0,
+    shadows=64,
+    verdict=Verdict.FAIL,
 )
 
 

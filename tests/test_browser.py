@@ -7,7 +7,6 @@ axe-core, the page is also held against its rules of accessibility.
 from __future__ import annotations
 
 import base64
-import importlib.util
 import itertools
 import json
 import os
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import samples
 
 from memaudit.reports import html
 
@@ -96,11 +96,6 @@ class _Browser:
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of a report in which everything occurs."""
-    spec = importlib.util.spec_from_file_location("samples", Path(__file__).with_name("samples.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    samples = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(samples)
     path = tmp_path_factory.mktemp("page") / "report.html"
     path.write_bytes(html.render(samples.sample_report()))
     return path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from loading import RECIPES, unregistered
 from torch import Tensor, nn
 from transformers import (
     BertConfig,
@@ -33,19 +33,7 @@ from memaudit.signals.asking import ask, exact
 from memaudit.signals.causality import require_causal, require_next_token
 from memaudit.training import population, time_model
 
-RECIPE = Path(__file__).parent / "recipes" / "own_loop.py"
-
-
-def _loops() -> Any:
-    spec = importlib.util.spec_from_file_location("own_loop_of_causality", RECIPE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-loops = _loops()
+loops = unregistered(RECIPES / "own_loop.py")
 
 
 @pytest.fixture(autouse=True)

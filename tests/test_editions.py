@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import io
 import math
 from pathlib import Path
 from typing import Any
 
 import pytest
+import samples
 from hypothesis import given
 from hypothesis import strategies as st
 from pypdf import PdfReader
@@ -20,17 +20,6 @@ from memaudit.reports import figures, html, json, load, pdf
 from memaudit.reports.editions import by_default, edition
 from memaudit.types import Edition, FigureKind, Report
 
-
-def _samples() -> Any:
-    spec = importlib.util.spec_from_file_location("samples", Path(__file__).with_name("samples.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-samples = _samples()
 REPORT: Report = samples.sample_report()
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from loading import RECIPES, unregistered
 
 import memaudit as ma
 from memaudit.attacks import zlib_bytes
@@ -23,20 +22,10 @@ from memaudit.training import population
 
 Array = np.ndarray
 
-RECIPE = Path(__file__).parent / "recipes" / "own_loop.py"
 SUFFIX, CONTEXTS = 5, (4, 6)
 
 
-def _loops() -> Any:
-    spec = importlib.util.spec_from_file_location("own_loop_of_hits", RECIPE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-loops = _loops()
+loops = unregistered(RECIPES / "own_loop.py")
 
 
 def chat_tokenizer() -> Any:

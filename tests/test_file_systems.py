@@ -15,28 +15,17 @@ from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
+from samples import LEDGER_ENTRY as ENTRY
 
 from memaudit import files
 from memaudit.auditing.evidence import Key
-from memaudit.auditing.ledger import FILE, Entry, append, read
+from memaudit.auditing.ledger import FILE, append, read
 from memaudit.bank import Bank
 from memaudit.errors import BankError
 from memaudit.reports import load
-from memaudit.types import Verdict
 
 Command = Callable[..., CompletedProcess[str]]
 Complaint = Callable[..., str]
-ENTRY = Entry(
-    time="2026-11-23T10:00:00+00:00",
-    model="aa",
-    policy="11",
-    recipe="rr",
-    examples="ee",
-    data="dd",
-    seed=0,
-    shadows=64,
-    verdict=Verdict.FAIL,
-)
 ROOT = Path(__file__).parents[1]
 
 LINKLESS = {"SMB": errno.EOPNOTSUPP, "FAT": errno.EPERM, "BeeGFS": errno.EXDEV, "FUSE": errno.ENOSYS}

@@ -1,39 +1,19 @@
 """Whatever stands in report.json and memaudit.toml: no traceback, no verdict on what is no report, in bounded time."""
 
 import copy
-import io
 import json
-import time
-from collections.abc import Iterator
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fuzzing import call, places
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from memaudit.auditing.folder import DIGEST, REPORT, SUMS
-from memaudit.cli import main
 
 LIMITS = '[[gate]]\nid = "found"\nmetric = "tpr"\nat_fpr = 0.02\nmax = 0.5\n'
-SECONDS = 20  # of a machine that does other things, too
 OFTEN = settings(max_examples=60, suppress_health_check=list(HealthCheck), derandomize=True)
-
-
-def call(*arguments: object) -> tuple[int, str]:
-    """Returns the exit code of a command line and what it says on standard error."""
-    out, err = io.StringIO(), io.StringIO()
-    began = time.process_time()
-    with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as end:
-        main([str(argument) for argument in arguments])
-    assert time.process_time() - began < SECONDS
-    said = err.getvalue()
-    assert isinstance(end.value.code, int)
-    assert "internal error" not in said, said
-    assert len(said) < 20_000
-    assert "\x1b" not in said + out.getvalue()
-    return end.value.code, said
 
 
 @pytest.fixture(scope="module")
@@ -55,11 +35,11 @@ def judge(place: Path, text: bytes) -> set[int]:
     for name in (DIGEST, SUMS):
         (place / name).unlink(missing_ok=True)
     file.write_bytes(text)
-    gate, _ = call("gate", file, "--config", place / "memaudit.toml", "--out", f"junit={place / 'x.xml'}")
-    render, _ = call("report", file, "-o", f"md={place / 'x.md'},sarif={place / 'x.sarif'},json={place / 'x.json'}")
-    compared, _ = call("diff", file, file)
+    gate, *_ = call("gate", file, "--config", place / "memaudit.toml", "--out", f"junit={place / 'x.xml'}")
+    render, *_ = call("report", file, "-o", f"md={place / 'x.md'},sarif={place / 'x.sarif'},json={place / 'x.json'}")
+    compared, *_ = call("diff", file, file)
     (place / SUMS).write_text(f"{'0' * 64}  {REPORT}\n", "utf-8")
-    verified, _ = call("verify", place)
+    verified, *_ = call("verify", place)
     assert verified == 2
     return {gate, render, compared} if gate == 2 else {gate}
 
@@ -84,21 +64,12 @@ _VALUES = st.recursive(
 )
 
 
-def _places(node: Any, way: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Yields all places of a report, of long lists the first two entries."""
-    if way:
-        yield way
-    entries = node.items() if isinstance(node, dict) else enumerate(node[:2]) if isinstance(node, list) else ()
-    for key, value in entries:
-        yield from _places(value, (*way, key))
-
-
 @OFTEN
 @given(data=st.data())
 def test_a_report_with_anything_in_the_place_of_anything(content: Any, place: Path, data: st.DataObject) -> None:
     changed = copy.deepcopy(content)
     for _ in range(data.draw(st.integers(1, 3))):
-        way = data.draw(st.sampled_from(list(_places(changed))))
+        way = data.draw(st.sampled_from(list(places(changed))))
         node = changed
         for key in way[:-1]:
             node = node[key]

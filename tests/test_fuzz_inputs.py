@@ -5,22 +5,20 @@ import csv
 import io
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from fuzzing import SECONDS, call, places
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from memaudit.canaries import Manifest, make, plant
-from memaudit.cli import main
 from memaudit.errors import EvidenceError
 from memaudit.recipe import Examples, read_members
 from memaudit.recipe.members_file import digest, with_ids
 
-SECONDS = 20  # of a machine that does other things, too
 OFTEN = settings(max_examples=150, suppress_health_check=list(HealthCheck), derandomize=True)
 
 
@@ -112,23 +110,6 @@ def test_members_files_that_are_too_much(tmp_path: Path) -> None:
 # ---- manifests of canaries
 
 
-def call(*arguments: object) -> tuple[int, str]:
-    """Returns the exit code of a command line and what it says."""
-    out, err = io.StringIO(), io.StringIO()
-    from contextlib import redirect_stderr, redirect_stdout
-
-    began = time.process_time()
-    with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as end:
-        main([str(argument) for argument in arguments])
-    assert time.process_time() - began < SECONDS
-    said = out.getvalue() + err.getvalue()
-    assert isinstance(end.value.code, int)
-    assert "internal error" not in said, said
-    assert "\x1b" not in said
-    assert len(said) < 20_000
-    return end.value.code, said
-
-
 @pytest.fixture(scope="module")
 def made() -> Manifest:
     canaries = make(4, seed=3)
@@ -136,10 +117,17 @@ def made() -> Manifest:
     return plant([f"text {n}" for n in range(20)], canaries, doses, seed=5)[1]
 
 
+def ended(*arguments: object) -> int:
+    """Returns the exit code of a command line that has little to say."""
+    code, told, said = call(*arguments)
+    assert len(told + said) < 20_000
+    return code
+
+
 def check(place: Path, public: bytes, manifest: bytes) -> int:
     (place / "public.json").write_bytes(public)
     (place / "manifest.json").write_bytes(manifest)
-    return call("canary", "check", place / "public.json", place / "manifest.json")[0]
+    return ended("canary", "check", place / "public.json", place / "manifest.json")
 
 
 _SCALARS = (
@@ -158,15 +146,6 @@ _VALUES = st.recursive(
 )
 
 
-def _places(node: Any, way: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Yields all places of a manifest, of long lists the first two entries."""
-    if way:
-        yield way
-    entries = node.items() if isinstance(node, dict) else enumerate(node[:2]) if isinstance(node, list) else ()
-    for key, value in entries:
-        yield from _places(value, (*way, key))
-
-
 @OFTEN
 @given(data=st.data())
 def test_a_manifest_with_anything_in_the_place_of_anything(
@@ -177,7 +156,7 @@ def test_a_manifest_with_anything_in_the_place_of_anything(
     before = json.dumps(halves)
     half = data.draw(st.sampled_from(halves))
     for _ in range(data.draw(st.integers(1, 3))):
-        way = data.draw(st.sampled_from(list(_places(half))))
+        way = data.draw(st.sampled_from(list(places(half))))
         node: Any = half
         for key in way[:-1]:
             node = node[key]
@@ -226,7 +205,7 @@ def test_manifests_that_are_too_much(made: Manifest, tmp_path: Path) -> None:
         assert check(tmp_path, json.dumps(public).encode(), text) == 2, name
         assert check(tmp_path, text, json.dumps(whole).encode()) == 2, name
     (tmp_path / "whole.json").write_text(json.dumps(whole), "utf-8")
-    assert call("canary", "check", "/dev/zero", tmp_path / "whole.json")[0] == 2
+    assert ended("canary", "check", "/dev/zero", tmp_path / "whole.json") == 2
 
 
 @pytest.mark.parametrize("field", ["name", "family", "prefix", "suffix", "alphabets", "commitment", "salt"])

@@ -1,6 +1,5 @@
 """What the model writes of its own accord, on texts and readings that are made up; and real models reading."""
 
-import importlib.util
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from loading import RECIPES, unregistered
 
 import memaudit as ma
 from memaudit.bank import Bank, Recordings
@@ -26,13 +26,7 @@ PAIRS, WRITTEN, PASSAGE = 16, 40, 20
 
 
 def load_tiny() -> LanguageModelRecipe:
-    path = Path(__file__).parent / "recipes" / "language.py"
-    spec = importlib.util.spec_from_file_location("tiny_of_generation", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    recipe = module.recipe
+    recipe = unregistered(RECIPES / "language.py").recipe
     assert isinstance(recipe, LanguageModelRecipe)
     return recipe
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from loading import RECIPES, unregistered
 from peft import LoraConfig, PeftModel, get_peft_model
 
 import memaudit as ma
@@ -23,19 +23,8 @@ from memaudit.training import population
 
 Array = np.ndarray
 
-RECIPE = Path(__file__).parent / "recipes" / "own_loop.py"
 
-
-def _loops() -> Any:
-    spec = importlib.util.spec_from_file_location("own_loop_of_tests", RECIPE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-loops = _loops()
+loops = unregistered(RECIPES / "own_loop.py")
 LEAST = 6  # shadow models; too few for the links
 LINKS = {"LNK001", "LNK002"}
 BY_EPOCH = {"MEM003"}
@@ -175,7 +164,7 @@ def test_a_users_own_loop_through_the_command_line(
 
     monkeypatch.setattr(memaudit.reports.figures, "render", lambda figure, theme: b"<svg/>")
     for name in ("own_loop.py", "language.py"):
-        shutil.copy(RECIPE.with_name(name), tmp_path)
+        shutil.copy(RECIPES / name, tmp_path)
     recipe = loops.own()
     members = ma.draw_members(recipe, seed=5)
     ma.save_target(ma.train(recipe, members, seed=1, device="cpu"), tmp_path / "model", members)

@@ -12,8 +12,9 @@ from subprocess import CompletedProcess
 
 import pytest
 from safetensors.numpy import load_file, save_file
+from samples import LEDGER_ENTRY as ENTRY
 
-from memaudit.auditing.ledger import FILE, Entry, append, policy_digest, read
+from memaudit.auditing.ledger import FILE, append, policy_digest, read
 from memaudit.errors import MemauditError
 from memaudit.reports import load
 from memaudit.reports.canonical import canonical
@@ -21,18 +22,6 @@ from memaudit.reports.wording import attempts
 from memaudit.types import Attempt, Limit, OnInconclusive, Verdict
 
 Command = Callable[..., CompletedProcess[str]]
-
-ENTRY = Entry(
-    time="2026-11-23T10:00:00+00:00",
-    model="aa",
-    policy="11",
-    recipe="rr",
-    examples="ee",
-    data="dd",
-    seed=0,
-    shadows=64,
-    verdict=Verdict.FAIL,
-)
 
 
 @pytest.fixture

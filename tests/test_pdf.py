@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-import importlib.util
 import io
 import re
 import subprocess
@@ -19,6 +18,7 @@ from typing import Any
 from unicodedata import normalize
 
 import pytest
+import samples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pypdf import PdfReader
@@ -30,17 +30,6 @@ from memaudit.reports.blocks import Photo
 from memaudit.reports.document import document
 from memaudit.types import Figure, Report, Table
 
-
-def _samples() -> Any:
-    spec = importlib.util.spec_from_file_location("samples", Path(__file__).with_name("samples.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-samples = _samples()
 REPORT: Report = samples.sample_report()
 SMALL = dataclasses.replace(REPORT, results=REPORT.results[:2], provenance={"memaudit": "0.1.0"})
 

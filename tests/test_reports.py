@@ -6,7 +6,6 @@ import base64
 import dataclasses
 import functools
 import hashlib
-import importlib.util
 import io
 import json
 import math
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import samples
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -32,17 +32,6 @@ from memaudit.reports.document import document
 from memaudit.reports.regulation import mapping
 from memaudit.types import Bounds, Context, Curve, Figure, FigureKind, Limit, Mark, Report, Result, Table, Verdict
 
-
-def _samples() -> Any:
-    spec = importlib.util.spec_from_file_location("samples", Path(__file__).with_name("samples.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-samples = _samples()
 REPORT: Report = samples.sample_report()
 _map = samples.changed
 

@@ -1,6 +1,5 @@
 """What a terminal cannot show, or a pipe does not take, never changes an exit code."""
 
-import importlib.util
 import io
 import os
 import subprocess
@@ -8,23 +7,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
-from typing import Any
 
 import pytest
+import samples
 
 from memaudit import reports
 
-
-def _samples() -> Any:
-    spec = importlib.util.spec_from_file_location("samples", Path(__file__).with_name("samples.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-samples = _samples()
 Called = Callable[[str, list[str]], tuple[int, str, str]]
 
 ROOT = Path(__file__).parents[1]

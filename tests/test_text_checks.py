@@ -1,13 +1,12 @@
 """The checks on language models, on recordings whose truth is known because they were made up."""
 
-import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import pytest
+from loading import RECIPES, unregistered
 
 from memaudit.canaries import P_EXPOSED_BITS
 from memaudit.canaries.doses import doses, target_doses
@@ -31,21 +30,12 @@ Array = np.ndarray
 MODELS, SUFFIX, CONTEXTS = 24, 4, (2, 4, 8)
 
 
-def tiny() -> object:
-    spec = importlib.util.spec_from_file_location("tiny_language", Path(__file__).parent / "recipes" / "language.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
 def population() -> TextPopulation:
-    module = tiny()
-    documents = Documents([f"{text} {n}" for n, text in enumerate(module.documents().texts * 2)], similarity=None)  # type: ignore[attr-defined]
+    module = unregistered(RECIPES / "language.py")
+    documents = Documents([f"{text} {n}" for n, text in enumerate(module.documents().texts * 2)], similarity=None)
     probes = Probes(canaries=24, references=500, suffix=SUFFIX, contexts=CONTEXTS, secrets=10, decoys=200, watched=40)
-    return TextPopulation(documents, Rendering(module.tokenizer, context=128), probes)  # type: ignore[attr-defined]
+    return TextPopulation(documents, Rendering(module.tokenizer, context=128), probes)
 
 
 def of_texts(population: TextPopulation, texts: Sequence[str], ids: Sequence[str] | None = None) -> TextPopulation:

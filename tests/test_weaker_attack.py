@@ -1,13 +1,12 @@
 """A limit that names one attack: which other attacks of the same report exceed it."""
 
-import importlib.util
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from subprocess import CompletedProcess
-from typing import Any
 
 import pytest
+import samples
 
 from memaudit import reports
 from memaudit.cli import settings
@@ -19,16 +18,6 @@ from memaudit.types import USUAL_ATTACKS, Finding, Limit, Verdict
 ROOT = Path(__file__).parents[1]
 
 
-def _samples() -> Any:
-    spec = importlib.util.spec_from_file_location("samples", Path(__file__).with_name("samples.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-samples = _samples()
 found, audited = samples.found, samples.audited
 ONLINE = Limit(metric="tpr", attack="lira-online", at_fpr=0.01, max=0.05)
 WEAK, STRONG = found("lira-online", 10), found("lira-offline", 200)
