@@ -6,6 +6,7 @@ from memaudit.checks.controls import BLIND, CONTROLS
 from memaudit.checks.counterfactual import counterfactual_check, epoch_check
 from memaudit.checks.discoverable import discoverable_check
 from memaudit.checks.evidence import Attacked, Check, ClassifierEvidence, ControlCheck, Evidence, percent
+from memaudit.checks.exact import exact_check
 from memaudit.checks.exposure import detection_check, exposure_check
 from memaudit.checks.extraction_link import extraction_link_check
 from memaudit.checks.fidelity import fidelity_check
@@ -28,6 +29,7 @@ CHECKS: tuple[Check, ...] = (
     exposure_check,
     detection_check,
     own_secrets_check,
+    exact_check,
     discoverable_check,
     probabilistic_check,
     extraction_link_check,

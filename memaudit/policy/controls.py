@@ -7,7 +7,12 @@ from memaudit.types import Finding, Report
 _POSITIVE = "CTL005"
 _ALWAYS = {"CTL001": "fidelity", "CTL002": "negative control", _POSITIVE: "positive control"}
 _CANARIES = {"CTL006": "canaries that were not planted"}
-_FOR_METRIC = {"tpr": {"CTL004": "calibration"}, "exposure": _CANARIES, "canaries": _CANARIES}
+_FOR_METRIC = {
+    "tpr": {"CTL004": "calibration"},
+    "exposure": _CANARIES,
+    "canaries": _CANARIES,
+    "planted-exposure": _CANARIES,
+}
 
 
 def trouble(report: Report, finding: Finding) -> str:

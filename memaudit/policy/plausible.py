@@ -49,6 +49,7 @@ MEASURES = {
     "CAN001": Measure("exposure", "bits", ("calibrated", "raw")),
     "CAN002": Measure("canaries", "share", ("calibrated", "raw")),
     "CAN003": Measure("secrets", "share"),
+    "CAN010": Measure("planted-exposure", "bits", ("raw",)),
     "EXT001": Measure("extraction", "share", ("greedy",), "up to members"),
     "EXT002": Measure("extraction", "share", ("sampling",), "up to members"),
     "EXT003": Measure("extraction", "share", ("search",)),
