@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from memaudit.auditing.ground import Ground
 from memaudit.auditing.target import Target
 from memaudit.recipe import TextPopulation
+from memaudit.types import Rung
 
 UNTESTED = (
     "Attacks other than those listed, such as ones that see the weights or their history, or ask only for labels.",
@@ -33,28 +35,45 @@ LIMITATIONS = (
     "Memorization is measured on training sets of half of the examples; it falls as training sets grow.",
     "The most exposed examples were picked because they looked exposed; measured again, they would look less so.",
 )
+WITHOUT_BANK = (
+    "Attacks with shadow models, such as LiRA and SLiRA, which are the strongest: they find members that these miss.",
+    "Memorization of single examples, and whether the leak comes from memorizing: both need shadow models.",
+)
+ALONE = (
+    "Members and non-members are taken to be drawn from the same source. The blind baseline tests that, as far as the "
+    "data show it.",
+    "The figures describe this one trained model and say nothing of other training runs.",
+    "A failed attack is evidence of resistance to that attack only. This audit can show a leak, but cannot bound it.",
+)
+OVERLAP = (
+    "The reference models are taken to be trained on none of the examples. A reference that was trained on members "
+    "hides their leak; a control tests whether the references know members from non-members.",
+)
 WHOLE = (
     "That the members listed are the whole training set is taken on trust; a data manifest (--manifest), written by "
     "whoever keeps the data, shows it."
 )
 
 
-def untested(target: Target) -> tuple[str, ...]:
+def untested(target: Target, rung: Rung = Rung.BANK) -> tuple[str, ...]:
     """Returns what was not tested."""
+    lower = WITHOUT_BANK if rung < Rung.BANK else ()
     if not isinstance(target.population, TextPopulation):
-        return UNTESTED
+        return (*lower, *UNTESTED)
     base = getattr(target.recipe, "base", None) is not None
     return (
+        *lower,
         *UNTESTED_TEXT,
         *((BASE,) if base else ()),
         *((ADAPTERS,) if getattr(target.recipe, "adapter", None) is not None else ()),
     )
 
 
-def limitations(target: Target) -> tuple[str, ...]:
+def limitations(target: Target, base: Ground) -> tuple[str, ...]:
     """Returns what the figures rest on and do not mean."""
     whole = () if target.manifest is not None else (WHOLE,)
-    return (*_unchecked(target), *_copies(target), *LIMITATIONS, *whole)
+    general = LIMITATIONS if base.rung is Rung.BANK else (*ALONE, *(OVERLAP if base.models else ()))
+    return (*_unchecked(target), *_copies(target), *general, *whole)
 
 
 def _unchecked(target: Target) -> tuple[str, ...]:

@@ -10,11 +10,13 @@ from scipy import stats
 
 from memaudit.attacks import DEFAULT, attack, taught
 from memaudit.checks.copies import copies_check
-from memaudit.checks.evidence import Attacked, ControlCheck, Evidence, percent
+from memaudit.checks.evidence import Attacked, ControlCheck, Evidence, TargetEvidence, percent
+from memaudit.checks.exact import unplanted_check
 from memaudit.checks.exposure import canary_null
 from memaudit.checks.fidelity import fidelity_check
 from memaudit.checks.link import bin_name, flag_with, link_rate
 from memaudit.checks.planted import planted_check
+from memaudit.checks.target_controls import references_check, target_null_check, target_planted_check
 from memaudit.checks.training_set import training_set_check
 from memaudit.design import EveryNth, NullPairs, Pairs, coins, step_of, swapped
 from memaudit.memorization import cross_fitted_link
@@ -163,7 +165,7 @@ def _advice(evidence: Evidence, missed: list[str]) -> str:
     return f"Train more than {models} shadow models, or use an attack whose scores are not tied."
 
 
-def _blind(evidence: Evidence) -> Control:
+def _blind(evidence: TargetEvidence) -> Control:
     """Blind baseline: can members be told from non-members by the data alone, without the model?
 
     A classifier sees features and labels but not the model, and guesses membership, cross-fitted. If it succeeds, the
@@ -258,10 +260,14 @@ CONTROLS: tuple[ControlCheck, ...] = (
     fidelity_check,
     ControlCheck("CTL002", "Negative control", _null),
     ControlCheck("CTL005", "Positive control", _planted),
-    ControlCheck(BLIND, "Blind baseline", _blind),
+    target_null_check,
+    target_planted_check,
+    references_check,
+    ControlCheck(BLIND, "Blind baseline", _blind, TargetEvidence),
     ControlCheck("CTL004", "Calibration", _calibration),
     copies_check,
     training_set_check,
     canary_null,
+    unplanted_check,
     planted_check,
 )

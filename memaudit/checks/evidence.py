@@ -11,12 +11,23 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped, UInt8
 
-from memaudit.attacks import Attack, Signal, attack, blind_scores, taught
+from memaudit.attacks import (
+    BANK_ATTACKS,
+    TARGET_ATTACKS,
+    Answers,
+    Attack,
+    References,
+    Signal,
+    attack,
+    blind_scores,
+    taught,
+)
 from memaudit.design import Pairs, by_pair
 from memaudit.memorization import Counterfactual, Margin, Memorization, margin, paired_memorization
 from memaudit.recipe.manifest import Manifest
 from memaudit.signals import cross_entropy
 from memaudit.stats import (
+    HeldOutRate,
     Reached,
     TransferredRate,
     clopper_pearson,
@@ -26,7 +37,7 @@ from memaudit.stats import (
     transferred_thresholds,
     unreachable,
 )
-from memaudit.types import Bounds, Control, Estimate, Finding, Skipped
+from memaudit.types import Bounds, Control, Estimate, Finding, Rung, Skipped
 
 Array = np.ndarray
 
@@ -82,15 +93,14 @@ class Attacked:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evidence(ABC):
-    """All that a check may look at: the bank's recordings, the target's signals, and who is a member of the target.
+class TargetEvidence(ABC):
+    """What a check may look at without a bank: the target's signals, and who is a member of the target.
 
     Examples are units: of copies and of a group, one stands for all. `split` is the number of members of which only a
     part of the unit was trained on. `manifest` is (stated, found), where one was given. `fprs` are the false-positive
-    rates that were asked for.
+    rates that were asked for. `references` are other models' signals, where there are any.
     """
 
-    bank: Shadows
     phi: Float[Array, "examples queries"]
     correct: Shaped[Array, " examples"]
     members: Bool[Array, " examples"]
@@ -99,8 +109,57 @@ class Evidence(ABC):
     fprs: tuple[float, ...] = (0.01, 0.001)
     attacks: tuple[str, ...] = ("slira", "lira-online", "lira-offline", "rmia", "global-threshold")
     seed: int = 0
+    references: References | None = None
     signal: ClassVar[Signal] = Signal.SCALED_LOGIT
-    _attacked: dict[str, Attacked] = field(default_factory=dict, init=False, repr=False)
+    _scores: dict[str, Float[Array, " examples"]] = field(default_factory=dict, init=False, repr=False)
+
+    @property
+    def rung(self) -> Rung:
+        """How much there is to go on."""
+        return Rung.TARGET if self.references is None else Rung.REFERENCES
+
+    @cached_property
+    def answers(self) -> Answers:
+        """What attacks without a bank see."""
+        return Answers(
+            phi=self.phi.mean(axis=1, dtype=np.float64),
+            members=self.members,
+            signal=self.signal,
+            seed=self.seed,
+            references=self.references,
+            **self._known(),
+        )
+
+    def _known(self) -> dict[str, Any]:
+        """Returns what else such attacks see of this kind of model."""
+        return {}
+
+    def scores(self, name: str) -> Float[Array, " examples"]:
+        """Return the target's scores by an attack that needs no bank; computed once."""
+        if name not in self._scores:
+            self._scores[name] = TARGET_ATTACKS[name].score(self.answers)
+        return self._scores[name]
+
+    def held_out(self, name: str, fpr: float) -> HeldOutRate:
+        """Return such an attack's true-positive rate at a false-positive rate, its threshold set by non-members."""
+        scores = self.scores(name)
+        return HeldOutRate(scores[self.members], scores[~self.members], fpr)
+
+    @property
+    def without_bank(self) -> tuple[str, ...]:
+        """Those of the attacks whose thresholds the target's own non-members set.
+
+        Where there is a bank, its shadow models set the thresholds of all attacks that they can make.
+        """
+        banked = BANK_ATTACKS if self.rung is Rung.BANK else ()
+        return tuple(name for name in self.attacks if name in TARGET_ATTACKS and name not in banked)
+
+    def lacks(self, name: str) -> str:
+        """Return why an attack that needs no bank cannot be made; empty if it can."""
+        found = TARGET_ATTACKS[name]
+        if found.rung > self.rung or (found.rung is Rung.REFERENCES and self.references is None and name != "base"):
+            return "it compares the model with reference models, and none were given: --reference PATH"
+        return "" if found.fits(self.answers) else "it does not fit this kind of model, or its outputs"
 
     @abstractmethod
     def loss(self, phi: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -113,6 +172,33 @@ class Evidence(ABC):
     @abstractmethod
     def blind_scores(self, rows: Int[Array, " rows"]) -> Float[Array, " rows"]:
         """Returns how member-like some examples look to an adversary who sees the data and no model."""
+
+    @property
+    def resolved_fprs(self) -> tuple[float, ...]:
+        """Those of the rates that the target's non-members can show at all."""
+        nonmembers = int((~self.members).sum())
+        return tuple(fpr for fpr in self.fprs if resolvable(fpr, nonmembers))
+
+    @cached_property
+    def blind(self) -> tuple[Float[Array, " rows"], Bool[Array, " rows"]]:
+        """(scores, members) of the adversary who sees data and no model, on at most 5,000 examples of either kind."""
+        rng = np.random.default_rng(self.seed)
+        sides = (rng.permutation(np.flatnonzero(side))[:_BLIND_ROWS] for side in (self.members, ~self.members))
+        rows = np.concatenate(list(sides))
+        return self.blind_scores(rows), self.members[rows]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence(TargetEvidence):
+    """All that a check may look at: what there is without a bank, and the bank's recordings."""
+
+    bank: Shadows
+    _attacked: dict[str, Attacked] = field(default_factory=dict, init=False, repr=False)
+
+    @property
+    def rung(self) -> Rung:
+        """How much there is to go on."""
+        return Rung.BANK
 
     def attacked(self, name: str) -> Attacked:
         """Returns the scores of an attack; computed once."""
@@ -128,12 +214,6 @@ class Evidence(ABC):
         found = self.attacked(name)
         flagged = found.flagged(fpr)[self.members]
         return transferred_rate(flagged, found.inside, found.outside, self.first_inside, fpr)
-
-    @property
-    def resolved_fprs(self) -> tuple[float, ...]:
-        """Those of the rates that the target's non-members can show at all."""
-        nonmembers = int((~self.members).sum())
-        return tuple(fpr for fpr in self.fprs if resolvable(fpr, nonmembers))
 
     @cached_property
     def first_inside(self) -> Bool[Array, "pairs examples"]:
@@ -155,14 +235,6 @@ class Evidence(ABC):
         """The margin score over the whole bank."""
         return margin(self.bank)
 
-    @cached_property
-    def blind(self) -> tuple[Float[Array, " rows"], Bool[Array, " rows"]]:
-        """(scores, members) of the adversary who sees data and no model, on at most 5,000 examples of either kind."""
-        rng = np.random.default_rng(self.seed)
-        sides = (rng.permutation(np.flatnonzero(side))[:_BLIND_ROWS] for side in (self.members, ~self.members))
-        rows = np.concatenate(list(sides))
-        return self.blind_scores(rows), self.members[rows]
-
     def by_model(self, flags: Bool[Array, "pairs examples"]) -> tuple[Int[Array, " models"], Int[Array, " models"]]:
         """Returns (accused, all) non-members of each shadow, from flags of outside models in pair form."""
         nonmembers = np.stack([~self.first_inside, self.first_inside], axis=1)
@@ -171,11 +243,18 @@ class Evidence(ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassifierEvidence(Evidence):
-    """Of a classifier: its inputs and labels, which serve the blind baseline alone, and whether it is right."""
+class ClassifierTargetEvidence(TargetEvidence):
+    """Of a classifier: its inputs and labels, which serve the blind baseline, and whether it is right.
+
+    `modified_entropy` is that of the target's outputs, where it was recorded.
+    """
 
     x: Shaped[Array, "examples ..."]
     y: Int[Array, " examples"]
+    modified_entropy: Float[Array, " examples"] | None = None
+
+    def _known(self) -> dict[str, Any]:
+        return {"x": self.x, "y": self.y, "modified_entropy": self.modified_entropy}
 
     def loss(self, phi: Float[Array, "..."]) -> Float[Array, "..."]:
         """Returns the cross-entropy that belongs to a scaled logit."""
@@ -188,6 +267,11 @@ class ClassifierEvidence(Evidence):
     def blind_scores(self, rows: Int[Array, " rows"]) -> Float[Array, " rows"]:
         """Returns the cross-fitted log-odds of membership from inputs and labels."""
         return blind_scores(self.x[rows], self.y[rows], self.members[rows], self.seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierEvidence(ClassifierTargetEvidence, Evidence):
+    """Of a classifier, with a bank."""
 
     @cached_property
     def memorization(self) -> Memorization:
@@ -207,6 +291,11 @@ class Check:
     metric: str
     run: Callable[[Any], Outcome]
     needs: type[Any] = Evidence
+
+    @property
+    def rung(self) -> Rung:
+        """The lowest rung that it can be run on."""
+        return Rung.BANK if issubclass(self.needs, Evidence) else Rung.TARGET
 
 
 @dataclass(frozen=True, slots=True)

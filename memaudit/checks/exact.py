@@ -12,9 +12,9 @@ from scipy import stats
 
 from memaudit.canaries.exact import exact_p, mean_interval, null_mean, planted_p, rank_share
 from memaudit.checks.evidence import Check, ControlCheck, Outcome, estimate, share_of, with_interval
-from memaudit.checks.text import TextEvidence
+from memaudit.checks.text import TextTargetEvidence
 from memaudit.recipe import TextPopulation
-from memaudit.types import Control, Estimate, Finding, Skipped, Table
+from memaudit.types import Control, Estimate, Finding, Rung, Skipped, Table
 
 Array = np.ndarray
 
@@ -226,7 +226,7 @@ def _ranks_in_space(
     return np.where(own.whole, own.rank, rank), own.whole | found
 
 
-exact_check = Check("CAN010", _TITLE, "planted-exposure", _exact, TextEvidence)
+exact_check = Check("CAN010", _TITLE, "planted-exposure", _exact, TextTargetEvidence)
 
 
 def unplanted(evidence: Questioned) -> Control:
@@ -256,4 +256,10 @@ def unplanted(evidence: Questioned) -> Control:
     )
 
 
-unplanted_check = ControlCheck("CTL006", "Canaries that were never planted", unplanted)
+unplanted_check = ControlCheck(
+    "CTL006",
+    "Canaries that were never planted",
+    unplanted,
+    TextTargetEvidence,
+    lambda evidence: evidence.rung < Rung.BANK,
+)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     from memaudit.auditing import Audit
+    from memaudit.recipe import Recipe
 
 _INDENT = 14
 
@@ -33,6 +34,7 @@ _INDENT = 14
 @click.option("--members", help="Who the model was trained on: a file of ids; by default MODEL.members.csv.")
 @click.option("--state-dict", help="Which of several sets of weights in MODEL is audited, such as model_ema.")
 @click.option("--out", multiple=True, help=f"Folder for the report. Beside it, {outputs.HELP}")
+@click.option("--reference", multiple=True, help="Another model's file, to compare with; may be repeated (1 to 5).")
 @click.option("--fpr", type=float, multiple=True, help="False-positive rate to measure at; may be repeated.")
 @click.option("--plan", help="The plan that this audit keeps to, as written by memaudit plan -o.")
 @ledger_option
@@ -46,6 +48,7 @@ def command(
     quiet: bool,
     yes: bool,
     fpr: tuple[float, ...],
+    reference: tuple[str, ...],
     out: tuple[str, ...],
     sign: str | None,
     **flags: Any,
@@ -58,7 +61,9 @@ def command(
     named, folders = outputs.parse(out)
     if len(folders) > 1:
         raise SettingsError(f"--out: the report goes into one folder, got {' and '.join(folders)}")
-    call = job(config, **flags, fpr=list(fpr) or None, out=next(iter(folders), None))
+    call = job(
+        config, **flags, fpr=list(fpr) or None, references=list(reference) or None, out=next(iter(folders), None)
+    )
     if call.file is None and flags["recipe"] is None and not (call.folder / "recipe.py").exists():
         raise SettingsError(_missing(model))
     key = None if sign is None else _signing_key(sign)  # before hours are spent
@@ -107,13 +112,12 @@ def _told(report: Report) -> list[str]:
 
 def run(model: Path, call: Job, quiet: bool, yes: bool = False) -> Audit:
     """Returns the audit of a model by the settings of a call; `yes` lets the bank cost more than was budgeted."""
-    from memaudit.auditing import LEAST_SHADOWS, audit, default_attacks, open_target, require_planned
+    from memaudit.auditing import audit, open_target, require_planned
+    from memaudit.auditing.choices import default_attacks
     from memaudit.auditing.ledger import require_writable
     from memaudit.bank import Bank
 
     settings = call.audit
-    if settings.shadows < LEAST_SHADOWS:
-        raise SettingsError(f"shadows = {settings.shadows}: an audit needs at least {LEAST_SHADOWS}, better 64")
     require_writable(call.ledger)  # and all else before hours are spent on the bank
     _require_folder(call.place(settings.out))
     members = None if settings.members is None else call.place(settings.members)
@@ -121,20 +125,22 @@ def run(model: Path, call: Job, quiet: bool, yes: bool = False) -> Audit:
     target = open_target(
         model, call.recipe(), members, settings.device, state_dict=settings.state_dict, manifest=manifest
     )
-    attacks = settings.attacks or default_attacks(target.recipe, target.population, call.limits)
     plan = None if settings.plan is None else call.place(settings.plan)
     if plan is not None:
         bank = Bank.open(call.place(settings.bank))
+        attacks = settings.attacks or default_attacks(target.recipe, target.population, call.limits)
         require_planned(
             plan, bank, target.population, settings.shadows, settings.fpr, attacks, call.limits, call.ledger
         )
+    alone = _without_shadows(call, target.recipe)
     return audit(
         target,
         target.recipe,
-        fill_bank(call, quiet, yes, target.recipe, target.population),
-        shadows=settings.shadows,
+        None if alone else fill_bank(call, quiet, yes, target.recipe, target.population),
+        shadows=0 if alone else settings.shadows,
+        references=[call.place(file) for file in settings.references],
         fprs=settings.fpr,
-        attacks=attacks,
+        attacks=settings.attacks,
         limits=call.limits,
         waivers=call.waivers,
         context=call.context,
@@ -144,6 +150,14 @@ def run(model: Path, call: Job, quiet: bool, yes: bool = False) -> Audit:
         command=(click.get_current_context().find_root().obj or "").encode("utf-8", "backslashreplace").decode(),
         device=settings.device,
     )
+
+
+def _without_shadows(call: Job, recipe: Recipe) -> bool:
+    """Returns whether the audit has no bank: none was asked for, or none can be trained and no number was set."""
+    from memaudit.recipe import CallableRecipe
+
+    untrained = isinstance(recipe, CallableRecipe) and recipe.train is None
+    return call.audit.shadows == 0 or (untrained and "shadows" not in call.audit.model_fields_set)
 
 
 def _require_folder(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from memaudit.stats.correlation import partial_spearman, spearman, spearman_interval
 from memaudit.stats.crossed import crossed_variance
+from memaudit.stats.held_out import HeldOutRate
 from memaudit.stats.intervals import (
     clopper_pearson,
     cluster_difference_interval,
@@ -34,6 +35,7 @@ from memaudit.stats.transfer import Reached, TransferredRate, transferred_rate, 
 from memaudit.stats.variance import floored
 
 __all__ = [
+    "HeldOutRate",
     "Reached",
     "TransferredRate",
     "auc",
