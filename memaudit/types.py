@@ -43,6 +43,7 @@ ATTACKS_BY_METRIC = {  # what a limit on a metric can name
     "extraction": ("greedy", "sampling", "search", "untargeted"),
     "exposure": ("calibrated", "raw"),
     "canaries": ("calibrated", "raw"),
+    "planted-exposure": ("raw",),
 }
 USUAL_ATTACKS = ("slira", "lira-online", "lira-offline", "rmia", "global-threshold")  # on every kind of model
 ASKED_ATTACKS, ASKED_RATES = "attacks", "false-positive rates"  # in the provenance: what the audit was asked for

@@ -15,6 +15,7 @@ from memaudit.checks.evidence import (
     TargetEvidence,
     percent,
 )
+from memaudit.checks.exact import exact_check
 from memaudit.checks.exposure import detection_check, exposure_check
 from memaudit.checks.extraction_link import extraction_link_check
 from memaudit.checks.fidelity import fidelity_check
@@ -40,6 +41,7 @@ CHECKS: tuple[Check, ...] = (
     exposure_check,
     detection_check,
     own_secrets_check,
+    exact_check,
     discoverable_check,
     probabilistic_check,
     extraction_link_check,

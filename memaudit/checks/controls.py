@@ -11,6 +11,7 @@ from scipy import stats
 from memaudit.attacks import DEFAULT, attack, taught
 from memaudit.checks.copies import copies_check
 from memaudit.checks.evidence import Attacked, ControlCheck, Evidence, TargetEvidence, percent
+from memaudit.checks.exact import unplanted_check
 from memaudit.checks.exposure import canary_null
 from memaudit.checks.fidelity import fidelity_check
 from memaudit.checks.link import bin_name, flag_with, link_rate
@@ -267,5 +268,6 @@ CONTROLS: tuple[ControlCheck, ...] = (
     copies_check,
     training_set_check,
     canary_null,
+    unplanted_check,
     planted_check,
 )

@@ -9,7 +9,11 @@ _ALWAYS = {"CTL001": "fidelity", "CTL002": "negative control", _POSITIVE: "posit
 _WITHOUT_BANK = {"CTL002": "negative control", _POSITIVE: "positive control", "CTL003": "blind baseline"}
 _OF_REFERENCES = {"CTL014": "reference models"}
 _CANARIES = {"CTL006": "canaries that were not planted"}
-_FOR_METRIC = {"tpr": {"CTL004": "calibration"}, "exposure": _CANARIES, "canaries": _CANARIES}
+_FOR_METRIC = {
+    "tpr": {"CTL004": "calibration"},
+    "exposure": _CANARIES,
+    "canaries": _CANARIES,
+}
 
 
 def trouble(report: Report, finding: Finding) -> str:
@@ -30,6 +34,8 @@ def trouble(report: Report, finding: Finding) -> str:
 
 def needed_controls(metric: str, rung: Rung = Rung.BANK) -> dict[str, str]:
     """Returns the codes and names of the controls that a pass on a metric rests on."""
+    if metric == "planted-exposure":  # it is about the audited model alone
+        return _CANARIES
     if rung < Rung.BANK:
         return _WITHOUT_BANK | (_OF_REFERENCES if rung is Rung.REFERENCES and metric == "tpr" else {})
     return _ALWAYS | _FOR_METRIC.get(metric, {})

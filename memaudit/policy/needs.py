@@ -31,6 +31,8 @@ def needed(comparison: Comparison, alpha: float, report: Report) -> str:
         what = f"about {more} more members and {times:.2g}× as many non-members" if times is not None else ""
     elif comparison.hits is None:
         times = _times(comparison, alpha)
+        if comparison.finding.metric == "planted-exposure":
+            return _more_canaries(comparison.finding.n, times)
         what = "" if times is None else _more_shadows(_rounded(_pairs(report.subject.shadows, times)), report)
         if what and comparison.finding.metric == "tpr":
             more = max(1, math.ceil(comparison.finding.n * (times or 1) - comparison.finding.n))
@@ -82,6 +84,13 @@ def _more_shadows(count: int, report: Report) -> str:
         return f"about {count:,} more shadow models"
     time = f"{minutes:.0f} minutes" if minutes < 120 else f"{minutes / 60:.0f} hours"
     return f"about {count:,} more shadow models ({'1 minute' if minutes < 1.5 else time} of training)"
+
+
+def _more_canaries(count: int, times: float | None) -> str:
+    """Return how many more canaries would do, if the interval narrows with the root of their number."""
+    if times is None:
+        return "more canaries than is within reach: the finding is too close to the limit"
+    return f"about {_rounded(max(1, math.ceil(count * (times - 1)))):,} more planted canaries"
 
 
 def _times(comparison: Comparison, alpha: float) -> float | None:

@@ -60,6 +60,7 @@ MEASURES = {
     "CAN001": Measure("exposure", "bits", ("calibrated", "raw")),
     "CAN002": Measure("canaries", "share", ("calibrated", "raw")),
     "CAN003": Measure("secrets", "share", rung=Rung.TARGET),
+    "CAN010": Measure("planted-exposure", "bits", ("raw",), rung=Rung.TARGET),
     "EXT001": Measure("extraction", "share", ("greedy",), "up to members", rung=Rung.TARGET),
     "EXT002": Measure("extraction", "share", ("sampling",), "up to members", rung=Rung.TARGET),
     "EXT003": Measure("extraction", "share", ("search",), rung=Rung.TARGET),
