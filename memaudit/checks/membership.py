@@ -17,7 +17,6 @@ from memaudit.stats import (
     own_tpr,
     own_tpr_interval,
     threshold,
-    tpr_interval,
 )
 from memaudit.types import Cell, Curve, Figure, FigureKind, Finding, Skipped, Table
 
@@ -215,7 +214,7 @@ def _finding(evidence: Evidence, code: str, title: str, attacked: Attacked, fpr:
     found = estimate(tpr.value, tpr.interval, "share", METHOD)
     real, real_low, real_high = share_of(attacked.flagged(fpr)[~evidence.members])
     caught, _ = attacked.shadows_flagged(fpr)
-    low, high = tpr_interval(attacked.inside, attacked.outside, fpr)
+    low, high = attacked.shadows_interval(fpr)
     main = first and name == evidence.attacks[0]
     more = enough(evidence, attacked, fpr) if main and name in ATTACKS else Enough()
     return Finding(

@@ -68,10 +68,8 @@ memorization_check = Check(
 
 def mean_memorization(evidence: Evidence) -> Estimate:
     """Returns the mean score over all examples, with an interval over pairs of shadow models, which are independent."""
-    inside, outside = (side.mean(axis=1, dtype=float) for side in evidence.correct_by_pair)
     value = float(evidence.memorization.value.mean())
-    gain = partial(cluster_mean_interval, inside - outside)
-    return estimate(value, gain, "share", MEAN_METHOD)
+    return estimate(value, partial(cluster_mean_interval, evidence.gains), "share", MEAN_METHOD)
 
 
 def by_memorization(evidence: Evidence, bins: Sequence[tuple[float, float]]) -> tuple[tuple[Cell, ...], ...]:

@@ -1,6 +1,7 @@
 """Intervals, ROC points, thresholds and correlations. Every function names its source."""
 
 from memaudit.stats.correlation import partial_spearman, spearman, spearman_interval
+from memaudit.stats.couples import Couples
 from memaudit.stats.crossed import crossed_variance
 from memaudit.stats.intervals import (
     clopper_pearson,
@@ -34,6 +35,7 @@ from memaudit.stats.transfer import Reached, TransferredRate, transferred_rate, 
 from memaudit.stats.variance import floored
 
 __all__ = [
+    "Couples",
     "Reached",
     "TransferredRate",
     "auc",
