@@ -21,6 +21,7 @@ from memaudit.types import ASKED_ATTACKS, ASKED_RATES
 
 _PACKAGES = ("numpy", "scipy", "torch", "scikit-learn")
 _PACKAGES_OF_TEXT = ("transformers", "tokenizers", "peft")
+HASHES = ("examples.sha256", "examples.labels.sha256", "examples.ids.sha256")  # whoever knows all but one could try
 _SECONDS = 10  # for git to answer
 
 
@@ -34,7 +35,7 @@ def provenance(
     command: str = "",
 ) -> dict[str, str]:
     """Returns what is needed to do the same again; the command is the one that was run."""
-    models = [model for first in bank.pairs(shadows) for model in (first, first + 1)]
+    models = [] if bank.imported else [model for first in bank.pairs(shadows) for model in (first, first + 1)]
     seconds = [found["seconds"] for found in map(bank.record, models) if "seconds" in found]
     packages = _PACKAGES + (_PACKAGES_OF_TEXT if isinstance(target.population, TextPopulation) else ())
     return {
@@ -45,10 +46,11 @@ def provenance(
         **({"state dict": target.state_dict} if target.state_dict is not None else {}),
         ASKED_ATTACKS: ", ".join(attacks),
         ASKED_RATES: ", ".join(map(repr, map(float, fprs))),
-        "git commit of the recipe": revision(sources(target.recipe)),
+        "git commit of the recipe": revision(() if target.recipe is None else sources(target.recipe)),
+        **({"outputs": target.outputs} if target.outputs else {}),
         "exact copies among the examples": str(target.population.duplicates),
         **({policy.SHADOW_SECONDS: f"{np.mean(seconds):.3g}"} if seconds else {}),
-        **{f"bank.{name}": value for name, value in bank.fingerprint.items() if name != "examples.sha256"},
+        **{f"bank.{name}": value for name, value in bank.fingerprint.items() if name not in HASHES},
         **{f"package.{name}": _version(name) for name in packages},
     }
 

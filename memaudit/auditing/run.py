@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -17,9 +17,11 @@ from memaudit.auditing.evidence import EvidenceLevel, Key, LedgerKey, identifier
 from memaudit.auditing.folder import EVIDENCE, seal, unseal
 from memaudit.auditing.planning import require_planned
 from memaudit.auditing.provenance import bound, provenance
-from memaudit.auditing.scope import limitations, untested
+from memaudit.auditing.recorded import Outputs, open_outputs
+from memaudit.auditing.scope import HALF, limitations, of_import, untested
 from memaudit.auditing.target import Target, open_target, read_by_shadows
-from memaudit.bank import Bank, Recordings
+from memaudit.bank import Bank, Matched, Recordings
+from memaudit.bank.imported import require_same_examples, whole_units
 from memaudit.bank.inputs import require_inputs
 from memaudit.checks import (
     BLIND,
@@ -31,10 +33,12 @@ from memaudit.checks import (
     all_checks,
     fidelity_check,
 )
+from memaudit.checks.memorized import share_trained_on
 from memaudit.design import Chosen
 from memaudit.errors import EvidenceError, MemauditError
 from memaudit.files import make_private_folder, write_whole
 from memaudit.recipe import (
+    Examples,
     Recipe,
     TextPopulation,
     fingerprint,
@@ -49,6 +53,8 @@ if TYPE_CHECKING:
 Array = np.ndarray
 
 LEAST_SHADOWS = 6
+
+Shadows = Recordings | Matched | Chosen
 
 
 @dataclass(frozen=True)
@@ -108,9 +114,9 @@ class Audit:
 
 
 def audit(
-    model: str | Path | Target,
-    recipe: Recipe | str,
-    bank: Bank | str | Path,
+    model: str | Path | Target | Outputs,
+    recipe: Recipe | str | None = None,
+    bank: Bank | str | Path | None = None,
     *,
     members: str | Path | Iterable[Any] | None = None,
     shadows: int | None = None,
@@ -130,8 +136,8 @@ def audit(
     """Returns the audit of one trained model against a filled bank; trains nothing.
 
     Args:
-        model: The file with the model's weights, or the target that `open_target` made of it.
-        recipe: How it was made, or where the recipe is (`recipe.py:recipe`).
+        model: The file with the model's weights, the target that `open_target` made of it, or recorded `Outputs`.
+        recipe: How it was made, or where the recipe is (`recipe.py:recipe`); not needed for outputs.
         bank: The bank, or its folder.
         members: Who it was trained on: a file of ids, a mask, or ids; by default the file that `save_target` wrote.
         shadows: Use the first so many models of the bank; by default all.
@@ -151,11 +157,16 @@ def audit(
     Raises:
         MemauditError: Something is missing or does not fit; the message says what to do.
     """
-    target = (
-        model
-        if isinstance(model, Target)
-        else open_target(model, recipe, members, device, state_dict=state_dict, manifest=manifest)
-    )
+    if bank is None:
+        raise EvidenceError("an audit needs a bank of shadow models: memaudit.fill(...) or `memaudit bank import`")
+    if isinstance(model, Target):
+        target = model
+    elif isinstance(model, Outputs):
+        target = open_outputs(model, members=members, recipe=recipe)
+    elif recipe is None:
+        raise EvidenceError(f"{model} needs a recipe to be loaded; of recorded outputs, give memaudit.Outputs(...)")
+    else:
+        target = open_target(model, recipe, members, device, state_dict=state_dict, manifest=manifest)
     attacks = default_attacks(target.recipe, target.population, limits) if attacks is None else attacks
     require_choices(fprs, attacks)
     require_fitting(target, attacks)
@@ -163,10 +174,10 @@ def audit(
     place = ledgers.beside(bank.path) if ledger is None else Path(ledger)
     ledgers.require_writable(place)
     seed = int(bank.fingerprint["seed"])
-    bank.require(fingerprint(target.recipe, target.population, seed))
-    require_inputs(bank, recipe_folder(target.recipe))
-    recordings = bank.read(shadows)
-    count = 2 * recordings.shape[0]
+    _require_bank(bank, target, seed)
+    examples = len(target.population)
+    target, recordings = _usable(target, bank, shadows)
+    count = len(recordings.members)
     if count < LEAST_SHADOWS:
         raise EvidenceError(
             f"the bank has {count} usable shadow models; an audit needs at least {LEAST_SHADOWS}, and 64 give useful "
@@ -185,7 +196,12 @@ def audit(
         shadows=count,
     )
     origin = provenance(target, bank, count, fprs, attacks, device, command)
-    report = _examine(facts, subject, untested(target), limitations(target), origin)
+    share = share_trained_on(facts)
+    rests_on = (
+        *of_import(bank, examples - len(target.population), examples),
+        *(line.replace("half", share) if line == HALF else line for line in limitations(target)),
+    )
+    report = _examine(facts, subject, untested(target), rests_on, origin)
     audited, level = Key.made(bank.path), EvidenceLevel(evidence)
     key = Key(bank.path, ledger=place)  # not before: a bank that has one was audited
     data = LedgerKey(place).commitments(target.population)["commitment.examples"]
@@ -199,9 +215,45 @@ def audit(
     return Audit(replace(report, exposed=most_exposed(facts, names, full)), table(facts, names, full))
 
 
+def _require_bank(bank: Bank, target: Target, seed: int) -> None:
+    """Raise BankError unless a bank's models are those that the target is to be compared with."""
+    if bank.imported:
+        if not isinstance(target.population, Examples):
+            raise EvidenceError(f"the bank in {bank.path} was imported, and is of classifiers")
+        require_same_examples(bank, target.population)
+        return
+    if target.recipe is None:
+        raise EvidenceError(
+            f"the shadow models of {bank.path} were trained by a recipe; give it beside the outputs, so that its "
+            "examples are known (--recipe recipe.py:recipe)"
+        )
+    bank.require(fingerprint(target.recipe, target.population, seed))
+    require_inputs(bank, recipe_folder(target.recipe))
+
+
+def _usable(target: Target, bank: Bank, shadows: int | None) -> tuple[Target, Shadows]:
+    """Return the target and, unit by unit, the recordings; without the units that imported models say too little of."""
+    population = target.population
+    recordings = bank.read(shadows) if bank.paired else bank.matched(shadows)
+    if not isinstance(population, Examples):
+        return target, recordings
+    rows = population.representatives
+    if not bank.imported and isinstance(recordings, Recordings):
+        return target, recordings if len(rows) == len(population) else Chosen(recordings, rows)
+    units = whole_units(np.stack([bank.tensors(model)["members"] for model in bank.models()]), population.unit_of)
+    if isinstance(recordings, Matched):
+        units &= np.isin(rows, recordings.kept)
+    if not units.any():
+        raise EvidenceError("copies of every example are split between the training sets of the imported models")
+    target = target if units.all() else target.only(np.flatnonzero(units[population.unit_of]))
+    if isinstance(recordings, Matched):
+        return target, recordings.only(np.isin(recordings.kept, rows[units]))
+    return target, recordings if len(rows[units]) == bank.examples else Chosen(recordings, rows[units])
+
+
 def _facts(
     target: Target,
-    recordings: Recordings,
+    recordings: Shadows,
     fprs: tuple[float, ...],
     attacks: tuple[str, ...],
     seed: int,
@@ -212,7 +264,7 @@ def _facts(
     split = 0 if target.membership is None else target.membership.split
     if isinstance(population, TextPopulation):
         return TextEvidence(
-            bank=recordings,
+            bank=cast("Recordings", recordings),
             phi=recorded["phi"],
             correct=recorded["correct"],
             members=target.members,
@@ -228,7 +280,7 @@ def _facts(
         )
     rows = population.representatives
     return ClassifierEvidence(
-        bank=recordings if len(rows) == len(population) else Chosen(recordings, rows),
+        bank=recordings,
         phi=recorded["phi"][rows],
         correct=recorded["correct"][rows],
         members=target.members,
@@ -239,6 +291,7 @@ def _facts(
         fprs=fprs,
         attacks=attacks,
         seed=seed,
+        matched=recordings.couples if isinstance(recordings, Matched) else None,
     )
 
 

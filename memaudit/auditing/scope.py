@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from memaudit.auditing.target import Target
+from memaudit.bank import Bank
 from memaudit.recipe import TextPopulation
 
 UNTESTED = (
@@ -26,16 +27,28 @@ ADAPTERS = (
     "The model fine-tuned in another way: the shadows are adapters on one frozen base, and say how much such adapters "
     "memorize. They say nothing about a full fine-tune of the same base, nor about adapters of another size."
 )
+HALF = "Memorization is measured on training sets of half of the examples; it falls as training sets grow."
 LIMITATIONS = (
     "The figures describe one trained model; training again gives another model with somewhat other figures.",
     "The adversary is assumed to know the recipe and to have data like the training data; a weaker one finds less.",
     "A failed attack is evidence of resistance to that attack only.",
-    "Memorization is measured on training sets of half of the examples; it falls as training sets grow.",
+    HALF,
     "The most exposed examples were picked because they looked exposed; measured again, they would look less so.",
 )
 WHOLE = (
     "That the members listed are the whole training set is taken on trust; a data manifest (--manifest), written by "
     "whoever keeps the data, shows it."
+)
+
+
+RECORDED = ("The model was audited from recorded outputs. That they come from the released model was not checked.",)
+IMPORTED = (
+    "The shadow models were imported. That they were trained as the model was, and on the examples that the membership "
+    "matrix says, was not seen; the fidelity control compares their outputs with the model's.",
+)
+CONFIDENT = (
+    "Whether the shadow models classify an example correctly was not given. It counts as correct if the probability of "
+    "its label is above 1/2, and memorization is of that.",
 )
 
 
@@ -54,12 +67,35 @@ def untested(target: Target) -> tuple[str, ...]:
 def limitations(target: Target) -> tuple[str, ...]:
     """Returns what the figures rest on and do not mean."""
     whole = () if target.manifest is not None else (WHOLE,)
-    return (*_unchecked(target), *_copies(target), *LIMITATIONS, *whole)
+    recorded = RECORDED if target.outputs else ()
+    return (*recorded, *_unchecked(target), *_copies(target), *LIMITATIONS, *whole)
+
+
+def of_import(bank: Bank, left_out: int, examples: int) -> tuple[str, ...]:
+    """Return what the figures rest on where the bank was imported; nothing of one that was filled here.
+
+    Args:
+        bank: The bank.
+        left_out: Examples that are not audited.
+        examples: Of which they are.
+    """
+    if not bank.imported:
+        return ()
+    lines = [*IMPORTED, f"Design of the imported models: {bank.fingerprint['design']}"]
+    lines += [words for name, words in bank.fingerprint.items() if name.startswith("design.caveat.")]
+    if bank.fingerprint["correct"].startswith("the label"):
+        lines += CONFIDENT
+    if left_out:
+        lines.append(
+            f"{left_out} of the {examples} examples were left out: too few shadow models were trained with or without "
+            "them, or their copies were split between training sets. That does not depend on any output."
+        )
+    return tuple(lines)
 
 
 def _unchecked(target: Target) -> tuple[str, ...]:
     found = target.membership
-    if found is None or found.compared >= found.listed:
+    if found is None or found.compared >= found.listed or target.outputs:
         return ()
     return (
         f"The content of {found.listed - found.compared} of the {found.listed} members was not compared with the "

@@ -52,7 +52,7 @@ def _copies(evidence: Evidence) -> Control:
             "too low. Keep copies and groups together when you split the data: memaudit.draw_members does"
         )
     tables: tuple[Table, ...] = ()
-    if isinstance(evidence, ClassifierEvidence):
+    if isinstance(evidence, ClassifierEvidence) and evidence.has_inputs:
         fault, table = _near(evidence)
         faults += [fault] if fault else []
         tables = (table,)
@@ -64,6 +64,9 @@ def _copies(evidence: Evidence) -> Control:
                 f"{same} of the {len(strings)} documents are exact copies of others and are not kept together: each "
                 "hides what training on the other does. Use Documents(..., similarity=0.8)"
             )
+    if not faults and not evidence.has_inputs:
+        sentence = "Inputs were not given: copies of members among the non-members were not looked for."
+        return Control(code="CTL007", title=_TITLE, passed=None, sentence=sentence)
     return Control(
         code="CTL007",
         title=_TITLE,

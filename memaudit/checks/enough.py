@@ -69,8 +69,8 @@ def attacked_by(evidence: Evidence, attacked: Attacked, pairs: int) -> Attacked:
     """
     step = step_of(len(evidence.members))
     if pairs == len(attacked.inside):
-        thinned = (scores[..., ::step] for scores in (attacked.target, attacked.inside, attacked.outside))
-        return Attacked(attacked.attack, *thinned)
+        target, inside, outside = (s[..., ::step] for s in (attacked.target, attacked.inside, attacked.outside))
+        return Attacked(attacked.attack, target, inside, outside)
     return Attacked.of(attacked.attack, evidence.phi[::step], EveryNth(evidence.bank.take(np.arange(pairs)), step))
 
 

@@ -88,8 +88,8 @@ class Attacked:
         """Return the 95 % interval of the shadows' mean true-positive rate: bootstrap over models and examples."""
         if self.matched is None:
             return tpr_interval(self.inside, self.outside, fpr)
-        sides = ((self.matched.inside, self.inside), (self.matched.outside, self.outside))
-        return tpr_interval(*(self.matched.by_cluster(*side) for side in sides), fpr)
+        inside = self.matched.by_cluster(self.matched.inside, self.inside)
+        return tpr_interval(inside, self.matched.by_cluster(self.matched.outside, self.outside), fpr)
 
     def unreachable(self, fpr: float) -> Reached | None:
         """Return the rates beside one that ties keep the attack from; None if it is reached."""
@@ -145,6 +145,16 @@ class Evidence(ABC):
         found = self.attacked(name)
         flagged = found.flagged(fpr)[self.members]
         return transferred_rate(flagged, found.inside, found.outside, self.couples, fpr)
+
+    @property
+    def has_inputs(self) -> bool:
+        """Whether it is known what the examples are."""
+        return True
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether the examples' labels are known."""
+        return True
 
     @property
     def resolved_fprs(self) -> tuple[float, ...]:
@@ -206,6 +216,16 @@ class ClassifierEvidence(Evidence):
 
     x: Shaped[Array, "examples ..."]
     y: Int[Array, " examples"]
+
+    @property
+    def has_inputs(self) -> bool:
+        """Whether it is known what the examples are; of recorded outputs it need not be."""
+        return self.x.size > 0
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether there are two classes at least."""
+        return bool(self.y.any())
 
     def loss(self, phi: Float[Array, "..."]) -> Float[Array, "..."]:
         """Returns the cross-entropy that belongs to a scaled logit."""

@@ -229,7 +229,7 @@ def _finding(evidence: Evidence, code: str, title: str, attacked: Attacked, fpr:
             f"{percent(fpr)} (95% CI {percent(found.low)} to {percent(found.high)}). Measured false-positive rate on "
             f"this model: {percent(real)} ({percent(real_low)} to {percent(real_high)})."
         ),
-        blind=own_tpr(*_blind(evidence), fpr),
+        blind=own_tpr(*_blind(evidence), fpr) if evidence.has_inputs else None,
         n=tpr.trials,
         counted="training examples",
         source=attacked.attack.source,
@@ -238,7 +238,7 @@ def _finding(evidence: Evidence, code: str, title: str, attacked: Attacked, fpr:
         notes=(
             f"Mean true-positive rate on the shadow models: {percent(float(caught.mean()))} ({percent(low)} to "
             f"{percent(high)}; bootstrap over pairs of models and examples).",
-            *((_variance_note(tpr.design_effect), _blind_note(evidence, fpr), *more.notes) if main else ()),
+            *((_variance_note(tpr.design_effect), *_blind_note(evidence, fpr), *more.notes) if main else ()),
         ),
     )
 
@@ -255,11 +255,13 @@ def _blind(evidence: Evidence) -> tuple[Array, Array]:
     return scores[members], scores[~members]
 
 
-def _blind_note(evidence: Evidence, fpr: float) -> str:
+def _blind_note(evidence: Evidence, fpr: float) -> tuple[str, ...]:
+    if not evidence.has_inputs:
+        return ()
     value, (low, high) = own_tpr(*_blind(evidence), fpr), own_tpr_interval(*_blind(evidence), fpr)
     return (
         f"Without the model, from the data alone: {percent(value)} ({percent(low)} to {percent(high)}; bootstrap over "
-        "examples)."
+        "examples).",
     )
 
 

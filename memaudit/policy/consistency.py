@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from memaudit.policy.complete import incomplete
 from memaudit.policy.judge import hold
 from memaudit.policy.plausible import MOST_UNITS, of_estimate, of_finding
-from memaudit.types import Attempt, Limit, Report, Result, Skipped, Subject, Verdict, WaiverState
+from memaudit.types import Attempt, Limit, Report, Result, Skipped, Verdict, WaiverState
 
 _FIRST = datetime(2025, 1, 1, tzinfo=UTC)  # there was no memaudit before
 _AHEAD = timedelta(days=1)  # that another machine's clock may be
@@ -30,7 +30,7 @@ def contradictions(report: Report, now: datetime | None = None) -> tuple[str, ..
         report: As it was loaded.
         now: When it is looked at.
     """
-    found = [*_of_subject(report.subject), *_of_times(report, now or datetime.now(UTC)), *_of_attempt(report.attempt)]
+    found = [*_of_subject(report), *_of_times(report, now or datetime.now(UTC)), *_of_attempt(report.attempt)]
     for finding in dict.fromkeys(result.finding for result in report.results):
         name = f"{finding.code} {finding.title}"
         found += [f"{name}: {problem}" for problem in of_finding(finding, report)]
@@ -48,11 +48,13 @@ def rules(report: Report) -> tuple[Limit, ...]:
     return tuple(dict.fromkeys(item.limit for item in judged if item.limit is not None))
 
 
-def _of_subject(subject: Subject) -> Iterator[str]:
+def _of_subject(report: Report) -> Iterator[str]:
+    subject = report.subject
     for name, count in (("members", subject.members), ("non-members", subject.nonmembers)):
         if not 1 <= count <= MOST_UNITS:
             yield f"subject: {count} {name}"
-    if subject.shadows < 2 or subject.shadows % 2 or subject.shadows > MOST_UNITS:
+    unpaired = subject.shadows % 2 and "bank.origin" not in report.provenance  # imported models need not be pairs
+    if subject.shadows < 2 or unpaired or subject.shadows > MOST_UNITS:
         yield f"subject: {subject.shadows} shadow models; a bank has pairs"
     if not _SHA256.fullmatch(subject.sha256):
         yield "subject: the model's digest is no SHA-256"
