@@ -14,7 +14,7 @@ from memaudit.types import ATTACKS_BY_METRIC, USUAL_ATTACKS, Limit, Rung
 _OF_CLASSIFIERS = ("quantile-regression", "class-threshold", "modified-entropy")
 
 
-def default_attacks(recipe: Recipe, population: Population, limits: Sequence[Limit]) -> tuple[str, ...]:
+def default_attacks(recipe: Recipe | None, population: Population, limits: Sequence[Limit]) -> tuple[str, ...]:
     """Returns the names of the attacks that are usual for the kind of model, and of those that a limit is set for."""
     usual: tuple[str, ...] = USUAL_ATTACKS
     if isinstance(population, TextPopulation):

@@ -21,6 +21,7 @@ from memaudit.types import ASKED_ATTACKS, ASKED_RATES
 
 _PACKAGES = ("numpy", "scipy", "torch", "scikit-learn")
 _PACKAGES_OF_TEXT = ("transformers", "tokenizers", "peft")
+HASHES = ("examples.sha256", "examples.labels.sha256", "examples.ids.sha256")  # whoever knows all but one could try
 _SECONDS = 10  # for git to answer
 
 
@@ -40,7 +41,8 @@ def provenance(
         **({"state dict": target.state_dict} if target.state_dict is not None else {}),
         ASKED_ATTACKS: ", ".join(attacks),
         ASKED_RATES: ", ".join(map(repr, map(float, fprs))),
-        "git commit of the recipe": revision(sources(target.recipe)),
+        "git commit of the recipe": revision(() if target.recipe is None else sources(target.recipe)),
+        **({"outputs": target.outputs} if target.outputs else {}),
         "exact copies among the examples": str(target.population.duplicates),
         **_of_others(target, base),
         **{f"package.{name}": _version(name) for name in packages},
@@ -60,16 +62,25 @@ def _of_others(target: Target, base: Ground) -> dict[str, str]:
     """Returns what the target was compared with, and how it was made."""
     given = {f"reference.{number}": f"{name} {digest}" for number, (name, digest) in enumerate(base.models, 1)}
     if base.bank is None:
-        made = fingerprint(target.recipe, target.population, base.seed)
+        made = made_from(target, base)
         own = {name: value for name, value in made.items() if name.startswith(("recipe.", "source."))}
         return given | own
-    models = [model for first in base.bank.pairs(base.shadows) for model in (first, first + 1)]
+    models = () if base.bank.imported else base.bank.models()[: base.shadows]
     seconds = [found["seconds"] for found in map(base.bank.record, models) if "seconds" in found]
     return {
         **({policy.SHADOW_SECONDS: f"{np.mean(seconds):.3g}"} if seconds else {}),
-        **{f"bank.{name}": value for name, value in base.bank.fingerprint.items() if name != "examples.sha256"},
+        **{f"bank.{name}": value for name, value in base.bank.fingerprint.items() if name not in HASHES},
         **given,
     }
+
+
+def made_from(target: Target, base: Ground) -> dict[str, str]:
+    """Return the fingerprint of the bank; without one, that of the recipe, or of recorded outputs."""
+    if base.bank is not None:
+        return base.bank.fingerprint
+    if target.recipe is None:
+        return {"seed": str(base.seed), "origin": "recorded outputs", "examples.sha256": target.population.digest()}
+    return fingerprint(target.recipe, target.population, base.seed)
 
 
 def _call(target: Target, base: Ground, fprs: Sequence[float]) -> str:

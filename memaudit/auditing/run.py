@@ -15,10 +15,11 @@ from memaudit.auditing.evidence import EvidenceLevel, Key, LedgerKey, flags_tabl
 from memaudit.auditing.folder import EVIDENCE, seal, unseal
 from memaudit.auditing.ground import LEAST_SHADOWS, Ground, ground
 from memaudit.auditing.planning import require_planned
-from memaudit.auditing.provenance import bound, provenance
-from memaudit.auditing.scope import limitations, untested
+from memaudit.auditing.provenance import bound, made_from, provenance
+from memaudit.auditing.recorded import Outputs, open_outputs
+from memaudit.auditing.scope import HALF, limitations, untested
 from memaudit.auditing.target import Target, open_target, read_by_shadows
-from memaudit.bank import Bank
+from memaudit.bank import Bank, Matched, Recordings
 from memaudit.checks import (
     BLIND,
     CONTROLS,
@@ -33,13 +34,12 @@ from memaudit.checks import (
     fidelity_check,
     out_of_reach,
 )
-from memaudit.design import Chosen
-from memaudit.errors import MemauditError, SettingsError
+from memaudit.checks.memorized import share_trained_on
+from memaudit.errors import EvidenceError, MemauditError, SettingsError
 from memaudit.files import make_private_folder, write_whole
 from memaudit.recipe import (
     Recipe,
     TextPopulation,
-    fingerprint,
     recipe_digest,
 )
 from memaudit.types import (
@@ -121,8 +121,8 @@ class Audit:
 
 
 def audit(
-    model: str | Path | Target,
-    recipe: Recipe | str,
+    model: str | Path | Target | Outputs,
+    recipe: Recipe | str | None = None,
     bank: Bank | str | Path | None = None,
     *,
     members: str | Path | Iterable[Any] | None = None,
@@ -147,8 +147,8 @@ def audit(
     reference models, or the model alone.
 
     Args:
-        model: The file with the model's weights, or the target that `open_target` made of it.
-        recipe: How it was made, or where the recipe is (`recipe.py:recipe`).
+        model: The file with the model's weights, the target that `open_target` made of it, or recorded `Outputs`.
+        recipe: How it was made, or where the recipe is (`recipe.py:recipe`); not needed for outputs.
         bank: The bank, or its folder; None for an audit without shadow models.
         members: Who it was trained on: a file of ids, a mask, or ids; by default the file that `save_target` wrote.
         shadows: Use the first so many models of the bank; by default all. 0 for an audit without shadow models.
@@ -170,11 +170,14 @@ def audit(
     Raises:
         MemauditError: Something is missing or does not fit; the message says what to do.
     """
-    target = (
-        model
-        if isinstance(model, Target)
-        else open_target(model, recipe, members, device, state_dict=state_dict, manifest=manifest)
-    )
+    if isinstance(model, Target):
+        target = model
+    elif isinstance(model, Outputs):
+        target = open_outputs(model, members=members, recipe=recipe)
+    elif recipe is None:
+        raise EvidenceError(f"{model} needs a recipe to be loaded; for recorded outputs, pass memaudit.Outputs(...)")
+    else:
+        target = open_target(model, recipe, members, device, state_dict=state_dict, manifest=manifest)
     require_choices(fprs, attacks or ())
     require_fitting(target, attacks or ())
     bank = Bank.open(bank) if isinstance(bank, str | Path) and shadows != 0 else bank
@@ -187,29 +190,33 @@ def audit(
     planned = None
     if plan is not None:
         planned = _planned(Path(plan), target, base, fprs, attacks, limits, place)
-    facts = _facts(target, base, tuple(fprs), tuple(attacks), device)
+    measured = base.target
+    facts = _facts(base, tuple(fprs), tuple(attacks), device)
     subject = Subject(
         model=target.model.name.encode("utf-8", "backslashreplace").decode(),  # a file's name may be no text
         sha256=target.sha256,
-        members=int(target.members.sum()),
-        nonmembers=int((~target.members).sum()),
+        members=int(measured.members.sum()),
+        nonmembers=int((~measured.members).sum()),
         shadows=base.shadows,
         references=base.others,
     )
     origin = provenance(target, base, fprs, attacks, device, command)
-    report = examine(facts, subject, untested(target, base.rung), limitations(target, base), origin)
+    rests_on = limitations(target, base)
+    if isinstance(facts, Evidence):
+        share = share_trained_on(facts)
+        rests_on = tuple(line.replace("half", share) if line == HALF else line for line in rests_on)
+    report = examine(facts, subject, untested(target, base.rung), rests_on, origin)
     audited, level = base.bank is not None and Key.made(base.bank.path), EvidenceLevel(evidence)
     # Not before: a bank that has a key was audited.
     key = LedgerKey(place) if base.bank is None else Key(base.bank.path, ledger=place)
     data = LedgerKey(place).commitments(target.population)["commitment.examples"]
     report = replace(report, provenance=origin | bound(target, key, level))
     report = replace(policy.hold(report, limits, waivers), context=context or Context(), plan=planned)
-    made_from = base.bank.fingerprint if base.bank else fingerprint(target.recipe, target.population, base.seed)
-    report = replace(report, attempt=recorded(report, limits, base.bank, made_from, data, place, audited))
+    report = replace(report, attempt=recorded(report, limits, base.bank, made_from(target, base), data, place, audited))
     if level is EvidenceLevel.NONE or not _trusted(report.controls):
         return Audit(report, None)
     full = level is EvidenceLevel.FULL
-    names = identifiers(target.ids, level, key)
+    names = identifiers(measured.ids, level, key)
     if not isinstance(facts, Evidence):
         return Audit(report, flags_table(facts, names))
     return Audit(replace(report, exposed=most_exposed(facts, names, full)), table(facts, names, full))
@@ -234,10 +241,9 @@ def _planned(
     return require_planned(plan, base.bank, target.population, base.shadows, fprs, attacks, limits, place)
 
 
-def _facts(
-    target: Target, base: Ground, fprs: tuple[float, ...], attacks: tuple[str, ...], device: str
-) -> TargetEvidence:
+def _facts(base: Ground, fprs: tuple[float, ...], attacks: tuple[str, ...], device: str) -> TargetEvidence:
     """Returns what the checks may look at."""
+    target = base.target
     recorded, population = target.recorded, target.population
     shared: dict[str, Any] = {
         "members": target.members,
@@ -258,6 +264,7 @@ def _facts(
         }
         if base.bank is None or base.recordings is None:
             return TextTargetEvidence(**shared)
+        assert isinstance(base.recordings, Recordings)
         reading = read_by_shadows(target, base.bank, base.recordings, device)
         return TextEvidence(**shared, bank=base.recordings, reading=reading)
     rows = population.representatives
@@ -271,8 +278,8 @@ def _facts(
     }
     if base.recordings is None:
         return ClassifierTargetEvidence(**shared)
-    bank = base.recordings if len(rows) == len(population) else Chosen(base.recordings, rows)
-    return ClassifierEvidence(**shared, bank=bank)
+    matched = base.recordings.couples if isinstance(base.recordings, Matched) else None
+    return ClassifierEvidence(**shared, bank=base.recordings, matched=matched)
 
 
 def examine(

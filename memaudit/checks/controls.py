@@ -159,7 +159,7 @@ def _planted(evidence: Evidence) -> Control:
 
 def _advice(evidence: Evidence, missed: list[str]) -> str:
     """Return what can help where a planted leak is missed."""
-    models = 2 * evidence.bank.shape[0]
+    models = evidence.couples.models
     if missed and len(missed) < len(evidence.resolved_fprs):
         return f"Train more than {models} shadow models, or measure at the higher rates only."
     return f"Train more than {models} shadow models, or use an attack whose scores are not tied."
@@ -176,11 +176,15 @@ def _blind(evidence: TargetEvidence) -> Control:
 
     Source: Das, Zhang & Tramèr 2024, "Blind Baselines Beat Membership Inference Attacks for Foundation Models".
     """
+    if not evidence.has_inputs and not evidence.has_labels:
+        return _not_blind("Neither inputs nor labels were given")
     scores, members = evidence.blind
     area = auc(scores[members], scores[~members])
     ends = auc_interval(scores[members], scores[~members], level=0.999)
     low, high = (min(max(area + np.sqrt(2) * (end - area), 0.0), 1.0) for end in ends)
     passed = bool(low <= 0.5)
+    if passed and not evidence.has_inputs:
+        return _not_blind(f"Inputs were not given. By their labels alone they cannot (area under the curve {area:.3f})")
     return Control(
         code=BLIND,
         title="Blind baseline: are members and non-members alike?",
@@ -193,6 +197,16 @@ def _blind(evidence: TargetEvidence) -> Control:
             f"interval {low:.3f} to {high:.3f}): membership figures may say how the data were collected, not what the "
             "model gives away. Draw the training set at random from the examples."
         ),
+        source="Das, Zhang & Tramèr 2024",
+    )
+
+
+def _not_blind(why: str) -> Control:
+    return Control(
+        code=BLIND,
+        title="Blind baseline: are members and non-members alike?",
+        passed=None,
+        sentence=f"Whether members can be told from non-members without the model was not checked. {why}.",
         source="Das, Zhang & Tramèr 2024",
     )
 

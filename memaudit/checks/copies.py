@@ -59,7 +59,7 @@ def _copies(evidence: TargetEvidence) -> Control:
             "too low. Keep copies and groups together when you split the data: memaudit.draw_members does"
         )
     tables: tuple[Table, ...] = ()
-    if isinstance(evidence, ClassifierTargetEvidence):
+    if isinstance(evidence, ClassifierTargetEvidence) and evidence.has_inputs:
         fault, table = _near(evidence)
         faults += [fault] if fault else []
         tables = (table,)
@@ -71,6 +71,9 @@ def _copies(evidence: TargetEvidence) -> Control:
                 f"{same} of the {len(strings)} documents are exact copies of others and are not kept together: each "
                 "hides what training on the other does. Use Documents(..., similarity=0.8)"
             )
+    if not faults and not evidence.has_inputs:
+        sentence = "Inputs were not given: copies of members among the non-members were not looked for."
+        return Control(code="CTL007", title=_TITLE, passed=None, sentence=sentence)
     return Control(
         code="CTL007",
         title=_TITLE,
@@ -122,9 +125,7 @@ def _effects(
     """Return what training on an example, and on its neighbour alone, adds to its signal; and where both are known."""
     inside, outside = (_columns(evidence, rows, side) for side in (0, 1))
     own = inside.mean(axis=0) - outside.mean(axis=0)
-    first = evidence.first_inside
-    # The model of a pair that lacks the example has the neighbour if the two are on opposite sides.
-    has = first[:, rows] != first[:, neighbour]
+    has = evidence.bank.members[evidence.couples.outside[:, rows], neighbour] > 0
     with_it, without = has.sum(axis=0), (~has).sum(axis=0)
     known = (with_it > 0) & (without > 0)
     sums = np.where(has, outside, 0).sum(axis=0), np.where(has, 0, outside).sum(axis=0)

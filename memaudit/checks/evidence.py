@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar, Protocol
 
@@ -23,16 +23,18 @@ from memaudit.attacks import (
     taught,
 )
 from memaudit.design import Pairs, by_pair
-from memaudit.memorization import Counterfactual, Margin, Memorization, margin, paired_memorization
+from memaudit.memorization import Counterfactual, Margin, Memorization, margin, memorization, paired_memorization
 from memaudit.recipe.manifest import Manifest
 from memaudit.signals import cross_entropy
 from memaudit.stats import (
+    Couples,
     HeldOutRate,
     Reached,
     TransferredRate,
     clopper_pearson,
     resolvable,
     threshold,
+    tpr_interval,
     transferred_rate,
     transferred_thresholds,
     unreachable,
@@ -64,13 +66,15 @@ class Shadows(Pairs, Protocol):
 class Attacked:
     """One attack's scores: of the target, and of every shadow as a target with its own pair left out.
 
-    All have as many reference pairs: the target's scores leave out the last pair of the bank.
+    All have as many reference pairs: the target's scores leave out the last pair of the bank. `matched` says which
+    models the scores come from, where those of a row are no complementary pair.
     """
 
     attack: Attack
     target: Float[Array, " examples"]
     inside: Float[Array, "pairs examples"]
     outside: Float[Array, "pairs examples"]
+    matched: Couples | None = None
 
     @classmethod
     def of(cls, attack: Attack, target: Float[Array, "examples queries"], bank: Pairs) -> Attacked:
@@ -84,8 +88,19 @@ class Attacked:
 
     def shadows_flagged(self, fpr: float) -> tuple[Bool[Array, "pairs examples"], Bool[Array, "pairs examples"]]:
         """Return (members, non-members) flagged in every pair of shadows, at thresholds set by the other pairs."""
-        cut = transferred_thresholds(self.outside, fpr)[:, None]
-        return self.inside > cut, self.outside > cut
+        if self.matched is None:
+            cut = transferred_thresholds(self.outside, fpr)[:, None]
+            return self.inside > cut, self.outside > cut
+        inside, outside = (self.matched.clusters[side] for side in (self.matched.inside, self.matched.outside))
+        cut = transferred_thresholds(self.outside, fpr, cluster=outside)
+        return self.inside > cut[inside], self.outside > cut[outside]
+
+    def shadows_interval(self, fpr: float) -> tuple[float, float]:
+        """Return the 95 % interval of the shadows' mean true-positive rate: bootstrap over models and examples."""
+        if self.matched is None:
+            return tpr_interval(self.inside, self.outside, fpr)
+        inside = self.matched.by_cluster(self.matched.inside, self.inside)
+        return tpr_interval(inside, self.matched.by_cluster(self.matched.outside, self.outside), fpr)
 
     def unreachable(self, fpr: float) -> Reached | None:
         """Return the rates beside one that ties keep the attack from; None if it is reached."""
@@ -129,6 +144,16 @@ class TargetEvidence(ABC):
             references=self.references,
             **self._known(),
         )
+
+    @property
+    def has_inputs(self) -> bool:
+        """Whether it is known what the examples are."""
+        return True
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether the examples' labels are known."""
+        return True
 
     def _known(self) -> dict[str, Any]:
         """Returns what else such attacks see of this kind of model."""
@@ -190,9 +215,13 @@ class TargetEvidence(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence(TargetEvidence):
-    """All that a check may look at: what there is without a bank, and the bank's recordings."""
+    """All that a check may look at: what there is without a bank, and the bank's recordings.
+
+    `matched` says which models the bank's values come from, where its models are not complementary pairs.
+    """
 
     bank: Shadows
+    matched: Couples | None = None
     _attacked: dict[str, Attacked] = field(default_factory=dict, init=False, repr=False)
 
     @property
@@ -207,23 +236,37 @@ class Evidence(TargetEvidence):
         return self._attacked[name]
 
     def _scored(self, name: str) -> Attacked:
-        return Attacked.of(attack(name, self.signal), self.phi, self.bank)
+        return replace(Attacked.of(attack(name, self.signal), self.phi, self.bank), matched=self.matched)
 
     def tpr(self, name: str, fpr: float) -> TransferredRate:
         """Return an attack's true-positive rate on the target at a false-positive rate."""
         found = self.attacked(name)
         flagged = found.flagged(fpr)[self.members]
-        return transferred_rate(flagged, found.inside, found.outside, self.first_inside, fpr)
+        return transferred_rate(flagged, found.inside, found.outside, self.couples, fpr)
 
     @cached_property
-    def first_inside(self) -> Bool[Array, "pairs examples"]:
-        """Whether it is the first model of a pair that was trained on an example, not the second."""
-        return self.bank.members[0::2] > 0
+    def couples(self) -> Couples:
+        """Which models the bank's values come from."""
+        return Couples.of_pairs(self.bank.members[0::2] > 0) if self.matched is None else self.matched
 
     @cached_property
     def correct_by_pair(self) -> tuple[Shaped[Array, "pairs examples"], Shaped[Array, "pairs examples"]]:
         """(inside, outside): `correct` of the model of each pair that has the example, and of the one that lacks it."""
-        return by_pair(self.bank.correct, self.bank.members)
+        if self.matched is None:
+            return by_pair(self.bank.correct, self.bank.members)
+        columns = np.arange(self.bank.shape[1])
+        return self.bank.correct[self.matched.inside, columns], self.bank.correct[self.matched.outside, columns]
+
+    @cached_property
+    def gains(self) -> Float[Array, " units"]:
+        """How much more often a model is right on what it was trained on: for each pair, or for each single model."""
+        if self.matched is None:
+            inside, outside = (side.mean(axis=1, dtype=float) for side in self.correct_by_pair)
+            return inside - outside
+        members, correct = self.bank.members > 0, self.bank.correct.astype(float)
+        times = members.sum(axis=0)
+        weights = np.where(members, 1 / times, -1 / (len(members) - times)) * len(members)
+        return (correct * weights).mean(axis=1)
 
     @property
     @abstractmethod
@@ -237,9 +280,8 @@ class Evidence(TargetEvidence):
 
     def by_model(self, flags: Bool[Array, "pairs examples"]) -> tuple[Int[Array, " models"], Int[Array, " models"]]:
         """Returns (accused, all) non-members of each shadow, from flags of outside models in pair form."""
-        nonmembers = np.stack([~self.first_inside, self.first_inside], axis=1)
-        accused = nonmembers & flags[:, None]
-        return accused.sum(axis=2).ravel(), nonmembers.sum(axis=2).ravel()
+        side = self.couples.outside
+        return self.couples.totals(side, flags).astype(np.int64), self.couples.numbers(side)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,6 +297,16 @@ class ClassifierTargetEvidence(TargetEvidence):
 
     def _known(self) -> dict[str, Any]:
         return {"x": self.x, "y": self.y, "modified_entropy": self.modified_entropy}
+
+    @property
+    def has_inputs(self) -> bool:
+        """Whether it is known what the examples are; of recorded outputs it need not be."""
+        return self.x.size > 0
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether there are two classes at least."""
+        return bool(self.y.any())
 
     def loss(self, phi: Float[Array, "..."]) -> Float[Array, "..."]:
         """Returns the cross-entropy that belongs to a scaled logit."""
@@ -276,6 +328,8 @@ class ClassifierEvidence(ClassifierTargetEvidence, Evidence):
     @cached_property
     def memorization(self) -> Memorization:
         """Feldman–Zhang memorization over the whole bank."""
+        if self.matched is not None:
+            return memorization(self.bank.correct.astype(bool), self.bank.members)
         return paired_memorization(*self.correct_by_pair)
 
 

@@ -17,7 +17,6 @@ from memaudit.stats import (
     own_tpr,
     own_tpr_interval,
     threshold,
-    tpr_interval,
 )
 from memaudit.types import Cell, Curve, Figure, FigureKind, Finding, Skipped, Table
 
@@ -219,7 +218,7 @@ def _finding(evidence: Evidence, code: str, title: str, attacked: Attacked, fpr:
     found = estimate(tpr.value, tpr.interval, "share", METHOD)
     real, real_low, real_high = share_of(attacked.flagged(fpr)[~evidence.members])
     caught, _ = attacked.shadows_flagged(fpr)
-    low, high = tpr_interval(attacked.inside, attacked.outside, fpr)
+    low, high = attacked.shadows_interval(fpr)
     main = first and name == evidence.attacks[0]
     more = enough(evidence, attacked, fpr) if main and name in ATTACKS else Enough()
     return Finding(
@@ -234,7 +233,7 @@ def _finding(evidence: Evidence, code: str, title: str, attacked: Attacked, fpr:
             f"{percent(fpr)} (95% CI {percent(found.low)} to {percent(found.high)}). Measured false-positive rate on "
             f"this model: {percent(real)} ({percent(real_low)} to {percent(real_high)})."
         ),
-        blind=own_tpr(*_blind(evidence), fpr),
+        blind=own_tpr(*_blind(evidence), fpr) if evidence.has_inputs else None,
         n=tpr.trials,
         counted="training examples",
         source=attacked.attack.source,
@@ -243,7 +242,7 @@ def _finding(evidence: Evidence, code: str, title: str, attacked: Attacked, fpr:
         notes=(
             f"Mean true-positive rate on the shadow models: {percent(float(caught.mean()))} ({percent(low)} to "
             f"{percent(high)}; bootstrap over pairs of models and examples).",
-            *((_variance_note(tpr.design_effect), own_rate_note(*_blind(evidence), fpr), *more.notes) if main else ()),
+            *((_variance_note(tpr.design_effect), *_blind_note(evidence, fpr), *more.notes) if main else ()),
         ),
     )
 
@@ -258,6 +257,10 @@ def _variance_note(design_effect: float) -> str:
 def _blind(evidence: Evidence) -> tuple[Array, Array]:
     scores, members = evidence.blind
     return scores[members], scores[~members]
+
+
+def _blind_note(evidence: Evidence, fpr: float) -> tuple[str, ...]:
+    return (own_rate_note(*_blind(evidence), fpr),) if evidence.has_inputs else ()
 
 
 def own_rate_note(inside: Array, outside: Array, fpr: float) -> str:

@@ -65,7 +65,8 @@ def _of_subject(subject: Subject) -> Iterator[str]:
 def _of_rung(report: Report) -> Iterator[str]:
     """Yields what the report claims to have compared the model with, and did not."""
     shadows, references, rung = report.subject.shadows, report.subject.references, report.rung
-    if shadows % 2 or shadows < 0 or shadows > MOST_UNITS or (shadows < 2 and rung is Rung.BANK):
+    unpaired = shadows % 2 and rung is Rung.BANK and "bank.origin" not in report.provenance  # imported need no pairs
+    if unpaired or shadows < 0 or shadows > MOST_UNITS or (shadows < 2 and rung is Rung.BANK):
         yield f"subject: {shadows} shadow models; a bank has pairs"
     if not 0 <= references <= _MOST_REFERENCES:
         yield f"subject: {references} reference models"

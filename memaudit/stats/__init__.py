@@ -1,6 +1,7 @@
 """Intervals, ROC points, thresholds and correlations. Every function names its source."""
 
 from memaudit.stats.correlation import partial_spearman, spearman, spearman_interval
+from memaudit.stats.couples import Couples
 from memaudit.stats.crossed import crossed_variance
 from memaudit.stats.held_out import HeldOutRate
 from memaudit.stats.intervals import (
@@ -35,6 +36,7 @@ from memaudit.stats.transfer import Reached, TransferredRate, transferred_rate, 
 from memaudit.stats.variance import floored
 
 __all__ = [
+    "Couples",
     "HeldOutRate",
     "Reached",
     "TransferredRate",

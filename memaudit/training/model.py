@@ -39,7 +39,7 @@ from memaudit.recipe import (
 from memaudit.recipe.blame import blame
 from memaudit.recipe.weights import weights_of
 from memaudit.signals import measure
-from memaudit.training.sense import require_sense
+from memaudit.signals.sense import require_sense
 
 Array = np.ndarray
 
