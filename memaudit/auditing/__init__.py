@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from memaudit.auditing.planning import plan as plan
     from memaudit.auditing.planning import require_planned as require_planned
     from memaudit.auditing.planning import write_plan as write_plan
+    from memaudit.auditing.one_call import quick as quick
     from memaudit.auditing.run import LEAST_SHADOWS as LEAST_SHADOWS
     from memaudit.auditing.run import Audit as Audit
     from memaudit.auditing.run import audit as audit
@@ -30,6 +31,7 @@ _HOME = {
     "default_attacks": "choices",
     "open_target": "target",
     "plan": "planning",
+    "quick": "one_call",
     "require_budget": "costs",
     "require_planned": "planning",
     "write_plan": "planning",
