@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from memaudit.auditing.choices import default_attacks as default_attacks
     from memaudit.auditing.costs import cost_to_fill as cost_to_fill
     from memaudit.auditing.costs import require_budget as require_budget
+    from memaudit.auditing.one_call import quick as quick
     from memaudit.auditing.planning import Plan as Plan
     from memaudit.auditing.planning import plan as plan
     from memaudit.auditing.planning import require_planned as require_planned
     from memaudit.auditing.planning import write_plan as write_plan
-    from memaudit.auditing.one_call import quick as quick
     from memaudit.auditing.run import LEAST_SHADOWS as LEAST_SHADOWS
     from memaudit.auditing.run import Audit as Audit
     from memaudit.auditing.run import audit as audit
