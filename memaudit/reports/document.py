@@ -70,10 +70,9 @@ def _shown(words: str) -> str:
 
 def _front(report: Report) -> tuple[Section, ...]:
     """Returns what everybody reads: what was found, what to do, what was not tested, and on which model."""
-    steps = wording.VERDICTS[report.verdict].steps
     return (
         Section(title="In short", content=(Points(points=tuple(_in_short(report))),)),
-        Section(title="What to do next", content=(listed(steps, numbered=True),)),
+        Section(title="What to do next", content=(listed(wording.steps(report), numbered=True),)),
         Section(title="What was not tested", content=_untested(report)),
         Section(title="What was audited", content=tuple(annexes.subject(report))),
     )

@@ -165,12 +165,26 @@ def rung(report: Report) -> str:
     return f"{had} (rung {report.rung:d}; a bank is rung 2): this audit can show a leak, but cannot bound it."
 
 
+def steps(report: Report) -> tuple[str, ...]:
+    """Return what to do next; without a bank, filling one is part of it."""
+    usual = VERDICTS[report.verdict].steps
+    if report.rung is Rung.BANK:
+        return usual
+    return (*(step.partition(": the shadow models are kept")[0] for step in usual), _FILL)
+
+
 def compared(report: Report) -> str:
     """Return how many models of which kind the audited one was compared with: "64 shadow models"."""
     shadows, references = report.subject.shadows, report.subject.references
     counts = ((shadows, "shadow model"), (references, "reference model"))
     said = [f"{count:,} {what}{'' if count == 1 else 's'}" for count, what in counts if count]
     return " and ".join(said) or "no shadow models"
+
+
+_FILL = (
+    "To learn how much the strongest attacks find, and which examples are memorized, train shadow models: “memaudit "
+    "bank fill --shadows 64”. “memaudit plan” says how long that takes."
+)
 
 
 def signatures(context: Context) -> dict[str, str]:
