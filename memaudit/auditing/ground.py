@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -92,7 +91,8 @@ def ground(
         )
     base = "base" in target.recorded
     if bank is None or shadows == 0:
-        return Ground(target, base=base, **_loaded(target, references, device))
+        given, models = _loaded(target, references, device)
+        return Ground(target, references=given, models=models, base=base)
     bank = bank if isinstance(bank, Bank) else Bank.open(bank)
     _require_fitting(bank, target)
     models = [model for model in bank.models() if shadows is None or model < shadows]
@@ -105,8 +105,11 @@ def ground(
             )
         if (count := len(recordings.members)) >= LEAST_SHADOWS:
             return Ground(measured, bank, recordings, shadows=count)
-    given = _loaded(target, references, device)
-    return Ground(target, bank, shadows=len(models), base=base, **_joined(_of_shadows(target, bank, models), given))
+    given, others = _loaded(target, references, device)
+    few = _of_shadows(target, bank, models)
+    if given is not None:
+        few = References(np.concatenate([few.phi, given.phi]), np.concatenate([few.out, given.out]))
+    return Ground(target, bank, references=few, shadows=len(models), models=others, base=base)
 
 
 def _require_fitting(bank: Bank, target: Target) -> None:
@@ -156,8 +159,10 @@ def _of_shadows(target: Target, bank: Bank, models: Sequence[int]) -> References
     return References(phi[:, rows], members[:, rows] == 0)
 
 
-def _loaded(target: Target, files: Sequence[str | Path], device: str) -> dict[str, Any]:
-    """Returns the signals of reference models, and their names and digests.
+def _loaded(
+    target: Target, files: Sequence[str | Path], device: str
+) -> tuple[References | None, tuple[tuple[str, str], ...]]:
+    """Returns the signals of reference models, if there are any, and their names and digests.
 
     Raises:
         ModelError: One does not load, or is the target.
@@ -170,9 +175,9 @@ def _loaded(target: Target, files: Sequence[str | Path], device: str) -> dict[st
         found.append(_signal(target, file, device))
         models.append((file.name, digest))
     if not found:
-        return {}
+        return None, ()
     phi = np.stack(found)
-    return {"references": References(phi, np.ones(phi.shape, bool)), "models": tuple(models)}
+    return References(phi, np.ones(phi.shape, bool)), tuple(models)
 
 
 def _signal(target: Target, file: Path, device: str) -> Array:
@@ -189,12 +194,3 @@ def _signal(target: Target, file: Path, device: str) -> Array:
         raise ModelError(f"reference model {file}: {error}") from error
     phi = recorded["phi"].mean(axis=1, dtype=np.float64)
     return phi if isinstance(population, TextPopulation) else phi[population.representatives]
-
-
-def _joined(shadows: References, given: dict[str, Any]) -> dict[str, Any]:
-    """Returns the signals of shadow models and of reference models together."""
-    others = given.get("references")
-    if not isinstance(others, References):
-        return {"references": shadows}
-    phi = np.concatenate([shadows.phi, others.phi])
-    return given | {"references": References(phi, np.concatenate([shadows.out, others.out]))}
