@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from memaudit.recipe import LanguageModelRecipe as LanguageModelRecipe
     from memaudit.recipe import Probes as Probes
     from memaudit.recipe import Rendering as Rendering
+    from memaudit.recipe import Secrets as Secrets
     from memaudit.recipe import flip as flip
     from memaudit.recipe import mirror as mirror
     from memaudit.recipe import near_copies as near_copies
@@ -56,8 +57,8 @@ _HOME = {
     "memaudit.errors": ("MemauditError",),
     "memaudit.recipe": (
         "SGD", "AdamW", "CallableRecipe", "ClassifierRecipe", "Counts", "Documents", "EstimatorRecipe", "Examples",
-        "LanguageModelRecipe", "Probes", "Rendering", "flip", "mirror", "near_copies", "read_canaries", "save_target",
-        "shift", "shifted", "write_manifest",
+        "LanguageModelRecipe", "Probes", "Rendering", "Secrets", "flip", "mirror", "near_copies", "read_canaries",
+        "save_target", "shift", "shifted", "write_manifest",
     ),
     "memaudit.training": ("Shard", "draw_members", "fill", "import_bank", "import_models", "train"),
     "memaudit.types": ("Context", "Limit", "Release", "Report", "Verdict"),

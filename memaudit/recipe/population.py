@@ -175,11 +175,12 @@ class TextPopulation:
     @cached_property
     def secrets(self) -> tuple[SecretProbe, ...]:
         """The user's own secrets that were found in the documents, with their decoys."""
-        if not self.probes.secrets:
+        sought = self.probes.sought
+        if not sought.most:
             return ()
         strings = [self.renderer.whole(text).string for text in self.documents.texts]
         rng = np.random.default_rng(_SEED)
-        found = find_secrets(strings, limit=self.probes.secrets)
+        found = find_secrets(strings, limit=sought.most, forms=sought.forms)
         return tuple(probe for secret in found if (probe := self._secret_probe(secret, rng)) is not None)
 
     @cached_property
@@ -246,7 +247,7 @@ class TextPopulation:
     def _secret_probe(self, secret: FoundSecret, rng: np.random.Generator) -> SecretProbe | None:
         """Returns the probe of a secret; None if it is cut by a row's end, masked, or has no comparable decoys."""
         text = self.documents.texts[secret.document]
-        values = [secret.value, *decoys(secret, 2 * self.probes.decoys, rng)]
+        values = [secret.value, *decoys(secret, 2 * self.probes.decoys, rng, self.probes.sought.forms)]
         spans = [self._span(_replaced(text, secret.value, value), secret.start, value) for value in values]
         own, *others = spans
         if own is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from memaudit.recipe.augment import Augmentation, Query
 from memaudit.recipe.documents import Documents
 from memaudit.recipe.examples import Examples
 from memaudit.recipe.rendering import Rendering
+from memaudit.recipe.sought import Secrets
 
 if TYPE_CHECKING:
     from torch.nn import Module, Parameter
@@ -111,8 +113,9 @@ class Probes:
         suffix: Tokens that must be continued word for word in a test of extraction.
         contexts: Tokens that are shown before them.
         records: Documents that are tested for extraction, at most.
-        secrets: E-mail addresses, phone, account and card numbers and keys that are sought in the documents and
-            tested, at most.
+        secrets: The user's own secrets that are sought in the documents: so many e-mail addresses, phone, account and
+            card numbers and keys, at most; beside these a list of secrets and compiled patterns, or a `Path` to a file
+            with a secret a line; or all that `memaudit.Secrets` can name.
         decoys: Made-up secrets of the same form that each of them is ranked among.
         watched: Documents whose memorization is recorded after every epoch, at most.
         generated: Texts that the audited model is made to write by each of three samplers; shadows are not.
@@ -125,7 +128,7 @@ class Probes:
     suffix: int = 50
     contexts: tuple[int, ...] = (50,)
     records: int = 1000
-    secrets: int = 50
+    secrets: int | Path | re.Pattern[str] | Sequence[str | re.Pattern[str]] | Secrets = 50
     decoys: int = 200
     watched: int = 256
     generated: int = field(default=100, metadata=_OF_TARGET)
@@ -136,7 +139,10 @@ class Probes:
             raise RecipeError(f"doses lie between 1 and {MOST_COPIES}, got {self.doses}; dose 0 comes by itself")
         if self.suffix < 1 or not self.contexts or min(self.contexts) < 1:
             raise RecipeError(f"suffix and contexts are at least 1 token, got {self.suffix} and {self.contexts}")
-        counts = (self.references, self.records, self.secrets, self.decoys, self.watched, self.generated, self.written)
+        if not isinstance(self.secrets, int):  # never kept as they are: a fingerprint writes parameters down
+            object.__setattr__(self, "secrets", Secrets.of(self.secrets))
+        most = self.sought.most
+        counts = (self.references, self.records, most, self.decoys, self.watched, self.generated, self.written)
         if min(counts) < 0 or min(self.references, self.decoys) < 1:
             raise RecipeError(f"numbers of probes cannot be negative, nor references and decoys 0, got {counts}")
         if self.generated and self.written < LEAST_WRITTEN:
@@ -144,6 +150,11 @@ class Probes:
                 f"written = {self.written}: a generated text has at least {LEAST_WRITTEN} tokens, as fewer cannot be "
                 "ranked; ask for more, or for no texts with generated=0"
             )
+
+    @property
+    def sought(self) -> Secrets:
+        """Which of the user's own secrets are sought."""
+        return Secrets.of(self.secrets)
 
     @property
     def longest(self) -> int:
