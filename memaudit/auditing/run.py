@@ -21,7 +21,7 @@ from memaudit.auditing.recorded import Outputs, open_outputs
 from memaudit.auditing.scope import HALF, limitations, of_import, untested
 from memaudit.auditing.target import Target, open_target, read_by_shadows
 from memaudit.bank import Bank, Matched, Recordings
-from memaudit.bank.imported import require_same_examples, whole_units
+from memaudit.bank.imported import GUESSED, require_same_examples, whole_units
 from memaudit.bank.inputs import require_inputs
 from memaudit.checks import (
     BLIND,
@@ -175,6 +175,7 @@ def audit(
     ledgers.require_writable(place)
     seed = int(bank.fingerprint["seed"])
     _require_bank(bank, target, seed)
+    target = _correct_alike(target, bank)
     examples = len(target.population)
     target, recordings = _usable(target, bank, shadows)
     count = len(recordings.members)
@@ -229,6 +230,18 @@ def _require_bank(bank: Bank, target: Target, seed: int) -> None:
         )
     bank.require(fingerprint(target.recipe, target.population, seed))
     require_inputs(bank, recipe_folder(target.recipe))
+
+
+def _correct_alike(target: Target, bank: Bank) -> Target:
+    """Return the target with examples that count as classified correctly by the rule of its shadow models."""
+    if bank.fingerprint.get("correct") == GUESSED:
+        return replace(target, recorded=target.recorded | {"correct": target.recorded["phi"][:, 0] > 0})
+    if target.guessed:
+        raise EvidenceError(
+            "whether the model classifies each example correctly is not known from outputs about the label alone, and "
+            "it is known of the shadow models; give it as the array `correct`"
+        )
+    return target
 
 
 def _usable(target: Target, bank: Bank, shadows: int | None) -> tuple[Target, Shadows]:

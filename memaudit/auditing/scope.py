@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from memaudit.auditing.target import Target
 from memaudit.bank import Bank
+from memaudit.bank.imported import GUESSED
 from memaudit.recipe import TextPopulation
 
 UNTESTED = (
@@ -83,7 +84,7 @@ def of_import(bank: Bank, left_out: int, examples: int) -> tuple[str, ...]:
         return ()
     lines = [*IMPORTED, f"Design of the imported models: {bank.fingerprint['design']}"]
     lines += [words for name, words in bank.fingerprint.items() if name.startswith("design.caveat.")]
-    if bank.fingerprint["correct"].startswith("the label"):
+    if bank.fingerprint["correct"] == GUESSED:
         lines += CONFIDENT
     if left_out:
         lines.append(
