@@ -10,10 +10,10 @@ from functools import cache
 from typing import NamedTuple
 
 import numpy as np
+import outputs
 import pytest
 from scipy import stats
 
-import outputs
 from memaudit.attacks import Lira, attack
 from memaudit.bank.matching import design_of, matched
 from memaudit.checks import ClassifierEvidence
@@ -230,9 +230,9 @@ def test_the_bootstrap_of_scores_that_are_missing_in_places() -> None:
     assert gap[0] < exact < gap[1] and whole[0] < exact < whole[1]
 
 
-def _evidence(seed: int, between: float = 0.0, models: int = 16, examples: int = 1000, leak: float = 2.0) -> tuple:
+def _evidence(seed: int, leak: float = 2.0, models: int = 16, examples: int = 1000) -> tuple[ClassifierEvidence, Array]:
     """Return the evidence of a bank of coins and its signals: [models + 1, examples], of the kept examples."""
-    made = outputs.made(outputs.coins(models, examples, seed), leak=leak, between=between, seed=seed)
+    made = outputs.made(outputs.coins(models, examples, seed), leak=leak, seed=seed)
     phi = made.logits[:, np.arange(examples), made.labels]
     members = made.members[:-1]
     design = design_of(members > 0)

@@ -1,4 +1,4 @@
-"""Shadow models that were trained elsewhere: their arrays in every format, what contradicts what is stated, resumption."""
+"""Shadow models that were trained elsewhere: their arrays in every format, and what contradicts what is stated."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import outputs
 import pytest
 from safetensors.numpy import save_file
 
 import memaudit
-import outputs
 from memaudit.bank import Bank
 from memaudit.bank.imported import Imported
 from memaudit.errors import BankError, EvidenceError, MemauditError, SettingsError
@@ -72,7 +73,7 @@ def _csv(folder: Path, made: outputs.Made) -> Path:
 
 def _parquet(folder: Path, made: outputs.Made) -> Path:
     pytest.importorskip("pyarrow")
-    from pyarrow import csv as reader
+    from pyarrow import csv as reader  # type: ignore[import-untyped]
     from pyarrow import parquet
 
     parquet.write_table(reader.read_csv(_csv(folder, made)), folder / "shadows.parquet")
@@ -272,7 +273,7 @@ def test_an_import_goes_on_where_it_stopped(made: outputs.Made, tmp_path: Path) 
     part = import_bank(tmp_path / "part", kind="logits", **made.shadows)
     for model in (1, 4):
         part.bank.discard(model)
-    with pytest.raises(BankError, match="the import into .* is not finished: 4 of 6"):
+    with pytest.raises(BankError, match=r"the import into .* is not finished: 4 of 6"):
         part.bank.read()
     again = import_bank(tmp_path / "part", kind="logits", **made.shadows)
     assert np.array_equal(phis(again), phis(whole))
@@ -282,6 +283,7 @@ def test_an_import_goes_on_where_it_stopped(made: outputs.Made, tmp_path: Path) 
 _KILLED = """
 import os, sys, numpy as np
 from pathlib import Path
+from typing import Any
 import memaudit.bank.imported as imported
 from memaudit.bank import Bank
 write = Bank.write
@@ -327,7 +329,7 @@ def test_an_imported_bank_is_not_filled(made: outputs.Made, tmp_path: Path) -> N
 
 def test_arrays_in_any_order_of_memory_are_stored_as_they_are(made: outputs.Made, tmp_path: Path) -> None:
     """A row of an array in Fortran's order is not contiguous, and safetensors writes its neighbours instead."""
-    fortran = {name: np.asfortranarray(values) for name, values in made.shadows.items()}
+    fortran: dict[str, Any] = {name: np.asfortranarray(values) for name, values in made.shadows.items()}
     found = import_bank(tmp_path / "bank", kind="logits", **fortran)
     stored = np.stack([found.bank.tensors(place)["members"] for place in range(6)])
     assert np.array_equal(stored, made.members[found.design.order])
@@ -368,7 +370,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("elsewhere")
     (folder / "recipe.py").write_text(_RECIPE)
     (folder / "models").mkdir()
-    recipe = memaudit.recipe.load_recipe(f"{folder / 'recipe.py'}:recipe")  # type: ignore[attr-defined]
+    recipe = memaudit.recipe.load_recipe(f"{folder / 'recipe.py'}:recipe")
     members = outputs.pairs(6, 200, seed=5)
     for number, row in enumerate(members):
         model = memaudit.train(recipe, row, seed=number)
@@ -402,7 +404,7 @@ def test_a_pickled_model_in_the_folder_is_refused(trained: Path, tmp_path: Path)
     (tmp_path / "models").mkdir()
     for number in range(6):
         (tmp_path / "models" / f"{number}.pt").write_bytes(b"\x80\x04\x95")
-    with pytest.raises(MemauditError, match="model 0: .*pickle"):
+    with pytest.raises(MemauditError, match=r"model 0: .*pickle"):
         import_models(tmp_path / "bank", tmp_path / "models", f"{trained}/recipe.py:recipe", trained / "members.npy")
 
 

@@ -6,12 +6,13 @@ import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
+import outputs
 import pytest
 
 import memaudit
-import outputs
 from memaudit.auditing import audit as run_audit
 from memaudit.auditing import open_outputs
 from memaudit.auditing.run import Audit
@@ -208,7 +209,7 @@ def test_outputs_that_cannot_be_audited_are_refused(
     changes: dict[str, object], message: str, pairs: tuple[outputs.Made, Bank]
 ) -> None:
     with pytest.raises(EvidenceError, match=message):
-        run_audit(memaudit.Outputs(**pairs[0].target | changes), bank=pairs[1])  # type: ignore[arg-type]
+        run_audit(memaudit.Outputs(**pairs[0].target | changes), bank=pairs[1])
 
 
 def test_what_else_an_audit_needs_is_named(pairs: tuple[outputs.Made, Bank], tmp_path: Path) -> None:
@@ -323,7 +324,7 @@ def test_the_model_behind_an_interface_with_shadows_from_a_recipe(tmp_path: Path
     from memaudit.recipe import load_recipe
 
     made = load_recipe(recipe)
-    examples = made.examples()  # type: ignore[union-attr]
+    examples = cast("memaudit.Examples", made.examples())  # type: ignore[union-attr]
     members = memaudit.draw_members(made, seed=1)
     model = memaudit.train(made, members, seed=2)
     memaudit.save_target(model, tmp_path / "model.skops", members, made)
@@ -337,7 +338,7 @@ def test_the_model_behind_an_interface_with_shadows_from_a_recipe(tmp_path: Path
         memaudit.audit(memaudit.Outputs(recorded.outputs, examples.y, np.asarray(members) > 0), bank=bank)
 
 
-# --- any model that runs somewhere: ONNX, Keras ------------------------------------------------------------------------
+# --- any model that runs somewhere: ONNX, Keras -----------------------------------------------------------------------
 
 
 def test_a_model_that_runs_in_onnxruntime_alone(tmp_path: Path) -> None:

@@ -65,7 +65,8 @@ def _tried(report: Report, codes: tuple[str, ...]) -> str:
 def method(report: Report) -> Iterator[Block]:
     """Yields how the numbers were made, in general."""
     shadows = f"{report.subject.shadows:,}"
-    yield from (Paragraph(words=words.replace("{shadows}", shadows)) for words in standing.METHOD)
+    first = standing.IMPORTED if "bank.origin" in report.provenance else standing.METHOD[0]
+    yield from (Paragraph(words=words.replace("{shadows}", shadows)) for words in (first, *standing.METHOD[1:]))
 
 
 def limitations(report: Report) -> Iterator[Block]:
