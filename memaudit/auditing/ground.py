@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from memaudit.attacks import References
 from memaudit.auditing.folder import sha256
 from memaudit.auditing.target import Target
 from memaudit.bank import Bank, Matched, Recordings
-from memaudit.bank.imported import require_same_examples, whole_units
+from memaudit.bank.imported import GUESSED, require_same_examples, whole_units
 from memaudit.bank.inputs import require_inputs
 from memaudit.design import Chosen
 from memaudit.errors import EvidenceError, ModelError, SettingsError
@@ -95,6 +95,7 @@ def ground(
         return Ground(target, references=given, models=models, base=base)
     bank = bank if isinstance(bank, Bank) else Bank.open(bank)
     _require_fitting(bank, target)
+    target = _correct_alike(target, bank)
     models = [model for model in bank.models() if shadows is None or model < shadows]
     if len(models) >= LEAST_SHADOWS:
         measured, recordings = _usable(target, bank, shadows)
@@ -126,6 +127,18 @@ def _require_fitting(bank: Bank, target: Target) -> None:
         )
     bank.require(fingerprint(target.recipe, target.population, int(bank.fingerprint["seed"])))
     require_inputs(bank, recipe_folder(target.recipe))
+
+
+def _correct_alike(target: Target, bank: Bank) -> Target:
+    """Return the target with examples that count as classified correctly by the rule of its shadow models."""
+    if bank.fingerprint.get("correct") == GUESSED:
+        return replace(target, recorded=target.recorded | {"correct": target.recorded["phi"][:, 0] > 0})
+    if target.guessed:
+        raise EvidenceError(
+            "whether the model classifies each example correctly is not known from outputs about the label alone, and "
+            "it is known of the shadow models; give it as the array `correct`"
+        )
+    return target
 
 
 def _usable(target: Target, bank: Bank, shadows: int | None) -> tuple[Target, Shadows]:

@@ -15,7 +15,7 @@ from memaudit.bank.imported import memberships, population_of
 from memaudit.bank.peers import left_by_a_program
 from memaudit.errors import EvidenceError, SettingsError
 from memaudit.recipe import Counts, Examples, Recipe, load_recipe, membership
-from memaudit.signals.recorded import recorded_signals
+from memaudit.signals.recorded import OF_LABELS, recorded_signals
 from memaudit.training import population
 
 Array = np.ndarray
@@ -101,7 +101,18 @@ def open_outputs(
         raise EvidenceError(f"{path}: the outputs are the same for all examples; there is nothing an attack could use")
     recorded = {"phi": signals.phi, "correct": signals.correct}
     loaded = load_recipe(recipe) if isinstance(recipe, str) else recipe
-    return Target(loaded, examples, found.counts, recorded, path, arrays.sha256, membership=found, outputs=stated)
+    guessed = stated in OF_LABELS and arrays.get("correct") is None
+    return Target(
+        loaded,
+        examples,
+        found.counts,
+        recorded,
+        path,
+        arrays.sha256,
+        membership=found,
+        outputs=stated,
+        guessed=guessed,
+    )
 
 
 def _of_recipe(recipe: Recipe | str, arrays: Arrays) -> Examples:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from memaudit.auditing.ground import Ground
 from memaudit.auditing.target import Target
 from memaudit.bank import Bank
+from memaudit.bank.imported import GUESSED
 from memaudit.recipe import TextPopulation
 from memaudit.types import Rung
 
@@ -99,7 +100,7 @@ def _of_import(bank: Bank, target: Target, base: Ground) -> tuple[str, ...]:
     left_out = examples - len(base.target.population)
     lines = [*IMPORTED, f"Design of the imported models: {bank.fingerprint['design']}"]
     lines += [words for name, words in bank.fingerprint.items() if name.startswith("design.caveat.")]
-    if bank.fingerprint["correct"].startswith("the label"):
+    if bank.fingerprint["correct"] == GUESSED:
         lines += CONFIDENT
     if left_out:
         lines.append(

@@ -40,7 +40,8 @@ _READING_PAIRS = 16  # whose reading of what the target wrote tells memorized pa
 class Target:
     """A model that is ready to be audited: loaded, run over all examples, with its members known.
 
-    Of a model of which only outputs were recorded, `outputs` says what these are; it need have no recipe.
+    Of a model of which only outputs were recorded, `outputs` says what these are, and `guessed` whether an example
+    counts as classified correctly because its label's probability is above 1/2; there need be no recipe.
     """
 
     recipe: Recipe | None
@@ -53,6 +54,7 @@ class Target:
     membership: Membership | None = None
     manifest: tuple[Manifest, Manifest] | None = None
     outputs: str = ""
+    guessed: bool = False
 
     def only(self, rows: Int[Array, " rows"]) -> Target:
         """Return the same target with some of its examples."""

@@ -170,7 +170,8 @@ class Bank:
                 the model was trained; nothing half-written stays.
         """
         self.open(self.path).require(self.fingerprint)  # a model that slips in all the same bears another mark
-        contents = {_SIGNALS: save(signals)}
+        whole = {name: np.ascontiguousarray(values) for name, values in signals.items()}  # or save() mixes them up
+        contents = {_SIGNALS: save(whole)}
         if weights is not None:
             contents[_WEIGHTS] = weights
         sums = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}

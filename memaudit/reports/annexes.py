@@ -70,8 +70,9 @@ def _tried(report: Report, codes: tuple[str, ...]) -> str:
 def method(report: Report) -> Iterator[Block]:
     """Yields how the numbers were made, in general."""
     shadows = f"{report.subject.shadows:,}"
-    how = standing.METHOD if report.rung is Rung.BANK else (*standing.METHOD_WITHOUT_BANK, *standing.METHOD[2:])
-    yield from (Paragraph(words=words.replace("{shadows}", shadows)) for words in how)
+    first = standing.IMPORTED if "bank.origin" in report.provenance else standing.METHOD[0]
+    made = (first, standing.METHOD[1]) if report.rung is Rung.BANK else standing.METHOD_WITHOUT_BANK
+    yield from (Paragraph(words=words.replace("{shadows}", shadows)) for words in (*made, *standing.METHOD[2:]))
 
 
 def limitations(report: Report) -> Iterator[Block]:

@@ -73,6 +73,12 @@ METHOD_WITHOUT_BANK = (
     "uncertainty of the threshold. Attacks with shadow models find more: only they can show that little leaks.",
 )
 
+IMPORTED = (
+    "The audited model is compared with {shadows} shadow models that were trained elsewhere and imported. That they "
+    "were made in the same way, and on which examples, was stated by whoever imported them; the fidelity control "
+    "compares them with the audited model."
+)  # in place of the first paragraph
+
 LINK = (
     "Attacks on membership find some training examples and not others. If those that they find are the ones that the "
     "model memorized, the leak comes from memorizing, and what keeps a model from memorizing also closes the leak. "
