@@ -18,7 +18,7 @@ from memaudit.auditing.folder import EVIDENCE, seal, unseal
 from memaudit.auditing.planning import require_planned
 from memaudit.auditing.provenance import bound, provenance
 from memaudit.auditing.scope import limitations, untested
-from memaudit.auditing.target import Target, open_target, read_by_shadows
+from memaudit.auditing.target import Target, of_candidates, open_target, read_by_shadows
 from memaudit.bank import Bank, Recordings
 from memaudit.bank.inputs import require_inputs
 from memaudit.checks import (
@@ -31,7 +31,7 @@ from memaudit.checks import (
     all_checks,
     fidelity_check,
 )
-from memaudit.design import Chosen
+from memaudit.design import Chosen, Role
 from memaudit.errors import EvidenceError, MemauditError
 from memaudit.files import make_private_folder, write_whole
 from memaudit.recipe import (
@@ -41,6 +41,8 @@ from memaudit.recipe import (
     recipe_digest,
     recipe_folder,
 )
+from memaudit.recipe.populations import number_of_units
+from memaudit.training.designing import require_fitting_design
 from memaudit.types import Attempt, Context, Control, Edition, Limit, Report, Result, Skipped, Subject, Verdict, Waiver
 
 if TYPE_CHECKING:
@@ -163,7 +165,9 @@ def audit(
     place = ledgers.beside(bank.path) if ledger is None else Path(ledger)
     ledgers.require_writable(place)
     seed = int(bank.fingerprint["seed"])
-    bank.require(fingerprint(target.recipe, target.population, seed))
+    design = bank.design(number_of_units(target.population))
+    bank.require(fingerprint(target.recipe, target.population, seed) | design.lines())
+    require_fitting_design(bank, design, target.members)
     require_inputs(bank, recipe_folder(target.recipe))
     recordings = bank.read(shadows)
     count = 2 * recordings.shape[0]
@@ -175,17 +179,20 @@ def audit(
     planned = None
     if plan is not None:
         planned = require_planned(Path(plan), bank, target.population, count, fprs, attacks, limits, place)
-    reading = read_by_shadows(target, bank, recordings, device)
-    facts = _facts(target, recordings, tuple(fprs), tuple(attacks), seed, reading)
+    measured = of_candidates(target, design, device)
+    reading = read_by_shadows(measured, bank, recordings, device)
+    facts = _facts(measured, recordings, tuple(fprs), tuple(attacks), seed, reading, design.share)
     subject = Subject(
         model=target.model.name.encode("utf-8", "backslashreplace").decode(),  # a file's name may be no text
         sha256=target.sha256,
-        members=int(target.members.sum()),
-        nonmembers=int((~target.members).sum()),
+        members=int(measured.members.sum()),
+        nonmembers=int((~measured.members).sum()),
         shadows=count,
+        always=design.count(Role.ALWAYS),
+        never=design.count(Role.NEVER),
     )
     origin = provenance(target, bank, count, fprs, attacks, device, command)
-    report = _examine(facts, subject, untested(target), limitations(target), origin)
+    report = _examine(facts, subject, untested(target), limitations(target, design), origin)
     audited, level = Key.made(bank.path), EvidenceLevel(evidence)
     key = Key(bank.path, ledger=place)  # not before: a bank that has one was audited
     data = LedgerKey(place).commitments(target.population)["commitment.examples"]
@@ -195,7 +202,7 @@ def audit(
     if level is EvidenceLevel.NONE or not _trusted(report.controls):
         return Audit(report, None)
     full = level is EvidenceLevel.FULL
-    names = identifiers(target.ids, level, key)
+    names = identifiers(measured.ids, level, key)
     return Audit(replace(report, exposed=most_exposed(facts, names, full)), table(facts, names, full))
 
 
@@ -206,6 +213,7 @@ def _facts(
     attacks: tuple[str, ...],
     seed: int,
     reading: Array | None = None,
+    share: float = 0.5,
 ) -> Evidence:
     """Returns what the checks may look at."""
     recorded, population = target.recorded, target.population
@@ -225,6 +233,7 @@ def _facts(
             fprs=fprs,
             attacks=attacks,
             seed=seed,
+            share=share,
         )
     rows = population.representatives
     return ClassifierEvidence(
@@ -239,6 +248,7 @@ def _facts(
         fprs=fprs,
         attacks=attacks,
         seed=seed,
+        share=share,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from memaudit.auditing.target import Target
+from memaudit.design import Design, Role
 from memaudit.recipe import TextPopulation
 
 UNTESTED = (
@@ -26,11 +27,12 @@ ADAPTERS = (
     "The model fine-tuned in another way: the shadows are adapters on one frozen base, and say how much such adapters "
     "memorize. They say nothing about a full fine-tune of the same base, nor about adapters of another size."
 )
+HALF = "Memorization is measured on training sets of half of the examples; it falls as training sets grow."
 LIMITATIONS = (
     "The figures describe one trained model; training again gives another model with somewhat other figures.",
     "The adversary is assumed to know the recipe and to have data like the training data; a weaker one finds less.",
     "A failed attack is evidence of resistance to that attack only.",
-    "Memorization is measured on training sets of half of the examples; it falls as training sets grow.",
+    HALF,
     "The most exposed examples were picked because they looked exposed; measured again, they would look less so.",
 )
 WHOLE = (
@@ -51,10 +53,34 @@ def untested(target: Target) -> tuple[str, ...]:
     )
 
 
-def limitations(target: Target) -> tuple[str, ...]:
+def limitations(target: Target, design: Design) -> tuple[str, ...]:
     """Returns what the figures rest on and do not mean."""
     whole = () if target.manifest is not None else (WHOLE,)
-    return (*_unchecked(target), *_copies(target), *LIMITATIONS, *whole)
+    general = tuple(words for words in LIMITATIONS if design.is_halves or words != HALF)
+    return (*_unchecked(target), *_copies(target), *_sampled(target, design), *general, *whole)
+
+
+def _sampled(target: Target, design: Design) -> tuple[str, ...]:
+    """Return which examples the figures are about, where they are not about all."""
+    if design.is_halves:
+        return ()
+    inside, outside = int(target.members.sum()), int((~target.members).sum())
+    always, never = design.count(Role.ALWAYS), design.count(Role.NEVER)
+    if always:
+        told = (
+            f"All figures are about {inside - always:,} of the {inside:,} training examples, drawn at random, and all "
+            f"{outside:,} held-out examples. Every shadow model was trained on the other {always:,} training examples, "
+            "and the adversary is assumed to know them."
+        )
+    else:
+        told = (
+            f"All figures are about all {inside:,} training examples and a random {outside - never:,} of the {outside:,} "
+            f"held-out examples. No shadow model was trained on the other {never:,}."
+        )
+    return (
+        f"{told} The training sets of the shadow models are therefore about as large as the model's. Memorization and "
+        "the most exposed examples are those of this sample alone.",
+    )
 
 
 def _unchecked(target: Target) -> tuple[str, ...]:

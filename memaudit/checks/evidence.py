@@ -87,7 +87,8 @@ class Evidence(ABC):
 
     Examples are units: of copies and of a group, one stands for all. `split` is the number of members of which only a
     part of the unit was trained on. `manifest` is (stated, found), where one was given. `fprs` are the false-positive
-    rates that were asked for.
+    rates that were asked for. `share` is that of all units in the shadows' training sets; where it is not one half, the
+    examples are the bank's candidates (`memaudit.design.Design`).
     """
 
     bank: Shadows
@@ -99,6 +100,7 @@ class Evidence(ABC):
     fprs: tuple[float, ...] = (0.01, 0.001)
     attacks: tuple[str, ...] = ("slira", "lira-online", "lira-offline", "rmia", "global-threshold")
     seed: int = 0
+    share: float = 0.5
     signal: ClassVar[Signal] = Signal.SCALED_LOGIT
     _attacked: dict[str, Attacked] = field(default_factory=dict, init=False, repr=False)
 

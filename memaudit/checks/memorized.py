@@ -55,7 +55,7 @@ def _memorization(evidence: ClassifierEvidence) -> Outcome:
         notes=(
             f"Single scores have a root-mean-square standard error of {rms:.3f}; their 95% CIs have a mean half-width "
             f"of {half_width:.3f}.",
-            "The scores hold for training sets of half of the examples.",
+            f"The scores hold for training sets of {_of_all(evidence.share)} of the examples.",
         ),
     )
     return (finding,), ()
@@ -64,6 +64,10 @@ def _memorization(evidence: ClassifierEvidence) -> Outcome:
 memorization_check = Check(
     "MEM001", "Memorization of training examples", "memorization", _memorization, ClassifierEvidence
 )
+
+
+def _of_all(share: float) -> str:
+    return "half" if share == 0.5 else percent(share)
 
 
 def mean_memorization(evidence: Evidence) -> Estimate:

@@ -110,6 +110,7 @@ def run(model: Path, call: Job, quiet: bool, yes: bool = False) -> Audit:
     from memaudit.auditing import LEAST_SHADOWS, audit, default_attacks, open_target, require_planned
     from memaudit.auditing.ledger import require_writable
     from memaudit.bank import Bank
+    from memaudit.recipe import Counts
 
     settings = call.audit
     if settings.shadows < LEAST_SHADOWS:
@@ -131,7 +132,7 @@ def run(model: Path, call: Job, quiet: bool, yes: bool = False) -> Audit:
     return audit(
         target,
         target.recipe,
-        fill_bank(call, quiet, yes, target.recipe, target.population),
+        fill_bank(call, quiet, yes, target.recipe, target.population, members=Counts(target.counts)),
         shadows=settings.shadows,
         fprs=settings.fpr,
         attacks=attacks,

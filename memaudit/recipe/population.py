@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Bool, Int, UInt8
 
 from memaudit.canaries import Canary
 from memaudit.canaries.secrets import FoundSecret, decoys, find_secrets
@@ -55,6 +55,15 @@ class TextPopulation:
         self.probes = probes
         self.rows = tuple(self._rows(number) for number in range(len(documents.texts)))
         self._require_steady_rows()
+
+    def of_units(self, units: Bool[Array, " units"]) -> TextPopulation:
+        """Return the population of some units, with the same canaries; its probes are chosen among these units."""
+        chosen = np.flatnonzero(units[self.documents.unit_of])
+        other = object.__new__(TextPopulation)
+        other.documents, other.renderer, other.probes = self.documents.take(chosen), self.renderer, self.probes
+        other.rows = tuple(self.rows[document] for document in chosen)
+        other._planted = self._planted
+        return other
 
     def __len__(self) -> int:
         return len(self.documents)

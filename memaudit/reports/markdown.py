@@ -12,6 +12,7 @@ from memaudit.reports.wording import (
     attempts,
     by_severity,
     control_warning,
+    examples,
     headline,
     result_label,
     skipped_label,
@@ -43,7 +44,7 @@ def _lines(report: Report) -> Iterator[str]:
         yield f"> **{label.capitalize()}.** {markdown(words)}\n"
     yield (
         f"Model {markdown(subject.model)} (SHA-256 {markdown(subject.sha256)}), audited "
-        f"{markdown(moment(report.created))} on {subject.members:,} training examples, {subject.nonmembers:,} others "
+        f"{markdown(moment(report.created))} on {examples(subject)} "
         f"and {subject.shadows:,} shadow models.\n"
     )
     if told := attempts(report.attempt):

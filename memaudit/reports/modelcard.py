@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from memaudit.reports.text import interval, markdown, moment, percent, quantity
 from memaudit.reports.uncovered import uncovered
-from memaudit.reports.wording import VERDICTS, attempts, by_severity, control_warning, headline, result_label
+from memaudit.reports.wording import VERDICTS, attempts, by_severity, control_warning, examples, headline, result_label
 from memaudit.types import Report, Result
 
 
@@ -29,7 +29,7 @@ def _lines(report: Report) -> Iterator[str]:
     yield (
         f"Model {markdown(subject.model)} (SHA-256 {markdown(subject.sha256)}), audited with "
         f"{markdown(' '.join(['memaudit', version]))} on {markdown(moment(report.created))}: "
-        f"{subject.members:,} training examples, {subject.nonmembers:,} others and {subject.shadows:,} shadow models.\n"
+        f"{examples(subject)} and {subject.shadows:,} shadow models.\n"
     )
     if told := attempts(report.attempt):
         yield f"{markdown(told)}\n"

@@ -6,7 +6,19 @@ from dataclasses import dataclass
 
 from memaudit.reports.blocks import Badge
 from memaudit.reports.text import percent
-from memaudit.types import Attempt, Context, Control, Edition, FigureKind, Release, Report, Result, Skipped, Verdict
+from memaudit.types import (
+    Attempt,
+    Context,
+    Control,
+    Edition,
+    FigureKind,
+    Release,
+    Report,
+    Result,
+    Skipped,
+    Subject,
+    Verdict,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +169,21 @@ def headline(report: Report) -> str:
     """Return the verdict in a sentence, with the least confidence that a limit asked for."""
     confidence = min((r.limit.confidence for r in report.results if r.limit is not None), default=0.95)
     return VERDICTS[report.verdict].headline.format(confidence=percent(confidence))
+
+
+def sampled(whole: int, measured: int) -> str:
+    """Return a number of examples, and how many of them the figures are about if that is not all."""
+    return f"{whole:,}" if whole == measured else f"{whole:,}, of which {measured:,}, drawn at random, are measured"
+
+
+def examples(subject: Subject) -> str:
+    """Return in words how many examples an audit is about."""
+    if not (subject.always or subject.never):
+        return f"{subject.members:,} training examples, {subject.nonmembers:,} others"
+    return (
+        f"{subject.trained_on:,} training examples and {subject.held_out:,} others, of which a random sample of "
+        f"{subject.members:,} and {subject.nonmembers:,} is measured,"
+    )
 
 
 def badge(verdict: Verdict, label: str = "") -> Badge:
