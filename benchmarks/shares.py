@@ -115,8 +115,8 @@ def _cell(learner: str, examples: int, share: float, repetitions: int) -> str:
         verdicts = [gate(a, truth * factor, controlled=True) for a in audits]
         passes, fails = (np.mean([v is which for v in verdicts]) for which in (Verdict.PASS, Verdict.FAIL))
         columns.append(f"{passes:.3f} / {fails:.3f}")
-    for code in QUICK:
-        columns.append(f"{np.mean([c.passed is False for a in audits for c in a.controls if c.code == code]):.3f}")
+    failed = {code: [c.passed is False for a in audits for c in a.controls if c.code == code] for code in QUICK}
+    columns += [f"{np.mean(failed[code]):.3f}" for code in QUICK]
     nulls = [audit(evidence(learner, examples, share, seed, halves=False, null=True)) for seed in range(repetitions)]
     columns.append(f"{np.mean([gate(a, FPR, controlled=True) is Verdict.FAIL for a in nulls]):.3f}")
     return "| " + " | ".join(columns) + " |"

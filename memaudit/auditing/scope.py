@@ -74,8 +74,8 @@ def _sampled(target: Target, design: Design) -> tuple[str, ...]:
         )
     else:
         told = (
-            f"All figures are about all {inside:,} training examples and a random {outside - never:,} of the {outside:,} "
-            f"held-out examples. No shadow model was trained on the other {never:,}."
+            f"All figures are about all {inside:,} training examples and {outside - never:,} held-out ones, drawn at "
+            f"random from {outside:,}. No shadow model was trained on the other {never:,}."
         )
     return (
         f"{told} The training sets of the shadow models are therefore about as large as the model's. Memorization and "
