@@ -13,7 +13,7 @@ among the candidates and of the shadows in each pair, after all models were trai
 non-members are exchangeable. (A target that was trained on other data is no null, but has misstated members.)
 
 With --halves, shadow models are trained on halves whatever the target's share: how often the fidelity control fails is
-why halves serve a target up to 5 percentage points from one half, and no further.
+why a bank of halves serves a target up to 5 percentage points from one half, and no further.
 """
 
 from __future__ import annotations

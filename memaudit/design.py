@@ -26,8 +26,8 @@ Array = np.ndarray
 # Independent streams drawn from one seed; canaries have 3 and 10 to 15.
 _MEMBERS, _TRAINING, _CONTROL, _TARGET, _CANDIDATES = 0, 1, 2, 4, 5
 
-_TOLERANCE = 0.05  # of the share: training sets that differ by a tenth look alike (benchmarks.shares)
-_COINS = 3.3  # standard deviations of a share drawn by fair coins; more has a probability of 0.001
+_TOLERANCE = 0.05  # of the share: models of training sets that differ by a tenth mostly look alike (benchmarks.shares)
+_LIKELY, _POSSIBLE = 2.0, 3.3  # standard deviations of a share drawn by fair coins: probabilities of 0.05 and 0.001
 
 _DRAWS = 64  # of a pair with two classes in either half; if there is one, all miss it with a probability of 1e-8
 
@@ -110,12 +110,12 @@ class Design:
 
     @classmethod
     def for_members(cls, members: Bool[Array, " units"], seed: int) -> Design:
-        """Return the design for a target: halves if about half of the units are members, else candidates.
+        """Return the design for a target: halves if its share of members is likely to have been drawn by fair coins.
 
-        The candidates are all units of the smaller side, and as many of the larger, drawn at random: a random sample of
-        the members, or of the non-members.
+        Otherwise the candidates are all units of the smaller side, and as many of the larger, drawn at random: a random
+        sample of the members, or of the non-members.
         """
-        if about_half(members):
+        if _off_half(members) <= _LIKELY:
             return cls.halves(len(members))
         many = int(members.sum()) * 2 > len(members)
         larger = np.flatnonzero(members == many)
@@ -159,11 +159,16 @@ class Design:
 
 
 def about_half(members: Bool[Array, " units"]) -> bool:
-    """Return whether a target's share of members is one half, give or take 5 percentage points or what coins explain.
+    """Return whether a bank of halves that is there can serve a target, by its share of members.
 
-    Coins: 3.3 standard deviations of the share of so many units drawn by fair coins.
+    It can if that is one half, give or take 5 percentage points or what fair coins make possible.
     """
-    return bool(abs(members.mean() - 0.5) <= max(_TOLERANCE, _COINS * 0.5 / np.sqrt(len(members))))
+    return bool(abs(members.mean() - 0.5) <= _TOLERANCE or _off_half(members) <= _POSSIBLE)
+
+
+def _off_half(members: Bool[Array, " units"]) -> float:
+    """Return how far the share of members is from one half, in standard deviations of one drawn by fair coins."""
+    return float(abs(members.mean() - 0.5) * 2 * np.sqrt(len(members)))
 
 
 def half_in_units(

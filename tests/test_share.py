@@ -20,7 +20,7 @@ from memaudit.auditing import Audit
 from memaudit.bank import Bank
 from memaudit.design import Design, Role, about_half, half, half_in_units, halves, target_in_units, target_share
 from memaudit.errors import BankError, EvidenceError, SettingsError
-from memaudit.recipe import Examples, fingerprint
+from memaudit.recipe import Examples, TextPopulation, fingerprint
 from memaudit.recipe.populations import candidates, counts_of_candidates
 
 Array = np.ndarray
@@ -123,6 +123,12 @@ def test_half_is_five_points_or_what_coins_explain(inside: int, units: int, same
     assert about_half(np.arange(units) < inside) is same
 
 
+@pytest.mark.parametrize(("inside", "is_halves"), [(500, True), (531, True), (532, False), (600, False)])
+def test_a_new_bank_has_halves_only_where_coins_are_likely(inside: int, is_halves: bool) -> None:
+    """Of 1,000 fair coins, two standard deviations are 31.6 heads."""
+    assert Design.for_members(np.arange(1000) < inside, 0).is_halves is is_halves
+
+
 def test_coins_are_hardly_ever_taken_for_another_share() -> None:
     """3.3 standard deviations are exceeded with a probability of 0.001; 20 of 5,000 draws with one of 1e-7."""
     rng = np.random.default_rng(0)
@@ -182,7 +188,6 @@ def test_a_report_says_that_a_sample_is_measured(tmp_path: Path, name: str) -> N
     text = " ".join((tmp_path / f"report.{name}").read_text("utf-8").split())
     told = {"html": "240, of which 60, drawn at random, are measured", "md": "240 training examples and 60 others"}
     assert told[name] in text
-    assert "60 of the 240 training examples, drawn at random" in text
 
 
 def test_the_rate_of_80_percent_members_is_that_of_an_independent_computation(tmp_path: Path) -> None:
@@ -346,6 +351,67 @@ def test_a_classifier_that_depends_on_its_training_sets_size_is_withheld_on_halv
     ]
     passed = [next(c.passed for c in report.controls if c.code == "CTL001") for report in reports]
     assert passed == [False, True]
+
+
+# --- Language models --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def stories() -> Any:
+    from memaudit.recipe import load_recipe
+
+    return load_recipe(str(Path(__file__).parent / "recipes" / "language.py") + ":recipe")
+
+
+def test_candidates_of_documents_keep_their_rows_and_every_canary(stories: Any) -> None:
+    from memaudit.training import population
+    from memaudit.training.model import Workshop
+
+    people: Any = population(stories)
+    own = target_share(5, len(people), 0.8) > 0
+    design = Design.for_members(own, seed=0)
+    chosen: Any = candidates(people, design)
+    units = np.flatnonzero(design.candidates)
+    assert len(chosen) == 24
+    assert chosen.documents.unit_ids.tolist() == people.documents.unit_ids[units].tolist()
+    assert chosen.canaries == people.canaries
+    assert chosen.spaces == people.spaces
+    assert len(chosen.always) == 36
+    assert set(chosen.testable) <= set(range(24))
+    shop = Workshop(stories, people, 0, "cpu", design=design)
+    for model in (0, 1):
+        counts = shop.counts(model)
+        trained = {json.dumps(text) for text in people.texts(counts)}
+        assert trained >= {json.dumps(text) for text in chosen.always.texts}
+        stored = shop.memberships(counts)
+        assert np.array_equal(stored["members"], counts[:60][design.candidates])
+        assert np.array_equal(stored["doses"], counts[60:])
+    assert np.array_equal(
+        shop.memberships(shop.counts(0))["members"] + shop.memberships(shop.counts(1))["members"], [1] * 24
+    )
+
+
+def test_a_secret_that_every_model_has_seen_is_not_asked_about(stories: Any) -> None:
+    """It stands in a candidate, and in a document that is in every model, so that no model lacks it."""
+    texts = list(stories.documents().texts)
+    texts[:2] = [f"{text} Write to ada.q.roe@example.org now." for text in texts[:2]]
+    people = TextPopulation(ma.Documents(texts, similarity=None), stories.rendering, stories.probes)
+    everything, second = np.ones(len(people), bool), np.arange(len(people)) == 1
+    value = "ada.q.roe@example.org"
+    for always, asked in ((~everything, True), (second, False)):
+        found = people.of_units(~second, always).secrets
+        assert (value in {probe.found.value for probe in found}) is asked
+
+
+@pytest.mark.slow
+def test_a_language_model_with_80_percent_members_is_audited(stories: Any, tmp_path: Path) -> None:
+    own = ma.draw_members(stories, seed=5, share=0.8)
+    ma.save_target(ma.train(stories, own, seed=1, device="cpu"), tmp_path / "model", own)
+    bank = ma.fill(tmp_path / "bank", stories, 8, members=own, device="cpu")
+    report = ma.audit(tmp_path / "model", stories, bank, fprs=(0.1,)).report
+    assert (report.subject.members, report.subject.nonmembers, report.subject.always) == (12, 12, 36)
+    assert all(control.passed for control in report.controls)
+    assert {result.finding.code for result in report.results} >= {"MIA005", "MEM002", "CAN001", "EXT001", "EXT004"}
 
 
 # --- The commands -----------------------------------------------------------------------------------------------------

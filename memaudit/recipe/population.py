@@ -46,8 +46,12 @@ class SecretProbe:
 class TextPopulation:
     """Documents and canaries as rows, and the probes that are made of them.
 
-    Memberships are counts over `ids`: one for each unit of the documents, then one for each canary.
+    Memberships are counts over `ids`: one for each unit of the documents, then one for each canary. `always` are the
+    documents beside these that every model is trained on, where the population is that of a bank's candidates.
     """
+
+    always: Documents | None = None
+    always_rows: tuple[tuple[Row, ...], ...] = ()
 
     def __init__(self, documents: Documents, rendering: Rendering, probes: Probes):
         self.documents = documents
@@ -56,12 +60,13 @@ class TextPopulation:
         self.rows = tuple(self._rows(number) for number in range(len(documents.texts)))
         self._require_steady_rows()
 
-    def of_units(self, units: Bool[Array, " units"]) -> TextPopulation:
+    def of_units(self, units: Bool[Array, " units"], always: Bool[Array, " units"]) -> TextPopulation:
         """Return the population of some units, with the same canaries; its probes are chosen among these units."""
-        chosen = np.flatnonzero(units[self.documents.unit_of])
+        chosen, rest = (np.flatnonzero(which[self.documents.unit_of]) for which in (units, always))
         other = object.__new__(TextPopulation)
         other.documents, other.renderer, other.probes = self.documents.take(chosen), self.renderer, self.probes
         other.rows = tuple(self.rows[document] for document in chosen)
+        other.always, other.always_rows = self.documents.take(rest), tuple(self.rows[document] for document in rest)
         other._planted = self._planted
         return other
 
@@ -180,12 +185,20 @@ class TextPopulation:
 
     @cached_property
     def secrets(self) -> tuple[SecretProbe, ...]:
-        """The user's own secrets that were found in the documents, with their decoys."""
+        """The user's own secrets that were found in the documents, with their decoys.
+
+        One that also stands in a document that every model is trained on is left out: no model lacks it.
+        """
         if not self.probes.secrets:
             return ()
         strings = [self.renderer.whole(text).string for text in self.documents.texts]
         rng = np.random.default_rng(_SEED)
-        found = find_secrets(strings, limit=self.probes.secrets)
+        known = [self.renderer.whole(text).string for text in self.always.texts] if self.always is not None else []
+        found = [
+            secret
+            for secret in find_secrets(strings, limit=self.probes.secrets)
+            if not any(secret.value in string for string in known)
+        ]
         return tuple(probe for secret in found if (probe := self._secret_probe(secret, rng)) is not None)
 
     @cached_property

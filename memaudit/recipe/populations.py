@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from memaudit.design import Design
+from memaudit.design import Design, Role
 from memaudit.errors import RecipeError
 from memaudit.recipe.blame import blame
 from memaudit.recipe.documents import Documents
@@ -54,7 +54,7 @@ def candidates(examples: Population, design: Design) -> Population:
     if design.is_halves:
         return examples
     if isinstance(examples, TextPopulation):
-        return examples.of_units(design.candidates)
+        return examples.of_units(design.candidates, design.roles == Role.ALWAYS)
     return examples.take(np.flatnonzero(design.candidates[examples.unit_of]))
 
 
