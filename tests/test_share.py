@@ -22,6 +22,7 @@ from memaudit.design import Design, Role, about_half, half, half_in_units, halve
 from memaudit.errors import BankError, EvidenceError, SettingsError
 from memaudit.recipe import Examples, TextPopulation, fingerprint
 from memaudit.recipe.populations import candidates, counts_of_candidates
+from memaudit.training import population
 
 Array = np.ndarray
 Command = Callable[..., CompletedProcess[str]]
@@ -364,7 +365,6 @@ def stories() -> Any:
 
 
 def test_candidates_of_documents_keep_their_rows_and_every_canary(stories: Any) -> None:
-    from memaudit.training import population
     from memaudit.training.model import Workshop
 
     people: Any = population(stories)
@@ -394,13 +394,13 @@ def test_candidates_of_documents_keep_their_rows_and_every_canary(stories: Any) 
 def test_a_secret_that_every_model_has_seen_is_not_asked_about(stories: Any) -> None:
     """It stands in a candidate, and in a document that is in every model, so that no model lacks it."""
     texts = list(stories.documents().texts)
-    texts[:2] = [f"{text} Write to ada.q.roe@example.org now." for text in texts[:2]]
+    first, second = (probe.found for probe in population(stories).secrets[:2])
+    texts[second.document] = texts[second.document].replace(second.value, first.value)
     people = TextPopulation(ma.Documents(texts, similarity=None), stories.rendering, stories.probes)
-    everything, second = np.ones(len(people), bool), np.arange(len(people)) == 1
-    value = "ada.q.roe@example.org"
-    for always, asked in ((~everything, True), (second, False)):
-        found = people.of_units(~second, always).secrets
-        assert (value in {probe.found.value for probe in found}) is asked
+    there = np.arange(len(people)) == second.document
+    for always, asked in ((there & False, True), (there, False)):
+        found = people.of_units(~there, always).secrets
+        assert (first.value in {probe.found.value for probe in found}) is asked
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from memaudit import policy
 from memaudit.auditing.evidence import EvidenceLevel, Key
 from memaudit.auditing.target import Target
 from memaudit.bank import Bank
-from memaudit.recipe import TextPopulation, sources
+from memaudit.recipe import EstimatorRecipe, TextPopulation, sources
 from memaudit.training import device_name
 from memaudit.types import ASKED_ATTACKS, ASKED_RATES
 
@@ -44,6 +44,7 @@ def provenance(
         "device": device_name(device),
         "command": command or _call(target, bank, shadows, fprs),
         **({"state dict": target.state_dict} if target.state_dict is not None else {}),
+        **({"trusted types": ", ".join(sorted(set(trusted)))} if (trusted := _trusted(target)) else {}),
         ASKED_ATTACKS: ", ".join(attacks),
         ASKED_RATES: ", ".join(map(repr, map(float, fprs))),
         "git commit of the recipe": revision(sources(target.recipe)),
@@ -52,6 +53,10 @@ def provenance(
         **{f"bank.{name}": value for name, value in bank.fingerprint.items() if name not in UNKEYED},
         **{f"package.{name}": _version(name) for name in packages},
     }
+
+
+def _trusted(target: Target) -> tuple[str, ...]:
+    return target.recipe.trusted if isinstance(target.recipe, EstimatorRecipe) else ()
 
 
 def _call(target: Target, bank: Bank, shadows: int, fprs: Sequence[float]) -> str:

@@ -128,6 +128,7 @@ def audit(
     device: str = "auto",
     command: str = "",
     state_dict: str | None = None,
+    trusted: Iterable[str] = (),
 ) -> Audit:
     """Returns the audit of one trained model against a filled bank; trains nothing.
 
@@ -149,6 +150,7 @@ def audit(
         device: Where the model is run.
         command: The command line that asked for the audit, for its report.
         state_dict: Which of several sets of weights in the file is the model, such as "model_ema".
+        trusted: Types that a skops file may hold, such as "my_package.MyScaler"; the report names them.
 
     Raises:
         MemauditError: Something is missing or does not fit; the message says what to do.
@@ -156,7 +158,7 @@ def audit(
     target = (
         model
         if isinstance(model, Target)
-        else open_target(model, recipe, members, device, state_dict=state_dict, manifest=manifest)
+        else open_target(model, recipe, members, device, state_dict=state_dict, manifest=manifest, trusted=trusted)
     )
     attacks = default_attacks(target.recipe, target.population, limits) if attacks is None else attacks
     require_choices(fprs, attacks)

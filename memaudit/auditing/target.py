@@ -15,6 +15,7 @@ from memaudit.bank import Bank, Recordings
 from memaudit.design import Design
 from memaudit.errors import EvidenceError, ModelError
 from memaudit.recipe import (
+    EstimatorRecipe,
     Examples,
     Membership,
     Population,
@@ -126,6 +127,7 @@ def open_target(
     *,
     state_dict: str | None = None,
     manifest: str | Path | None = None,
+    trusted: Iterable[str] = (),
 ) -> Target:
     """Returns the target, after everything that can be wrong with it has been looked at; needs no bank.
 
@@ -136,11 +138,14 @@ def open_target(
         device: Where the model is run.
         state_dict: Which of several sets of weights in the file is the model, such as "model_ema".
         manifest: The file that `write_manifest` wrote about the training set.
+        trusted: Types that a skops file may hold beside scikit-learn's and the recipe's own `trusted`.
 
     Raises:
         MemauditError: Something is missing or does not fit; the message says what to do.
     """
     recipe = load_recipe(recipe) if isinstance(recipe, str) else recipe
+    if trusted and isinstance(recipe, EstimatorRecipe):
+        recipe = replace(recipe, trusted=(*recipe.trusted, *trusted))
     if not Path(model).exists():  # first: it takes no time, and a wrong path is the commonest mistake
         raise ModelError(f"there is no model {model}")
     examples = population(recipe)

@@ -32,6 +32,7 @@ _INDENT = 14
 @settings_options
 @click.option("--members", help="Who the model was trained on: a file of ids; by default MODEL.members.csv.")
 @click.option("--state-dict", help="Which of several sets of weights in MODEL is audited, such as model_ema.")
+@click.option("--trust", multiple=True, metavar="MODULE.TYPE", help="A type that a skops file may hold; repeatable.")
 @click.option("--out", multiple=True, help=f"Folder for the report. Beside it, {outputs.HELP}")
 @click.option("--fpr", type=float, multiple=True, help="False-positive rate to measure at; may be repeated.")
 @click.option("--plan", help="The plan that this audit keeps to, as written by memaudit plan -o.")
@@ -47,6 +48,7 @@ def command(
     yes: bool,
     fpr: tuple[float, ...],
     out: tuple[str, ...],
+    trust: tuple[str, ...],
     sign: str | None,
     **flags: Any,
 ) -> int:
@@ -58,7 +60,7 @@ def command(
     named, folders = outputs.parse(out)
     if len(folders) > 1:
         raise SettingsError(f"--out: the report goes into one folder, got {' and '.join(folders)}")
-    call = job(config, **flags, fpr=list(fpr) or None, out=next(iter(folders), None))
+    call = job(config, **flags, fpr=list(fpr) or None, trust=list(trust) or None, out=next(iter(folders), None))
     if call.file is None and flags["recipe"] is None and not (call.folder / "recipe.py").exists():
         raise SettingsError(_missing(model))
     key = None if sign is None else _signing_key(sign)  # before hours are spent
@@ -120,7 +122,13 @@ def run(model: Path, call: Job, quiet: bool, yes: bool = False) -> Audit:
     members = None if settings.members is None else call.place(settings.members)
     manifest = None if settings.manifest is None else call.place(settings.manifest)
     target = open_target(
-        model, call.recipe(), members, settings.device, state_dict=settings.state_dict, manifest=manifest
+        model,
+        call.recipe(),
+        members,
+        settings.device,
+        state_dict=settings.state_dict,
+        manifest=manifest,
+        trusted=settings.trust,
     )
     attacks = settings.attacks or default_attacks(target.recipe, target.population, call.limits)
     plan = None if settings.plan is None else call.place(settings.plan)

@@ -44,6 +44,7 @@ from memaudit.training.sense import require_sense
 
 Array = np.ndarray
 
+_SEEDS = ("random_state", "random_seed")
 _TRIED = 50  # examples, of a single class, to see whether an estimator can be fitted to one
 
 
@@ -262,7 +263,9 @@ class Workshop:
 
         assert isinstance(self.recipe, EstimatorRecipe)
         estimator = clone(self.recipe.estimator)
-        random = [name for name in estimator.get_params() if name.rpartition("__")[2] == "random_state"]
+        random = [name for name in estimator.get_params() if name.rpartition("__")[2] in _SEEDS]
+        if not random and type(estimator).__module__.startswith("catboost."):  # it lists only what was set
+            random = ["random_seed"]
         estimator.set_params(**dict.fromkeys(random, seed))
         training_set = self._training_set(counts)
         return estimator.fit(training_set.x, training_set.y)
