@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from memaudit.auditing.target import Target, require_both, units_of
+from memaudit.auditing.target import Target, require_both
 from memaudit.bank.arrays import Arrays, digest_of, read_arrays
 from memaudit.bank.imported import memberships, population_of
 from memaudit.bank.peers import left_by_a_program
 from memaudit.errors import EvidenceError, SettingsError
 from memaudit.recipe import Counts, Examples, Recipe, load_recipe, membership
+from memaudit.recipe.populations import units_of
 from memaudit.signals.recorded import OF_LABELS, recorded_signals
 from memaudit.training import population
 

@@ -6,6 +6,8 @@ from memaudit.auditing.ground import Ground
 from memaudit.auditing.target import Target
 from memaudit.bank import Bank
 from memaudit.bank.imported import GUESSED
+from memaudit.checks.memorized import of_all
+from memaudit.design import Role
 from memaudit.recipe import TextPopulation
 from memaudit.types import Rung
 
@@ -87,9 +89,36 @@ def limitations(target: Target, base: Ground) -> tuple[str, ...]:
     """Returns what the figures rest on and do not mean."""
     whole = () if target.manifest is not None else (WHOLE,)
     recorded = RECORDED if target.outputs else ()
-    general = LIMITATIONS if base.rung is Rung.BANK else (*ALONE, *(OVERLAP if base.models else ()))
+    general = _with_bank(base) if base.rung is Rung.BANK else (*ALONE, *(OVERLAP if base.models else ()))
     imported = () if base.bank is None else _of_import(base.bank, target, base)
-    return (*imported, *recorded, *_unchecked(target), *_copies(target), *general, *whole)
+    return (*imported, *recorded, *_unchecked(target), *_copies(target), *_sampled(target, base), *general, *whole)
+
+
+def _with_bank(base: Ground) -> tuple[str, ...]:
+    return tuple(words.replace("half", of_all(base.share)) if words == HALF else words for words in LIMITATIONS)
+
+
+def _sampled(target: Target, base: Ground) -> tuple[str, ...]:
+    """Return which examples the figures are about, where they are not about all."""
+    always, never = base.count(Role.ALWAYS), base.count(Role.NEVER)
+    if not always + never:
+        return ()
+    inside, outside = int(target.members.sum()), int((~target.members).sum())
+    if always:
+        told = (
+            f"All figures are about {inside - always:,} of the {inside:,} training examples, drawn at random, and all "
+            f"{outside:,} held-out examples. Every shadow model was trained on the other {always:,} training examples, "
+            "and the adversary is assumed to know them."
+        )
+    else:
+        told = (
+            f"All figures are about all {inside:,} training examples and {outside - never:,} held-out ones, drawn at "
+            f"random from {outside:,}. No shadow model was trained on the other {never:,}."
+        )
+    return (
+        f"{told} The training sets of the shadow models are therefore about as large as the model's. Memorization and "
+        "the most exposed examples are those of this sample alone.",
+    )
 
 
 def _of_import(bank: Bank, target: Target, base: Ground) -> tuple[str, ...]:

@@ -217,11 +217,14 @@ class TargetEvidence(ABC):
 class Evidence(TargetEvidence):
     """All that a check may look at: what there is without a bank, and the bank's recordings.
 
-    `matched` says which models the bank's values come from, where its models are not complementary pairs.
+    `matched` says which models the bank's values come from, where its models are not complementary pairs. `share` is
+    that of all units in the shadows' training sets; where it is not one half, the examples are the bank's candidates
+    (`memaudit.design.Design`), or the models were imported.
     """
 
     bank: Shadows
     matched: Couples | None = None
+    share: float = 0.5
     _attacked: dict[str, Attacked] = field(default_factory=dict, init=False, repr=False)
 
     @property

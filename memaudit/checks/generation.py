@@ -48,7 +48,7 @@ def _generated(evidence: TextTargetEvidence) -> Outcome:
         )
         return (), (Skipped(code="EXT004", title=_WRITTEN, reason=reason),)
     texts = [text for sampler in evidence.recorded["generated"] for text in sampler]
-    inside, outside = (evidence.written_index(who) for who in (evidence.members, ~evidence.members))
+    inside, outside = (evidence.written_index(who) for who in (True, False))
     found, control = (eidetic(texts, index, _WIDTH) > 0 for index in (inside, outside))
     value, low, high = share_of(found)
     leaked = leakage(texts, inside, _WIDTH)
@@ -111,6 +111,9 @@ def _why(
     for text in np.flatnonzero(found):
         length, start, _ = inside.longest_match(texts[text])
         passage = slice(start, start + length)
+        if evidence.population.always_rows and evidence.always.count(texts[text][passage]):
+            kinds[Kind.UNRESOLVED] += 1  # no model lacks it
+            continue
         units = evidence.population.documents.unit_of[evidence.corpus.documents(texts[text][passage])]
         with_it, without = _sides(evidence, reading[:, text, passage].sum(axis=1), units)
         low = float(counterfactual(with_it, without).low[0]) if len(with_it) > 1 else -np.inf
@@ -134,7 +137,7 @@ def _kinds_table(kinds: Counter[Kind], pairs: int) -> Table:
         Kind.RECITED: "the passage stands in six or more training documents",
         Kind.PREDICTABLE: "models without the passage write it at least half as likely",
         Kind.MEMORIZED: "models without the passage write it demonstrably less",
-        Kind.UNRESOLVED: "too few pairs of models to tell",
+        Kind.UNRESOLVED: "too few pairs of models to tell, or all were trained on it",
     }
     return Table(
         title="Why training text is written",

@@ -56,7 +56,7 @@ def _memorization(evidence: ClassifierEvidence) -> Outcome:
         notes=(
             f"Single scores have a root-mean-square standard error of {rms:.3f}; their 95% CIs have a mean half-width "
             f"of {half_width:.3f}.",
-            f"The scores hold for training sets of {share_trained_on(evidence)} of the examples.",
+            f"The scores hold for training sets of {of_all(evidence.share)} of the examples.",
         ),
     )
     return (finding,), ()
@@ -67,9 +67,8 @@ memorization_check = Check(
 )
 
 
-def share_trained_on(evidence: Evidence) -> str:
-    """Return in words which share of the examples a shadow model was trained on; imported ones need not have half."""
-    share = float((evidence.bank.members > 0).mean())
+def of_all(share: float) -> str:
+    """Return in words which share of the examples a shadow model was trained on."""
     return "half" if abs(share - 0.5) < _HALF else percent(share)
 
 

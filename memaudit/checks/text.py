@@ -132,7 +132,8 @@ class TextTargetEvidence(TargetEvidence):
     def training_index(self) -> CorpusIndex:
         """Every row that the target was trained on, canaries included, as a document of its own."""
         rows, _ = self.population.training_rows(np.concatenate([self.members, self.doses]).astype(np.uint8))
-        return CorpusIndex.of([row.ids for row in rows])
+        always = [row for rows in self.population.always_rows for row in rows if row.trained.any()]
+        return CorpusIndex.of([row.ids for row in (*rows, *always)])
 
     @cached_property
     def well_specified(self) -> Bool[Array, "contexts testable"]:
@@ -148,13 +149,14 @@ class TextTargetEvidence(TargetEvidence):
         owned = zip(self.population.documents.unit_of, self.population.rows, strict=True)
         return CorpusIndex.of([np.concatenate([row.ids for row in rows]) for unit, rows in owned if units[unit]])
 
-    def written_index(self, units: Bool[Array, " units"]) -> CorpusIndex:
-        """Returns the index of what models were trained to write of the documents of some units, in their order.
+    def written_index(self, members: bool) -> CorpusIndex:
+        """Returns the index of what models were trained to write of the target's training documents, or of the others.
 
         What the loss masks, such as a user's questions, is left out: a model that writes it was not trained to.
         """
         owned = zip(self.population.documents.unit_of, self.population.rows, strict=True)
-        pieces = [_trained_pieces(rows) for unit, rows in owned if units[unit]]
+        pieces = [_trained_pieces(rows) for unit, rows in owned if self.members[unit] == members]
+        pieces += [_trained_pieces(rows) for rows in self.population.always_rows if members]
         owners = np.repeat(np.arange(len(pieces)), [len(own) for own in pieces])
         return CorpusIndex.of([piece for own in pieces for piece in own], owners)
 
@@ -164,9 +166,16 @@ class TextTargetEvidence(TargetEvidence):
         return self.index_of(np.ones(len(self.population), bool))
 
     @cached_property
+    def always(self) -> CorpusIndex:
+        """Every document that all models, the target and the shadows, are trained on."""
+        return CorpusIndex.of([np.concatenate([row.ids for row in rows]) for rows in self.population.always_rows])
+
+    @cached_property
     def documents_with(self) -> Int[Array, " testable"]:
         """In how many documents of the population the longest context with its suffix stands."""
-        return self.corpus.counts(self._windows(self.population.probes.longest))
+        windows = self._windows(self.population.probes.longest)
+        beside = self.always.counts(windows) if self.population.always_rows else 0
+        return self.corpus.counts(windows) + beside
 
     @cached_property
     def copies(self) -> Int[Array, " testable"]:

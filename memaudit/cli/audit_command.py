@@ -36,6 +36,7 @@ _INDENT = 14
 @click.option("--kind", help="What the recorded outputs are: logits, probabilities, losses, scaled-logits, …")
 @click.option("--members", help="Who the model was trained on: a file of ids; by default MODEL.members.csv.")
 @click.option("--state-dict", help="Which of several sets of weights in MODEL is audited, such as model_ema.")
+@click.option("--trust", multiple=True, metavar="MODULE.TYPE", help="A type that a skops file may hold; repeatable.")
 @click.option("--out", multiple=True, help=f"Folder for the report. Beside it, {formats.HELP}")
 @click.option("--reference", multiple=True, help="Another model's file, to compare with; may be repeated (1 to 5).")
 @click.option("--fpr", type=float, multiple=True, help="False-positive rate to measure at; may be repeated.")
@@ -55,6 +56,7 @@ def command(
     fpr: tuple[float, ...],
     reference: tuple[str, ...],
     out: tuple[str, ...],
+    trust: tuple[str, ...],
     sign: str | None,
     **flags: Any,
 ) -> int:
@@ -68,7 +70,12 @@ def command(
     if len(folders) > 1:
         raise SettingsError(f"--out: the report goes into one folder, got {' and '.join(folders)}")
     call = job(
-        config, **flags, fpr=list(fpr) or None, references=list(reference) or None, out=next(iter(folders), None)
+        config,
+        **flags,
+        fpr=list(fpr) or None,
+        references=list(reference) or None,
+        trust=list(trust) or None,
+        out=next(iter(folders), None),
     )
     if (model is None) == (outputs is None):
         raise SettingsError("name a MODEL, or give its recorded outputs with --outputs FILE; one of the two")
@@ -135,6 +142,7 @@ def run(model: Path, call: Job, quiet: bool, yes: bool = False) -> Audit:
     from memaudit.auditing import default_attacks, open_target, require_planned
     from memaudit.auditing.ledger import require_writable
     from memaudit.bank import Bank
+    from memaudit.recipe import Counts
 
     settings = call.audit
     require_writable(call.ledger)  # and all else before hours are spent on the bank
@@ -142,7 +150,13 @@ def run(model: Path, call: Job, quiet: bool, yes: bool = False) -> Audit:
     members = None if settings.members is None else call.place(settings.members)
     manifest = None if settings.manifest is None else call.place(settings.manifest)
     target = open_target(
-        model, call.recipe(), members, settings.device, state_dict=settings.state_dict, manifest=manifest
+        model,
+        call.recipe(),
+        members,
+        settings.device,
+        state_dict=settings.state_dict,
+        manifest=manifest,
+        trusted=settings.trust,
     )
     assert target.recipe is not None
     place = call.place(settings.bank)
@@ -162,7 +176,8 @@ def run(model: Path, call: Job, quiet: bool, yes: bool = False) -> Audit:
         )
     if _without_shadows(call, target.recipe):
         return _audited(target, None, call, 0)
-    return _audited(target, fill_bank(call, quiet, yes, target.recipe, target.population), call, settings.shadows)
+    bank = fill_bank(call, quiet, yes, target.recipe, target.population, members=Counts(target.counts))
+    return _audited(target, bank, call, settings.shadows)
 
 
 def _run_outputs(outputs: Path, kind: str | None, call: Job, recipe: str | None) -> Audit:

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Bool, Int, UInt8
 
 from memaudit.canaries import Canary
 from memaudit.canaries.secrets import FoundSecret, decoys, find_secrets
@@ -47,8 +47,12 @@ class SecretProbe:
 class TextPopulation:
     """Documents and canaries as rows, and the probes that are made of them.
 
-    Memberships are counts over `ids`: one for each unit of the documents, then one for each canary.
+    Memberships are counts over `ids`: one for each unit of the documents, then one for each canary. `always` are the
+    documents beside these that every model is trained on, where the population is that of a bank's candidates.
     """
+
+    always: Documents | None = None
+    always_rows: tuple[tuple[Row, ...], ...] = ()
 
     def __init__(self, documents: Documents, rendering: Rendering, probes: Probes):
         self.documents = documents
@@ -56,6 +60,16 @@ class TextPopulation:
         self.probes = probes
         self.rows = tuple(self._rows(number) for number in range(len(documents.texts)))
         self._require_steady_rows()
+
+    def of_units(self, units: Bool[Array, " units"], always: Bool[Array, " units"]) -> TextPopulation:
+        """Return the population of some units, with the same canaries; its probes are chosen among these units."""
+        chosen, rest = (np.flatnonzero(which[self.documents.unit_of]) for which in (units, always))
+        other = object.__new__(TextPopulation)
+        other.documents, other.renderer, other.probes = self.documents.take(chosen), self.renderer, self.probes
+        other.rows = tuple(self.rows[document] for document in chosen)
+        other.always, other.always_rows = self.documents.take(rest), tuple(self.rows[document] for document in rest)
+        other._planted = self._planted
+        return other
 
     def __len__(self) -> int:
         return len(self.documents)
@@ -174,13 +188,21 @@ class TextPopulation:
 
     @cached_property
     def secrets(self) -> tuple[SecretProbe, ...]:
-        """The user's own secrets that were found in the documents, with their decoys."""
+        """The user's own secrets that were found in the documents, with their decoys.
+
+        One that also occurs in a document that every model is trained on is left out: no model lacks it.
+        """
         sought = self.probes.sought
         if not sought.most:
             return ()
         strings = [self.renderer.whole(text).string for text in self.documents.texts]
         rng = np.random.default_rng(_SEED)
-        found = find_secrets(strings, limit=sought.most, forms=sought.forms)
+        known = [self.renderer.whole(text).string for text in self.always.texts] if self.always is not None else []
+        found = [
+            secret
+            for secret in find_secrets(strings, limit=sought.most, forms=sought.forms)
+            if not any(secret.value in string for string in known)
+        ]
         return tuple(probe for secret in found if (probe := self._secret_probe(secret, rng)) is not None)
 
     @cached_property

@@ -10,7 +10,7 @@ from typing import Any
 from memaudit.errors import ModelError, RecipeError
 from memaudit.files import write_whole
 from memaudit.recipe.blame import blame
-from memaudit.recipe.checkpoints import read_checkpoint
+from memaudit.recipe.checkpoints import holds_safetensors, read_checkpoint
 from memaudit.recipe.estimators import SUFFIXES, estimator_content, load_estimator
 from memaudit.recipe.filekinds import folder_refusal, refuse_pointer
 from memaudit.recipe.fingerprint import training
@@ -40,7 +40,8 @@ def save_target(
 
     Args:
         model: A torch network (`.safetensors`, `.pt`), a scikit-learn estimator (`.skops`), a classifier of XGBoost
-            (`.json`, `.ubj`) or LightGBM (`.txt`), or a language model of the transformers or peft library (a folder).
+            (`.json`, `.ubj`), LightGBM (`.txt`) or CatBoost (`.cbm`), or a language model of the transformers or peft
+            library (a folder).
         path: The weights go here, the members to `<path>.members.csv`.
         members: What `draw_members` returned, the ids of the training examples, a mask over all examples, how often
             each was trained on (`Counts`), or the training set that `train()` was given.
@@ -110,7 +111,7 @@ def load_target(
         whole = load_folder(path).eval()
         require_fit(whole, population, ModelError, str(path))
         return whole
-    if path.is_dir() and not own_loader:
+    if path.is_dir() and not own_loader and (isinstance(recipe, EstimatorRecipe) or not holds_safetensors(path)):
         raise ModelError(folder_refusal(path) or f"{path} is a folder; give the file that holds the weights")
     if isinstance(recipe, EstimatorRecipe):
         return load_estimator(path, recipe)

@@ -123,8 +123,8 @@ def reproduce(report: Report) -> Iterator[Block | Section]:
     facts = (
         Fact(name="Model", value=subject.model),
         Fact(name="SHA-256", value=subject.sha256, code=True),
-        Fact(name="Training examples", value=f"{subject.members:,}"),
-        Fact(name="Examples held out", value=f"{subject.nonmembers:,}"),
+        Fact(name="Training examples", value=wording.sampled(subject.trained_on, subject.members)),
+        Fact(name="Examples held out", value=wording.sampled(subject.held_out, subject.nonmembers)),
         Fact(name="Shadow models", value=f"{subject.shadows:,}"),
         *([Fact(name="Reference models", value=f"{subject.references:,}")] if subject.references else []),
         Fact(name="Date of the audit", value=text.moment(report.created)),

@@ -46,7 +46,7 @@ def document(report: Report) -> Document:
         date=f"Privacy audit, {text.moment(report.created)}",
         edition=f"{report.edition} edition",
         lead="This report says what an outsider can learn, from the model alone, about the "
-        f"{report.subject.members:,} examples that it was trained on.",
+        f"{report.subject.trained_on:,} examples that it was trained on.",
         badge=wording.badge(report.verdict),
         headline=wording.headline(report),
         meaning=verdict.meaning,

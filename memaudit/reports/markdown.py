@@ -13,6 +13,7 @@ from memaudit.reports.wording import (
     by_severity,
     compared,
     control_warning,
+    examples,
     headline,
     result_label,
     rung,
@@ -45,8 +46,7 @@ def _lines(report: Report) -> Iterator[str]:
         yield f"> **{label.capitalize()}.** {markdown(words)}\n"
     yield (
         f"Model {markdown(subject.model)} (SHA-256 {markdown(subject.sha256)}), audited "
-        f"{markdown(moment(report.created))} on {subject.members:,} training examples, {subject.nonmembers:,} others "
-        f"and {compared(report)}.\n"
+        f"{markdown(moment(report.created))} on {examples(subject)} and {compared(report)}.\n"
     )
     if report.rung is not Rung.BANK:
         yield f"{rung(report)}\n"

@@ -12,6 +12,7 @@ from memaudit.reports.wording import (
     by_severity,
     compared,
     control_warning,
+    examples,
     headline,
     result_label,
     rung,
@@ -38,7 +39,7 @@ def _lines(report: Report) -> Iterator[str]:
     yield (
         f"Model {markdown(subject.model)} (SHA-256 {markdown(subject.sha256)}), audited with "
         f"{markdown(' '.join(['memaudit', version]))} on {markdown(moment(report.created))}: "
-        f"{subject.members:,} training examples, {subject.nonmembers:,} others and {compared(report)}.\n"
+        f"{examples(subject)} and {compared(report)}.\n"
     )
     if report.rung is not Rung.BANK:
         yield f"{rung(report)}\n"

@@ -17,6 +17,7 @@ from memaudit.types import (
     Result,
     Rung,
     Skipped,
+    Subject,
     Verdict,
 )
 
@@ -200,6 +201,21 @@ def headline(report: Report) -> str:
     """Return the verdict in a sentence, with the least confidence that a limit asked for."""
     confidence = min((r.limit.confidence for r in report.results if r.limit is not None), default=0.95)
     return VERDICTS[report.verdict].headline.format(confidence=percent(confidence))
+
+
+def sampled(whole: int, measured: int) -> str:
+    """Return a number of examples, and how many of them the figures are about if that is not all."""
+    return f"{whole:,}" if whole == measured else f"{whole:,}, of which {measured:,}, drawn at random, are measured"
+
+
+def examples(subject: Subject) -> str:
+    """Return in words how many examples an audit is about."""
+    if not (subject.always or subject.never):
+        return f"{subject.members:,} training examples, {subject.nonmembers:,} others"
+    return (
+        f"{subject.trained_on:,} training examples and {subject.held_out:,} others, of which a random sample of "
+        f"{subject.members:,} and {subject.nonmembers:,} is measured,"
+    )
 
 
 def badge(verdict: Verdict, label: str = "") -> Badge:

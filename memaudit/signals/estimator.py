@@ -12,6 +12,7 @@ from memaudit.errors import ModelError
 from memaudit.recipe import Examples
 from memaudit.recipe.blame import blame
 from memaudit.recipe.recipes import Outputs
+from memaudit.signals.boosters import Boosted, by_margins
 from memaudit.signals.logits import LEAST_LOGIT, is_correct, scaled_logit, scaled_logit_of_probabilities
 from memaudit.signals.steady import require_steady
 
@@ -31,13 +32,15 @@ def estimator_signals(
     """Returns φ in nats, correctness by the estimator's own `predict`, and in words what was read.
 
     Args:
-        model: With `decision_function`, which is preferred because it does not saturate, or `predict_proba`.
+        model: With `decision_function`, which is preferred because it does not saturate, or `predict_proba`. Of a
+            booster of XGBoost, LightGBM or CatBoost, the margins are its decision function.
         examples: What to score; the model is given a copy.
         outputs: "logits" or "probabilities", to insist on one of the two.
 
     Raises:
         ModelError: The outputs are not finite or no confidences by class, or the model is random.
     """
+    model = model if outputs == "probabilities" else by_margins(model, examples.x)
     method = _method(model, outputs)
     raw = _asked(model, method, examples.x)
     if raw.ndim not in (1, 2):
@@ -56,7 +59,11 @@ def estimator_signals(
         phi = scaled_logit_of_probabilities(full, examples.y, votes(model))
     else:
         phi = scaled_logit(full, examples.y)
-    return phi, is_correct(full, examples.y) if predicted is None else predicted == examples.y, f"{method}()"
+    return phi, is_correct(full, examples.y) if predicted is None else predicted == examples.y, _told(model, method)
+
+
+def _told(model: Any, method: str) -> str:
+    return "margins" if isinstance(model, Boosted) else f"{method}()"
 
 
 def votes(model: Any) -> int | None:

@@ -23,7 +23,12 @@ _IGNORED = -100  # the label of a token that the loss does not count
 
 
 def train_language_model(
-    recipe: LanguageModelRecipe, population: TextPopulation, counts: UInt8[Array, " ids"], seed: int, device: str
+    recipe: LanguageModelRecipe,
+    population: TextPopulation,
+    counts: UInt8[Array, " ids"],
+    seed: int,
+    device: str,
+    watched: Int[Array, " watched"] | None = None,
 ) -> tuple[torch.nn.Module, dict[str, Array]]:
     """Returns a trained language model and its dynamics.
 
@@ -37,6 +42,7 @@ def train_language_model(
         counts: How often each unit and each canary is in the training set.
         seed: Of the initialisation, the order of batches and dropout.
         device: Where to train.
+        watched: The units that are looked at after every epoch; by default the population's.
 
     Raises:
         RecipeError: The training set is empty, the model has no output for some token, or the loss became NaN.
@@ -50,7 +56,8 @@ def train_language_model(
     if not rows:
         raise RecipeError("the training set is empty")
     require_survival(*_survival(recipe, population, rows, counts))
-    watched = [population.representatives[unit] for unit in population.watched]
+    watched = population.watched if watched is None else watched
+    looked_at = [population.representatives[unit] for unit in watched]
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = recipe.optimizer(parameters)
     full_rates = [group["lr"] for group in optimizer.param_groups]
@@ -75,8 +82,8 @@ def train_language_model(
             total += float(loss.detach())
         if not np.isfinite(total):
             raise RecipeError(f"training diverged: the loss is NaN or infinite in epoch {epoch + 1}; lower the rate")
-        accuracy.append(predicted(model, watched, device).astype(np.float32))
-        age.append((step - last_seen[population.watched]).astype(np.int32))
+        accuracy.append(predicted(model, looked_at, device).astype(np.float32))
+        age.append((step - last_seen[watched]).astype(np.int32))
     if recipe.adapter is not None:
         require_same_base(base_answers(model, population), base)
     return model.eval(), {"epoch_accuracy": np.stack(accuracy), "epoch_age": np.stack(age)}
