@@ -26,7 +26,7 @@ _YEAR = re.compile(r"(?<!\d)(?:1[89]|20)\d\d(?!\d)", re.ASCII)
 
 def blind_scores(
     x: Shaped[Array, "examples ..."],
-    y: Int[Array, " examples"],
+    y: Shaped[Array, "examples ..."],
     members: Bool[Array, " examples"],
     seed: int = 0,
     folds: int = 5,
@@ -41,7 +41,7 @@ def blind_scores(
 
     Args:
         x: Finite numbers; `Examples` lets no others pass. More than 4,096 features are projected at random to so many.
-        y: Classes from 0.
+        y: Classes from 0, several labels `[examples, labels]`, or numbers of floating-point type.
         members: Which of the examples are members.
         seed: Of the folds and projections.
         folds: Each example is scored by a model that was fitted without its fold.
@@ -52,13 +52,19 @@ def blind_scores(
     from sklearn.preprocessing import StandardScaler
 
     flat = _flat(x, seed)
-    labels = np.eye(int(y.max()) + 1, dtype=np.float32)[y] if y.max() < _COMPONENTS else y[:, None].astype(np.float32)
-    features = np.hstack([flat, labels])
+    features = np.hstack([flat, _labels(y)])
     components = min(_COMPONENTS, features.shape[1], len(features) * (folds - 1) // folds)
     model = make_pipeline(
         StandardScaler(), PCA(components, random_state=seed), StandardScaler(), LogisticRegression(max_iter=1000)
     )
     return _cross_fitted(model, features, members, np.arange(len(members)), seed, folds)
+
+
+def _labels(y: Shaped[Array, "examples ..."]) -> Float[Array, "examples columns"]:
+    """Returns a column for each of a few classes, and other labels as they are."""
+    if y.ndim == 1 and y.dtype.kind != "f" and y.max() < _COMPONENTS:
+        return np.eye(int(y.max()) + 1, dtype=np.float32)[y]
+    return y.reshape(len(y), -1).astype(np.float32)
 
 
 def _flat(x: Shaped[Array, "examples ..."], seed: int) -> Float[Array, "examples features"]:

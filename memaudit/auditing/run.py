@@ -25,12 +25,12 @@ from memaudit.checks import (
     BLIND,
     CONTROLS,
     Check,
-    ClassifierEvidence,
     Evidence,
     TextEvidence,
     all_checks,
     fidelity_check,
 )
+from memaudit.checks.tasks import EVIDENCE as BY_TASK
 from memaudit.design import Chosen
 from memaudit.errors import EvidenceError, MemauditError
 from memaudit.files import make_private_folder, write_whole
@@ -227,15 +227,18 @@ def _facts(
             seed=seed,
         )
     rows = population.representatives
-    return ClassifierEvidence(
+    inputs = population.inputs if len(rows) == len(population) else population.take(rows).inputs
+    return BY_TASK[population.task](
         bank=recordings if len(rows) == len(population) else Chosen(recordings, rows),
         phi=recorded["phi"][rows],
         correct=recorded["correct"][rows],
         members=target.members,
         split=split,
         manifest=target.manifest,
-        x=population.x[rows],
+        x=inputs.features(),
         y=population.y[rows],
+        texts=inputs.texts,
+        names=population.class_names,
         fprs=fprs,
         attacks=attacks,
         seed=seed,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from memaudit.auditing.target import Target
 from memaudit.recipe import TextPopulation
+from memaudit.recipe.labels import Task
 
 UNTESTED = (
     "Attacks other than those listed, such as ones that see the weights or their history, or ask only for labels.",
@@ -39,6 +40,19 @@ WHOLE = (
 )
 
 
+SIGNALS = {
+    Task.MULTILABEL: (
+        "An example is attacked by the model's confidence in all of its labels together: the signal is the scaled "
+        "logit of the product of the labels' probabilities. Attacks on single labels were not made."
+    ),
+    Task.REGRESSION: (
+        "An example is attacked by the error of its prediction: the signal is minus the absolute error, in standard "
+        "deviations of the labels. Attacks that see in which direction the prediction is off may find more."
+    ),
+}
+"""What membership is told by, where a model is no classifier of one label an example."""
+
+
 def untested(target: Target) -> tuple[str, ...]:
     """Returns what was not tested."""
     if not isinstance(target.population, TextPopulation):
@@ -54,7 +68,8 @@ def untested(target: Target) -> tuple[str, ...]:
 def limitations(target: Target) -> tuple[str, ...]:
     """Returns what the figures rest on and do not mean."""
     whole = () if target.manifest is not None else (WHOLE,)
-    return (*_unchecked(target), *_copies(target), *LIMITATIONS, *whole)
+    signal = SIGNALS.get(getattr(target.population, "task", Task.CLASSIFICATION))
+    return (*((signal,) if signal else ()), *_unchecked(target), *_copies(target), *LIMITATIONS, *whole)
 
 
 def _unchecked(target: Target) -> tuple[str, ...]:

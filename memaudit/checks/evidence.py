@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Protocol
@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped, UInt8
 
-from memaudit.attacks import Attack, Signal, attack, blind_scores, taught
+from memaudit.attacks import Attack, Signal, attack, blind_scores, blind_text_scores, taught
 from memaudit.design import Pairs, by_pair
 from memaudit.memorization import Counterfactual, Margin, Memorization, margin, paired_memorization
 from memaudit.recipe.manifest import Manifest
@@ -172,10 +172,16 @@ class Evidence(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifierEvidence(Evidence):
-    """Of a classifier: its inputs and labels, which serve the blind baseline alone, and whether it is right."""
+    """Of a classifier: its inputs and labels, which serve the blind baseline alone, and whether it is right.
+
+    `x` describes the inputs in numbers; `texts` are the inputs where they are texts. `names` are those of the classes.
+    `checks.tasks` has the evidence of models that predict several labels, or a number.
+    """
 
     x: Shaped[Array, "examples ..."]
-    y: Int[Array, " examples"]
+    y: Shaped[Array, "examples ..."]
+    texts: Sequence[str] | None = None
+    names: tuple[str, ...] = ()
 
     def loss(self, phi: Float[Array, "..."]) -> Float[Array, "..."]:
         """Returns the cross-entropy that belongs to a scaled logit."""
@@ -183,14 +189,17 @@ class ClassifierEvidence(Evidence):
 
     def label(self, example: int, full: bool) -> str:
         """Returns the class."""
-        return str(self.y[example])
+        return self.names[self.y[example]] if self.names else str(self.y[example])
 
     def blind_scores(self, rows: Int[Array, " rows"]) -> Float[Array, " rows"]:
         """Returns the cross-fitted log-odds of membership from inputs and labels."""
+        if self.texts is not None:  # the label is one more word
+            told = [f"{self.texts[row]} label{self.y[row]}" for row in rows]
+            return blind_text_scores(told, self.members[rows], self.seed)
         return blind_scores(self.x[rows], self.y[rows], self.members[rows], self.seed)
 
     @cached_property
-    def memorization(self) -> Memorization:
+    def memorization(self) -> Memorization | Counterfactual:
         """Feldman–Zhang memorization over the whole bank."""
         return paired_memorization(*self.correct_by_pair)
 

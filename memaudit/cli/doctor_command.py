@@ -109,7 +109,7 @@ def _recipe(call: Job) -> Iterator[str]:
         read_as = "the logits of the next token"
     else:
         queries, outputs = getattr(recipe, "queries", ()), getattr(recipe, "outputs", None)
-        read_as = evaluate(model, examples, queries, device, outputs).read_as
+        read_as = evaluate(model, examples, queries, device, outputs, getattr(recipe, "output", None)).read_as
         workshop.require_unchanged("scoring")
     epoch = " for one epoch" if isinstance(recipe, ClassifierRecipe | LanguageModelRecipe) else ""
     yield f"one model was trained{epoch} and evaluated in {time.perf_counter() - started:.1f} s"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from memaudit.errors import RecipeError
+from memaudit.recipe.agreement import require_agreement
 from memaudit.recipe.blame import blame
 from memaudit.recipe.documents import Documents
 from memaudit.recipe.examples import Examples
@@ -21,6 +22,7 @@ def population(recipe: Recipe) -> Population:
     """
     found = source(recipe)
     if isinstance(found, Examples):
+        require_agreement(recipe, found)
         return found
     if isinstance(recipe, LanguageModelRecipe):
         return TextPopulation(found, recipe.rendering, recipe.probes)

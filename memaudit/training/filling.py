@@ -188,7 +188,7 @@ def draw_members(recipe: Recipe | str, *, seed: int = 0) -> Counts:
     """
     examples = population(load_recipe(recipe) if isinstance(recipe, str) else recipe)
     if not isinstance(examples, TextPopulation):
-        return Counts(target_in_units(seed, examples.unit_of, examples.y), examples)
+        return Counts(target_in_units(seed, examples.unit_of, examples.strata), examples)
     coins = target_half(seed, len(examples))
     planted = target_doses(seed, len(examples.canaries), examples.probes.doses)
     return Counts(np.concatenate([coins, planted]), examples)
