@@ -121,8 +121,8 @@ def load_classifier_folder(folder: Path, made: Module) -> Module:
     architectures = config.get("architectures")
     if isinstance(architectures, list) and architectures and architectures[0] != kind.__name__:
         raise ModelError(
-            f"{folder} holds {described(config)}, but the recipe's model() returns a {kind.__name__}: its shadows would "
-            "be of another kind"
+            f"{folder} holds {described(config)}, but the recipe's model() returns a {kind.__name__}: its shadows "
+            "would be of another kind"
         )
     model = _loaded(folder, kind, config, kind.__name__)
     _require_same_shapes(folder, model, made)
@@ -141,7 +141,7 @@ def _whole_model(folder: Path) -> dict[str, Any]:
 
 
 def _loaded(folder: Path, loader: Any, config: dict[str, Any], wanted: str) -> Module:
-    """Returns the model that a class of the transformers library makes of a folder, with all its weights and no more."""
+    """Returns the model that a class of the transformers library makes of a folder, with all of its weights."""
     try:
         with quietly():
             loaded: Any = loader.from_pretrained(

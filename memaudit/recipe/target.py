@@ -111,7 +111,8 @@ def load_target(
         require_fit(whole, population, ModelError, str(path))
         return whole
     network = not isinstance(recipe, EstimatorRecipe) and recipe.model is not None
-    if network and (path / "config.json").is_file() and not own_loader:
+    saved = any((path / f"{name}.json").is_file() for name in ("config", "adapter_config"))
+    if network and saved and not own_loader:
         with blame("model()"), training(recipe):
             made = recipe.model()
         return load_classifier_folder(path, made)

@@ -74,6 +74,7 @@ def _require_unit(error: Float[Array, " rows"], y: Float[Array, " rows"]) -> Non
     constant = float(np.abs(y - np.median(y)).mean())
     if constant > 0 and error.mean() > _WORSE * constant:
         raise ModelError(
-            f"the model's predictions are off by {error.mean():.4g} on average on the examples it was trained on, and the "
-            f"median label by {constant:.4g}. Return predictions in the unit of the labels, not scaled or transformed"
+            f"the model's predictions are off by {error.mean():.4g} on average on the examples it was trained on, and "
+            f"the median label by {constant:.4g}. Return predictions in the unit of the labels, neither scaled nor "
+            "transformed"
         )
