@@ -17,6 +17,7 @@ Array = np.ndarray
 
 _COMPONENTS = 64
 _FEATURES = 4096
+_FLAT = 1e-4  # of the largest standard deviation of a component: below it is rounding
 _BLOCK = 256  # examples that are projected at a time
 _LENGTHS = (2, 3, 4, 5)  # of the character n-grams
 _BUCKETS = 2**18
@@ -54,8 +55,17 @@ def blind_scores(
     flat = _flat(x, seed)
     features = np.hstack([flat, _labels(y)])
     components = min(_COMPONENTS, features.shape[1], len(features) * (folds - 1) // folds)
+
+    class Scaler(StandardScaler):  # type: ignore[misc]
+        """A component that does not vary in training, as of a category that is not there, is not blown up."""
+
+        def fit(self, rows: Array, y: Array | None = None) -> Scaler:
+            super().fit(rows, y)
+            self.scale_ = np.maximum(self.scale_, _FLAT * self.scale_.max())
+            return self
+
     model = make_pipeline(
-        StandardScaler(), PCA(components, random_state=seed), StandardScaler(), LogisticRegression(max_iter=1000)
+        StandardScaler(), PCA(components, random_state=seed), Scaler(), LogisticRegression(max_iter=1000)
     )
     return _cross_fitted(model, features, members, np.arange(len(members)), seed, folds)
 

@@ -47,9 +47,10 @@ def near_copies(x: Any, within: float = 0.1) -> Int[Array, " examples"]:
 
 def described(x: Any) -> Shaped[Array, "examples ..."]:
     """Return the numbers that describe inputs of any kind."""
-    if isinstance(x, np.ndarray):
+    if isinstance(x, np.ndarray) and x.dtype.kind not in "OUT":
         return x
-    rows = next(iter(x.values())) if isinstance(x, Mapping) else x
+    several = isinstance(x, tuple) and all(isinstance(part, np.ndarray) for part in x)
+    rows = next(iter(x.values())) if isinstance(x, Mapping) else x[0] if several else x
     return read_inputs(x, rows.shape[0] if hasattr(rows, "shape") else len(rows)).features()
 
 

@@ -117,7 +117,10 @@ def _plain(x: Any) -> Arrays | None:
     """Return the array that a table of finite numbers makes; None for any other table."""
     if hasattr(x, "num_rows"):
         return None
-    array = np.asarray(x)
+    try:
+        array = np.asarray(x)
+    except (TypeError, ValueError):  # of columns that have no type in common
+        return None
     if array.dtype.kind not in "biuf" or (array.dtype.kind == "f" and not np.isfinite(array).all()):
         return None
     return Arrays(np.ascontiguousarray(array))
