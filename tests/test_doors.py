@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from loading import RECIPES as FOLDER
@@ -24,6 +23,8 @@ from memaudit.design import training_seed
 from memaudit.errors import MemauditError
 
 Array = np.ndarray
+
+pd = pytest.importorskip("pandas")
 
 doors = unregistered(FOLDER / "doors.py")
 FEW, MANY = 2, 6  # shadow models

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import scipy.sparse
 import torch
@@ -25,11 +24,13 @@ from memaudit.stats import auc
 from memaudit.training.model import Workshop
 
 Array = np.ndarray
+
+pd = pytest.importorskip("pandas")
 N = 40
 Y = np.arange(N) % 2
 
 
-def frame() -> pd.DataFrame:
+def frame() -> Any:
     rng = np.random.default_rng(0)
     table = pd.DataFrame(
         {
@@ -81,7 +82,7 @@ KIND: dict[str, Callable[[], Any]] = {
 }
 
 
-@pytest.fixture(params=KIND.values(), ids=KIND)
+@pytest.fixture(params=list(KIND.values()), ids=list(KIND))
 def make(request: pytest.FixtureRequest) -> Any:
     return request.param
 
@@ -149,11 +150,12 @@ def test_a_blind_adversary_finds_members_that_were_collected_otherwise(make: Cal
 
 def test_what_the_user_is_given_are_copies(make: Callable[[], Any]) -> None:
     recipe = ma.CallableRecipe(lambda: Examples(make(), Y), train=lambda *a, **k: None)
-    workshop = Workshop(recipe, Examples(make(), Y), 0, "cpu")
-    spoil(workshop.examples.take(np.arange(N)).x)
-    spoil(workshop.examples.inputs.take(slice(None)))
+    examples = Examples(make(), Y)
+    workshop = Workshop(recipe, examples, 0, "cpu")
+    spoil(examples.take(np.arange(N)).x)
+    spoil(examples.inputs.take(slice(None)))
     workshop.require_unchanged("training")
-    assert same(workshop.examples.x, make())
+    assert same(examples.x, make())
 
 
 def spoil(x: Any) -> None:

@@ -61,7 +61,8 @@ def blind_scores(
 
         def fit(self, rows: Array, y: Array | None = None) -> Scaler:
             super().fit(rows, y)
-            self.scale_ = np.maximum(self.scale_, _FLAT * self.scale_.max())
+            scale: Array = self.scale_
+            self.scale_ = np.maximum(scale, _FLAT * scale.max())
             return self
 
     model = make_pipeline(

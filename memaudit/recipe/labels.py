@@ -51,6 +51,8 @@ def read_labels(y: Any, task: str | None = None) -> Labels:
     if np.ma.is_masked(y):
         raise RecipeError("inputs or labels are masked in places; impute or drop these in examples()")
     found = np.asarray(y.toarray() if hasattr(y, "toarray") else y)
+    if found.dtype.kind in "UT" and isinstance(y, list | tuple):  # in which NumPy makes strings of other values, too
+        found = np.array(y, dtype=object)
     match Task(task or Task.CLASSIFICATION):
         case Task.MULTILABEL:
             return Labels(_several(found), (), Task.MULTILABEL)

@@ -110,11 +110,11 @@ def load_target(
         whole = load_folder(path).eval()
         require_fit(whole, population, ModelError, str(path))
         return whole
-    network = not isinstance(recipe, EstimatorRecipe) and recipe.model is not None
+    model = None if isinstance(recipe, EstimatorRecipe) else recipe.model
     saved = any((path / f"{name}.json").is_file() for name in ("config", "adapter_config"))
-    if network and saved and not own_loader:
+    if model is not None and saved and not own_loader:
         with blame("model()"), training(recipe):
-            made = recipe.model()
+            made = model()
         return load_classifier_folder(path, made)
     if path.is_dir() and not own_loader:
         raise ModelError(folder_refusal(path) or f"{path} is a folder; give the file that holds the weights")

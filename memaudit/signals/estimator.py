@@ -125,7 +125,9 @@ def _classes(model: Any, columns: Float[Array, "examples columns"], examples: Ex
         codes = coded(names, examples.class_names)
         if (codes < 0).any():
             strange = names[codes < 0][0]
-            raise ModelError(f"the model knows the class {strange!r}, and the examples have {examples.class_names[:5]}")
+            raise ModelError(
+                f"the model knows the class {str(strange)!r}, and the examples have {examples.class_names[:5]}"
+            )
         return codes
     if names.dtype.kind not in "biuf" or not np.array_equal(names, names.astype(np.int64)):
         raise ModelError(f"the model's classes_ are {names[:3]}; it must be trained on the labels as they are")

