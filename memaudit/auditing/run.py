@@ -24,8 +24,6 @@ from memaudit.checks import (
     BLIND,
     CONTROLS,
     Check,
-    ClassifierEvidence,
-    ClassifierTargetEvidence,
     Evidence,
     TargetEvidence,
     TextEvidence,
@@ -34,6 +32,7 @@ from memaudit.checks import (
     fidelity_check,
     out_of_reach,
 )
+from memaudit.checks.tasks import BANK_EVIDENCE, TARGET_EVIDENCE
 from memaudit.design import Role
 from memaudit.errors import EvidenceError, MemauditError, SettingsError
 from memaudit.files import make_private_folder, write_whole
@@ -268,18 +267,21 @@ def _facts(base: Ground, fprs: tuple[float, ...], attacks: tuple[str, ...], devi
         reading = read_by_shadows(target, base.bank, base.recordings, device)
         return TextEvidence(**shared, bank=base.recordings, reading=reading, share=base.share)
     rows = population.representatives
+    inputs = population.inputs if len(rows) == len(population) else population.take(rows).inputs
     entropy = recorded.get("modified_entropy")
     shared |= {
         "phi": recorded["phi"][rows],
         "correct": recorded["correct"][rows],
-        "x": population.x[rows],
+        "x": inputs.features(),
         "y": population.y[rows],
+        "texts": inputs.texts,
+        "names": population.class_names,
         "modified_entropy": None if entropy is None else entropy[rows],
     }
     if base.recordings is None:
-        return ClassifierTargetEvidence(**shared)
+        return TARGET_EVIDENCE[population.task](**shared)
     matched = base.recordings.couples if isinstance(base.recordings, Matched) else None
-    return ClassifierEvidence(**shared, bank=base.recordings, matched=matched, share=base.share)
+    return BANK_EVIDENCE[population.task](**shared, bank=base.recordings, matched=matched, share=base.share)
 
 
 def examine(

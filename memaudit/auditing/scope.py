@@ -9,6 +9,7 @@ from memaudit.bank.imported import GUESSED
 from memaudit.checks.memorized import of_all
 from memaudit.design import Role
 from memaudit.recipe import TextPopulation
+from memaudit.recipe.labels import Task
 from memaudit.types import Rung
 
 UNTESTED = (
@@ -60,6 +61,19 @@ WHOLE = (
 )
 
 
+SIGNALS = {
+    Task.MULTILABEL: (
+        "An example is attacked by the model's confidence in all of its labels together: the signal is the scaled "
+        "logit of the product of the labels' probabilities. Attacks on single labels were not made."
+    ),
+    Task.REGRESSION: (
+        "An example is attacked by the error of its prediction: the signal is minus the absolute error, in standard "
+        "deviations of the labels. Attacks that see in which direction the prediction is off may find more."
+    ),
+}
+"""What membership is told by, where a model is no classifier of one label an example."""
+
+
 RECORDED = ("The model was audited from recorded outputs. That they come from the released model was not checked.",)
 IMPORTED = (
     "The shadow models were imported. That they were trained as the model was, and on the examples that the membership "
@@ -90,8 +104,18 @@ def limitations(target: Target, base: Ground) -> tuple[str, ...]:
     whole = () if target.manifest is not None else (WHOLE,)
     recorded = RECORDED if target.outputs else ()
     general = _with_bank(base) if base.rung is Rung.BANK else (*ALONE, *(OVERLAP if base.models else ()))
+    signal = SIGNALS.get(getattr(target.population, "task", Task.CLASSIFICATION))
     imported = () if base.bank is None else _of_import(base.bank, target, base)
-    return (*imported, *recorded, *_unchecked(target), *_copies(target), *_sampled(target, base), *general, *whole)
+    return (
+        *((signal,) if signal else ()),
+        *imported,
+        *recorded,
+        *_unchecked(target),
+        *_copies(target),
+        *_sampled(target, base),
+        *general,
+        *whole,
+    )
 
 
 def _with_bank(base: Ground) -> tuple[str, ...]:

@@ -105,7 +105,7 @@ def import_signals(
         try:
             found = signals(model)
             if made["correct"] == _FROM_OUTPUTS:
-                require_sense(found.correct, members[model], examples.y)
+                require_sense({"correct": found.correct, "phi": found.phi}, members[model], examples)
         except (EvidenceError, ModelError, RecipeError) as error:
             raise EvidenceError(f"model {model}: {error}") from error
         tensors = {"members": members[model], "phi": found.phi, "correct": found.correct}

@@ -8,6 +8,8 @@ from functools import partial
 import numpy as np
 
 from memaudit.checks.evidence import Check, ClassifierEvidence, Evidence, Outcome, estimate, percent, points
+from memaudit.checks.tasks import MultilabelEvidence, RegressionEvidence
+from memaudit.memorization import Memorization
 from memaudit.stats import cluster_mean_interval
 from memaudit.types import Cell, Curve, Estimate, Figure, FigureKind, Finding, Table
 
@@ -38,7 +40,8 @@ def _memorization(evidence: ClassifierEvidence) -> Outcome:
     Source: Feldman & Zhang 2020, "What Neural Networks Memorize and Why": mem(A, S, i) and its subset estimator.
     """
     scores, mean = evidence.memorization, mean_memorization(evidence)
-    rms, half_width = np.sqrt(scores.variance.mean()), (scores.high - scores.low).mean() / 2
+    variance = scores.variance if isinstance(scores, Memorization) else scores.se**2
+    rms, half_width = np.sqrt(variance.mean()), (scores.high - scores.low).mean() / 2
     finding = Finding(
         code="MEM001",
         title="Memorization of training examples",
@@ -46,7 +49,7 @@ def _memorization(evidence: ClassifierEvidence) -> Outcome:
         estimate=mean,
         sentence=(
             f"Mean memorization is {points(mean.value)} (95% CI {100 * mean.low:.2f} to {100 * mean.high:.2f}): "
-            "training on an example raises its chance of being classified correctly by that much."
+            f"training on an example raises {_raised(evidence)} by that much."
         ),
         n=len(scores.value),
         counted=f"examples in {len(evidence.bank.members)} shadow models",
@@ -60,6 +63,15 @@ def _memorization(evidence: ClassifierEvidence) -> Outcome:
         ),
     )
     return (finding,), ()
+
+
+def _raised(evidence: ClassifierEvidence) -> str:
+    """Return what the score is the rise of."""
+    if isinstance(evidence, RegressionEvidence):
+        return "the explained share of its label (1 − squared error / variance of the labels, at least 0)"
+    if isinstance(evidence, MultilabelEvidence):
+        return "the share of its labels that are predicted correctly"
+    return "its chance of being classified correctly"
 
 
 memorization_check = Check(

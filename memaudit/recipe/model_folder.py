@@ -58,6 +58,11 @@ def require_plain(folder: Path, config: dict[str, Any]) -> None:
         raise ModelError(
             f"{folder} holds {described(config)}, an encoder-decoder; memaudit audits causal language models"
         )
+    require_floats(folder, config)
+
+
+def require_floats(folder: Path, config: dict[str, Any]) -> None:
+    """Raises ModelError if a folder's weights are quantised, no weights at all, or lack a shard."""
     if quantised := config.get("quantization_config"):
         raise ModelError(
             f"{folder} holds quantised weights ({_quantisation(quantised)}). Audit the model before quantisation, or "

@@ -7,6 +7,7 @@ from jaxtyping import Bool, UInt8
 
 from memaudit.design import Design, Role
 from memaudit.errors import RecipeError
+from memaudit.recipe.agreement import require_agreement
 from memaudit.recipe.blame import blame
 from memaudit.recipe.documents import Documents
 from memaudit.recipe.examples import Examples
@@ -27,6 +28,7 @@ def population(recipe: Recipe) -> Population:
     """
     found = source(recipe)
     if isinstance(found, Examples):
+        require_agreement(recipe, found)
         return found
     if isinstance(recipe, LanguageModelRecipe):
         return TextPopulation(found, recipe.rendering, recipe.probes)

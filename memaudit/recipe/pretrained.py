@@ -13,7 +13,7 @@ import numpy as np
 
 from memaudit.errors import MemauditError, ModelError, RecipeError
 from memaudit.recipe.blame import blame
-from memaudit.recipe.model_folder import WAY_OUT, config_of, described, require_plain
+from memaudit.recipe.model_folder import WAY_OUT, config_of, described, require_floats, require_plain
 from memaudit.recipe.population import TextPopulation
 from memaudit.recipe.recipes import LanguageModelRecipe
 
@@ -28,6 +28,12 @@ _ADAPTERS = "adapter_model.safetensors"
 _NOT_OF_ADAPTERS = {
     *("base_model_name_or_path", "revision", "inference_mode", "task_type", "auto_mapping", "peft_version"),
     *("runtime_config", "init_lora_weights"),
+}
+
+# Of a configuration: where a model comes from and how its classes are called, which change no number.
+_NOT_OF_MODEL = {
+    *("_name_or_path", "architectures", "transformers_version", "dtype", "torch_dtype", "id2label", "label2id"),
+    *("problem_type", "use_cache", "return_dict", "output_attentions", "output_hidden_states"),
 }
 
 
@@ -89,16 +95,56 @@ def load_folder(folder: Path) -> Module:
     """
     from transformers import AutoModelForCausalLM
 
+    config = _whole_model(folder)
+    require_plain(folder, config)
+    return _loaded(folder, AutoModelForCausalLM, config, "causal language model")
+
+
+def load_classifier_folder(folder: Path, made: Module) -> Module:
+    """Returns the classifier of a folder that `save_pretrained` wrote, in evaluation mode.
+
+    Args:
+        folder: The folder.
+        made: What the recipe's `model()` returns: a model of the transformers library, of the same class and size.
+
+    Raises:
+        ModelError: As for `load_folder`; or the recipe makes a model of another kind.
+    """
+    kind = type(made)
+    if not hasattr(kind, "from_pretrained"):
+        raise ModelError(
+            f"{folder} is a folder, and the recipe's model() returns a {kind.__name__}, which is no model of the "
+            "transformers library; give the file that holds the weights"
+        )
+    config = _whole_model(folder)
+    require_floats(folder, config)
+    architectures = config.get("architectures")
+    if isinstance(architectures, list) and architectures and architectures[0] != kind.__name__:
+        raise ModelError(
+            f"{folder} holds {described(config)}, but the recipe's model() returns a {kind.__name__}: its shadows "
+            "would be of another kind"
+        )
+    model = _loaded(folder, kind, config, kind.__name__)
+    _require_same_shapes(folder, model, made)
+    _require_same_settings(folder, model, made)
+    return model.eval()
+
+
+def _whole_model(folder: Path) -> dict[str, Any]:
+    """Returns the configuration of a whole model's folder."""
     if (folder / "adapter_config.json").is_file():  # the library would go and load the base that it names
         raise ModelError(
             f"{folder} holds adapters, where a whole model is needed: "
             "model.merge_and_unload().save_pretrained(folder) writes one"
         )
-    config = config_of(folder, "config.json", "*.safetensors")
-    require_plain(folder, config)
+    return config_of(folder, "config.json", "*.safetensors")
+
+
+def _loaded(folder: Path, loader: Any, config: dict[str, Any], wanted: str) -> Module:
+    """Returns the model that a class of the transformers library makes of a folder, with all of its weights."""
     try:
         with quietly():
-            loaded: Any = AutoModelForCausalLM.from_pretrained(
+            loaded: Any = loader.from_pretrained(
                 folder,
                 use_safetensors=True,
                 trust_remote_code=False,
@@ -114,8 +160,10 @@ def load_folder(folder: Path) -> Module:
                 f"{folder} needs trust_remote_code, which runs the code that came with it; it is refused"
             ) from error
         if "for this kind of AutoModel" in str(error):
-            raise ModelError(f"{folder} holds {described(config)}, which is no causal language model") from error
-        raise ModelError(f"{folder} cannot be loaded as a language model: {type(error).__name__} {reason}") from error
+            raise ModelError(f"{folder} holds {described(config)}, which is no {wanted}") from error
+        raise ModelError(
+            f"{folder} cannot be loaded as a {wanted.removeprefix('causal ')}: {type(error).__name__} {reason}"
+        ) from error
     wrong = {
         kind: sorted(map(str, info.get(kind) or ())) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")
     }
@@ -124,7 +172,17 @@ def load_folder(folder: Path) -> Module:
         raise ModelError(
             f"the weights in {folder} do not fit its config.json ({told}), of {described(config)}; {WAY_OUT}"
         )
-    return model.float()
+    whole: Module = model.float()
+    return whole
+
+
+def _require_same_settings(folder: Path, model: Any, made: Any) -> None:
+    """Raises ModelError if the recipe's model has other settings, such as another activation, than the folder's."""
+    own, other = (m.config.to_diff_dict() for m in (model, made))
+    names = sorted(k for k in own.keys() | other.keys() if own.get(k) != other.get(k) and k not in _NOT_OF_MODEL)
+    if names:
+        told = "; ".join(f"{k} is {own.get(k)} in the folder and {other.get(k)} by the recipe" for k in names[:3])
+        raise ModelError(f"{folder} is not the recipe's model, and its shadows would be of another kind: {told}")
 
 
 @contextmanager

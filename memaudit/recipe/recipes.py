@@ -26,10 +26,14 @@ SAMPLERS = ("top-40", "decaying temperature", "prompted")  # by which the audite
 LEAST_WRITTEN = 20  # tokens of a generated text: the perplexity of fewer is noise
 _OF_TARGET = {"of": "target"}  # a parameter that no shadow depends on, and so no part of a bank's fingerprint
 _AS_LOGITS = {"omitted": (None, "logits")}  # values that a fingerprint leaves out: they have the same numbers
+_IF_GIVEN = {"omitted": (None,)}
 
 Outputs = Literal["logits", "probabilities", "log-probabilities", "one-vs-rest"]
 """What a model returns: logits; a probability, or its logarithm, for each class; or one probability independent of the
 others for each class, as of a sigmoid. A single column is of class 1 of two."""
+
+Output = str | int | Callable[[Any], Any]
+"""Which part of what a network returns are its outputs: a key or attribute, a place, or a function of all of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,8 @@ class ClassifierRecipe:
         queries: Further fixed views to score each example by, beside the plain one: `mirror`, `shifted(0, 1)`.
         label_smoothing: Of the cross-entropy.
         outputs: "logits" where the network's outputs are taken for probabilities by mistake; it has to return logits.
+        output: Which part of what the network returns are the logits, where it returns several: `0`, `"logits"`, or a
+            function of what it returned.
     """
 
     examples: Callable[[], Examples]
@@ -91,6 +97,7 @@ class ClassifierRecipe:
     queries: tuple[Query, ...] = ()
     label_smoothing: float = 0.0
     outputs: Literal["logits"] | None = field(default=None, metadata=_AS_LOGITS)
+    output: Output | None = field(default=None, metadata=_IF_GIVEN)
 
     def __post_init__(self) -> None:
         _require_loop(self.epochs, self.batch_size, self.schedule)
@@ -214,8 +221,9 @@ class CallableRecipe:
     Args:
         examples: Returns the population; `Documents` for a language model.
         train: `train(dataset, *, seed, device)` returns a trained model: a torch network, or anything with
-            `predict_proba` or `decision_function`. The dataset is the `Examples` of the training set: a map-style
-            dataset of (input, label), with the arrays at hand as `.x` and `.y`. For a language model it is the list
+            `predict_proba` or `decision_function`, or with `predict` for a regression. The dataset is the `Examples` of
+            the training set: a map-style dataset of (input, label), with all inputs at hand as `.x`, the labels as
+            numbers as `.y`, and as they were given as `.labels`. For a language model it is the list
             of texts to train on, canaries among them, and a causal language model is returned: its
             `forward(input_ids)` returns logits [texts, tokens, vocabulary], alone or as `.logits`, those at token t for
             token t + 1. It is given an attention mask and a cache where it takes them. None if no model can be
@@ -228,6 +236,7 @@ class CallableRecipe:
         outputs: What the trained model returns: "logits", "probabilities" (rows sum to 1, or one column for class 1),
             "log-probabilities", or "one-vs-rest" (a sigmoid for each class). Without it, a network's outputs are read
             as logits, and refused if they look like probabilities.
+        output: As for ClassifierRecipe.
     """
 
     examples: Callable[[], Examples | Documents]
@@ -238,6 +247,7 @@ class CallableRecipe:
     rendering: Rendering | None = None
     probes: Probes = field(default_factory=Probes)
     outputs: Outputs | None = field(default=None, metadata=_AS_LOGITS)
+    output: Output | None = field(default=None, metadata=_IF_GIVEN)
 
     def __post_init__(self) -> None:
         if self.outputs not in (None, *get_args(Outputs)):
@@ -246,11 +256,11 @@ class CallableRecipe:
 
 @dataclass(frozen=True, slots=True)
 class EstimatorRecipe:
-    """A scikit-learn classifier: a clone of it is fitted for every model, with every `random_state` set.
+    """A scikit-learn estimator: a clone of it is fitted for every model, with every `random_state` set.
 
     Args:
-        examples: Returns the population.
-        estimator: Unfitted, with `predict_proba` or `decision_function`; a pipeline will do.
+        examples: Returns the population. The estimator is fitted on its inputs in the form in which they were given.
+        estimator: Unfitted, with `predict_proba` or `decision_function`, or a regressor; a pipeline will do.
         trusted: Types that the audited file may hold beside those of scikit-learn, such as "my_package.MyScaler":
             loading it runs their code.
     """
@@ -261,7 +271,7 @@ class EstimatorRecipe:
 
     def __post_init__(self) -> None:
         has = any(hasattr(self.estimator, name) for name in ("predict_proba", "decision_function"))
-        if not has and not _chooses_when_fitted(self.estimator):
+        if not has and not is_regressor(self.estimator) and not _chooses_when_fitted(self.estimator):
             raise RecipeError(
                 f"{self.estimator!r} has neither predict_proba nor decision_function. Choose one that has "
                 '(voting="soft", loss="log_loss"), or wrap it in CalibratedClassifierCV'
@@ -269,6 +279,16 @@ class EstimatorRecipe:
 
 
 Recipe = ClassifierRecipe | LanguageModelRecipe | CallableRecipe | EstimatorRecipe
+
+
+def is_regressor(estimator: Any) -> bool:
+    """Return whether an estimator of scikit-learn's kind predicts numbers."""
+    from sklearn import base
+
+    try:
+        return bool(base.is_regressor(estimator))
+    except (AttributeError, TypeError):  # of an object that does not say what it is
+        return False
 
 
 def _chooses_when_fitted(estimator: Any) -> bool:

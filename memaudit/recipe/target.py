@@ -18,7 +18,7 @@ from memaudit.recipe.fitting import fit
 from memaudit.recipe.members import Listed, members_beside, write_members
 from memaudit.recipe.population import TextPopulation
 from memaudit.recipe.populations import Population
-from memaudit.recipe.pretrained import load_folder, load_language_model, quietly, require_fit
+from memaudit.recipe.pretrained import load_classifier_folder, load_folder, load_language_model, quietly, require_fit
 from memaudit.recipe.recipes import CallableRecipe, EstimatorRecipe, LanguageModelRecipe, Recipe
 from memaudit.recipe.weights import stored
 
@@ -40,7 +40,7 @@ def save_target(
 
     Args:
         model: A torch network (`.safetensors`, `.pt`), a scikit-learn estimator (`.skops`), a classifier of XGBoost
-            (`.json`, `.ubj`), LightGBM (`.txt`) or CatBoost (`.cbm`), or a language model of the transformers or peft
+            (`.json`, `.ubj`), LightGBM (`.txt`) or CatBoost (`.cbm`), or a model of the transformers or peft
             library (a folder).
         path: The weights go here, the members to `<path>.members.csv`.
         members: What `draw_members` returned, the ids of the training examples, a mask over all examples, how often
@@ -89,7 +89,7 @@ def load_target(
     """Returns the model of a file, or of a language model's folder, in evaluation mode; no code from it is run.
 
     Args:
-        path: The file or folder.
+        path: The file, or the folder that `save_pretrained` wrote.
         recipe: How the model was made.
         population: Of a language model.
         state_dict: Which of several sets of weights in a checkpoint is the model, such as "model_ema".
@@ -111,6 +111,12 @@ def load_target(
         whole = load_folder(path).eval()
         require_fit(whole, population, ModelError, str(path))
         return whole
+    model = None if isinstance(recipe, EstimatorRecipe) else recipe.model
+    saved = any((path / f"{name}.json").is_file() for name in ("config", "adapter_config"))
+    if model is not None and saved and not own_loader:
+        with blame("model()"), training(recipe):
+            made = model()
+        return load_classifier_folder(path, made)
     if path.is_dir() and not own_loader and (isinstance(recipe, EstimatorRecipe) or not holds_safetensors(path)):
         raise ModelError(folder_refusal(path) or f"{path} is a folder; give the file that holds the weights")
     if isinstance(recipe, EstimatorRecipe):

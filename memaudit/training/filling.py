@@ -203,7 +203,7 @@ def draw_members(recipe: Recipe | str, *, seed: int = 0, share: float = 0.5) -> 
     if not 0 < round(share * number_of_units(examples)) < number_of_units(examples):
         raise SettingsError(f"share = {share}: it lies between 0 and 1 and leaves some members and some non-members")
     if not isinstance(examples, TextPopulation):
-        return Counts(target_in_units(seed, examples.unit_of, examples.y, share), examples)
+        return Counts(target_in_units(seed, examples.unit_of, examples.strata, share), examples)
     coins = target_share(seed, len(examples), share)
     planted = target_doses(seed, len(examples.canaries), examples.probes.doses)
     return Counts(np.concatenate([coins, planted]), examples)

@@ -37,6 +37,8 @@ from memaudit.recipe import (
     training,
 )
 from memaudit.recipe.blame import blame
+from memaudit.recipe.labels import Task
+from memaudit.recipe.networks import each, tensors
 from memaudit.recipe.populations import candidates, counts_of_candidates, number_of_units
 from memaudit.recipe.weights import weights_of
 from memaudit.signals import measure
@@ -85,9 +87,12 @@ class Workshop:
         import torch
 
         assert isinstance(self.examples, Examples)
-        x = torch.from_numpy(np.require(self.examples.x, requirements="W"))
-        x = x.float() if x.dtype == torch.float64 and self.device.startswith("mps") else x  # which has no float64
-        return x.to(self.device), torch.as_tensor(self.examples.y).to(self.device)
+        narrow = self.device.startswith("mps")  # which has no float64
+
+        def sent(part: torch.Tensor) -> torch.Tensor:
+            return (part.float() if narrow and part.dtype == torch.float64 else part).to(self.device)
+
+        return each(tensors(self.examples.x), sent), sent(torch.as_tensor(self.examples.y))
 
     @cached_property
     def _returned(self) -> WeakValueDictionary[int, Any]:
@@ -107,7 +112,7 @@ class Workshop:
     def counts(self, model: int) -> UInt8[Array, " ids"]:
         """Returns how often one model of the bank is trained on each example, and on each canary."""
         if not isinstance(self.examples, TextPopulation):
-            return half_in_units(self.seed, model, self.examples.unit_of, self.examples.y, self._design.roles)
+            return half_in_units(self.seed, model, self.examples.unit_of, self.examples.strata, self._design.roles)
         coins = half(self.seed, model, len(self.examples), self._design.roles)
         planted = doses(self.seed, model, len(self.examples.canaries), self.examples.probes.doses)
         return np.concatenate([coins, planted])
@@ -116,6 +121,8 @@ class Workshop:
         """Raises RecipeError if half of the models would be trained on one class, and the estimator refuses that."""
         examples = self.examples
         if not isinstance(self.recipe, EstimatorRecipe) or not isinstance(examples, Examples):
+            return
+        if examples.task is not Task.CLASSIFICATION:
             return
         counts = self.counts(0)
         if not one_class(np.stack([counts, self.counts(1)]), examples.y):
@@ -154,7 +161,7 @@ class Workshop:
                 self._require_next_token(trained)
             if isinstance(self.measured, Examples):
                 self._require_own(trained, counts, seed, signals["phi"])
-                require_sense(signals["correct"], self.memberships(counts)["members"], self.measured.y)
+                require_sense(signals, self.memberships(counts)["members"], self.measured)
             evaluation = time.perf_counter() - started - seconds
             self.require_unchanged("scoring")
             read = inputs_of(self.recipe)
@@ -187,7 +194,7 @@ class Workshop:
         """Returns the signals of a trained model over the candidates, by name."""
         recipe = self.recipe
         queries, outputs = getattr(recipe, "queries", ()), getattr(recipe, "outputs", None)
-        return measure(trained, self.measured, queries, self.device, outputs)
+        return measure(trained, self.measured, queries, self.device, outputs, getattr(recipe, "output", None))
 
     def _require_next_token(self, trained: Any) -> None:
         """Raises ModelError if a user's own loop trained a language model on labels that are not shifted.
@@ -260,7 +267,8 @@ class Workshop:
         text = self.examples if isinstance(self.examples, TextPopulation) else None
         training_set = self._training_set(counts) if text is None else deepcopy(text.texts(counts))
         model = self.recipe.train(training_set, seed=seed, device=self.device)
-        if not any(hasattr(model, name) for name in ("state_dict", "predict_proba", "decision_function")):
+        numbers = ("predict",) if text is None and self._task is Task.REGRESSION else ()
+        if not any(hasattr(model, name) for name in ("state_dict", "predict_proba", "decision_function", *numbers)):
             raise RecipeError(f"train() returned {type(model).__name__}; return the trained network or estimator")
         return model
 
@@ -274,7 +282,11 @@ class Workshop:
             random = ["random_seed"]
         estimator.set_params(**dict.fromkeys(random, seed))
         training_set = self._training_set(counts)
-        return estimator.fit(training_set.x, training_set.y)
+        return estimator.fit(training_set.x, training_set.labels)
+
+    @property
+    def _task(self) -> Task | None:
+        return getattr(self.examples, "task", None)
 
     def _training_set(self, counts: UInt8[Array, " examples"]) -> Examples:
         assert isinstance(self.examples, Examples)
@@ -303,7 +315,7 @@ def _checksum(population: Population) -> int:
     """Returns a number that changes with the inputs and labels of examples; texts cannot be changed."""
     if not isinstance(population, Examples):
         return 0
-    return crc32(np.ascontiguousarray(population.y).data, crc32(np.ascontiguousarray(population.x).data))
+    return crc32(np.ascontiguousarray(population.y).data, population.inputs.checksum())
 
 
 def _weights(model: Any) -> bytes | None:

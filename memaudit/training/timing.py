@@ -24,6 +24,7 @@ from jaxtyping import Int
 from memaudit.design import Design, training_seed
 from memaudit.errors import MemauditError, RecipeError
 from memaudit.recipe import ClassifierRecipe, Examples, LanguageModelRecipe, Population, Recipe
+from memaudit.recipe.labels import Task
 from memaudit.training.machine import choose_device, one_thread
 from memaudit.training.model import Workshop
 
@@ -204,7 +205,7 @@ class _Trials:
 def _order(members: Int[Array, " members"], examples: Population) -> Int[Array, " members"]:
     """Returns the members in the order in which trials take them up: at random, but one of each class first."""
     shuffled = np.random.default_rng(0).permutation(members)
-    if not isinstance(examples, Examples):
+    if not isinstance(examples, Examples) or examples.task is not Task.CLASSIFICATION:
         return shuffled
     first = np.unique(examples.y[shuffled], return_index=True)[1]
     return np.concatenate([shuffled[first], np.delete(shuffled, first)])
