@@ -6,7 +6,7 @@ from memaudit.attacks.bavaria import Bavaria, Predictive
 from memaudit.attacks.blind import blind_scores, blind_text_scores
 from memaudit.attacks.calibration import Sablayrolles
 from memaudit.attacks.interface import Attack, Signal, taught
-from memaudit.attacks.language import STATISTICS, Calibrated, zlib_bytes
+from memaudit.attacks.language import OF_DISTRIBUTION, STATISTICS, Calibrated, zlib_bytes
 from memaudit.attacks.lira import Lira, Side, Variance
 from memaudit.attacks.loss import GlobalThreshold
 from memaudit.attacks.population import AttackP, AttackR
@@ -42,6 +42,7 @@ def attack(name: str, signal: Signal = Signal.SCALED_LOGIT) -> Attack:
 __all__ = [
     "ATTACKS",
     "DEFAULT",
+    "OF_DISTRIBUTION",
     "STATISTICS",
     "Attack",
     "AttackP",

@@ -45,6 +45,7 @@ def provenance(
         **({"state dict": target.state_dict} if target.state_dict is not None else {}),
         ASKED_ATTACKS: ", ".join(attacks),
         ASKED_RATES: ", ".join(map(repr, map(float, fprs))),
+        **({"signal": target.population.score} if isinstance(target.population, TextPopulation) else {}),
         "git commit of the recipe": revision(sources(target.recipe)),
         "exact copies among the examples": str(target.population.duplicates),
         **({policy.SHADOW_SECONDS: f"{np.mean(seconds):.3g}"} if seconds else {}),
