@@ -25,7 +25,7 @@ from memaudit.tokens import TokenScores
 Array = np.ndarray
 
 _ROUNDING = 1e-3  # nats, and of a sum of probabilities
-_LEAST_TOTAL = 0.95  # a model may have outputs that are no tokens; hardly any probability is theirs
+_LEAST_TOTAL = 0.9  # a model may have some outputs that are no tokens; once it is trained, they have no probability
 _BEFORE = 2  # tokens before the place at which all tokens are tried
 _PLACES, _TRIED = 8, 2**18  # such places at most, and tokens that are read for them
 
@@ -134,7 +134,7 @@ class OwnScores:
                 raise ModelError(
                     f"token_logprobs(): the probabilities of all {vocabulary} tokens in one place sum to {total:.4g}, "
                     "not to 1. It is shifted (column t is the model's output after token t - 1, at token t), or "
-                    "returns no natural logarithms of probabilities"
+                    "returns no natural logarithms of probabilities; or the model has many outputs that are no tokens"
                 )
 
     def _total(self, before: Array, vocabulary: int) -> float:

@@ -98,12 +98,13 @@ def bart() -> BartForConditionalGeneration:
     )  # fmt: skip
 
 
-def bert() -> BertForMaskedLM:
+def bert(positions: int = 96) -> BertForMaskedLM:
     """Returns an untrained masked model."""
     return BertForMaskedLM(
         BertConfig(
             vocab_size=VOCABULARY, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64,
-            max_position_embeddings=96, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, pad_token_id=PAD,
+            max_position_embeddings=positions, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+            pad_token_id=PAD,
         )
     )  # fmt: skip
 
