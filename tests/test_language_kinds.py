@@ -419,9 +419,10 @@ def gpt2() -> GPT2LMHeadModel:
     return GPT2LMHeadModel(GPT2Config(vocab_size=280, n_positions=96, n_embd=16, n_layer=1, n_head=2))
 
 
-def test_a_causal_model_is_no_masked_one(gaps: TextPopulation) -> None:
+@pytest.mark.parametrize("make", [gpt2, lambda: stirred(gpt2())], ids=["untrained", "stirred"])
+def test_a_causal_model_is_no_masked_one(make: Callable[[], Any], gaps: TextPopulation) -> None:
     with pytest.raises(ModelError, match=r'no masked language model: .* Set Rendering\(objective="causal"\)'):
-        Masked(stirred(gpt2()), gaps, "cpu").require()
+        Masked(make(), gaps, "cpu").require()
 
 
 @pytest.mark.parametrize("make", [kinds.bert, lambda: stirred(kinds.bert())], ids=["untrained", "stirred"])
@@ -557,7 +558,6 @@ def test_members_of_a_model_that_memorizes_score_higher(name: str) -> None:
     phi = unit_phi(ma.train(recipe, members, seed=1, device="cpu"), people, slice(None))[:, 0]
     inside = member_counts(members, people)[: len(people)] > 0
     assert 10 < inside.sum() < 30
-    print("AUC", name, auc(phi[inside], phi[~inside]))
     assert float(auc(phi[inside], phi[~inside])) > 0.8
 
 

@@ -100,6 +100,11 @@ class TextEvidence(Evidence):
         """What the target says about the tokens of the units."""
         return recorded_tokens(self.recorded)
 
+    @property
+    def scores_alone(self) -> bool:
+        """Whether the models give the probability of each token and not of its rivals."""
+        return not isinstance(self.tokens, TokenStatistics)
+
     def _scored(self, name: str) -> Attacked:
         if name == "base":
             base = self.recorded["base"][:, None]
@@ -117,8 +122,8 @@ class TextEvidence(Evidence):
     @cached_property
     def _shadow_statistics(self) -> dict[str, Float[Array, "models units"]]:
         """Every statistic of every shadow; each shadow's tokens are read once."""
-        whole = isinstance(self.tokens, TokenStatistics)
-        found: dict[str, list[Array]] = {name: [] for name in STATISTICS if whole or name not in OF_DISTRIBUTION}
+        left_out = OF_DISTRIBUTION if self.scores_alone else ()
+        found: dict[str, list[Array]] = {name: [] for name in STATISTICS if name not in left_out}
         for model in range(2 * self.bank.shape[0]):
             tokens = recorded_tokens(self.bank.everything(model))
             for name, values in found.items():

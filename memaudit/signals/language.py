@@ -85,15 +85,18 @@ def _scored(model: torch.nn.Module, rows: Sequence[Row], device: str) -> Scored:
     counts = np.array([int(row.trained.sum()) for row in rows], np.int64)
     ends = np.cumsum(counts)
     model = model.to(device).eval()
-    for batch in batches(rows, most_tokens(model, device)):
+    for batch in batches(rows, most_tokens(vocabulary_of(model), device)):
         at = np.concatenate([np.arange(ends[i] - counts[i], ends[i]) for i in batch])
         yield at, *_logits(model, [rows[i] for i in batch], device)
 
 
-def most_tokens(model: torch.nn.Module, device: str) -> int:
+def vocabulary_of(model: torch.nn.Module) -> int:
+    """Returns the number of outputs that a model's configuration states, or a usual one."""
+    return int(getattr(getattr(model, "config", None), "vocab_size", 0) or 2**15)
+
+
+def most_tokens(vocabulary: int, device: str) -> int:
     """Returns how many tokens a batch may have, so that its logits fit."""
-    config = getattr(model, "config", None)
-    vocabulary = int(getattr(config, "vocab_size", 0) or 2**15)
     return _NUMBERS.get(torch.device(device).type, _NUMBERS["cpu"]) // vocabulary
 
 

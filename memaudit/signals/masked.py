@@ -23,7 +23,17 @@ from memaudit.errors import ModelError
 from memaudit.recipe import Row, TextPopulation, TokenSpace
 from memaudit.signals.asking import ask, sound
 from memaudit.signals.causality import likelier, other_tokens, probed_rows, require_logits, require_same
-from memaudit.signals.language import Scored, batches, collected, hits, most_tokens, padded, rows_of, usable
+from memaudit.signals.language import (
+    Scored,
+    batches,
+    collected,
+    hits,
+    most_tokens,
+    padded,
+    rows_of,
+    usable,
+    vocabulary_of,
+)
 from memaudit.signals.secret_rows import costs_by_row
 from memaudit.tokens import TokenScores
 
@@ -138,7 +148,7 @@ class Masked:
         places = [np.flatnonzero(row.trained) for row in rows]
         passes = [(r, first) for r, own in enumerate(places) for first in range(min(PASSES, len(own)))]
         self.model.to(self.device).eval()
-        for batch in batches([rows[r] for r, _ in passes], most_tokens(self.model, self.device)):
+        for batch in batches([rows[r] for r, _ in passes], most_tokens(vocabulary_of(self.model), self.device)):
             chosen = [passes[i] for i in batch]
             at = np.concatenate([np.arange(ends[r] - len(places[r]) + first, ends[r], PASSES) for r, first in chosen])
             parts = [places[r][first::PASSES] for r, first in chosen]

@@ -43,7 +43,7 @@ class OwnScores:
         rows, counts = rows_of(texts), counts_of(texts)
         logp = np.empty(int(counts.sum()), np.float32)
         ends = np.cumsum([int(row.trained.sum()) for row in rows])
-        for batch in _of_one_length(rows, most_tokens(self.model, self.device)):
+        for batch in _of_one_length(rows, self._most):
             values = self._values(np.stack([rows[i].ids for i in batch]))
             for i, own in zip(batch, values, strict=True):
                 marked = rows[i].trained
@@ -139,13 +139,18 @@ class OwnScores:
 
     def _total(self, before: Array, vocabulary: int) -> float:
         """Returns the sum of the probabilities of all tokens after some."""
-        size = max(1, most_tokens(self.model, self.device) // (_BEFORE + 1))
+        size = max(1, self._most // (_BEFORE + 1))
         total = 0.0
         for start in range(0, vocabulary, size):
             last = np.arange(start, min(start + size, vocabulary))
             tried = np.column_stack([np.tile(before, (len(last), 1)), last])
             total += float(np.exp(self._values(tried)[:, _BEFORE].astype(np.float64)).sum())
         return total
+
+    @property
+    def _most(self) -> int:
+        """How many tokens the function is asked about at a time."""
+        return most_tokens(self.population.renderer.vocabulary, self.device)
 
     def _one(self, ids: Array) -> Float[Array, " predicted"]:
         """Returns the values of one row from its second token on, after checking that they are log-probabilities."""
