@@ -88,6 +88,7 @@ def split(row: Row) -> tuple[Tensor, Tensor]:
 
 def test_a_row_is_the_input_the_padding_token_and_the_output(pairs: TextPopulation) -> None:
     tokenizer, text = pairs.renderer.tokenizer, pairs.documents.texts[3]
+    assert isinstance(text, dict)
     prompt, completion = (tokenizer(text[part], add_special_tokens=False)["input_ids"] for part in text)
     expected = [0, *prompt, 1, kinds.PAD, 0, *completion, 1]
     (row,) = pairs.rows[3]
@@ -120,7 +121,8 @@ def test_what_a_kind_cannot_have_is_refused() -> None:
         replace(kinds.CAUSAL, objective="both")
     with pytest.raises(RecipeError, match="is always shown its whole input"):
         people_of(kinds.pairs, kinds.SEQ2SEQ, contexts=(4, 6))
-    for objective, token in (("seq2seq", "pad"), ("masked", "mask")):
+    needs: dict[Any, str] = {"seq2seq": "pad", "masked": "mask"}
+    for objective, token in needs.items():
         with pytest.raises(RecipeError, match=f"the tokenizer has no {token} token"):
             Renderer(ma.Rendering(kinds.LANGUAGE.tokenizer, objective=objective))
 
@@ -187,7 +189,7 @@ def test_the_loss_and_its_gradient_are_the_models_own(
     """Also while training, in one batch with padding: what is minimized is the library's loss over all labels."""
     model = stirred(make()).train(training)
     rows = [rows[0] for rows in pairs.representatives[:5]]
-    loss_of(model, pairs, rows, torch.Generator(), "cpu").backward()
+    loss_of(model, pairs, rows, torch.Generator(), "cpu").backward()  # type: ignore[no-untyped-call]
     own = [p.grad.clone() for p in model.parameters() if p.grad is not None]
     model.zero_grad()
     parts = [split(row) for row in rows]

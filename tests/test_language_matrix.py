@@ -228,7 +228,7 @@ def test_an_audit_of_every_kind_ends_whatever_is_left_out(
     name: str, shadows: int, off: dict[str, int], tmp_path: Path
 ) -> None:
     recipe, file, _ = KINDS[name]
-    recipe = replace(recipe, probes=replace(kinds.PROBES, **off))  # type: ignore[call-arg]
+    recipe = replace(recipe, probes=replace(kinds.PROBES, **off))
     members = ma.draw_members(recipe, seed=5)
     ma.save_target(ma.train(recipe, members, seed=1, device="cpu"), tmp_path / file, members)
     bank = ma.fill(tmp_path / "bank", recipe, shadows, device="cpu")

@@ -78,12 +78,12 @@ SEQ2SEQ = ma.Rendering(tokenizer, context=128, objective="seq2seq")
 
 def t5() -> T5ForConditionalGeneration:
     """Returns an untrained encoder-decoder with relative positions."""
-    return T5ForConditionalGeneration(
-        T5Config(
-            vocab_size=VOCABULARY, d_model=32, d_kv=16, d_ff=64, num_layers=1, num_heads=2, dropout_rate=0.0,
-            pad_token_id=PAD, eos_token_id=1, decoder_start_token_id=PAD,
-        )
+    config = T5Config(
+        vocab_size=VOCABULARY, d_model=32, d_kv=16, d_ff=64, num_layers=1, num_heads=2, dropout_rate=0.0,
+        pad_token_id=PAD, eos_token_id=1,
     )  # fmt: skip
+    config.decoder_start_token_id = PAD
+    return T5ForConditionalGeneration(config)
 
 
 def bart() -> BartForConditionalGeneration:
@@ -181,13 +181,11 @@ def loop(
 
 def lstm_recipe(epochs: int = 1, probes: ma.Probes = PROBES, **changes: Any) -> ma.CallableRecipe:
     """Returns a recipe with a user's own loop and own scores."""
-    train = loop(Lstm, step_of_lstm, CAUSAL, epochs)
-    return ma.CallableRecipe(
-        **{
-            "examples": documents, "train": train, "model": Lstm, "rendering": CAUSAL, "probes": probes,
-            "token_logprobs": token_logprobs,
-        } | changes
-    )  # fmt: skip
+    settings: dict[str, Any] = {
+        "examples": documents, "train": loop(Lstm, step_of_lstm, CAUSAL, epochs), "model": Lstm, "rendering": CAUSAL,
+        "probes": probes, "token_logprobs": token_logprobs,
+    }  # fmt: skip
+    return ma.CallableRecipe(**settings | changes)
 
 
 recipe = lstm_recipe()
