@@ -47,6 +47,7 @@ def provenance(
         **({"trusted types": ", ".join(sorted(set(trusted)))} if (trusted := _trusted(target)) else {}),
         ASKED_ATTACKS: ", ".join(attacks),
         ASKED_RATES: ", ".join(map(repr, map(float, fprs))),
+        **({"signal": target.population.score} if isinstance(target.population, TextPopulation) else {}),
         "git commit of the recipe": revision(() if target.recipe is None else sources(target.recipe)),
         **({"outputs": target.outputs} if target.outputs else {}),
         "exact copies among the examples": str(target.population.duplicates),

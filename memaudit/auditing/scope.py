@@ -33,6 +33,16 @@ ADAPTERS = (
     "The model fine-tuned in another way: the shadows are adapters on one frozen base, and say how much such adapters "
     "memorize. They say nothing about a full fine-tune of the same base, nor about adapters of another size."
 )
+SILENT = "Extraction of text: a masked model, and one that is scored by token_logprobs(), is not made to write."
+INPUTS = "What the model reveals about its inputs: of an encoder-decoder only the outputs are scored, given the inputs."
+MASKED = (
+    "Tokens of a masked model are scored by pseudo-log-likelihood: each is masked once, with a seventh of its row. An "
+    "adversary who chooses the masks otherwise may find more."
+)
+OWN_SCORES = (
+    "Tokens are scored by the recipe's own token_logprobs(). Memorization is measured by the mean probability of a "
+    "document's tokens, not by the share of tokens that is predicted."
+)
 HALF = "Memorization is measured on training sets of half of the examples; it falls as training sets grow."
 LIMITATIONS = (
     "The figures describe one trained model; training again gives another model with somewhat other figures.",
@@ -94,6 +104,8 @@ def untested(target: Target, rung: Rung = Rung.BANK) -> tuple[str, ...]:
     return (
         *lower,
         *UNTESTED_TEXT,
+        *(() if target.population.writes else (SILENT,)),
+        *((INPUTS,) if target.population.objective == "seq2seq" else ()),
         *((BASE,) if base else ()),
         *((ADAPTERS,) if getattr(target.recipe, "adapter", None) is not None else ()),
     )
@@ -113,6 +125,7 @@ def limitations(target: Target, base: Ground) -> tuple[str, ...]:
         *_unchecked(target),
         *_copies(target),
         *_sampled(target, base),
+        *_score(target),
         *general,
         *whole,
     )
@@ -161,6 +174,15 @@ def _of_import(bank: Bank, target: Target, base: Ground) -> tuple[str, ...]:
             "them, or their copies were split between training sets. That does not depend on any output."
         )
     return tuple(lines)
+
+
+def _score(target: Target) -> tuple[str, ...]:
+    """Returns what the score of a document rests on, where it is not the usual one."""
+    population = target.population
+    if not isinstance(population, TextPopulation):
+        return ()
+    masked = (MASKED,) if population.objective == "masked" else ()
+    return (*masked, *((OWN_SCORES,) if population.token_logprobs is not None else ()))
 
 
 def _unchecked(target: Target) -> tuple[str, ...]:

@@ -48,7 +48,7 @@ def _discoverable(evidence: TextTargetEvidence) -> Outcome:
         attack="greedy",
         estimate=Estimate(value=value, low=low, high=high, unit="share", method="Clopper–Pearson"),
         sentence=(
-            f"Shown {contexts[longest]} tokens, the model writes the next {evidence.population.probes.suffix} of "
+            f"Shown {_shown(evidence)}, the model writes the next {evidence.population.probes.suffix} of "
             f"{percent(value)} of its training texts without a mistake ({percent(low)} to {percent(high)}), of texts "
             f"that it was not trained on of {percent(float(other.mean()))}{_without(evidence, longest)}."
         ),
@@ -74,6 +74,12 @@ def _discoverable(evidence: TextTargetEvidence) -> Outcome:
 
 
 discoverable_check = Check("EXT001", _CONTINUED, "extraction", _discoverable, TextTargetEvidence)
+
+
+def _shown(evidence: TextTargetEvidence) -> str:
+    """Returns what the model is shown with the longest context, in words."""
+    tokens = f"{max(evidence.population.probes.contexts)} tokens"
+    return f"the input, or {tokens} if these are more" if evidence.population.objective == "seq2seq" else tokens
 
 
 def _slope(evidence: TextTargetEvidence) -> tuple[str, ...]:

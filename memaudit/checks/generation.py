@@ -7,6 +7,7 @@ from collections import Counter
 import numpy as np
 
 from memaudit.checks.evidence import Check, Outcome, percent, share_of, with_interval
+from memaudit.checks.suffixes import silent
 from memaudit.checks.text import TextEvidence, TextTargetEvidence
 from memaudit.extraction import CorpusIndex, Kind, eidetic, leakage, rank, suspicion, written_kind, zlib_nats
 from memaudit.memorization import counterfactual
@@ -42,9 +43,11 @@ def _generated(evidence: TextTargetEvidence) -> Outcome:
     memorization.
     """
     if "generated" not in evidence.recorded:
-        reason = (
-            "the model was not made to write: Probes(generated=0), or its texts begin with no BOS token, or half of a "
-            "row has fewer than 20 tokens"
+        reason = silent(evidence) or (
+            "an encoder-decoder writes in answer to an input alone"
+            if evidence.population.objective == "seq2seq"
+            else "the model was not made to write: Probes(generated=0), or its texts begin with no BOS token, or half "
+            "of a row has fewer than 20 tokens"
         )
         return (), (Skipped(code="EXT004", title=_WRITTEN, reason=reason),)
     texts = [text for sampler in evidence.recorded["generated"] for text in sampler]

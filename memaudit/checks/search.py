@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from memaudit.checks.evidence import Check, Outcome, percent, share_of, with_interval
+from memaudit.checks.suffixes import silent
 from memaudit.checks.text import TextEvidence, TextTargetEvidence
 from memaudit.stats import clopper_pearson
 from memaudit.types import Estimate, Finding, Skipped, Table
@@ -29,6 +30,8 @@ def _search(evidence: TextTargetEvidence) -> Outcome:
 
     Source: Carlini et al. 2019 (USENIX Security), extraction by shortest-path search.
     """
+    if (reason := silent(evidence)) is not None:
+        return (), (Skipped(code="EXT003", title=_SEARCHED, reason=reason),)
     planted = evidence.doses > 0
     if not planted.any():
         return (), (Skipped(code="EXT003", title=_SEARCHED, reason="no canary was planted in this model"),)

@@ -28,6 +28,8 @@ def usable(evidence: TextTargetEvidence) -> list[int]:
 
 def too_few(evidence: TextTargetEvidence, code: str, title: str) -> Skipped | None:
     """Returns why nothing can be said with the longest context, and the way out; None if something can."""
+    if (reason := silent(evidence)) is not None:
+        return Skipped(code=code, title=title, reason=reason)
     probes, members = evidence.population.probes, evidence.members[evidence.population.testable]
     counts, (trained, others) = np.bincount(members, minlength=2), asked(evidence, probes.longest)
     if counts.min() < _LEAST:
@@ -45,6 +47,14 @@ def too_few(evidence: TextTargetEvidence, code: str, title: str) -> Skipped | No
     else:
         return None
     return Skipped(code=code, title=title, reason=reason)
+
+
+def silent(evidence: TextTargetEvidence) -> str | None:
+    """Returns why a model is not made to write; None if it is."""
+    if evidence.population.writes:
+        return None
+    kind = "a masked model fills gaps" if evidence.population.objective == "masked" else "token_logprobs() scores text"
+    return f"it needs a model that generates text, and {kind}"
 
 
 def left_out(evidence: TextTargetEvidence, context: int) -> str:

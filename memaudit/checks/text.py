@@ -10,14 +10,14 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped, UInt8
 
-from memaudit.attacks import STATISTICS, GlobalThreshold, Signal, blind_text_scores, zlib_bytes
+from memaudit.attacks import OF_DISTRIBUTION, STATISTICS, GlobalThreshold, Signal, blind_text_scores, zlib_bytes
 from memaudit.canaries import calibrated, rank_exposure, sampled_exposure
 from memaudit.checks.evidence import Attacked, Evidence, Shadows, TargetEvidence
 from memaudit.design import PairArrays, by_pair
 from memaudit.extraction import CorpusIndex, greedy, near_ties, scheme_log_probability, well_specified
 from memaudit.memorization import Counterfactual, counterfactual
 from memaudit.recipe import Row, TextPopulation
-from memaudit.tokens import TokenStatistics
+from memaudit.tokens import TokenScores, TokenStatistics, recorded_tokens
 from memaudit.types import Rung
 
 Array = np.ndarray
@@ -99,9 +99,14 @@ class TextTargetEvidence(TargetEvidence):
         return zlib_bytes([self.population.trained_string(int(d)) for d in documents.representatives])
 
     @property
-    def tokens(self) -> TokenStatistics:
-        """The target's token statistics of the units."""
-        return TokenStatistics.of_tensors(self.recorded, "token_")
+    def tokens(self) -> TokenScores:
+        """What the target says about the tokens of the units."""
+        return recorded_tokens(self.recorded)
+
+    @property
+    def scores_alone(self) -> bool:
+        """Whether the models give the probability of each token and not of its rivals."""
+        return not isinstance(self.tokens, TokenStatistics)
 
     @cached_property
     def own_suffixes(self) -> Suffixes:
@@ -245,11 +250,12 @@ class TextEvidence(TextTargetEvidence, Evidence):
     @cached_property
     def _shadow_statistics(self) -> dict[str, Float[Array, "models units"]]:
         """Every statistic of every shadow; each shadow's tokens are read once."""
-        found: dict[str, list[Array]] = {name: [] for name in STATISTICS}
+        left_out = OF_DISTRIBUTION if self.scores_alone else ()
+        found: dict[str, list[Array]] = {name: [] for name in STATISTICS if name not in left_out}
         for model in range(2 * self.bank.shape[0]):
-            tokens = TokenStatistics.of_tensors(self.bank.everything(model), "token_")
-            for name, (statistic, _) in STATISTICS.items():
-                found[name].append(statistic(tokens, self.zlib_bytes))
+            tokens = recorded_tokens(self.bank.everything(model))
+            for name, values in found.items():
+                values.append(STATISTICS[name][0](tokens, self.zlib_bytes))
         return {name: np.stack(values) for name, values in found.items()}
 
     @cached_property

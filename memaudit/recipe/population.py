@@ -6,7 +6,7 @@ It is the same for every model of a bank, so that one model's answers can be hel
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -21,7 +21,7 @@ from memaudit.errors import RecipeError
 from memaudit.recipe.blame import blame
 from memaudit.recipe.documents import Documents
 from memaudit.recipe.recipes import Probes
-from memaudit.recipe.rendering import Renderer, Rendering, Row
+from memaudit.recipe.rendering import Objective, Renderer, Rendering, Row
 from memaudit.recipe.shapes import Text, in_form_of, system_of, typical
 from memaudit.recipe.spaces import TokenSpace, distinct_spaces
 from memaudit.recipe.suited import suited
@@ -54,12 +54,53 @@ class TextPopulation:
     always: Documents | None = None
     always_rows: tuple[tuple[Row, ...], ...] = ()
 
-    def __init__(self, documents: Documents, rendering: Rendering, probes: Probes):
+    def __init__(
+        self,
+        documents: Documents,
+        rendering: Rendering,
+        probes: Probes,
+        token_logprobs: Callable[..., Any] | None = None,
+    ):
         self.documents = documents
+        self.token_logprobs = token_logprobs
         self.renderer = Renderer(rendering)
         self.probes = probes
         self.rows = tuple(self._rows(number) for number in range(len(documents.texts)))
         self._require_steady_rows()
+        if self.objective == "seq2seq" and len(probes.contexts) > 1:
+            raise RecipeError(
+                f"Probes(contexts={probes.contexts}): an encoder-decoder is always shown its whole input; give one "
+                "number of tokens"
+            )
+
+    @property
+    def objective(self) -> Objective:
+        """What the models predict: "causal", "seq2seq" or "masked"."""
+        return self.renderer.rendering.objective
+
+    @property
+    def longest(self) -> int:
+        """The positions that a model needs: the context, or the longest input or output of an encoder-decoder."""
+        if self.objective != "seq2seq":
+            return self.renderer.rendering.context
+        begins = ((self.renderer.begin(row.ids), len(row.ids)) for rows in self.rows for row in rows)
+        return max(max(begin, length - begin) for begin, length in begins)
+
+    @property
+    def writes(self) -> bool:
+        """Whether the models can be made to write text; if not, only given tokens are scored."""
+        return self.objective != "masked" and self.token_logprobs is None
+
+    @property
+    def score(self) -> str:
+        """What the signal of a document is, in words."""
+        given = {
+            "causal": "given the tokens before it",
+            "seq2seq": "of the output, given the input and the output's tokens before it",
+            "masked": "given all others but a seventh of them, which are masked with it (pseudo-log-likelihood)",
+        }
+        own = "" if self.token_logprobs is None else ", by the recipe's own token_logprobs()"
+        return f"mean log-probability of each token {given[self.objective]}{own}"
 
     def of_units(self, units: Bool[Array, " units"], always: Bool[Array, " units"]) -> TextPopulation:
         """Return the population of some units, with the same canaries; its probes are chosen among these units."""
@@ -68,7 +109,7 @@ class TextPopulation:
         other.documents, other.renderer, other.probes = self.documents.take(chosen), self.renderer, self.probes
         other.rows = tuple(self.rows[document] for document in chosen)
         other.always, other.always_rows = self.documents.take(rest), tuple(self.rows[document] for document in rest)
-        other._planted = self._planted
+        other._planted, other.token_logprobs = self._planted, self.token_logprobs
         return other
 
     def __len__(self) -> int:
@@ -162,6 +203,8 @@ class TextPopulation:
 
         What is shown before may be masked, as a question is; what the model was never trained to write is no suffix.
         """
+        if not self.writes:
+            return {}
         first = len(self.renderer.start) + max(self.probes.contexts)
         places = ((u, _continued(rows[0], first, self.probes.suffix)) for u, rows in enumerate(self.representatives))
         return dict(islice(((unit, at) for unit, at in places if at is not None), self.probes.records))
@@ -275,25 +318,29 @@ class TextPopulation:
         if own is None:
             return None
         # The first token of some values may begin before them, as " ann" does: then all are marked from there.
-        before = min(int((~span.trained).sum()) for span in spans if span is not None)
+        before = min(int(span.trained.argmax()) for span in spans if span is not None)
         comparable = [s for s in others if s is not None and np.array_equal(s.ids[:before], own.ids[:before])]
         chosen = [own, *comparable[: self.probes.decoys]]
-        rows = [Row(span.ids, np.arange(len(span.ids)) >= before) for span in chosen]
+        rows = [Row(span.ids, _from(before, span.trained)) for span in chosen]
         units = np.unique([self.documents.unit_of[document] for document in secret.documents])
         return SecretProbe(secret, units, tuple(rows)) if len(rows) == self.probes.decoys + 1 else None
 
     def _span(self, text: Text, start: int, value: str) -> Row | None:
-        """Returns the row up to the end of a value, with the value's tokens marked; None if they are cut or masked."""
+        """Returns the row up to the end of a value, with the value's tokens marked; None if they are cut or masked.
+
+        For a masked model, which reads what follows as well, it is the whole row.
+        """
         whole, size = self.renderer.whole(text), self.renderer.rendering.context
-        if not whole.string.startswith(value, start):
+        if not whole.string.startswith(value, start) or (self.objective == "seq2seq" and len(whole.ids) > size):
             return None
         tokens = np.flatnonzero((whole.offsets[:, 1] > start) & (whole.offsets[:, 0] < start + len(value)))
         if not len(tokens) or not whole.trained[tokens].all() or tokens[0] // size != tokens[-1] // size:
             return None
         first = tokens[0] // size * size
-        ids = whole.ids[first : tokens[-1] + 1]
-        marked = np.arange(first, tokens[-1] + 1) >= tokens[0]
-        return None if marked[0] else Row(ids, marked)
+        stop = min(first + size, len(whole.ids)) if self.objective == "masked" else tokens[-1] + 1
+        places = np.arange(first, stop)
+        marked = (places >= tokens[0]) & (places <= tokens[-1])
+        return None if marked[0] else Row(whole.ids[first:stop], marked)
 
 
 def _content(rows: Iterable[Row]) -> str:
@@ -302,6 +349,12 @@ def _content(rows: Iterable[Row]) -> str:
     for row in rows:
         total.update(f"{len(row.ids)} ".encode() + row.ids.tobytes() + row.trained.tobytes())
     return total.hexdigest()
+
+
+def _from(first: int, marked: Array) -> Array:
+    """Returns the marks from a place on up to the last marked token."""
+    places = np.arange(len(marked))
+    return np.asarray((places >= first) & (places <= np.flatnonzero(marked)[-1]))
 
 
 def _continued(row: Row, first: int, suffix: int) -> int | None:

@@ -36,7 +36,7 @@ def population(recipe: Recipe) -> Population:
         raise RecipeError("examples() returned Documents; return memaudit.Examples(x, y)")
     if recipe.rendering is None:
         raise RecipeError("examples() returned documents, so that the recipe needs rendering=memaudit.Rendering(...)")
-    return TextPopulation(found, recipe.rendering, recipe.probes)
+    return TextPopulation(found, recipe.rendering, recipe.probes, recipe.token_logprobs)
 
 
 def units_of(examples: Population, counts: UInt8[Array, " ids"]) -> Bool[Array, " units"]:

@@ -25,8 +25,8 @@ MOST_COPIES = 255  # memberships are stored in a byte
 SAMPLERS = ("top-40", "decaying temperature", "prompted")  # by which the audited model is made to write
 LEAST_WRITTEN = 20  # tokens of a generated text: the perplexity of fewer is noise
 _OF_TARGET = {"of": "target"}  # a parameter that no shadow depends on, and so no part of a bank's fingerprint
+_IF_GIVEN = {"omitted": (None,)}  # a fingerprint has no line for what is not given
 _AS_LOGITS = {"omitted": (None, "logits")}  # values that a fingerprint leaves out: they have the same numbers
-_IF_GIVEN = {"omitted": (None,)}
 
 Outputs = Literal["logits", "probabilities", "log-probabilities", "one-vs-rest"]
 """What a model returns: logits; a probability, or its logarithm, for each class; or one probability independent of the
@@ -171,11 +171,15 @@ class Probes:
 
 @dataclass(frozen=True, slots=True)
 class LanguageModelRecipe:
-    """A causal language model trained by memaudit's own loop: from scratch, from a base, or as adapters on a base.
+    """A language model trained by memaudit's own loop: from scratch, from a base, or as adapters on a base.
+
+    Causal models and encoder-decoders are trained on the cross-entropy of the tokens that the rendering counts. Masked
+    models are trained on that of a random 15 % of them, drawn anew in every epoch: of these 80 % are replaced by the
+    mask token, 10 % by a random one, and 10 % stay (Devlin et al. 2019).
 
     Args:
         documents: Returns the population.
-        rendering: How documents become training rows.
+        rendering: How documents become training rows, and what the model predicts: `Rendering(objective=...)`.
         model: Returns an untrained model of the transformers library; for training from scratch.
         base: The folder of a pretrained model; for fine-tuning.
         adapter: A configuration of the peft library, such as `LoraConfig(r=8)`: the base stays as it is, and only
@@ -226,7 +230,8 @@ class CallableRecipe:
             numbers as `.y`, and as they were given as `.labels`. For a language model it is the list
             of texts to train on, canaries among them, and a causal language model is returned: its
             `forward(input_ids)` returns logits [texts, tokens, vocabulary], alone or as `.logits`, those at token t for
-            token t + 1. It is given an attention mask and a cache where it takes them. None if no model can be
+            token t + 1. It is given an attention mask and a cache where it takes them. docs/language-models.md says
+            what encoder-decoders, masked models and models of any other class return. None if no model can be
             trained: the audit then has no shadow models.
         load: `load(path)` returns the model that the file holds; the user answers for the safety of what it does.
         model: Returns an untrained network; with it, model files are loaded by memaudit, and `load` is not needed.
@@ -237,6 +242,9 @@ class CallableRecipe:
             "log-probabilities", or "one-vs-rest" (a sigmoid for each class). Without it, a network's outputs are read
             as logits, and refused if they look like probabilities.
         output: As for ClassifierRecipe.
+        token_logprobs: For a language model of any class, with another output than logits:
+            `token_logprobs(model, ids)` takes token ids [texts, tokens], all texts of one length, and returns in the
+            same shape the log-probability in nats of each token given those before it. The first column is not used.
     """
 
     examples: Callable[[], Examples | Documents]
@@ -248,10 +256,18 @@ class CallableRecipe:
     probes: Probes = field(default_factory=Probes)
     outputs: Outputs | None = field(default=None, metadata=_AS_LOGITS)
     output: Output | None = field(default=None, metadata=_IF_GIVEN)
+    token_logprobs: Callable[..., Any] | None = field(default=None, metadata=_IF_GIVEN)
 
     def __post_init__(self) -> None:
         if self.outputs not in (None, *get_args(Outputs)):
             raise RecipeError(f"outputs={self.outputs!r}: choose one of {', '.join(map(repr, get_args(Outputs)))}")
+        if self.token_logprobs is None:
+            return
+        if self.rendering is None or self.rendering.objective != "causal":
+            raise RecipeError(
+                "token_logprobs scores each token given those before it, in the rows that rendering= makes of "
+                'documents: give rendering=memaudit.Rendering(...), with objective="causal"'
+            )
 
 
 @dataclass(frozen=True, slots=True)

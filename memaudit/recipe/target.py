@@ -108,7 +108,7 @@ def load_target(
         assert population is not None
         return load_language_model(path, recipe, population)
     if population is not None and path.is_dir() and not own_loader:
-        whole = load_folder(path).eval()
+        whole = load_folder(path, population.objective).eval()
         require_fit(whole, population, ModelError, str(path))
         return whole
     model = None if isinstance(recipe, EstimatorRecipe) else recipe.model

@@ -202,9 +202,9 @@ class Workshop:
         Only of a whole training: a model that is hardly trained also says what it has just read.
         """
         if isinstance(self.recipe, CallableRecipe) and isinstance(self.examples, TextPopulation):
-            from memaudit.signals.causality import require_next_token
+            from memaudit.signals.reading import reading
 
-            require_next_token(trained, self.examples, self.device)
+            reading(trained, self.examples, self.device).require_trained()
 
     def _require_own(self, trained: Any, counts: UInt8[Array, " ids"], seed: int, phi: Array) -> None:
         """Raises RecipeError if train() returns one object for several models, each going on from the one before.
