@@ -213,11 +213,11 @@ class Renderer:
 
     def _pair(self, text: Text) -> Rendered:
         """Returns the input and the output of an encoder-decoder, with the padding token between them."""
-        if isinstance(text, str) or "prompt" not in text:
+        if isinstance(text, str) or "messages" in text or isinstance(text.get("prompt"), list):
             raise RecipeError(
                 'an encoder-decoder has an input and an output: a document is {"prompt": input, "completion": output}'
             )
-        prompt, completion = str(text["prompt"]), str(text["completion"])
+        prompt, completion = prompted(text)
         if not len(self.encode(prompt)[0]):
             raise RecipeError("the prompt is empty, and an encoder-decoder needs an input; leave the document out")
         between = np.asarray([self.pad], np.int32)
