@@ -73,7 +73,7 @@ def codes() -> str:
         parts.append(f"## {title}\n")
         for code in sorted(code for code in every if code.startswith(prefix)):
             first, _, rest = (inspect.getdoc(every[code].run) or "").partition("\n\n")
-            parts.append(f"### {code}: {every[code].title}\n\n{first}\n\n{_sourced(rest)}\n")
+            parts.append(f"### {code}: {every[code].title} {{#{code.lower()}}}\n\n{first}\n\n{_sourced(rest)}\n")
     return "\n".join(parts)
 
 

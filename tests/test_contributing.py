@@ -5,8 +5,10 @@ import re
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from subprocess import CompletedProcess
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from memaudit.checks import all_checks
 from memaudit.design import NullPairs, PairArrays, coins
 from memaudit.errors import MemauditError
 from memaudit.stats import auc
+from memaudit.types import Report
 
 ROOT = Path(__file__).parents[1]
 PLUGIN = ROOT / "examples" / "plugin"
@@ -94,10 +97,13 @@ def test_without_the_plug_in_its_format_is_refused() -> None:
 
 @pytest.mark.usefixtures("plugin")
 def test_the_format_of_a_plug_in_sees_no_example(monkeypatch: pytest.MonkeyPatch) -> None:
-    from memaudit_example import table  # type: ignore[import-not-found]
-
     seen: list[Any] = []
-    monkeypatch.setattr(table, "render", lambda report: seen.append(report) or b"")
+
+    def render(report: Report) -> bytes:
+        seen.append(report)
+        return b""
+
+    monkeypatch.setattr(import_module("memaudit_example.table"), "render", render)
     reports.render(sample_report(), "csv")
     reports.render(sample_report(), "csv", "restricted")
     assert [str(report.edition) for report in seen] == ["internal", "restricted"]
@@ -115,11 +121,10 @@ def _bank(pairs: int, examples: int, shift: float) -> PairArrays:
 
 @pytest.mark.usefixtures("plugin")
 def test_the_target_is_scored_as_a_shadow_is() -> None:
-    from memaudit_example.attack import MedianDifference
-
+    attack = import_module("memaudit_example.attack").MedianDifference()
     bank = _bank(6, 50, 1)
-    inside, outside = MedianDifference().leave_pair_out(bank)
-    np.testing.assert_allclose(MedianDifference().scores(bank.inside[-1], bank), inside[-1], rtol=1e-5)
+    inside, outside = attack.leave_pair_out(bank)
+    np.testing.assert_allclose(attack.scores(bank.inside[-1], bank), inside[-1], rtol=1e-5)
     for pair in range(6):
         for example in range(50):
             others = sorted(float(bank.outside[other, example, 0]) for other in range(6) if other != pair)
@@ -129,25 +134,20 @@ def test_the_target_is_scored_as_a_shadow_is() -> None:
 @pytest.mark.usefixtures("plugin")
 def test_the_attack_finds_a_leak_and_nothing_under_the_null() -> None:
     """Permuted membership: AUC 1/2, to 4 standard errors over examples; false alarm 6e-5."""
-    from memaudit_example.attack import MedianDifference
-
+    attack = import_module("memaudit_example.attack").MedianDifference()
     bank = _bank(8, 2000, 2)
-    inside, outside = MedianDifference().leave_pair_out(bank)
+    inside, outside = attack.leave_pair_out(bank)
     assert auc(inside.ravel(), outside.ravel()) > 0.85
-    inside, outside = MedianDifference().leave_pair_out(NullPairs(bank, coins(5, 8, 2000)))
+    inside, outside = attack.leave_pair_out(NullPairs(bank, coins(5, 8, 2000)))
     areas = [auc(inside[:, e], outside[:, e]) for e in range(2000)]
     assert np.mean(areas) == pytest.approx(0.5, abs=4 * np.std(areas) / np.sqrt(2000))
 
 
 @pytest.mark.usefixtures("plugin")
 def test_hardness_is_a_bound_of_memorization() -> None:
-    from types import SimpleNamespace
-
-    from memaudit_example.proxy import hardness
-
     rng = np.random.default_rng(0)
     inside, outside = rng.random((8, 100)) < 0.9, rng.random((8, 100)) < 0.4
-    hard = hardness(SimpleNamespace(correct_by_pair=(inside, outside)))
+    hard = import_module("memaudit_example.proxy").hardness(SimpleNamespace(correct_by_pair=(inside, outside)))
     np.testing.assert_allclose(hard, [np.mean(~column) for column in outside.T])
     assert (hard >= inside.mean(axis=0) - outside.mean(axis=0)).all()
 

@@ -70,8 +70,9 @@ def hooks() -> Any:
 
 def test_every_code_is_explained_with_its_source(hooks: Any) -> None:
     page = hooks.codes()
-    for check in (*CHECKS, *CONTROLS):
-        section = page.partition(f"### {check.code}: {check.title}\n")[2].partition("\n### ")[0]
+    every: list[Any] = [*CHECKS, *CONTROLS]
+    for check in every:
+        section = page.partition(f"### {check.code}: {check.title} {{#{check.code.lower()}}}\n")[2].partition("\n### ")[0]
         assert "**Source:**" in section
         first = (check.run.__doc__ or "").split("\n")[0]
         assert first in section
