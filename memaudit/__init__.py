@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from memaudit.auditing import Audit as Audit
+    from memaudit.auditing import Outputs as Outputs
     from memaudit.auditing import Plan as Plan
     from memaudit.auditing import audit as audit
     from memaudit.auditing import plan as plan
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from memaudit.training import Shard as Shard
     from memaudit.training import draw_members as draw_members
     from memaudit.training import fill as fill
+    from memaudit.training import import_bank as import_bank
+    from memaudit.training import import_models as import_models
     from memaudit.training import train as train
     from memaudit.types import Context as Context
     from memaudit.types import Limit as Limit
@@ -47,7 +50,7 @@ if TYPE_CHECKING:
     from memaudit.types import Verdict as Verdict
 
 _HOME = {
-    "memaudit.auditing": ("Audit", "Plan", "audit", "plan"),
+    "memaudit.auditing": ("Audit", "Outputs", "Plan", "audit", "plan"),
     "memaudit.bank": ("Bank",),
     "memaudit.errors": ("MemauditError",),
     "memaudit.recipe": (
@@ -55,7 +58,7 @@ _HOME = {
         "LanguageModelRecipe", "Probes", "Rendering", "flip", "mirror", "near_copies", "read_canaries", "save_target",
         "shift", "shifted", "write_manifest",
     ),
-    "memaudit.training": ("Shard", "draw_members", "fill", "train"),
+    "memaudit.training": ("Shard", "draw_members", "fill", "import_bank", "import_models", "train"),
     "memaudit.types": ("Context", "Limit", "Release", "Report", "Verdict"),
 }  # fmt: skip
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}

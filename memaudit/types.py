@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 
 from memaudit import notebook
 
@@ -38,13 +38,25 @@ ATTACKS_BY_METRIC = {  # what a limit on a metric can name
         "min-k",
         "min-k++",
         "base",
+        "class-threshold",
+        "modified-entropy",
+        "quantile-regression",
     ),
     "extraction": ("greedy", "sampling", "search", "untargeted"),
     "exposure": ("calibrated", "raw"),
     "canaries": ("calibrated", "raw"),
+    "planted-exposure": ("raw",),
 }
 USUAL_ATTACKS = ("slira", "lira-online", "lira-offline", "rmia", "global-threshold")  # on every kind of model
 ASKED_ATTACKS, ASKED_RATES = "attacks", "false-positive rates"  # in the provenance: what the audit was asked for
+
+
+class Rung(IntEnum):
+    """How much an audit had to go on; each rung can say what those below it can, and more."""
+
+    TARGET = 0  # the target's own outputs on members and non-members
+    REFERENCES = 1  # also one to five reference models
+    BANK = 2  # also a bank of shadow models, trained here or imported
 
 
 class Verdict(StrEnum):
@@ -186,6 +198,7 @@ class Why(StrEnum):
     UNDERPOWERED = "underpowered"  # the interval holds the limit
     CONFIDENCE = "confidence"  # the interval clears the limit, at less than the confidence that was asked for
     CONTROL = "control"  # the interval clears the limit, but a control failed or was not run
+    RUNG = "rung"  # the interval keeps the limit, but the limit is about attacks that need a bank of shadow models
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -340,13 +353,17 @@ class Exposed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """What was audited: the model file and its digest, and how many examples it was and was not trained on."""
+    """What was audited: the model file and its digest, and how many examples it was and was not trained on.
+
+    `shadows` counts the shadow models that it was compared with, `references` the reference models beside them.
+    """
 
     model: str
     sha256: str
     members: int
     nonmembers: int
     shadows: int
+    references: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -443,6 +460,7 @@ class Report:
     plan: Planned | None = None
     waivers: tuple[Waived, ...] = ()
     context: Context = Context()
+    rung: Rung = Rung.BANK
 
     @property
     def verdict(self) -> Verdict:

@@ -35,6 +35,7 @@ jaxtyping.install_import_hook(
 settings.register_profile("memaudit", deadline=None)  # a busy machine is no defect
 settings.load_profile("memaudit")
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads cost more than they gain with models of this size
 os.environ.pop("CI", None)  # where texts of exceptions are not shown, see test_logs.py
 
 RECIPES = Path(__file__).parent / "recipes"

@@ -377,7 +377,6 @@ def test_a_report_is_saved_in_the_format_of_its_suffix(project: Path, recipe: An
 @pytest.mark.parametrize(
     ("change", "kind", "said"),
     [
-        ({"shadows": 4}, EvidenceError, "4 usable shadow models; an audit needs at least 6"),
         ({"fprs": [1.5]}, SettingsError, "got 1.5"),
         ({"attacks": ["lira"]}, SettingsError, "there is no attack 'lira'"),
         ({"bank": "nowhere"}, BankError, "there is no bank in nowhere"),

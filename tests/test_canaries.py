@@ -207,7 +207,7 @@ def _planted(form: str, canary: Canary) -> object:
         case "completion":
             return {"prompt": canary.prefix, "completion": answer}
     user, assistant = {"role": "user", "content": canary.prefix}, {"role": "assistant", "content": answer}
-    return {"messages": [user, assistant]}
+    return {"messages": [{"role": "system", "content": "be kind"}, user, assistant]}
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -249,7 +249,7 @@ def test_positions_are_uniform() -> None:
         ([{"text": "a"}, {"prompt": "a", "completion": "b"}], "row 1"),
         ([{"text": "a"}, {"text": "a"}, 3], "row 2 is of type int"),
         ([{"body": "a"}], "row 0.*body"),
-        ([{"prompt": [{"role": "user", "content": "a"}], "completion": [{}]}], "row 0"),
+        ([{"prompt": [{"role": "user", "content": "a"}], "completion": "b"}], "row 0"),
         ([{"text": "a", "messages": []}], "row 0 is a text in 'text' and at once messages"),
         ([{"text": "a"}, {"text": None}], "row 1"),
     ],

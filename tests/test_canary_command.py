@@ -77,7 +77,10 @@ FILES = ["planted.canaries.csv", "planted.jsonl", "planted.manifest.json", "plan
 @pytest.fixture(scope="module")
 def tokenizers(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folders of tokenizers of bytes: alone, with words, with pairs of digits, with wilful chat templates, …"""
-    folder = tmp_path_factory.mktemp("tokenizers")
+    return save_tokenizers(tmp_path_factory.mktemp("tokenizers"))
+
+
+def save_tokenizers(folder: Path) -> Path:
     alphabet = ["<s>", "</s>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
     for name, (extra, content) in EXTRA.items():
         tokenizer = Tokenizer(models.BPE({token: n for n, token in enumerate(alphabet)}, []))
@@ -421,7 +424,13 @@ BAD_DATA: dict[str, tuple[str, tuple[str, ...]]] = {
     "plain text": ("a text\nand another\n", ("train.jsonl:1 is not JSON", "plain text", "where a document ends")),
     "half a line": ('{"text": "a"}\n\n{"text": \n', ("train.jsonl:3 is not JSON",)),
     "a number": ('"a"\n12\n', ("train.jsonl:2 is a int",)),
-    "a list": ('[{"text": "a"}]\n', ("train.jsonl:1 is a list",)),
+    "a list": ('"a"\n["b"]\n', ("train.jsonl:2 is a list",)),
+    "half an array": ('[{"text": "a"}\n', ("train.jsonl: record 1 is not followed by",)),
+    "an array of numbers": ('[{"text": "a"}, 3]\n', ("train.jsonl: record 2 is a int",)),
+    "an array with a comma too many": ('[{"text": "a"},]\n', ("train.jsonl: record 1 is not followed by",)),
+    "an array with a gap": ('[{"text": "a"}, ]\n', ("train.jsonl: record 2 is not JSON",)),
+    "two arrays": ('["a"]\n["b"]\n', ("train.jsonl goes on after the end",)),
+    "no record in an array": ("[ ]\n", ("train.jsonl holds no records",)),
     "another column": ('{"text": "a"}\n{"body": "b"}\n', ("train.jsonl:2 has no 'text'", "['body']")),
     "no text": ('{"text": "a"}\n{"text": null}\n', ("train.jsonl:2 is no document",)),
     "another form": ('{"text": "a"}\n\n{"messages": []}\n', ("train.jsonl:3",)),

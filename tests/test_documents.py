@@ -380,7 +380,7 @@ def test_rows_without_a_document_are_named(source: Callable[..., Documents], tmp
             ['{"text": "a b c"}', "", '{"prompt": "x", "completion": "y"}'],
             r"jsonl:3 is a mapping of .*jsonl:1 is a str",
         ),
-        (["", "", "[1, 2]"], r"data\.jsonl:3 is a list, not a mapping"),
+        (["", "", "[1, 2]"], r"data\.jsonl: record 1 is a int, not a mapping"),
     ],
 )
 def test_lines_that_are_no_documents_are_named(tmp_path: Path, lines: list[str], complaint: str) -> None:

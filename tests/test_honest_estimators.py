@@ -20,7 +20,7 @@ from memaudit.auditing.target import open_target
 from memaudit.errors import EvidenceError, ModelError, RecipeError
 from memaudit.recipe import EstimatorRecipe, Examples
 from memaudit.signals import evaluate
-from memaudit.training.sense import require_sense
+from memaudit.signals.sense import require_sense
 from memaudit.types import Control, Report
 
 ROWS = 120

@@ -40,15 +40,6 @@ VOCABULARY = 280
 CANARIES = make(2, family="numeric", length=2, spaced=False, seed=1)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Threads cost more than they give with models of this size."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def tiny() -> Iterator[LanguageModelRecipe]:
     """The recipe of tests/recipes/language.py."""

@@ -33,15 +33,6 @@ WEIGHTS, ADAPTERS = "model.safetensors", "adapter_model.safetensors"
 ADAPTER = LoraConfig(r=2, target_modules=["q_proj", "v_proj"])
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Threads cost more than they give with models of this size."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def recipe() -> Iterator[LanguageModelRecipe]:
     """The tiny recipe, with a single epoch."""

@@ -193,7 +193,7 @@ def test_the_control_sees_secrets_that_leak_without_being_planted(population: Te
     assert isinstance(bank, Made)
     tensors = tuple(one | {"canary_cost": one["canary_cost"] - 3} for one in bank.tensors)
     failed = canary_null.run(replace(evidence, bank=replace(bank, tensors=tensors)))
-    assert (failed.passed, failed.overstates) == (False, ("exposure", "canaries"))
+    assert (failed.passed, failed.overstates) == (False, ("exposure", "canaries", "planted-exposure"))
 
 
 def test_exposure_rises_with_the_dose_and_calibration_takes_out_the_prior(population: TextPopulation) -> None:

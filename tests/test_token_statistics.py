@@ -1,6 +1,6 @@
 """Token statistics against a slow softmax: the right tokens, in the right order, whatever stands beside them."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -31,15 +31,6 @@ class Table(torch.nn.Module):
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> Any:
         return SimpleNamespace(logits=self.logits[torch.arange(input_ids.shape[1]), input_ids])
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Threads cost more than they give with models of this size."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def table(seed: int = 0, vocabulary: int = VOCABULARY, scale: float = 3.0) -> Array:

@@ -13,6 +13,7 @@ from scipy import stats
 from memaudit.attacks import Lira
 from memaudit.design import PairArrays
 from memaudit.stats import (
+    Couples,
     TransferredRate,
     clopper_pearson,
     own_tpr,
@@ -24,6 +25,12 @@ from memaudit.stats import (
 from memaudit.stats.transfer import _between_models, _half_rise, _two_way, reached
 
 Array = np.ndarray
+
+
+def _pairs(like: Array) -> Couples:
+    """Complementary pairs, of which the first model was always trained on the example."""
+    return Couples.of_pairs(np.ones(like.shape, bool))
+
 
 # --- closed forms -----------------------------------------------------------------------------------------------------
 
@@ -39,7 +46,9 @@ def test_shadows_that_all_find_every_member_add_no_variance() -> None:
     """No slope, nothing between models: the interval is that of the target's members alone."""
     rng = np.random.default_rng(1)
     outside = rng.normal(size=(8, 300))
-    rate = transferred_rate(np.arange(150) < 30, outside * 0 + 9, outside, rng.random((8, 300)) < 0.5, 0.02)
+    rate = transferred_rate(
+        np.arange(150) < 30, outside * 0 + 9, outside, Couples.of_pairs(rng.random((8, 300)) < 0.5), 0.02
+    )
     assert (rate.hits, rate.trials, rate.value, rate.design_effect) == (30, 150, 0.2, 1.0)
     assert np.allclose(rate.interval(), clopper_pearson(30, 150))
 
@@ -61,11 +70,11 @@ def test_two_way_variance_of_models_alone_and_of_examples_alone(pairs: int, exam
     by_model = np.repeat(np.arange(pairs)[:, None] < on, examples, axis=1)
     r = on / pairs
     expected, cells = r * (1 - r) / (pairs - 1), r * (1 - r) / (pairs * examples)
-    assert _two_way(by_model) == pytest.approx((expected, expected - cells))
+    assert _two_way(by_model, _pairs(by_model)) == pytest.approx((expected, expected - cells))
     by_example = np.repeat(np.arange(examples)[None] < on, pairs, axis=0)
     r = on / examples
     expected, cells = r * (1 - r) / examples, r * (1 - r) / (pairs * examples)
-    assert _two_way(by_example) == pytest.approx((0, expected - cells))
+    assert _two_way(by_example, _pairs(by_example)) == pytest.approx((0, expected - cells))
 
 
 def test_two_way_variance_of_independent_cells_is_that_of_cells() -> None:
@@ -74,16 +83,16 @@ def test_two_way_variance_of_independent_cells_is_that_of_cells() -> None:
     The total is at least the cells' and scatters by √(2/63) of it, so that the floor adds 7 %. False alarm: 6e-5.
     """
     rng = np.random.default_rng(2)
-    found = np.array([_two_way(rng.random((64, 300)) < 0.05) for _ in range(200)])
+    found = np.array([_two_way(rng.random((64, 300)) < 0.05, _pairs(np.ones((64, 300)))) for _ in range(200)])
     cells = 0.05 * 0.95 / (64 * 300)
     assert found[:, 0].mean() == pytest.approx(cells, abs=4 * found[:, 0].std() / np.sqrt(200))
     assert 1 <= found[:, 1].mean() / cells < 1.15
 
 
-def _found(rng: np.random.Generator, easy: float, spread: float) -> tuple[Array, Array]:
+def _found(rng: np.random.Generator, easy: float, spread: float) -> tuple[Array, Couples]:
     """Return which examples 50 pairs find, and the design: of easy examples a share 0.6 ± spread, of others none."""
     within = (rng.random(1000) < easy) & (rng.random((50, 1000)) < 0.6 + rng.uniform(-spread, spread, (50, 1)))
-    return within, rng.random((50, 1000)) < 0.5
+    return within, Couples.of_pairs(rng.random((50, 1000)) < 0.5)
 
 
 @pytest.mark.parametrize("easy", [1.0, 0.3])
@@ -141,7 +150,7 @@ def test_the_threshold_alone_adds_its_variance_times_the_squared_slope() -> None
     added = []
     for _ in range(40):
         inside, outside = rng.normal(1, 1, (pairs, examples)), rng.normal(size=(pairs, examples))
-        first = rng.random((pairs, examples)) < 0.5
+        first = Couples.of_pairs(rng.random((pairs, examples)) < 0.5)
         found = transferred_rate(rng.random(examples) < 0.2, inside, outside, first, fpr)
         cut = threshold(outside.ravel(), fpr)
         added.append(
@@ -161,7 +170,7 @@ def test_the_scatter_between_models_grows_with_the_rate(hits: int, grown: float)
 
     Non-members scatter as little as they can and members are far from the threshold, which adds nothing.
     """
-    first = np.random.default_rng(12).random((4, 600)) < 0.5
+    first = Couples.of_pairs(np.random.default_rng(12).random((4, 600)) < 0.5)
     inside = np.where((np.arange(4) < 2)[:, None], 9.0, -9.0) * np.ones((4, 600))
     outside = np.random.default_rng(13).random((4, 600))
     rate = transferred_rate(np.arange(400) < hits, inside, outside, first, 0.02)
@@ -178,7 +187,7 @@ def test_degrees_of_freedom_of_a_threshold_are_those_of_pairs() -> None:
     outside[0] += 1
     inside = np.repeat(np.linspace(0, 2.5, 400)[None], 5, axis=0)
     flagged = np.linspace(0, 1, 100_000) < 0.4
-    rate = transferred_rate(flagged, inside, outside, rng.random((5, 400)) < 0.5, 0.1)
+    rate = transferred_rate(flagged, inside, outside, Couples.of_pairs(rng.random((5, 400)) < 0.5), 0.1)
     assert rate.variance > 100 * rate.binomial
     assert rate.dof == pytest.approx(4, rel=0.3)
 
@@ -214,7 +223,7 @@ def _audits(audits: int, shadows: int, between: float) -> tuple[Audits, Audits]:
         inside, outside = Lira().leave_pair_out(bank)
         cut = threshold(outside.ravel(), fpr)
         target = Lira().scores(phi, bank)
-        rates.append(transferred_rate((target > cut)[member], inside, outside, first, fpr))
+        rates.append(transferred_rate((target > cut)[member], inside, outside, Couples.of_pairs(first), fpr))
         by_all = Lira().scores(phi, bank.take(np.array([*range(pairs), 0])))  # the last pair is no reference
         alone.append(clopper_pearson(int((by_all > cut)[member].sum()), int(member.sum()), 0.9))
         scores.append(target)

@@ -1,4 +1,4 @@
-"""Trains both models: each paragraph is a member by a fair coin, each canary is planted by lot."""
+"""Trains both models on randomly drawn paragraphs and canaries."""
 
 from recipe import fine_tuned, lora
 

@@ -51,14 +51,20 @@ def blind_scores(
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    flat = _flat(x, seed)
-    labels = np.eye(int(y.max()) + 1, dtype=np.float32)[y] if y.max() < _COMPONENTS else y[:, None].astype(np.float32)
-    features = np.hstack([flat, labels])
-    components = min(_COMPONENTS, features.shape[1], len(features) * (folds - 1) // folds)
+    seen = features(x, y, seed)
+    components = min(_COMPONENTS, seen.shape[1], len(seen) * (folds - 1) // folds)
     model = make_pipeline(
         StandardScaler(), PCA(components, random_state=seed), StandardScaler(), LogisticRegression(max_iter=1000)
     )
-    return _cross_fitted(model, features, members, np.arange(len(members)), seed, folds)
+    return _cross_fitted(model, seen, members, np.arange(len(members)), seed, folds)
+
+
+def features(
+    x: Shaped[Array, "examples ..."], y: Int[Array, " examples"], seed: int = 0
+) -> Float[Array, "examples features"]:
+    """Return inputs, row by row, and labels, one column for each class unless there are many."""
+    labels = np.eye(int(y.max()) + 1, dtype=np.float32)[y] if y.max() < _COMPONENTS else y[:, None].astype(np.float32)
+    return np.hstack([_flat(x, seed), labels])
 
 
 def _flat(x: Shaped[Array, "examples ..."], seed: int) -> Float[Array, "examples features"]:

@@ -91,13 +91,13 @@ class Rmia:
         mean = log_mean_without_each if left_out else log_mean
         log_out = mean(log_probability(without, self.signal))
         if self.offline:
-            log_p = _offline(log_out, DEFAULT_A[self.signal] if self.a is None else self.a)
+            log_p = offline_log_mean(log_out, DEFAULT_A[self.signal] if self.a is None else self.a)
         else:
             log_p = np.log(0.5) + np.logaddexp(mean(log_probability(within, self.signal)), log_out)
         return lambda x: log_probability(x, self.signal) - log_p
 
 
-def _offline(log_out: Float[Array, "..."], a: float) -> Float[Array, "..."]:
+def offline_log_mean(log_out: Float[Array, "..."], a: float) -> Float[Array, "..."]:
     """Return log ½[(1 + a)·P_out + (1 − a)] from log P_out."""
     if a == 1:
         return log_out

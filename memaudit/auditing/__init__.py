@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from memaudit.auditing.planning import plan as plan
     from memaudit.auditing.planning import require_planned as require_planned
     from memaudit.auditing.planning import write_plan as write_plan
+    from memaudit.auditing.recorded import Outputs as Outputs
+    from memaudit.auditing.recorded import open_outputs as open_outputs
     from memaudit.auditing.run import LEAST_SHADOWS as LEAST_SHADOWS
     from memaudit.auditing.run import Audit as Audit
     from memaudit.auditing.run import audit as audit
@@ -23,11 +25,13 @@ if TYPE_CHECKING:
 _HOME = {
     "LEAST_SHADOWS": "run",
     "Audit": "run",
+    "Outputs": "recorded",
     "Plan": "planning",
     "Target": "target",
     "audit": "run",
     "cost_to_fill": "costs",
     "default_attacks": "choices",
+    "open_outputs": "recorded",
     "open_target": "target",
     "plan": "planning",
     "require_budget": "costs",

@@ -5,18 +5,37 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from memaudit.attacks import STATISTICS
+from memaudit.auditing.ground import Ground
 from memaudit.auditing.target import Target
 from memaudit.errors import SettingsError, hint
 from memaudit.recipe import LanguageModelRecipe, Population, Recipe, TextPopulation
-from memaudit.types import ATTACKS_BY_METRIC, USUAL_ATTACKS, Limit
+from memaudit.types import ATTACKS_BY_METRIC, USUAL_ATTACKS, Limit, Rung
+
+_OF_CLASSIFIERS = ("quantile-regression", "class-threshold", "modified-entropy")
 
 
-def default_attacks(recipe: Recipe, population: Population, limits: Sequence[Limit]) -> tuple[str, ...]:
+def default_attacks(recipe: Recipe | None, population: Population, limits: Sequence[Limit]) -> tuple[str, ...]:
     """Returns the names of the attacks that are usual for the kind of model, and of those that a limit is set for."""
     usual: tuple[str, ...] = USUAL_ATTACKS
     if isinstance(population, TextPopulation):
         has_base = isinstance(recipe, LanguageModelRecipe) and recipe.base is not None
         usual += ("reference", *(["base"] if has_base else []), *STATISTICS)
+    limited = [limit.attack for limit in limits if limit.metric == "tpr" and limit.attack is not None]
+    return tuple(dict.fromkeys([*usual, *limited]))
+
+
+def usual_attacks(target: Target, base: Ground, limits: Sequence[Limit]) -> tuple[str, ...]:
+    """Returns the attacks that are usual for a target by what there is to go on, and those that a limit is set for."""
+    if base.rung is Rung.BANK:
+        return default_attacks(target.recipe, target.population, limits)
+    own = STATISTICS if isinstance(target.population, TextPopulation) else ("quantile-regression", "class-threshold")
+    usual = (
+        *(("rmia-offline", "reference") if base.references is not None else ()),
+        *(("base",) if base.base else ()),
+        *(("modified-entropy",) if "modified_entropy" in target.recorded else ()),
+        *own,
+        "global-threshold",
+    )
     limited = [limit.attack for limit in limits if limit.metric == "tpr" and limit.attack is not None]
     return tuple(dict.fromkeys([*usual, *limited]))
 
@@ -28,6 +47,8 @@ def require_fitting(target: Target, attacks: Sequence[str]) -> None:
         if (name in STATISTICS and not text) or (name == "base" and "base" not in target.recorded):
             kind = "language models" if name in STATISTICS else "language models that start from a base"
             raise SettingsError(f"the attack {name!r} is for {kind}")
+        if name in _OF_CLASSIFIERS and text:
+            raise SettingsError(f"the attack {name!r} is for classifiers")
 
 
 def require_choices(fprs: Sequence[float], attacks: Sequence[str]) -> None:

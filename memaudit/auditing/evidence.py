@@ -9,7 +9,7 @@ import io
 import json
 import os
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from jaxtyping import Shaped, UInt8
 
 from memaudit.attacks import DEFAULT
 from memaudit.cells import neutral
-from memaudit.checks import ClassifierEvidence, Evidence, TextEvidence
+from memaudit.checks import ClassifierEvidence, Evidence, TargetEvidence, TextEvidence
 from memaudit.errors import BankError
 from memaudit.files import write_first
 from memaudit.recipe import Population
@@ -152,12 +152,31 @@ def table(evidence: Evidence, names: Sequence[str], full: bool = False) -> bytes
         "margin_separation": margins.separation,
         **({"content": contents} if any(contents) else {}),
     }
+    return _csv(columns, names)
+
+
+def _csv(columns: Mapping[str, Sequence[str] | Shaped[Array, " examples"]], names: Sequence[str]) -> bytes:
     file = io.StringIO()
     odd = any(set(name) & set(";\t") for name in names)  # where people write decimal commas, ; parts cells
     rows = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL if odd else csv.QUOTE_MINIMAL)
     rows.writerow(columns)
     rows.writerows([_cell(v) for v in row] for row in zip(*columns.values(), strict=True))
     return file.getvalue().encode("utf-8", "backslashreplace")
+
+
+def flags_table(evidence: TargetEvidence, names: Sequence[str]) -> bytes:
+    """Returns the evidence of an audit without a bank as CSV: who is a member, and flagged by which attack.
+
+    Nothing ranks single examples: without shadow models an example that is easy looks like one that is memorized.
+    """
+    flags = {
+        flag_column(fpr, name): evidence.scores(name) > evidence.held_out(name, fpr).threshold
+        for name in evidence.without_bank
+        if not evidence.lacks(name)
+        for fpr in evidence.resolved_fprs
+    }
+    members = {"member": evidence.members.astype(int)}
+    return _csv({"id": list(map(neutral, names)), **members, **{n: f.astype(int) for n, f in flags.items()}}, names)
 
 
 def most_exposed(evidence: Evidence, names: Sequence[str], pictures: bool) -> tuple[Exposed, ...]:

@@ -16,6 +16,7 @@ from memaudit.auditing import ledger as ledgers
 from memaudit.auditing.choices import default_attacks, require_choices
 from memaudit.auditing.costs import Cost, cost_to_fill
 from memaudit.auditing.evidence import Key
+from memaudit.auditing.provenance import HASHES
 from memaudit.auditing.target import units_of
 from memaudit.bank import Bank
 from memaudit.errors import MemauditError, SettingsError
@@ -192,7 +193,7 @@ def _decides(
 ) -> dict[str, Any]:
     """Returns what an audit's numbers depend on, by name; the examples come as a keyed commitment, not as a hash."""
     return {
-        **{name: value for name, value in made_from.items() if name != "examples.sha256"},
+        **{name: value for name, value in made_from.items() if name not in HASHES},
         "shadows": shadows,
         "fprs": sorted(fprs),
         "attacks": sorted(attacks),

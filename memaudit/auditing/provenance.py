@@ -13,49 +13,81 @@ import numpy as np
 
 from memaudit import policy
 from memaudit.auditing.evidence import EvidenceLevel, Key
+from memaudit.auditing.ground import Ground
 from memaudit.auditing.target import Target
-from memaudit.bank import Bank
-from memaudit.recipe import TextPopulation, sources
+from memaudit.recipe import TextPopulation, fingerprint, sources
 from memaudit.training import device_name
 from memaudit.types import ASKED_ATTACKS, ASKED_RATES
 
 _PACKAGES = ("numpy", "scipy", "torch", "scikit-learn")
 _PACKAGES_OF_TEXT = ("transformers", "tokenizers", "peft")
+HASHES = ("examples.sha256", "examples.labels.sha256", "examples.ids.sha256")  # whoever knows all but one could try
 _SECONDS = 10  # for git to answer
 
 
 def provenance(
     target: Target,
-    bank: Bank,
-    shadows: int,
+    base: Ground,
     fprs: Sequence[float],
     attacks: Sequence[str],
     device: str,
     command: str = "",
 ) -> dict[str, str]:
     """Returns what is needed to do the same again; the command is the one that was run."""
-    models = [model for first in bank.pairs(shadows) for model in (first, first + 1)]
-    seconds = [found["seconds"] for found in map(bank.record, models) if "seconds" in found]
     packages = _PACKAGES + (_PACKAGES_OF_TEXT if isinstance(target.population, TextPopulation) else ())
     return {
-        "memaudit": _version("memaudit-toolkit"),
-        "platform": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
-        "device": device_name(device),
-        "command": command or _call(target, bank, shadows, fprs),
+        **surroundings(device),
+        "command": command or _call(target, base, fprs),
         **({"state dict": target.state_dict} if target.state_dict is not None else {}),
         ASKED_ATTACKS: ", ".join(attacks),
         ASKED_RATES: ", ".join(map(repr, map(float, fprs))),
-        "git commit of the recipe": revision(sources(target.recipe)),
+        "git commit of the recipe": revision(() if target.recipe is None else sources(target.recipe)),
+        **({"outputs": target.outputs} if target.outputs else {}),
         "exact copies among the examples": str(target.population.duplicates),
-        **({policy.SHADOW_SECONDS: f"{np.mean(seconds):.3g}"} if seconds else {}),
-        **{f"bank.{name}": value for name, value in bank.fingerprint.items() if name != "examples.sha256"},
+        **_of_others(target, base),
         **{f"package.{name}": _version(name) for name in packages},
     }
 
 
-def _call(target: Target, bank: Bank, shadows: int, fprs: Sequence[float]) -> str:
+def surroundings(device: str) -> dict[str, str]:
+    """Returns what the audit ran on."""
+    return {
+        "memaudit": _version("memaudit-toolkit"),
+        "platform": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+        "device": device_name(device),
+    }
+
+
+def _of_others(target: Target, base: Ground) -> dict[str, str]:
+    """Returns what the target was compared with, and how it was made."""
+    given = {f"reference.{number}": f"{name} {digest}" for number, (name, digest) in enumerate(base.models, 1)}
+    if base.bank is None:
+        made = made_from(target, base)
+        own = {name: value for name, value in made.items() if name.startswith(("recipe.", "source."))}
+        return given | own
+    models = () if base.bank.imported else base.bank.models()[: base.shadows]
+    seconds = [found["seconds"] for found in map(base.bank.record, models) if "seconds" in found]
+    return {
+        **({policy.SHADOW_SECONDS: f"{np.mean(seconds):.3g}"} if seconds else {}),
+        **{f"bank.{name}": value for name, value in base.bank.fingerprint.items() if name not in HASHES},
+        **given,
+    }
+
+
+def made_from(target: Target, base: Ground) -> dict[str, str]:
+    """Return the fingerprint of the bank; without one, that of the recipe, or of recorded outputs."""
+    if base.bank is not None:
+        return base.bank.fingerprint
+    if target.recipe is None:
+        return {"seed": str(base.seed), "origin": "recorded outputs", "examples.sha256": target.population.digest()}
+    return fingerprint(target.recipe, target.population, base.seed)
+
+
+def _call(target: Target, base: Ground, fprs: Sequence[float]) -> str:
     """Returns the call that asked for an audit from Python, without what the target holds."""
-    return f"memaudit.audit({target.model.name!r}, recipe, {bank.path.name!r}, shadows={shadows}, fprs={tuple(fprs)})"
+    bank = "" if base.bank is None else f" {base.bank.path.name!r},"
+    few = f" references={tuple(name for name, _ in base.models)}," if base.models else ""
+    return f"memaudit.audit({target.model.name!r}, recipe,{bank} shadows={base.shadows},{few} fprs={tuple(fprs)})"
 
 
 def bound(target: Target, key: Key, level: EvidenceLevel) -> dict[str, str]:

@@ -8,47 +8,60 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from memaudit import policy, reports
 from memaudit.auditing import ledger as ledgers
-from memaudit.auditing.choices import default_attacks, require_choices, require_fitting
-from memaudit.auditing.evidence import EvidenceLevel, Key, LedgerKey, identifiers, most_exposed, table
+from memaudit.auditing.choices import require_choices, require_fitting, usual_attacks
+from memaudit.auditing.evidence import EvidenceLevel, Key, LedgerKey, flags_table, identifiers, most_exposed, table
 from memaudit.auditing.folder import EVIDENCE, seal, unseal
+from memaudit.auditing.ground import LEAST_SHADOWS, Ground, ground
 from memaudit.auditing.planning import require_planned
-from memaudit.auditing.provenance import bound, provenance
-from memaudit.auditing.scope import limitations, untested
+from memaudit.auditing.provenance import bound, made_from, provenance
+from memaudit.auditing.recorded import Outputs, open_outputs
+from memaudit.auditing.scope import HALF, limitations, untested
 from memaudit.auditing.target import Target, open_target, read_by_shadows
-from memaudit.bank import Bank, Recordings
-from memaudit.bank.inputs import require_inputs
+from memaudit.bank import Bank, Matched, Recordings
 from memaudit.checks import (
     BLIND,
     CONTROLS,
     Check,
     ClassifierEvidence,
+    ClassifierTargetEvidence,
     Evidence,
+    TargetEvidence,
     TextEvidence,
+    TextTargetEvidence,
     all_checks,
     fidelity_check,
+    out_of_reach,
 )
-from memaudit.design import Chosen
-from memaudit.errors import EvidenceError, MemauditError
+from memaudit.checks.memorized import share_trained_on
+from memaudit.errors import EvidenceError, MemauditError, SettingsError
 from memaudit.files import make_private_folder, write_whole
 from memaudit.recipe import (
     Recipe,
     TextPopulation,
-    fingerprint,
     recipe_digest,
-    recipe_folder,
 )
-from memaudit.types import Attempt, Context, Control, Edition, Limit, Report, Result, Skipped, Subject, Verdict, Waiver
+from memaudit.types import (
+    Attempt,
+    Context,
+    Control,
+    Edition,
+    Limit,
+    Planned,
+    Report,
+    Result,
+    Rung,
+    Skipped,
+    Subject,
+    Verdict,
+    Waiver,
+)
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-Array = np.ndarray
-
-LEAST_SHADOWS = 6
+__all__ = ["LEAST_SHADOWS", "Audit", "audit", "examine", "recorded"]
 
 
 @dataclass(frozen=True)
@@ -112,12 +125,13 @@ class Audit:
 
 
 def audit(
-    model: str | Path | Target,
-    recipe: Recipe | str,
-    bank: Bank | str | Path,
+    model: str | Path | Target | Outputs,
+    recipe: Recipe | str | None = None,
+    bank: Bank | str | Path | None = None,
     *,
     members: str | Path | Iterable[Any] | None = None,
     shadows: int | None = None,
+    references: Sequence[str | Path] = (),
     fprs: Sequence[float] = (0.01, 0.001),
     attacks: Sequence[str] | None = None,
     limits: Sequence[Limit] = (),
@@ -131,14 +145,18 @@ def audit(
     command: str = "",
     state_dict: str | None = None,
 ) -> Audit:
-    """Returns the audit of one trained model against a filled bank; trains nothing.
+    """Returns the audit of one trained model; trains nothing.
+
+    It goes as far as what it is given allows, and the report names that as its `rung`: a bank of shadow models, a few
+    reference models, or the model alone.
 
     Args:
-        model: The file with the model's weights, or the target that `open_target` made of it.
-        recipe: How it was made, or where the recipe is (`recipe.py:recipe`).
-        bank: The bank, or its folder.
+        model: The file with the model's weights, the target that `open_target` made of it, or recorded `Outputs`.
+        recipe: How it was made, or where the recipe is (`recipe.py:recipe`); not needed for outputs.
+        bank: The bank, or its folder; None for an audit without shadow models.
         members: Who it was trained on: a file of ids, a mask, or ids; by default the file that `save_target` wrote.
-        shadows: Use the first so many models of the bank; by default all.
+        shadows: Use the first so many models of the bank; by default all. 0 for an audit without shadow models.
+        references: Files of up to five other models, which were trained on none of the examples.
         fprs: False-positive rates at which attacks are measured.
         attacks: Names of membership attacks; by default all that are usual for the kind of model.
         limits: What findings are held against.
@@ -146,7 +164,8 @@ def audit(
         context: How the model is given to others, and who answers for what; the report says it as it is said here.
         evidence: `none`, `hashed`, `ids` or `full`: how single examples are named, and whether they are shown.
         plan: The file of the plan that was made beforehand, which the audit must keep to.
-        ledger: The file in which the audit is recorded; by default `memaudit.ledger.jsonl` beside the bank.
+        ledger: The file in which the audit is recorded; by default `memaudit.ledger.jsonl` beside the bank, or beside
+            the model without one.
         manifest: The file that `write_manifest` wrote: a control compares the members with it.
         device: Where the model is run.
         command: The command line that asked for the audit, for its report.
@@ -155,99 +174,120 @@ def audit(
     Raises:
         MemauditError: Something is missing or does not fit; the message says what to do.
     """
-    target = (
-        model
-        if isinstance(model, Target)
-        else open_target(model, recipe, members, device, state_dict=state_dict, manifest=manifest)
-    )
-    attacks = default_attacks(target.recipe, target.population, limits) if attacks is None else attacks
+    if isinstance(model, Target):
+        target = model
+    elif isinstance(model, Outputs):
+        target = open_outputs(model, members=members, recipe=recipe)
+    elif recipe is None:
+        raise EvidenceError(f"{model} needs a recipe to be loaded; for recorded outputs, pass memaudit.Outputs(...)")
+    else:
+        target = open_target(model, recipe, members, device, state_dict=state_dict, manifest=manifest)
+    require_choices(fprs, attacks or ())
+    require_fitting(target, attacks or ())
+    bank = Bank.open(bank) if isinstance(bank, str | Path) and shadows != 0 else bank
+    place = Path(ledger) if ledger is not None else _ledger(bank, target)
+    ledgers.require_writable(place)
+    base = ground(target, bank, shadows, references, device)
+    attacks = usual_attacks(target, base, limits) if attacks is None else attacks
     require_choices(fprs, attacks)
     require_fitting(target, attacks)
-    bank = bank if isinstance(bank, Bank) else Bank.open(bank)
-    place = ledgers.beside(bank.path) if ledger is None else Path(ledger)
-    ledgers.require_writable(place)
-    seed = int(bank.fingerprint["seed"])
-    bank.require(fingerprint(target.recipe, target.population, seed))
-    require_inputs(bank, recipe_folder(target.recipe))
-    recordings = bank.read(shadows)
-    count = 2 * recordings.shape[0]
-    if count < LEAST_SHADOWS:
-        raise EvidenceError(
-            f"the bank has {count} usable shadow models; an audit needs at least {LEAST_SHADOWS}, and 64 give useful "
-            "figures: memaudit bank fill --shadows 64"
-        )
     planned = None
     if plan is not None:
-        planned = require_planned(Path(plan), bank, target.population, count, fprs, attacks, limits, place)
-    reading = read_by_shadows(target, bank, recordings, device)
-    facts = _facts(target, recordings, tuple(fprs), tuple(attacks), seed, reading)
+        planned = _planned(Path(plan), target, base, fprs, attacks, limits, place)
+    measured = base.target
+    facts = _facts(base, tuple(fprs), tuple(attacks), device)
     subject = Subject(
         model=target.model.name.encode("utf-8", "backslashreplace").decode(),  # a file's name may be no text
         sha256=target.sha256,
-        members=int(target.members.sum()),
-        nonmembers=int((~target.members).sum()),
-        shadows=count,
+        members=int(measured.members.sum()),
+        nonmembers=int((~measured.members).sum()),
+        shadows=base.shadows,
+        references=base.others,
     )
-    origin = provenance(target, bank, count, fprs, attacks, device, command)
-    report = _examine(facts, subject, untested(target), limitations(target), origin)
-    audited, level = Key.made(bank.path), EvidenceLevel(evidence)
-    key = Key(bank.path, ledger=place)  # not before: a bank that has one was audited
+    origin = provenance(target, base, fprs, attacks, device, command)
+    rests_on = limitations(target, base)
+    if isinstance(facts, Evidence):
+        share = share_trained_on(facts)
+        rests_on = tuple(line.replace("half", share) if line == HALF else line for line in rests_on)
+    report = examine(facts, subject, untested(target, base.rung), rests_on, origin)
+    audited, level = base.bank is not None and Key.made(base.bank.path), EvidenceLevel(evidence)
+    # Not before: a bank that has a key was audited.
+    key = LedgerKey(place) if base.bank is None else Key(base.bank.path, ledger=place)
     data = LedgerKey(place).commitments(target.population)["commitment.examples"]
     report = replace(report, provenance=origin | bound(target, key, level))
     report = replace(policy.hold(report, limits, waivers), context=context or Context(), plan=planned)
-    report = replace(report, attempt=_recorded(report, limits, bank, data, place, audited))
+    report = replace(report, attempt=recorded(report, limits, base.bank, made_from(target, base), data, place, audited))
     if level is EvidenceLevel.NONE or not _trusted(report.controls):
         return Audit(report, None)
     full = level is EvidenceLevel.FULL
-    names = identifiers(target.ids, level, key)
+    names = identifiers(measured.ids, level, key)
+    if not isinstance(facts, Evidence):
+        return Audit(report, flags_table(facts, names))
     return Audit(replace(report, exposed=most_exposed(facts, names, full)), table(facts, names, full))
 
 
-def _facts(
+def _ledger(bank: Bank | str | Path | None, target: Target) -> Path:
+    """Returns where the audit is recorded: beside the bank, or beside the model."""
+    return ledgers.beside(bank.path if isinstance(bank, Bank) else target.model)
+
+
+def _planned(
+    plan: Path,
     target: Target,
-    recordings: Recordings,
-    fprs: tuple[float, ...],
-    attacks: tuple[str, ...],
-    seed: int,
-    reading: Array | None = None,
-) -> Evidence:
+    base: Ground,
+    fprs: Sequence[float],
+    attacks: Sequence[str],
+    limits: Sequence[Limit],
+    place: Path,
+) -> Planned:
+    if base.bank is None or base.rung is not Rung.BANK:
+        raise SettingsError("a plan is about an audit with a bank; leave --plan out, or fill the bank")
+    return require_planned(plan, base.bank, target.population, base.shadows, fprs, attacks, limits, place)
+
+
+def _facts(base: Ground, fprs: tuple[float, ...], attacks: tuple[str, ...], device: str) -> TargetEvidence:
     """Returns what the checks may look at."""
+    target = base.target
     recorded, population = target.recorded, target.population
-    split = 0 if target.membership is None else target.membership.split
+    shared: dict[str, Any] = {
+        "members": target.members,
+        "split": 0 if target.membership is None else target.membership.split,
+        "manifest": target.manifest,
+        "fprs": fprs,
+        "attacks": attacks,
+        "seed": base.seed,
+        "references": base.references,
+    }
     if isinstance(population, TextPopulation):
-        return TextEvidence(
-            bank=recordings,
-            phi=recorded["phi"],
-            correct=recorded["correct"],
-            members=target.members,
-            split=split,
-            manifest=target.manifest,
-            population=population,
-            recorded=recorded,
-            doses=target.counts[len(population) :],
-            reading=reading,
-            fprs=fprs,
-            attacks=attacks,
-            seed=seed,
-        )
+        shared |= {
+            "phi": recorded["phi"],
+            "correct": recorded["correct"],
+            "population": population,
+            "recorded": recorded,
+            "doses": target.counts[len(population) :],
+        }
+        if base.bank is None or base.recordings is None:
+            return TextTargetEvidence(**shared)
+        assert isinstance(base.recordings, Recordings)
+        reading = read_by_shadows(target, base.bank, base.recordings, device)
+        return TextEvidence(**shared, bank=base.recordings, reading=reading)
     rows = population.representatives
-    return ClassifierEvidence(
-        bank=recordings if len(rows) == len(population) else Chosen(recordings, rows),
-        phi=recorded["phi"][rows],
-        correct=recorded["correct"][rows],
-        members=target.members,
-        split=split,
-        manifest=target.manifest,
-        x=population.x[rows],
-        y=population.y[rows],
-        fprs=fprs,
-        attacks=attacks,
-        seed=seed,
-    )
+    entropy = recorded.get("modified_entropy")
+    shared |= {
+        "phi": recorded["phi"][rows],
+        "correct": recorded["correct"][rows],
+        "x": population.x[rows],
+        "y": population.y[rows],
+        "modified_entropy": None if entropy is None else entropy[rows],
+    }
+    if base.recordings is None:
+        return ClassifierTargetEvidence(**shared)
+    matched = base.recordings.couples if isinstance(base.recordings, Matched) else None
+    return ClassifierEvidence(**shared, bank=base.recordings, matched=matched)
 
 
-def _examine(
-    facts: Evidence,
+def examine(
+    facts: TargetEvidence,
     subject: Subject,
     untested: tuple[str, ...],
     limitations: tuple[str, ...],
@@ -261,6 +301,7 @@ def _examine(
     skipped: list[Skipped] = []
     for check in all_checks():
         if not isinstance(facts, check.needs):
+            skipped += out_of_reach(check, facts)
             continue
         if (reason := _withheld(check, facts, controls)) is not None:
             skipped.append(Skipped(code=check.code, title=check.title, reason=reason))
@@ -277,17 +318,19 @@ def _examine(
         untested=untested,
         limitations=limitations,
         provenance=provenance,
+        rung=facts.rung,
     )
 
 
-def _withheld(check: Check, facts: Evidence, controls: Sequence[Control]) -> str | None:
+def _withheld(check: Check, facts: TargetEvidence, controls: Sequence[Control]) -> str | None:
     """Returns why the figures of a check are not given; None if they are."""
     if not _trusted(controls):
         return "the model does not look like its shadow models, so no figure about it is given"
     blind = any(control.code == BLIND and control.passed is False for control in controls)
-    if blind and isinstance(facts, TextEvidence) and check.metric == "tpr":
+    if blind and check.metric == "tpr" and (facts.rung < Rung.BANK or isinstance(facts, TextEvidence)):
+        what = "documents" if isinstance(facts, TextTargetEvidence) else "examples"
         return (
-            "members can be told from non-members without the model, so that a figure would say how the documents were "
+            f"members can be told from non-members without the model, so that a figure would say how the {what} were "
             "collected, not what the model gives away; draw the training set at random (memaudit.draw_members)"
         )
     return None
@@ -297,21 +340,30 @@ def _trusted(controls: Sequence[Control]) -> bool:
     return not any(control.code == fidelity_check.code and control.passed is False for control in controls)
 
 
-def _recorded(report: Report, limits: Sequence[Limit], bank: Bank, data: str, place: Path, audited: bool) -> Attempt:
-    """Returns which attempt the audit is, from now on also by the ledger and by the bank."""
-    witness = ledgers.Witness(bank.path)
+def recorded(
+    report: Report,
+    limits: Sequence[Limit],
+    bank: Bank | None,
+    made_from: dict[str, str],
+    data: str,
+    place: Path,
+    audited: bool = False,
+) -> Attempt:
+    """Returns which attempt the audit is, from now on also by the ledger, and by the bank if there is one."""
+    witness = None if bank is None else ledgers.Witness(bank.path)
     entry = ledgers.Entry(
         time=report.created,
         model=report.subject.sha256,
         policy=ledgers.policy_digest(limits),
-        recipe=recipe_digest(bank.fingerprint),
+        recipe=recipe_digest(made_from),
         examples=report.provenance["commitment.examples"],
         data=data,
-        seed=int(bank.fingerprint["seed"]),
+        seed=int(made_from["seed"]),
         shadows=report.subject.shadows,
         verdict=report.verdict,
-        lost=witness.contradicts(place, audited),
+        lost=witness is not None and witness.contradicts(place, audited),
     )
     attempt = ledgers.append(place, entry).attempt()
-    witness.remember(attempt.entry)
+    if witness is not None:
+        witness.remember(attempt.entry)
     return attempt

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from memaudit.auditing.ground import Ground
 from memaudit.auditing.target import Target
+from memaudit.bank import Bank
 from memaudit.recipe import TextPopulation
+from memaudit.types import Rung
 
 UNTESTED = (
     "Attacks other than those listed, such as ones that see the weights or their history, or ask only for labels.",
@@ -26,12 +29,27 @@ ADAPTERS = (
     "The model fine-tuned in another way: the shadows are adapters on one frozen base, and say how much such adapters "
     "memorize. They say nothing about a full fine-tune of the same base, nor about adapters of another size."
 )
+HALF = "Memorization is measured on training sets of half of the examples; it falls as training sets grow."
 LIMITATIONS = (
     "The figures describe one trained model; training again gives another model with somewhat other figures.",
     "The adversary is assumed to know the recipe and to have data like the training data; a weaker one finds less.",
     "A failed attack is evidence of resistance to that attack only.",
-    "Memorization is measured on training sets of half of the examples; it falls as training sets grow.",
+    HALF,
     "The most exposed examples were picked because they looked exposed; measured again, they would look less so.",
+)
+WITHOUT_BANK = (
+    "Attacks with shadow models, such as LiRA and SLiRA, which are the strongest: they find members that these miss.",
+    "Memorization of single examples, and whether the leak comes from memorizing: both need shadow models.",
+)
+ALONE = (
+    "Members and non-members are taken to be drawn from the same source. The blind baseline tests that, as far as the "
+    "data show it.",
+    "The figures describe this one trained model and say nothing of other training runs.",
+    "A failed attack is evidence of resistance to that attack only. This audit can show a leak, but cannot bound it.",
+)
+OVERLAP = (
+    "The reference models are taken to be trained on none of the examples. A reference that was trained on members "
+    "hides their leak; a control tests whether the references know members from non-members.",
 )
 WHOLE = (
     "That the members listed are the whole training set is taken on trust; a data manifest (--manifest), written by "
@@ -39,27 +57,61 @@ WHOLE = (
 )
 
 
-def untested(target: Target) -> tuple[str, ...]:
+RECORDED = ("The model was audited from recorded outputs. That they come from the released model was not checked.",)
+IMPORTED = (
+    "The shadow models were imported. That they were trained as the model was, and on the examples that the membership "
+    "matrix says, was not seen; the fidelity control compares their outputs with the model's.",
+)
+CONFIDENT = (
+    "Whether the shadow models classify an example correctly was not given. It counts as correct if the probability of "
+    "its label is above 1/2, and memorization is of that.",
+)
+
+
+def untested(target: Target, rung: Rung = Rung.BANK) -> tuple[str, ...]:
     """Returns what was not tested."""
+    lower = WITHOUT_BANK if rung < Rung.BANK else ()
     if not isinstance(target.population, TextPopulation):
-        return UNTESTED
+        return (*lower, *UNTESTED)
     base = getattr(target.recipe, "base", None) is not None
     return (
+        *lower,
         *UNTESTED_TEXT,
         *((BASE,) if base else ()),
         *((ADAPTERS,) if getattr(target.recipe, "adapter", None) is not None else ()),
     )
 
 
-def limitations(target: Target) -> tuple[str, ...]:
+def limitations(target: Target, base: Ground) -> tuple[str, ...]:
     """Returns what the figures rest on and do not mean."""
     whole = () if target.manifest is not None else (WHOLE,)
-    return (*_unchecked(target), *_copies(target), *LIMITATIONS, *whole)
+    recorded = RECORDED if target.outputs else ()
+    general = LIMITATIONS if base.rung is Rung.BANK else (*ALONE, *(OVERLAP if base.models else ()))
+    imported = () if base.bank is None else _of_import(base.bank, target, base)
+    return (*imported, *recorded, *_unchecked(target), *_copies(target), *general, *whole)
+
+
+def _of_import(bank: Bank, target: Target, base: Ground) -> tuple[str, ...]:
+    """Return what the figures rest on where the bank was imported; nothing of one that was filled here."""
+    if not bank.imported:
+        return ()
+    examples = len(target.population)
+    left_out = examples - len(base.target.population)
+    lines = [*IMPORTED, f"Design of the imported models: {bank.fingerprint['design']}"]
+    lines += [words for name, words in bank.fingerprint.items() if name.startswith("design.caveat.")]
+    if bank.fingerprint["correct"].startswith("the label"):
+        lines += CONFIDENT
+    if left_out:
+        lines.append(
+            f"{left_out} of the {examples} examples were left out: too few shadow models were trained with or without "
+            "them, or their copies were split between training sets. That does not depend on any output."
+        )
+    return tuple(lines)
 
 
 def _unchecked(target: Target) -> tuple[str, ...]:
     found = target.membership
-    if found is None or found.compared >= found.listed:
+    if found is None or found.compared >= found.listed or target.outputs:
         return ()
     return (
         f"The content of {found.listed - found.compared} of the {found.listed} members was not compared with the "

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Int, UInt8
 
 from memaudit.auditing.folder import sha256
 from memaudit.bank import Bank, Recordings
+from memaudit.design import Pairs
 from memaudit.errors import EvidenceError, ModelError
 from memaudit.recipe import (
     Examples,
@@ -37,9 +38,12 @@ _READING_PAIRS = 16  # whose reading of what the target wrote tells memorized pa
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """A model that is ready to be audited: loaded, run over all examples, with its members known."""
+    """A model that is ready to be audited: loaded, run over all examples, with its members known.
 
-    recipe: Recipe
+    Of a model of which only outputs were recorded, `outputs` says what these are; it need have no recipe.
+    """
+
+    recipe: Recipe | None
     population: Population
     counts: UInt8[Array, " ids"]
     recorded: dict[str, Array]
@@ -48,6 +52,13 @@ class Target:
     state_dict: str | None = None
     membership: Membership | None = None
     manifest: tuple[Manifest, Manifest] | None = None
+    outputs: str = ""
+
+    def only(self, rows: Int[Array, " rows"]) -> Target:
+        """Return the same target with some of its examples."""
+        assert isinstance(self.population, Examples)
+        recorded = {name: values[rows] for name, values in self.recorded.items()}
+        return replace(self, population=self.population.take(rows), counts=self.counts[rows], recorded=recorded)
 
     @property
     def members(self) -> Bool[Array, " examples"]:
@@ -69,7 +80,7 @@ def units_of(population: Population, counts: UInt8[Array, " ids"]) -> Bool[Array
     return np.bincount(population.unit_of, counts) > 0
 
 
-def read_by_shadows(target: Target, bank: Bank, recordings: Recordings, device: str = "auto") -> Array | None:
+def read_by_shadows(target: Target, bank: Bank, recordings: Pairs, device: str = "auto") -> Array | None:
     """Returns the log-probabilities of what the target wrote `[models, samplers, texts, tokens]` under shadow models.
 
     They are the first of the recordings, 16 pairs at most. None if the target wrote nothing, or the bank has no weights
@@ -80,6 +91,8 @@ def read_by_shadows(target: Target, bank: Bank, recordings: Recordings, device: 
     """
     if "generated" not in target.recorded or not isinstance(target.population, TextPopulation):
         return None
+    assert target.recipe is not None
+    assert isinstance(recordings, Recordings)
     models = [int(file.parent.name) for file in recordings.files[: 2 * _READING_PAIRS]]
     weights = [file for model in models if (file := bank.weights(model)) is not None]
     if len(weights) < len(models):
@@ -126,7 +139,7 @@ def open_target(
         require_stable(recipe, examples)
     counts = who_was.counts
     mask = units_of(examples, counts)
-    _require_both(examples, who_was, mask)
+    require_both(examples, who_was, mask)
     stated = None if manifest is None else (read_manifest(manifest), manifest_of(examples, counts))
     try:
         queries, outputs = getattr(recipe, "queries", ()), getattr(recipe, "outputs", None)
@@ -140,7 +153,7 @@ def open_target(
     return Target(recipe, examples, counts, recorded, Path(model), sha256(Path(model)), state_dict, who_was, stated)
 
 
-def _require_both(examples: Population, who_was: Membership, members: Bool[Array, " units"]) -> None:
+def require_both(examples: Population, who_was: Membership, members: Bool[Array, " units"]) -> None:
     """Raise EvidenceError, saying why, unless there are members and non-members enough."""
     outside = who_was.counts == 0
     held_out = int(outside.sum())

@@ -30,6 +30,7 @@ import numpy as np
 from safetensors.numpy import load_file, save
 
 from memaudit import files, notebook
+from memaudit.bank.matched import Matched, read_matched
 from memaudit.bank.recordings import Recordings
 from memaudit.errors import BankError
 
@@ -79,6 +80,11 @@ class Bank:
             raise BankError(f"{path / 'bank.json'} is damaged ({error}); restore it, or start a new bank") from error
 
     @classmethod
+    def is_imported(cls, path: str | Path) -> bool:
+        """Returns whether there is a bank in a folder whose models were imported."""
+        return (Path(path) / "bank.json").is_file() and cls.open(path).imported
+
+    @classmethod
     def create(cls, path: str | Path, examples: int, fingerprint: dict[str, str]) -> Bank:
         """Returns the bank in a folder, which is made if there is none yet, or none with a model in it.
 
@@ -118,6 +124,11 @@ class Bank:
 
     def require(self, fingerprint: dict[str, str]) -> None:
         """Raises BankError, naming what differs, unless the bank was made from just this."""
+        if self.imported and "origin" not in fingerprint:
+            raise BankError(
+                f"the models of the bank in {self.path} were imported: no recipe can add to them. Fill another bank "
+                "(--bank FOLDER)"
+            )
         if "fingerprint" in fingerprint and "fingerprint" not in self.fingerprint:
             raise BankError(
                 f"the bank in {self.path} was filled by memaudit 0.1.0, which did not record all that made its models "
@@ -132,6 +143,11 @@ class Bank:
                 f"the bank in {self.path} was made by another recipe (bank → now):\n{lines}\n"
                 "restore what changed, or fill a new bank (--bank FOLDER): shadows of another recipe say nothing"
             )
+
+    @property
+    def imported(self) -> bool:
+        """Whether its models were trained elsewhere."""
+        return "origin" in self.fingerprint
 
     def models(self) -> list[int]:
         """Returns the indices of the models that are there, in order."""
@@ -227,12 +243,31 @@ class Bank:
         """Returns everything recorded about one model."""
         return load_file(self._signals_path(model))
 
+    @property
+    def paired(self) -> bool:
+        """Whether its models are complementary pairs, as all that were trained here are."""
+        return self.fingerprint.get("design.pairs", "yes") == "yes"
+
+    def matched(self, shadows: int | None = None) -> Matched:
+        """Return the recordings of imported models that are no pairs, matched example by example.
+
+        Raises:
+            BankError: A file is damaged, or the import is not finished.
+            EvidenceError: So many of the models cannot be matched.
+        """
+        self._require_finished()
+        models = [model for model in self.models() if shadows is None or model < shadows]
+        for model in models:
+            self._require_whole(model, _SIGNALS)
+        return read_matched([self._signals_path(m) for m in models], int(self.fingerprint["seed"]))
+
     def read(self, shadows: int | None = None) -> Recordings:
         """Returns the recordings of the complete pairs, after checking every file against its checksum.
 
         Raises:
-            BankError: A file is damaged, or there is no complete pair.
+            BankError: A file is damaged, there is no complete pair, or an import is not finished.
         """
+        self._require_finished()
         firsts = self.pairs(shadows)
         if not firsts:
             raise BankError(f"the bank in {self.path} holds no complete pair of models; run `memaudit bank fill`")
@@ -249,6 +284,14 @@ class Bank:
         """
         self._require_whole(model, _WEIGHTS)
         return self._folder(model) / _WEIGHTS if _WEIGHTS in self.record(model)["sha256"] else None
+
+    def _require_finished(self) -> None:
+        there, all_ = len(self.models()), self.fingerprint.get("models", "0")
+        if self.imported and str(there) != all_:
+            raise BankError(
+                f"the import into {self.path} is not finished: {there} of {all_} models are there. Run the same "
+                "`memaudit bank import` again; it goes on where it stopped"
+            )
 
     def _require_whole(self, model: int, name: str) -> None:
         if problem := self.damage(model, (name,)):

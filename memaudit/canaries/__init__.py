@@ -13,7 +13,7 @@ from memaudit.canaries.exposure import (
     rank_exposure,
     sampled_exposure,
 )
-from memaudit.canaries.families import FAMILIES, Family, make
+from memaudit.canaries.families import FAMILIES, Family, drawn_by, make
 from memaudit.canaries.manifest import Manifest, verify
 from memaudit.canaries.planting import plant, randomised_doses
 from memaudit.canaries.skew_normal import Extrapolated, extrapolated_exposure
@@ -35,6 +35,7 @@ __all__ = [
     "calibrated",
     "dose_curve",
     "doses",
+    "drawn_by",
     "exact_exposure",
     "extrapolated_exposure",
     "fisher",

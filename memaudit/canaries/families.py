@@ -96,6 +96,14 @@ def make(
     )
 
 
+def drawn_by(seed: int, canaries: Sequence[Canary]) -> bool:
+    """Return whether the secrets of canaries, in their order, are those that `make` draws under a seed."""
+    space = canaries[0].space
+    alike = all(canary.space == space for canary in canaries)
+    drawn = space.draw(stream(seed, SECRETS), len(canaries)).tolist()
+    return alike and [list(canary.secret) for canary in canaries] == drawn
+
+
 def _parts(template: str) -> tuple[str, str]:
     head, _, tail = template.partition("{secret}")
     if template.count("{secret}") != 1 or "{name}" not in head:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,8 @@ from memaudit.canaries.space import LEVELS, POSITIONS, Canary, stream
 from memaudit.errors import RecipeError, SettingsError
 
 _STRING = "a string"
+_SYSTEM = ("system", "developer")  # roles of what comes before a conversation
+_CHATS = (("messages", "role"), ("prompt", "role"), ("conversations", "from"))
 
 
 def randomised_doses(
@@ -36,7 +39,9 @@ def plant(
     """Returns the records with every canary among them as often as its dose says, and the manifest.
 
     Copies are records of their own, at random rows, in the form of the records around them: a plain string, a text in
-    `field`, prompt and completion, or messages. The model's part is the secret and the suffix. Other columns are None.
+    `field`, prompt and completion (strings or messages), messages, ShareGPT's conversations, or Alpaca's instruction
+    and output. The model's part is the secret and the suffix. Canaries get the system message that most records have.
+    Other columns are None.
     Copies repeat on purpose: remove duplicates before planting, not after it.
 
     Args:
@@ -60,9 +65,13 @@ def plant(
     at = {row: canary for canary, own in zip(canaries, manifest.positions, strict=True) for row in own}
     originals = iter(records)
 
+    like = _typical(records)
+
     def planted(canary: Canary) -> str | dict[str, object]:
-        like = records[0]
-        return canary.text if isinstance(like, str) else dict.fromkeys(like) | _forms(canary, field)[form]
+        if isinstance(like, str):
+            return canary.text
+        kept = {name: like[name] if name == "system" else "" for name in ("system", "input") if name in like}
+        return dict.fromkeys(like) | kept | _forms(canary, field, like)[form]
 
     return [planted(at[row]) if row in at else next(originals) for row in range(rows)], manifest
 
@@ -81,15 +90,55 @@ def _copies(canaries: Sequence[Canary], doses: Mapping[str, int] | Sequence[int]
     return copies
 
 
-def _forms(canary: Canary, field: str) -> dict[str, dict[str, object]]:
-    """Returns the columns that a canary fills in each form of record."""
+def _forms(canary: Canary, field: str, like: Any = None) -> dict[str, dict[str, object]]:
+    """Return the columns that a canary fills in each form of record; what `like` has of a system message is kept."""
     answer = canary.secret_text + canary.suffix
-    turns = {"user": canary.prefix, "assistant": answer}
+    asked = {"role": "user", "content": canary.prefix}
+    answered = {"role": "assistant", "content": answer}
+    user, assistant = _speakers(like)
+    turns = [{"from": user, "value": canary.prefix}, {"from": assistant, "value": answer}]
     return {
         f"a text in {field!r}": {field: canary.text},
         "prompt and completion": {"prompt": canary.prefix, "completion": answer},
-        "messages": {"messages": [{"role": role, "content": text} for role, text in turns.items()]},
+        "prompt and completion of messages": {
+            "prompt": [*_system(like, "prompt", "role"), asked],
+            "completion": [answered],
+        },
+        "messages": {"messages": [*_system(like, "messages", "role"), asked, answered]},
+        "conversations": {"conversations": [*_system(like, "conversations", "from"), *turns]},
+        "instruction and output": {"instruction": canary.prefix, "output": answer},
     }
+
+
+def _system(record: Any, column: str, role: str) -> list[Any]:
+    """Return the turns of a conversation before anybody speaks."""
+    turns = record.get(column) if isinstance(record, Mapping) else None
+    turns = turns if isinstance(turns, list) else []
+    roles = [turn.get(role) if isinstance(turn, Mapping) else None for turn in turns]
+    return turns[: next((n for n, who in enumerate(roles) if who not in _SYSTEM), len(turns))]
+
+
+def _speakers(record: Any) -> tuple[str, str]:
+    """Return what a ShareGPT record calls the two who speak."""
+    turns = record.get("conversations") if isinstance(record, Mapping) else None
+    named = {turn.get("from") for turn in turns if isinstance(turn, Mapping)} if isinstance(turns, list) else set()
+    return "user" if "user" in named else "human", next(
+        (who for who in ("assistant", "chatgpt") if who in named), "gpt"
+    )
+
+
+def _typical(records: Sequence[Any]) -> Any:
+    """Return the first record that has the system message which most have."""
+    kept = [
+        repr([_system(record, column, role) for column, role in _CHATS] + [_column(record, "system")])
+        for record in records
+    ]
+    most = Counter(kept).most_common(1)[0][0]
+    return records[kept.index(most)]
+
+
+def _column(record: Any, name: str) -> Any:
+    return record.get(name) if isinstance(record, Mapping) else None
 
 
 def _form(record: object, forms: Mapping[str, Mapping[str, object]]) -> str:

@@ -5,22 +5,35 @@ from importlib.metadata import entry_points
 from memaudit.checks.controls import BLIND, CONTROLS
 from memaudit.checks.counterfactual import counterfactual_check, epoch_check
 from memaudit.checks.discoverable import discoverable_check
-from memaudit.checks.evidence import Attacked, Check, ClassifierEvidence, ControlCheck, Evidence, percent
+from memaudit.checks.evidence import (
+    Attacked,
+    Check,
+    ClassifierEvidence,
+    ClassifierTargetEvidence,
+    ControlCheck,
+    Evidence,
+    TargetEvidence,
+    percent,
+)
+from memaudit.checks.exact import exact_check
 from memaudit.checks.exposure import detection_check, exposure_check
 from memaudit.checks.extraction_link import extraction_link_check
 from memaudit.checks.fidelity import fidelity_check
 from memaudit.checks.generation import generation_check
+from memaudit.checks.held_out import held_out_check
+from memaudit.checks.ladder import out_of_reach
 from memaudit.checks.link import link_check
 from memaudit.checks.membership import MEMBERSHIP
 from memaudit.checks.memorized import memorization_check
 from memaudit.checks.own_secrets import own_secrets_check
 from memaudit.checks.probabilistic import probabilistic_check
 from memaudit.checks.search import search_check
-from memaudit.checks.text import TextEvidence
+from memaudit.checks.text import TextEvidence, TextTargetEvidence
 from memaudit.errors import SettingsError
 
 CHECKS: tuple[Check, ...] = (
     *MEMBERSHIP,
+    held_out_check,
     memorization_check,
     counterfactual_check,
     epoch_check,
@@ -28,6 +41,7 @@ CHECKS: tuple[Check, ...] = (
     exposure_check,
     detection_check,
     own_secrets_check,
+    exact_check,
     discoverable_check,
     probabilistic_check,
     extraction_link_check,
@@ -63,10 +77,14 @@ __all__ = [
     "Attacked",
     "Check",
     "ClassifierEvidence",
+    "ClassifierTargetEvidence",
     "ControlCheck",
     "Evidence",
+    "TargetEvidence",
     "TextEvidence",
+    "TextTargetEvidence",
     "all_checks",
     "fidelity_check",
+    "out_of_reach",
     "percent",
 ]

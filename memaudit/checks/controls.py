@@ -10,11 +10,13 @@ from scipy import stats
 
 from memaudit.attacks import DEFAULT, attack, taught
 from memaudit.checks.copies import copies_check
-from memaudit.checks.evidence import Attacked, ControlCheck, Evidence, percent
+from memaudit.checks.evidence import Attacked, ControlCheck, Evidence, TargetEvidence, percent
+from memaudit.checks.exact import unplanted_check
 from memaudit.checks.exposure import canary_null
 from memaudit.checks.fidelity import fidelity_check
 from memaudit.checks.link import bin_name, flag_with, link_rate
 from memaudit.checks.planted import planted_check
+from memaudit.checks.target_controls import references_check, target_null_check, target_planted_check
 from memaudit.checks.training_set import training_set_check
 from memaudit.design import EveryNth, NullPairs, Pairs, coins, step_of, swapped
 from memaudit.memorization import cross_fitted_link
@@ -157,13 +159,13 @@ def _planted(evidence: Evidence) -> Control:
 
 def _advice(evidence: Evidence, missed: list[str]) -> str:
     """Return what can help where a planted leak is missed."""
-    models = 2 * evidence.bank.shape[0]
+    models = evidence.couples.models
     if missed and len(missed) < len(evidence.resolved_fprs):
         return f"Train more than {models} shadow models, or measure at the higher rates only."
     return f"Train more than {models} shadow models, or use an attack whose scores are not tied."
 
 
-def _blind(evidence: Evidence) -> Control:
+def _blind(evidence: TargetEvidence) -> Control:
     """Blind baseline: can members be told from non-members by the data alone, without the model?
 
     A classifier sees features and labels but not the model, and guesses membership, cross-fitted. If it succeeds, the
@@ -174,11 +176,15 @@ def _blind(evidence: Evidence) -> Control:
 
     Source: Das, Zhang & Tramèr 2024, "Blind Baselines Beat Membership Inference Attacks for Foundation Models".
     """
+    if not evidence.has_inputs and not evidence.has_labels:
+        return _not_blind("Neither inputs nor labels were given")
     scores, members = evidence.blind
     area = auc(scores[members], scores[~members])
     ends = auc_interval(scores[members], scores[~members], level=0.999)
     low, high = (min(max(area + np.sqrt(2) * (end - area), 0.0), 1.0) for end in ends)
     passed = bool(low <= 0.5)
+    if passed and not evidence.has_inputs:
+        return _not_blind(f"Inputs were not given. By their labels alone they cannot (area under the curve {area:.3f})")
     return Control(
         code=BLIND,
         title="Blind baseline: are members and non-members alike?",
@@ -191,6 +197,16 @@ def _blind(evidence: Evidence) -> Control:
             f"interval {low:.3f} to {high:.3f}): membership figures may say how the data were collected, not what the "
             "model gives away. Draw the training set at random from the examples."
         ),
+        source="Das, Zhang & Tramèr 2024",
+    )
+
+
+def _not_blind(why: str) -> Control:
+    return Control(
+        code=BLIND,
+        title="Blind baseline: are members and non-members alike?",
+        passed=None,
+        sentence=f"Whether members can be told from non-members without the model was not checked. {why}.",
         source="Das, Zhang & Tramèr 2024",
     )
 
@@ -258,10 +274,14 @@ CONTROLS: tuple[ControlCheck, ...] = (
     fidelity_check,
     ControlCheck("CTL002", "Negative control", _null),
     ControlCheck("CTL005", "Positive control", _planted),
-    ControlCheck(BLIND, "Blind baseline", _blind),
+    target_null_check,
+    target_planted_check,
+    references_check,
+    ControlCheck(BLIND, "Blind baseline", _blind, TargetEvidence),
     ControlCheck("CTL004", "Calibration", _calibration),
     copies_check,
     training_set_check,
     canary_null,
+    unplanted_check,
     planted_check,
 )

@@ -5,8 +5,14 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
-from memaudit.checks.evidence import ClassifierEvidence, ControlCheck, Evidence, percent
-from memaudit.checks.text import TextEvidence
+from memaudit.checks.evidence import (
+    ClassifierEvidence,
+    ClassifierTargetEvidence,
+    ControlCheck,
+    TargetEvidence,
+    percent,
+)
+from memaudit.checks.text import TextTargetEvidence
 from memaudit.recipe.near import measured, nearest, sampled
 from memaudit.types import Control, Table
 
@@ -22,7 +28,7 @@ _LOOKED_AT = 2_000
 _TITLE = "Copies: are members and non-members different examples?"
 
 
-def _copies(evidence: Evidence) -> Control:
+def _copies(evidence: TargetEvidence) -> Control:
     """Copies: are members and non-members different examples?
 
     A copy of a member that is held out is no non-member, and a copy that other shadow models are trained on hides what
@@ -37,7 +43,8 @@ def _copies(evidence: Evidence) -> Control:
     effect that training on the neighbour has on the example's signal, in models without the example, is compared with
     the effect of training on the example itself. The control fails if at one of these distances more than 1 % of the
     examples have a neighbour and the neighbours' effect is more than half of the examples' own, by 3.3 standard errors;
-    below 1 % of the usual distance, whatever the effect. It does not see near copies that are far away in the space of
+    below 1 % of the usual distance, whatever the effect. Without a bank there are no effects, and only these nearest
+    copies are found. It does not see near copies that are far away in the space of
     inputs, such as shifted pictures.
 
     Source: influence of one example on another, Feldman & Zhang 2020, "What Neural Networks Memorize and Why".
@@ -52,11 +59,11 @@ def _copies(evidence: Evidence) -> Control:
             "too low. Keep copies and groups together when you split the data: memaudit.draw_members does"
         )
     tables: tuple[Table, ...] = ()
-    if isinstance(evidence, ClassifierEvidence):
+    if isinstance(evidence, ClassifierTargetEvidence) and evidence.has_inputs:
         fault, table = _near(evidence)
         faults += [fault] if fault else []
         tables = (table,)
-    if isinstance(evidence, TextEvidence):
+    if isinstance(evidence, TextTargetEvidence):
         strings = evidence.strings
         same = len(strings) - len(set(strings))
         if same > _NEAR * len(strings):
@@ -64,30 +71,40 @@ def _copies(evidence: Evidence) -> Control:
                 f"{same} of the {len(strings)} documents are exact copies of others and are not kept together: each "
                 "hides what training on the other does. Use Documents(..., similarity=0.8)"
             )
+    if not faults and not evidence.has_inputs:
+        sentence = "Inputs were not given: copies of members among the non-members were not looked for."
+        return Control(code="CTL007", title=_TITLE, passed=None, sentence=sentence)
     return Control(
         code="CTL007",
         title=_TITLE,
         passed=not faults,
-        sentence=". ".join(faults) + "."
-        if faults
-        else "Copies and groups are trained on together or not at all, and near copies are too few to hide a leak.",
+        sentence=". ".join(faults) + "." if faults else _kept_together(evidence),
         source="influence, Feldman & Zhang 2020",
         tables=tables,
     )
 
 
-def _near(evidence: ClassifierEvidence) -> tuple[str, Table]:
+def _kept_together(evidence: TargetEvidence) -> str:
+    if isinstance(evidence, ClassifierTargetEvidence) and not isinstance(evidence, ClassifierEvidence):
+        return "Copies and groups count as one example, and few examples have a near copy among the others."
+    return "Copies and groups are trained on together or not at all, and near copies are too few to hide a leak."
+
+
+def _near(evidence: ClassifierTargetEvidence) -> tuple[str, Table]:
     """Return what is wrong with near copies, empty if nothing is, and how many there are by distance."""
     rows = sampled(len(evidence.members), _LOOKED_AT)
     faults: list[float] = []
     cells: list[tuple[str, ...]] = []
     for name, features in measured(evidence.x).items():
         neighbour, distance, usual = nearest(features, rows)
-        own, other, known = _effects(evidence, rows, neighbour)
-        for radius in _RADII:
+        effects = _effects(evidence, rows, neighbour) if isinstance(evidence, ClassifierEvidence) else None
+        for radius in _RADII if effects is not None else (_SURE,):
             near = distance < radius * usual
             share = float(near.mean())
-            acts = _acts(own[near & known], other[near & known]) or (radius <= _SURE and features.shape[1] > 1)
+            acts = radius <= _SURE and features.shape[1] > 1
+            if effects is not None:
+                own, other, known = effects
+                acts = acts or _acts(own[near & known], other[near & known])
             cells.append((name, percent(radius), percent(share), "yes" if share and acts else "no"))
             if share > _NEAR and acts:
                 faults.append(share)
@@ -108,9 +125,7 @@ def _effects(
     """Return what training on an example, and on its neighbour alone, adds to its signal; and where both are known."""
     inside, outside = (_columns(evidence, rows, side) for side in (0, 1))
     own = inside.mean(axis=0) - outside.mean(axis=0)
-    first = evidence.first_inside
-    # The model of a pair that lacks the example has the neighbour if the two are on opposite sides.
-    has = first[:, rows] != first[:, neighbour]
+    has = evidence.bank.members[evidence.couples.outside[:, rows], neighbour] > 0
     with_it, without = has.sum(axis=0), (~has).sum(axis=0)
     known = (with_it > 0) & (without > 0)
     sums = np.where(has, outside, 0).sum(axis=0), np.where(has, 0, outside).sum(axis=0)
@@ -132,4 +147,4 @@ def _acts(own: Float[Array, " some"], other: Float[Array, " some"]) -> bool:
     return bool(excess.sum() > _ERRORS * np.sqrt(len(excess)) * excess.std(ddof=1))
 
 
-copies_check = ControlCheck("CTL007", "Copies", _copies)
+copies_check = ControlCheck("CTL007", "Copies", _copies, TargetEvidence)

@@ -45,6 +45,8 @@ def enough(evidence: Evidence, attacked: Attacked, fpr: float) -> Enough:
         fpr: The false-positive rate that thresholds are set for.
     """
     pairs = evidence.bank.shape[0]
+    if evidence.matched is not None:
+        return Enough(notes=("Whether more shadow models would find more is told for complementary pairs alone.",))
     if pairs < _LEAST_PAIRS:
         return Enough(notes=(f"From {2 * _LEAST_PAIRS} shadow models on, it is told whether more would find more.",))
     parts = [attacked_by(evidence, attacked, count) for count in sizes(pairs)]
@@ -67,8 +69,8 @@ def attacked_by(evidence: Evidence, attacked: Attacked, pairs: int) -> Attacked:
     """
     step = step_of(len(evidence.members))
     if pairs == len(attacked.inside):
-        thinned = (scores[..., ::step] for scores in (attacked.target, attacked.inside, attacked.outside))
-        return Attacked(attacked.attack, *thinned)
+        target, inside, outside = (s[..., ::step] for s in (attacked.target, attacked.inside, attacked.outside))
+        return Attacked(attacked.attack, target, inside, outside)
     return Attacked.of(attacked.attack, evidence.phi[::step], EveryNth(evidence.bank.take(np.arange(pairs)), step))
 
 
@@ -92,8 +94,8 @@ def _found(attacked: Attacked, fpr: float) -> float:
 def _size(evidence: Evidence, attacked: Attacked, fpr: float) -> Size:
     step, pairs = step_of(len(evidence.members)), len(attacked.inside)
     flagged, members = attacked.flagged(fpr), evidence.members[::step]
-    first_inside = evidence.first_inside[:pairs, ::step]
-    tpr = transferred_rate(flagged[members], attacked.inside, attacked.outside, first_inside, fpr)
+    couples = evidence.couples.take(pairs, step)
+    tpr = transferred_rate(flagged[members], attacked.inside, attacked.outside, couples, fpr)
     low, high = map(float, tpr.interval())
     shadows = _found(attacked, fpr), *tpr_interval(attacked.inside, attacked.outside, fpr)
     return Size(2 * pairs, shadows, (tpr.value, low, high), share_of(flagged[~members]))

@@ -4,29 +4,42 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped, UInt8
 
-from memaudit.attacks import Attack, Signal, attack, blind_scores, taught
+from memaudit.attacks import (
+    BANK_ATTACKS,
+    TARGET_ATTACKS,
+    Answers,
+    Attack,
+    References,
+    Signal,
+    attack,
+    blind_scores,
+    taught,
+)
 from memaudit.design import Pairs, by_pair
-from memaudit.memorization import Counterfactual, Margin, Memorization, margin, paired_memorization
+from memaudit.memorization import Counterfactual, Margin, Memorization, margin, memorization, paired_memorization
 from memaudit.recipe.manifest import Manifest
 from memaudit.signals import cross_entropy
 from memaudit.stats import (
+    Couples,
+    HeldOutRate,
     Reached,
     TransferredRate,
     clopper_pearson,
     resolvable,
     threshold,
+    tpr_interval,
     transferred_rate,
     transferred_thresholds,
     unreachable,
 )
-from memaudit.types import Bounds, Control, Estimate, Finding, Skipped
+from memaudit.types import Bounds, Control, Estimate, Finding, Rung, Skipped
 
 Array = np.ndarray
 
@@ -53,13 +66,15 @@ class Shadows(Pairs, Protocol):
 class Attacked:
     """One attack's scores: of the target, and of every shadow as a target with its own pair left out.
 
-    All have as many reference pairs: the target's scores leave out the last pair of the bank.
+    All have as many reference pairs: the target's scores leave out the last pair of the bank. `matched` says which
+    models the scores come from, where those of a row are no complementary pair.
     """
 
     attack: Attack
     target: Float[Array, " examples"]
     inside: Float[Array, "pairs examples"]
     outside: Float[Array, "pairs examples"]
+    matched: Couples | None = None
 
     @classmethod
     def of(cls, attack: Attack, target: Float[Array, "examples queries"], bank: Pairs) -> Attacked:
@@ -73,8 +88,19 @@ class Attacked:
 
     def shadows_flagged(self, fpr: float) -> tuple[Bool[Array, "pairs examples"], Bool[Array, "pairs examples"]]:
         """Return (members, non-members) flagged in every pair of shadows, at thresholds set by the other pairs."""
-        cut = transferred_thresholds(self.outside, fpr)[:, None]
-        return self.inside > cut, self.outside > cut
+        if self.matched is None:
+            cut = transferred_thresholds(self.outside, fpr)[:, None]
+            return self.inside > cut, self.outside > cut
+        inside, outside = (self.matched.clusters[side] for side in (self.matched.inside, self.matched.outside))
+        cut = transferred_thresholds(self.outside, fpr, cluster=outside)
+        return self.inside > cut[inside], self.outside > cut[outside]
+
+    def shadows_interval(self, fpr: float) -> tuple[float, float]:
+        """Return the 95 % interval of the shadows' mean true-positive rate: bootstrap over models and examples."""
+        if self.matched is None:
+            return tpr_interval(self.inside, self.outside, fpr)
+        inside = self.matched.by_cluster(self.matched.inside, self.inside)
+        return tpr_interval(inside, self.matched.by_cluster(self.matched.outside, self.outside), fpr)
 
     def unreachable(self, fpr: float) -> Reached | None:
         """Return the rates beside one that ties keep the attack from; None if it is reached."""
@@ -82,15 +108,14 @@ class Attacked:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evidence(ABC):
-    """All that a check may look at: the bank's recordings, the target's signals, and who is a member of the target.
+class TargetEvidence(ABC):
+    """What a check may look at without a bank: the target's signals, and who is a member of the target.
 
     Examples are units: of copies and of a group, one stands for all. `split` is the number of members of which only a
     part of the unit was trained on. `manifest` is (stated, found), where one was given. `fprs` are the false-positive
-    rates that were asked for.
+    rates that were asked for. `references` are other models' signals, where there are any.
     """
 
-    bank: Shadows
     phi: Float[Array, "examples queries"]
     correct: Shaped[Array, " examples"]
     members: Bool[Array, " examples"]
@@ -99,8 +124,67 @@ class Evidence(ABC):
     fprs: tuple[float, ...] = (0.01, 0.001)
     attacks: tuple[str, ...] = ("slira", "lira-online", "lira-offline", "rmia", "global-threshold")
     seed: int = 0
+    references: References | None = None
     signal: ClassVar[Signal] = Signal.SCALED_LOGIT
-    _attacked: dict[str, Attacked] = field(default_factory=dict, init=False, repr=False)
+    _scores: dict[str, Float[Array, " examples"]] = field(default_factory=dict, init=False, repr=False)
+
+    @property
+    def rung(self) -> Rung:
+        """How much there is to go on."""
+        return Rung.TARGET if self.references is None else Rung.REFERENCES
+
+    @cached_property
+    def answers(self) -> Answers:
+        """What attacks without a bank see."""
+        return Answers(
+            phi=self.phi.mean(axis=1, dtype=np.float64),
+            members=self.members,
+            signal=self.signal,
+            seed=self.seed,
+            references=self.references,
+            **self._known(),
+        )
+
+    @property
+    def has_inputs(self) -> bool:
+        """Whether it is known what the examples are."""
+        return True
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether the examples' labels are known."""
+        return True
+
+    def _known(self) -> dict[str, Any]:
+        """Returns what else such attacks see of this kind of model."""
+        return {}
+
+    def scores(self, name: str) -> Float[Array, " examples"]:
+        """Return the target's scores by an attack that needs no bank; computed once."""
+        if name not in self._scores:
+            self._scores[name] = TARGET_ATTACKS[name].score(self.answers)
+        return self._scores[name]
+
+    def held_out(self, name: str, fpr: float) -> HeldOutRate:
+        """Return such an attack's true-positive rate at a false-positive rate, its threshold set by non-members."""
+        scores = self.scores(name)
+        return HeldOutRate(scores[self.members], scores[~self.members], fpr)
+
+    @property
+    def without_bank(self) -> tuple[str, ...]:
+        """Those of the attacks whose thresholds the target's own non-members set.
+
+        Where there is a bank, its shadow models set the thresholds of all attacks that they can make.
+        """
+        banked = BANK_ATTACKS if self.rung is Rung.BANK else ()
+        return tuple(name for name in self.attacks if name in TARGET_ATTACKS and name not in banked)
+
+    def lacks(self, name: str) -> str:
+        """Return why an attack that needs no bank cannot be made; empty if it can."""
+        found = TARGET_ATTACKS[name]
+        if found.rung > self.rung or (found.rung is Rung.REFERENCES and self.references is None and name != "base"):
+            return "it compares the model with reference models, and none were given: --reference PATH"
+        return "" if found.fits(self.answers) else "it does not fit this kind of model, or its outputs"
 
     @abstractmethod
     def loss(self, phi: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -114,21 +198,6 @@ class Evidence(ABC):
     def blind_scores(self, rows: Int[Array, " rows"]) -> Float[Array, " rows"]:
         """Returns how member-like some examples look to an adversary who sees the data and no model."""
 
-    def attacked(self, name: str) -> Attacked:
-        """Returns the scores of an attack; computed once."""
-        if name not in self._attacked:
-            self._attacked[name] = self._scored(name)
-        return self._attacked[name]
-
-    def _scored(self, name: str) -> Attacked:
-        return Attacked.of(attack(name, self.signal), self.phi, self.bank)
-
-    def tpr(self, name: str, fpr: float) -> TransferredRate:
-        """Return an attack's true-positive rate on the target at a false-positive rate."""
-        found = self.attacked(name)
-        flagged = found.flagged(fpr)[self.members]
-        return transferred_rate(flagged, found.inside, found.outside, self.first_inside, fpr)
-
     @property
     def resolved_fprs(self) -> tuple[float, ...]:
         """Those of the rates that the target's non-members can show at all."""
@@ -136,14 +205,68 @@ class Evidence(ABC):
         return tuple(fpr for fpr in self.fprs if resolvable(fpr, nonmembers))
 
     @cached_property
-    def first_inside(self) -> Bool[Array, "pairs examples"]:
-        """Whether it is the first model of a pair that was trained on an example, not the second."""
-        return self.bank.members[0::2] > 0
+    def blind(self) -> tuple[Float[Array, " rows"], Bool[Array, " rows"]]:
+        """(scores, members) of the adversary who sees data and no model, on at most 5,000 examples of either kind."""
+        rng = np.random.default_rng(self.seed)
+        sides = (rng.permutation(np.flatnonzero(side))[:_BLIND_ROWS] for side in (self.members, ~self.members))
+        rows = np.concatenate(list(sides))
+        return self.blind_scores(rows), self.members[rows]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence(TargetEvidence):
+    """All that a check may look at: what there is without a bank, and the bank's recordings.
+
+    `matched` says which models the bank's values come from, where its models are not complementary pairs.
+    """
+
+    bank: Shadows
+    matched: Couples | None = None
+    _attacked: dict[str, Attacked] = field(default_factory=dict, init=False, repr=False)
+
+    @property
+    def rung(self) -> Rung:
+        """How much there is to go on."""
+        return Rung.BANK
+
+    def attacked(self, name: str) -> Attacked:
+        """Returns the scores of an attack; computed once."""
+        if name not in self._attacked:
+            self._attacked[name] = self._scored(name)
+        return self._attacked[name]
+
+    def _scored(self, name: str) -> Attacked:
+        return replace(Attacked.of(attack(name, self.signal), self.phi, self.bank), matched=self.matched)
+
+    def tpr(self, name: str, fpr: float) -> TransferredRate:
+        """Return an attack's true-positive rate on the target at a false-positive rate."""
+        found = self.attacked(name)
+        flagged = found.flagged(fpr)[self.members]
+        return transferred_rate(flagged, found.inside, found.outside, self.couples, fpr)
+
+    @cached_property
+    def couples(self) -> Couples:
+        """Which models the bank's values come from."""
+        return Couples.of_pairs(self.bank.members[0::2] > 0) if self.matched is None else self.matched
 
     @cached_property
     def correct_by_pair(self) -> tuple[Shaped[Array, "pairs examples"], Shaped[Array, "pairs examples"]]:
         """(inside, outside): `correct` of the model of each pair that has the example, and of the one that lacks it."""
-        return by_pair(self.bank.correct, self.bank.members)
+        if self.matched is None:
+            return by_pair(self.bank.correct, self.bank.members)
+        columns = np.arange(self.bank.shape[1])
+        return self.bank.correct[self.matched.inside, columns], self.bank.correct[self.matched.outside, columns]
+
+    @cached_property
+    def gains(self) -> Float[Array, " units"]:
+        """How much more often a model is right on what it was trained on: for each pair, or for each single model."""
+        if self.matched is None:
+            inside, outside = (side.mean(axis=1, dtype=float) for side in self.correct_by_pair)
+            return inside - outside
+        members, correct = self.bank.members > 0, self.bank.correct.astype(float)
+        times = members.sum(axis=0)
+        weights = np.where(members, 1 / times, -1 / (len(members) - times)) * len(members)
+        return (correct * weights).mean(axis=1)
 
     @property
     @abstractmethod
@@ -155,27 +278,35 @@ class Evidence(ABC):
         """The margin score over the whole bank."""
         return margin(self.bank)
 
-    @cached_property
-    def blind(self) -> tuple[Float[Array, " rows"], Bool[Array, " rows"]]:
-        """(scores, members) of the adversary who sees data and no model, on at most 5,000 examples of either kind."""
-        rng = np.random.default_rng(self.seed)
-        sides = (rng.permutation(np.flatnonzero(side))[:_BLIND_ROWS] for side in (self.members, ~self.members))
-        rows = np.concatenate(list(sides))
-        return self.blind_scores(rows), self.members[rows]
-
     def by_model(self, flags: Bool[Array, "pairs examples"]) -> tuple[Int[Array, " models"], Int[Array, " models"]]:
         """Returns (accused, all) non-members of each shadow, from flags of outside models in pair form."""
-        nonmembers = np.stack([~self.first_inside, self.first_inside], axis=1)
-        accused = nonmembers & flags[:, None]
-        return accused.sum(axis=2).ravel(), nonmembers.sum(axis=2).ravel()
+        side = self.couples.outside
+        return self.couples.totals(side, flags).astype(np.int64), self.couples.numbers(side)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassifierEvidence(Evidence):
-    """Of a classifier: its inputs and labels, which serve the blind baseline alone, and whether it is right."""
+class ClassifierTargetEvidence(TargetEvidence):
+    """Of a classifier: its inputs and labels, which serve the blind baseline, and whether it is right.
+
+    `modified_entropy` is that of the target's outputs, where it was recorded.
+    """
 
     x: Shaped[Array, "examples ..."]
     y: Int[Array, " examples"]
+    modified_entropy: Float[Array, " examples"] | None = None
+
+    def _known(self) -> dict[str, Any]:
+        return {"x": self.x, "y": self.y, "modified_entropy": self.modified_entropy}
+
+    @property
+    def has_inputs(self) -> bool:
+        """Whether it is known what the examples are; of recorded outputs it need not be."""
+        return self.x.size > 0
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether there are two classes at least."""
+        return bool(self.y.any())
 
     def loss(self, phi: Float[Array, "..."]) -> Float[Array, "..."]:
         """Returns the cross-entropy that belongs to a scaled logit."""
@@ -189,9 +320,16 @@ class ClassifierEvidence(Evidence):
         """Returns the cross-fitted log-odds of membership from inputs and labels."""
         return blind_scores(self.x[rows], self.y[rows], self.members[rows], self.seed)
 
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierEvidence(ClassifierTargetEvidence, Evidence):
+    """Of a classifier, with a bank."""
+
     @cached_property
     def memorization(self) -> Memorization:
         """Feldman–Zhang memorization over the whole bank."""
+        if self.matched is not None:
+            return memorization(self.bank.correct.astype(bool), self.bank.members)
         return paired_memorization(*self.correct_by_pair)
 
 
@@ -207,6 +345,11 @@ class Check:
     metric: str
     run: Callable[[Any], Outcome]
     needs: type[Any] = Evidence
+
+    @property
+    def rung(self) -> Rung:
+        """The lowest rung that it can be run on."""
+        return Rung.BANK if issubclass(self.needs, Evidence) else Rung.TARGET
 
 
 @dataclass(frozen=True, slots=True)

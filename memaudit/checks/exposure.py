@@ -184,7 +184,7 @@ def _null(evidence: TextEvidence) -> Control:
             else "The recipe has no canaries."
         ),
         source="Fisher 1925",
-        overstates=("exposure", "canaries") if p < _ALARM else (),
+        overstates=("exposure", "canaries", "planted-exposure") if p < _ALARM else (),
     )
 
 

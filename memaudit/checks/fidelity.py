@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from scipy import stats
 
 from memaudit.checks.evidence import ControlCheck, Evidence
@@ -87,26 +87,25 @@ def _summaries(evidence: Evidence) -> tuple[Array, Array]:
     last.
     """
     pairs, examples, _ = evidence.bank.shape
+    couples = evidence.couples
     target = np.zeros((1, 2, len(_STATISTICS), _TERMS))
-    shadows = np.zeros((2, pairs, 2, len(_STATISTICS), _TERMS))
+    shadows = np.zeros((couples.models, 2, len(_STATISTICS), _TERMS))
     for start in range(0, examples, _BLOCK):
         at = slice(start, min(start + _BLOCK, examples))
-        first, members = evidence.first_inside[:, at], evidence.members[at]
+        members = evidence.members[at]
         signals = [side[:, :, 0].astype(np.float64) for side in evidence.bank.block(at)]
         correct = [side[:, at].astype(np.float64) for side in evidence.correct_by_pair]
         own = evidence.phi[at, 0].astype(np.float64)
-        for s, of_side in enumerate((members, ~members)):
+        sides = (members, couples.inside[:, at]), (~members, couples.outside[:, at])
+        for s, (of_side, models) in enumerate(sides):
             values = correct[s], signals[s], evidence.loss(signals[s])
             of_target = evidence.correct[at].astype(np.float64), own, evidence.loss(own)
             for k, (value, mine) in enumerate(zip(values, of_target, strict=True)):
                 others = (value.sum(axis=0) - value) / (pairs - 1)
-                target[0, s, k] += _sums(mine, others[-1], of_side)
-                for model in range(2):  # what is inside the first model of a pair is outside the second
-                    here = first if model == s else ~first
-                    shadows[model, :, s, k] += _sums(value, others, here)
-    return target, np.moveaxis(shadows, 0, 1).reshape(2 * pairs, 2, len(_STATISTICS), _TERMS)
+                target[0, s, k] += [np.where(of_side, term, 0).sum() for term in _terms(mine, others[-1])]
+                shadows[:, s, k] += np.stack([couples.totals(models, t) for t in _terms(value, others)], axis=-1)
+    return target, shadows
 
 
-def _sums(value: Array, reference: Array, here: Bool[Array, "*pairs block"]) -> Float[Array, "*pairs terms"]:
-    terms = value, reference, (value - reference) ** 2, np.ones_like(value)
-    return np.stack([np.where(here, term, 0).sum(axis=-1) for term in terms], axis=-1)
+def _terms(value: Array, reference: Array) -> tuple[Array, ...]:
+    return value, reference, (value - reference) ** 2, np.ones_like(value)

@@ -51,6 +51,9 @@ def _link(evidence: Evidence) -> tuple[tuple[Finding, ...], tuple[Skipped, ...]]
     the partial correlation; Korn & Graubard 1998 for the rates.
     """
     fpr = link_rate(evidence)
+    if evidence.matched is not None:
+        reason = "the interval of the link needs shadow models that are complementary pairs"
+        return (), (Skipped(code="LNK001", title="Memorization and attack", reason=reason),)
     if evidence.bank.shape[0] < _LEAST_PAIRS or fpr is None:
         reason = f"the link needs at least {2 * _LEAST_PAIRS} shadow models and enough examples to set thresholds with"
         return (), (Skipped(code="LNK001", title="Memorization and attack", reason=reason),)

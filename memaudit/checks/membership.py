@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import stats
 
-from memaudit.attacks import ATTACKS, STATISTICS
+from memaudit.attacks import ATTACKS, BANK_ATTACKS, STATISTICS
 from memaudit.checks.enough import Enough, enough
 from memaudit.checks.evidence import Attacked, Check, Evidence, Outcome, estimate, percent, share_of, with_interval
 from memaudit.checks.text import TextEvidence
@@ -17,7 +17,6 @@ from memaudit.stats import (
     own_tpr,
     own_tpr_interval,
     threshold,
-    tpr_interval,
 )
 from memaudit.types import Cell, Curve, Figure, FigureKind, Finding, Skipped, Table
 
@@ -27,7 +26,7 @@ METHOD = "Korn–Graubard, with the variance of the threshold and between traini
 _COMPARED = ("lira-online-per-example", "lira-online-pooled", "rmia-offline")  # in the table of every report
 _CURVES = 4  # in one figure; the table has all attacks
 _POINTS = 24  # of a curve
-_TITLES = {
+TITLES = {
     "slira": "SLiRA",
     "lira-online": "LiRA (online)",
     "lira-offline": "LiRA (offline)",
@@ -44,6 +43,9 @@ _TITLES = {
     "zlib": "The loss per compressed byte",
     "min-k": "Min-K% Prob",
     "min-k++": "Min-K%++",
+    "class-threshold": "A threshold on the confidence for each class",
+    "modified-entropy": "A threshold on the modified entropy for each class",
+    "quantile-regression": "Quantile regression",
 }
 
 
@@ -178,7 +180,8 @@ MEMBERSHIP = (
 def _run(evidence: Evidence, code: str, *families: str) -> Outcome:
     findings: list[Finding] = []
     skipped: list[Skipped] = []
-    for name in (name for name in evidence.attacks if name.startswith(families)):
+    made = (name for name in evidence.attacks if name in BANK_ATTACKS and name.startswith(families))
+    for name in made:
         for fpr in evidence.fprs:
             title = f"Membership inference, {name}, at {percent(fpr)} false positives"
             reason = _not_measured(evidence, name, fpr)
@@ -215,7 +218,7 @@ def _finding(evidence: Evidence, code: str, title: str, attacked: Attacked, fpr:
     found = estimate(tpr.value, tpr.interval, "share", METHOD)
     real, real_low, real_high = share_of(attacked.flagged(fpr)[~evidence.members])
     caught, _ = attacked.shadows_flagged(fpr)
-    low, high = tpr_interval(attacked.inside, attacked.outside, fpr)
+    low, high = attacked.shadows_interval(fpr)
     main = first and name == evidence.attacks[0]
     more = enough(evidence, attacked, fpr) if main and name in ATTACKS else Enough()
     return Finding(
@@ -226,11 +229,11 @@ def _finding(evidence: Evidence, code: str, title: str, attacked: Attacked, fpr:
         at_fpr=fpr,
         estimate=found,
         sentence=(
-            f"{_TITLES.get(name, name)} identifies {percent(found.value)} of the members at a false-positive rate of "
+            f"{TITLES.get(name, name)} identifies {percent(found.value)} of the members at a false-positive rate of "
             f"{percent(fpr)} (95% CI {percent(found.low)} to {percent(found.high)}). Measured false-positive rate on "
             f"this model: {percent(real)} ({percent(real_low)} to {percent(real_high)})."
         ),
-        blind=own_tpr(*_blind(evidence), fpr),
+        blind=own_tpr(*_blind(evidence), fpr) if evidence.has_inputs else None,
         n=tpr.trials,
         counted="training examples",
         source=attacked.attack.source,
@@ -239,7 +242,7 @@ def _finding(evidence: Evidence, code: str, title: str, attacked: Attacked, fpr:
         notes=(
             f"Mean true-positive rate on the shadow models: {percent(float(caught.mean()))} ({percent(low)} to "
             f"{percent(high)}; bootstrap over pairs of models and examples).",
-            *((_variance_note(tpr.design_effect), _blind_note(evidence, fpr), *more.notes) if main else ()),
+            *((_variance_note(tpr.design_effect), *_blind_note(evidence, fpr), *more.notes) if main else ()),
         ),
     )
 
@@ -256,8 +259,13 @@ def _blind(evidence: Evidence) -> tuple[Array, Array]:
     return scores[members], scores[~members]
 
 
-def _blind_note(evidence: Evidence, fpr: float) -> str:
-    value, (low, high) = own_tpr(*_blind(evidence), fpr), own_tpr_interval(*_blind(evidence), fpr)
+def _blind_note(evidence: Evidence, fpr: float) -> tuple[str, ...]:
+    return (own_rate_note(*_blind(evidence), fpr),) if evidence.has_inputs else ()
+
+
+def own_rate_note(inside: Array, outside: Array, fpr: float) -> str:
+    """Return in a sentence how many members the blind adversary identifies, from its scores."""
+    value, (low, high) = own_tpr(inside, outside, fpr), own_tpr_interval(inside, outside, fpr)
     return (
         f"Without the model, from the data alone: {percent(value)} ({percent(low)} to {percent(high)}; bootstrap over "
         "examples)."

@@ -11,6 +11,7 @@ from memaudit.checks.evidence import Check, ClassifierEvidence, Evidence, Outcom
 from memaudit.stats import cluster_mean_interval
 from memaudit.types import Cell, Curve, Estimate, Figure, FigureKind, Finding, Table
 
+_HALF = 0.05  # from half that still counts as it
 MEAN_METHOD = "Student t over pairs of shadow models, widened for skewness"
 COLUMNS = ("Estimated memorization", "Examples", "Share", "Mean half-width of 95% CIs")
 TAILS = "Chance spreads estimates: more examples have extreme estimates than extreme memorization."
@@ -55,7 +56,7 @@ def _memorization(evidence: ClassifierEvidence) -> Outcome:
         notes=(
             f"Single scores have a root-mean-square standard error of {rms:.3f}; their 95% CIs have a mean half-width "
             f"of {half_width:.3f}.",
-            "The scores hold for training sets of half of the examples.",
+            f"The scores hold for training sets of {share_trained_on(evidence)} of the examples.",
         ),
     )
     return (finding,), ()
@@ -66,12 +67,17 @@ memorization_check = Check(
 )
 
 
+def share_trained_on(evidence: Evidence) -> str:
+    """Return in words which share of the examples a shadow model was trained on; imported ones need not have half."""
+    share = float((evidence.bank.members > 0).mean())
+    return "half" if abs(share - 0.5) < _HALF else percent(share)
+
+
 def mean_memorization(evidence: Evidence) -> Estimate:
     """Returns the mean score over all examples, with an interval over pairs of shadow models, which are independent."""
-    inside, outside = (side.mean(axis=1, dtype=float) for side in evidence.correct_by_pair)
     value = float(evidence.memorization.value.mean())
-    gain = partial(cluster_mean_interval, inside - outside)
-    return estimate(value, gain, "share", MEAN_METHOD)
+    method = MEAN_METHOD if evidence.matched is None else MEAN_METHOD.replace("pairs of ", "")
+    return estimate(value, partial(cluster_mean_interval, evidence.gains), "share", method)
 
 
 def by_memorization(evidence: Evidence, bins: Sequence[tuple[float, float]]) -> tuple[tuple[Cell, ...], ...]:

@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped, UInt8
 
 from memaudit.attacks import STATISTICS, GlobalThreshold, Signal, blind_text_scores, zlib_bytes
 from memaudit.canaries import calibrated, rank_exposure, sampled_exposure
-from memaudit.checks.evidence import Attacked, Evidence, Shadows
+from memaudit.checks.evidence import Attacked, Evidence, Shadows, TargetEvidence
 from memaudit.design import PairArrays, by_pair
 from memaudit.extraction import CorpusIndex, greedy, near_ties, scheme_log_probability, well_specified
 from memaudit.memorization import Counterfactual, counterfactual
 from memaudit.recipe import Row, TextPopulation
 from memaudit.tokens import TokenStatistics
+from memaudit.types import Rung
 
 Array = np.ndarray
 
@@ -48,20 +49,27 @@ class Suffixes(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextEvidence(Evidence):
+class TextTargetEvidence(TargetEvidence):
     """Of a language model: the population that was asked about, and all that the target answered.
 
     `recorded` is to the target what the bank's recordings are to the shadows; `doses` says how often each canary was
-    planted in it. `reading` is the log-probability in nats of each token that the target wrote, under the first models
-    of the bank; None if they did not read it.
+    planted in it.
     """
 
-    bank: TextShadows
     population: TextPopulation
     recorded: dict[str, Array]
     doses: UInt8[Array, " canaries"]
-    reading: Float[Array, "models samplers texts tokens"] | None = None
     signal: ClassVar[Signal] = Signal.LOG_PROBABILITY
+
+    @property
+    def rung(self) -> Rung:
+        """How much there is to go on; the base that training started from is a reference model."""
+        return Rung.REFERENCES if "base" in self.recorded else super().rung
+
+    def _known(self) -> dict[str, Any]:
+        found = {name: statistic(self.tokens, self.zlib_bytes) for name, (statistic, _) in STATISTICS.items()}
+        base = {"base": self.recorded["base"]} if "base" in self.recorded else {}
+        return {"statistics": found | base}
 
     def loss(self, phi: Float[Array, "..."]) -> Float[Array, "..."]:
         """Returns the mean cross-entropy per token, of which the signal is the negative."""
@@ -90,46 +98,15 @@ class TextEvidence(Evidence):
         documents = self.population.documents
         return zlib_bytes([self.population.trained_string(int(d)) for d in documents.representatives])
 
-    @cached_property
-    def memorization(self) -> Counterfactual:
-        """Counterfactual memorization over the whole bank: of the share of tokens that are predicted."""
-        return counterfactual(*self.correct_by_pair)
-
     @property
     def tokens(self) -> TokenStatistics:
         """The target's token statistics of the units."""
         return TokenStatistics.of_tensors(self.recorded, "token_")
 
-    def _scored(self, name: str) -> Attacked:
-        if name == "base":
-            base = self.recorded["base"][:, None]
-            pairs = PairArrays(*by_pair(self.bank.stacked("phi") - base, self.bank.members))
-            attack = GlobalThreshold("base", "loss beside the base's: Carlini et al. 2021 (USENIX), section 5.2")
-            return Attacked.of(attack, self.phi - base, pairs)
-        if name not in STATISTICS:
-            return super()._scored(name)
-        statistic, source = STATISTICS[name]
-        attack = GlobalThreshold(name, source)
-        target = statistic(self.tokens, self.zlib_bytes)[:, None]
-        pairs = PairArrays(*by_pair(self._shadow_statistics[name][..., None], self.bank.members))
-        return Attacked.of(attack, target, pairs)
-
     @cached_property
-    def _shadow_statistics(self) -> dict[str, Float[Array, "models units"]]:
-        """Every statistic of every shadow; each shadow's tokens are read once."""
-        found: dict[str, list[Array]] = {name: [] for name in STATISTICS}
-        for model in range(2 * self.bank.shape[0]):
-            tokens = TokenStatistics.of_tensors(self.bank.everything(model), "token_")
-            for name, (statistic, _) in STATISTICS.items():
-                found[name].append(statistic(tokens, self.zlib_bytes))
-        return {name: np.stack(values) for name, values in found.items()}
-
-    @cached_property
-    def suffixes(self) -> tuple[Suffixes, Suffixes]:
-        """How the suffixes of the testable units fare in the shadows (models first) and in the target."""
-        shadows = [self._suffixes_in(self.bank.everything(model)) for model in range(2 * self.bank.shape[0])]
-        together = Suffixes(*(np.stack(parts) for parts in zip(*shadows, strict=True)))
-        return together, self._suffixes_in(self.recorded)
+    def own_suffixes(self) -> Suffixes:
+        """How the suffixes of the testable units fare in the target."""
+        return self._suffixes_in(self.recorded)
 
     def _suffixes_in(self, recorded: dict[str, Array]) -> Suffixes:
         """Returns how the suffixes fare in one model; near ties after the longest context were really decoded."""
@@ -201,6 +178,78 @@ class TextEvidence(Evidence):
         start = len(self.population.renderer.start)
         return [row.ids[start:] for row in self.population.windows[context]]
 
+    def _ranked_among(self, canary: int) -> int:
+        references = self.population.references[canary]
+        return self.population.spaces[canary].size if references is None else len(references)
+
+    @cached_property
+    def caps(self) -> Float[Array, " canaries"]:
+        """The largest exposure that each canary can show, in bits."""
+        return np.array(
+            [
+                np.log2(self._ranked_among(c) + (self.population.references[c] is not None))
+                for c in range(len(self.population.canaries))
+            ]
+        )
+
+    def _exposure(self, canary: int, cost: float, among: Float[Array, " secrets"]) -> float:
+        if self.population.references[canary] is None:
+            return float(rank_exposure(max(1, int((among <= cost).sum())), len(among)))
+        return float(sampled_exposure(cost, among).bits)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextEvidence(TextTargetEvidence, Evidence):
+    """Of a language model, with a bank.
+
+    `reading` is the log-probability in nats of each token that the target wrote, under the first models of the bank;
+    None if they did not read it.
+    """
+
+    bank: TextShadows
+    reading: Float[Array, "models samplers texts tokens"] | None = None
+
+    @property
+    def rung(self) -> Rung:
+        """How much there is to go on."""
+        return Rung.BANK
+
+    @cached_property
+    def memorization(self) -> Counterfactual:
+        """Counterfactual memorization over the whole bank: of the share of tokens that are predicted."""
+        return counterfactual(*self.correct_by_pair)
+
+    def _scored(self, name: str) -> Attacked:
+        if name == "base":
+            base = self.recorded["base"][:, None]
+            pairs = PairArrays(*by_pair(self.bank.stacked("phi") - base, self.bank.members))
+            attack = GlobalThreshold("base", "loss beside the base's: Carlini et al. 2021 (USENIX), section 5.2")
+            return Attacked.of(attack, self.phi - base, pairs)
+        if name not in STATISTICS:
+            return super()._scored(name)
+        statistic, source = STATISTICS[name]
+        attack = GlobalThreshold(name, source)
+        target = statistic(self.tokens, self.zlib_bytes)[:, None]
+        pairs = PairArrays(*by_pair(self._shadow_statistics[name][..., None], self.bank.members))
+        return Attacked.of(attack, target, pairs)
+
+    @cached_property
+    def _shadow_statistics(self) -> dict[str, Float[Array, "models units"]]:
+        """Every statistic of every shadow; each shadow's tokens are read once."""
+        found: dict[str, list[Array]] = {name: [] for name in STATISTICS}
+        for model in range(2 * self.bank.shape[0]):
+            tokens = TokenStatistics.of_tensors(self.bank.everything(model), "token_")
+            for name, (statistic, _) in STATISTICS.items():
+                found[name].append(statistic(tokens, self.zlib_bytes))
+        return {name: np.stack(values) for name, values in found.items()}
+
+    @cached_property
+    def suffixes(self) -> tuple[Suffixes, Suffixes]:
+        """How the suffixes of the testable units fare in the shadows (models first) and in the target."""
+        shadows = [self._suffixes_in(self.bank.everything(model)) for model in range(2 * self.bank.shape[0])]
+        together = Suffixes(*(np.stack(parts) for parts in zip(*shadows, strict=True)))
+        return together, self.own_suffixes
+
     @cached_property
     def shadow_doses(self) -> UInt8[Array, "models canaries"]:
         """How often each canary was planted in each shadow."""
@@ -218,20 +267,6 @@ class TextEvidence(Evidence):
         """Returns what a canary costs the target, and the secrets that it is ranked among, in nats."""
         own, others = self._costs[canary]
         return float(own[-1]), others[-1]
-
-    def _ranked_among(self, canary: int) -> int:
-        references = self.population.references[canary]
-        return self.population.spaces[canary].size if references is None else len(references)
-
-    @cached_property
-    def caps(self) -> Float[Array, " canaries"]:
-        """The largest exposure that each canary can show, in bits."""
-        return np.array(
-            [
-                np.log2(self._ranked_among(c) + (self.population.references[c] is not None))
-                for c in range(len(self.population.canaries))
-            ]
-        )
 
     @cached_property
     def exposures(self) -> tuple[Float[Array, "models canaries"], Float[Array, " canaries"]]:
@@ -256,11 +291,6 @@ class TextEvidence(Evidence):
                     cost, among = both[0], both[1:]
                 found[model, canary] = self._exposure(canary, cost, among)
         return found[:-1], found[-1]
-
-    def _exposure(self, canary: int, cost: float, among: Float[Array, " secrets"]) -> float:
-        if self.population.references[canary] is None:
-            return float(rank_exposure(max(1, int((among <= cost).sum())), len(among)))
-        return float(sampled_exposure(cost, among).bits)
 
 
 def _trained_pieces(rows: Sequence[Row]) -> list[Int[Array, " piece"]]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from memaudit.checks.evidence import ControlCheck, Evidence
+from memaudit.checks.evidence import ControlCheck, TargetEvidence
 from memaudit.types import Control, Table
 
 
-def _whole(evidence: Evidence) -> Control:
+def _whole(evidence: TargetEvidence) -> Control:
     """Training set: are the members the whole training set?
 
     Who leaves found members out of the list and out of the examples makes a model look safer, and no shadow model shows
@@ -42,5 +42,5 @@ def _whole(evidence: Evidence) -> Control:
 
 
 training_set_check = ControlCheck(
-    "CTL008", "Training set", _whole, wanted=lambda evidence: evidence.manifest is not None
+    "CTL008", "Training set", _whole, TargetEvidence, wanted=lambda evidence: evidence.manifest is not None
 )

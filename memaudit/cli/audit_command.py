@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from memaudit.cli import outputs
+from memaudit.cli import outputs as formats
 from memaudit.cli.bank_command import fill_bank
 from memaudit.cli.common import Job, job, ledger_option, over_budget, settings_options
 from memaudit.errors import SettingsError
@@ -22,17 +22,22 @@ from memaudit.types import Report
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-    from memaudit.auditing import Audit
+    from memaudit.auditing import Audit, Target
+    from memaudit.bank import Bank
+    from memaudit.recipe import Recipe
 
 _INDENT = 14
 
 
 @click.command(short_help="The whole job: fills the bank, attacks, judges, reports.")
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", type=click.Path(path_type=Path), required=False)
 @settings_options
+@click.option("--outputs", type=click.Path(path_type=Path), help="Recorded outputs, in place of MODEL: .npz, .csv, …")
+@click.option("--kind", help="What the recorded outputs are: logits, probabilities, losses, scaled-logits, …")
 @click.option("--members", help="Who the model was trained on: a file of ids; by default MODEL.members.csv.")
 @click.option("--state-dict", help="Which of several sets of weights in MODEL is audited, such as model_ema.")
-@click.option("--out", multiple=True, help=f"Folder for the report. Beside it, {outputs.HELP}")
+@click.option("--out", multiple=True, help=f"Folder for the report. Beside it, {formats.HELP}")
+@click.option("--reference", multiple=True, help="Another model's file, to compare with; may be repeated (1 to 5).")
 @click.option("--fpr", type=float, multiple=True, help="False-positive rate to measure at; may be repeated.")
 @click.option("--plan", help="The plan that this audit keeps to, as written by memaudit plan -o.")
 @ledger_option
@@ -41,27 +46,38 @@ _INDENT = 14
 @over_budget
 @click.option("--evidence", type=click.Choice(["none", "hashed", "ids", "full"]), help="How single examples are named.")
 def command(
-    model: Path,
+    model: Path | None,
+    outputs: Path | None,
+    kind: str | None,
     config: Path | None,
     quiet: bool,
     yes: bool,
     fpr: tuple[float, ...],
+    reference: tuple[str, ...],
     out: tuple[str, ...],
     sign: str | None,
     **flags: Any,
 ) -> int:
     """Audits a trained model: fills the bank if it is not full, attacks, judges, and writes the report.
 
-    MODEL is a file of weights, or a language model's folder. Exits 0 if every limit is kept or none is set, 1 if one
+    MODEL is a file of weights, or a language model's folder. With --outputs and an imported bank, no model is needed
+    and no recipe. Exits 0 if every limit is kept or none is set, 1 if one
     is broken, 3 if it cannot be told, 2 on an error.
     """
-    named, folders = outputs.parse(out)
+    named, folders = formats.parse(out)
     if len(folders) > 1:
         raise SettingsError(f"--out: the report goes into one folder, got {' and '.join(folders)}")
-    call = job(config, **flags, fpr=list(fpr) or None, out=next(iter(folders), None))
+    call = job(
+        config, **flags, fpr=list(fpr) or None, references=list(reference) or None, out=next(iter(folders), None)
+    )
+    if (model is None) == (outputs is None):
+        raise SettingsError("name a MODEL, or give its recorded outputs with --outputs FILE; one of the two")
+    key = None if sign is None else _signing_key(sign)  # before hours are spent
+    if outputs is not None:
+        return conclude(_run_outputs(outputs, kind, call, flags["recipe"]), call, quiet, named, key)
+    assert model is not None
     if call.file is None and flags["recipe"] is None and not (call.folder / "recipe.py").exists():
         raise SettingsError(_missing(model))
-    key = None if sign is None else _signing_key(sign)  # before hours are spent
     return conclude(run(model, call, quiet, yes), call, quiet, named, key)
 
 
@@ -75,11 +91,11 @@ def conclude(
     done: Audit,
     call: Job,
     quiet: bool,
-    named: Sequence[outputs.Output] = (),
+    named: Sequence[formats.Output] = (),
     key: Ed25519PrivateKey | None = None,
 ) -> int:
     """Writes the report, says on stderr what was found and on stdout where it stands; returns the exit code."""
-    taken = outputs.write(done.report, named)
+    taken = formats.write(done.report, named)
     also = [output.path for output in named if output.path is not None]
     written = done.write(call.place(call.audit.out), also, key)
     for line in [] if quiet else _told(done.report):
@@ -107,13 +123,11 @@ def _told(report: Report) -> list[str]:
 
 def run(model: Path, call: Job, quiet: bool, yes: bool = False) -> Audit:
     """Returns the audit of a model by the settings of a call; `yes` lets the bank cost more than was budgeted."""
-    from memaudit.auditing import LEAST_SHADOWS, audit, default_attacks, open_target, require_planned
+    from memaudit.auditing import default_attacks, open_target, require_planned
     from memaudit.auditing.ledger import require_writable
     from memaudit.bank import Bank
 
     settings = call.audit
-    if settings.shadows < LEAST_SHADOWS:
-        raise SettingsError(f"shadows = {settings.shadows}: an audit needs at least {LEAST_SHADOWS}, better 64")
     require_writable(call.ledger)  # and all else before hours are spent on the bank
     _require_folder(call.place(settings.out))
     members = None if settings.members is None else call.place(settings.members)
@@ -121,29 +135,72 @@ def run(model: Path, call: Job, quiet: bool, yes: bool = False) -> Audit:
     target = open_target(
         model, call.recipe(), members, settings.device, state_dict=settings.state_dict, manifest=manifest
     )
-    attacks = settings.attacks or default_attacks(target.recipe, target.population, call.limits)
-    plan = None if settings.plan is None else call.place(settings.plan)
-    if plan is not None:
-        bank = Bank.open(call.place(settings.bank))
+    assert target.recipe is not None
+    place = call.place(settings.bank)
+    if Bank.is_imported(place) and settings.shadows != 0:
+        return _audited(target, Bank.open(place), call, None)
+    if settings.plan is not None:
+        attacks = settings.attacks or default_attacks(target.recipe, target.population, call.limits)
         require_planned(
-            plan, bank, target.population, settings.shadows, settings.fpr, attacks, call.limits, call.ledger
+            call.place(settings.plan),
+            Bank.open(place),
+            target.population,
+            settings.shadows,
+            settings.fpr,
+            attacks,
+            call.limits,
+            call.ledger,
         )
+    if _without_shadows(call, target.recipe):
+        return _audited(target, None, call, 0)
+    return _audited(target, fill_bank(call, quiet, yes, target.recipe, target.population), call, settings.shadows)
+
+
+def _run_outputs(outputs: Path, kind: str | None, call: Job, recipe: str | None) -> Audit:
+    """Returns the audit of recorded outputs: against a bank if there is one, else of the outputs alone."""
+    from memaudit.auditing import open_outputs
+    from memaudit.auditing.ledger import require_writable
+    from memaudit.bank import Bank
+
+    place = call.place(call.audit.bank)
+    bank = Bank.open(place) if call.audit.shadows != 0 and (place / "bank.json").is_file() else None
+    require_writable(call.ledger)
+    _require_folder(call.place(call.audit.out))
+    members = None if call.audit.members is None else call.place(call.audit.members)
+    needed = recipe is not None or (bank is not None and not bank.imported)
+    target = open_outputs(outputs, kind, members, call.recipe() if needed else None)
+    return _audited(target, bank, call, None if bank is None or bank.imported else call.audit.shadows)
+
+
+def _audited(target: Target, bank: Bank | None, call: Job, shadows: int | None) -> Audit:
+    from memaudit.auditing import audit
+
+    settings = call.audit
     return audit(
         target,
         target.recipe,
-        fill_bank(call, quiet, yes, target.recipe, target.population),
-        shadows=settings.shadows,
+        bank,
+        shadows=shadows,
+        references=[call.place(file) for file in settings.references],
         fprs=settings.fpr,
-        attacks=attacks,
+        attacks=settings.attacks,
         limits=call.limits,
         waivers=call.waivers,
         context=call.context,
         evidence=settings.evidence,
-        plan=plan,
+        plan=None if settings.plan is None else call.place(settings.plan),
         ledger=call.ledger,
         command=(click.get_current_context().find_root().obj or "").encode("utf-8", "backslashreplace").decode(),
         device=settings.device,
     )
+
+
+def _without_shadows(call: Job, recipe: Recipe) -> bool:
+    """Returns whether the audit has no bank: none was asked for, or none can be trained and no number was set."""
+    from memaudit.recipe import CallableRecipe
+
+    untrained = isinstance(recipe, CallableRecipe) and recipe.train is None
+    return call.audit.shadows == 0 or (untrained and "shadows" not in call.audit.model_fields_set)
 
 
 def _require_folder(folder: Path) -> None:

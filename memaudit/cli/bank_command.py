@@ -1,4 +1,4 @@
-"""`memaudit bank fill|status`."""
+"""`memaudit bank fill|import|status`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def command() -> None:
-    """Fills a bank of shadow models, or says what is in it."""
+    """Fills a bank of shadow models, imports one, or says what is in it."""
 
 
 @command.command()
@@ -36,6 +36,57 @@ def fill(config: Path | None, quiet: bool, yes: bool, shard: str | None, no_weig
     click.echo(f"{bank.path}: {len(bank.models())} shadow models")
 
 
+@command.command("import")
+@click.argument("source", type=click.Path(path_type=Path), required=False)
+@click.option("--kind", help="What the outputs are: logits, probabilities, losses, scaled-logits, …")
+@click.option("--outputs", type=click.Path(path_type=Path), help="Outputs [models, examples, classes].")
+@click.option("--members", type=click.Path(path_type=Path), help="Who each model was trained on [models, examples].")
+@click.option("--labels", type=click.Path(path_type=Path), help="Labels [examples].")
+@click.option("--ids", type=click.Path(path_type=Path), help="Ids of the examples.")
+@click.option("--inputs", type=click.Path(path_type=Path), help="Inputs of the examples, for two of the controls.")
+@click.option("--correct", type=click.Path(path_type=Path), help="Whether models are right [models, examples].")
+@click.option("--models", type=click.Path(path_type=Path), help="A folder of models, instead of their outputs.")
+@click.option("--config", type=click.Path(path_type=Path), help="Settings; by default the nearest memaudit.toml.")
+@click.option("--recipe", help="With --models: recipe.py:recipe, which loads them and has their examples.")
+@click.option("--bank", help="Folder of the bank.")
+@click.option("--seed", type=int, help="Seed of the bank.")
+@click.option("--device", help="With --models: cpu, cuda, …; by default a GPU if there is one.")
+def import_(
+    source: Path | None,
+    kind: str | None,
+    models: Path | None,
+    config: Path | None,
+    recipe: str | None,
+    bank: str | None,
+    seed: int | None,
+    device: str | None,
+    **arrays: Path | None,
+) -> None:
+    """Imports shadow models that were trained elsewhere.
+
+    SOURCE holds the arrays outputs, members and labels: an .npz or .safetensors file, a folder of .npy files, a table
+    (.csv or .parquet) with a row for each model and example, or what another audit program left. An option names the
+    file of a single array.
+
+    Nothing is unpickled. A call that was interrupted goes on where it stopped.
+    """
+    from memaudit.training import import_bank, import_models
+
+    call = job(config, recipe=recipe, bank=bank, seed=seed, device=device)
+    place, members = call.place(call.audit.bank), arrays.pop("members")
+    if models is None:
+        if source is None and arrays["outputs"] is None:
+            raise SettingsError("name a SOURCE of outputs, or give --outputs FILE, or --models FOLDER")
+        done = import_bank(place, source, kind, members=members, seed=call.audit.seed, **arrays)
+    else:
+        if source is not None or kind is not None or any(arrays.values()):
+            raise SettingsError("--models FOLDER goes with --recipe and --members alone: the models make the outputs")
+        done = import_models(place, models, call.recipe(), members, seed=call.audit.seed, device=call.audit.device)
+    click.echo(f"{done.bank.path}: {len(done.bank.models())} shadow models. {done.design.words}")
+    for words in done.design.caveats:
+        click.echo(words, err=True)
+
+
 @command.command()
 @click.option("--config", type=click.Path(path_type=Path), help="Settings; by default the nearest memaudit.toml.")
 @click.option("--bank", help="Folder of the bank.")
@@ -49,7 +100,8 @@ def status(config: Path | None, bank: str | None) -> None:
     damaged = {m: problem for m in models if (problem := found.damage(m))}
     seconds = [found.record(m).get("seconds", 0.0) for m in models if m not in damaged]
     click.echo(f"bank      {found.path}")
-    click.echo(f"models    {len(models)} in {len(found.pairs())} complete pairs, {len(damaged)} damaged")
+    design = f"in {len(found.pairs())} complete pairs" if found.paired else "that are no pairs"
+    click.echo(f"models    {len(models)} {design}, {len(damaged)} damaged")
     click.echo(f"examples  {found.examples}")
     if seconds:
         click.echo(f"training  {sum(seconds) / len(seconds):.1f} s a model, {sum(seconds) / 60:.1f} min in all")

@@ -100,7 +100,9 @@ def plant(
 ) -> None:
     """Plants the canaries of a file into training data, each as often as is drawn for it.
 
-    TRAIN is JSON Lines: strings, or objects with a text, with prompt and completion, or with messages. Beside
+    TRAIN is JSON Lines, or one JSON array, of strings or of objects: with a text; with prompt and completion; with
+    messages; with conversations (ShareGPT); or with instruction and output (Alpaca). All that is in it stays as it is,
+    byte for byte. Canaries get the system message that most of the others have. Beside
     planted.jsonl are written planted.manifest.json, to be kept private; planted.public.json, which commits to the
     secrets without showing them, to be published before training; and planted.canaries.csv for the members file.
 
@@ -108,7 +110,8 @@ def plant(
     nothing is written if a canary is cut off, masked, or does not come as often as it was planted.
     """
     from memaudit.canaries import randomised_doses
-    from memaudit.recipe.canaries_file import plant_lines, read_lines, read_manifest
+    from memaudit.recipe.canaries_file import lines_of, plant_lines, read_manifest
+    from memaudit.recipe.record_files import read_records
 
     if (tokenizer is None) != (context is None):
         raise SettingsError("--tokenizer and --context go together: both decide what is cut off")
@@ -117,18 +120,22 @@ def plant(
     made = read_manifest(canaries)
     seed = made.seed if seed is None else _doubted(seed)
     doses = randomised_doses(seed, made.canaries, _levels(levels))
-    lines, manifest = plant_lines(read_lines(train, field), made.canaries, doses, seed=seed, field=field)
+    file = read_records(train)
+    lines, manifest = plant_lines(
+        lines_of(file, field), made.canaries, doses, seed=seed, field=field, dumped=file.dumped
+    )
     if tokenizer is not None and context is not None:
         _require_survival(lines, manifest, _renderer(tokenizer, context))
     else:
         _note("not checked whether the canaries reach training whole: give --tokenizer and --context for that")
     copies = [name for name, dose in doses.items() for _ in range(dose)]
+    rows = [line.line if line.row is None else line.row for line in lines]
     _write(
         {
             hidden: (_json(manifest.to_json()), _PRIVATE),
             public: (_json(manifest.public()), _PUBLIC),
             names: (_joined(copies), _PRIVATE),
-            output: (_joined(line.line for line in lines), S_IMODE(train.stat().st_mode)),
+            output: (file.with_records(rows).encode(), S_IMODE(train.stat().st_mode)),
         }
     )
     click.echo(f"{output}: {len(copies)} copies of {len(doses)} canaries in {len(lines)} records; train on it")

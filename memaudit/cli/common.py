@@ -76,7 +76,7 @@ def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
             ),
             click.option("--recipe", help="Where the recipe is: recipe.py:recipe or package.module:recipe."),
             click.option("--bank", help="Folder of the bank."),
-            click.option("--shadows", type=int, help="Number of shadow models (even)."),
+            click.option("--shadows", type=int, help="Number of shadow models (even); 0 audits without any."),
             click.option("--seed", type=int, help="Seed of the bank."),
             click.option("--workers", type=int, help="Processes to train with; by default one per core."),
             click.option("--device", help="cpu, cuda, cuda:1, …; by default a GPU if there is one."),
@@ -108,11 +108,13 @@ def job(config: Path | None, **flags: Any) -> Job:
     given = {name: value for name, value in flags.items() if value is not None}
     for name in {"bank", "ledger", "manifest", "members", "out", "plan"} & given.keys():
         given[name] = str((here / given[name]).resolve())
+    if "references" in given:
+        given["references"] = [str((here / file).resolve()) for file in given["references"]]
     if "recipe" in given:
         place, _, variable = given["recipe"].partition(":")
         given["recipe"] = f"{(here / place).resolve()}:{variable}" if place.endswith(".py") else given["recipe"]
     try:
-        audit = toml.AuditSettings.model_validate(settings.audit.model_dump() | given)
+        audit = toml.AuditSettings.model_validate(settings.audit.model_dump(exclude_unset=True) | given)
     except ValidationError as error:
         problems = (f"--{p['loc'][0]}: {p['msg']}, got {p['input']!r}" for p in error.errors())
         raise SettingsError("; ".join(problems)) from None

@@ -33,6 +33,7 @@ class GateSettings(BaseModel):
         "link",
         "exposure",
         "canaries",
+        "planted-exposure",
         "secrets",
         "extraction",
         "extraction-link",

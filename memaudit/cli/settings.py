@@ -30,7 +30,8 @@ class AuditSettings(BaseModel):
     state_dict: str | None = None
     bank: str = "bank"
     out: str = "audit"
-    shadows: Annotated[int, Field(ge=2, multiple_of=2)] = 64
+    shadows: Annotated[int, Field(ge=0, multiple_of=2)] = 64
+    references: list[str] = []
     seed: Annotated[int, Field(ge=0)] = 0
     workers: Annotated[int, Field(ge=1)] | None = None
     device: str = "auto"

@@ -7,12 +7,13 @@ when the upper bound does not, and the controls of the audit passed; in between 
 from memaudit.policy.comparison import Comparison, compare
 from memaudit.policy.holm import holm
 from memaudit.policy.judge import EXIT_CODES, exit_code, hold
-from memaudit.policy.needs import SHADOW_SECONDS
+from memaudit.policy.needs import NEEDS_BANK, SHADOW_SECONDS, rung_of
 from memaudit.policy.outlook import Outlook, outlooks
 from memaudit.policy.power import Chances, chances, least_broken, least_units, most_kept
 
 __all__ = [
     "EXIT_CODES",
+    "NEEDS_BANK",
     "SHADOW_SECONDS",
     "Chances",
     "Comparison",
@@ -26,4 +27,5 @@ __all__ = [
     "least_units",
     "most_kept",
     "outlooks",
+    "rung_of",
 ]

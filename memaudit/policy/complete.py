@@ -10,16 +10,19 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from memaudit.policy.plausible import MEASURES
-from memaudit.types import ASKED_ATTACKS, ASKED_RATES, ATTACKS_BY_METRIC, Control, Edition, Finding, Report
+from memaudit.types import ASKED_ATTACKS, ASKED_RATES, ATTACKS_BY_METRIC, Control, Edition, Finding, Report, Rung
 
 ALWAYS = ("CTL001", "CTL002", "CTL003", "CTL004", "CTL005", "CTL007", "LNK001")
+WITHOUT_BANK = ("CTL002", "CTL003", "CTL005", "CTL007", "LNK001")
+_OF_BANK = ("CTL009",)  # a control on what shadow models recorded
 OF_CLASSIFIERS = ("MEM001",)
 OF_TEXTS = (
-    *("CTL006", "CTL009", "MEM002", "MEM003", "LNK002", "CAN001", "CAN002", "CAN003"),
+    *("CTL006", "CTL009", "MEM002", "MEM003", "LNK002", "CAN001", "CAN002", "CAN003", "CAN010"),
     *("EXT001", "EXT002", "EXT003", "EXT004"),
 )
-_OVERSTATED = {"CTL004": ("tpr",), "CTL006": ("exposure", "canaries")}
-_CONCERNED = {"CTL009": ("calibrated", "raw", "search")}
+_OF_REFERENCES = ("rmia-offline", "reference", "base")
+_OVERSTATED = {"CTL004": ("tpr",), "CTL014": ("tpr",), "CTL006": ("exposure", "canaries", "planted-exposure")}
+_CONCERNED = {"CTL009": ("calibrated", "raw", "search"), "CTL014": _OF_REFERENCES}
 _PERCENTAGE = re.compile(r"(\d+(?:\.(\d+))?)%")
 
 
@@ -65,7 +68,9 @@ def _missing(report: Report) -> Iterator[str]:
     there = {control.code for control in report.controls} | {skipped.code for skipped in report.skipped}
     there |= {finding.code for finding in _findings(report)}
     own = OF_TEXTS if there & set(OF_TEXTS) else OF_CLASSIFIERS
-    for code in (*ALWAYS, *own):
+    always = ALWAYS if report.rung is Rung.BANK else WITHOUT_BANK
+    always = (*always, "CTL014") if report.rung is Rung.REFERENCES else always
+    for code in (*always, *(code for code in own if report.rung is Rung.BANK or code not in _OF_BANK)):
         if code not in there:
             kind = "control" if code.startswith("CTL") else "check"
             yield f"the {kind} {code} is missing: every audit says what came of it"

@@ -14,8 +14,9 @@ from datetime import UTC, datetime, timedelta
 from memaudit.policy.complete import incomplete
 from memaudit.policy.judge import hold
 from memaudit.policy.plausible import MOST_UNITS, of_estimate, of_finding
-from memaudit.types import Attempt, Limit, Report, Result, Skipped, Subject, Verdict, WaiverState
+from memaudit.types import Attempt, Limit, Report, Result, Rung, Skipped, Subject, Verdict, WaiverState
 
+_MOST_REFERENCES, _LEAST_OF_BANK = 6, 6  # five that were given, and the base
 _FIRST = datetime(2025, 1, 1, tzinfo=UTC)  # there was no memaudit before
 _AHEAD = timedelta(days=1)  # that another machine's clock may be
 _SKEW = timedelta(hours=1)  # between the clocks of plan and audit; the ledger has their order
@@ -30,7 +31,12 @@ def contradictions(report: Report, now: datetime | None = None) -> tuple[str, ..
         report: As it was loaded.
         now: When it is looked at.
     """
-    found = [*_of_subject(report.subject), *_of_times(report, now or datetime.now(UTC)), *_of_attempt(report.attempt)]
+    found = [
+        *_of_subject(report.subject),
+        *_of_rung(report),
+        *_of_times(report, now or datetime.now(UTC)),
+        *_of_attempt(report.attempt),
+    ]
     for finding in dict.fromkeys(result.finding for result in report.results):
         name = f"{finding.code} {finding.title}"
         found += [f"{name}: {problem}" for problem in of_finding(finding, report)]
@@ -52,10 +58,22 @@ def _of_subject(subject: Subject) -> Iterator[str]:
     for name, count in (("members", subject.members), ("non-members", subject.nonmembers)):
         if not 1 <= count <= MOST_UNITS:
             yield f"subject: {count} {name}"
-    if subject.shadows < 2 or subject.shadows % 2 or subject.shadows > MOST_UNITS:
-        yield f"subject: {subject.shadows} shadow models; a bank has pairs"
     if not _SHA256.fullmatch(subject.sha256):
         yield "subject: the model's digest is no SHA-256"
+
+
+def _of_rung(report: Report) -> Iterator[str]:
+    """Yields what the report claims to have compared the model with, and did not."""
+    shadows, references, rung = report.subject.shadows, report.subject.references, report.rung
+    unpaired = shadows % 2 and rung is Rung.BANK and "bank.origin" not in report.provenance  # imported need no pairs
+    if unpaired or shadows < 0 or shadows > MOST_UNITS or (shadows < 2 and rung is Rung.BANK):
+        yield f"subject: {shadows} shadow models; a bank has pairs"
+    if not 0 <= references <= _MOST_REFERENCES:
+        yield f"subject: {references} reference models"
+    elif rung is not Rung.BANK and (shadows + references > 0) is not (rung is Rung.REFERENCES):
+        yield f"rung {rung}: there are {shadows} shadow models and {references} reference models"
+    elif rung is Rung.REFERENCES and shadows >= _LEAST_OF_BANK:
+        yield f"rung {rung}: {shadows} shadow models are a bank"
 
 
 def _of_times(report: Report, now: datetime) -> Iterator[str]:

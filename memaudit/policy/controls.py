@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from memaudit.types import Finding, Report
+from memaudit.types import Finding, Report, Rung
 
 _POSITIVE = "CTL005"
 _ALWAYS = {"CTL001": "fidelity", "CTL002": "negative control", _POSITIVE: "positive control"}
+_WITHOUT_BANK = {"CTL002": "negative control", _POSITIVE: "positive control", "CTL003": "blind baseline"}
+_OF_REFERENCES = {"CTL014": "reference models"}
 _CANARIES = {"CTL006": "canaries that were not planted"}
-_FOR_METRIC = {"tpr": {"CTL004": "calibration"}, "exposure": _CANARIES, "canaries": _CANARIES}
+_FOR_METRIC = {
+    "tpr": {"CTL004": "calibration"},
+    "exposure": _CANARIES,
+    "canaries": _CANARIES,
+}
 
 
 def trouble(report: Report, finding: Finding) -> str:
@@ -21,13 +27,17 @@ def trouble(report: Report, finding: Finding) -> str:
         if control.passed is False and control.concerns(finding)
     ]
     passed = {control.code: control.passed for control in report.controls}
-    wanted = needed_controls(finding.metric).items()
+    wanted = needed_controls(finding.metric, report.rung).items()
     absent = [f"the control {code} ({name}) was not run" for code, name in wanted if passed.get(code) is None]
     return "; ".join(failed + absent)
 
 
-def needed_controls(metric: str) -> dict[str, str]:
+def needed_controls(metric: str, rung: Rung = Rung.BANK) -> dict[str, str]:
     """Returns the codes and names of the controls that a pass on a metric rests on."""
+    if metric == "planted-exposure":  # it is about the audited model alone
+        return _CANARIES
+    if rung < Rung.BANK:
+        return _WITHOUT_BANK | (_OF_REFERENCES if rung is Rung.REFERENCES and metric == "tpr" else {})
     return _ALWAYS | _FOR_METRIC.get(metric, {})
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime
 from memaudit.policy.comparison import Comparison, compare
 from memaudit.policy.controls import overstated, remedy, trouble
 from memaudit.policy.holm import Step, holm
-from memaudit.policy.needs import needed, unmeasured
+from memaudit.policy.needs import NEEDS_BANK, needed, rung_of, unmeasured
 from memaudit.policy.waivers import excused
 from memaudit.policy.wording import confidence, shown, too_unsure
 from memaudit.types import Finding, Limit, OnInconclusive, Report, Result, Skipped, Verdict, Waiver, Why, worst
@@ -131,6 +131,9 @@ def _result(comparison: Comparison, family: _Family, report: Report) -> tuple[Re
         reason = f"at most {most} {sure}, and the limit is {top}"
         if doubt := trouble(report, finding):
             why, need, reason = Why.CONTROL, remedy(report), f"{reason}, but this is no pass: {doubt}"
+        elif rung_of(limit) > report.rung:
+            why, need = Why.RUNG, NEEDS_BANK
+            reason = f"{reason}, but stronger attacks were not made; needed: {need}"
         else:
             verdict = Verdict.PASS
     elif comparison.too_unsure(min(for_breaking, for_keeping)):

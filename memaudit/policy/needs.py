@@ -6,10 +6,13 @@ import math
 from statistics import NormalDist
 
 from memaudit.policy.comparison import Comparison
-from memaudit.types import Limit, Report
+from memaudit.policy.plausible import MEASURES
+from memaudit.types import Limit, Report, Rung
 
+NEEDS_BANK = "a bank of shadow models: memaudit bank fill --shadows 64"
 SHADOW_SECONDS = "seconds per shadow model"  # a key of a report's provenance
 
+_OF_REFERENCES = ("rmia-offline", "reference", "base")  # attacks that compare with other models
 _POWER = 0.8
 _MOST = 10**6  # times as much data
 _MOST_UNITS = 10**8
@@ -22,8 +25,14 @@ def needed(comparison: Comparison, alpha: float, report: Report) -> str:
     power, or else so many more shadow models, if the interval narrows with the root of their number. A true-positive
     rate needs more of both.
     """
-    if comparison.hits is None:
+    if report.rung < Rung.BANK and comparison.finding.metric == "tpr":
         times = _times(comparison, alpha)
+        more = "" if times is None else f"{_rounded(max(1, math.ceil(comparison.finding.n * (times - 1)))):,}"
+        what = f"about {more} more members and {times:.2g}× as many non-members" if times is not None else ""
+    elif comparison.hits is None:
+        times = _times(comparison, alpha)
+        if comparison.finding.metric == "planted-exposure":
+            return _more_canaries(comparison.finding.n, times)
         what = "" if times is None else _more_shadows(_rounded(_pairs(report.subject.shadows, times)), report)
         if what and comparison.finding.metric == "tpr":
             more = max(1, math.ceil(comparison.finding.n * (times or 1) - comparison.finding.n))
@@ -36,8 +45,30 @@ def needed(comparison: Comparison, alpha: float, report: Report) -> str:
     return what or "more than is within reach: the finding is too close to the limit"
 
 
+def rung_of(limit: Limit) -> Rung:
+    """Returns the lowest rung on which a limit can be kept.
+
+    A limit on the true-positive rate that names no attack is about the strongest, and that needs a bank.
+    """
+    if limit.metric == "tpr" and limit.attack is None:
+        return Rung.BANK
+    return min(
+        (
+            measure.rung
+            for measure in MEASURES.values()
+            if measure.metric == limit.metric
+            and (limit.attack is None or not measure.attacks or limit.attack.startswith(measure.attacks))
+        ),
+        default=Rung.TARGET,
+    )
+
+
 def unmeasured(limit: Limit, report: Report) -> str:
     """Returns what it takes to measure what a limit is about; empty if it is not known."""
+    if report.rung < Rung.BANK and rung_of(limit) is Rung.BANK:
+        return NEEDS_BANK
+    if report.rung is Rung.TARGET and limit.metric == "tpr" and limit.attack in _OF_REFERENCES:
+        return f"reference models (--reference PATH), or {NEEDS_BANK}"
     if limit.metric != "tpr" or limit.at_fpr is None:
         return ""
     from memaudit.stats import least_nonmembers
@@ -53,6 +84,13 @@ def _more_shadows(count: int, report: Report) -> str:
         return f"about {count:,} more shadow models"
     time = f"{minutes:.0f} minutes" if minutes < 120 else f"{minutes / 60:.0f} hours"
     return f"about {count:,} more shadow models ({'1 minute' if minutes < 1.5 else time} of training)"
+
+
+def _more_canaries(count: int, times: float | None) -> str:
+    """Return how many more canaries would do, if the interval narrows with the root of their number."""
+    if times is None:
+        return "more canaries than is within reach: the finding is too close to the limit"
+    return f"about {_rounded(max(1, math.ceil(count * (times - 1)))):,} more planted canaries"
 
 
 def _times(comparison: Comparison, alpha: float) -> float | None:

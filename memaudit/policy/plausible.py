@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from memaudit.types import ATTACKS_BY_METRIC, Bounds, Edition, Estimate, Finding, Report, Subject
+from memaudit.types import ATTACKS_BY_METRIC, Bounds, Edition, Estimate, Finding, Report, Rung, Subject
 
 MOST_UNITS = 10**9
 ROUNDING = 1e-6  # relative
@@ -23,14 +23,15 @@ _OWN = re.compile(r"(MIA|MEM|LNK|CAN|EXT|CTL|DP)\d+")
 class Measure:
     """What a check measures: its metric, the unit, and how the names of its attacks begin.
 
-    `counted` says how `n` relates to the subject: it is the number of its members, at most that, at most the number of
-    its examples, or not known from it.
+    `rung` is the lowest on which it can be measured. `counted` says how `n` relates to the subject: it is the number of
+    its members, at most that, at most the number of its examples, or not known from it.
     """
 
     metric: str
     unit: str
     attacks: tuple[str, ...] = ()
     counted: str = ""
+    rung: Rung = Rung.BANK
 
 
 MEASURES = {
@@ -41,6 +42,16 @@ MEASURES = {
     "MIA005": Measure("tpr", "share", ("slira",), "members"),
     "MIA006": Measure("tpr", "share", ("rmia",), "members"),
     "MIA007": Measure("tpr", "share", ("bavaria", "sablayrolles", "attack-", "reference"), "members"),
+    "MIA010": Measure(
+        "tpr",
+        "share",
+        (
+            *("global-threshold", "class-threshold", "modified-entropy", "quantile-regression", "zlib", "min-k"),
+            *("rmia-offline", "reference", "base"),
+        ),
+        "members",
+        Rung.TARGET,
+    ),
     "MEM001": Measure("memorization", "share", counted="up to all"),
     "MEM002": Measure("memorization", "share", counted="up to all"),
     "MEM003": Measure("exact-memorization", "share", counted="up to all"),
@@ -48,11 +59,12 @@ MEASURES = {
     "LNK002": Measure("extraction-link", "correlation", counted="up to all"),
     "CAN001": Measure("exposure", "bits", ("calibrated", "raw")),
     "CAN002": Measure("canaries", "share", ("calibrated", "raw")),
-    "CAN003": Measure("secrets", "share"),
-    "EXT001": Measure("extraction", "share", ("greedy",), "up to members"),
-    "EXT002": Measure("extraction", "share", ("sampling",), "up to members"),
-    "EXT003": Measure("extraction", "share", ("search",)),
-    "EXT004": Measure("extraction", "share", ("untargeted",)),
+    "CAN003": Measure("secrets", "share", rung=Rung.TARGET),
+    "CAN010": Measure("planted-exposure", "bits", ("raw",), rung=Rung.TARGET),
+    "EXT001": Measure("extraction", "share", ("greedy",), "up to members", rung=Rung.TARGET),
+    "EXT002": Measure("extraction", "share", ("sampling",), "up to members", rung=Rung.TARGET),
+    "EXT003": Measure("extraction", "share", ("search",), rung=Rung.TARGET),
+    "EXT004": Measure("extraction", "share", ("untargeted",), rung=Rung.TARGET),
 }
 """What each check measures. Checks of other packages have codes of their own."""
 
@@ -64,7 +76,7 @@ def of_finding(finding: Finding, report: Report) -> Iterator[str]:
     """Yields what is wrong with a finding of a report: kind, interval, and counts."""
     estimate = finding.estimate
     slack = _PUBLIC_ROUNDING if report.edition is Edition.PUBLIC else ROUNDING
-    yield from _of_kind(finding)
+    yield from _of_kind(finding, report.rung)
     yield from of_estimate(estimate, slack)
     if not 1 <= finding.n <= MOST_UNITS:
         yield f"the number of {finding.counted} is {finding.n}"
@@ -78,7 +90,10 @@ def of_finding(finding: Finding, report: Report) -> Iterator[str]:
             yield from _of_count(finding, slack)
 
 
-def _of_kind(finding: Finding) -> Iterator[str]:
+def _of_kind(finding: Finding, rung: Rung) -> Iterator[str]:
+    measure = MEASURES.get(finding.code)
+    if measure is not None and measure.rung > rung:
+        yield f"{finding.code} needs rung {measure.rung}, and the report is of rung {rung}"
     measure = _measure(finding)
     if _OWN.fullmatch(finding.code) and finding.code not in MEASURES:
         yield f"there is no check {finding.code!r}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,8 +11,10 @@ import numpy as np
 
 from memaudit.canaries import Canary, Manifest, Survival, plant, survival
 from memaudit.errors import RecipeError, SettingsError
-from memaudit.recipe.documents import Text, checked, in_form_of, parsed, picked, plain, read
+from memaudit.recipe.documents import checked
+from memaudit.recipe.record_files import RecordFile, read_records, value_of
 from memaudit.recipe.rendering import Renderer, Row
+from memaudit.recipe.shapes import COLUMNS, Text, in_form_of, picked, plain, typical
 from memaudit.recipe.spaces import distinct_spaces
 
 _LARGEST = 256 * 2**20  # bytes of a manifest; one of 100,000 canaries has a fifth of it
@@ -20,12 +22,16 @@ CHECKED = "checked_with"  # beside a manifest's own keys: SHA-256 of the tokeniz
 
 
 class Line(NamedTuple):
-    """A record of a JSONL file: where it stands, the line as it is, its value, and what is trained on."""
+    """A record of a file: where it stands, its JSON as it is written, its value, and what is trained on.
+
+    `row` is its number in the file, None for a canary that was planted.
+    """
 
     place: str
     line: str
     record: Any
     text: Text
+    row: int | None = None
 
 
 def read_canaries(path: str | Path) -> tuple[Canary, ...]:
@@ -77,22 +83,37 @@ def read_json(path: str | Path) -> Any:
 
 
 def read_lines(path: Path, field: str = "text") -> list[Line]:
-    """Returns the records of a file of JSON objects or strings, one a line; blank lines are left out.
+    """Returns the records of a file of JSON objects or strings, one a line or all in one array.
 
     Raises:
         RecipeError: Names file and line: it is not JSON, not a document, or of another form than the first.
     """
-    lines = [(f"{path}:{number}", line) for number, line in enumerate(read(path).split("\n"), 1) if line.strip()]
-    if not lines:
-        raise RecipeError(f"{path} holds no records among which canaries could be planted")
-    records = [_record(line, place) for place, line in lines]
-    picked = (_picked_one(record, field, place) for record, (place, _) in zip(records, lines, strict=True))
-    texts = checked(picked, lambda row: lines[row][0])
-    return [Line(*line, record, text) for line, record, text in zip(lines, records, texts, strict=True)]
+    return lines_of(read_records(path), field)
+
+
+def lines_of(file: RecordFile, field: str = "text") -> list[Line]:
+    """Returns the records of a file that was read.
+
+    Raises:
+        RecipeError: As for `read_lines`; or there are none.
+    """
+    if not file.records:
+        raise RecipeError(f"{file.path} holds no records among which canaries could be planted")
+    records = [value_of(record, place) for record, place in zip(file.records, file.places, strict=True)]
+    picked = (_picked_one(record, field, place) for record, place in zip(records, file.places, strict=True))
+    texts = checked(picked, lambda row: file.places[row])
+    rows = zip(file.places, file.records, records, texts, strict=True)
+    return [Line(*parts, row) for row, parts in enumerate(rows)]
 
 
 def plant_lines(
-    lines: Sequence[Line], canaries: Sequence[Canary], doses: Mapping[str, int], *, seed: int, field: str = "text"
+    lines: Sequence[Line],
+    canaries: Sequence[Canary],
+    doses: Mapping[str, int],
+    *,
+    seed: int,
+    field: str = "text",
+    dumped: Callable[[Any], str] = json.dumps,
 ) -> tuple[list[Line], Manifest]:
     """Returns the lines, as they were, with every canary among them as often as its dose says, and the manifest.
 
@@ -102,6 +123,7 @@ def plant_lines(
         doses: By name.
         seed: Of the rows and the salts.
         field: The column of records that are one text each.
+        dumped: Writes a record as JSON.
 
     Raises:
         RecipeError: A canary's prefix is in the data already.
@@ -120,7 +142,7 @@ def plant_lines(
         if row not in at:
             return next(originals)
         place, record = f"canary {at[row].name!r}", records[row]
-        return Line(place, json.dumps(record), record, _picked_one(record, field, place))
+        return Line(place, dumped(record), record, _picked_one(record, field, place))
 
     return [planted(row) for row in range(len(records))], manifest
 
@@ -132,33 +154,21 @@ def planted_survival(renderer: Renderer, lines: Sequence[Line], canaries: Sequen
         RecipeError: A canary is cut off, masked, or has no space in tokens, two share a prefix; or a line cannot be
             rendered.
     """
+    like = typical([line.text for line in lines])
 
     def shaped(before: str, after: str) -> Text:
-        return in_form_of(lines[0].text, before, after)
+        return in_form_of(like, before, after)
 
     spaces = distinct_spaces(renderer, canaries, shaped)
     needles = [np.concatenate([space.prefix, space.tokens(space.secret)]) for space in spaces]
     return survival(_rows(renderer, lines), needles, [len(space.prefix) for space in spaces])
 
 
-def _record(line: str, place: str) -> Any:
-    try:
-        record = parsed(line, place)
-    except RecipeError as error:
-        raise RecipeError(
-            f"{error}. Canaries are planted into JSON Lines, an object or a string a line: in plain text nothing says "
-            "where a document ends"
-        ) from error
-    if not isinstance(record, str | dict):
-        raise RecipeError(f"{place} is a {type(record).__name__}; a record is a JSON object or a string")
-    return record
-
-
 def _picked_one(record: Any, field: str, place: str) -> Any:
     """Returns of a record what is trained on, if only one thing can be."""
     if isinstance(record, str):
         return record
-    forms = ((field,), ("prompt", "completion"), ("messages",))
+    forms = ((field,), *COLUMNS)
     there = [" and ".join(form) for form in forms if all(record.get(column) is not None for column in form)]
     if len(there) > 1:
         raise RecipeError(f"{place} has {', and '.join(there)}: which is trained on? Drop the other, or give --field")

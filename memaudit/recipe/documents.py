@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
@@ -18,17 +18,19 @@ from jaxtyping import Int
 from memaudit.errors import RecipeError
 from memaudit.recipe.duplicates import near_duplicates
 from memaudit.recipe.examples import grouped, joined, named, numbered, require_ids
+from memaudit.recipe.record_files import parsed, read, read_records
+from memaudit.recipe.shapes import Text, document, picked, plain, shape
 
 Array = np.ndarray
-Text: TypeAlias = str | Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, eq=False, init=False)
 class Documents:
     """Texts with stable ids and the unit of each; `len` is the number of units, which membership is drawn for.
 
-    A text is a string, or {"prompt": …, "completion": …}, or {"messages": [{"role": …, "content": …}, …]}; all have
-    one shape. It is kept as it is. `unit_of` numbers the units by their first appearance.
+    A text is a string; or {"prompt": …, "completion": …}, both strings or both lists of messages; or {"messages":
+    [{"role": …, "content": …}, …]}; or {"instruction": …, "input": …, "output": …}, as Alpaca has it. All have one
+    shape. It is kept as it is. `unit_of` numbers the units by their first appearance.
 
     Args:
         texts: The documents.
@@ -105,17 +107,18 @@ class Documents:
         *,
         similarity: float | None = 0.8,
     ) -> Documents:
-        """Returns one document per line of a file of JSON objects: its field, or prompt and completion, or messages.
+        """Returns one document per record of a file of JSON objects, one a line or all in one array.
+
+        Of each, its field is read, or prompt and completion, messages, conversations, or instruction and output.
 
         Raises:
             RecipeError: Names file and line; see the constructor.
         """
-        rows, numbers = [], []
-        for number, line in enumerate(read(Path(path)).split("\n"), 1):
-            if line.strip():
-                rows.append(picked(parsed(line, f"{path}:{number}"), field, f"{path}:{number}"))
-                numbers.append(number)
-        return cls(checked(rows, lambda row: f"{path}:{numbers[row]}"), ids, similarity=similarity)
+        file = read_records(Path(path))
+        rows = [
+            picked(parsed(record, place), field, place) for record, place in zip(file.records, file.places, strict=True)
+        ]
+        return cls(checked(rows, lambda row: file.places[row]), ids, similarity=similarity)
 
     @classmethod
     def from_dataset(
@@ -128,7 +131,8 @@ class Documents:
     ) -> Documents:
         """Returns one document per row of a Hugging Face dataset, or of any sequence of mappings.
 
-        Of each row, its field is read, or prompt and completion, or messages; other columns are left out.
+        Of each row, its field is read, or prompt and completion, messages, conversations, or instruction and output;
+        other columns are left out.
 
         Raises:
             RecipeError: A row has none of them; see the constructor.
@@ -177,27 +181,6 @@ class Documents:
         return total.hexdigest()
 
 
-def in_form_of(like: Text, before: str, after: str) -> Text:
-    """Returns a document of two parts, the model's being the second, in the form of another."""
-    if isinstance(like, str):
-        return before + after
-    if "messages" in like:
-        return {"messages": [{"role": "user", "content": before}, {"role": "assistant", "content": after}]}
-    return {"prompt": before, "completion": after}
-
-
-def plain(text: Text) -> str:
-    """Returns a document as one string, for what reads it without a tokenizer: recognisers, a blind adversary.
-
-    The completion follows its prompt at once; messages stand on lines of their own, without their roles.
-    """
-    if isinstance(text, str):
-        return text
-    if "messages" in text:
-        return "\n".join(message["content"] for message in text["messages"])
-    return str(text["prompt"] + text["completion"])
-
-
 def _json(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, default=str).encode()
 
@@ -206,91 +189,13 @@ def _content_hash(text: Text) -> str:
     return hashlib.sha256(_json(text)).hexdigest()[:16]
 
 
-def read(path: Path) -> str:
-    """Returns a file's text, line ends as they are."""
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path} cannot be read as UTF-8 text: {error}") from error
-
-
-def parsed(line: str, place: str) -> Any:
-    """Returns what a line of JSON holds.
-
-    Raises:
-        RecipeError: It is no JSON; names the place.
-    """
-    try:
-        return json.loads(line)
-    except ValueError as error:
-        raise RecipeError(f"{place} is not JSON: {error}") from error
-
-
-def picked(row: Any, field: str, place: str) -> Any:
-    """Returns of a row what makes a document."""
-    if not isinstance(row, Mapping):
-        raise RecipeError(
-            f"{place} is a {type(row).__name__}, not a mapping of columns; "
-            'of several splits give one: Documents.from_dataset(data["train"])'
-        )
-    if field in row:
-        return row[field]
-    for columns in (("prompt", "completion"), ("messages",)):
-        if all(column in row for column in columns):
-            return {column: row[column] for column in columns}
-    raise RecipeError(f"{place} has no {field!r}, nor prompt and completion, nor messages; it has {sorted(row)}")
-
-
 def checked(texts: Iterable[Any], place: Callable[[int], str]) -> list[Text]:
     """Returns the documents, plain mappings all of one shape; errors name the place of a row."""
     rows: list[Text] = []
     for row, text in enumerate(texts):
-        rows.append(_document(text, place(row)))
-        if _shape(rows[-1]) != _shape(rows[0]):
+        rows.append(document(text, place(row)))
+        if shape(rows[-1]) != shape(rows[0]):
             raise RecipeError(
-                f"{place(row)} is {_shape(rows[-1])}, but {place(0)} is {_shape(rows[0])}; documents have one shape"
+                f"{place(row)} is {shape(rows[-1])}, but {place(0)} is {shape(rows[0])}; documents have one shape"
             )
     return rows
-
-
-def _shape(text: Text) -> str:
-    return "a string" if isinstance(text, str) else f"a mapping of {' and '.join(sorted(text, reverse=True))}"
-
-
-def _document(text: Any, place: str) -> Text:
-    """Returns a text that is checked, as a string or a plain dictionary."""
-    if isinstance(text, Mapping):
-        text = dict(text)
-    keys = sorted(text) if isinstance(text, dict) else []
-    if keys == ["messages"]:
-        text = {"messages": _messages(text["messages"], place)}
-        trained = "".join(message["content"] for message in text["messages"] if message["role"] == "assistant")
-        empty = "has no message in which the assistant says anything"
-    elif keys == ["completion", "prompt"] and all(isinstance(part, str) for part in text.values()):
-        trained, empty = text["completion"], "has an empty completion"
-    elif isinstance(text, str):
-        trained, empty = text, "is empty"
-    else:
-        raise RecipeError(
-            f"{place} is no document, but a {type(text).__name__}{f' of {keys}' if keys else ''}; a document is a "
-            'string, {"prompt": string, "completion": string} or {"messages": [...]}'
-        )
-    if not trained.strip():
-        raise RecipeError(f"{place} {empty}; leave it out")
-    try:
-        plain(text).encode()
-    except UnicodeEncodeError as error:
-        raise RecipeError(
-            f"{place} holds half a character (a lone surrogate) at {error.start}; mend or drop it"
-        ) from error
-    return text
-
-
-def _messages(messages: Any, place: str) -> list[dict[str, Any]]:
-    fine = isinstance(messages, Sequence) and all(
-        isinstance(m, Mapping) and isinstance(m.get("role"), str) and isinstance(m.get("content"), str)
-        for m in messages
-    )
-    if not fine:
-        raise RecipeError(f'{place}: messages are a list of {{"role": string, "content": string}}')
-    return [dict(message) for message in messages]

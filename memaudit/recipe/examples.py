@@ -94,6 +94,33 @@ class Examples:
             )
         return cls(x, y, ids, groups=groups)
 
+    @classmethod
+    def recorded(cls, y: Any, ids: Iterable[Any] | None = None) -> Examples:
+        """Return examples whose inputs are not known: of a model of which only outputs were recorded.
+
+        Their inputs have no features. No two of them are known to be copies. Without ids they are numbered from 0.
+
+        Raises:
+            RecipeError: Labels are no classes, or an id occurs twice.
+        """
+        y = np.asarray(y)
+        if y.ndim != 1 or len(y) < _FEWEST:
+            raise RecipeError(f"labels have shape {list(y.shape)}; give one for each example, at least {_FEWEST}")
+        wrong = _no_labels(y)
+        if wrong.any():
+            row = int(wrong.argmax())
+            raise RecipeError(f"labels must be whole numbers from 0 below 2³¹; row {row} has {y[row]!r}")
+        names = np.arange(len(y)).astype(str) if ids is None else named(ids)
+        require_ids(names, len(y))
+        found = object.__new__(cls)
+        found._set(np.empty((len(y), 0), np.float32), y.astype(np.int64), names, 0, np.arange(len(y)))
+        return found
+
+    @property
+    def has_inputs(self) -> bool:
+        """Whether inputs are known."""
+        return self.x.size > 0
+
     def __len__(self) -> int:
         return len(self.y)
 

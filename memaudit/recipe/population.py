@@ -19,9 +19,10 @@ from memaudit.canaries import Canary
 from memaudit.canaries.secrets import FoundSecret, decoys, find_secrets
 from memaudit.errors import RecipeError
 from memaudit.recipe.blame import blame
-from memaudit.recipe.documents import Documents, Text, in_form_of
+from memaudit.recipe.documents import Documents
 from memaudit.recipe.recipes import Probes
 from memaudit.recipe.rendering import Renderer, Rendering, Row
+from memaudit.recipe.shapes import Text, in_form_of, system_of, typical
 from memaudit.recipe.spaces import TokenSpace, distinct_spaces
 from memaudit.recipe.suited import suited
 
@@ -93,6 +94,8 @@ class TextPopulation:
         """Returns a SHA-256 over the documents, the tokenizer and the canaries."""
         parts = [self.documents.digest(), self.renderer.digest()]
         parts += [f"{canary.text} {canary.space.alphabets}" for canary in self.canaries]
+        if self.canaries and (system := system_of(self._typical)):
+            parts.append(f"system {system}")
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
     def rows_digest(self) -> str:
@@ -233,8 +236,12 @@ class TextPopulation:
         return self._shaped(canary.prefix, canary.space.text(canary.secret) + canary.suffix)
 
     def _shaped(self, before: str, after: str) -> Text:
-        """Returns a document of two parts, in the form of the other documents."""
-        return in_form_of(self.documents.texts[0], before, after)
+        """Returns a document of two parts, in the form of the other documents and with their system message."""
+        return in_form_of(self._typical, before, after)
+
+    @cached_property
+    def _typical(self) -> Text:
+        return typical(self.documents.texts)
 
     def _secret_probe(self, secret: FoundSecret, rng: np.random.Generator) -> SecretProbe | None:
         """Returns the probe of a secret; None if it is cut by a row's end, masked, or has no comparable decoys."""

@@ -207,7 +207,8 @@ class CallableRecipe:
             dataset of (input, label), with the arrays at hand as `.x` and `.y`. For a language model it is the list
             of texts to train on, canaries among them, and a causal language model is returned: its
             `forward(input_ids)` returns logits [texts, tokens, vocabulary], alone or as `.logits`, those at token t for
-            token t + 1. It is given an attention mask and a cache where it takes them.
+            token t + 1. It is given an attention mask and a cache where it takes them. None if no model can be
+            trained: the audit then has no shadow models.
         load: `load(path)` returns the model that the file holds; the user answers for the safety of what it does.
         model: Returns an untrained network; with it, model files are loaded by memaudit, and `load` is not needed.
         queries: Further fixed views of the inputs to score each example by.
@@ -219,7 +220,7 @@ class CallableRecipe:
     """
 
     examples: Callable[[], Examples | Documents]
-    train: Callable[..., Any]
+    train: Callable[..., Any] | None = None
     load: Callable[[str], Any] | None = None
     model: Callable[[], Module] | None = None
     queries: tuple[Query, ...] = ()

@@ -16,8 +16,8 @@ import numpy as np
 
 from memaudit.errors import LANGUAGE_EXTRA, RecipeError
 from memaudit.recipe.blame import blame
-from memaudit.recipe.documents import Text
 from memaudit.recipe.filekinds import refuse_pointer
+from memaudit.recipe.shapes import Text, conversation, prompted
 
 Array = np.ndarray
 
@@ -45,8 +45,9 @@ class Rendering:
     """How text becomes training rows.
 
     A string is `BOS text EOS`; of a prompt and its completion the loss counts the completion alone; messages go
-    through the tokenizer's chat template, and the loss counts what the assistant says. What is longer than the
-    context is continued in further rows.
+    through the tokenizer's chat template, and the loss counts what the assistant says, in a completion if there is
+    one. An instruction is put as Stanford Alpaca's code puts it, and the loss counts the output. What is longer than
+    the context is continued in further rows.
 
     Args:
         tokenizer: A folder with a fast tokenizer, or a function that returns one.
@@ -118,9 +119,10 @@ class Renderer:
         """Returns one text as tokens, before it is cut into rows."""
         if isinstance(text, str):
             return self._joined((text, True))
-        if "messages" in text:
-            return self._chat(text["messages"])
-        return self._joined((str(text["prompt"]), False), (str(text["completion"]), True))
+        if "messages" in text or isinstance(text.get("prompt"), list):
+            return self._chat(*conversation(text))
+        prompt, completion = prompted(text)
+        return self._joined((prompt, False), (completion, True))
 
     def encode(self, text: str) -> tuple[Array, Array]:
         """Returns the tokens of a string, without BOS and EOS, and the (first, last + 1) characters of each."""
@@ -155,14 +157,15 @@ class Renderer:
         offsets.append(_nowhere(self.end, len(string)))
         return Rendered(string, np.concatenate(ids), np.concatenate(trained), np.concatenate(offsets))
 
-    def _chat(self, messages: Sequence[Mapping[str, str]]) -> Rendered:
+    def _chat(self, messages: Sequence[Mapping[str, str]], counted: int) -> Rendered:
+        """Returns a conversation; the loss counts what the assistant says from message number `counted` on."""
         if not self._chat_template:
             raise RecipeError("the documents are messages, but the tokenizer has no chat template")
         string = self._templated(messages)
         ids, offsets = self.encode(string)
         trained = np.zeros(len(ids), bool)
         for n, message in enumerate(messages):
-            if message["role"] == "assistant":
+            if message["role"] == "assistant" and n >= counted:
                 first, last = self._said(messages[: n + 1], string)
                 trained |= (offsets[:, 1] > first) & (offsets[:, 0] < last)
         return Rendered(string, ids, trained, offsets)

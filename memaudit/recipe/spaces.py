@@ -10,8 +10,8 @@ from jaxtyping import Int
 
 from memaudit.canaries.space import Canary
 from memaudit.errors import RecipeError
-from memaudit.recipe.documents import Text
 from memaudit.recipe.rendering import Renderer
+from memaudit.recipe.shapes import Text
 
 Array = np.ndarray
 

@@ -11,8 +11,8 @@ import numpy as np
 from memaudit.canaries import Canary, make
 from memaudit.canaries.space import stream
 from memaudit.errors import RecipeError
-from memaudit.recipe.documents import Text
 from memaudit.recipe.rendering import Renderer
+from memaudit.recipe.shapes import Text
 from memaudit.recipe.spaces import distinct_spaces
 
 _WORDS, _STREAM = 64, 15  # the alphabet of "tokens"; canaries.space has the other streams of a seed

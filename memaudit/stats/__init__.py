@@ -1,7 +1,9 @@
 """Intervals, ROC points, thresholds and correlations. Every function names its source."""
 
 from memaudit.stats.correlation import partial_spearman, spearman, spearman_interval
+from memaudit.stats.couples import Couples
 from memaudit.stats.crossed import crossed_variance
+from memaudit.stats.held_out import HeldOutRate
 from memaudit.stats.intervals import (
     clopper_pearson,
     cluster_difference_interval,
@@ -34,6 +36,8 @@ from memaudit.stats.transfer import Reached, TransferredRate, transferred_rate, 
 from memaudit.stats.variance import floored
 
 __all__ = [
+    "Couples",
+    "HeldOutRate",
     "Reached",
     "TransferredRate",
     "auc",

@@ -53,21 +53,33 @@ def _largest(scores: Float[Array, " n"], above: int) -> float:
 
 
 def transferred_thresholds(
-    outside: Float[Array, "pairs examples"], fpr: float, folds: int = 8
-) -> Float[Array, " pairs"]:
+    outside: Float[Array, "pairs examples"],
+    fpr: float,
+    folds: int = 8,
+    cluster: Int[Array, "pairs examples"] | None = None,
+) -> Float[Array, " clusters"]:
     """Returns for each pair of models the threshold that the *other* models' non-members set for `fpr`.
 
     A threshold read off the target's own non-members adapts to them, and promises a false-positive rate that it does
     not keep. Here pairs are dealt into folds, and a fold takes its threshold from all the other folds.
 
+    Args:
+        outside: Scores of shadows that were not trained on the example.
+        fpr: The rate.
+        folds: Their number, if there are as many pairs.
+        cluster: Which models each score comes from, if not from those of its row: the thresholds are then theirs.
+
     Raises:
         ValueError: Fewer than two pairs, or too few scores to resolve the rate.
     """
-    pairs = len(outside)
+    pairs = len(outside) if cluster is None else int(cluster.max()) + 1
     if pairs < 2:
         raise ValueError(f"thresholds from other models need at least 2 pairs, got {pairs}")
     folds = min(folds, pairs)
-    parts = [outside[fold::folds].ravel() for fold in range(folds)]
+    if cluster is None:
+        parts = [outside[fold::folds].ravel() for fold in range(folds)]
+    else:
+        parts = [outside[cluster % folds == fold] for fold in range(folds)]
     sizes = [outside.size - len(part) for part in parts]  # of the other folds
     if not resolvable(fpr, min(sizes)):
         raise ValueError(f"{min(sizes)} non-member scores cannot resolve a false-positive rate of {fpr:g}")
@@ -93,6 +105,13 @@ def tpr_draws(
     flagged in many targets, so that a binomial interval, or one over targets alone, would be far too narrow. The same
     seed draws the same pairs and examples from any scores of this shape: differences of such draws are paired.
 
+    Args:
+        inside: Scores of shadows that were trained on the example; NaN where there is none.
+        outside: Scores of shadows that were not; NaN where there is none.
+        fpr: The rate.
+        resamples: Number of draws.
+        seed: Of the draws.
+
     Raises:
         ValueError: Too few scores to resolve the rate.
 
@@ -100,11 +119,13 @@ def tpr_draws(
     conservative.
     """
     pairs, examples = outside.shape
-    if fpr * outside.size < 1:
-        raise ValueError(f"{outside.size} non-member scores cannot resolve a false-positive rate of {fpr:g}")
+    scores = int((~np.isnan(outside)).sum())
+    if fpr * scores < 1:
+        raise ValueError(f"{scores} non-member scores cannot resolve a false-positive rate of {fpr:g}")
     counts = _remembered if resamples * examples <= _REMEMBERED else _counts
     weights = _Weights(_counts(pairs, resamples, seed, _PAIRS), counts(examples, resamples, seed, _EXAMPLES))
-    return weights.above(inside, weights.cuts(outside, fpr * outside.size)) / outside.size
+    (inside, members), (outside, nonmembers) = map(weights.counted, (inside, outside))
+    return weights.above(inside, weights.cuts(outside, fpr * nonmembers)) / members
 
 
 _PAIRS, _EXAMPLES = 0, 1  # independent streams of one seed: rates and banks of other sizes share their examples
@@ -135,20 +156,31 @@ class _Weights:
         """Return the weights of some scores in one resample."""
         return self.by_pair[resample].astype(np.uint16)[pair] * self.by_example[resample][example]
 
-    def cuts(self, scores: Float[Array, "pairs examples"], budget: float) -> Float[Array, " resamples"]:
+    def counted(
+        self, scores: Float[Array, "pairs examples"]
+    ) -> tuple[Float[Array, "pairs examples"], Float[Array, " resamples"]]:
+        """Return scores below all others in place of those that are missing, and the weight of the rest."""
+        missing = np.isnan(scores)
+        if not missing.any():
+            return scores, np.full(len(self.by_pair), float(scores.size))
+        return np.where(missing, -np.inf, scores), np.maximum(self._all(~missing), 1)
+
+    def cuts(
+        self, scores: Float[Array, "pairs examples"], budget: Float[Array, " resamples"]
+    ) -> Float[Array, " resamples"]:
         """Return each resample's threshold: the highest score that, with those above it, weighs more than the budget.
 
         The highest scores are enough for most resamples; twice as many are looked at for those that need more.
         """
-        most = min(scores.size, int(20 * budget) + 100)
-        candidates = min(most, int(1.25 * budget) + 100)
+        most = min(scores.size, int(20 * budget.max()) + 100)
+        candidates = min(most, int(1.25 * budget.max()) + 100)
         cuts, left = np.empty(len(self.by_pair), scores.dtype), list(range(len(self.by_pair)))
         while left:
             highest, pair, example = _falling(scores, np.argpartition(scores, -candidates, axis=None)[-candidates:])
             lighter = []
             for resample in left:
                 weight = np.cumsum(self.of(resample, pair, example), dtype=np.int64)
-                first = int(np.searchsorted(weight, budget, side="right"))
+                first = int(np.searchsorted(weight, budget[resample], side="right"))
                 cuts[resample] = highest[min(first, candidates - 1)]
                 if first == candidates:
                     lighter.append(resample)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
+from memaudit.stats.couples import Couples
 from memaudit.stats.intervals import korn_graubard
 from memaudit.stats.roc import threshold
 
@@ -83,7 +84,7 @@ def transferred_rate(
     flagged: Bool[Array, " members"],
     inside: Float[Array, "pairs examples"],
     outside: Float[Array, "pairs examples"],
-    first_inside: Bool[Array, "pairs examples"],
+    couples: Couples,
     fpr: float,
 ) -> TransferredRate:
     """Return the true-positive rate of a target at a threshold from its shadows, with its whole variance.
@@ -95,14 +96,14 @@ def transferred_rate(
     - binomial: T(1 − T)/members, with T = (hits + ½)/(members + 1),
     - between models: what the shadows' true-positive rates scatter more than binomial rates of their size would; as the
       scatter grows with the rate, it is scaled up where the target's rate is above theirs,
-    - threshold: the variance of the false-positive rate at the threshold, two-way clustered by pairs of models and by
-      examples, carried over by the slope of the shadows' mean ROC curve.
+    - threshold: the variance of the false-positive rate at the threshold, two-way clustered by pairs of models (by
+      single models, where they are no pairs) and by examples, carried over by the slope of the shadows' mean ROC curve.
 
     Args:
         flagged: Which of the target's members lie above the threshold.
         inside: Scores of shadows that were trained on the example, own pair left out.
         outside: Scores of shadows that were not.
-        first_inside: Whether it is the first model of the pair that was trained on the example.
+        couples: Which models the scores come from.
         fpr: False-positive rate that the threshold is set for.
 
     Raises:
@@ -111,45 +112,45 @@ def transferred_rate(
     Source: Korn & Graubard 1998; Cameron, Gelbach & Miller 2011 (JBES 29:238), two-way clustering; Satterthwaite 1946
     for the degrees of freedom.
     """
-    pairs = len(outside)
     cut = threshold(outside.ravel(), fpr)
     hits, trials = int(flagged.sum()), len(flagged)
     smooth = (hits + 0.5) / (trials + 1)
     binomial = smooth * (1 - smooth) / trials
     mean = float((inside > cut).mean())
-    between = _between_models(inside > cut, first_inside) * (max(1.0, smooth / mean) ** 2 if mean > 0 else 1.0)
-    by_pairs, total = _two_way(outside > cut)
+    between = _between_models(inside > cut, couples) * (max(1.0, smooth / mean) ** 2 if mean > 0 else 1.0)
+    by_clusters, total = _two_way(outside > cut, couples)
     slope = _half_rise(inside, outside, fpr, float(np.sqrt(total))) ** 2 / total if total > 0 else 0.0
     variance = binomial + between + slope * total
-    estimated = between**2 / (2 * pairs - 1) + (slope * by_pairs) ** 2 / (pairs - 1)
+    estimated = between**2 / (couples.models - 1) + (slope * by_clusters) ** 2 / (couples.groups - 1)
     dof = variance**2 / estimated if estimated > 0 else np.inf
     return TransferredRate(hits, trials, binomial, variance, float(min(dof, 1e9)))
 
 
-def _between_models(found: Bool[Array, "pairs examples"], first_inside: Bool[Array, "pairs examples"]) -> float:
+def _between_models(found: Bool[Array, "pairs examples"], couples: Couples) -> float:
     """Return the variance between models' true-positive rates beyond that of independent members.
 
-    Models share their examples: each is trained on a random half of the same ones. Of the variance between examples,
-    only half is therefore seen between models.
+    Models share their examples: each is trained on a random part of the same ones. Of the variance between examples,
+    only the rest is therefore seen between models: half of it, where every model has half of the examples.
     """
-    sides = (first_inside, ~first_inside)
-    members = np.concatenate([side.sum(axis=1) for side in sides])
-    rates = np.concatenate([(found & side).sum(axis=1) for side in sides]) / np.maximum(members, 1)
+    members = couples.numbers(couples.inside)
+    rates = couples.totals(couples.inside, found) / np.maximum(members, 1)
     by_example = found.mean(axis=0)
     noise = (by_example * (1 - by_example)).mean() / (len(found) - 1)
     between_examples = max(0.0, float(by_example.var(ddof=1) - noise)) if found.shape[1] > 1 else 0.0
-    within = (rates * (1 - rates) - between_examples / 2) / np.maximum(members, 1)
+    within = (rates * (1 - rates) - between_examples * couples.share) / np.maximum(members, 1)
     return max(0.0, float(rates.var(ddof=1) - np.maximum(within, 0).mean()))
 
 
-def _two_way(above: Bool[Array, "pairs examples"]) -> tuple[float, float]:
-    """Return the variance of the mean share that comes from pairs of models, and all of it, examples included."""
+def _two_way(above: Bool[Array, "pairs examples"], couples: Couples) -> tuple[float, float]:
+    """Return the variance of the mean share that comes from clusters of models, and all of it, examples included."""
     pairs, examples = above.shape
-    rate = float(above.mean())
-    by_pairs = float(((above.mean(axis=1) - rate) ** 2).sum()) / (pairs * (pairs - 1))
+    rate, groups = float(above.mean()), couples.groups
+    cluster = couples.clusters[couples.outside].ravel()
+    excess = np.bincount(cluster, above.ravel(), groups) - rate * np.bincount(cluster, minlength=groups)
+    by_clusters = float((excess**2).sum()) / above.size**2 * groups / (groups - 1)
     by_examples = float(((above.mean(axis=0) - rate) ** 2).sum()) / examples**2
     cells = rate * (1 - rate) / (pairs * examples)
-    return by_pairs, max(by_pairs + by_examples - cells, cells)
+    return by_clusters, max(by_clusters + by_examples - cells, cells)
 
 
 def _half_rise(

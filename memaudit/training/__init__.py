@@ -2,6 +2,7 @@
 
 from memaudit.recipe.populations import population
 from memaudit.training.filling import Progress, Shard, draw_members, fill, require_shadows, train
+from memaudit.training.importing import import_bank, import_models
 from memaudit.training.machine import choose_device, device_name
 from memaudit.training.timing import Timing, time_model
 
@@ -13,6 +14,8 @@ __all__ = [
     "device_name",
     "draw_members",
     "fill",
+    "import_bank",
+    "import_models",
     "population",
     "require_shadows",
     "time_model",

@@ -39,7 +39,7 @@ from memaudit.recipe import (
 from memaudit.recipe.blame import blame
 from memaudit.recipe.weights import weights_of
 from memaudit.signals import measure
-from memaudit.training.sense import require_sense
+from memaudit.signals.sense import require_sense
 
 Array = np.ndarray
 
@@ -58,6 +58,11 @@ class Workshop:
     _checksum: int = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        if isinstance(self.recipe, CallableRecipe) and self.recipe.train is None:
+            raise RecipeError(
+                "the recipe has no train function, so that no shadow model can be trained: give "
+                "CallableRecipe(train=...), or audit without shadow models (--shadows 0)"
+            )
         object.__setattr__(self, "_checksum", _checksum(self.examples))
 
     @cached_property
@@ -233,6 +238,7 @@ class Workshop:
 
     def _user_loop(self, counts: UInt8[Array, " ids"], seed: int) -> Any:
         assert isinstance(self.recipe, CallableRecipe)
+        assert self.recipe.train is not None
         text = self.examples if isinstance(self.examples, TextPopulation) else None
         training_set = self._training_set(counts) if text is None else deepcopy(text.texts(counts))
         model = self.recipe.train(training_set, seed=seed, device=self.device)

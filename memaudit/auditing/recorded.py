@@ -1,0 +1,115 @@
+"""A model of which there are outputs alone: recorded by somebody, on the examples of a bank."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from memaudit.auditing.target import Target, require_both, units_of
+from memaudit.bank.arrays import Arrays, digest_of, read_arrays
+from memaudit.bank.imported import memberships, population_of
+from memaudit.bank.peers import left_by_a_program
+from memaudit.errors import EvidenceError, SettingsError
+from memaudit.recipe import Counts, Examples, Recipe, load_recipe, membership
+from memaudit.signals.recorded import recorded_signals
+from memaudit.training import population
+
+Array = np.ndarray
+
+_IN_MEMORY = "outputs"
+
+
+@dataclass(frozen=True, eq=False)
+class Outputs:
+    """What a model returned for each example, recorded; it is audited without the model.
+
+    Args:
+        outputs: `[examples, classes]`; of a kind that is about the true label alone, `[examples]`.
+        labels: `[examples]`, whole numbers from 0. Not needed where a recipe has them, nor for a kind about labels.
+        members: Which examples the model was trained on: a mask, counts, ids, or a file as for any model.
+        ids: Of the examples; by default their numbers.
+        inputs: Of the examples. Without them, nothing says whether members differ from non-members as data do.
+        correct: Whether each example is classified correctly; by default read from the outputs.
+        kind: What the outputs are: "logits", "probabilities", "log-probabilities" or "one-vs-rest"; or of the true
+            label "losses", "scaled-logits", "label-probabilities" or "label-log-probabilities".
+        name: What the report calls the model.
+    """
+
+    outputs: Any
+    labels: Any = None
+    members: Any = None
+    ids: Iterable[Any] | None = None
+    inputs: Any = None
+    correct: Any = None
+    kind: str = "logits"
+    name: str = _IN_MEMORY
+
+    def arrays(self) -> Arrays:
+        """Return the arrays by name; the members are not among them."""
+        given = {"outputs": self.outputs, "labels": self.labels, "ids": self.ids, "inputs": self.inputs}
+        values = {
+            name: np.asarray(list(value) if name == "ids" else value)
+            for name, value in (given | {"correct": self.correct}).items()
+            if value is not None
+        }
+        return Arrays(values, digest_of(values))
+
+
+def open_outputs(
+    source: Outputs | str | Path,
+    kind: str | None = None,
+    members: str | Path | Iterable[Any] | None = None,
+    recipe: Recipe | str | None = None,
+) -> Target:
+    """Return the target that recorded outputs are; needs no bank.
+
+    Args:
+        source: The outputs, or the file that holds them: .npz, .safetensors, .csv, .parquet, or .npy of outputs alone.
+        kind: What the outputs in a file are; needed for one.
+        members: Who the model was trained on; by default what the source says.
+        recipe: Whose examples they are, where a recipe makes them; the outputs are then in their order.
+
+    Raises:
+        MemauditError: Something is missing or does not fit; the message says what to do.
+    """
+    if isinstance(source, Outputs):
+        arrays, path, stated, who = source.arrays(), Path(source.name), source.kind, source.members
+    else:
+        path, who = Path(source), None
+        left = left_by_a_program(path, {})
+        arrays = read_arrays(path, {}) if left is None else left.arrays
+        stated = kind or ("" if left is None else left.kind)
+    if not stated:
+        raise SettingsError(f"what are the numbers in {path}? Say so with --kind: logits, probabilities, losses, …")
+    outputs = arrays["outputs"]
+    examples = population_of(arrays, len(outputs), stated) if recipe is None else _of_recipe(recipe, arrays)
+    who = members if members is not None else who
+    who = arrays.get("members") if who is None else who
+    if who is None:
+        raise EvidenceError(f"{path} has no array members: who was the model trained on? Give --members FILE")
+    if isinstance(who, np.ndarray) and who.dtype.kind in "fiu" and who.shape == examples.y.shape:
+        who = Counts(memberships(who))
+    found = membership(who, examples)
+    mask = units_of(examples, found.counts)
+    require_both(examples, found, mask)
+    signals = recorded_signals(outputs, examples.y, stated, arrays.get("correct"))
+    if (signals.phi == signals.phi[0]).all():
+        raise EvidenceError(f"{path}: the outputs are the same for all examples; there is nothing an attack could use")
+    recorded = {"phi": signals.phi, "correct": signals.correct}
+    loaded = load_recipe(recipe) if isinstance(recipe, str) else recipe
+    return Target(loaded, examples, found.counts, recorded, path, arrays.sha256, membership=found, outputs=stated)
+
+
+def _of_recipe(recipe: Recipe | str, arrays: Arrays) -> Examples:
+    examples = population(load_recipe(recipe) if isinstance(recipe, str) else recipe)
+    if not isinstance(examples, Examples):
+        raise EvidenceError("recorded outputs are of a classifier; the recipe is one of a language model")
+    labels, ids = arrays.get("labels"), arrays.get("ids")
+    for what, found, own in (("labels", labels, examples.y), ("ids", ids, examples.ids)):
+        if found is not None and not np.array_equal(found.astype(own.dtype) if what == "labels" else found, own):
+            raise EvidenceError(f"the {what} of the outputs are not those of the recipe's examples, in their order")
+    return examples

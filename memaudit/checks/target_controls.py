@@ -1,0 +1,162 @@
+"""Controls of an audit without a bank: would it find a leak, and does it find nothing where there is nothing?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from scipy import stats
+
+from memaudit.attacks import TARGET_ATTACKS
+from memaudit.checks.evidence import ControlCheck, TargetEvidence, percent
+from memaudit.stats import HeldOutRate, auc, auc_interval
+from memaudit.types import Control, Rung, Table
+
+Array = np.ndarray
+
+_PLANTED = 3  # standard deviations
+_LEAST_AREA = 0.9
+_LEAST_SHARE = 0.25  # of the TPR that a normal law would give
+_ALARM = 0.01  # probability of a false alarm over all reference models
+_NULL_ERRORS = 4 * np.sqrt(2)  # standard errors; √2 because cross-fitted scores depend on each other
+
+
+def _made(evidence: TargetEvidence) -> list[str]:
+    return [name for name in evidence.without_bank if not evidence.lacks(name)] or ["global-threshold"]
+
+
+def _null(evidence: TargetEvidence) -> Control:
+    """Negative control: with randomly permuted membership labels, does the analysis find nothing?
+
+    Which examples are called members is drawn anew, as many as before. Every attack is made again, with all that it
+    fits. Its area under the ROC curve must be 0.5 within 4√2 standard errors of a Mann–Whitney statistic.
+
+    Source: permutation test (Fisher 1935); variance of Mann & Whitney 1947.
+    """
+    members = np.random.default_rng((evidence.seed, 1)).permutation(evidence.members)
+    answers = replace(evidence.answers, members=members)
+    inside = int(members.sum())
+    outside = len(members) - inside
+    error = float(np.sqrt((inside + outside + 1) / (12 * inside * outside)))
+    areas = {}
+    for name in _made(evidence):
+        scores = TARGET_ATTACKS[name].score(answers)
+        areas[name] = auc(scores[members], scores[~members])
+    worst = max(areas, key=lambda name: abs(areas[name] - 0.5))
+    passed = abs(areas[worst] - 0.5) <= _NULL_ERRORS * error
+    return Control(
+        code="CTL002",
+        title="Negative control: is nothing found where there is nothing?",
+        passed=bool(passed),
+        sentence=(
+            f"With randomly permuted membership labels, the AUC furthest from chance is {areas[worst]:.4f} ({worst}); "
+            f"chance gives 0.5 within {_NULL_ERRORS * error:.4f}. "
+            + ("The analysis finds nothing." if passed else "The analysis is at fault: chance does not explain it.")
+        ),
+        source="label permutation",
+    )
+
+
+def _planted(evidence: TargetEvidence) -> Control:
+    """Positive control: would a leak be found?
+
+    A leak is planted into the model's answers: its confidence in every member rises by three standard deviations of the
+    confidence over non-members. One threshold on the confidence must find it. If the confidence had a normal law, the
+    area under the ROC curve would be Φ(3/√2) = 0.983 and the TPR at a false-positive rate α would be Φ(Φ⁻¹(α) + 3). The
+    control fails if the area is below 0.9, or if at one of the rates less than a quarter of that TPR is found. It says
+    nothing about smaller leaks: without shadow models, the differences between examples hide them.
+
+    Source: the binormal model (Green & Swets 1966).
+    """
+    members, phi = evidence.members, evidence.answers.phi
+    outside = phi[~members]
+    inside = phi[members] + _PLANTED * outside.std()
+    area, (low, high) = auc(inside, outside), auc_interval(inside, outside)
+    missed, rows = [], []
+    for fpr in evidence.resolved_fprs:
+        found = HeldOutRate(inside, outside, fpr).value
+        ideal = float(stats.norm.cdf(stats.norm.ppf(fpr) + _PLANTED))
+        rows.append((percent(fpr), percent(found), percent(ideal)))
+        if found < _LEAST_SHARE * ideal:
+            missed.append(percent(fpr))
+    passed = area >= _LEAST_AREA and not missed
+    return Control(
+        code="CTL005",
+        title="Positive control: would a leak be found?",
+        passed=passed,
+        sentence=(
+            f"A leak of {_PLANTED} standard deviations between examples, planted into the model's answers, is "
+            + ("found" if passed else "missed" + (f" at {', '.join(missed)} false positives" if missed else ""))
+            + f" (AUC {area:.3f}, {low:.3f} to {high:.3f})."
+            + (
+                ""
+                if passed
+                else " One model's answers are too uneven to show a leak at these rates: use shadow models."
+            )
+        ),
+        source="binormal model, Green & Swets 1966",
+        tables=(
+            Table(
+                title="The planted leak",
+                columns=("False-positive rate", "Members found", "With a normal law"),
+                rows=tuple(rows),
+            ),
+        ),
+    )
+
+
+def _references(evidence: TargetEvidence) -> Control:
+    """Reference models: do they know members of the audited model from its non-members?
+
+    A reference model must be trained on neither. It is then as confident in members as in non-members: its area under
+    the ROC curve is 0.5. A larger area means that it was trained on members, and that the attacks which compare with it
+    find too little. A smaller one means that it was trained on non-members, and that they find too much. The control
+    fails if the DeLong interval of one reference excludes 0.5; false alarms: at most 1 %, over all references.
+
+    Source: DeLong, DeLong & Clarke-Pearson 1988; Bonferroni.
+    """
+    members, seen = evidence.members, _signals(evidence)
+    level = 1 - _ALARM / len(seen)
+    rows, few, many = [], [], []
+    for number, (phi, out) in enumerate(seen, 1):
+        inside, outside = phi[out & members], phi[out & ~members]
+        area, (low, high) = auc(inside, outside), auc_interval(inside, outside, level)
+        rows.append((number, len(inside), len(outside), f"{area:.3f} ({low:.3f} to {high:.3f})"))
+        (few if low > 0.5 else many if high < 0.5 else []).append(str(number))
+    said = [
+        *([f"reference {', '.join(few)} knows members, and their leak is hidden"] if few else []),
+        *([f"reference {', '.join(many)} knows non-members, and the true-positive rates are too high"] if many else []),
+    ]
+    return Control(
+        code="CTL014",
+        title="Reference models: were they trained on neither members nor non-members?",
+        passed=not said,
+        sentence=(
+            f"{'; '.join(said).capitalize()}. Use models that were trained on other data."
+            if said
+            else "No reference model tells members from non-members."
+        ),
+        source="DeLong et al. 1988",
+        tables=(Table(title="Reference models", columns=("Model", "Members", "Non-members", "AUC"), rows=tuple(rows)),),
+        overstates=("tpr",) if many else (),
+        attacks=tuple(name for name, found in TARGET_ATTACKS.items() if found.rung is Rung.REFERENCES),
+    )
+
+
+def _signals(evidence: TargetEvidence) -> list[tuple[Array, Array]]:
+    """Return each reference's signals, and which examples it was not trained on."""
+    few = evidence.references
+    found = [] if few is None else list(zip(few.phi, few.out, strict=True))
+    base = evidence.answers.statistics.get("base")
+    return found if base is None else [*found, (base, np.ones(len(base), bool))]
+
+
+def _without_bank(evidence: TargetEvidence) -> bool:
+    return evidence.rung < Rung.BANK
+
+
+references_check = ControlCheck(
+    "CTL014", "Reference models", _references, TargetEvidence, lambda evidence: evidence.rung is Rung.REFERENCES
+)
+target_null_check = ControlCheck("CTL002", "Negative control", _null, TargetEvidence, _without_bank)
+target_planted_check = ControlCheck("CTL005", "Positive control", _planted, TargetEvidence, _without_bank)
