@@ -62,9 +62,9 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
 
 def codes() -> str:
     """Return the page of all checks and controls, with what `memaudit explain` prints."""
-    from memaudit.checks import CHECKS, CONTROLS
+    from memaudit.checks import by_code
 
-    every = {check.code: check for check in (*CHECKS, *CONTROLS)}
+    every = by_code()
     parts = [
         "# Every code\n",
         "What each finding and control means, with formula and source. `memaudit explain CODE` prints the same text.\n",
@@ -72,8 +72,8 @@ def codes() -> str:
     for prefix, title in _KINDS.items():
         parts.append(f"## {title}\n")
         for code in sorted(code for code in every if code.startswith(prefix)):
-            first, _, rest = (inspect.getdoc(every[code].run) or "").partition("\n\n")
-            parts.append(f"### {code}: {every[code].title} {{#{code.lower()}}}\n\n{first}\n\n{_sourced(rest)}\n")
+            parts.append(f"### {code}: {every[code][0].title} {{#{code.lower()}}}\n")
+            parts += [f"{_sourced(text)}\n" for text in dict.fromkeys(inspect.getdoc(c.run) or "" for c in every[code])]
     return "\n".join(parts)
 
 

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from memaudit.attacks.interface import references
-from memaudit.checks import Attacked, Check, Evidence, percent
+from memaudit.checks import Check, Evidence, percent
 from memaudit.checks.evidence import estimate
-from memaudit.stats import transferred_rate
 from memaudit.types import Finding, Skipped
 
 
@@ -42,15 +41,14 @@ def run(evidence: Evidence):
 
     Source: Watson et al. 2022, difficulty calibration; the median is this example's own.
     """
-    attacked = Attacked.of(MedianDifference(), evidence.phi, evidence.bank)
+    attacked = evidence.scored(MedianDifference())
     findings, skipped = [], []
     for fpr in evidence.fprs:
         title = f"Membership inference, median-difference, at {percent(fpr)} FPR"
         if fpr not in evidence.resolved_fprs or attacked.unreachable(fpr):
             skipped.append(Skipped(code="XAT001", title=title, reason="this rate cannot be measured on these examples"))
             continue
-        flagged = attacked.flagged(fpr)[evidence.members]
-        rate = transferred_rate(flagged, attacked.inside, attacked.outside, evidence.first_inside, fpr)
+        rate = evidence.rate(attacked, fpr)
         found = estimate(rate.value, rate.interval, "share", "Korn–Graubard, as for the attacks of memaudit")
         findings.append(
             Finding(
