@@ -3,13 +3,14 @@
 # make test    installs everything and runs the tests
 # make check   what continuous integration runs: format, lint, types, architecture, tests
 # make slow    the tests that take minutes
+# make docs    builds the documentation into site/, with warnings as errors
 
 PYTHON ?= python3
 BIN := .venv/bin
 # One process per core, each on one thread; the tests of a file share what they train.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses=auto --maxprocesses=4 --dist=loadfile
 
-.PHONY: demo demo-language test check slow fix clean
+.PHONY: demo demo-language test check slow docs fix clean
 
 demo: .venv/installed
 	$(BIN)/memaudit demo demo
@@ -30,12 +31,15 @@ check: .venv/installed
 slow: .venv/installed
 	$(PYTEST) -m slow
 
+docs: .venv/installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 fix: .venv/installed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf .venv demo demo-language
+	rm -rf .venv demo demo-language site
 
 # torch and torchvision must match; the constraints file pins them together with everything else.
 .venv/installed: pyproject.toml constraints.txt

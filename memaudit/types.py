@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
+from memaudit import notebook
+
 REPORT_SCHEMA = "memaudit.report/1"
 
 Cell = str | int | float | bool | None
@@ -176,6 +178,11 @@ class Finding:
     tables: tuple[Table, ...] = ()
     notes: tuple[str, ...] = ()
 
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        parts = map(notebook.paragraph, (self.sentence, *self.notes, f"Source: {self.source}"))
+        return notebook.block(f"{self.code} {self.title}", *parts)
+
 
 class OnInconclusive(StrEnum):
     """What an undecided limit does to the exit code. It stays undecided all the same, and is printed as such."""
@@ -286,6 +293,12 @@ class Result:
     why: Why | None = None
     needed: str = ""
     waiver: Waiver | None = None
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        found, limit = self.finding, f"limit: {self.limit}" if self.limit else "no limit"
+        parts = map(notebook.paragraph, (found.sentence, f"{self.verdict.upper()} ({limit}): {self.reason}"))
+        return notebook.block(f"{found.code} {found.title}", *parts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -474,3 +487,20 @@ class Report:
         failed = [control for control in self.controls if control.passed is False]
         concerned = any(not limited or any(map(control.concerns, limited)) for control in failed)
         return Verdict.INCONCLUSIVE if concerned and verdict is not Verdict.FAIL else verdict
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: findings, controls and checks that could not run; no single examples."""
+        subject = self.subject
+        about = (
+            f"{subject.members:,} members, {subject.nonmembers:,} non-members, {subject.shadows:,} shadow models; "
+            f"{self.created}"
+        )
+        found = [(r.finding.code, r.finding.sentence, r.limit, r.verdict) for r in self.results]
+        outcome = {True: "passed", False: "FAILED", None: "could not run"}
+        return notebook.block(
+            f"{self.verdict.upper()}: privacy audit of {subject.model}",
+            notebook.paragraph(about),
+            notebook.table(("Code", "Finding", "Limit", "Verdict"), found),
+            notebook.table(("Code", "Control", ""), [(c.code, c.sentence, outcome[c.passed]) for c in self.controls]),
+            notebook.table(("Code", "Could not run", ""), [(s.code, s.reason, s.verdict) for s in self.skipped]),
+        )

@@ -75,6 +75,10 @@ class Audit:
         """The worst verdict of the report."""
         return self.report.verdict
 
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the report in short."""
+        return self.report._repr_html_()
+
     def save(self, path: str | Path, edition: Edition | str | None = None) -> None:
         """Writes the report in the format that the suffix names: .html, .json, .md or .pdf.
 

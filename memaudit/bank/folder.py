@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file, save
 
-from memaudit import files
+from memaudit import files, notebook
 from memaudit.bank.matched import Matched, read_matched
 from memaudit.bank.recordings import Recordings
 from memaudit.design import Design, Role
@@ -121,6 +121,18 @@ class Bank:
             bank = cls.open(path)  # another may have taken it over since it was read
         bank.require(fingerprint)
         return bank
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: how many models of what are there."""
+        from memaudit.recipe import recipe_digest
+
+        values = {
+            "shadow models": f"{len(self.models()):,} ({len(self.pairs()):,} complete pairs)",
+            "examples": f"{self.examples:,}",
+            "seed": self.fingerprint.get("seed"),
+            "recipe": f"{recipe_digest(self.fingerprint)[:16]}…",
+        }
+        return notebook.block(f"Bank {self.path.name}", notebook.facts(values))
 
     def require(self, fingerprint: dict[str, str]) -> None:
         """Raises BankError, naming what differs, unless the bank was made from just this."""

@@ -70,6 +70,14 @@ def all_checks() -> tuple[Check, ...]:
     return tuple(found.values())
 
 
+def by_code() -> dict[str, tuple[Check | ControlCheck, ...]]:
+    """Return the checks and controls of each code: two where a control is another one without a bank."""
+    found: dict[str, tuple[Check | ControlCheck, ...]] = {}
+    for check in (*all_checks(), *CONTROLS):
+        found[check.code] = (*found.get(check.code, ()), check)
+    return found
+
+
 __all__ = [
     "BLIND",
     "CHECKS",
@@ -84,6 +92,7 @@ __all__ = [
     "TextEvidence",
     "TextTargetEvidence",
     "all_checks",
+    "by_code",
     "fidelity_check",
     "out_of_reach",
     "percent",

@@ -240,11 +240,18 @@ class Evidence(TargetEvidence):
         return self._attacked[name]
 
     def _scored(self, name: str) -> Attacked:
-        return replace(Attacked.of(attack(name, self.signal), self.phi, self.bank), matched=self.matched)
+        return self.scored(attack(name, self.signal))
+
+    def scored(self, attack: Attack) -> Attacked:
+        """Return the scores of any attack, such as one of another package."""
+        return replace(Attacked.of(attack, self.phi, self.bank), matched=self.matched)
 
     def tpr(self, name: str, fpr: float) -> TransferredRate:
         """Return an attack's true-positive rate on the target at a false-positive rate."""
-        found = self.attacked(name)
+        return self.rate(self.attacked(name), fpr)
+
+    def rate(self, found: Attacked, fpr: float) -> TransferredRate:
+        """Return the true-positive rate of an attack's scores on the target at a false-positive rate."""
         flagged = found.flagged(fpr)[self.members]
         return transferred_rate(flagged, found.inside, found.outside, self.couples, fpr)
 

@@ -15,14 +15,14 @@ from memaudit.errors import SettingsError
 @click.argument("code", required=False)
 def command(code: str | None) -> None:
     """Says what a finding means, how it is computed, and where that comes from. Without CODE, lists them all."""
-    from memaudit.checks import CONTROLS, Check, ControlCheck, all_checks
+    from memaudit.checks import by_code
 
-    known: dict[str, Check | ControlCheck] = {check.code: check for check in all_checks()}
-    known |= {control.code: control for control in CONTROLS}
+    known = by_code()
     if code is None:
-        deliver("\n".join(f"{check.code}  {check.title}" for check in known.values()))
+        deliver("\n".join(f"{code}  {checks[0].title}" for code, checks in known.items()))
         return
     if code.upper() not in known:
         near = get_close_matches(code.upper(), known, 1)
         raise SettingsError(f"there is no check {code!r}" + (f"; did you mean {near[0]}?" if near else ""))
-    deliver(f"{code.upper()}\n\n{inspect.getdoc(known[code.upper()].run)}")
+    told = dict.fromkeys(inspect.getdoc(check.run) for check in known[code.upper()])
+    deliver("\n\n".join([code.upper(), *filter(None, told)]))

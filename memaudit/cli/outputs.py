@@ -10,7 +10,7 @@ from pathlib import Path
 
 from memaudit import reports
 from memaudit.cli.terminal import deliver
-from memaudit.errors import MemauditError, SettingsError, hint
+from memaudit.errors import MemauditError, SettingsError
 from memaudit.types import Report
 
 HELP = f"FORMAT=PATH,… with - for standard output; formats: {', '.join(reports.FORMATS)}."
@@ -82,8 +82,10 @@ def write(report: Report, outputs: Sequence[Output], edition: str | None = None)
 
 
 def _output(name: str, path: str) -> Output:
-    if name not in reports.FORMATS:
-        raise SettingsError(f"--out: there is no format {name!r}; {hint(name, reports.FORMATS)}")
+    try:
+        reports.renderer(name)
+    except MemauditError as error:
+        raise SettingsError(f"--out: {error}") from error
     if not path:
         raise SettingsError(f"--out: {name}= names no file; use - for standard output")
     place = None if path == "-" else Path(path)

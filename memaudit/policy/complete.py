@@ -82,7 +82,7 @@ def _unmeasured(report: Report, asked: str) -> Iterator[str]:
     attacks = [name for name in asked.split(", ") if name]
     if not rates or not attacks:
         yield "provenance: it names no attack, or no false-positive rate"
-    measured = {(f.attack, f.at_fpr) for f in _findings(report) if f.metric == "tpr"}
+    measured = {(f.attack, f.at_fpr) for f in _findings(report) if f.metric == "tpr" and f.code in MEASURES}
     for name, rate in sorted(measured - {(name, rate) for name in attacks for rate in rates}, key=repr):
         yield f"{name} at {rate!r} FPR was measured, and not asked for"
     for name in attacks:

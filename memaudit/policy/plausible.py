@@ -102,7 +102,9 @@ def _of_kind(finding: Finding, rung: Rung) -> Iterator[str]:
     if (measure.metric, measure.unit) != (finding.metric, finding.estimate.unit):
         yield f"{finding.code} measures {measure.metric} as a {measure.unit}, not {finding.metric!r}"
     known = ATTACKS_BY_METRIC.get(measure.metric)
-    own = measure.attacks if finding.code in MEASURES else ("",)
+    own = measure.attacks
+    if finding.code not in MEASURES:  # a check of another package names its own attacks
+        known, own = None, ("",)
     named = finding.attack is not None and finding.attack.startswith(own)
     if finding.attack is None and measure.metric in _ONCE_UNNAMED:
         known = None

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from importlib.metadata import entry_points
 from pathlib import Path
 
-from memaudit.errors import MemauditError
+from memaudit.errors import MemauditError, hint
 from memaudit.files import write_whole
 from memaudit.reports import cyclonedx, editions, github, gitlab, intoto, json, junit, markdown, modelcard, sarif
 from memaudit.reports.json import load
 from memaudit.types import Edition, Report
 
-__all__ = ["FOLDER", "FORMATS", "SUFFIXES", "load", "render", "save"]
+__all__ = ["FOLDER", "FORMATS", "SUFFIXES", "load", "render", "renderer", "save"]
 
 
 def _html(report: Report) -> bytes:
@@ -45,29 +46,47 @@ FOLDER = ("html", "json", "md")  # what every audit writes, as report.html and s
 _PAGES = ("html", "md", "pdf")  # for people: nobody who is not meant to sees single examples by accident
 
 
+def renderer(name: str) -> Callable[[Report], bytes]:
+    """Return a format: of FORMATS, or of an installed package, which names its own as entry points.
+
+        [project.entry-points."memaudit.formats"]
+        anything = "their_package.module:render"
+
+    Raises:
+        MemauditError: There is no such format.
+    """
+    if name in FORMATS:
+        return FORMATS[name]
+    found = entry_points(group="memaudit.formats")
+    if name not in found.names:
+        raise MemauditError(f"there is no format {name!r}; {hint(name, [*FORMATS, *found.names])}")
+    plugin: Callable[[Report], bytes] = found[name].load()
+    return plugin
+
+
 def render(report: Report, name: str, edition: Edition | str | None = None) -> bytes:
     """Returns the report in a format of FORMATS.
 
     Args:
         report: What is rendered.
         name: The format.
-        edition: What its readers may see; by default pages for people are internal, and everything else is whole.
+        edition: What its readers may see; by default pages for people and formats of other packages are internal, and
+            everything else is whole.
 
     Raises:
         MemauditError: The report cannot be rendered, or is an edition already that shows less.
     """
     if edition is not None:
         report = editions.edition(report, edition)
-    elif name in _PAGES:
+    elif name in _PAGES or name not in FORMATS:
         report = editions.by_default(report)
-    return FORMATS[name](report)
+    return renderer(name)(report)
 
 
 def _names_examples(report: Report, name: str, edition: Edition | str | None) -> bool:
     """Returns whether a format shows single examples: only the restricted edition, in a format that has them."""
-    whole = (
-        edition == Edition.RESTRICTED if name in _PAGES else name == "json" and edition in (None, Edition.RESTRICTED)
-    )
+    asked = name in _PAGES or name not in FORMATS
+    whole = edition == Edition.RESTRICTED if asked else name == "json" and edition in (None, Edition.RESTRICTED)
     return whole and report.edition is Edition.RESTRICTED
 
 

@@ -1,4 +1,4 @@
-"""A figure to SVG. Nothing here touches pyplot or leaves a setting behind, and the same figure gives the same bytes."""
+"""A figure to SVG or PNG. Nothing here touches pyplot or leaves a setting behind; the same gives the same bytes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from matplotlib import font_manager, style
 from matplotlib.axes import Axes
@@ -51,6 +52,19 @@ def render(figure: Figure, theme: Theme) -> bytes:
     Raises:
         EvidenceError: A curve's coordinates do not belong together.
     """
+    return _saved(figure, theme, format="svg", metadata={"Date": None, "Creator": None})
+
+
+def png(figure: Figure, theme: Theme) -> bytes:
+    """Return the figure as PNG, for places that show no SVG; without its title, as `render`.
+
+    Raises:
+        EvidenceError: A curve's coordinates do not belong together.
+    """
+    return _saved(figure, theme, format="png", dpi=150, metadata={"Software": None})
+
+
+def _saved(figure: Figure, theme: Theme, **options: Any) -> bytes:
     _refuse_misfits(figure)
     with style.context(["default", _settings(theme.value)], after_reset=True):
         canvas = Canvas(figsize=(_WIDTH, _HEIGHT), layout="constrained")
@@ -64,7 +78,7 @@ def render(figure: Figure, theme: Theme) -> bytes:
             canvas.set_figheight(_HEIGHT + _ROW * max(0, math.ceil(len(labels) / columns) - _FEW_ROWS))
             canvas.legend(handles, labels, loc="outside upper left", ncols=columns)
         file = io.BytesIO()
-        canvas.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+        canvas.savefig(file, **options)
     return file.getvalue()
 
 

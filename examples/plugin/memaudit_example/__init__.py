@@ -1,0 +1,1 @@
+"""An attack, a memorization proxy and a report format for memaudit."""

@@ -1,0 +1,56 @@
+"""A callback for the Trainer of Lightning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from torch.nn import Module
+
+from memaudit.callbacks.watch import Watch, named
+
+
+class MemauditCallback(Callback):
+    """Observes a model while it trains, then saves and audits it.
+
+        callback = MemauditCallback("recipe.py:recipe", "model.pt", audit={"bank": "bank"})
+        Trainer(callbacks=[callback]).fit(module, loader)
+        callback.watch.audit.report
+
+    Args:
+        arguments: As of `memaudit.callbacks.watch.Watch`.
+        network: Returns the network that the recipe's `model()` makes, of a LightningModule; by default the module
+            itself.
+        options: As of `memaudit.callbacks.watch.Watch`.
+    """
+
+    def __init__(self, *arguments: Any, network: Callable[[LightningModule], Module] | None = None, **options: Any):
+        self.watch = Watch(*arguments, **options)
+        self._network = network or _itself
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Find out who the members are.
+
+        Raises:
+            EvidenceError: The trainer reads other examples than the members.
+        """
+        self.watch.begin(getattr(trainer.train_dataloader, "dataset", None))
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Observe the model; the numbers go to all loggers of the trainer."""
+        if not trainer.is_global_zero:
+            return
+        found = self.watch.observe(self._network(pl_module), trainer.current_epoch + 1)
+        if found is not None:
+            pl_module.log_dict(named(found), rank_zero_only=True)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save and audit the model."""
+        if trainer.is_global_zero:
+            self.watch.end(self._network(pl_module))
+
+
+def _itself(module: LightningModule) -> Module:
+    return module

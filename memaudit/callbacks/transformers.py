@@ -1,0 +1,70 @@
+"""A callback for the Trainer of the transformers library, and for those built on it, such as TRL's SFTTrainer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from memaudit.callbacks.watch import Log, Watch, log, named
+
+
+class MemauditCallback(TrainerCallback):
+    """Observes a model while it trains, then saves and audits it.
+
+        callback = MemauditCallback("recipe.py:recipe", "model", audit={"bank": "bank"})
+        trainer = Trainer(..., callbacks=[callback])
+        callback.log = trainer.log       # observations go to all trackers of the trainer
+        trainer.train()
+        callback.watch.audit.report
+
+    Attach it where the released model is trained, not in the recipe's own `train()`: shadow models need no audit.
+
+    Args:
+        arguments: As of `memaudit.callbacks.watch.Watch`.
+        log: Where observations go; by default to the trainer's `log_history` alone.
+        options: As of `memaudit.callbacks.watch.Watch`.
+    """
+
+    def __init__(self, *arguments: Any, log: Log | None = None, **options: Any):
+        self.watch = Watch(*arguments, **options)
+        self.log = log
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
+    ) -> None:
+        """Find out who the members are.
+
+        Raises:
+            EvidenceError: The trainer reads other examples than the members.
+        """
+        self._whole = _is_whole(args)
+        self.watch.begin(getattr(given.get("train_dataloader"), "dataset", None))
+
+    def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any) -> None:
+        """Observe the model."""
+        if not (state.is_world_process_zero and self._whole):
+            return
+        found = self.watch.observe(given["model"], state.epoch or 0.0)
+        if found is None:
+            return
+        if self.log is not None:
+            self.log(named(found))
+        else:
+            state.log_history.append({**named(found), "epoch": state.epoch, "step": state.global_step})
+
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any) -> None:
+        """Save and audit the model."""
+        if state.is_world_process_zero and self._whole:
+            self.watch.end(given["model"])
+
+
+def _is_whole(args: TrainingArguments) -> bool:
+    """Return whether every process has the whole model; with a warning if its weights are sharded."""
+    sharded = bool(getattr(args, "fsdp", None) or getattr(args, "deepspeed", None))
+    if sharded:
+        log.warning(
+            "memaudit: the weights are sharded (FSDP or DeepSpeed): the model is neither observed nor audited. Save it "
+            "with memaudit.save_target and run memaudit.audit"
+        )
+    return not sharded
