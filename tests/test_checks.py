@@ -10,7 +10,8 @@ import pytest
 from memaudit import checks
 from memaudit.attacks import ATTACKS, STATISTICS
 from memaudit.checks import CHECKS, Check, all_checks
-from memaudit.checks.evidence import percent, with_interval
+from memaudit.checks.evidence import with_interval
+from memaudit.reports.text import percent
 from memaudit.errors import SettingsError
 from memaudit.types import ATTACKS_BY_METRIC
 

@@ -5,7 +5,7 @@ from importlib.metadata import entry_points
 from memaudit.checks.controls import BLIND, CONTROLS
 from memaudit.checks.counterfactual import counterfactual_check, epoch_check
 from memaudit.checks.discoverable import discoverable_check
-from memaudit.checks.evidence import Attacked, Check, ClassifierEvidence, ControlCheck, Evidence, percent
+from memaudit.checks.evidence import Attacked, Check, ClassifierEvidence, ControlCheck, Evidence
 from memaudit.checks.exposure import detection_check, exposure_check
 from memaudit.checks.extraction_link import extraction_link_check
 from memaudit.checks.fidelity import fidelity_check
@@ -18,6 +18,7 @@ from memaudit.checks.probabilistic import probabilistic_check
 from memaudit.checks.search import search_check
 from memaudit.checks.text import TextEvidence
 from memaudit.errors import SettingsError
+from memaudit.reports.text import percent
 
 CHECKS: tuple[Check, ...] = (
     *MEMBERSHIP,

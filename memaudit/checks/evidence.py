@@ -15,6 +15,7 @@ from memaudit.attacks import Attack, Signal, attack, blind_scores, taught
 from memaudit.design import Pairs, by_pair
 from memaudit.memorization import Counterfactual, Margin, Memorization, margin, paired_memorization
 from memaudit.recipe.manifest import Manifest
+from memaudit.reports.text import ends, percent, points
 from memaudit.signals import cross_entropy
 from memaudit.stats import (
     Reached,
@@ -254,18 +255,16 @@ def share_of(flags: Bool[Array, " examples"]) -> tuple[float, float, float]:
     return float(flags.mean()), float(low), float(high)
 
 
+def between(low: float, high: float) -> str:
+    """Return the interval of a share: "8.8–11%"."""
+    return ends(percent(low), percent(high))
+
+
 def with_interval(value: float, low: float, high: float) -> str:
-    """Returns a share with its interval, short enough for a table: "10.2% (8.83–11.5%)"."""
-    return f"{percent(value)} ({percent(low).removesuffix('%')}–{percent(high)})"
+    """Return a share with its interval, short enough for a table: "10% (8.8–11%)"."""
+    return f"{percent(value)} ({between(low, high)})"
 
 
-def points(share: float) -> str:
-    """Returns a difference of shares in words: 0.0123 → "1.23 percentage points"."""
-    return f"{100 * share:.2f} percentage points"
-
-
-def percent(share: float) -> str:
-    """Returns a share in words: 0.00123 → "0.12%", 0.5 → "50%"."""
-    value = 100 * share
-    digits = 0 if value >= 99.95 or value == 0 else 1 if value >= 10 else 2
-    return f"{value:.{digits}f}".rstrip("0").rstrip(".") + "%" if digits else f"{value:.0f}%"
+def points_between(low: float, high: float) -> str:
+    """Return the interval of a difference of shares, in percentage points without the unit: "3.1–3.3"."""
+    return ends(points(low), points(high))

@@ -20,7 +20,7 @@ OF_TEXTS = (
 )
 _OVERSTATED = {"CTL004": ("tpr",), "CTL006": ("exposure", "canaries")}
 _CONCERNED = {"CTL009": ("calibrated", "raw", "search")}
-_PERCENTAGE = re.compile(r"(\d+(?:\.(\d+))?)%")
+_PERCENTAGE = re.compile(r"([<>] ?)?(\d+(?:\.\d+)?)(?=%|–[\d.]+%|–[<>] ?[\d.]+%)")
 
 
 def incomplete(report: Report) -> Iterator[str]:
@@ -112,15 +112,19 @@ def _otherwise_said(report: Report) -> Iterator[str]:
     """Yields the true-positive rates whose sentence has other numbers; of the public edition all are rounded."""
     for finding in _findings(report):
         ends = (finding.estimate.value, finding.estimate.low, finding.estimate.high)
-        said = [(match[1], match[2] or "") for match in _PERCENTAGE.finditer(finding.sentence)]
+        said = [(match[2], bool(match[1])) for match in _PERCENTAGE.finditer(finding.sentence)]
         slack = 0.006 if report.edition is Edition.PUBLIC else 0.0
         if finding.metric == "tpr" and not all(
-            any(_rounds(text, 100 * end, slack) for text, _ in said) for end in ends
+            any(_rounds(text, 100 * end, slack, bound) for text, bound in said) for end in ends
         ):
             yield f"{finding.code} {finding.title}: its sentence has other numbers than its estimate"
 
 
-def _rounds(text: str, value: float, slack: float = 0.0) -> bool:
-    """Returns whether a number is written so when it is rounded; `slack` is by how much it was rounded before."""
+def _rounds(text: str, value: float, slack: float = 0.0, bound: bool = False) -> bool:
+    """Return whether a number is written so when it is rounded; `slack` is by how much it was rounded before.
+
+    Of a percentage that is written as a `bound`, the value lies between it and 0 or 100.
+    """
     digits = len(text.partition(".")[2])
-    return abs(float(text) - value) <= 0.5001 * 10**-digits + slack * abs(value)
+    tolerance = (1.0 if bound else 0.5001) * 10**-digits
+    return abs(float(text) - value) <= tolerance + slack * abs(value)
