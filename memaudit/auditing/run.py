@@ -17,7 +17,7 @@ from memaudit.auditing.evidence import EvidenceLevel, Key, LedgerKey, identifier
 from memaudit.auditing.folder import EVIDENCE, seal, unseal
 from memaudit.auditing.planning import require_planned
 from memaudit.auditing.provenance import bound, provenance
-from memaudit.auditing.scope import limitations, untested
+from memaudit.auditing.scope import limitations, notices, untested
 from memaudit.auditing.target import Target, open_target, read_by_shadows
 from memaudit.bank import Bank, Recordings
 from memaudit.bank.inputs import require_inputs
@@ -178,7 +178,7 @@ def audit(
     reading = read_by_shadows(target, bank, recordings, device)
     facts = _facts(target, recordings, tuple(fprs), tuple(attacks), seed, reading)
     subject = Subject(
-        model=target.model.name.encode("utf-8", "backslashreplace").decode(),  # a file's name may be no text
+        model=target.name,
         sha256=target.sha256,
         members=int(target.members.sum()),
         nonmembers=int((~target.members).sum()),
@@ -191,6 +191,7 @@ def audit(
     data = LedgerKey(place).commitments(target.population)["commitment.examples"]
     report = replace(report, provenance=origin | bound(target, key, level))
     report = replace(policy.hold(report, limits, waivers), context=context or Context(), plan=planned)
+    report = replace(report, notices=notices(target))
     report = replace(report, attempt=_recorded(report, limits, bank, data, place, audited))
     if level is EvidenceLevel.NONE or not _trusted(report.controls):
         return Audit(report, None)
@@ -279,12 +280,13 @@ def _examine(
 def _withheld(check: Check, facts: Evidence, controls: Sequence[Control]) -> str | None:
     """Returns why the figures of a check are not given; None if they are."""
     if not _trusted(controls):
-        return "the model does not look like its shadow models, so no figure about it is given"
+        return "the model does not look like its shadow models, so no result about it is reported"
     blind = any(control.code == BLIND and control.passed is False for control in controls)
     if blind and isinstance(facts, TextEvidence) and check.metric == "tpr":
         return (
-            "members can be told from non-members without the model, so that a figure would say how the documents were "
-            "collected, not what the model gives away; draw the training set at random (memaudit.draw_members)"
+            "members can be distinguished from non-members without the model, so the result would measure how the "
+            "documents were collected, not what the model leaks; draw the training set at random "
+            "(memaudit.draw_members)"
         )
     return None
 

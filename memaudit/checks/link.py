@@ -122,8 +122,8 @@ def _figure(link: Link, fpr: float) -> Figure:
         x_label="Memorization (measured on other models)",
         y_label="Rate",
         curves=(
-            curve("members identified (TPR)", [b.tpr for b in link.bins]),
-            curve("non-members flagged (FPR)", [b.fpr for b in link.bins]),
+            curve("members (TPR)", [b.tpr for b in link.bins]),
+            curve("non-members (FPR)", [b.fpr for b in link.bins]),
         ),
         ticks=tuple(bin_name(b) for b in link.bins),
         alt=f"TPR and FPR by memorization. {said}.",

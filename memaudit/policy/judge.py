@@ -11,7 +11,7 @@ from memaudit.policy.controls import overstated, remedy, trouble
 from memaudit.policy.holm import Step, holm
 from memaudit.policy.needs import needed, unmeasured
 from memaudit.policy.waivers import excused
-from memaudit.policy.wording import confidence, shown, too_unsure
+from memaudit.policy.wording import confidence, exact, shown, too_unsure
 from memaudit.types import Finding, Limit, OnInconclusive, Report, Result, Skipped, Verdict, Waiver, Why, worst
 
 EXIT_CODES = {Verdict.PASS: 0, Verdict.NOTED: 0, Verdict.FAIL: 1, Verdict.INCONCLUSIVE: 3}
@@ -19,8 +19,8 @@ EXIT_CODES = {Verdict.PASS: 0, Verdict.NOTED: 0, Verdict.FAIL: 1, Verdict.INCONC
 _EXITS_AS = {OnInconclusive.FAIL: Verdict.FAIL, OnInconclusive.WARN: Verdict.PASS}
 _COUNTS_AS = {
     OnInconclusive.INCONCLUSIVE: "",
-    OnInconclusive.FAIL: "; counts as broken (on_inconclusive)",
-    OnInconclusive.WARN: "; no more than a warning (on_inconclusive)",
+    OnInconclusive.FAIL: "; counts as a failure (on_inconclusive)",
+    OnInconclusive.WARN: "; counts as a warning (on_inconclusive)",
 }
 _UNDECIDED = "LIMIT"  # the code of a limit that nothing could be held against
 
@@ -118,28 +118,29 @@ def _result(comparison: Comparison, family: _Family, report: Report) -> tuple[Re
     finding, limit = comparison.finding, comparison.limit
     for_breaking, for_keeping = (comparison.alpha / step.divisor for step in (family.broken, family.kept))
     low, high = comparison.bounds(for_breaking).low, comparison.bounds(for_keeping).high
-    least, most, top = (shown(value, finding.estimate.unit) for value in (low, high, limit.max))
+    unit = finding.estimate.unit
+    least, most, top = shown(low, unit, limit.max), shown(high, unit, limit.max), exact(limit.max, unit)
     sure = f"at {confidence(comparison, family.size)}"
     verdict, why, need = Verdict.INCONCLUSIVE, None, ""
     if family.broken.rejected:
-        reason = f"at least {least} {sure}, and the limit is {top}"
+        reason = f"lower bound {least} {sure}, limit {top}"
         if doubt := overstated(report, finding):
-            why, need, reason = Why.CONTROL, remedy(report), f"{reason}, but this is no failure: {doubt}"
+            why, need, reason = Why.CONTROL, remedy(report), f"{reason}; not a failure: {doubt}"
         else:
             verdict = Verdict.FAIL
     elif family.kept.rejected:
-        reason = f"at most {most} {sure}, and the limit is {top}"
+        reason = f"upper bound {most} {sure}, limit {top}"
         if doubt := trouble(report, finding):
-            why, need, reason = Why.CONTROL, remedy(report), f"{reason}, but this is no pass: {doubt}"
+            why, need, reason = Why.CONTROL, remedy(report), f"{reason}; not a pass: {doubt}"
         else:
             verdict = Verdict.PASS
     elif comparison.too_unsure(min(for_breaking, for_keeping)):
         divisor = (family.kept if comparison.p_kept < 1 else family.broken).divisor
-        reason = f"the interval, {least} to {most}, clears the limit, {top}, {too_unsure(comparison, divisor)}"
+        reason = f"the interval, {least} to {most}, excludes the limit, {top}, {too_unsure(comparison, divisor)}"
         why, need = Why.CONFIDENCE, "fewer gates, or a lower confidence"
     else:
         need = needed(comparison, min(for_breaking, for_keeping), report)
-        reason = f"between {least} and {most} {sure}, and the limit, {top}, lies in between; needed: {need}"
+        reason = f"between {least} and {most} {sure}, which includes the limit, {top}; needed: {need}"
         why = Why.UNDERPOWERED
     if verdict is Verdict.INCONCLUSIVE:
         reason += _COUNTS_AS[limit.on_inconclusive]
@@ -153,7 +154,7 @@ def _undecided(limits: Sequence[Limit], findings: Sequence[Finding], report: Rep
         if any(limit.covers(finding) for finding in findings):
             continue
         need = unmeasured(limit, report)
-        reason = "a limit was set, but the check behind it could not say anything; see what could not be said"
+        reason = "a limit is set, but the check behind it could not run"
         reason += f"; needed: {need}" if need else ""
         found.append(
             Skipped(

@@ -33,7 +33,7 @@ def needed(comparison: Comparison, alpha: float, report: Report) -> str:
         extreme = comparison.hits in (0, comparison.finding.n)  # the true share is less so
         bound = "at least" if extreme else "about"
         what = "" if count is None else f"{bound} {_rounded(count):,} more {comparison.finding.counted}"
-    return what or "more than is within reach: the finding is too close to the limit"
+    return what or "more data than is feasible: the result is too close to the limit"
 
 
 def unmeasured(limit: Limit, report: Report) -> str:

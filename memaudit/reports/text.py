@@ -17,6 +17,7 @@ _ACCENTS = "[\u0300-\u036f\u0483-\u0489\u0591-\u05bd\u064b-\u065f\u1ab0-\u1aff\u
 _PILE = re.compile(f"(?<={_ACCENTS}{{3}}){_ACCENTS}+")  # no language needs four, and a pile paints over other lines
 _NEGATIVE = re.compile(r"(?<![^\s(±])-(?=[\d.])")  # a hyphen before a number, and not in a date, name or range
 _INTERVAL = re.compile(r"(?<=[(\s])(−?[\d.,]+%?) to (−?[\d.,]*\d%?)(?=[);,])")
+_USUAL = 0.95  # the level of an interval that is not named
 _LEAST_PERCENT = 0.001  # less than that is said to be less
 _MARKDOWN = re.compile(r"([\\`*_\[\]#~|!$>])")
 _OPENER = re.compile(r"^(\d{0,9})([-+.)](?=\s|$)|[-=]+(?=\s*$))")  # of a list or, as an underline, of a heading
@@ -110,9 +111,17 @@ def quantity(value: float, unit: str) -> str:
     return number(value, 2) if unit == "correlation" else f"{number(value, 2)}{_SPACE}{unit}"
 
 
+def chosen(value: float, unit: str) -> str:
+    """Return a number that somebody chose, such as a limit, exactly and in its unit."""
+    if unit == "share":
+        return rate(value)
+    return f"{value:.10g}" if unit == "correlation" else f"{value:.10g}{_SPACE}{unit}"
+
+
 def interval(estimate: Estimate) -> str:
-    """Return the interval of an estimate in words, such as "39–45%"."""
-    return ends(quantity(estimate.low, estimate.unit), quantity(estimate.high, estimate.unit))
+    """Return the interval of an estimate in words, such as "39–45%"; its level if that is not 95%."""
+    level = "" if estimate.level == _USUAL else f" ({percent(estimate.level)} CI)"
+    return ends(quantity(estimate.low, estimate.unit), quantity(estimate.high, estimate.unit)) + level
 
 
 def cell(value: Cell) -> str:
