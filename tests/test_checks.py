@@ -11,8 +11,8 @@ from memaudit import checks
 from memaudit.attacks import ATTACKS, STATISTICS
 from memaudit.checks import CHECKS, Check, all_checks
 from memaudit.checks.evidence import with_interval
-from memaudit.reports.text import percent
 from memaudit.errors import SettingsError
+from memaudit.reports.text import percent
 from memaudit.types import ATTACKS_BY_METRIC
 
 MINE = Check("XXX001", "Something else", "mine", lambda evidence: ((), ()))

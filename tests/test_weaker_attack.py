@@ -30,10 +30,9 @@ def test_a_limit_on_the_weaker_attack_passes_and_every_first_page_says_which_att
     assert label == "above a limit"
     assert words == (
         "The limit “tpr of lira-online at 0.01 FPR ≤ 0.05” covers lira-online alone. In this report lira-offline "
-        "reaches 20% (95% CI 17.6% to 22.6%), which is above that limit. A limit without “attack” covers every attack."
+        "reaches 20% (95% CI 18–23%), which is above that limit. A limit without “attack” covers every attack."
     )
-    front = document(held).front[0].content[0]
-    assert "lira-offline reaches 20%" in str(front).replace("\N{NO-BREAK SPACE}", " ")
+    assert "lira-offline reaches 20%" in str(document(held).alerts).replace("\N{NO-BREAK SPACE}", " ")
     for name in ("md", "modelcard", "github", "html"):
         page = reports.render(held, name).decode().replace("\N{NO-BREAK SPACE}", " ").replace("%25", "%")
         assert "lira-offline reaches 20%" in page, name

@@ -137,9 +137,9 @@ def audit(
         shadows: Use the first so many models of the bank; by default all.
         fprs: False-positive rates at which attacks are measured.
         attacks: Names of membership attacks; by default all that are usual for the kind of model.
-        limits: What findings are held against.
+        limits: What findings are compared with.
         waivers: Which of them may be broken by this model, for a while.
-        context: How the model is given to others, and who answers for what; the report says it as it is said here.
+        context: Release type, auditor and owner of the model, for the report.
         evidence: `none`, `hashed`, `ids` or `full`: how single examples are named, and whether they are shown.
         plan: The file of the plan that was made beforehand, which the audit must keep to.
         ledger: The file in which the audit is recorded; by default `memaudit.ledger.jsonl` beside the bank.

@@ -86,7 +86,7 @@ class Attacked:
 class Evidence(ABC):
     """All that a check may look at: the bank's recordings, the target's signals, and who is a member of the target.
 
-    Examples are units: of copies and of a group, one stands for all. `split` is the number of members of which only a
+    Examples are units: of copies and of a group, one represents all. `split` is the number of members of which only a
     part of the unit was trained on. `manifest` is (stated, found), where one was given. `fprs` are the false-positive
     rates that were asked for.
     """
@@ -165,10 +165,10 @@ class Evidence(ABC):
         return self.blind_scores(rows), self.members[rows]
 
     def by_model(self, flags: Bool[Array, "pairs examples"]) -> tuple[Int[Array, " models"], Int[Array, " models"]]:
-        """Returns (accused, all) non-members of each shadow, from flags of outside models in pair form."""
+        """Return (flagged, all) non-members of each shadow, from flags of outside models in pair form."""
         nonmembers = np.stack([~self.first_inside, self.first_inside], axis=1)
-        accused = nonmembers & flags[:, None]
-        return accused.sum(axis=2).ravel(), nonmembers.sum(axis=2).ravel()
+        wrongly = nonmembers & flags[:, None]
+        return wrongly.sum(axis=2).ravel(), nonmembers.sum(axis=2).ravel()
 
 
 @dataclass(frozen=True, kw_only=True)

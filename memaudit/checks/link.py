@@ -22,7 +22,7 @@ Interval = tuple[float, float, float]
 
 
 def flag_with(pairs: Pairs, some: Int[Array, " some"], fpr: float, attack: Attack = _ATTACK) -> tuple[Array, Array]:
-    """Returns (caught, accused) when some pairs are attacked with the others of them alone."""
+    """Return (true positives, false positives) when some pairs are attacked with the others of them alone."""
     inside, outside = attack.leave_pair_out(pairs.take(some))
     cut = transferred_thresholds(outside, fpr)[:, None]
     return inside > cut, outside > cut
@@ -168,7 +168,7 @@ def _table(link: Link, evidence: Evidence, fpr: float) -> Table:
 
 
 def _target_by_bin(evidence: Evidence, fpr: float) -> dict[float, tuple[str, str]]:
-    """Returns (members found, wrongly accused) of the target for each bin, by the bin's lower edge."""
+    """Return (TPR, FPR) of the target for each bin, by the bin's lower edge."""
     inside, outside = evidence.correct_by_pair
     pairs = np.arange(len(inside))
     gain = inside[pairs % 2 == 0].mean(axis=0) - outside[pairs % 2 == 0].mean(axis=0)

@@ -126,13 +126,13 @@ class TextEvidence(Evidence):
 
     @cached_property
     def suffixes(self) -> tuple[Suffixes, Suffixes]:
-        """How the suffixes of the testable units fare in the shadows (models first) and in the target."""
+        """How often the suffixes of the testable units are extracted from the shadows (models first) and in the target."""
         shadows = [self._suffixes_in(self.bank.everything(model)) for model in range(2 * self.bank.shape[0])]
         together = Suffixes(*(np.stack(parts) for parts in zip(*shadows, strict=True)))
         return together, self._suffixes_in(self.recorded)
 
     def _suffixes_in(self, recorded: dict[str, Array]) -> Suffixes:
-        """Returns how the suffixes fare in one model; near ties after the longest context were really decoded."""
+        """Return how the suffixes are extracted from one model; near ties after the longest context were really decoded."""
         tokens = TokenStatistics.of_tensors(recorded, "suffix_")
         shape = (len(self.population.probes.contexts), len(self.population.testable))
         continued, longest = greedy(tokens).reshape(shape), self.population.probes.longest
@@ -188,12 +188,12 @@ class TextEvidence(Evidence):
 
     @cached_property
     def documents_with(self) -> Int[Array, " testable"]:
-        """In how many documents of the population the longest context with its suffix stands."""
+        """In how many documents of the population the longest context with its suffix occurs."""
         return self.corpus.counts(self._windows(self.population.probes.longest))
 
     @cached_property
     def copies(self) -> Int[Array, " testable"]:
-        """How often the longest context with its suffix stands in the target's training rows."""
+        """How often the longest context with its suffix occurs in the target's training rows."""
         return self.training_index.occurrences(self._windows(self.population.probes.longest))
 
     def _windows(self, context: int) -> list[Int[Array, " tokens"]]:

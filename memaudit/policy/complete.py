@@ -35,7 +35,7 @@ def incomplete(report: Report) -> Iterator[str]:
         yield from _unmeasured(report, asked)
         yield from _otherwise_said(report)
     elif report.attempt is not None and report.attempt.in_all:
-        yield "provenance: it is not said which attacks were asked for; every audit says so"
+        yield "provenance: the requested attacks are missing; every audit names them"
 
 
 def _findings(report: Report) -> list[Finding]:
@@ -58,7 +58,7 @@ def _of_control(control: Control, attacked: Sequence[str]) -> Iterator[str]:
     if strange := sorted(set(control.attacks) - set(concerned)):
         yield f"{control.code} is not about {strange[0]!r}"
     if strange := sorted(set(control.overstates) - set(_OVERSTATED.get(control.code, ()))):
-        yield f"{control.code} does not say that {strange[0]!r} is too high"
+        yield f"{control.code} cannot show that {strange[0]!r} is too high"
 
 
 def _missing(report: Report) -> Iterator[str]:
@@ -68,7 +68,7 @@ def _missing(report: Report) -> Iterator[str]:
     for code in (*ALWAYS, *own):
         if code not in there:
             kind = "control" if code.startswith("CTL") else "check"
-            yield f"the {kind} {code} is missing: every audit says what came of it"
+            yield f"the {kind} {code} is missing: every audit reports its outcome"
 
 
 def _unmeasured(report: Report, asked: str) -> Iterator[str]:
@@ -79,7 +79,7 @@ def _unmeasured(report: Report, asked: str) -> Iterator[str]:
         yield "provenance: it names no attack, or no false-positive rate"
     measured = {(f.attack, f.at_fpr) for f in _findings(report) if f.metric == "tpr"}
     for name, rate in sorted(measured - {(name, rate) for name in attacks for rate in rates}, key=repr):
-        yield f"{name} at {rate!r} FPR was measured, and not asked for"
+        yield f"{name} at {rate!r} FPR was measured, and not requested"
     for name in attacks:
         refused = [skipped.title for skipped in report.skipped if skipped.code in _codes(name)]
         withheld = [title for title in refused if f", {name}, at " not in title]
@@ -87,7 +87,7 @@ def _unmeasured(report: Report, asked: str) -> Iterator[str]:
             at = rf", {re.escape(name)}, at ([\d.]+)% "
             told = any(_rounds(found[1], 100 * rate) for title in refused if (found := re.search(at, title)))
             if (name, rate) not in measured and not told and not _whole(withheld):
-                yield f"{name} at {rate!r} FPR was asked for, and nothing is said of it"
+                yield f"{name} at {rate!r} FPR was requested, and has no result"
 
 
 def _codes(attack: str) -> list[str]:
@@ -123,7 +123,7 @@ def _otherwise_said(report: Report) -> Iterator[str]:
 def _rounds(text: str, value: float, slack: float = 0.0, bound: bool = False) -> bool:
     """Return whether a number is written so when it is rounded; `slack` is by how much it was rounded before.
 
-    Of a percentage that is written as a `bound`, the value lies between it and 0 or 100.
+    Of a percentage that is written as a `bound`, the value is between it and 0 or 100.
     """
     digits = len(text.partition(".")[2])
     tolerance = (1.0 if bound else 0.5001) * 10**-digits

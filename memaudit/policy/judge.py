@@ -1,4 +1,4 @@
-"""A report held against limits."""
+"""Compare a report with its limits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _COUNTS_AS = {
     OnInconclusive.FAIL: "; counts as a failure (on_inconclusive)",
     OnInconclusive.WARN: "; counts as a warning (on_inconclusive)",
 }
-_UNDECIDED = "LIMIT"  # the code of a limit that nothing could be held against
+_UNDECIDED = "LIMIT"  # the code of a limit without a finding
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +35,9 @@ class _Family:
 
 
 def hold(report: Report, limits: Sequence[Limit], waivers: Sequence[Waiver] = (), today: date | None = None) -> Report:
-    """Returns the report with its findings held against limits, in place of those that it was held against before.
+    """Return the report with its findings compared with limits, instead of those that it was compared with before.
 
-    Every finding is held against every limit that is about it. A limit is broken when the one-sided lower bound lies
+    Every finding is compared with every limit that covers it. A limit is broken when the one-sided lower bound is
     above it, unless a failed control shows the number to be too high; kept when the upper bound does not, no control
     failed, and those that the metric needs were run; else undecided. Confidence is shared among the comparisons by
     Holm's procedure, for keeping and for breaking apart.
@@ -90,7 +90,7 @@ def _bare(finding: Finding) -> Finding:
 
 
 def _findings(report: Report) -> list[Finding]:
-    """Returns each finding once, as it stands in its first result, which has the pictures."""
+    """Returns each finding once, as in its first result, which has the pictures."""
     return list({_bare(result.finding): result.finding for result in reversed(report.results)}.values())[::-1]
 
 
@@ -148,7 +148,7 @@ def _result(comparison: Comparison, family: _Family, report: Report) -> tuple[Re
 
 
 def _undecided(limits: Sequence[Limit], findings: Sequence[Finding], report: Report) -> list[Skipped]:
-    """Returns the limits that no finding could be held against."""
+    """Return the limits that no finding could be compared with."""
     found = []
     for limit in limits:
         if any(limit.covers(finding) for finding in findings):

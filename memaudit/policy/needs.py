@@ -16,7 +16,7 @@ _MOST_UNITS = 10**8
 
 
 def needed(comparison: Comparison, alpha: float, report: Report) -> str:
-    """Returns what would decide a limit that lies in the interval of the finding, for a bound at confidence 1 − α.
+    """Returns what would decide a limit inside the interval of the finding, for a bound at confidence 1 − α.
 
     As many would do it in four of five audits if the finding is right: so many more units of a binomial share, by exact
     power, or else so many more shadow models, if the interval narrows with the root of their number. A true-positive

@@ -31,7 +31,7 @@ class Paragraph:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """An item of a list; `lead` stands before the words and stands out."""
+    """An item of a list; `lead` comes before the words, in bold."""
 
     words: str
     lead: str = ""
@@ -172,7 +172,7 @@ def grid(table: Table) -> Grid:
 
 
 def titled(words: str) -> str:
-    """Returns a title that is not empty: whoever hears the page read would not know what stands below it."""
+    """Returns a title that is not empty: whoever hears the page read would not know what is below it."""
     return words if words.strip() else "–"
 
 

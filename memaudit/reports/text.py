@@ -18,7 +18,7 @@ _PILE = re.compile(f"(?<={_ACCENTS}{{3}}){_ACCENTS}+")  # no language needs four
 _NEGATIVE = re.compile(r"(?<![^\s(±])-(?=[\d.])")  # a hyphen before a number, and not in a date, name or range
 _INTERVAL = re.compile(r"(?<=[(\s])(−?[\d.,]+%?) to (−?[\d.,]*\d%?)(?=[);,])")
 _USUAL = 0.95  # the level of an interval that is not named
-_LEAST_PERCENT = 0.001  # less than that is said to be less
+_SMALL_PERCENT, _LEAST_PERCENT = 0.1, 0.001  # below the second a number is only said to be less
 _MARKDOWN = re.compile(r"([\\`*_\[\]#~|!$>])")
 _OPENER = re.compile(r"^(\d{0,9})([-+.)](?=\s|$)|[-=]+(?=\s*$))")  # of a list or, as an underline, of a heading
 
@@ -63,12 +63,12 @@ def markdown(text: str, limit: int = 1000) -> str:
 
 
 def percent(share: float) -> str:
-    """Return a share as a percentage with two significant digits, counted from 0% or 100%: 42%, 7.8%, 99.96%."""
+    """Return a share as a percentage: two significant digits, one below 0.1%, counted from 0% or 100%."""
     value = 100 * share
     rest = min(abs(value), abs(100 - value))  # 99.96 % must not become 100 %
     if 0 < rest < _LEAST_PERCENT:
         return f"< {_LEAST_PERCENT:g}%" if abs(value) < 1 else f"> {100 - _LEAST_PERCENT:g}%"
-    decimals = max(0, 1 - math.floor(math.log10(rest))) if rest else 0
+    decimals = max(0, (1 if rest >= _SMALL_PERCENT else 0) - math.floor(math.log10(rest))) if rest else 0
     return _trimmed(f"{value:.{decimals}f}") + "%"
 
 
