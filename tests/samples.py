@@ -218,8 +218,7 @@ def _membership() -> Result:
         attack="lira",
         at_fpr=0.001,
         estimate=Estimate(value=0.0417, low=0.0389, high=0.0446, unit="share", method="Clopper-Pearson, two-sided"),
-        sentence="LiRA identifies 4.2% of members at a 0.1% false-positive rate (95% CI 3.9–4.5%), which is above the limit "
-        "that was set.",
+        sentence="LiRA identifies 4.2% of members at a 0.1% false-positive rate (95% CI 3.9–4.5%).",
         blind=0.001,
         n=19_000,
         source="Carlini et al. 2022, Membership Inference Attacks From First Principles, section 4",
@@ -239,9 +238,7 @@ def _membership() -> Result:
         notes=("The rate holds for the group; a single person’s risk depends on how unusual the example is.",),
     )
     limit = Limit(metric="tpr", attack="lira", at_fpr=0.001, max=0.01, source="conf/memaudit.toml", line=7)
-    reason = (
-        "at least 3.91% at 95% confidence, and the limit is 1%; waived until 2027-01-31 by Bo Li, up to 0.05: a trial"
-    )
+    reason = "lower bound 3.9% at 95% confidence, limit 1%; waived until 2027-01-31 by Bo Li, up to 0.05: a trial"
     return Result(finding=finding, limit=limit, verdict=Verdict.FAIL, reason=reason, waiver=WAIVER)
 
 

@@ -61,8 +61,12 @@ def test_members_that_are_not_those_of_the_manifest_fail(tmp_path: Path, change:
     found = control(report)
     assert found is not None
     assert found.passed is (change == "none")
-    said = {"left out": "states 40 training rows, but 39", "added": "40 training rows, but 41", "swapped": "not those"}
-    assert said.get(change, "are those that the data manifest states") in found.sentence
+    said = {
+        "left out": "states 40 training rows, but 39",
+        "added": "40 training rows, but 41",
+        "swapped": "do not match",
+    }
+    assert said.get(change, "match the data manifest") in found.sentence
     assert (report.verdict is Verdict.INCONCLUSIVE) >= (change != "none")
 
 

@@ -49,7 +49,9 @@ def test_a_limit_without_an_attack_covers_the_strongest() -> None:
     [
         ([ONLINE], [WEAK], []),
         ([ONLINE], [WEAK, found("lira-offline", 50)], []),  # at the limit is not above it
-        ([ONLINE], [WEAK, found("lira-offline", 200, fpr=0.001)], []),  # the limit is about another rate
+        ([ONLINE], [WEAK, found("lira-offline", 200, fpr=0.1)], []),  # at a higher rate more is found anyway
+        ([ONLINE], [WEAK, found("lira-offline", 200, fpr=0.001)], ["lira-offline"]),  # even at a lower rate
+        ([replace(ONLINE, attack=None)], [WEAK, found("lira-offline", 200, fpr=0.001)], ["lira-offline"]),
         ([replace(ONLINE, at_fpr=None)], [WEAK, found("lira-offline", 200, fpr=0.001)], ["lira-offline"]),
         ([ONLINE], [WEAK, STRONG, found("rmia", 300)], ["rmia", "lira-offline"]),
         ([ONLINE, replace(ONLINE, attack="lira-offline")], [WEAK, STRONG], []),  # fails by itself
@@ -94,7 +96,7 @@ def test_usual_attacks_that_the_audit_was_not_asked_for_are_named() -> None:
     limit = Limit(metric="tpr", max=0.5)
     ((label, words),) = uncovered(hold(report, [limit]))
     assert label == "not attacked"
-    assert "asked for lira-offline alone" in words
+    assert "ran only lira-offline, and" in words
     assert "slira, lira-online, rmia, global-threshold may find more" in words
     assert uncovered(hold(report, [Limit(metric="memorization", max=0.5)])) == ()
     usual = replace(report, provenance={"attacks": ", ".join(USUAL_ATTACKS)})

@@ -126,13 +126,13 @@ class TextEvidence(Evidence):
 
     @cached_property
     def suffixes(self) -> tuple[Suffixes, Suffixes]:
-        """How often the suffixes of the testable units are extracted from the shadows (models first) and in the target."""
+        """Whether suffixes of testable units are extracted from the shadow models (models first) and the target."""
         shadows = [self._suffixes_in(self.bank.everything(model)) for model in range(2 * self.bank.shape[0])]
         together = Suffixes(*(np.stack(parts) for parts in zip(*shadows, strict=True)))
         return together, self._suffixes_in(self.recorded)
 
     def _suffixes_in(self, recorded: dict[str, Array]) -> Suffixes:
-        """Return how the suffixes are extracted from one model; near ties after the longest context were really decoded."""
+        """Return which suffixes one model extracts; near ties after the longest context were really decoded."""
         tokens = TokenStatistics.of_tensors(recorded, "suffix_")
         shape = (len(self.population.probes.contexts), len(self.population.testable))
         continued, longest = greedy(tokens).reshape(shape), self.population.probes.longest

@@ -47,4 +47,4 @@ def overstated(report: Report, finding: Finding) -> str:
 def remedy(report: Report) -> str:
     """Returns what it takes for the controls to pass."""
     failed = [control.code for control in report.controls if control.passed is False]
-    return "more shadow models" if failed == [_POSITIVE] else "an audit in which the controls pass"
+    return "more shadow models" if failed == [_POSITIVE] else "an audit whose controls pass"

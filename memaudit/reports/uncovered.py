@@ -58,9 +58,10 @@ def _sentence(limit: Limit, above: list[Finding]) -> str:
     for finding in sorted(above, key=lambda finding: -finding.estimate.value):
         strongest.setdefault(finding.attack, finding)
     told = ", ".join(_reached(limit, finding) for finding in strongest.values())
-    named = [f"“{name}”" for name, value in (("attack", limit.attack), ("at_fpr", limit.at_fpr)) if value is not None]
-    covered = limit.attack if limit.attack is not None else f"a {rate(limit.at_fpr or 0)} FPR"
-    advice = "A limit without “attack” covers every attack." if limit.attack else f"Remove {named[0]} from the limit."
+    if limit.attack is None:
+        covered, advice = f"a {rate(limit.at_fpr or 0)} FPR", "A limit without “at_fpr” covers every rate."
+    else:
+        covered, advice = limit.attack, "A limit without “attack” covers every attack."
     return f"The limit “{limit}” covers {covered} alone. In this report {told}, which is above that limit. {advice}"
 
 
