@@ -21,6 +21,7 @@ from memaudit.reports.text import ends, number, one_line, percent, spelled
 from memaudit.types import Curve, Figure, FigureKind, Table
 
 _WIDTH, _HEIGHT = 4.7, 4.3  # inches: at phone width the 11 pt letters are still as many pixels high
+_TOP = 1.5  # of a logarithmic axis: a marker at 100% must not be cut
 _BASE, _LINE = 1.1, 0.27  # inches: of a forest plot without rows, and of a row
 _ROW, _FEW_ROWS = 0.21, 2  # a legend of more rows must not take its height from the axes
 _FONT = "DejaVu Sans"  # comes with matplotlib, so that a figure looks the same everywhere
@@ -184,10 +185,10 @@ def _clipped(values: Sequence[float], floor: float) -> list[float]:
 
 def _logarithmic(axes: Axes, floor: float, *, both: bool) -> None:
     axes.set_yscale("log")
-    axes.set_ylim(floor, 1.15)
+    axes.set_ylim(floor, _TOP)
     if both:
         axes.set_xscale("log")
-        axes.set_xlim(floor, 1.15)
+        axes.set_xlim(floor, _TOP)
     for axis in (axes.xaxis, axes.yaxis) if both else (axes.yaxis,):
         axis.set_major_locator(LogLocator(numticks=6))
         axis.set_major_formatter(FuncFormatter(lambda value, _: percent(value)))
@@ -289,7 +290,7 @@ def _forest(axes: Axes, figure: Figure, ink: Ink) -> list[str]:
     values = [value for curve in figure.curves for value in curve.y]
     floor = _floor(values)
     axes.set_xscale("log")
-    axes.set_xlim(floor, 1.15)
+    axes.set_xlim(floor, _TOP)
     axes.set_ylim(len(figure.ticks) - 0.4, -0.6)
     axes.xaxis.set_major_locator(LogLocator(numticks=5))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: percent(value)))
