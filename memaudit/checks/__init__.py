@@ -13,7 +13,6 @@ from memaudit.checks.evidence import (
     ControlCheck,
     Evidence,
     TargetEvidence,
-    percent,
 )
 from memaudit.checks.exact import exact_check
 from memaudit.checks.exposure import detection_check, exposure_check
@@ -30,6 +29,7 @@ from memaudit.checks.probabilistic import probabilistic_check
 from memaudit.checks.search import search_check
 from memaudit.checks.text import TextEvidence, TextTargetEvidence
 from memaudit.errors import SettingsError
+from memaudit.reports.text import percent
 
 CHECKS: tuple[Check, ...] = (
     *MEMBERSHIP,
@@ -73,7 +73,8 @@ def all_checks() -> tuple[Check, ...]:
 def by_code() -> dict[str, tuple[Check | ControlCheck, ...]]:
     """Return the checks and controls of each code: two where a control is another one without a bank."""
     found: dict[str, tuple[Check | ControlCheck, ...]] = {}
-    for check in (*all_checks(), *CONTROLS):
+    every: tuple[Check | ControlCheck, ...] = (*all_checks(), *CONTROLS)
+    for check in every:
         found[check.code] = (*found.get(check.code, ()), check)
     return found
 

@@ -171,7 +171,8 @@ def _of_sharegpt(row: Mapping[str, Any], place: str) -> list[dict[str, str]]:
     turns = row["conversations"] if isinstance(row["conversations"], list | tuple) else [None]
     messages = [{"role": "system", "content": system}] if isinstance(system, str) and system else []
     for turn in turns:
-        speaker = turn.get("from") if isinstance(turn, Mapping) else None
+        turn = turn if isinstance(turn, Mapping) else {}
+        speaker = turn.get("from")
         role = speaker if speaker in SYSTEM else ROLES.get(str(speaker))
         if role is None or not isinstance(turn.get("value"), str):
             raise RecipeError(
