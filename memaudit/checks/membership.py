@@ -211,8 +211,8 @@ def _finding(evidence: Evidence, code: str, title: str, attacked: Attacked, fpr:
         at_fpr=fpr,
         estimate=found,
         sentence=(
-            f"{title_of(name)} identifies {percent(found.value)} of members at a {rate(fpr)} false-positive rate (95% CI "
-            f"{between(found.low, found.high)}). Measured FPR on this model: {percent(real)} "
+            f"{title_of(name)} identifies {percent(found.value)} of members at a {rate(fpr)} false-positive rate "
+            f"(95% CI {between(found.low, found.high)}). Measured FPR on this model: {percent(real)} "
             f"({between(real_low, real_high)})."
         ),
         blind=own_tpr(*_blind(evidence), fpr) if evidence.has_inputs else None,

@@ -8,7 +8,7 @@ from dataclasses import replace
 from memaudit.reports import figures, text, wording
 from memaudit.reports.blocks import Badges, Block, Number, Paragraph, Picture, Point, Points, Section, grid, titled
 from memaudit.reports.uncovered import uncovered
-from memaudit.types import Access, Curve, Figure, FigureKind, Finding, Report, Result, Verdict
+from memaudit.types import Access, Curve, Figure, FigureKind, Finding, Report, Result, Rung, Verdict
 
 _SHARES = ("tpr", "canaries", "secrets", "extraction")  # metrics that one axis can show
 _MOST = 6  # limits on the first page
@@ -55,6 +55,8 @@ def number(report: Report) -> Number | None:
 
 def alerts(report: Report) -> Iterator[Point]:
     """Yield what a reader must know before the numbers."""
+    if report.rung is not Rung.BANK:
+        yield Point(lead="NO BANK", words=wording.rung(report))
     for words in report.notices:
         yield Point(lead="NOTE", words=words)
     for label, words in uncovered(report):
