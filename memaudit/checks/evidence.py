@@ -312,7 +312,8 @@ class ClassifierTargetEvidence(TargetEvidence):
     modified_entropy: Float[Array, " examples"] | None = None
 
     def _known(self) -> dict[str, Any]:
-        return {"x": self.x, "y": self.y, "modified_entropy": self.modified_entropy}
+        x = self.x if self.has_inputs else None
+        return {"x": x, "y": self.y, "modified_entropy": self.modified_entropy}
 
     @property
     def has_inputs(self) -> bool:
