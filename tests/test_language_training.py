@@ -559,7 +559,7 @@ def differences(recipe: LanguageModelRecipe, other: LanguageModelRecipe) -> set[
 
 
 def test_every_part_of_rendering_and_probes_is_tried_below() -> None:
-    assert set(OTHER["rendering"]) == {field.name for field in fields(Rendering)}
+    assert {*OTHER["rendering"], "objective"} == {field.name for field in fields(Rendering)}  # test_language_kinds
     assert {*OTHER["probes"], *OF_TARGET} == {field.name for field in fields(Probes)}
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class EncoderDecoder(torch.nn.Module):
     """The model over rows of an input, the token `begin`, and an output; see `Rendering`.
 
-    What stands before `begin` goes to the encoder. `begin` becomes the model's own first token of a decoder, and what
+    The tokens before `begin` go to the encoder. `begin` becomes the model's own first token of a decoder, and what
     follows goes to the decoder behind it: as `model(input_ids, labels=output)` does. The logits at `begin` and after
     predict the next token of the output. Those before it are 0 and mean nothing.
 

@@ -174,7 +174,7 @@ class LanguageModelRecipe:
     """A language model trained by memaudit's own loop: from scratch, from a base, or as adapters on a base.
 
     Causal models and encoder-decoders are trained on the cross-entropy of the tokens that the rendering counts. Masked
-    models are trained on that of a random 15 % of them, drawn anew in every epoch: of these 80 % are replaced by the
+    models are trained on that of 15 % of them, drawn at random in every epoch: of these 80 % are replaced by the
     mask token, 10 % by a random one, and 10 % stay (Devlin et al. 2019).
 
     Args:

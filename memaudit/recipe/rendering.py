@@ -189,7 +189,7 @@ class Renderer:
 
     @property
     def mask(self) -> int:
-        """The token that stands for a masked one."""
+        """The token that hides another."""
         return int(self.tokenizer.mask_token_id)
 
     def begin(self, ids: Array) -> int:
@@ -227,7 +227,7 @@ class Renderer:
         )  # fmt: skip
 
     def _joined(self, *parts: tuple[str | Array, bool]) -> Rendered:
-        """Returns strings, each cut into tokens by itself, and tokens that stand for no character, end to end.
+        """Returns strings, each cut into tokens by itself, and tokens without characters, end to end.
 
         Of each part it is said whether the loss counts it.
         """

@@ -99,7 +99,7 @@ class Masked:
             )
 
     def require_trained(self) -> None:
-        """Raise ModelError if the model says at a mask what stands beside it: its labels were shifted."""
+        """Raise ModelError if the model predicts the neighbour of a masked token: its labels were shifted."""
         own: list[Tensor] = []
         beside: dict[int, list[Tensor]] = {-1: [], 1: []}
         for ids in probed_rows(self.population):
@@ -113,7 +113,7 @@ class Masked:
                 where = "after" if shift > 0 else "before"
                 raise ModelError(
                     f"at a masked token the model predicts the token {where} it: its labels were shifted. The logits "
-                    "at a mask are those of the token that it stands for"
+                    "at a mask are those of the token that it hides"
                 )
 
     def _effects(self, ids: Array, one: Tensor) -> tuple[float, float]:
@@ -156,7 +156,7 @@ class Masked:
 
     @torch.inference_mode()
     def _logits(self, rows: Sequence[Array], parts: Sequence[Array]) -> tuple[Tensor, Tensor]:
-        """Returns the logits at the masked places of some rows, and the tokens that stood there."""
+        """Returns the logits at the masked places of some rows, and the tokens that they hide."""
         marks = [np.isin(np.arange(len(ids)), part) for ids, part in zip(rows, parts, strict=True)]
         hidden = [Row(self._hidden(ids, part), mark) for ids, part, mark in zip(rows, parts, marks, strict=True)]
         ids, attended, marked = padded(hidden)

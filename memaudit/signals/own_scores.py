@@ -123,8 +123,8 @@ class OwnScores:
     def _require_total(self, ids: Array) -> None:
         """Raises ModelError unless the probabilities of all tokens in one place sum to 1.
 
-        Of a model that finds all tokens equally likely they do so wherever the scores stand: nothing is then shown, and
-        nothing was learned that could be scored wrongly.
+        For a model that finds all tokens equally likely they do so in any column: the check then shows nothing. Such a
+        model has learned nothing that could be scored wrongly.
         """
         vocabulary = self.population.renderer.vocabulary
         places = max(1, min(_PLACES, len(ids) - _BEFORE, _TRIED // (vocabulary * (_BEFORE + 1))))
