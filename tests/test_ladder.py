@@ -15,10 +15,11 @@ import pytest
 import memaudit as ma
 from memaudit import policy
 from memaudit.checks import CONTROLS, ClassifierTargetEvidence, all_checks
-from memaudit.checks.held_out import held_out_check
+from memaudit.checks.evidence import estimate
+from memaudit.checks.held_out import METHOD
 from memaudit.policy.consistency import contradictions
 from memaudit.reports import load
-from memaudit.types import Control, Limit, Report, Result, Rung, Subject, Verdict, Why
+from memaudit.types import Control, Finding, Limit, Report, Result, Rung, Subject, Verdict, Why
 
 Array = np.ndarray
 Command = Callable[..., CompletedProcess[str]]
@@ -314,19 +315,26 @@ def evidence(seed: int, n: int = 300, shift: float = 0.0) -> ClassifierTargetEvi
 
 
 def judged(facts: ClassifierTargetEvidence, *limits: Limit) -> Report:
-    """Controls are taken to pass; the blind adversary, who takes long, is left out."""
-    facts.__dict__["blind"] = np.arange(len(facts.members)) / 7 % 1, facts.members
-    controls = tuple(
-        Control(code=code, title=code, passed=True, sentence="") for code in ("CTL002", "CTL003", "CTL005")
+    """The finding alone is made, without tables and pictures; the controls are taken to pass."""
+    rate = facts.held_out("global-threshold", 0.05)
+    finding = Finding(
+        code="MIA010",
+        title="Membership inference",
+        metric="tpr",
+        attack="global-threshold",
+        at_fpr=0.05,
+        estimate=estimate(rate.value, rate.interval, "share", METHOD),
+        sentence="",
+        n=len(rate.inside),
+        source="",
     )
-    findings, _ = held_out_check.run(facts)
     n = int(facts.members.sum())
     report = Report(
         created="2026-01-01T00:00:00+00:00",
         subject=Subject(model="m", sha256="0" * 64, members=n, nonmembers=len(facts.members) - n, shadows=0),
-        results=tuple(Result(finding=f, verdict=Verdict.NOTED, reason="") for f in findings),
+        results=(Result(finding=finding, verdict=Verdict.NOTED, reason=""),),
         skipped=(),
-        controls=controls,
+        controls=tuple(Control(code=c, title=c, passed=True, sentence="") for c in ("CTL002", "CTL003", "CTL005")),
         provenance={},
         rung=facts.rung,
     )

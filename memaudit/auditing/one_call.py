@@ -177,7 +177,8 @@ def _together(members: tuple[Array, Array], nonmembers: tuple[Array, Array]) -> 
         )
     inside = np.arange(len(members[1]) + len(nonmembers[1])) < len(members[1])
     ids = [f"{'member' if member else 'nonmember'}-{row}" for row, member in enumerate(inside)]
-    examples = Examples(*(np.concatenate(parts) for parts in zip(members, nonmembers, strict=True)), ids)
+    x, y = (np.concatenate(parts) for parts in zip(members, nonmembers, strict=True))
+    examples = Examples(x, y, ids)
     units = [np.bincount(examples.unit_of, side) > 0 for side in (inside, ~inside)]
     if both := int((units[0] & units[1]).sum()):
         raise EvidenceError(
