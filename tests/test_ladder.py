@@ -207,6 +207,22 @@ def test_six_shadows_are_a_bank(project: Path) -> None:
     assert ma.audit(project / "model.safetensors", recipe, project / "bank", shadows=6).report.rung is Rung.BANK
 
 
+def test_an_attack_without_a_bank_can_be_asked_for_beside_one(project: Path, command: Command) -> None:
+    """Its threshold is the non-members' own; the findings of the bank stay as they were."""
+    assert command("audit", "model.safetensors", "--fpr", "0.1").returncode == 0
+    alone = reported(project)
+    gates(project, GATE.format('attack = "quantile-regression"\n', 0.9999))
+    done = command("audit", "model.safetensors", "--fpr", "0.1")
+    assert done.returncode == 3, done.stderr
+    report = reported(project)
+    assert (report.rung, contradictions(report)) == (Rung.BANK, ())
+    own = [r for r in report.results if r.finding.code == "MIA010"]
+    assert [r.finding.attack for r in own] == ["quantile-regression"]
+    kept = [r.finding.estimate for r in report.results if r.finding.code != "MIA010"]
+    assert kept == [r.finding.estimate for r in alone.results]
+    assert b"flagged_at_0.1_by_quantile-regression" in (project / "audit" / "evidence.csv").read_bytes()
+
+
 def test_references_that_are_refused(project: Path, complaint: Any, reference: Path) -> None:
     call = ("audit", "model.safetensors", "--shadows", "0")
     shutil.copy(project / "model.safetensors", project / "same.safetensors")
