@@ -19,7 +19,7 @@ from memaudit.checks.evidence import estimate
 from memaudit.checks.held_out import METHOD
 from memaudit.policy.consistency import contradictions
 from memaudit.reports import load
-from memaudit.types import Control, Finding, Limit, Report, Result, Rung, Subject, Verdict, Why
+from memaudit.types import Control, Estimate, Finding, Limit, Report, Result, Rung, Subject, Verdict, Why
 
 Array = np.ndarray
 Command = Callable[..., CompletedProcess[str]]
@@ -372,6 +372,26 @@ def test_limits_are_broken_and_kept_no_oftener_than_they_promise() -> None:
     assert broken <= 8
     assert kept <= 8
     assert judged(evidence(0, 3000, 3.0), leak).results[0].verdict is Verdict.FAIL
+
+
+def test_raw_exposure_breaks_no_limit() -> None:
+    """Any model may prefer a real address to made-up ones: without shadow models that is no proof of a leak."""
+    finding = Finding(
+        code="CAN003",
+        title="Secrets",
+        metric="secrets",
+        estimate=Estimate(value=1.0, low=0.83, high=1.0, unit="share", method="Clopper–Pearson"),
+        sentence="",
+        n=20,
+        source="",
+    )
+    report = judged(evidence(0))
+    report = replace(report, results=(Result(finding=finding, verdict=Verdict.NOTED, reason=""),))
+    result = policy.hold(report, [Limit(metric="secrets", max=0.1)]).results[0]
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert result.needed == "a bank of shadow models: memaudit bank fill --shadows 64"
+    banked = replace(report, rung=Rung.BANK)
+    assert policy.hold(banked, [Limit(metric="secrets", max=0.1)]).results[0].verdict is Verdict.FAIL
 
 
 # --- texts ------------------------------------------------------------------------------------------------------------

@@ -27,6 +27,11 @@ GLOSSARY = (
         "many of them shows what training on an example changes.",
     ),
     Point(
+        lead="Rung.",
+        words="How much an audit had to go on. Rung 0: the model alone. Rung 1: also one to five reference models. "
+        "Rung 2: also a bank of shadow models. The lower rungs can show a leak, but cannot bound it.",
+    ),
+    Point(
         lead="Exposure.",
         words="How far a secret is given away, in bits: each bit halves the number of guesses that an adversary needs. "
         "A secret that was never in the training data has an exposure of 1.44 bits on average.",
