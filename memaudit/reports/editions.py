@@ -6,7 +6,7 @@ evidence has ids or more, it numbers them; a reader who also has the JSON file f
 `public` has no single examples, no tables, no figures but the curves of attacks, no provenance but the version of
 memaudit and the attacks that were asked for, and no names of those who made the audit, answer for the model, or granted
 waivers. Its numbers have three digits, as in its sentences. Verdicts, waivers and the reasons for them stay, and so do
-the digest and the date of the plan that the audit keeps to.
+the digest and the date of the plan that the audit keeps to, and its rung.
 
 What an edition leaves out is in none of its formats, and not in the JSON that is attached to its PDF.
 """
