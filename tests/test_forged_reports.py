@@ -437,6 +437,6 @@ def test_the_gate_says_which_report_it_held_against_which_limits_and_what_came_o
     lines = dict(line.split(maxsplit=1) for line in command("gate", "report.json").stdout.splitlines())
     digest = fields["subject"]["sha256"]
     assert lines["report"].startswith(f"report.json: model.safetensors (SHA-256 {digest}), audited 20")
-    assert lines["report"].endswith(" on 100 members and 100 non-members with 16 shadow models")
+    assert lines["report"].endswith(" on 100 members and 100 non-members with 16 shadow models (rung 2)")
     assert lines["limits"] == str(Path("memaudit.toml").resolve())
     assert lines["controls"] == "passed: CTL001, CTL002, CTL005, CTL003, CTL004; not run: CTL007"

@@ -36,7 +36,7 @@ class ByHeart(torch.nn.Module):
     def __init__(self, x: Array, y: Array):
         super().__init__()
         self.x = torch.nn.Parameter(torch.tensor(x))
-        self.register_buffer("side", torch.tensor(2.0 * y - 1))
+        self.side = torch.tensor(2.0 * y - 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         distance = torch.cdist(x, self.x)

@@ -144,7 +144,7 @@ def test_the_interval_is_exact_by_enumeration() -> None:
             outside = np.arange(nonmembers, 0.0, -1.0)
             cut = outside[rank - 1] if rank else np.inf
             ends = HeldOutRate(np.where(inside > 0, cut + 0.5 if rank else np.inf, inside), outside, fpr).interval()
-            wrong += probability * (ends[0] > fpr if side == 0 else ends[1] < fpr)
+            wrong += probability * float(ends[0] > fpr if side == 0 else ends[1] < fpr)
         assert wrong <= error
 
 
@@ -166,7 +166,7 @@ def test_the_interval_covers_from_the_least_number_of_examples(
     for seed in range(600):
         rate, truth = simulated(members, nonmembers, fpr, shift, seed)
         ends = rate.interval()
-        low, high = low + (ends[0] > truth), high + (ends[1] < truth)
+        low, high = low + int(ends[0] > truth), high + int(ends[1] < truth)
     assert max(low, high) < 24
 
 

@@ -68,7 +68,7 @@ WRONG = {
     "a fraction": ("[audit]\nshadows = 8.5", 2, "audit.shadows", "integer, got 8.5"),
     "true for a number": ('[[gate]]\nmetric = "tpr"\nmax = true', 3, "gate.0.max", "number, got True"),
     "odd": ("[audit]\nseed = 1\nshadows = 7", 3, "audit.shadows", "multiple of 2, got 7"),
-    "too few": ("[audit]\nshadows = 0", 2, "audit.shadows", "got 0"),
+    "too few": ("[audit]\nshadows = -2", 2, "audit.shadows", "got -2"),
     "a rate above 1": ("[audit]\nfpr = [0.1, 5]", 2, "audit.fpr.1", "less than 1, got 5"),
     "a rate of 0": ("[audit]\nfpr = [0.0]", 2, "audit.fpr.0", "greater than 0"),
     "no rates": ("[audit]\nfpr = []", 2, "audit.fpr", "at least 1 item"),

@@ -141,6 +141,8 @@ def _of_origin(old: Report, new: Report) -> Iterator[str]:
         one, other = (report.provenance.get(name, "(none)") for report in (old, new))
         if name.startswith("bank.") and one != other:
             yield f"{name}: {one[:60]} → {other[:60]}"
+    if old.rung is not new.rung:
+        yield f"rung: {old.rung} → {new.rung}"
     if old.subject.shadows != new.subject.shadows:
         yield f"shadow models: {old.subject.shadows} → {new.subject.shadows}"
 

@@ -132,9 +132,10 @@ def table(evidence: Evidence, names: Sequence[str], full: bool = False) -> bytes
     that takes one line, and no spreadsheet reads it as a formula. Tables of numbers have no such column. An id that a
     spreadsheet would read as a formula has an apostrophe in front.
     """
-    attacks = dict.fromkeys([DEFAULT.name, *evidence.attacks])
+    attacks = dict.fromkeys([DEFAULT.name, *evidence.with_bank])
     rates = evidence.resolved_fprs
     flags = {flag_column(fpr, a): evidence.attacked(a).flagged(fpr) for a in attacks for fpr in rates}
+    flags |= _flags_without_bank(evidence)
     default = evidence.attacked(DEFAULT.name)
     own = {f"shadows_{flag_column(fpr, DEFAULT.name)}": default.shadows_flagged(fpr)[1].mean(axis=0) for fpr in rates}
     scores, margins = evidence.memorization, evidence.margin
@@ -169,14 +170,19 @@ def flags_table(evidence: TargetEvidence, names: Sequence[str]) -> bytes:
 
     Nothing ranks single examples: without shadow models an example that is easy looks like one that is memorized.
     """
-    flags = {
+    flags = _flags_without_bank(evidence)
+    members = {"member": evidence.members.astype(int)}
+    return _csv({"id": list(map(neutral, names)), **members, **{n: f.astype(int) for n, f in flags.items()}}, names)
+
+
+def _flags_without_bank(evidence: TargetEvidence) -> dict[str, Shaped[Array, " examples"]]:
+    """Returns which examples each attack flags whose thresholds the target's non-members set, by column."""
+    return {
         flag_column(fpr, name): evidence.scores(name) > evidence.held_out(name, fpr).threshold
         for name in evidence.without_bank
         if not evidence.lacks(name)
         for fpr in evidence.resolved_fprs
     }
-    members = {"member": evidence.members.astype(int)}
-    return _csv({"id": list(map(neutral, names)), **members, **{n: f.astype(int) for n, f in flags.items()}}, names)
 
 
 def most_exposed(evidence: Evidence, names: Sequence[str], pictures: bool) -> tuple[Exposed, ...]:

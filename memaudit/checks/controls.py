@@ -239,7 +239,7 @@ def _calibration(evidence: Evidence) -> Control:
     trials = int((~evidence.members).sum())
     asked = [
         (name, fpr)
-        for name in evidence.attacks
+        for name in evidence.with_bank
         for fpr in evidence.resolved_fprs
         if evidence.attacked(name).unreachable(fpr) is None
     ]

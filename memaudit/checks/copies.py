@@ -9,6 +9,7 @@ from memaudit.checks.evidence import (
     ClassifierEvidence,
     ClassifierTargetEvidence,
     ControlCheck,
+    Evidence,
     TargetEvidence,
 )
 from memaudit.checks.text import TextTargetEvidence
@@ -85,9 +86,11 @@ def _copies(evidence: TargetEvidence) -> Control:
 
 
 def _kept_together(evidence: TargetEvidence) -> str:
-    if isinstance(evidence, ClassifierTargetEvidence) and not isinstance(evidence, ClassifierEvidence):
-        return "Copies and groups count as one example, and few examples have a near copy among the others."
-    return "Copies and groups are trained on together or not at all, and near copies are too few to hide a leak."
+    if isinstance(evidence, Evidence):
+        return "Copies and groups are trained on together or not at all, and near copies are too few to hide a leak."
+    if isinstance(evidence, TextTargetEvidence):
+        return "Near-duplicates and groups count as one document."
+    return "Copies and groups count as one example, and few examples have a near copy among the others."
 
 
 def _near(evidence: ClassifierTargetEvidence) -> tuple[str, Table]:

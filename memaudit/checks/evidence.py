@@ -234,6 +234,11 @@ class Evidence(TargetEvidence):
         """How much there is to go on."""
         return Rung.BANK
 
+    @property
+    def with_bank(self) -> tuple[str, ...]:
+        """Those of the attacks whose thresholds the shadow models set."""
+        return tuple(name for name in self.attacks if name in BANK_ATTACKS)
+
     def attacked(self, name: str) -> Attacked:
         """Returns the scores of an attack; computed once."""
         if name not in self._attacked:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import stats
 
-from memaudit.attacks import ATTACKS, BANK_ATTACKS, STATISTICS
+from memaudit.attacks import ATTACKS, STATISTICS
 from memaudit.checks.enough import Enough, enough
 from memaudit.checks.evidence import Attacked, Check, Evidence, Outcome, between, estimate, share_of, with_interval
 from memaudit.checks.text import TextEvidence
@@ -162,7 +162,7 @@ MEMBERSHIP = (
 def _run(evidence: Evidence, code: str, *families: str) -> Outcome:
     findings: list[Finding] = []
     skipped: list[Skipped] = []
-    made = (name for name in evidence.attacks if name in BANK_ATTACKS and name.startswith(families))
+    made = (name for name in evidence.with_bank if name.startswith(families))
     for name in made:
         for fpr in evidence.fprs:
             title = f"Membership inference, {name}, at {rate(fpr)} FPR"
@@ -201,7 +201,7 @@ def _finding(evidence: Evidence, code: str, title: str, attacked: Attacked, fpr:
     real, real_low, real_high = share_of(attacked.flagged(fpr)[~evidence.members])
     caught, _ = attacked.shadows_flagged(fpr)
     ends = attacked.shadows_interval(fpr)
-    main = first and name == evidence.attacks[0]
+    main = first and name == evidence.with_bank[0]
     more = enough(evidence, attacked, fpr) if main and name in ATTACKS else Enough()
     return Finding(
         code=code,
@@ -294,7 +294,7 @@ def _single(evidence: Evidence, attacked: Attacked, fpr: float) -> Table:
 def _roc(evidence: Evidence) -> Figure:
     """Return TPR by FPR at thresholds that the shadows set; the first attack with the band of its interval."""
     n_out = int((~evidence.members).sum())
-    names = evidence.attacks
+    names = evidence.with_bank
     least = max(1 / n_out, *(1 / evidence.attacked(name).outside.size for name in names))
     rates = np.geomspace(least, 1, _POINTS)
     curves = tuple(_curve(evidence, name, rates, band=place == 0) for place, name in enumerate(names))
@@ -328,7 +328,7 @@ def _comparison(evidence: Evidence) -> Table:
     """Return every attack with its AUC, and TPR beside measured FPR at each rate that can be resolved."""
     members = evidence.members
     rows = []
-    for name in dict.fromkeys([*evidence.attacks, *_COMPARED]):
+    for name in dict.fromkeys([*evidence.with_bank, *_COMPARED]):
         attacked = evidence.attacked(name)
         inside, outside = attacked.target[members], attacked.target[~members]
         area = auc(inside, outside), *auc_interval(inside, outside)

@@ -33,7 +33,7 @@ def _own_secrets(evidence: TextTargetEvidence) -> Outcome:
     share for secrets in documents that the model was not trained on. No value is ever shown.
 
     Without shadow models nothing is taken from the costs: the exposure is raw, and high also for a value that any model
-    prefers to made-up ones.
+    prefers to made-up ones. A limit on it then counts as undecided, not as broken.
 
     Source: exposure, Carlini et al. 2019 (USENIX Security); decoys in place of the space's other secrets.
     """

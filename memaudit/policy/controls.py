@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from memaudit.policy.needs import NEEDS_BANK
 from memaudit.types import Finding, Report, Rung
 
 _POSITIVE = "CTL005"
@@ -44,8 +45,11 @@ def needed_controls(metric: str, rung: Rung = Rung.BANK) -> dict[str, str]:
 def overstated(report: Report, finding: Finding) -> str:
     """Return what speaks against a failure of a finding, in words; empty if nothing does.
 
-    It is a failed control by which the number is too high. Any other failed control leaves a failure as it is.
+    It is a failed control by which the number is too high. Any other failed control leaves a failure as it is. Without
+    shadow models, nothing tells a secret that was learned from a value that any model prefers.
     """
+    if report.rung < Rung.BANK and finding.metric == "secrets":
+        return "without shadow models the exposure is raw, and high also for a value that any model prefers"
     failed = [
         control.title
         for control in report.controls
@@ -57,4 +61,6 @@ def overstated(report: Report, finding: Finding) -> str:
 def remedy(report: Report) -> str:
     """Returns what it takes for the controls to pass."""
     failed = [control.code for control in report.controls if control.passed is False]
+    if not failed and report.rung < Rung.BANK:
+        return NEEDS_BANK
     return "more shadow models" if failed == [_POSITIVE] else "an audit whose controls pass"

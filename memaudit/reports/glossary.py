@@ -22,6 +22,11 @@ GLOSSARY = (
         words="A model trained in the same way as the audited model on another random part of the same data.",
     ),
     Point(
+        lead="Rung.",
+        words="How much an audit had to go on. Rung 0: the model alone. Rung 1: also one to five reference models. "
+        "Rung 2: also a bank of shadow models. The lower rungs can show a leak, but cannot bound it.",
+    ),
+    Point(
         lead="Canary.",
         words="A random secret inserted into the training data to measure how much the model reveals about it.",
     ),
