@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from memaudit.auditing import Plan as Plan
     from memaudit.auditing import audit as audit
     from memaudit.auditing import plan as plan
+    from memaudit.auditing import quick as quick
     from memaudit.bank import Bank as Bank
     from memaudit.errors import MemauditError as MemauditError
     from memaudit.recipe import SGD as SGD
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
     from memaudit.types import Verdict as Verdict
 
 _HOME = {
-    "memaudit.auditing": ("Audit", "Plan", "audit", "plan"),
+    "memaudit.auditing": ("Audit", "Plan", "audit", "plan", "quick"),
     "memaudit.bank": ("Bank",),
     "memaudit.errors": ("MemauditError",),
     "memaudit.recipe": (

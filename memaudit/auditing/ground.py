@@ -86,7 +86,8 @@ def ground(
         )
     base = "base" in target.recorded
     if bank is None or shadows == 0:
-        return Ground(base=base, **_loaded(target, references, device))
+        given, models = _loaded(target, references, device)
+        return Ground(references=given, models=models, base=base)
     bank = bank if isinstance(bank, Bank) else Bank.open(bank)
     bank.require(fingerprint(target.recipe, target.population, int(bank.fingerprint["seed"])))
     require_inputs(bank, recipe_folder(target.recipe))
@@ -99,19 +100,24 @@ def ground(
                 "use no bank (--shadows 0)"
             )
         return Ground(bank, recordings, shadows=count)
-    given = _loaded(target, references, device)
-    return Ground(bank, shadows=count, base=base, **_joined(_of_shadows(target, recordings), given))
+    given, models = _loaded(target, references, device)
+    few = _of_shadows(target, recordings)
+    if given is not None:
+        few = References(np.concatenate([few.phi, given.phi]), np.concatenate([few.out, given.out]))
+    return Ground(bank, references=few, shadows=count, models=models, base=base)
 
 
 def _of_shadows(target: Target, recordings: Recordings) -> References:
-    rows = slice(None) if isinstance(target.population, TextPopulation) else target.population.representatives
-    phi = recordings.stacked("phi").mean(axis=2, dtype=np.float64)[:, rows]
-    members = recordings.members[:, : len(target.members)] if rows == slice(None) else recordings.members[:, rows]
-    return References(phi, members == 0)
+    text = isinstance(target.population, TextPopulation)
+    rows = np.arange(len(target.members)) if text else target.population.representatives
+    phi = recordings.stacked("phi").mean(axis=2, dtype=np.float64)
+    return References(phi[:, rows], recordings.members[:, rows] == 0)
 
 
-def _loaded(target: Target, files: Sequence[str | Path], device: str) -> dict[str, object]:
-    """Returns the signals of reference models, and their names and digests.
+def _loaded(
+    target: Target, files: Sequence[str | Path], device: str
+) -> tuple[References | None, tuple[tuple[str, str], ...]]:
+    """Returns the signals of reference models, if there are any, and their names and digests.
 
     Raises:
         ModelError: One does not load, or is the target.
@@ -124,9 +130,9 @@ def _loaded(target: Target, files: Sequence[str | Path], device: str) -> dict[st
         found.append(_signal(target, file, device))
         models.append((file.name, digest))
     if not found:
-        return {}
+        return None, ()
     phi = np.stack(found)
-    return {"references": References(phi, np.ones(phi.shape, bool)), "models": tuple(models)}
+    return References(phi, np.ones(phi.shape, bool)), tuple(models)
 
 
 def _signal(target: Target, file: Path, device: str) -> Array:
@@ -141,12 +147,3 @@ def _signal(target: Target, file: Path, device: str) -> Array:
         raise ModelError(f"reference model {file}: {error}") from error
     phi = recorded["phi"].mean(axis=1, dtype=np.float64)
     return phi if isinstance(population, TextPopulation) else phi[population.representatives]
-
-
-def _joined(shadows: References, given: dict[str, object]) -> dict[str, object]:
-    """Returns the signals of shadow models and of reference models together."""
-    others = given.get("references")
-    if not isinstance(others, References):
-        return {"references": shadows}
-    phi = np.concatenate([shadows.phi, others.phi])
-    return given | {"references": References(phi, np.concatenate([shadows.out, others.out]))}

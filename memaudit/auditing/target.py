@@ -130,7 +130,7 @@ def open_target(
     stated = None if manifest is None else (read_manifest(manifest), manifest_of(examples, counts))
     try:
         queries, outputs = getattr(recipe, "queries", ()), getattr(recipe, "outputs", None)
-        recorded = measure(loaded, examples, queries, choose_device(device), outputs)
+        recorded = measure(loaded, examples, queries, choose_device(device), outputs, entropy=True)
         if text is not None:
             from memaudit.signals.target import question
 

@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 
 from memaudit.checks.evidence import Check, Outcome, percent, share_of, with_interval
-from memaudit.checks.text import TextEvidence
+from memaudit.checks.text import TextEvidence, TextTargetEvidence
 from memaudit.extraction import CorpusIndex, Kind, eidetic, leakage, rank, suspicion, written_kind, zlib_nats
 from memaudit.memorization import counterfactual
 from memaudit.recipe.recipes import SAMPLERS
@@ -21,7 +21,7 @@ _WIDTH = 16  # tokens in a row that stand in a training text: shorter than the c
 _TOP = 25
 
 
-def _generated(evidence: TextEvidence) -> Outcome:
+def _generated(evidence: TextTargetEvidence) -> Outcome:
     """Untargeted extraction: does the model write training text of its own accord?
 
     The model writes texts by three samplers: from its 40 likeliest tokens; at a temperature that falls from 10 to 1;
@@ -79,7 +79,7 @@ def _generated(evidence: TextEvidence) -> Outcome:
     return (finding,), ()
 
 
-generation_check = Check("EXT004", _WRITTEN, "extraction", _generated, TextEvidence)
+generation_check = Check("EXT004", _WRITTEN, "extraction", _generated, TextTargetEvidence)
 
 
 def _by_sampler(found: Array, control: Array, each: int) -> Table:
@@ -96,11 +96,13 @@ def _by_sampler(found: Array, control: Array, each: int) -> Table:
 
 
 def _why(
-    evidence: TextEvidence, texts: list[Array], found: Array, inside: CorpusIndex
+    evidence: TextTargetEvidence, texts: list[Array], found: Array, inside: CorpusIndex
 ) -> tuple[tuple[Table, ...], tuple[str, ...]]:
     """Returns the table of why training text is written, or a note on why there is none."""
     if not found.any():
         return (), ()
+    if not isinstance(evidence, TextEvidence):
+        return (), ("Whether models without these passages would write them, too, was not tested: no shadow models.",)
     if evidence.reading is None:
         reason = "the bank keeps no weights of its models, or they are of another kind than the audited model's"
         return (), (f"Whether models without these passages would write them, too, was not tested: {reason}.",)
@@ -146,7 +148,7 @@ def _kinds_table(kinds: Counter[Kind], pairs: int) -> Table:
     )
 
 
-def _by_score(evidence: TextEvidence, texts: list[Array], found: Array) -> Table:
+def _by_score(evidence: TextTargetEvidence, texts: list[Array], found: Array) -> Table:
     tokens, lowered = (TokenStatistics.of_tensors(evidence.recorded, prefix) for prefix in ("generated_", "lowered_"))
     strings = [evidence.population.renderer.tokenizer.decode(text) for text in texts]
     references = (

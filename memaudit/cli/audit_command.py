@@ -16,8 +16,8 @@ from memaudit.cli.common import Job, job, ledger_option, over_budget, settings_o
 from memaudit.errors import SettingsError
 from memaudit.policy import exit_code
 from memaudit.reports.uncovered import uncovered
-from memaudit.reports.wording import attempts
-from memaudit.types import Report
+from memaudit.reports.wording import attempts, rung
+from memaudit.types import Report, Rung
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -98,16 +98,25 @@ def _told(report: Report) -> list[str]:
         (r.verdict, r.finding.sentence if r.limit is None else f"{r.finding.sentence} ({r.reason})")
         for r in report.results
     ]
+    had = [] if report.rung is Rung.BANK else [("no bank", rung(report))]
     attempt = [("attempt", str(report.attempt))] if attempts(report.attempt) else []
     above = list(uncovered(report))
     controls = [("control", c.sentence) for c in report.controls if c.passed is False]
-    skipped = [("not said", f"{s.title}: {s.reason}.") for s in report.skipped]
+    skipped = [("not said", f"{'; '.join(titles)}: {reason}.") for reason, titles in _unsaid(report).items()]
     width = shutil.get_terminal_size((120, 24)).columns
     wrapped = (
         click.wrap_text(f"{kind:<{_INDENT}}{text}", width, subsequent_indent=" " * _INDENT)
-        for kind, text in (*found, *above, *controls, *skipped, *attempt)
+        for kind, text in (*had, *found, *above, *controls, *skipped, *attempt)
     )
     return ["", *wrapped, ""]
+
+
+def _unsaid(report: Report) -> dict[str, list[str]]:
+    """Returns the titles of what could not be said, by the reason."""
+    found: dict[str, list[str]] = {}
+    for skipped in report.skipped:
+        found.setdefault(skipped.reason, []).append(skipped.title)
+    return found
 
 
 def run(model: Path, call: Job, quiet: bool, yes: bool = False) -> Audit:

@@ -8,7 +8,7 @@ from memaudit.reports import standing, text, wording
 from memaudit.reports.blocks import Block, Fact, Facts, Grid, Paragraph, Points, Section, listed
 from memaudit.reports.glossary import GLOSSARY
 from memaudit.reports.regulation import Source, mapping
-from memaudit.types import Attempt, Planned, Report
+from memaudit.types import Attempt, Planned, Report, Rung
 
 _LIMITS = 4  # that are named on the first page
 
@@ -27,12 +27,17 @@ def subject(report: Report) -> Iterator[Block]:
         facts=(
             Fact(name="Model", value=about.model),
             Fact(name="SHA-256", value=about.sha256, code=True),
-            Fact(name="Compared with", value=f"{about.shadows:,} shadow models, made in the same way"),
+            Fact(name="Compared with", value=_compared(report)),
             Fact(name="Limits", value="; ".join(limits) or "none was set"),
             *(Fact(name=name, value=value) for name, value, _ in said if value),
             *([Fact(name="Not said", value=f"{unsaid}: see “{wording.TITLES['signatures']}”")] if unsaid else []),
         )
     )
+
+
+def _compared(report: Report) -> str:
+    made = ", made in the same way" if report.rung is Rung.BANK else ""
+    return f"{wording.compared(report)}{made} (rung {report.rung:d}; the highest is 2)"
 
 
 def _limits(report: Report) -> list[str]:
@@ -65,7 +70,8 @@ def _tried(report: Report, codes: tuple[str, ...]) -> str:
 def method(report: Report) -> Iterator[Block]:
     """Yields how the numbers were made, in general."""
     shadows = f"{report.subject.shadows:,}"
-    yield from (Paragraph(words=words.replace("{shadows}", shadows)) for words in standing.METHOD)
+    how = standing.METHOD if report.rung is Rung.BANK else (*standing.METHOD_WITHOUT_BANK, *standing.METHOD[2:])
+    yield from (Paragraph(words=words.replace("{shadows}", shadows)) for words in how)
 
 
 def limitations(report: Report) -> Iterator[Block]:
@@ -119,6 +125,7 @@ def reproduce(report: Report) -> Iterator[Block | Section]:
         Fact(name="Training examples", value=f"{subject.members:,}"),
         Fact(name="Examples held out", value=f"{subject.nonmembers:,}"),
         Fact(name="Shadow models", value=f"{subject.shadows:,}"),
+        *([Fact(name="Reference models", value=f"{subject.references:,}")] if subject.references else []),
         Fact(name="Date of the audit", value=text.moment(report.created)),
         Fact(name="Format", value=report.schema),
         *_entry(report.attempt),

@@ -14,7 +14,7 @@ from memaudit.recipe import Examples, Population
 from memaudit.recipe.networks import is_network
 from memaudit.recipe.recipes import Outputs
 from memaudit.signals.estimator import estimator_signals
-from memaudit.signals.kinds import Range, require_kind, signals_of
+from memaudit.signals.kinds import Range, entropy_of, require_kind, signals_of
 
 Array = np.ndarray
 
@@ -26,12 +26,14 @@ _OUTPUTS = 2**24  # of a network at a time: 64 MiB
 class Signals:
     """What one model says about every example: φ in nats, larger = more confident; correctness of the plain view.
 
-    `read_as` says in words what the outputs were taken for.
+    `read_as` says in words what the outputs were taken for. `modified_entropy` is that of the plain view, in nats,
+    where it was asked for and the outputs have one.
     """
 
     phi: Float[Array, "examples queries"]
     correct: Bool[Array, " examples"]
     read_as: str
+    modified_entropy: Float[Array, " examples"] | None = None
 
 
 def measure(
@@ -40,11 +42,13 @@ def measure(
     queries: Sequence[Any] = (),
     device: str = "cpu",
     outputs: Outputs | None = None,
+    entropy: bool = False,
 ) -> dict[str, Array]:
     """Returns everything that is recorded about one model, by name; see `evaluate` and `measure_text`."""
     if isinstance(population, Examples):
-        signals = evaluate(model, population, queries, device, outputs)
-        return {"phi": signals.phi, "correct": signals.correct}
+        signals = evaluate(model, population, queries, device, outputs, entropy)
+        more = {} if signals.modified_entropy is None else {"modified_entropy": signals.modified_entropy}
+        return {"phi": signals.phi, "correct": signals.correct, **more}
     from memaudit.signals.network import steady
     from memaudit.signals.text import measure_text, unit_phi
 
@@ -59,6 +63,7 @@ def evaluate(
     queries: Sequence[Any] = (),
     device: str = "cpu",
     outputs: Outputs | None = None,
+    entropy: bool = False,
 ) -> Signals:
     """Returns the signals of one model in evaluation mode: no dropout, no batch statistics, so no batch mates.
 
@@ -70,13 +75,14 @@ def evaluate(
         queries: Further fixed views of a network's inputs, beside the plain one.
         device: Where a network is evaluated.
         outputs: What the model's outputs are; None takes logits, and refuses what looks like probabilities.
+        entropy: Whether the modified entropy of a network's outputs is measured, too.
 
     Raises:
         ModelError: The outputs are not finite, random, or no logits; there is no output for some label; all examples
             get one score and not all are right; or it is no model at all.
     """
     if is_network(model):
-        signals = _of_network(model, examples, queries, device, outputs)
+        signals = _of_network(model, examples, queries, device, outputs, entropy)
     elif hasattr(model, "predict_proba") or hasattr(model, "decision_function"):
         phi, correct, read_as = estimator_signals(model, examples, outputs)
         signals = Signals(phi[:, None].astype(np.float32), correct, read_as)
@@ -91,26 +97,32 @@ def evaluate(
 
 
 def _of_network(
-    network: Any, examples: Examples, queries: Sequence[Any], device: str, outputs: Outputs | None
+    network: Any, examples: Examples, queries: Sequence[Any], device: str, outputs: Outputs | None, entropy: bool
 ) -> Signals:
     from memaudit.signals.network import Asked, asked
 
     plain = asked(network, examples.x, device)
     views = [plain, *(Asked(network, examples.x, device, query) for query in queries)]
     phi = np.empty((len(examples), len(views)), np.float32)
+    entropies = np.empty(len(examples)) if entropy and outputs != "one-vs-rest" else None
     for column, view in enumerate(views):
         try:
-            seen, hits = _of_view(view, examples, outputs, phi[:, column])
+            seen, hits = _of_view(view, examples, outputs, phi[:, column], None if column else entropies)
         except ModelError as error:
             raise error if column == 0 else ModelError(f"query {column}, {queries[column - 1]!r}: {error}") from error
         if column == 0:
             correct = hits
             read_as = require_kind(seen, outputs, lambda: plain.last_layer(slice(0, 2)))
-    return Signals(phi, correct, read_as)
+    return Signals(phi, correct, read_as, entropies)
 
 
-def _of_view(view: Any, examples: Examples, outputs: Outputs | None, phi: Array) -> tuple[Range, Array]:
-    """Writes φ of one view into an array, batch by batch; returns the range of the outputs, and the correctness."""
+def _of_view(
+    view: Any, examples: Examples, outputs: Outputs | None, phi: Array, entropies: Array | None = None
+) -> tuple[Range, Array]:
+    """Writes φ of one view into an array, batch by batch; returns the range of the outputs, and the correctness.
+
+    The modified entropy is written into another array, if there is one.
+    """
     from memaudit.signals.network import steady
 
     correct = np.empty(len(examples), bool)
@@ -125,6 +137,8 @@ def _of_view(view: Any, examples: Examples, outputs: Outputs | None, phi: Array)
         seen.add(answers)
         with np.errstate(divide="ignore"):
             phi[rows], correct[rows] = signals_of(answers, examples.y[rows], outputs)
+            if entropies is not None:
+                entropies[rows] = entropy_of(answers, examples.y[rows], outputs)
         start = rows.stop
     return seen, correct
 
