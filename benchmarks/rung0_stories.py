@@ -97,7 +97,7 @@ def recipe_of(arguments: argparse.Namespace) -> ma.LanguageModelRecipe:
             suffix=16,
             contexts=(32,),
             watched=0,
-            generated=10,
+            generated=0,
         ),
     )
 
