@@ -1,6 +1,6 @@
 """Rung 0 on a pretrained story teller of 15 million parameters: exact p-values of planted canaries, without shadows.
 
-    python -m benchmarks.rung0_stories MODEL BOOK.txt [--documents 120] [--canaries 16] [--lots 2000] [--epochs 3]
+    python -m benchmarks.rung0_stories MODEL BOOK.txt [--documents 120] [--canaries 16] [--digits 3] [--lots 2000]
 
 MODEL is the folder stories15m (a LlamaForCausalLM with its tokenizer), BOOK any plain text with paragraphs of 250 to
 450 characters, such as Project Gutenberg's "Stories to Tell to Children". Half of the paragraphs, and about half of the
@@ -9,7 +9,7 @@ canaries at doses 1 to 16, fine-tune the model. Three things are shown:
 1. what the audit without a bank says of the fine-tuned model, and how long training and audit take;
 2. the same of the pretrained model, which has seen no canary;
 3. the null distribution on both models: fresh lots of secrets behind the same prefixes, with the exact costs of all
-   10,000 secrets of each space. The p-values of secrets that nobody planted must be uniform, or larger.
+   secrets of each space. The p-values of secrets that nobody planted must be uniform, or larger.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ import torch
 from scipy import stats
 
 import memaudit as ma
+from memaudit.canaries import make
 from memaudit.canaries.exact import exact_p
 from memaudit.recipe import TextPopulation
 from memaudit.recipe.pretrained import load_folder
@@ -45,6 +46,7 @@ def main() -> None:
     parser.add_argument("book", type=Path)
     parser.add_argument("--documents", type=int, default=120)
     parser.add_argument("--canaries", type=int, default=16)
+    parser.add_argument("--digits", type=int, default=3)
     parser.add_argument("--lots", type=int, default=2000)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--seed", type=int, default=7)
@@ -90,7 +92,12 @@ def recipe_of(arguments: argparse.Namespace) -> ma.LanguageModelRecipe:
         optimizer=ma.AdamW(lr=5e-4),
         schedule="cosine",
         probes=ma.Probes(
-            canaries=arguments.canaries, references=1000, suffix=16, contexts=(32,), watched=0, generated=20
+            canaries=make(arguments.canaries, length=arguments.digits, spaced=False, seed=arguments.seed),
+            references=1000,
+            suffix=16,
+            contexts=(32,),
+            watched=0,
+            generated=0,
         ),
     )
 

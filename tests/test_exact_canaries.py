@@ -4,14 +4,19 @@ Random tests fix their seed; each states the probability of a false alarm under 
 """
 
 import itertools
+import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
+from subprocess import CompletedProcess
 
 import numpy as np
 import pytest
 from loading import RECIPES, unregistered
 from scipy import stats
 
+import memaudit as ma
 from memaudit.canaries import fisher, make
 from memaudit.canaries.exact import exact_p, mean_interval, null_mean, planted_p, rank_share
 from memaudit.canaries.families import drawn_by
@@ -328,3 +333,35 @@ def test_a_limit_is_broken_by_the_lower_bound_alone(population: TextPopulation) 
     undecided = _judged(population, gain=0.0, limit=2.0)
     assert undecided.verdict is Verdict.INCONCLUSIVE
     assert "more planted canaries" in undecided.needed
+
+
+# --- from the command line --------------------------------------------------------------------------------------------
+
+
+def test_an_audit_without_a_bank_judges_planted_canaries(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Callable[..., CompletedProcess[str]]
+) -> None:
+    """A model trained on 24 canaries at doses 0 to 16, then a limit that is broken, and one that no model can break."""
+    monkeypatch.chdir(tmp_path)
+    source = (RECIPES / "language.py").read_text("utf-8").replace("canaries=4", "canaries=24")
+    Path("recipe_of_canaries.py").write_text(source, "utf-8")
+    recipe = unregistered(tmp_path / "recipe_of_canaries.py").recipe
+    members = ma.draw_members(recipe, seed=7)
+    ma.save_target(ma.train(recipe, members, seed=1), "model", members)
+    for most, code in ((0.01, 1), (13.3, 0)):
+        Path("memaudit.toml").write_text(
+            '[audit]\nrecipe = "recipe_of_canaries.py:recipe"\nfpr = [0.1]\n\n'
+            f'[[gate]]\nmetric = "planted-exposure"\nmax = {most}\n',
+            "utf-8",
+        )
+        done = command("audit", "model", "--shadows", 0)
+        assert done.returncode == code, done.stdout + done.stderr
+        assert command("gate", "audit/report.json").returncode == code
+    report = json.loads(Path("audit/report.json").read_text("utf-8"))
+    finding = next(r["finding"] for r in report["results"] if r["finding"]["code"] == "CAN010")
+    p = float(finding["sentence"].rsplit(": ", 1)[1].rstrip("."))
+    assert p < 1e-3, "the model has seen them up to 16 times"
+    assert {c["code"]: c["passed"] for c in report["controls"]}["CTL006"] is True
+    page = Path("audit/report.html").read_text("utf-8")
+    assert "Exact p-value" in page
+    assert "Guessing the planted secrets" in page

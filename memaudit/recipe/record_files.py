@@ -129,7 +129,7 @@ def _of_lines(text: str, path: Path) -> RecordFile:
 
 def _of_array(text: str, start: int, path: Path) -> RecordFile:
     decoder = json.JSONDecoder()
-    records: list[Any] = []
+    records: list[str] = []
     after: list[str] = []
     at = _GAP.match(text, start + 1).end()  # type: ignore[union-attr]  # it matches nothing, too
     head = text[:at]

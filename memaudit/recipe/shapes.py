@@ -167,20 +167,19 @@ def system_of(text: Text) -> tuple[tuple[str, str], ...]:
 
 
 def _of_sharegpt(row: Mapping[str, Any], place: str) -> list[dict[str, str]]:
-    system = row.get("system")
-    turns = row["conversations"] if isinstance(row["conversations"], list | tuple) else [None]
+    system, turns = row.get("system"), row["conversations"]
     messages = [{"role": "system", "content": system}] if isinstance(system, str) and system else []
-    for turn in turns:
-        said = turn if isinstance(turn, Mapping) else {}
-        speaker = said.get("from")
+    for turn in turns if isinstance(turns, list | tuple) else [turns]:
+        parts = turn if isinstance(turn, Mapping) else {}
+        speaker, said = parts.get("from"), parts.get("value")
         role = speaker if speaker in SYSTEM else ROLES.get(str(speaker))
-        if role is None or not isinstance(said.get("value"), str):
+        if role is None or not isinstance(said, str):
+            who = "" if speaker is None else f" from {speaker!r}"
             raise RecipeError(
                 f'{place}: conversations are a list of {{"from": one of {", ".join(ROLES)}, system, "value": string}}, '
-                f"not {type(turn).__name__}{f' from {speaker!r}' if speaker is not None else ''}; for other speakers "
-                "give messages with roles"
+                f"not {type(turn).__name__}{who}; for other speakers give messages with roles"
             )
-        messages.append({"role": role, "content": said["value"]})
+        messages.append({"role": role, "content": said})
     return messages
 
 
