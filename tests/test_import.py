@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -470,3 +471,47 @@ def test_the_command_imports_and_says_the_design(
     content = json.loads((tmp_path / "bank" / "bank.json").read_text())
     digest = hashlib.sha256((tmp_path / "shadows.npz").read_bytes()).hexdigest()
     assert content["fingerprint"]["recipe.imported"] == digest
+
+
+# --- docs/import.md ---------------------------------------------------------------------------------------------------
+
+
+def test_every_snippet_of_the_page_runs(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Python in the order of the page; commands after it, with the arrays that it wrote."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    skl2onnx = pytest.importorskip("skl2onnx")
+    assert onnxruntime
+    from sklearn.linear_model import LogisticRegression
+
+    from memaudit.cli import main
+
+    page = (ROOT / "docs" / "import.md").read_text("utf-8")
+    monkeypatch.chdir(tmp_path)
+    made = outputs.made(outputs.pairs(6, 200))
+    x = np.random.default_rng(0).normal(size=(200, 3)).astype(np.float32)
+    model = LogisticRegression().fit(x, made.labels)
+    graph = skl2onnx.to_onnx(model, x[:1], options={id(model): {"zipmap": False}}, target_opset=17)
+    (tmp_path / "model.onnx").write_bytes(graph.SerializeToString())
+    names = {"target_outputs": made.logits[-1], "target_members": made.members[-1], "x": x} | made.shadows
+    for snippet in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(snippet, names)
+    assert names["recorded"].shape == (200, 4)
+    assert (tmp_path / "audit.html").is_file() and "complementary pairs" in capsys.readouterr().out
+    for name in ("recipe.py", "models"):
+        (tmp_path / name).symlink_to(trained / name)
+    commands = [
+        line[2:] for block in re.findall(r"```console\n(.*?)```", page, re.DOTALL) for line in block.splitlines()
+    ]
+    assert len(commands) == 3
+    for command in commands:
+        with pytest.raises(SystemExit) as ended:
+            main([*command.split()[1:], *(["--fpr", "0.05", "-q"] if " audit " in command else [])])
+        assert ended.value.code == 0, (command, capsys.readouterr())
+
+
+def test_the_page_names_every_kind_and_option() -> None:
+    page = (ROOT / "docs" / "import.md").read_text("utf-8")
+    assert all(f"`{kind}`" in page for kind in KINDS)
+    assert all(f"`--{name}`" in page for name in ("outputs", "members", "labels", "ids", "inputs", "correct"))
