@@ -402,6 +402,15 @@ def test_the_command_audits_outputs_with_an_imported_bank(
     assert report["provenance"]["command"].startswith("memaudit audit --outputs target.npz")
     assert call("gate", "audit/report.json")[0] == 1
     assert call("verify", "audit")[0] == 0
+    other = coins[0].target | {
+        "outputs": coins[0].target["outputs"] + np.random.default_rng(1).normal(size=(600, 4)) / 5
+    }
+    np.savez(tmp_path / "next.npz", **other)
+    assert call("audit", "--outputs", "next.npz", "--kind", "logits", "-q", "--out", "next")[0] == 1
+    code, told = call("diff", "audit", "next")
+    assert code == 0 and "audit" in told, told
+    assert call("report", "next/report.json", "-o", "page.md")[0] == 0
+    assert "were trained elsewhere and imported" in (tmp_path / "audit" / "report.html").read_text()
     assert call("audit")[0] == 2
     assert "one of the two" in call("audit", "m.pt", "--outputs", "target.npz")[1]
     code, told = call("bank", "fill", "--recipe", "recipe.py:recipe")
