@@ -377,6 +377,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         model = memaudit.train(recipe, row, seed=number)
         memaudit.save_target(model, folder / "models" / f"model-{number}.safetensors", row, recipe)
     np.save(folder / "members.npy", members)
+    drawn = memaudit.draw_members(recipe, seed=1)
+    memaudit.save_target(memaudit.train(recipe, drawn, seed=9), folder / "model.safetensors", drawn, recipe)
     return folder
 
 
@@ -389,7 +391,7 @@ def test_a_folder_of_models_is_loaded_by_the_recipe(trained: Path, tmp_path: Pat
     matrix = np.load(trained / "members.npy")
     with pytest.raises(EvidenceError, match="there are 6 models, in the order of their names"):
         import_models(tmp_path / "c", trained / "models", recipe, matrix[:5])
-    done = memaudit.audit(trained / "models" / "model-0.safetensors", recipe, beside.bank, fprs=[0.1])
+    done = memaudit.audit(trained / "model.safetensors", recipe, beside.bank, fprs=[0.1], attacks=["lira-online"])
     assert {c.code: c.passed for c in done.report.controls}["CTL003"] is not None, "inputs are those of the recipe"
 
 
@@ -494,17 +496,20 @@ def test_every_snippet_of_the_page_runs(
     model = LogisticRegression().fit(x, made.labels)
     graph = skl2onnx.to_onnx(model, x[:1], options={id(model): {"zipmap": False}}, target_opset=17)
     (tmp_path / "model.onnx").write_bytes(graph.SerializeToString())
+    (tmp_path / "signals").mkdir()
+    np.save(tmp_path / "signals" / "rmia_signals.npy", _as("label-probabilities", made).T)
+    np.save(tmp_path / "memberships.npy", made.members.astype(bool))
     names = {"target_outputs": made.logits[-1], "target_members": made.members[-1], "x": x} | made.shadows
     for snippet in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
         exec(snippet, names)
     assert names["recorded"].shape == (200, 4)
     assert (tmp_path / "audit.html").is_file() and "complementary pairs" in capsys.readouterr().out
-    for name in ("recipe.py", "models"):
+    for name in ("recipe.py", "models", "model.safetensors", "model.safetensors.members.csv"):
         (tmp_path / name).symlink_to(trained / name)
     commands = [
         line[2:] for block in re.findall(r"```console\n(.*?)```", page, re.DOTALL) for line in block.splitlines()
     ]
-    assert len(commands) == 3
+    assert len(commands) == 4
     for command in commands:
         with pytest.raises(SystemExit) as ended:
             main([*command.split()[1:], *(["--fpr", "0.05", "-q"] if " audit " in command else [])])

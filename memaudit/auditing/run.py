@@ -21,7 +21,7 @@ from memaudit.auditing.recorded import Outputs, open_outputs
 from memaudit.auditing.scope import HALF, limitations, of_import, untested
 from memaudit.auditing.target import Target, open_target, read_by_shadows
 from memaudit.bank import Bank, Matched, Recordings
-from memaudit.bank.imported import GUESSED, require_same_examples, whole_units
+from memaudit.bank.imported import GUESSED, require_other_model, require_same_examples, whole_units
 from memaudit.bank.inputs import require_inputs
 from memaudit.checks import (
     BLIND,
@@ -222,6 +222,7 @@ def _require_bank(bank: Bank, target: Target, seed: int) -> None:
         if not isinstance(target.population, Examples):
             raise EvidenceError(f"the bank in {bank.path} was imported, and is of classifiers")
         require_same_examples(bank, target.population)
+        require_other_model(bank, target.recorded["phi"])
         return
     if target.recipe is None:
         raise EvidenceError(
