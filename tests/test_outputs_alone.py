@@ -299,17 +299,6 @@ def test_signals_that_sacro_ml_left_are_read(pairs: tuple[outputs.Made, Bank], t
     assert [r.finding.estimate for r in whole.results] == [r.finding.estimate for r in report.results]
 
 
-def test_logits_of_leakpro_s_target_are_put_in_order(pairs: tuple[outputs.Made, Bank], tmp_path: Path) -> None:
-    made, _ = pairs
-    order = np.random.default_rng(0).permutation(400)
-    np.save(tmp_path / "target_ab_logits.npy", made.logits[-1, order])
-    np.save(tmp_path / "target_ab_indices.npy", order)
-    from memaudit.bank.peers import left_by_a_program
-
-    found = left_by_a_program(tmp_path / "target_ab_logits.npy", {})
-    assert found is not None and np.array_equal(found.arrays["outputs"], made.logits[-1])
-
-
 # --- outputs of a model whose shadows a recipe trained ----------------------------------------------------------------
 
 _RECIPE = """

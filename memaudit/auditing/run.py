@@ -222,7 +222,6 @@ def _require_bank(bank: Bank, target: Target, seed: int) -> None:
         if not isinstance(target.population, Examples):
             raise EvidenceError(f"the bank in {bank.path} was imported, and is of classifiers")
         require_same_examples(bank, target.population)
-        require_other_model(bank, target.recorded["phi"])
         return
     if target.recipe is None:
         raise EvidenceError(
@@ -254,6 +253,7 @@ def _usable(target: Target, bank: Bank, shadows: int | None) -> tuple[Target, Sh
     rows = population.representatives
     if not bank.imported and isinstance(recordings, Recordings):
         return target, recordings if len(rows) == len(population) else Chosen(recordings, rows)
+    require_other_model(bank, target.recorded["phi"])
     units = whole_units(np.stack([bank.tensors(model)["members"] for model in bank.models()]), population.unit_of)
     if isinstance(recordings, Matched):
         units &= np.isin(rows, recordings.kept)

@@ -237,7 +237,7 @@ def _finding(evidence: Evidence, code: str, title: str, attacked: Attacked, fpr:
         tables=(_comparison(evidence), _single(evidence, attacked, fpr), *more.tables) if main else (),
         notes=(
             f"Mean true-positive rate on the shadow models: {percent(float(caught.mean()))} ({percent(low)} to "
-            f"{percent(high)}; bootstrap over pairs of models and examples).",
+            f"{percent(high)}; bootstrap over {'' if attacked.matched else 'pairs of '}models and examples).",
             *((_variance_note(tpr.design_effect), *_blind_note(evidence, fpr), *more.notes) if main else ()),
         ),
     )
