@@ -105,10 +105,10 @@ def test_a_file_is_called_by_its_right_name(tmp_path: Path, kind: str, name: str
 
 
 def test_outputs_come_with_what_is_possible(tmp_path: Path) -> None:
-    """And it is: a loader that returns recorded outputs."""
+    """They are audited as outputs; a loader that returns the recorded rows is possible too."""
     shares = np.linspace(0.1, 0.9, 20)
     np.save(tmp_path / "outputs.npy", np.column_stack([shares, 1 - shares]))
-    with pytest.raises(ModelError, match=r"CallableRecipe whose load\(path\) returns an object whose predict_proba"):
+    with pytest.raises(ModelError, match="audit them: memaudit audit --outputs FILE --kind KIND"):
         load_target(tmp_path / "outputs.npy", NETWORKS)
 
     class Recorded:

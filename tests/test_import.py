@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -376,6 +377,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         model = memaudit.train(recipe, row, seed=number)
         memaudit.save_target(model, folder / "models" / f"model-{number}.safetensors", row, recipe)
     np.save(folder / "members.npy", members)
+    drawn = memaudit.draw_members(recipe, seed=1)
+    memaudit.save_target(memaudit.train(recipe, drawn, seed=9), folder / "model.safetensors", drawn, recipe)
     return folder
 
 
@@ -388,7 +391,7 @@ def test_a_folder_of_models_is_loaded_by_the_recipe(trained: Path, tmp_path: Pat
     matrix = np.load(trained / "members.npy")
     with pytest.raises(EvidenceError, match="there are 6 models, in the order of their names"):
         import_models(tmp_path / "c", trained / "models", recipe, matrix[:5])
-    done = memaudit.audit(trained / "models" / "model-0.safetensors", recipe, beside.bank, fprs=[0.1])
+    done = memaudit.audit(trained / "model.safetensors", recipe, beside.bank, fprs=[0.1], attacks=["lira-online"])
     assert {c.code: c.passed for c in done.report.controls}["CTL003"] is not None, "inputs are those of the recipe"
 
 
@@ -470,3 +473,50 @@ def test_the_command_imports_and_says_the_design(
     content = json.loads((tmp_path / "bank" / "bank.json").read_text())
     digest = hashlib.sha256((tmp_path / "shadows.npz").read_bytes()).hexdigest()
     assert content["fingerprint"]["recipe.imported"] == digest
+
+
+# --- docs/import.md ---------------------------------------------------------------------------------------------------
+
+
+def test_every_snippet_of_the_page_runs(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Python in the order of the page; commands after it, with the arrays that it wrote."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    skl2onnx = pytest.importorskip("skl2onnx")
+    assert onnxruntime
+    from sklearn.linear_model import LogisticRegression
+
+    from memaudit.cli import main
+
+    page = (ROOT / "docs" / "import.md").read_text("utf-8")
+    monkeypatch.chdir(tmp_path)
+    made = outputs.made(outputs.pairs(6, 200))
+    x = np.random.default_rng(0).normal(size=(200, 3)).astype(np.float32)
+    model = LogisticRegression().fit(x, made.labels)
+    graph = skl2onnx.to_onnx(model, x[:1], options={id(model): {"zipmap": False}}, target_opset=17)
+    (tmp_path / "model.onnx").write_bytes(graph.SerializeToString())
+    (tmp_path / "signals").mkdir()
+    np.save(tmp_path / "signals" / "rmia_signals.npy", _as("label-probabilities", made).T)
+    np.save(tmp_path / "memberships.npy", made.members.astype(bool))
+    names = {"target_outputs": made.logits[-1], "target_members": made.members[-1], "x": x} | made.shadows
+    for snippet in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(snippet, names)
+    assert names["recorded"].shape == (200, 4)
+    assert (tmp_path / "audit.html").is_file() and "complementary pairs" in capsys.readouterr().out
+    for name in ("recipe.py", "models", "model.safetensors", "model.safetensors.members.csv"):
+        (tmp_path / name).symlink_to(trained / name)
+    commands = [
+        line[2:] for block in re.findall(r"```console\n(.*?)```", page, re.DOTALL) for line in block.splitlines()
+    ]
+    assert len(commands) == 4
+    for command in commands:
+        with pytest.raises(SystemExit) as ended:
+            main([*command.split()[1:], *(["--fpr", "0.05", "-q"] if " audit " in command else [])])
+        assert ended.value.code == 0, (command, capsys.readouterr())
+
+
+def test_the_page_names_every_kind_and_option() -> None:
+    page = (ROOT / "docs" / "import.md").read_text("utf-8")
+    assert all(f"`{kind}`" in page for kind in KINDS)
+    assert all(f"`--{name}`" in page for name in ("outputs", "members", "labels", "ids", "inputs", "correct"))

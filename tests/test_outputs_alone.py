@@ -157,6 +157,7 @@ def test_a_shuffled_membership_matrix_does_not_pass_for_no_leak(
     assert report.verdict is Verdict.INCONCLUSIVE and not report.results
 
 
+@pytest.mark.slow
 def test_a_pass_is_possible_where_nothing_leaks(tmp_path: Path) -> None:
     made = outputs.made(outputs.pairs(16, 2000), leak=0.0)
     bank = memaudit.import_bank(tmp_path / "bank", kind="logits", **made.shadows).bank
@@ -165,6 +166,7 @@ def test_a_pass_is_possible_where_nothing_leaks(tmp_path: Path) -> None:
     assert hold(done.report, [Limit(metric="tpr", at_fpr=0.05, max=0.12)]).verdict is Verdict.PASS
 
 
+@pytest.mark.slow
 def test_every_format_of_the_report_is_written(coins: tuple[outputs.Made, Bank], tmp_path: Path) -> None:
     written = audited(*coins, tmp_path).write(tmp_path / "audit")
     assert {"report.html", "report.json", "evidence.csv"} <= {path.name for path in written}
@@ -181,6 +183,13 @@ def test_outputs_of_other_examples_are_refused(pairs: tuple[outputs.Made, Bank],
     fewer = {name: values[:300] for name, values in made.target.items()}
     with pytest.raises(BankError, match="of 400 examples, and the model's outputs of 300"):
         run_audit(memaudit.Outputs(**fewer), bank=bank)
+
+
+def test_a_model_that_is_among_its_shadows_is_refused(pairs: tuple[outputs.Made, Bank]) -> None:
+    made, bank = pairs
+    target = memaudit.Outputs(made.logits[3], made.labels, made.members[3])
+    with pytest.raises(BankError, match="the audited model is shadow model 3 of the bank"):
+        run_audit(target, bank=bank)
 
 
 def test_ids_are_compared_where_both_have_them(tmp_path: Path) -> None:
@@ -290,17 +299,6 @@ def test_signals_that_sacro_ml_left_are_read(pairs: tuple[outputs.Made, Bank], t
     assert [r.finding.estimate for r in whole.results] == [r.finding.estimate for r in report.results]
 
 
-def test_logits_of_leakpro_s_target_are_put_in_order(pairs: tuple[outputs.Made, Bank], tmp_path: Path) -> None:
-    made, _ = pairs
-    order = np.random.default_rng(0).permutation(400)
-    np.save(tmp_path / "target_ab_logits.npy", made.logits[-1, order])
-    np.save(tmp_path / "target_ab_indices.npy", order)
-    from memaudit.bank.peers import left_by_a_program
-
-    found = left_by_a_program(tmp_path / "target_ab_logits.npy", {})
-    assert found is not None and np.array_equal(found.arrays["outputs"], made.logits[-1])
-
-
 # --- outputs of a model whose shadows a recipe trained ----------------------------------------------------------------
 
 _RECIPE = """
@@ -402,6 +400,15 @@ def test_the_command_audits_outputs_with_an_imported_bank(
     assert report["provenance"]["command"].startswith("memaudit audit --outputs target.npz")
     assert call("gate", "audit/report.json")[0] == 1
     assert call("verify", "audit")[0] == 0
+    other = coins[0].target | {
+        "outputs": coins[0].target["outputs"] + np.random.default_rng(1).normal(size=(600, 4)) / 5
+    }
+    np.savez(tmp_path / "next.npz", **other)
+    assert call("audit", "--outputs", "next.npz", "--kind", "logits", "-q", "--out", "next")[0] == 1
+    code, told = call("diff", "audit", "next")
+    assert code == 3 and "Paired" in told, told
+    assert call("report", "next/report.json", "-o", "page.md")[0] == 0
+    assert "were trained elsewhere and imported" in (tmp_path / "audit" / "report.html").read_text()
     assert call("audit")[0] == 2
     assert "one of the two" in call("audit", "m.pt", "--outputs", "target.npz")[1]
     code, told = call("bank", "fill", "--recipe", "recipe.py:recipe")

@@ -12,7 +12,7 @@ from memaudit.attacks import References
 from memaudit.auditing.folder import sha256
 from memaudit.auditing.target import Target, of_candidates
 from memaudit.bank import Bank, Matched, Recordings
-from memaudit.bank.imported import GUESSED, require_same_examples, whole_units
+from memaudit.bank.imported import GUESSED, require_other_model, require_same_examples, whole_units
 from memaudit.bank.inputs import require_inputs
 from memaudit.design import Chosen, Design, Role
 from memaudit.errors import EvidenceError, ModelError, SettingsError
@@ -174,6 +174,7 @@ def _usable(target: Target, bank: Bank, shadows: int | None) -> tuple[Target, Sh
     rows = population.representatives
     if not bank.imported and isinstance(recordings, Recordings):
         return target, recordings if len(rows) == len(population) else Chosen(recordings, rows)
+    require_other_model(bank, target.recorded["phi"])
     units = whole_units(np.stack([bank.tensors(model)["members"] for model in bank.models()]), population.unit_of)
     if isinstance(recordings, Matched):
         units &= np.isin(rows, recordings.kept)

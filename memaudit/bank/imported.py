@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 
 from memaudit.bank.arrays import Arrays
 from memaudit.bank.folder import Bank
@@ -27,6 +27,7 @@ Array = np.ndarray
 
 OUTPUTS, MODELS = "imported outputs", "imported models"  # the origin in a fingerprint
 _FROM_OUTPUTS, GUESSED = "from the outputs", "the label’s probability is above 1/2"  # what counts as correct
+_SAME = 1e-4  # difference of signals, in nats, and relative, that is rounding
 _REVERSED = 5.0  # standard errors; models that learn nothing of their members reach it once in 3 million banks
 
 
@@ -134,6 +135,18 @@ def require_same_examples(bank: Bank, examples: Examples) -> None:
             raise BankError(
                 f"the {what} of the model's {len(examples)} examples are not those of the bank in {bank.path}: these "
                 "are other examples, or the same in another order. Give the rows in the order of the imported arrays"
+            )
+
+
+def require_other_model(bank: Bank, phi: Float[Array, "examples queries"]) -> None:
+    """Raise BankError if a model with these signals is among the models of an imported bank."""
+    for model in bank.models():
+        own = bank.tensors(model)["phi"]
+        if own.shape == phi.shape and np.allclose(own, phi, rtol=_SAME, atol=_SAME):
+            number = bank.record(model).get("imported", model)
+            raise BankError(
+                f"the audited model is shadow model {number} of the bank in {bank.path}, or has the same outputs. "
+                "Import the shadow models without it, and of complementary pairs without its other half"
             )
 
 

@@ -46,7 +46,7 @@ def privacy_meter(folder: Path, single: dict[str, Path]) -> Left | None:
     """Return what ML Privacy Meter leaves in its log folder.
 
     `signals/*_signals.npy` holds the probability of the true label, a column for each model, and `memberships.npy` a
-    row for each model. Labels are in neither; they have to be given.
+    row for each model. Labels are in neither, and need not be given.
     """
     signals = sorted((folder / "signals").glob("*_signals.npy"))
     if not (folder / "memberships.npy").is_file() or not signals:
@@ -64,13 +64,9 @@ def privacy_meter(folder: Path, single: dict[str, Path]) -> Left | None:
 def leakpro(folder: Path, single: dict[str, Path]) -> Left | None:
     """Return what LeakPro leaves in its cache: `sm_0_…_logits.npy` with `sm_0_…_indices.npy`, for each shadow model.
 
-    The audited model's are in `target_…_logits.npy`. Who each model was trained on is in pickles, which run code when
-    they are loaded: members and labels have to be given. Rows are put into the order of the examples' numbers.
+    Who each model was trained on is in pickles, which run code when they are loaded: members and labels have to be
+    given. Rows are put into the order of the examples' numbers.
     """
-    if folder.name.startswith("target_") and folder.name.endswith("_logits.npy"):
-        found, values = _in_order(folder)
-        given = read_arrays(None, single)
-        return Left("LeakPro", Arrays(values | given.values, _joined(found, given.sha256)), "logits")
     files = {
         int(match[1]): path for path in folder.glob("sm_*_logits.npy") if (match := re.match(r"sm_(\d+)_", path.name))
     }

@@ -223,7 +223,7 @@ def _finding(evidence: Evidence, code: str, title: str, attacked: Attacked, fpr:
         tables=(_comparison(evidence), _single(evidence, attacked, fpr), *more.tables) if main else (),
         notes=(
             f"Mean TPR on the shadow models at a {rate(fpr)} FPR: {percent(float(caught.mean()))} (95% CI "
-            f"{between(*ends)}, bootstrap over pairs of models and examples).",
+            f"{between(*ends)}, bootstrap over {'' if attacked.matched else 'pairs of '}models and examples).",
             *((_variance_note(tpr.design_effect), *_blind_note(evidence, fpr), *more.notes) if main else ()),
         ),
     )

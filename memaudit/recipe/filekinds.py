@@ -121,8 +121,7 @@ def refusal(path: Path, kind: Kind) -> str:
 
 
 _OUTPUTS = (
-    "give the model itself. If only its outputs can be had, write a CallableRecipe whose load(path) returns an object "
-    "whose predict_proba(x) returns the recorded row of each example"
+    "give the model itself. If only its outputs can be had, audit them: memaudit audit --outputs FILE --kind KIND"
 )
 
 

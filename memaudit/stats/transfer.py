@@ -146,8 +146,9 @@ def _two_way(above: Bool[Array, "pairs examples"], couples: Couples) -> tuple[fl
     pairs, examples = above.shape
     rate, groups = float(above.mean()), couples.groups
     cluster = couples.clusters[couples.outside].ravel()
-    excess = np.bincount(cluster, above.ravel(), groups) - rate * np.bincount(cluster, minlength=groups)
-    by_clusters = float((excess**2).sum()) / above.size**2 * groups / (groups - 1)
+    sizes = np.bincount(cluster, minlength=groups)
+    shares = np.bincount(cluster, above.ravel(), groups) / np.maximum(sizes, 1)
+    by_clusters = float(((sizes * groups / above.size * (shares - rate)) ** 2).sum()) / (groups * (groups - 1))
     by_examples = float(((above.mean(axis=0) - rate) ** 2).sum()) / examples**2
     cells = rate * (1 - rate) / (pairs * examples)
     return by_clusters, max(by_clusters + by_examples - cells, cells)
