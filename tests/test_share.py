@@ -350,8 +350,10 @@ def test_a_classifier_that_depends_on_its_training_sets_size_is_withheld_on_halv
         ).report
         for name, who in (("halves", None), ("candidates", own))
     ]
-    passed = [next(c.passed for c in report.controls if c.code == "CTL001") for report in reports]
-    assert passed == [False, True]
+    fidelity = [next(c for c in report.controls if c.code == "CTL001") for report in reports]
+    assert [control.passed for control in fidelity] == [False, True]
+    assert "trained on 80% of the examples" in fidelity[0].sentence
+    assert "memaudit bank fill --bank FOLDER --members FILE" in fidelity[0].sentence
 
 
 # --- Language models --------------------------------------------------------------------------------------------------

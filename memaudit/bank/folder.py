@@ -103,8 +103,8 @@ class Bank:
         with _disk_trouble(path):
             files.make_private_folder(path)
             files.make_private_folder(path / "models")
-            if design is not None and not design.is_halves:  # before bank.json, which names it
-                files.write_whole(_design_file(path, fingerprint), _stored(design), private=True)
+            if design is not None and not design.is_halves and not _design_file(path, fingerprint).exists():
+                files.write_whole(_design_file(path, fingerprint), _stored(design), private=True)  # before bank.json
             if not (path / "bank.json").exists():
                 files.write_first(path / "bank.json", description)
         bank = cls.open(path)
