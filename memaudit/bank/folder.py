@@ -133,6 +133,11 @@ class Bank:
                 "restore what changed, or fill a new bank (--bank FOLDER): shadows of another recipe say nothing"
             )
 
+    @property
+    def design_lines(self) -> dict[str, str]:
+        """What the fingerprint says of the design; nothing of halves."""
+        return {name: value for name, value in self.fingerprint.items() if name in ("design", "design.sha256")}
+
     def design(self, units: int) -> Design:
         """Returns the role of each unit in the bank's models.
 
