@@ -276,7 +276,10 @@ x = np.random.default_rng(0).normal(size=(80, 3))
 def examples():
     return ma.Examples(x, (x[:, 0] > 0).astype(int))
 
-recipe = ma.EstimatorRecipe(examples, make_pipeline(FunctionTransformer(np.tanh), LogisticRegression()))
+def squashed(x):
+    return np.tanh(x)
+
+recipe = ma.EstimatorRecipe(examples, make_pipeline(FunctionTransformer(squashed), LogisticRegression()))
 """
 
 
@@ -288,7 +291,7 @@ def test_a_type_that_is_trusted_for_one_audit_is_in_its_report(
     monkeypatch.chdir(tmp_path)
     recipe = load_recipe(str(tmp_path / "recipe.py") + ":recipe")
     own = ma.draw_members(recipe, seed=3)
-    name = "numpy.tanh"
+    name = "recipe.squashed"
     save_target(ma.train(recipe, own, seed=1), tmp_path / "m.skops", own, recipe, trusted=[name])
     refused = command("audit", "m.skops", "-q")
     assert refused.returncode == 2
