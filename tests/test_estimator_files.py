@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import sys
 import warnings
 from collections.abc import Callable
 from functools import cache
@@ -289,10 +290,13 @@ def test_a_type_that_is_trusted_for_one_audit_is_in_its_report(
     (tmp_path / "recipe.py").write_text(RECIPE_WITH_A_FUNCTION, "utf-8")
     (tmp_path / "memaudit.toml").write_text("[audit]\nshadows = 6\nworkers = 1\nfpr = [0.1]\n", "utf-8")
     monkeypatch.chdir(tmp_path)
+    before = list(sys.path)
     recipe = load_recipe(str(tmp_path / "recipe.py") + ":recipe")
     own = ma.draw_members(recipe, seed=3)
     name = "recipe.squashed"
     save_target(ma.train(recipe, own, seed=1), tmp_path / "m.skops", own, recipe, trusted=[name])
+    sys.path[:] = before
+    sys.modules.pop("recipe", None)  # the next test has another recipe.py
     refused = command("audit", "m.skops", "-q")
     assert refused.returncode == 2
     assert f"{name}; if you know them to be harmless, name each with --trust" in " ".join(refused.stderr.split())
