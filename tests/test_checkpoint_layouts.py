@@ -150,7 +150,7 @@ def test_an_average_beside_the_weights_is_asked_for_and_never_guessed(
     tmp_path: Path, content: State, raw: str, ema: str
 ) -> None:
     torch.save(content, tmp_path / "m.pt")
-    with pytest.raises(ModelError, match="2 different sets of weights that fit the network.*--state-dict"):
+    with pytest.raises(ModelError, match=r"2 different sets of weights that fit the network.*--state-dict"):
         load_target(tmp_path / "m.pt", RECIPE)
     assert same(load_target(tmp_path / "m.pt", RECIPE, state_dict=raw), RAW)
     assert same(load_target(tmp_path / "m.pt", RECIPE, state_dict=ema), EMA)

@@ -1,10 +1,13 @@
 """Classifiers that are no networks: what `save_target` writes, the audit can read, with the same outputs."""
 
 import inspect
+import json
+import sys
 import warnings
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 import numpy as np
@@ -28,7 +31,7 @@ from sklearn.utils import all_estimators
 
 import memaudit as ma
 from memaudit.errors import ModelError, RecipeError
-from memaudit.recipe import EstimatorRecipe, Examples, load_target, save_target
+from memaudit.recipe import EstimatorRecipe, Examples, load_recipe, load_target, save_target
 
 Array = np.ndarray
 
@@ -260,3 +263,44 @@ def test_a_booster_is_audited(tmp_path: Path, name: str, made: Callable[..., Any
     tpr = next(r.finding.estimate for r in report.results if r.finding.metric == "tpr")
     assert tpr is not None
     assert tpr.value > 0.1
+
+
+RECIPE_WITH_A_FUNCTION = """
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+import memaudit as ma
+
+x = np.random.default_rng(0).normal(size=(80, 3))
+
+def examples():
+    return ma.Examples(x, (x[:, 0] > 0).astype(int))
+
+def squashed(x):
+    return np.tanh(x)
+
+recipe = ma.EstimatorRecipe(examples, make_pipeline(FunctionTransformer(squashed), LogisticRegression()))
+"""
+
+
+def test_a_type_that_is_trusted_for_one_audit_is_in_its_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Callable[..., CompletedProcess[str]]
+) -> None:
+    (tmp_path / "recipe.py").write_text(RECIPE_WITH_A_FUNCTION, "utf-8")
+    (tmp_path / "memaudit.toml").write_text("[audit]\nshadows = 6\nworkers = 1\nfpr = [0.1]\n", "utf-8")
+    monkeypatch.chdir(tmp_path)
+    before = list(sys.path)
+    recipe = load_recipe(str(tmp_path / "recipe.py") + ":recipe")
+    own = ma.draw_members(recipe, seed=3)
+    name = "recipe.squashed"
+    save_target(ma.train(recipe, own, seed=1), tmp_path / "m.skops", own, recipe, trusted=[name])
+    sys.path[:] = before
+    sys.modules.pop("recipe", None)  # the next test has another recipe.py
+    refused = command("audit", "m.skops", "-q")
+    assert refused.returncode == 2
+    assert f"{name}; if you know them to be harmless, name each with --trust" in " ".join(refused.stderr.split())
+    assert not (tmp_path / "bank").exists()
+    done = command("audit", "m.skops", "-q", "--trust", name)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "audit" / "report.json").read_bytes())["provenance"]["trusted types"] == name

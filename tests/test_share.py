@@ -4,7 +4,8 @@ import csv
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -350,18 +351,23 @@ def test_a_classifier_that_depends_on_its_training_sets_size_is_withheld_on_halv
         ).report
         for name, who in (("halves", None), ("candidates", own))
     ]
-    passed = [next(c.passed for c in report.controls if c.code == "CTL001") for report in reports]
-    assert passed == [False, True]
+    fidelity = [next(c for c in report.controls if c.code == "CTL001") for report in reports]
+    assert [control.passed for control in fidelity] == [False, True]
+    assert "trained on 80% of the examples" in fidelity[0].sentence
+    assert "memaudit bank fill --bank FOLDER --members FILE" in fidelity[0].sentence
 
 
 # --- Language models --------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def stories() -> Any:
+def stories() -> Iterator[Any]:
     from memaudit.recipe import load_recipe
 
-    return load_recipe(str(Path(__file__).parent / "recipes" / "language.py") + ":recipe")
+    before = list(sys.path)
+    yield load_recipe(str(Path(__file__).parent / "recipes" / "language.py") + ":recipe")
+    sys.path[:] = before
+    sys.modules.pop("language", None)
 
 
 def test_candidates_of_documents_keep_their_rows_and_every_canary(stories: Any) -> None:
@@ -394,7 +400,8 @@ def test_candidates_of_documents_keep_their_rows_and_every_canary(stories: Any) 
 def test_a_secret_that_every_model_has_seen_is_not_asked_about(stories: Any) -> None:
     """It stands in a candidate, and in a document that is in every model, so that no model lacks it."""
     texts = list(stories.documents().texts)
-    first, second = (probe.found for probe in population(stories).secrets[:2])
+    as_it_is: Any = population(stories)
+    first, second = (probe.found for probe in as_it_is.secrets[:2])
     texts[second.document] = texts[second.document].replace(second.value, first.value)
     people = TextPopulation(ma.Documents(texts, similarity=None), stories.rendering, stories.probes)
     there = np.arange(len(people)) == second.document
@@ -425,9 +432,12 @@ def eighty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copy(Path(__file__).parent / "recipes" / "tiny_recipe.py", tmp_path / "recipe.py")
     (tmp_path / "memaudit.toml").write_text("[audit]\nshadows = 6\nworkers = 1\nfpr = [0.1]\n" + GATE, "utf-8")
     monkeypatch.chdir(tmp_path)
+    before = list(sys.path)
     recipe = load_recipe(str(tmp_path / "recipe.py"))
     own = ma.draw_members(recipe, seed=5, share=0.8)
     ma.save_target(ma.train(recipe, own, seed=1, device="cpu"), tmp_path / "model.safetensors", own, recipe)
+    sys.path[:] = before
+    sys.modules.pop("recipe", None)  # the next test has another recipe.py
     return tmp_path
 
 

@@ -109,8 +109,8 @@ class Bank:
         with _disk_trouble(path):
             files.make_private_folder(path)
             files.make_private_folder(path / "models")
-            if design is not None and not design.is_halves:  # before bank.json, which names it
-                files.write_whole(_design_file(path, fingerprint), _stored(design), private=True)
+            if design is not None and not design.is_halves and not _design_file(path, fingerprint).exists():
+                files.write_whole(_design_file(path, fingerprint), _stored(design), private=True)  # before bank.json
             if not (path / "bank.json").exists():
                 files.write_first(path / "bank.json", description)
         bank = cls.open(path)
@@ -160,6 +160,11 @@ class Bank:
     def imported(self) -> bool:
         """Whether its models were trained elsewhere."""
         return "origin" in self.fingerprint
+
+    @property
+    def design_lines(self) -> dict[str, str]:
+        """What the fingerprint says of the design; nothing of halves."""
+        return {name: value for name, value in self.fingerprint.items() if name in ("design", "design.sha256")}
 
     def design(self, units: int) -> Design:
         """Returns the role of each unit in the bank's models.

@@ -6,7 +6,8 @@ import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
-from memaudit.checks.evidence import ControlCheck, Evidence
+from memaudit.checks.evidence import ControlCheck, Evidence, percent
+from memaudit.design import about_half
 from memaudit.stats import holm
 from memaudit.types import Control, Table
 
@@ -56,9 +57,20 @@ def _fidelity(evidence: Evidence) -> Control:
             else f"The model does not look like its shadow models (p = {adjusted.min():.2g}). It was trained with "
             "another recipe, on another share of the examples, or on other members than stated. Its results are "
             "withheld."
+            + _way_out(evidence)
         ),
         source="Student-t prediction interval; Holm 1979",
         tables=(Table(title="Model and shadow models, on the same examples", columns=columns, rows=rows),),
+    )
+
+
+def _way_out(evidence: Evidence) -> str:
+    """Return how to fill a bank whose models are as large as the target, where the shares differ."""
+    if about_half(evidence.members):
+        return ""
+    return (
+        f" The model was trained on {percent(float(evidence.members.mean()))} of the examples and its shadow models on "
+        "half of them: fill a bank for this model (memaudit bank fill --bank FOLDER --members FILE)."
     )
 
 

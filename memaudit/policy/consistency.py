@@ -58,6 +58,9 @@ def _of_subject(subject: Subject) -> Iterator[str]:
     for name, count in (("members", subject.members), ("non-members", subject.nonmembers)):
         if not 1 <= count <= MOST_UNITS:
             yield f"subject: {count} {name}"
+    for name, count in (("members in every shadow model", subject.always), ("non-members in none", subject.never)):
+        if not 0 <= count <= MOST_UNITS:
+            yield f"subject: {count} {name}"
     if not _SHA256.fullmatch(subject.sha256):
         yield "subject: the model's digest is no SHA-256"
 
