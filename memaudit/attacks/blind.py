@@ -61,8 +61,8 @@ def blind_scores(
 
         def fit(self, rows: Array, y: Array | None = None) -> Scaler:
             super().fit(rows, y)
-            scale: Array = self.scale_
-            self.scale_ = np.maximum(scale, _FLAT * scale.max())
+            scale = np.asarray(vars(self)["scale_"])
+            vars(self)["scale_"] = np.maximum(scale, _FLAT * scale.max())
             return self
 
     model = make_pipeline(
