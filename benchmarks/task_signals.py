@@ -38,7 +38,10 @@ def of_labels() -> Iterator[tuple[str, Signals, Array]]:
         x, y = make_multilabel_classification(1000, 60, n_classes=labels, n_labels=max(2, labels // 4), random_state=0)
         y = np.where(np.random.default_rng(0).random(y.shape) < 0.05, 1 - y, y)
         x = StandardScaler().fit_transform(x)
-        for estimator in (MLPClassifier((64,), max_iter=150), OneVsRestClassifier(LogisticRegression(C=100))):
+        for estimator in (
+            MLPClassifier((64,), max_iter=150, tol=10, n_iter_no_change=140),
+            OneVsRestClassifier(LogisticRegression(C=100)),
+        ):
             members = halves(0, MODELS, len(x))
             p = np.stack([clone(estimator).fit(x[m > 0], y[m > 0]).predict_proba(x) for m in members])
             p = np.clip(p, 1e-9, 1 - 1e-9)
