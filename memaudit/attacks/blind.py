@@ -61,8 +61,8 @@ def blind_scores(
 
         def fit(self, rows: Array, y: Array | None = None) -> Scaler:
             super().fit(rows, y)
-            scale = np.asarray(vars(self)["scale_"])
-            vars(self)["scale_"] = np.maximum(scale, _FLAT * scale.max())
+            fitted: Any = self
+            fitted.scale_ = np.maximum(fitted.scale_, _FLAT * fitted.scale_.max())
             return self
 
     model = make_pipeline(
