@@ -130,7 +130,8 @@ def confidence(name: str, model: Any) -> tuple[Array, Array]:
         out = np.concatenate([1 - out, out], axis=1)
     own = out[rows, y]
     others = np.where(np.arange(out.shape[1]) == y[:, None], 0, out).sum(axis=1)
-    return np.log(own) - np.log(others), out.argmax(axis=1) == y
+    with np.errstate(divide="ignore"):  # of the models whose correctness alone is asked for
+        return np.log(own) - np.log(others), out.argmax(axis=1) == y
 
 
 def saved(name: str, place: Path) -> tuple[Any, Path, Any]:

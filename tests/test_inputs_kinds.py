@@ -223,6 +223,16 @@ def test_every_value_of_a_table_counts() -> None:
     assert Examples(frame().rename(columns={"job": "trade"}), Y).digest() != digest
 
 
+def test_some_rows_of_a_table_are_the_rows_that_they_were() -> None:
+    """Also where only the rows that are left out have a missing value, and the rest would make another array."""
+    tables = [frame()[["age"]], pd.DataFrame({"n": np.arange(N), "m": [None if n == 3 else n for n in range(N)]})]
+    tables += [pytest.importorskip("polars").from_pandas(table) for table in tables] + [frame()]
+    for table in tables:
+        whole = Examples(table, Y)
+        some = whole.take(np.arange(4, N))
+        assert list(some.contents()) == list(whole.contents())[4:]
+
+
 # Refusals
 
 

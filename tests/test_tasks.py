@@ -29,6 +29,7 @@ from memaudit.recipe.labels import Task, read_labels
 from memaudit.signals import evaluate
 from memaudit.signals.logits import cross_entropy
 from memaudit.signals.multilabel import joint_logit, multilabel_signals
+from memaudit.signals.order import require_order
 from memaudit.signals.regression import regression_signals
 from memaudit.stats import auc
 from memaudit.training.sense import require_sense
@@ -297,6 +298,44 @@ def test_strings_are_numbered_as_scikit_learn_does() -> None:
     own = p[np.arange(N), [list(model.classes_).index(name) for name in names]]
     np.testing.assert_allclose(evaluate(model, examples).phi[:, 0], np.log(own / (1 - own)), rtol=1e-4)
     assert (evaluate(model, examples).correct == (model.predict(x) == names)).all()
+
+
+class Columns(nn.Module):
+    """A table of logits by row number."""
+
+    def __init__(self, logits: Array) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.as_tensor(logits))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.table[x[:, 0].long()]
+
+
+@pytest.mark.parametrize("order", [[1, 2, 0], [1, 0, 2], [0, 2, 1]])
+def test_columns_in_another_order_than_the_labels_are_refused(order: list[int]) -> None:
+    """Of three classes one may stay where it is: a third is then right, as often as by chance."""
+    rng = np.random.default_rng(7)
+    y = rng.integers(0, 3, N)
+    logits = rng.normal(size=(N, 3)) + 3 * np.eye(3)[y]
+    examples = Examples(np.arange(N)[:, None], np.array(["cat", "dog", "eel"])[y])
+    with pytest.raises(ModelError, match="in another order than the labels"):
+        evaluate(Columns(logits[:, order]), examples)
+    assert evaluate(Columns(logits), examples).correct.mean() > 0.8
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("strength", [0.0, 0.3])
+def test_a_poor_network_and_one_that_prefers_a_class_have_their_columns_in_order(strength: float, classes: int) -> None:
+    """500 networks that know next to nothing; of two classes, every fourth is wrong about most examples of both."""
+    rng = np.random.default_rng(8)
+    y = rng.integers(0, classes, N)
+    turned = 0
+    for trial in range(500):
+        logits = rng.normal(size=(N, classes)) + strength * np.eye(classes)[y]
+        logits[:, trial % classes] += trial % 2 * 5
+        require_order(logits.argmax(axis=1), y)
+        turned += all((logits.argmax(axis=1)[y == k] == k).mean() < 0.5 for k in range(classes))
+    assert turned > 50 or classes > 2 or strength
 
 
 def test_an_estimator_of_other_names_is_refused() -> None:

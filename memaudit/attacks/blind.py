@@ -60,7 +60,8 @@ def blind_scores(
 
         def fit(self, rows: Array, y: Array | None = None) -> Scaler:
             super().fit(rows, y)
-            self.scale_: Array = np.maximum(self.scale_, _FLAT * self.scale_.max())
+            fitted: Any = self
+            fitted.scale_ = np.maximum(fitted.scale_, _FLAT * fitted.scale_.max())
             return self
 
     model = make_pipeline(

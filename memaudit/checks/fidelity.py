@@ -6,8 +6,9 @@ import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
-from memaudit.checks.evidence import ControlCheck, Evidence, percent
+from memaudit.checks.evidence import ControlCheck, Evidence
 from memaudit.design import about_half
+from memaudit.reports.text import percent
 from memaudit.stats import holm
 from memaudit.types import Control, Table
 

@@ -249,8 +249,9 @@ class Examples:
         rows = np.flatnonzero(rows) if np.asarray(rows).dtype == bool else np.asarray(rows)
         picked = object.__new__(Examples)
         units = np.unique(self.unit_of[rows], return_inverse=True)[1]
-        inputs = type(self.inputs)(self.inputs.take(rows))
-        picked._set(inputs, self._labels._replace(y=self.y[rows]), numbered(list(self.ids[rows])), 0, units)
+        picked._set(
+            self.inputs.taken(rows), self._labels._replace(y=self.y[rows]), numbered(list(self.ids[rows])), 0, units
+        )
         return picked
 
     def digest(self) -> str:

@@ -46,7 +46,11 @@ def tensors(x: Any) -> Any:
         return tuple(map(tensors, x))
     if hasattr(x, "tocsr"):
         x = x.toarray()
-    if isinstance(x, list) or (array := np.asarray(x)).dtype.kind not in "biuf":
+    try:
+        array = None if isinstance(x, list) else np.asarray(x)
+    except (TypeError, ValueError):  # of a table whose columns have no type in common
+        return x
+    if array is None or array.dtype.kind not in "biuf":
         return x
     return torch.from_numpy(np.require(array, requirements="W"))
 

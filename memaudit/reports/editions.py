@@ -3,8 +3,8 @@
 `restricted` is everything, as in the JSON file. It names single examples: for those who may see the training data.
 `internal` identifies the most exposed examples by keyed hashes, and shows neither pictures nor texts. If the audit's
 evidence has ids or more, it numbers them; the JSON file has them in the same order. `public` has no single examples, no
-tables, no figures but the curves of attacks, no provenance but the version of memaudit and the attacks that were requested,
-and no names of the auditor, the model's owner, or those who granted waivers. Its numbers have three digits. Verdicts,
+tables, no figures but the curves of attacks, no provenance but the version of memaudit and the requested attacks, and
+no names of the auditor, the model's owner, or those who granted waivers. Its numbers have three digits. Verdicts,
 notices, waivers and their reasons remain, and so do the digest and the date of the audit's plan, and its rung.
 
 What an edition leaves out is in none of its formats, and not in the JSON that is attached to its PDF.

@@ -17,6 +17,7 @@ from memaudit.recipe.recipes import Output, Outputs
 from memaudit.signals.estimator import estimator_signals, votes
 from memaudit.signals.kinds import Range, entropy_of, require_kind, signals_of
 from memaudit.signals.multilabel import logits_of, multilabel_estimator, multilabel_signals, require_multilabel
+from memaudit.signals.order import require_order
 from memaudit.signals.regression import regression_estimator, regression_signals, spread_of
 
 Array = np.ndarray
@@ -152,6 +153,7 @@ def _of_view(
 
     correct = np.empty(len(examples), bool if examples.task is Task.CLASSIFICATION else np.float32)
     start, batch = 0, _FIRST
+    largest = np.empty(len(examples), np.int64)
     while start < len(examples):
         rows = slice(start, min(start + batch, len(examples)))
         answers = _checked(view(rows), examples, rows)
@@ -164,7 +166,10 @@ def _of_view(
             phi[rows], correct[rows] = _signals(answers, examples, rows, outputs)
             if entropies is not None:
                 entropies[rows] = entropy_of(answers, examples.y[rows], outputs)
+        largest[rows] = answers.argmax(axis=1)
         start = rows.stop
+    if examples.task is Task.CLASSIFICATION and seen.columns > 1:
+        require_order(largest, examples.y, examples.class_names)
     return seen, correct
 
 

@@ -27,7 +27,8 @@ def joint_logit(margins: Float[Array, "examples labels"]) -> Float[Array, " exam
     P is the product over the labels, as the cross-entropy of a multi-label model takes it. φ is then the scaled logit
     of a classifier whose classes are the combinations of labels: −log P is the sum of the labels' cross-entropies, and
     all attacks on classifiers apply as they are. On simulated banks (networks, logistic regressions; 3 to 20 labels)
-    LiRA found 1.6 to 4 times as many members by it at a 1 % FPR as by the sum of the labels' own scaled logits.
+    LiRA found 1.4 to 3.1 times as many members by it at a 1 % FPR as by the sum of the labels' own scaled logits
+    (`benchmarks.task_signals`).
 
     Args:
         margins: The logit of each label, with its sign changed where the label is 0.

@@ -48,6 +48,10 @@ class Inputs(ABC):
     def take(self, rows: Rows) -> Any:
         """Return some rows in the same form: a copy, which the user's code may change."""
 
+    def taken(self, rows: Rows) -> Inputs:
+        """Return the adapter of some rows."""
+        return type(self)(self.take(rows))
+
     @abstractmethod
     def contents(self) -> Iterator[bytes]:
         """Yield the content of each row: rows with the same content are copies."""

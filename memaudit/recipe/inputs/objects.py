@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from memaudit.errors import RecipeError
-from memaudit.recipe.inputs.kind import Inputs, Rows, as_rows, counted
+from memaudit.recipe.inputs.kind import BUCKETS, Inputs, Rows, as_rows, counted
 
 Array = np.ndarray
 
@@ -34,6 +34,8 @@ class Objects(Inputs):
                     f"inputs are a list, and row {row} is a {type(item).__name__}; give arrays, images, strings, or a "
                     "DataFrame"
                 )
+            if _names(item) != _names(x[0]):
+                raise RecipeError(f"inputs are a list, and row {row} has other parts than row 0")
         return cls(list(x))
 
     def __len__(self) -> int:
@@ -64,6 +66,10 @@ def _one_array(x: list[Any] | tuple[Any, ...]) -> bool:
         return False
 
 
+def _names(item: Any) -> list[str] | None:
+    return sorted(map(str, item)) if isinstance(item, Mapping) else None
+
+
 def _parts(item: Any) -> list[tuple[str, Array]]:
     """Return the arrays that a row is made of, with the names that a dict has for them."""
     if isinstance(item, Mapping):
@@ -73,11 +79,11 @@ def _parts(item: Any) -> list[tuple[str, Array]]:
 
 
 def _described(array: Array) -> Float[Array, " features"]:
-    flat = array.ravel()
+    flat, found = array.ravel(), np.zeros(BUCKETS, np.float32)
     if array.ndim == 1 and array.dtype.kind in "iu":
-        return counted(flat[None])[0]
-    flat = flat.astype(np.float32)
-    if not len(flat):
-        return np.zeros(3 + _POINTS, np.float32)
-    points = flat[np.linspace(0, len(flat) - 1, _POINTS).astype(int)]
-    return np.concatenate([[len(flat), flat.mean(), flat.std()], points]).astype(np.float32)
+        found = counted(flat[None])[0]
+    elif len(flat):
+        flat = flat.astype(np.float32)
+        found[:3] = len(flat), flat.mean(), flat.std()
+        found[3 : 3 + _POINTS] = flat[np.linspace(0, len(flat) - 1, _POINTS).astype(int)]
+    return found

@@ -26,12 +26,13 @@ _KINDS = 64  # different values, at most, of which each has a column
 class Table(Inputs):
     """A table. Strings, categories, dates and missing values may be in it.
 
-    One of numbers alone has the digest and the hashes of the array that it makes.
+    One of numbers alone, NaN among them, has the digest and the hashes of the array that it makes. `kind` is the type
+    of the array of the table that the rows come from, object if it makes none.
     """
 
-    def __init__(self, x: Any) -> None:
+    def __init__(self, x: Any, kind: np.dtype[Any] | None = None) -> None:
         self.x = x
-        self._array = _plain(x)
+        self._array = None if kind is not None and kind.kind == "O" else _numbers(x, kind)
         types = "" if self._array else ", ".join(f"{name!r}: {kind}" for name, kind in zip(*_schema(x), strict=True))
         self.header = self._array.header if self._array else f"table {types} "
 
@@ -47,7 +48,7 @@ class Table(Inputs):
     @property
     def numeric(self) -> bool:
         """Whether all values are finite numbers, so that the table is an array with names."""
-        return self._array is not None
+        return self._array is not None and bool(np.isfinite(self._array.x).all())
 
     def __len__(self) -> int:
         return int(self.x.num_rows if hasattr(self.x, "num_rows") else len(self.x))
@@ -58,6 +59,10 @@ class Table(Inputs):
         if hasattr(self.x, "iloc"):
             return self.x.iloc[numbers].copy()
         return self.x.take(numbers) if hasattr(self.x, "num_rows") else self.x[numbers]
+
+    def taken(self, rows: Rows) -> Table:
+        """Return the adapter of some rows, whose contents are as they are here."""
+        return Table(self.take(rows), np.dtype(object) if self._array is None else self._array.x.dtype)
 
     def row(self, row: int) -> dict[str, Any]:
         """Return a row by the names of its columns."""
@@ -74,7 +79,7 @@ class Table(Inputs):
 
     def features(self) -> Shaped[Array, "rows ..."]:
         """Return numbers as they are, missing ones as the mean with a mark; of other values, a mark of the hash."""
-        if self._array is not None:
+        if self.numeric and self._array is not None:
             return self._array.x
         return np.hstack([_encoded(column) for column in self._columns])
 
@@ -113,17 +118,15 @@ def _schema(x: Any) -> tuple[list[str], list[str]]:
     return [str(name) for name in x.columns], [str(kind) for kind in x.dtypes]
 
 
-def _plain(x: Any) -> Arrays | None:
-    """Return the array that a table of finite numbers makes; None for any other table."""
+def _numbers(x: Any, kind: np.dtype[Any] | None) -> Arrays | None:
+    """Return the array that a table of numbers makes; None for any other table."""
     if hasattr(x, "num_rows"):
         return None
     try:
         array = np.asarray(x)
     except (TypeError, ValueError):  # of columns that have no type in common
         return None
-    if array.dtype.kind not in "biuf" or (array.dtype.kind == "f" and not np.isfinite(array).all()):
-        return None
-    return Arrays(np.ascontiguousarray(array))
+    return Arrays(np.ascontiguousarray(array, kind)) if array.dtype.kind in "biuf" else None
 
 
 def missing(value: Any) -> bool:
