@@ -73,7 +73,8 @@ def all_checks() -> tuple[Check, ...]:
 def by_code() -> dict[str, tuple[Check | ControlCheck, ...]]:
     """Return the checks and controls of each code: two where a control is another one without a bank."""
     found: dict[str, tuple[Check | ControlCheck, ...]] = {}
-    for check in (*all_checks(), *CONTROLS):
+    every: tuple[Check | ControlCheck, ...] = (*all_checks(), *CONTROLS)
+    for check in every:
         found[check.code] = (*found.get(check.code, ()), check)
     return found
 
