@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from memaudit.auditing import Plan as Plan
     from memaudit.auditing import audit as audit
     from memaudit.auditing import plan as plan
+    from memaudit.auditing import quick as quick
     from memaudit.bank import Bank as Bank
     from memaudit.errors import MemauditError as MemauditError
     from memaudit.recipe import SGD as SGD
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from memaudit.recipe import LanguageModelRecipe as LanguageModelRecipe
     from memaudit.recipe import Probes as Probes
     from memaudit.recipe import Rendering as Rendering
+    from memaudit.recipe import Secrets as Secrets
     from memaudit.recipe import flip as flip
     from memaudit.recipe import mirror as mirror
     from memaudit.recipe import near_copies as near_copies
@@ -50,13 +52,13 @@ if TYPE_CHECKING:
     from memaudit.types import Verdict as Verdict
 
 _HOME = {
-    "memaudit.auditing": ("Audit", "Outputs", "Plan", "audit", "plan"),
+    "memaudit.auditing": ("Audit", "Outputs", "Plan", "audit", "plan", "quick"),
     "memaudit.bank": ("Bank",),
     "memaudit.errors": ("MemauditError",),
     "memaudit.recipe": (
         "SGD", "AdamW", "CallableRecipe", "ClassifierRecipe", "Counts", "Documents", "EstimatorRecipe", "Examples",
-        "LanguageModelRecipe", "Probes", "Rendering", "flip", "mirror", "near_copies", "read_canaries", "save_target",
-        "shift", "shifted", "write_manifest",
+        "LanguageModelRecipe", "Probes", "Rendering", "Secrets", "flip", "mirror", "near_copies", "read_canaries",
+        "save_target", "shift", "shifted", "write_manifest",
     ),
     "memaudit.training": ("Shard", "draw_members", "fill", "import_bank", "import_models", "train"),
     "memaudit.types": ("Context", "Limit", "Release", "Report", "Verdict"),

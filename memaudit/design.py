@@ -4,12 +4,18 @@ The default design is paired complementary halves: model 2t+1 is trained on exac
 depends on (seed, t) alone, so a bank of 64 models is the first half of a bank of 128, every example is inside exactly
 half of the models, and leaving a *pair* out leaves every example with the same counts. Leaving one model out of a
 balanced bank instead would tell the attack the answer: members would have one inside model fewer.
+
+For a target whose share of members is not one half, the pairs halve the *candidates* alone: all units of the smaller
+side and as many of the larger, drawn at random. The rest is in every model, or in none, so that every model's training
+set is about as large as the target's.
 """
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -17,7 +23,11 @@ from jaxtyping import Bool, Float, Int, Shaped, UInt8
 
 Array = np.ndarray
 
-_MEMBERS, _TRAINING, _CONTROL, _TARGET = 0, 1, 2, 4  # independent streams drawn from one seed; canaries have 3
+# Independent streams drawn from one seed; canaries have 3 and 10 to 15.
+_MEMBERS, _TRAINING, _CONTROL, _TARGET, _CANDIDATES = 0, 1, 2, 4, 5
+
+_TOLERANCE = 0.05  # of the share: models of training sets that differ by a tenth mostly look alike (benchmarks.shares)
+_LIKELY, _POSSIBLE = 2.0, 3.3  # standard deviations of a share drawn by fair coins: probabilities of 0.05 and 0.001
 
 _DRAWS = 64  # of a pair with two classes in either half; if there is one, all miss it with a probability of 1e-8
 
@@ -26,10 +36,25 @@ def _stream(seed: int, purpose: int, index: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(purpose, index)))
 
 
-def half(seed: int, model: int, examples: int) -> UInt8[Array, " examples"]:
-    """Returns how often one model of the paired design is trained on each example, 0 or 1."""
+def half(
+    seed: int, model: int, examples: int, roles: UInt8[Array, " examples"] | None = None
+) -> UInt8[Array, " examples"]:
+    """Returns how often one model of the paired design is trained on each example, 0 or 1.
+
+    Args:
+        seed: Of the bank.
+        model: Its number.
+        examples: How many there are.
+        roles: Of each; by default all are candidates.
+    """
     row = _stream(seed, _MEMBERS, model // 2).integers(0, 2, examples, dtype=np.uint8)
-    return 1 - row if model % 2 else row
+    own = 1 - row if model % 2 else row
+    return own if roles is None else _with_the_rest(own, roles)
+
+
+def _with_the_rest(row: UInt8[Array, " units"], roles: UInt8[Array, " units"]) -> UInt8[Array, " units"]:
+    """Return memberships, 0 or 1, of which those of candidates are kept; the rest is in or out by its role."""
+    return np.where(roles == Role.CANDIDATE, row, (roles == Role.ALWAYS).astype(np.uint8))
 
 
 def halves(seed: int, models: int, examples: int) -> UInt8[Array, "models examples"]:
@@ -48,8 +73,110 @@ def target_half(seed: int, examples: int) -> UInt8[Array, " examples"]:
     return _stream(seed, _TARGET, 0).integers(0, 2, examples, dtype=np.uint8)
 
 
+def target_share(seed: int, examples: int, share: float) -> UInt8[Array, " examples"]:
+    """Return a target's memberships, 0 or 1: a share of the examples, drawn at random; by fair coins if it is 1/2.
+
+    Raises:
+        ValueError: The share leaves no member or no non-member.
+    """
+    if share == 0.5:
+        return target_half(seed, examples)
+    members = round(share * examples) if 0 < share < 1 else 0
+    if not 0 < members < examples:
+        raise ValueError(f"a share of members lies between 0 and 1 and leaves some on both sides, got {share}")
+    row = np.zeros(examples, np.uint8)
+    row[_stream(seed, _TARGET, 0).permutation(examples)[:members]] = 1
+    return row
+
+
+class Role(IntEnum):
+    """How a unit is used in a bank's models: in none, in one of each pair, or in every one."""
+
+    NEVER = 0
+    CANDIDATE = 1
+    ALWAYS = 2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Design:
+    """The role of each unit; where all are candidates, the models of a pair are trained on complementary halves."""
+
+    roles: UInt8[Array, " units"]
+
+    @classmethod
+    def halves(cls, units: int) -> Design:
+        """Return the design in which every unit is a candidate."""
+        return cls(np.full(units, Role.CANDIDATE, np.uint8))
+
+    @classmethod
+    def for_members(cls, members: Bool[Array, " units"], seed: int) -> Design:
+        """Return the design for a target: halves if its share of members is likely to have been drawn by fair coins.
+
+        Otherwise the candidates are all units of the smaller side, and as many of the larger, drawn at random: a random
+        sample of the members, or of the non-members.
+        """
+        if _off_half(members) <= _LIKELY:
+            return cls.halves(len(members))
+        many = int(members.sum()) * 2 > len(members)
+        larger = np.flatnonzero(members == many)
+        roles = np.full(len(members), Role.CANDIDATE, np.uint8)
+        fixed = _stream(seed, _CANDIDATES, 0).permutation(larger)[len(members) - len(larger) :]
+        roles[fixed] = Role.ALWAYS if many else Role.NEVER
+        return cls(roles)
+
+    @property
+    def candidates(self) -> Bool[Array, " units"]:
+        """Which units are in one model of each pair: those that an audit can say something about."""
+        return self.roles == Role.CANDIDATE
+
+    @property
+    def is_halves(self) -> bool:
+        """Whether every unit is a candidate."""
+        return bool(self.candidates.all())
+
+    @property
+    def share(self) -> float:
+        """The expected share of the units in a model's training set."""
+        return float(self.roles.mean() / 2)
+
+    def count(self, role: Role) -> int:
+        """Return how many units have a role."""
+        return int((self.roles == role).sum())
+
+    def misfits(self, members: Bool[Array, " units"]) -> int:
+        """Return how many units are in every model and no members of a target, or in none and members."""
+        return int((members & (self.roles == Role.NEVER)).sum() + (~members & (self.roles == Role.ALWAYS)).sum())
+
+    def lines(self) -> dict[str, str]:
+        """Return what a bank's fingerprint says of the design; nothing of halves."""
+        if self.is_halves:
+            return {}
+        told = (
+            f"{self.count(Role.CANDIDATE)} of {len(self.roles)} units are candidates, {self.count(Role.ALWAYS)} are in "
+            f"every model, {self.count(Role.NEVER)} in none"
+        )
+        return {"design": told, "design.sha256": hashlib.sha256(self.roles.tobytes()).hexdigest()}
+
+
+def about_half(members: Bool[Array, " units"]) -> bool:
+    """Return whether a bank of halves that is there can serve a target, by its share of members.
+
+    It can if that is one half, give or take 5 percentage points or what fair coins make possible.
+    """
+    return bool(abs(members.mean() - 0.5) <= _TOLERANCE or _off_half(members) <= _POSSIBLE)
+
+
+def _off_half(members: Bool[Array, " units"]) -> float:
+    """Return how far the share of members is from one half, in standard deviations of one drawn by fair coins."""
+    return float(abs(members.mean() - 0.5) * 2 * np.sqrt(len(members)))
+
+
 def half_in_units(
-    seed: int, model: int, unit_of: Int[Array, " examples"], labels: Int[Array, " examples"]
+    seed: int,
+    model: int,
+    unit_of: Int[Array, " examples"],
+    labels: Int[Array, " examples"],
+    roles: UInt8[Array, " units"] | None = None,
 ) -> UInt8[Array, " examples"]:
     """Return how often one model of the paired design is trained on each example: on all of a unit or on none.
 
@@ -63,30 +190,40 @@ def half_in_units(
         model: Its number.
         unit_of: The number of each example's unit, from 0.
         labels: The class of each example.
+        roles: Of the units; by default all are candidates.
     """
-    row = _in_units(_stream(seed, _MEMBERS, model // 2), unit_of, labels)
-    return 1 - row if model % 2 else row
+    return _pair(_stream(seed, _MEMBERS, model // 2), unit_of, labels, roles)[model % 2]
 
 
 def target_in_units(
-    seed: int, unit_of: Int[Array, " examples"], labels: Int[Array, " examples"]
+    seed: int, unit_of: Int[Array, " examples"], labels: Int[Array, " examples"], share: float = 0.5
 ) -> UInt8[Array, " examples"]:
-    """Return a target's memberships, 0 or 1, drawn by the rule of `half_in_units`, independently of any bank."""
-    return _in_units(_stream(seed, _TARGET, 0), unit_of, labels)
+    """Return a target's memberships, 0 or 1, drawn by the rule of `half_in_units`, independently of any bank.
+
+    With another share than one half, so many units are drawn, to the nearest whole number.
+    """
+    if share == 0.5:
+        return _pair(_stream(seed, _TARGET, 0), unit_of, labels, None)[0]
+    return target_share(seed, int(unit_of.max()) + 1, share)[unit_of]
 
 
-def _in_units(
-    stream: np.random.Generator, unit_of: Int[Array, " examples"], labels: Int[Array, " examples"]
-) -> UInt8[Array, " examples"]:
+def _pair(
+    stream: np.random.Generator,
+    unit_of: Int[Array, " examples"],
+    labels: Int[Array, " examples"],
+    roles: UInt8[Array, " units"] | None,
+) -> UInt8[Array, "2 examples"]:
     units = int(unit_of.max()) + 1
-    rows = (stream.integers(0, 2, units, dtype=np.uint8)[unit_of] for _ in range(_DRAWS))
-    first = next(rows)
-    return next((row for row in itertools.chain([first], rows) if not one_class(row, labels)), first)
+    roles = Design.halves(units).roles if roles is None else roles
+    coins = (stream.integers(0, 2, units, dtype=np.uint8) for _ in range(_DRAWS))
+    pairs = (np.stack([_with_the_rest(side, roles)[unit_of] for side in (row, 1 - row)]) for row in coins)
+    first = next(pairs)
+    return next((pair for pair in itertools.chain([first], pairs) if not one_class(pair, labels)), first)
 
 
-def one_class(row: UInt8[Array, " examples"], labels: Int[Array, " examples"]) -> bool:
-    """Return whether one of the halves, of what is in and what is out, has fewer than two classes."""
-    return any(not len(side) or bool((side == side[0]).all()) for side in (labels[row == 0], labels[row > 0]))
+def one_class(pair: UInt8[Array, "2 examples"], labels: Int[Array, " examples"]) -> bool:
+    """Return whether one of the two training sets of a pair has fewer than two classes."""
+    return any(not len(own) or bool((own == own[0]).all()) for own in (labels[side > 0] for side in pair))
 
 
 def training_seed(seed: int, model: int) -> int:

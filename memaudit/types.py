@@ -356,6 +356,8 @@ class Subject:
     """What was audited: the model file and its digest, and how many examples it was and was not trained on.
 
     `shadows` counts the shadow models that it was compared with, `references` the reference models beside them.
+    `members` and `nonmembers` are those that the figures are about. `always` more members are in the training set of
+    every shadow model, and `never` more non-members in none, where the shares of the two are not one half.
     """
 
     model: str
@@ -364,6 +366,18 @@ class Subject:
     nonmembers: int
     shadows: int
     references: int = 0
+    always: int = 0
+    never: int = 0
+
+    @property
+    def trained_on(self) -> int:
+        """How many examples the model was trained on, whether the figures are about them or not."""
+        return self.members + self.always
+
+    @property
+    def held_out(self) -> int:
+        """How many examples the model was not trained on, whether the figures are about them or not."""
+        return self.nonmembers + self.never
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

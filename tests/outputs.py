@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,11 +22,11 @@ class Made:
     labels: Array
 
     @property
-    def shadows(self) -> dict[str, Array]:
+    def shadows(self) -> dict[str, Any]:
         return {"outputs": self.logits[:-1], "members": self.members[:-1], "labels": self.labels}
 
     @property
-    def target(self) -> dict[str, Array]:
+    def target(self) -> dict[str, Any]:
         return {"outputs": self.logits[-1], "members": self.members[-1], "labels": self.labels}
 
     def write(self, folder: Path) -> tuple[Path, Path]:
@@ -59,13 +60,13 @@ def made(members: Array, *, leak: float = 2.0, between: float = 0.0, seed: int =
     rng = np.random.default_rng(seed)
     models, examples = members.shape
     members = np.vstack([members, rng.random(examples) < 0.5])
-    labels = rng.integers(0, CLASSES, examples)
+    labels = rng.integers(0, CLASSES, (examples,))
     hard = rng.normal(1.0, 1.0, examples)
     effect = np.where(rng.random(examples) < 0.1, 2 * leak, leak / 4)
     logits = 0.5 * rng.normal(size=(models + 1, examples, CLASSES))
     own = hard + effect * members + between * rng.normal(size=(models + 1, 1))
     logits[:, np.arange(examples), labels] += own
-    return Made(logits, members.astype(np.uint8), labels)
+    return Made(logits, members.astype(np.uint8), np.asarray(labels))
 
 
 def softmax(logits: Array) -> Array:

@@ -282,3 +282,92 @@ def test_documents_are_read_from_every_layout(tmp_path: Path, layout: str) -> No
     (tmp_path / "data.json").write_bytes(LAYOUTS[layout](FORMS["ShareGPT"]))
     texts = Documents.from_jsonl(tmp_path / "data.json", similarity=None).texts
     assert [text["messages"][0] for text in texts] == [{"role": "user", "content": f"{w}?"} for w in WORDS]  # type: ignore[index]
+
+
+# --- check ------------------------------------------------------------------------------------------------------------
+
+
+def _drop(records: list[Any], row: int) -> list[Any]:
+    return records[:row] + records[row + 1 :]
+
+
+def _spaced(record: Any) -> Any:
+    """The same record with a space before what the model writes, as a template may add one."""
+    return json.loads(json.dumps(record).replace('"completion": "', '"completion": " '))
+
+
+def _in_front(record: Any) -> Any:
+    return {"prompt": f"Q: {record['prompt']}", "completion": record["completion"]}
+
+
+DAMAGE: dict[str, tuple[Callable[[list[Any], int], list[Any]], bool]] = {  # whether the text alone shows it
+    "dropped": (_drop, True),
+    "doubled": (lambda records, row: [*records, records[row]], True),
+    "a space from a template": (
+        lambda records, row: [*records[:row], _spaced(records[row]), *records[row + 1 :]],
+        True,
+    ),
+    "words in front": (lambda records, row: [*records[:row], _in_front(records[row]), *records[row + 1 :]], False),
+}
+
+
+def _check(*flags: object) -> list[object]:
+    return ["canary", "check", "planted.public.json", "planted.manifest.json", "--train", *flags]
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_check_finds_canaries_that_training_does_not_see_as_planted(
+    here: Path, command: Command, complaint: Complaint, tokenizers: Path, damage: str
+) -> None:
+    records = [{"prompt": f"{w}?", "completion": w[::-1]} for w in WORDS]
+    _plant(command, lines(records), "--levels", "1,2")
+    in_tokens = ["--tokenizer", tokenizers / "bytes", "--context", 128]
+    assert command(*_check("planted.json")).returncode == 0
+    done = command(*_check("planted.json", *in_tokens))
+    assert (done.returncode, "nobody chose them" in done.stdout) == (0, True)
+    manifest = read_manifest("planted.manifest.json")
+    row, name = manifest.positions[0][0], manifest.canaries[0].name
+    change, by_text = DAMAGE[damage]
+    planted = [line.record for line in read_lines(here / "planted.json")]
+    Path("seen.json").write_bytes(lines(change(planted, row)))
+    message = complaint(*_check("seen.json", *in_tokens))
+    assert f"{name}: planted" in message
+    assert message.count(": planted ") == 1
+    if by_text:
+        assert f"{name}: planted" in complaint(*_check("seen.json"))
+    else:
+        assert command(*_check("seen.json")).returncode == 0, "text alone does not show it"
+    for canary in manifest.canaries:
+        assert canary.secret_text + canary.suffix not in message
+
+
+@pytest.mark.parametrize(("context", "found"), [(128, True), (40, False)])
+def test_check_finds_canaries_that_the_context_cuts_off(
+    here: Path, command: Command, complaint: Complaint, tokenizers: Path, context: int, found: bool
+) -> None:
+    _plant(command, lines([*FORMS["Alpaca"][:1], {"instruction": "x", "input": "", "output": "y"}]))
+    flags = _check("planted.json", "--tokenizer", tokenizers / "bytes", "--context", 400 if found else context)
+    if found:
+        assert command(*flags).returncode == 0
+    else:
+        assert "cut off at the context of 40" in complaint(*flags)
+
+
+def test_check_tells_secrets_that_somebody_chose(here: Path, command: Command) -> None:
+    _plant(command, lines(FORMS["messages"]), "--seed", 2**99)
+    done = command("canary", "check", "planted.public.json", "planted.manifest.json")
+    assert done.returncode == 0
+    assert "does not show that nobody chose them" in done.stderr
+    assert "nobody chose them" not in done.stdout
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_check_counts_in_every_form(here: Path, command: Command, form: str) -> None:
+    _plant(command, LAYOUTS["indented array"](FORMS[form]))
+    assert command(*_check("planted.json")).returncode == 0
+
+
+def test_a_tokenizer_without_data_checks_nothing(here: Path, command: Command, complaint: Complaint) -> None:
+    _plant(command, lines(FORMS["Alpaca"]))
+    flags = ["canary", "check", "planted.public.json", "planted.manifest.json", "--tokenizer", ".", "--context", 64]
+    assert "give --train" in complaint(*flags)

@@ -157,7 +157,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
         lambda: T5ForConditionalGeneration(
             T5Config(vocab_size=280, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
         ),
-        r"is an encoder-decoder \(T5ForConditionalGeneration\); only causal",
+        r'is an encoder-decoder \(T5ForConditionalGeneration\), .* set Rendering\(objective="seq2seq"\)',
     ),
 }
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -36,7 +37,7 @@ def t5() -> Any:
 
 
 OTHERS: dict[str, tuple[Callable[[], Any], str]] = {
-    "T5": (t5, "holds a T5ForConditionalGeneration, an encoder-decoder; memaudit audits causal language models"),
+    "T5": (t5, "holds a T5ForConditionalGeneration, an encoder-decoder, and the recipe audits another kind"),
     "a classifier": (
         lambda: BertForSequenceClassification(BertConfig(vocab_size=40, **SMALL)),
         r"do not fit its config\.json \(.*\), of a BertForSequenceClassification",
@@ -144,7 +145,7 @@ def test_an_encoder_decoder_as_the_recipes_model_is_refused_before_it_is_run() -
     from memaudit.recipe.pretrained import require_fit
 
     with pytest.raises(RecipeError, match="is a T5ForConditionalGeneration, an encoder-decoder"):
-        require_fit(t5(), None, RecipeError, "the recipe's model")  # type: ignore[arg-type]
+        require_fit(t5(), SimpleNamespace(objective="causal"), RecipeError, "the recipe's model")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.float8_e4m3fn])

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import scipy.sparse
 import torch
 from sklearn.ensemble import StackingClassifier, VotingClassifier
 from sklearn.linear_model import LogisticRegression
@@ -122,12 +121,12 @@ def test_outputs_that_are_smaller_for_a_likelier_class_are_refused(tmp_path: Pat
 def test_a_poor_model_is_no_turned_one(hits: int, fine: bool) -> None:
     """Of 100 examples that were trained on, 25 are of the rarest class; the others are no evidence."""
     y, counts = np.repeat([0, 1, 7], [25, 35, 60]), np.repeat([1, 0], [100, 20]).astype(np.uint8)
-    correct = np.arange(120) < hits
+    signals, examples = {"correct": np.arange(120) < hits}, Examples(np.arange(120.0), y)
     if fine:
-        require_sense(correct, counts, y)
+        require_sense(signals, counts, examples)
     else:
         with pytest.raises(ModelError, match=f"right about {hits} of the 100 examples .* right about 25"):
-            require_sense(correct, counts, y)
+            require_sense(signals, counts, examples)
 
 
 class Mixture(nn.Module):
@@ -152,7 +151,6 @@ def test_a_mixture_of_softmaxes_is_no_logit() -> None:
 @pytest.mark.parametrize(
     ("x", "said"),
     [
-        (scipy.sparse.csr_matrix(X), r"sparse csr_matrix; give them as an array: x.toarray\(\)"),
         (np.ma.masked_array(X, X > 2), "masked in places"),
         (np.zeros((ROWS, 2)), "only 1 different ones"),
     ],

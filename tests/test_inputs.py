@@ -253,7 +253,6 @@ LABELS = {
     "infinite": np.where(np.arange(40) == 7, np.inf, np.arange(40) % 2),
     "NaN": np.where(np.arange(40) == 7, np.nan, np.arange(40) % 2),
     "complex": np.arange(40) % 2 + 0j,
-    "words": np.array(["a", "b"] * 20),
     "more classes than a model can have": np.where(np.arange(40) == 7, 2**31, np.arange(40) % 2),
 }
 

@@ -137,13 +137,13 @@ def test_a_bank_of_other_probes_is_refused_by_name(place: Path, complaint: Calla
 
 def test_members_that_differ_from_others_have_no_membership_figures(place: Path) -> None:
     """Membership by a word that the text holds: the blind adversary knows, and the headline is refused."""
-    from memaudit.auditing.run import _examine
+    from memaudit.auditing.run import examine
     from memaudit.types import Subject
 
     with forgotten():
         facts = _evidence(place)
     subject = Subject(model="m", sha256="0", members=1, nonmembers=1, shadows=12)
-    report = _examine(facts, subject, (), (), {})
+    report = examine(facts, subject, (), (), {})
     blind = next(control for control in report.controls if control.code == "CTL003")
     assert blind.passed is False
     assert not any(result.finding.metric == "tpr" for result in report.results)
@@ -155,11 +155,13 @@ def _evidence(place: Path) -> TextEvidence:
     from dataclasses import replace
 
     from memaudit.auditing import open_target
+    from memaudit.auditing.ground import Ground
     from memaudit.auditing.run import _facts
     from memaudit.bank import Bank
 
     target = open_target("model", "recipe_of_language.py:recipe")
-    facts = _facts(target, Bank.open("bank").read(), (0.05,), ("lira-online",), 0)
+    bank = Bank.open("bank")
+    facts = _facts(target, Ground(bank, bank.read(), shadows=12), (0.05,), ("lira-online",), "cpu")
     assert isinstance(facts, TextEvidence)
     marked = np.arange(60) % 2 == 0
     texts = tuple(f"{text} zebra" if mark else text for text, mark in zip(facts.strings, marked, strict=True))

@@ -17,7 +17,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 
 import memaudit as ma
 from memaudit.auditing import Audit, open_target
-from memaudit.errors import MemauditError
+from memaudit.errors import MemauditError, SettingsError
 from memaudit.recipe import Recipe, TextPopulation
 from memaudit.training import population
 
@@ -155,6 +155,164 @@ def test_what_is_not_asked_for_is_left_out_by_name(off: dict[str, int], codes: s
         loops.documents, loops.RENDERING, model=loops.gpt2, probes=replace(loops.PROBES, **off)
     )
     assert refused(audited(recipe, tmp_path, "model")).keys() == codes | LINKS
+
+
+# --- Encoder-decoders, masked models, scores of one's own -----------------------------------------------------------
+
+kinds = unregistered(RECIPES / "kinds.py")
+SILENT = {"EXT001", "EXT002", "EXT003", "EXT004"}
+PLANTED = {"CAN001", "CAN002"}
+
+
+def our_loop(make: Any, rendering: ma.Rendering, documents: Any, **changes: Any) -> ma.LanguageModelRecipe:
+    settings = {"model": make, "probes": kinds.PROBES, "optimizer": ma.AdamW(lr=1e-2)} | changes
+    return ma.LanguageModelRecipe(documents, rendering, **settings)
+
+
+def own_loop(make: Any, step: Any, rendering: ma.Rendering, documents: Any, **changes: Any) -> ma.CallableRecipe:
+    train = kinds.loop(make, step, rendering, changes.pop("epochs", 1))
+    return ma.CallableRecipe(documents, train, rendering=rendering, **{"probes": kinds.PROBES} | changes)
+
+
+KINDS: dict[str, tuple[Recipe, str, set[str]]] = {
+    "t5, our loop": (our_loop(kinds.t5, kinds.SEQ2SEQ, kinds.pairs), "model", {"EXT004"}),
+    "bart, our loop": (our_loop(kinds.bart, kinds.SEQ2SEQ, kinds.pairs), "model", {"EXT004"}),
+    "bert, our loop": (our_loop(kinds.bert, kinds.MASKED, kinds.documents), "model", SILENT),
+    "t5, own loop": (
+        own_loop(kinds.t5, kinds.step_of_seq2seq, kinds.SEQ2SEQ, kinds.pairs, model=kinds.t5), "model.pt",
+        {"EXT004"} | BY_EPOCH,
+    ),
+    "bart, own loop": (
+        own_loop(kinds.bart, kinds.step_of_seq2seq, kinds.SEQ2SEQ, kinds.pairs), "model", {"EXT004"} | BY_EPOCH
+    ),
+    "bert, own loop": (
+        own_loop(kinds.bert, kinds.step_of_masked, kinds.MASKED, kinds.documents), "model", SILENT | BY_EPOCH
+    ),
+    "lstm, own loop": (kinds.lstm_recipe(), "model.safetensors", SILENT | BY_EPOCH),
+}  # fmt: skip
+THIN_KINDS = {"t5, own loop", "bert, our loop"}  # an LSTM goes through the command line below
+ALL_KINDS = [pytest.param(name, marks=() if name in THIN_KINDS else pytest.mark.slow) for name in KINDS]
+
+
+@pytest.mark.parametrize("name", ALL_KINDS)
+def test_an_audit_of_every_kind_ends_and_says_what_it_cannot_do(name: str, tmp_path: Path) -> None:
+    recipe, file, codes = KINDS[name]
+    done = audited(recipe, tmp_path, file)
+    reasons = refused(done)
+    assert reasons.keys() == codes | LINKS
+    for code in codes & SILENT - {"EXT004"}:
+        assert "needs a model that generates text" in reasons[code]
+    assert {"MIA005", "MIA003", "MEM002", "CAN001", "CAN002"} <= {one.finding.code for one in done.report.results}
+    score = done.report.provenance["signal"]
+    expected = {
+        "t5": "given the input",
+        "bart": "given the input",
+        "bert": "pseudo-log-likelihood",
+        "lstm": "own token",
+    }
+    assert expected[name.split(",")[0]] in score
+    done.save(tmp_path / "report.md")
+    text = (tmp_path / "report.md").read_text()
+    if codes >= SILENT:
+        assert "it needs a model that generates text" in text
+        assert "writes the next" not in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("shadows", [6, 8])
+@pytest.mark.parametrize(
+    "off", [{"canaries": 0}, {"records": 0, "secrets": 0}, NOTHING], ids=["no canaries", "no texts", "nothing"]
+)
+def test_an_audit_of_every_kind_ends_whatever_is_left_out(
+    name: str, shadows: int, off: dict[str, int], tmp_path: Path
+) -> None:
+    recipe, file, _ = KINDS[name]
+    recipe = replace(recipe, probes=replace(kinds.PROBES, **off))
+    members = ma.draw_members(recipe, seed=5)
+    ma.save_target(ma.train(recipe, members, seed=1, device="cpu"), tmp_path / file, members)
+    bank = ma.fill(tmp_path / "bank", recipe, shadows, device="cpu")
+    done = ma.audit(tmp_path / file, recipe, bank, fprs=(0.1,), device="cpu")
+    told = refused(done).keys() if off.get("canaries") == 0 else {one.finding.code for one in done.report.results}
+    assert told >= PLANTED
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["t5", "bert"])
+@pytest.mark.parametrize("adapted", [False, True], ids=["base", "adapters"])
+def test_an_audit_of_every_kind_from_a_base_ends(kind: str, adapted: bool, tmp_path: Path) -> None:
+    made = {"t5": kinds.t5, "bert": kinds.bert}[kind]()
+    made.save_pretrained(tmp_path / "base")
+    targets = {"t5": ["q", "v"], "bert": ["query", "value"]}[kind]
+    adapter: dict[str, Any] = {"adapter": LoraConfig(r=2, target_modules=targets)} if adapted else {}
+    rendering, documents = {"t5": (kinds.SEQ2SEQ, kinds.pairs), "bert": (kinds.MASKED, kinds.documents)}[kind]
+    recipe = our_loop(None, rendering, documents, base=tmp_path / "base", **adapter)
+    done = audited(recipe, tmp_path, "model")
+    assert refused(done).keys() == LINKS | ({"EXT004"} if kind == "t5" else SILENT)
+    assert "base" in {one.finding.attack for one in done.report.results}
+
+
+def areas(done: Audit) -> dict[str, tuple[float, float, float]]:
+    """Returns the area under the curve of every attack, with its interval, as the report has it."""
+    (table,) = (t for one in done.report.results for t in one.finding.tables if t.title == "All attacks")
+    cells = {
+        str(row[0]): str(row[1]).replace("(", "").replace(")", "").replace("to ", "").split() for row in table.rows
+    }
+    return {name: (float(cell[0]), float(cell[1]), float(cell[2])) for name, cell in cells.items()}
+
+
+QUIET = replace(kinds.PROBES, canaries=0, secrets=0, watched=0)
+MEMORIZES: dict[str, tuple[Callable[[int], Recipe], str, int]] = {
+    "t5": (
+        lambda epochs: our_loop(
+            kinds.t5, kinds.SEQ2SEQ, kinds.pairs, epochs=epochs, batch_size=8, probes=QUIET,
+            optimizer=ma.AdamW(lr=1e-2 if epochs > 1 else 1e-9),
+        ),
+        "model", 40,
+    ),
+    "bert": (
+        lambda epochs: our_loop(
+            kinds.bert, kinds.MASKED, kinds.documents, epochs=epochs, batch_size=8, probes=QUIET,
+            optimizer=ma.AdamW(lr=1e-2 if epochs > 1 else 1e-9),
+        ),
+        "model", 150,
+    ),
+    "lstm": (lambda epochs: kinds.lstm_recipe(epochs=epochs if epochs > 1 else 0, probes=QUIET), "model.pt", 12),
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MEMORIZES)
+def test_an_audit_finds_the_members_of_a_model_that_memorizes_and_of_no_other(name: str, tmp_path: Path) -> None:
+    make, file, epochs = MEMORIZES[name]
+    for folder, times in (("learned", epochs), ("nothing", 1)):
+        (tmp_path / folder).mkdir()
+        done = audited(make(times), tmp_path / folder, file)
+        assert all(control.passed is not False for control in done.report.controls if control.code == "CTL001")
+        value, low, high = areas(done)["global-threshold"]
+        if folder == "learned":
+            assert value > 0.8
+            assert low > 0.5
+        else:
+            assert low <= 0.5 <= high
+
+
+def test_scores_of_ones_own_through_the_command_line(
+    tmp_path: Path, command: Callable[..., CompletedProcess[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import memaudit.reports.figures
+
+    monkeypatch.setattr(memaudit.reports.figures, "render", lambda figure, theme: b"<svg/>")
+    for name in ("kinds.py", "language.py"):
+        shutil.copy(RECIPES / name, tmp_path)
+    recipe = kinds.lstm_recipe()
+    members = ma.draw_members(recipe, seed=5)
+    ma.save_target(ma.train(recipe, members, seed=1, device="cpu"), tmp_path / "model.pt", members)
+    monkeypatch.chdir(tmp_path)
+    done = command("audit", "model.pt", "--recipe", "kinds.py", "--shadows", LEAST, "--workers", 1, "--fpr", 0.1)
+    assert done.returncode == 0, done.stderr
+    with pytest.raises(SettingsError, match="needs the probabilities of all tokens"):
+        ma.audit(tmp_path / "model.pt", recipe, "memaudit-bank", attacks=("slira", "min-k++"), device="cpu")
 
 
 def test_a_users_own_loop_through_the_command_line(

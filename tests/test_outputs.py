@@ -218,7 +218,6 @@ def test_logits_are_found_by_name_in_what_a_network_returns(ending: Callable[[to
     ("ending", "said"),
     [
         (lambda z: (z, z), "the model returned a tuple of 2; return the logits alone"),
-        (lambda z: [z], "the model returned a list of 1"),
         (lambda z: {"out": z, "aux": z}, "a dict with the keys 'out', 'aux'"),
         (lambda z: {}, "with the keys .none."),
         (lambda z: z.detach().numpy(), "the model returned a ndarray"),

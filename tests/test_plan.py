@@ -110,7 +110,7 @@ def test_a_cost_that_is_roughly_known_says_so(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, rough: bool, source: str
 ) -> None:
     timing = Timing(training=3.0, evaluation=1.0, stored=10, tried="one training on 64", rough=rough)
-    monkeypatch.setattr("memaudit.auditing.costs.time_model", lambda *_: timing)
+    monkeypatch.setattr("memaudit.auditing.costs.time_model", lambda *_, **__: timing)
     nothing: Any = None
     assert cost_to_fill(tmp_path, nothing, nothing, 8, 0) == (8, Cost(seconds=4.0, stored=10, source=source))
 

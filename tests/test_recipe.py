@@ -87,7 +87,6 @@ WRONG: dict[str, tuple[Callable[[Array, Array], Examples], str]] = {
     "infinity": (lambda x, y: Examples(np.where(x == x[4, 1], np.inf, x), y), "NaN or infinity, first in row 4"),
     "words": (lambda x, y: Examples(x.astype(str), y), "inputs must be numbers"),
     "objects": (lambda x, y: Examples(x.astype(object), y), "inputs must be numbers"),
-    "labels that are words": (lambda x, y: Examples(x, y.astype(str)), "labels must be whole numbers"),
     "fractions": (lambda x, y: Examples(x, y + 0.5), "labels must be whole numbers"),
     "labels with NaN": (lambda x, y: Examples(x, np.where(y, y, np.nan)), "labels must be whole numbers"),
     "negative labels": (lambda x, y: Examples(x, y - 1), "labels must be whole numbers from 0"),
@@ -175,7 +174,7 @@ def test_a_random_transform_is_refused_even_if_it_leaves_the_first_image_alone()
 
 @pytest.mark.parametrize(
     "dataset",
-    [[1, 2, 3, 4], [(np.zeros(2), [0, 1])] * 4, [(np.zeros(2), 0), (np.zeros(3), 1)] * 2, [{"x": 1, "y": 2}] * 4, 7],
+    [[1, 2, 3, 4], [(np.zeros(2), [0, 1])] * 4, [{"x": 1, "y": 2}] * 4, 7],
 )
 def test_what_yields_no_pairs_is_refused(dataset: Any) -> None:
     with pytest.raises(RecipeError, match="does not yield"):
@@ -347,10 +346,13 @@ def test_a_classifier_recipe_that_makes_no_sense_is_refused(change: dict[str, An
 
 
 def test_an_estimator_that_cannot_score_is_refused() -> None:
-    from sklearn.linear_model import LinearRegression
+    from sklearn.ensemble import VotingClassifier
+    from sklearn.linear_model import LinearRegression, LogisticRegression
 
     with pytest.raises(RecipeError, match="neither predict_proba nor decision_function"):
-        EstimatorRecipe(lambda: Examples(*rows()), LinearRegression())
+        EstimatorRecipe(lambda: Examples(*rows()), VotingClassifier([("a", LogisticRegression())]))
+    with pytest.raises(RecipeError, match="predicts numbers"):
+        population(EstimatorRecipe(lambda: Examples(*rows()), LinearRegression()))
 
 
 # Fingerprints

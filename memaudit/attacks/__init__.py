@@ -8,7 +8,7 @@ from memaudit.attacks.blind import blind_scores, blind_text_scores
 from memaudit.attacks.calibration import Sablayrolles
 from memaudit.attacks.few import BASE, REFERENCE, RMIA_OFFLINE
 from memaudit.attacks.interface import Attack, Signal, taught
-from memaudit.attacks.language import STATISTICS, Calibrated, zlib_bytes
+from memaudit.attacks.language import OF_DISTRIBUTION, STATISTICS, Calibrated, zlib_bytes
 from memaudit.attacks.lira import Lira, Side, Variance
 from memaudit.attacks.loss import GlobalThreshold
 from memaudit.attacks.population import AttackP, AttackR
@@ -59,6 +59,7 @@ __all__ = [
     "ATTACKS",
     "BANK_ATTACKS",
     "DEFAULT",
+    "OF_DISTRIBUTION",
     "STATISTICS",
     "TARGET_ATTACKS",
     "Answers",

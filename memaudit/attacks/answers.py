@@ -39,7 +39,7 @@ class Answers:
         signal: Unit of the signals.
         seed: Of the folds.
         x: Inputs, of a classifier.
-        y: Labels, of a classifier.
+        y: Labels: classes from 0, several labels `[examples, labels]`, or numbers.
         modified_entropy: Of the target's outputs, in nats, where it was recorded.
         statistics: Other scores of the target by name, such as those of a text's tokens; larger = more member-like.
         references: Other models' signals, if there are any.
@@ -50,10 +50,15 @@ class Answers:
     signal: Signal = Signal.SCALED_LOGIT
     seed: int = 0
     x: Shaped[Array, "examples ..."] | None = None
-    y: Int[Array, " examples"] | None = None
+    y: Shaped[Array, "examples ..."] | None = None
     modified_entropy: Float[Array, " examples"] | None = None
     statistics: dict[str, Float[Array, " examples"]] = field(default_factory=dict)
     references: References | None = None
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether every example has one class."""
+        return self.y is not None and self.y.ndim == 1 and self.y.dtype.kind != "f"
 
     @cached_property
     def fold(self) -> Int[Array, " examples"]:

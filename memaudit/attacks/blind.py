@@ -17,6 +17,7 @@ Array = np.ndarray
 
 _COMPONENTS = 64
 _FEATURES = 4096
+_FLAT = 1e-4  # of the largest standard deviation of a component: below it is rounding
 _BLOCK = 256  # examples that are projected at a time
 _LENGTHS = (2, 3, 4, 5)  # of the character n-grams
 _BUCKETS = 2**18
@@ -26,7 +27,7 @@ _YEAR = re.compile(r"(?<!\d)(?:1[89]|20)\d\d(?!\d)", re.ASCII)
 
 def blind_scores(
     x: Shaped[Array, "examples ..."],
-    y: Int[Array, " examples"],
+    y: Shaped[Array, "examples ..."],
     members: Bool[Array, " examples"],
     seed: int = 0,
     folds: int = 5,
@@ -41,7 +42,7 @@ def blind_scores(
 
     Args:
         x: Finite numbers; `Examples` lets no others pass. More than 4,096 features are projected at random to so many.
-        y: Classes from 0.
+        y: Classes from 0, several labels `[examples, labels]`, or numbers of floating-point type.
         members: Which of the examples are members.
         seed: Of the folds and projections.
         folds: Each example is scored by a model that was fitted without its fold.
@@ -53,18 +54,33 @@ def blind_scores(
 
     seen = features(x, y, seed)
     components = min(_COMPONENTS, seen.shape[1], len(seen) * (folds - 1) // folds)
+
+    class Scaler(StandardScaler):  # type: ignore[misc]
+        """A component that does not vary in training, as of a category that is not there, is not blown up."""
+
+        def fit(self, rows: Array, y: Array | None = None) -> Scaler:
+            super().fit(rows, y)
+            self.scale_: Array = np.maximum(self.scale_, _FLAT * self.scale_.max())
+            return self
+
     model = make_pipeline(
-        StandardScaler(), PCA(components, random_state=seed), StandardScaler(), LogisticRegression(max_iter=1000)
+        StandardScaler(), PCA(components, random_state=seed), Scaler(), LogisticRegression(max_iter=1000)
     )
     return _cross_fitted(model, seen, members, np.arange(len(members)), seed, folds)
 
 
 def features(
-    x: Shaped[Array, "examples ..."], y: Int[Array, " examples"], seed: int = 0
+    x: Shaped[Array, "examples ..."], y: Shaped[Array, "examples ..."], seed: int = 0
 ) -> Float[Array, "examples features"]:
     """Return inputs, row by row, and labels, one column for each class unless there are many."""
-    labels = np.eye(int(y.max()) + 1, dtype=np.float32)[y] if y.max() < _COMPONENTS else y[:, None].astype(np.float32)
-    return np.hstack([_flat(x, seed), labels])
+    return np.hstack([_flat(x, seed), _labels(y)])
+
+
+def _labels(y: Shaped[Array, "examples ..."]) -> Float[Array, "examples columns"]:
+    """Returns a column for each of a few classes, and other labels as they are."""
+    if y.ndim == 1 and y.dtype.kind != "f" and y.max() < _COMPONENTS:
+        return np.eye(int(y.max()) + 1, dtype=np.float32)[y]
+    return y.reshape(len(y), -1).astype(np.float32)
 
 
 def _flat(x: Shaped[Array, "examples ..."], seed: int) -> Float[Array, "examples features"]:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from memaudit.attacks.blockwise import Scorer, mean_of_references, pair_scores, target_scores
 from memaudit.design import Pairs
-from memaudit.tokens import TokenStatistics
+from memaudit.tokens import TokenScores, TokenStatistics
 
 Array = np.ndarray
 Scores = Float[Array, " texts"]
-Statistic = Callable[[TokenStatistics, Int[Array, " texts"]], Scores]
+Statistic = Callable[[Any, Int[Array, " texts"]], Scores]
 
 _LEAST_DEVIATION = 1e-4  # nats; below it, differences of log-probabilities in float32 are rounding
 
@@ -25,7 +26,7 @@ def zlib_bytes(texts: Sequence[str]) -> Int[Array, " texts"]:
     return np.array([len(zlib.compress(text.encode("utf-8"))) for text in texts], dtype=np.int64)
 
 
-def mean_logp(tokens: TokenStatistics) -> Scores:
+def mean_logp(tokens: TokenScores) -> Scores:
     """Returns the mean log-probability of the tokens of each text, in nats: minus the loss.
 
     Raises:
@@ -36,7 +37,7 @@ def mean_logp(tokens: TokenStatistics) -> Scores:
     return tokens.means(tokens.logp)
 
 
-def zlib_ratio(tokens: TokenStatistics, compressed: Int[Array, " texts"]) -> Scores:
+def zlib_ratio(tokens: TokenScores, compressed: Int[Array, " texts"]) -> Scores:
     """Returns Σ log p / (length when compressed), in nats per byte: the model's code length beside zlib's, negated.
 
     The header of about 8 bytes weighs more in a short text, whose ratio it draws towards 0, the members' side: texts
@@ -57,7 +58,7 @@ def zlib_ratio(tokens: TokenStatistics, compressed: Int[Array, " texts"]) -> Sco
     return mean_logp(tokens) * tokens.lengths / compressed
 
 
-def min_k(tokens: TokenStatistics, share: float = 0.2) -> Scores:
+def min_k(tokens: TokenScores, share: float = 0.2) -> Scores:
     """Returns the mean of the lowest log-probabilities of each text, in nats: of that share of its tokens, at least 1.
 
     Raises:
@@ -84,7 +85,7 @@ def min_k_plus_plus(tokens: TokenStatistics, share: float = 0.2) -> Scores:
     return _mean_of_lowest(tokens, standard, share)
 
 
-def _mean_of_lowest(tokens: TokenStatistics, values: Float[Array, " tokens"], share: float) -> Scores:
+def _mean_of_lowest(tokens: TokenScores, values: Float[Array, " tokens"], share: float) -> Scores:
     """Returns the mean of the lowest values of each text: of max(1, ⌈share·n⌉) of its n tokens."""
     if not 0 < share <= 1:
         raise ValueError(f"share must lie in (0, 1], got {share}")
@@ -97,6 +98,8 @@ def _mean_of_lowest(tokens: TokenStatistics, values: Float[Array, " tokens"], sh
     lowest = np.arange(len(values)) - tokens.starts[text] < taken[text]
     return np.bincount(text[lowest], ascending[lowest], minlength=len(tokens)) / taken
 
+
+OF_DISTRIBUTION = ("min-k++",)  # which need the model's whole distribution at every token, not one log-probability
 
 STATISTICS: dict[str, tuple[Statistic, str]] = {
     "zlib": (zlib_ratio, "Carlini et al. 2021 (USENIX Security), zlib metric"),

@@ -51,13 +51,13 @@ BY_CLASS = TargetAttack(
     name="class-threshold",
     source="Song & Mittal 2021 (USENIX Security), section 4: class-dependent thresholds on the confidence",
     score=lambda answers: by_class(answers, answers.phi.astype(np.float64)),
-    fits=lambda answers: answers.y is not None,
+    fits=lambda answers: answers.has_classes,
 )
 MODIFIED_ENTROPY = TargetAttack(
     name="modified-entropy",
     source="Song & Mittal 2021 (USENIX Security), section 4: class-dependent thresholds on the modified entropy",
     score=_entropy,
-    fits=lambda answers: answers.modified_entropy is not None and answers.y is not None,
+    fits=lambda answers: answers.modified_entropy is not None and answers.has_classes,
 )
 
 

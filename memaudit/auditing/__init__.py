@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from memaudit.auditing.choices import default_attacks as default_attacks
     from memaudit.auditing.costs import cost_to_fill as cost_to_fill
     from memaudit.auditing.costs import require_budget as require_budget
+    from memaudit.auditing.one_call import quick as quick
     from memaudit.auditing.planning import Plan as Plan
     from memaudit.auditing.planning import plan as plan
     from memaudit.auditing.planning import require_planned as require_planned
@@ -34,6 +35,7 @@ _HOME = {
     "open_outputs": "recorded",
     "open_target": "target",
     "plan": "planning",
+    "quick": "one_call",
     "require_budget": "costs",
     "require_planned": "planning",
     "write_plan": "planning",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from memaudit.attacks import STATISTICS
+from memaudit.attacks import OF_DISTRIBUTION, STATISTICS
 from memaudit.auditing.ground import Ground
 from memaudit.auditing.target import Target
 from memaudit.errors import SettingsError, hint
@@ -19,7 +19,8 @@ def default_attacks(recipe: Recipe | None, population: Population, limits: Seque
     usual: tuple[str, ...] = USUAL_ATTACKS
     if isinstance(population, TextPopulation):
         has_base = isinstance(recipe, LanguageModelRecipe) and recipe.base is not None
-        usual += ("reference", *(["base"] if has_base else []), *STATISTICS)
+        known = [name for name in STATISTICS if population.token_logprobs is None or name not in OF_DISTRIBUTION]
+        usual += ("reference", *(["base"] if has_base else []), *known)
     limited = [limit.attack for limit in limits if limit.metric == "tpr" and limit.attack is not None]
     return tuple(dict.fromkeys([*usual, *limited]))
 
@@ -49,6 +50,11 @@ def require_fitting(target: Target, attacks: Sequence[str]) -> None:
             raise SettingsError(f"the attack {name!r} is for {kind}")
         if name in _OF_CLASSIFIERS and text:
             raise SettingsError(f"the attack {name!r} is for classifiers")
+        if name in OF_DISTRIBUTION and "token_gap" not in target.recorded:
+            raise SettingsError(
+                f"the attack {name!r} needs the probabilities of all tokens, and token_logprobs() gives one; leave it "
+                "out"
+            )
 
 
 def require_choices(fprs: Sequence[float], attacks: Sequence[str]) -> None:

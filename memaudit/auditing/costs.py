@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from memaudit.bank import Bank
+from memaudit.design import Design
 from memaudit.errors import SettingsError
 from memaudit.recipe import Population, Recipe, fingerprint
 from memaudit.training import time_model
@@ -38,19 +39,20 @@ def cost_to_fill(
     seed: int,
     device: str = "auto",
     weights: bool = True,
+    design: Design | None = None,
 ) -> tuple[int, Cost]:
     """Returns how many models a bank lacks, and what one takes: as recorded of others, or else by a trial."""
     if (path / "bank.json").exists():
         bank = Bank.open(path)
         if models := [model for model in bank.models() if model < shadows]:
-            bank.require(fingerprint(recipe, examples, seed))
+            bank.require(fingerprint(recipe, examples, seed) | ({} if design is None else design.lines()))
             records = [bank.record(model) for model in models]
             return shadows - len(models), Cost(
                 seconds=float(np.mean([record["seconds"] + record.get("evaluation", 0.0) for record in records])),
                 stored=int(np.mean([bank.stored(model) for model in models])),
                 source=f"as recorded of {len(models)} models in the bank",
             )
-    timing = time_model(recipe, examples, seed, device, weights)
+    timing = time_model(recipe, examples, seed, device, weights, design=design)
     return shadows, Cost(
         seconds=timing.seconds, stored=timing.stored, source=timing.tried + ("; rough" if timing.rough else "")
     )

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from memaudit.attacks import References
 from memaudit.auditing.folder import sha256
-from memaudit.auditing.target import Target
+from memaudit.auditing.target import Target, of_candidates
 from memaudit.bank import Bank, Matched, Recordings
-from memaudit.bank.imported import require_same_examples, whole_units
+from memaudit.bank.imported import GUESSED, require_same_examples, whole_units
 from memaudit.bank.inputs import require_inputs
-from memaudit.design import Chosen
+from memaudit.design import Chosen, Design, Role
 from memaudit.errors import EvidenceError, ModelError, SettingsError
 from memaudit.recipe import Examples, TextPopulation, fingerprint, load_target, recipe_folder
+from memaudit.recipe.populations import number_of_units
 from memaudit.signals import measure
 from memaudit.training import choose_device
+from memaudit.training.designing import require_fitting_design
 from memaudit.types import Rung
 
 Array = np.ndarray
@@ -40,6 +41,7 @@ class Ground:
 
     target: Target
     bank: Bank | None = None
+    design: Design | None = None
     recordings: Shadows | None = None
     references: References | None = None
     shadows: int = 0
@@ -57,6 +59,17 @@ class Ground:
     def seed(self) -> int:
         """The seed of the bank; 0 without one."""
         return 0 if self.bank is None else int(self.bank.fingerprint["seed"])
+
+    @property
+    def share(self) -> float:
+        """The share of the units in a shadow model's training set: as designed, or as it is in imported models."""
+        if self.design is not None:
+            return self.design.share
+        return 0.5 if self.recordings is None else float((self.recordings.members > 0).mean())
+
+    def count(self, role: Role) -> int:
+        """Return how many units have a role in the bank's design; 0 of a bank without one."""
+        return 0 if self.design is None else self.design.count(role)
 
     @property
     def others(self) -> int:
@@ -92,37 +105,64 @@ def ground(
         )
     base = "base" in target.recorded
     if bank is None or shadows == 0:
-        return Ground(target, base=base, **_loaded(target, references, device))
+        given, models = _loaded(target, references, device)
+        return Ground(target, references=given, models=models, base=base)
     bank = bank if isinstance(bank, Bank) else Bank.open(bank)
-    _require_fitting(bank, target)
-    models = [model for model in bank.models() if shadows is None or model < shadows]
-    if len(models) >= LEAST_SHADOWS:
+    design = _fitting(bank, target)
+    target = of_candidates(target, design, device) if design is not None else target
+    target = _correct_alike(target, bank)
+    used = [model for model in bank.models() if shadows is None or model < shadows]
+    if len(used) >= LEAST_SHADOWS:
         measured, recordings = _usable(target, bank, shadows)
         if references:
             raise SettingsError(
-                f"the bank has {len(models)} shadow models, which say more than reference models: leave --reference "
+                f"the bank has {len(used)} shadow models, which say more than reference models: leave --reference "
                 "out, or use no bank (--shadows 0)"
             )
         if (count := len(recordings.members)) >= LEAST_SHADOWS:
-            return Ground(measured, bank, recordings, shadows=count)
-    given = _loaded(target, references, device)
-    return Ground(target, bank, shadows=len(models), base=base, **_joined(_of_shadows(target, bank, models), given))
+            return Ground(measured, bank, design, recordings, shadows=count)
+    if not used:
+        bank.read(shadows)  # which says that there are none
+    given, others = _loaded(target, references, device)
+    few = _of_shadows(target, bank, used)
+    if given is not None:
+        few = References(np.concatenate([few.phi, given.phi]), np.concatenate([few.out, given.out]))
+    return Ground(target, bank, design, references=few, shadows=len(used), models=others, base=base)
 
 
-def _require_fitting(bank: Bank, target: Target) -> None:
-    """Raise MemauditError unless a bank's models are those that the target is to be compared with."""
+def _fitting(bank: Bank, target: Target) -> Design | None:
+    """Return the design of a bank; None if its models were imported.
+
+    Raises:
+        MemauditError: Its models are not those that the target is to be compared with.
+    """
     if bank.imported:
         if not isinstance(target.population, Examples):
             raise EvidenceError(f"the bank in {bank.path} was imported, and is of classifiers")
         require_same_examples(bank, target.population)
-        return
+        return None
     if target.recipe is None:
         raise EvidenceError(
             f"the shadow models of {bank.path} were trained by a recipe; give it beside the outputs, so that its "
             "examples are known (--recipe recipe.py:recipe)"
         )
-    bank.require(fingerprint(target.recipe, target.population, int(bank.fingerprint["seed"])))
+    design = bank.design(number_of_units(target.population))
+    bank.require(fingerprint(target.recipe, target.population, int(bank.fingerprint["seed"])) | design.lines())
+    require_fitting_design(bank, design, target.members)
     require_inputs(bank, recipe_folder(target.recipe))
+    return design
+
+
+def _correct_alike(target: Target, bank: Bank) -> Target:
+    """Return the target with examples that count as classified correctly by the rule of its shadow models."""
+    if bank.fingerprint.get("correct") == GUESSED:
+        return replace(target, recorded=target.recorded | {"correct": target.recorded["phi"][:, 0] > 0})
+    if target.guessed:
+        raise EvidenceError(
+            "whether the model classifies each example correctly is not known from outputs about the label alone, and "
+            "it is known of the shadow models; give it as the array `correct`"
+        )
+    return target
 
 
 def _usable(target: Target, bank: Bank, shadows: int | None) -> tuple[Target, Shadows]:
@@ -156,8 +196,10 @@ def _of_shadows(target: Target, bank: Bank, models: Sequence[int]) -> References
     return References(phi[:, rows], members[:, rows] == 0)
 
 
-def _loaded(target: Target, files: Sequence[str | Path], device: str) -> dict[str, Any]:
-    """Returns the signals of reference models, and their names and digests.
+def _loaded(
+    target: Target, files: Sequence[str | Path], device: str
+) -> tuple[References | None, tuple[tuple[str, str], ...]]:
+    """Returns the signals of reference models, if there are any, and their names and digests.
 
     Raises:
         ModelError: One does not load, or is the target.
@@ -170,9 +212,9 @@ def _loaded(target: Target, files: Sequence[str | Path], device: str) -> dict[st
         found.append(_signal(target, file, device))
         models.append((file.name, digest))
     if not found:
-        return {}
+        return None, ()
     phi = np.stack(found)
-    return {"references": References(phi, np.ones(phi.shape, bool)), "models": tuple(models)}
+    return References(phi, np.ones(phi.shape, bool)), tuple(models)
 
 
 def _signal(target: Target, file: Path, device: str) -> Array:
@@ -189,12 +231,3 @@ def _signal(target: Target, file: Path, device: str) -> Array:
         raise ModelError(f"reference model {file}: {error}") from error
     phi = recorded["phi"].mean(axis=1, dtype=np.float64)
     return phi if isinstance(population, TextPopulation) else phi[population.representatives]
-
-
-def _joined(shadows: References, given: dict[str, Any]) -> dict[str, Any]:
-    """Returns the signals of shadow models and of reference models together."""
-    others = given.get("references")
-    if not isinstance(others, References):
-        return {"references": shadows}
-    phi = np.concatenate([shadows.phi, others.phi])
-    return given | {"references": References(phi, np.concatenate([shadows.out, others.out]))}

@@ -11,19 +11,26 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from jaxtyping import Bool
+
 from memaudit import policy
 from memaudit.auditing import ledger as ledgers
 from memaudit.auditing.choices import default_attacks, require_choices
 from memaudit.auditing.costs import Cost, cost_to_fill
 from memaudit.auditing.evidence import Key
 from memaudit.auditing.provenance import HASHES
-from memaudit.auditing.target import units_of
 from memaudit.bank import Bank
-from memaudit.errors import MemauditError, SettingsError
+from memaudit.design import Design, Role
+from memaudit.errors import BankError, MemauditError, SettingsError
 from memaudit.files import write_whole
-from memaudit.recipe import Population, Recipe, TextPopulation, fingerprint, load_recipe, read_members
+from memaudit.recipe import Population, Recipe, fingerprint, load_recipe, read_members
+from memaudit.recipe.populations import number_of_units, units_of
 from memaudit.training import population
+from memaudit.training.designing import WAY_OUT, design_for, size_mismatch
 from memaudit.types import Limit, Planned
+
+Array = np.ndarray
 
 SCHEMA = "memaudit.plan/1"
 _FEWER = (16, 32, 64, 128)
@@ -34,7 +41,9 @@ class Plan:
     """An audit to come.
 
     `missing` are the models that the bank still lacks; `assumed` says that members and non-members are not known, and
-    taken to be one half of the examples each. `decides` is all that the audit's numbers and verdicts depend on, save
+    taken to be one half of the examples each. `always` of the members are in every shadow model and `never` of the
+    non-members in none, so that the figures are about the others. `warnings` are what speaks against auditing this
+    model with this bank. `decides` is all that the audit's numbers and verdicts depend on, save
     the model: an audit that keeps to the plan says the same of itself.
     """
 
@@ -44,6 +53,9 @@ class Plan:
     members: int
     nonmembers: int
     assumed: bool
+    always: int = 0
+    never: int = 0
+    warnings: tuple[str, ...] = ()
     cost: Cost
     outlooks: tuple[policy.Outlook, ...]
     decides: dict[str, Any]
@@ -101,24 +113,47 @@ def plan(
     examples = population(recipe) if examples is None else examples
     attacks = default_attacks(recipe, examples, limits) if attacks is None else attacks
     require_choices(fprs, attacks)
-    people = len(examples) if isinstance(examples, TextPopulation) else examples.units
-    inside = people // 2 if members is None else int(units_of(examples, read_members(members, examples)).sum())
-    missing, cost = cost_to_fill(Path(bank), recipe, examples, shadows, seed, device, weights)
+    who = None if members is None else units_of(examples, read_members(members, examples))
+    design, warnings = _design(Path(bank), examples, seed, who)
+    missing, cost = cost_to_fill(Path(bank), recipe, examples, shadows, seed, device, weights, design)
+    measured = int(design.candidates.sum())
+    inside = measured // 2 if who is None else int(who[design.candidates].sum())
     return Plan(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         shadows=shadows,
         missing=missing,
         members=inside,
-        nonmembers=people - inside,
+        nonmembers=measured - inside,
         assumed=members is None,
+        always=design.count(Role.ALWAYS),
+        never=design.count(Role.NEVER),
+        warnings=warnings,
         cost=cost,
-        outlooks=policy.outlooks(limits, attacks, fprs, inside, people - inside, shadows),
-        decides=_decides(fingerprint(recipe, examples, seed), shadows, fprs, attacks, limits),
+        outlooks=policy.outlooks(limits, attacks, fprs, inside, measured - inside, shadows),
+        decides=_decides(fingerprint(recipe, examples, seed) | design.lines(), shadows, fprs, attacks, limits),
     )
 
 
+def _design(
+    bank: Path, examples: Population, seed: int, members: Bool[Array, " units"] | None
+) -> tuple[Design, tuple[str, ...]]:
+    """Return the design of a bank that is there, or the one it will have; and why it does not suit the model."""
+    try:
+        design = design_for(bank, examples, seed, members)
+    except BankError as error:
+        return Bank.open(bank).design(number_of_units(examples)), (str(error),)
+    told = "" if members is None else size_mismatch(design, members)
+    return design, (f"{told}. {WAY_OUT}",) if told else ()
+
+
 def write_plan(
-    found: Plan, path: Path, bank: Path, recipe: Recipe, examples: Population, ledger: Path | None = None
+    found: Plan,
+    path: Path,
+    bank: Path,
+    recipe: Recipe,
+    examples: Population,
+    ledger: Path | None = None,
+    members: str | Path | None = None,
 ) -> Planned:
     """Writes a plan into a file, and its SHA-256 into the ledger of the audits with a bank, which is made if need be.
 
@@ -128,7 +163,10 @@ def write_plan(
         MemauditError: The file, the bank or the ledger cannot be written.
     """
     place = ledgers.beside(bank) if ledger is None else ledger
-    made = Bank.create(bank, len(examples), fingerprint(recipe, examples, int(found.decides["seed"])))
+    seed = int(found.decides["seed"])
+    who = None if members is None else units_of(examples, read_members(members, examples))
+    design, _ = _design(bank, examples, seed, who)
+    made = Bank.create(bank, len(examples), fingerprint(recipe, examples, seed), design)
     content = {"schema": SCHEMA, **asdict(found), "decides": found.decides | _committed(made, examples, place)}
     data = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False).encode() + b"\n"
     sha256 = hashlib.sha256(data).hexdigest()

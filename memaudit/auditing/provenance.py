@@ -15,13 +15,18 @@ from memaudit import policy
 from memaudit.auditing.evidence import EvidenceLevel, Key
 from memaudit.auditing.ground import Ground
 from memaudit.auditing.target import Target
-from memaudit.recipe import TextPopulation, fingerprint, sources
+from memaudit.recipe import EstimatorRecipe, TextPopulation, fingerprint, sources
 from memaudit.training import device_name
 from memaudit.types import ASKED_ATTACKS, ASKED_RATES
 
 _PACKAGES = ("numpy", "scipy", "torch", "scikit-learn")
 _PACKAGES_OF_TEXT = ("transformers", "tokenizers", "peft")
-HASHES = ("examples.sha256", "examples.labels.sha256", "examples.ids.sha256")  # whoever knows all but one could try
+HASHES = (
+    "examples.sha256",
+    "examples.labels.sha256",
+    "examples.ids.sha256",
+    "design.sha256",
+)  # whoever knows all but one could try
 _SECONDS = 10  # for git to answer
 
 
@@ -39,8 +44,10 @@ def provenance(
         **surroundings(device),
         "command": command or _call(target, base, fprs),
         **({"state dict": target.state_dict} if target.state_dict is not None else {}),
+        **({"trusted types": ", ".join(sorted(set(trusted)))} if (trusted := _trusted(target)) else {}),
         ASKED_ATTACKS: ", ".join(attacks),
         ASKED_RATES: ", ".join(map(repr, map(float, fprs))),
+        **({"signal": target.population.score} if isinstance(target.population, TextPopulation) else {}),
         "git commit of the recipe": revision(() if target.recipe is None else sources(target.recipe)),
         **({"outputs": target.outputs} if target.outputs else {}),
         "exact copies among the examples": str(target.population.duplicates),
@@ -81,6 +88,10 @@ def made_from(target: Target, base: Ground) -> dict[str, str]:
     if target.recipe is None:
         return {"seed": str(base.seed), "origin": "recorded outputs", "examples.sha256": target.population.digest()}
     return fingerprint(target.recipe, target.population, base.seed)
+
+
+def _trusted(target: Target) -> tuple[str, ...]:
+    return target.recipe.trusted if isinstance(target.recipe, EstimatorRecipe) else ()
 
 
 def _call(target: Target, base: Ground, fprs: Sequence[float]) -> str:

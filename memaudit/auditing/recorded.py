@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from memaudit.auditing.target import Target, require_both, units_of
+from memaudit.auditing.target import Target, require_both
 from memaudit.bank.arrays import Arrays, digest_of, read_arrays
 from memaudit.bank.imported import memberships, population_of
 from memaudit.bank.peers import left_by_a_program
 from memaudit.errors import EvidenceError, SettingsError
 from memaudit.recipe import Counts, Examples, Recipe, load_recipe, membership
-from memaudit.signals.recorded import recorded_signals
+from memaudit.recipe.populations import units_of
+from memaudit.signals.recorded import OF_LABELS, recorded_signals
 from memaudit.training import population
 
 Array = np.ndarray
@@ -101,7 +102,18 @@ def open_outputs(
         raise EvidenceError(f"{path}: the outputs are the same for all examples; there is nothing an attack could use")
     recorded = {"phi": signals.phi, "correct": signals.correct}
     loaded = load_recipe(recipe) if isinstance(recipe, str) else recipe
-    return Target(loaded, examples, found.counts, recorded, path, arrays.sha256, membership=found, outputs=stated)
+    guessed = stated in OF_LABELS and arrays.get("correct") is None
+    return Target(
+        loaded,
+        examples,
+        found.counts,
+        recorded,
+        path,
+        arrays.sha256,
+        membership=found,
+        outputs=stated,
+        guessed=guessed,
+    )
 
 
 def _of_recipe(recipe: Recipe | str, arrays: Arrays) -> Examples:

@@ -17,15 +17,13 @@ from memaudit.auditing.ground import LEAST_SHADOWS, Ground, ground
 from memaudit.auditing.planning import require_planned
 from memaudit.auditing.provenance import bound, made_from, provenance
 from memaudit.auditing.recorded import Outputs, open_outputs
-from memaudit.auditing.scope import HALF, limitations, untested
+from memaudit.auditing.scope import limitations, untested
 from memaudit.auditing.target import Target, open_target, read_by_shadows
 from memaudit.bank import Bank, Matched, Recordings
 from memaudit.checks import (
     BLIND,
     CONTROLS,
     Check,
-    ClassifierEvidence,
-    ClassifierTargetEvidence,
     Evidence,
     TargetEvidence,
     TextEvidence,
@@ -34,7 +32,8 @@ from memaudit.checks import (
     fidelity_check,
     out_of_reach,
 )
-from memaudit.checks.memorized import share_trained_on
+from memaudit.checks.tasks import BANK_EVIDENCE, TARGET_EVIDENCE
+from memaudit.design import Role
 from memaudit.errors import EvidenceError, MemauditError, SettingsError
 from memaudit.files import make_private_folder, write_whole
 from memaudit.recipe import (
@@ -144,6 +143,7 @@ def audit(
     device: str = "auto",
     command: str = "",
     state_dict: str | None = None,
+    trusted: Iterable[str] = (),
 ) -> Audit:
     """Returns the audit of one trained model; trains nothing.
 
@@ -170,6 +170,7 @@ def audit(
         device: Where the model is run.
         command: The command line that asked for the audit, for its report.
         state_dict: Which of several sets of weights in the file is the model, such as "model_ema".
+        trusted: Types that a skops file may hold, such as "my_package.MyScaler"; the report names them.
 
     Raises:
         MemauditError: Something is missing or does not fit; the message says what to do.
@@ -181,7 +182,7 @@ def audit(
     elif recipe is None:
         raise EvidenceError(f"{model} needs a recipe to be loaded; for recorded outputs, pass memaudit.Outputs(...)")
     else:
-        target = open_target(model, recipe, members, device, state_dict=state_dict, manifest=manifest)
+        target = open_target(model, recipe, members, device, state_dict=state_dict, manifest=manifest, trusted=trusted)
     require_choices(fprs, attacks or ())
     require_fitting(target, attacks or ())
     bank = Bank.open(bank) if isinstance(bank, str | Path) and shadows != 0 else bank
@@ -203,13 +204,11 @@ def audit(
         nonmembers=int((~measured.members).sum()),
         shadows=base.shadows,
         references=base.others,
+        always=base.count(Role.ALWAYS),
+        never=base.count(Role.NEVER),
     )
     origin = provenance(target, base, fprs, attacks, device, command)
-    rests_on = limitations(target, base)
-    if isinstance(facts, Evidence):
-        share = share_trained_on(facts)
-        rests_on = tuple(line.replace("half", share) if line == HALF else line for line in rests_on)
-    report = examine(facts, subject, untested(target, base.rung), rests_on, origin)
+    report = examine(facts, subject, untested(target, base.rung), limitations(target, base), origin)
     audited, level = base.bank is not None and Key.made(base.bank.path), EvidenceLevel(evidence)
     # Not before: a bank that has a key was audited.
     key = LedgerKey(place) if base.bank is None else Key(base.bank.path, ledger=place)
@@ -270,20 +269,23 @@ def _facts(base: Ground, fprs: tuple[float, ...], attacks: tuple[str, ...], devi
             return TextTargetEvidence(**shared)
         assert isinstance(base.recordings, Recordings)
         reading = read_by_shadows(target, base.bank, base.recordings, device)
-        return TextEvidence(**shared, bank=base.recordings, reading=reading)
+        return TextEvidence(**shared, bank=base.recordings, reading=reading, share=base.share)
     rows = population.representatives
+    inputs = population.inputs if len(rows) == len(population) else population.take(rows).inputs
     entropy = recorded.get("modified_entropy")
     shared |= {
         "phi": recorded["phi"][rows],
         "correct": recorded["correct"][rows],
-        "x": population.x[rows],
+        "x": inputs.features(),
         "y": population.y[rows],
+        "texts": inputs.texts,
+        "names": population.class_names,
         "modified_entropy": None if entropy is None else entropy[rows],
     }
     if base.recordings is None:
-        return ClassifierTargetEvidence(**shared)
+        return TARGET_EVIDENCE[population.task](**shared)
     matched = base.recordings.couples if isinstance(base.recordings, Matched) else None
-    return ClassifierEvidence(**shared, bank=base.recordings, matched=matched)
+    return BANK_EVIDENCE[population.task](**shared, bank=base.recordings, matched=matched, share=base.share)
 
 
 def examine(

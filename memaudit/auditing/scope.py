@@ -5,7 +5,11 @@ from __future__ import annotations
 from memaudit.auditing.ground import Ground
 from memaudit.auditing.target import Target
 from memaudit.bank import Bank
+from memaudit.bank.imported import GUESSED
+from memaudit.checks.memorized import of_all
+from memaudit.design import Role
 from memaudit.recipe import TextPopulation
+from memaudit.recipe.labels import Task
 from memaudit.types import Rung
 
 UNTESTED = (
@@ -28,6 +32,16 @@ BASE = (
 ADAPTERS = (
     "The model fine-tuned in another way: the shadows are adapters on one frozen base, and say how much such adapters "
     "memorize. They say nothing about a full fine-tune of the same base, nor about adapters of another size."
+)
+SILENT = "Extraction of text: a masked model, and one that is scored by token_logprobs(), is not made to write."
+INPUTS = "What the model reveals about its inputs: of an encoder-decoder only the outputs are scored, given the inputs."
+MASKED = (
+    "Tokens of a masked model are scored by pseudo-log-likelihood: each is masked once, with a seventh of its row. An "
+    "adversary who chooses the masks otherwise may find more."
+)
+OWN_SCORES = (
+    "Tokens are scored by the recipe's own token_logprobs(). Memorization is measured by the mean probability of a "
+    "document's tokens, not by the share of tokens that is predicted."
 )
 HALF = "Memorization is measured on training sets of half of the examples; it falls as training sets grow."
 LIMITATIONS = (
@@ -57,6 +71,19 @@ WHOLE = (
 )
 
 
+SIGNALS = {
+    Task.MULTILABEL: (
+        "An example is attacked by the model's confidence in all of its labels together: the signal is the scaled "
+        "logit of the product of the labels' probabilities. Attacks on single labels were not made."
+    ),
+    Task.REGRESSION: (
+        "An example is attacked by the error of its prediction: the signal is minus the absolute error, in standard "
+        "deviations of the labels. Attacks that see in which direction the prediction is off may find more."
+    ),
+}
+"""What membership is told by, where a model is no classifier of one label an example."""
+
+
 RECORDED = ("The model was audited from recorded outputs. That they come from the released model was not checked.",)
 IMPORTED = (
     "The shadow models were imported. That they were trained as the model was, and on the examples that the membership "
@@ -77,6 +104,8 @@ def untested(target: Target, rung: Rung = Rung.BANK) -> tuple[str, ...]:
     return (
         *lower,
         *UNTESTED_TEXT,
+        *(() if target.population.writes else (SILENT,)),
+        *((INPUTS,) if target.population.objective == "seq2seq" else ()),
         *((BASE,) if base else ()),
         *((ADAPTERS,) if getattr(target.recipe, "adapter", None) is not None else ()),
     )
@@ -86,9 +115,47 @@ def limitations(target: Target, base: Ground) -> tuple[str, ...]:
     """Returns what the figures rest on and do not mean."""
     whole = () if target.manifest is not None else (WHOLE,)
     recorded = RECORDED if target.outputs else ()
-    general = LIMITATIONS if base.rung is Rung.BANK else (*ALONE, *(OVERLAP if base.models else ()))
+    general = _with_bank(base) if base.rung is Rung.BANK else (*ALONE, *(OVERLAP if base.models else ()))
+    signal = SIGNALS.get(getattr(target.population, "task", Task.CLASSIFICATION))
     imported = () if base.bank is None else _of_import(base.bank, target, base)
-    return (*imported, *recorded, *_unchecked(target), *_copies(target), *general, *whole)
+    return (
+        *((signal,) if signal else ()),
+        *imported,
+        *recorded,
+        *_unchecked(target),
+        *_copies(target),
+        *_sampled(target, base),
+        *_score(target),
+        *general,
+        *whole,
+    )
+
+
+def _with_bank(base: Ground) -> tuple[str, ...]:
+    return tuple(words.replace("half", of_all(base.share)) if words == HALF else words for words in LIMITATIONS)
+
+
+def _sampled(target: Target, base: Ground) -> tuple[str, ...]:
+    """Return which examples the figures are about, where they are not about all."""
+    always, never = base.count(Role.ALWAYS), base.count(Role.NEVER)
+    if not always + never:
+        return ()
+    inside, outside = int(target.members.sum()), int((~target.members).sum())
+    if always:
+        told = (
+            f"All figures are about {inside - always:,} of the {inside:,} training examples, drawn at random, and all "
+            f"{outside:,} held-out examples. Every shadow model was trained on the other {always:,} training examples, "
+            "and the adversary is assumed to know them."
+        )
+    else:
+        told = (
+            f"All figures are about all {inside:,} training examples and {outside - never:,} held-out ones, drawn at "
+            f"random from {outside:,}. No shadow model was trained on the other {never:,}."
+        )
+    return (
+        f"{told} The training sets of the shadow models are therefore about as large as the model's. Memorization and "
+        "the most exposed examples are those of this sample alone.",
+    )
 
 
 def _of_import(bank: Bank, target: Target, base: Ground) -> tuple[str, ...]:
@@ -99,7 +166,7 @@ def _of_import(bank: Bank, target: Target, base: Ground) -> tuple[str, ...]:
     left_out = examples - len(base.target.population)
     lines = [*IMPORTED, f"Design of the imported models: {bank.fingerprint['design']}"]
     lines += [words for name, words in bank.fingerprint.items() if name.startswith("design.caveat.")]
-    if bank.fingerprint["correct"].startswith("the label"):
+    if bank.fingerprint["correct"] == GUESSED:
         lines += CONFIDENT
     if left_out:
         lines.append(
@@ -107,6 +174,15 @@ def _of_import(bank: Bank, target: Target, base: Ground) -> tuple[str, ...]:
             "them, or their copies were split between training sets. That does not depend on any output."
         )
     return tuple(lines)
+
+
+def _score(target: Target) -> tuple[str, ...]:
+    """Returns what the score of a document rests on, where it is not the usual one."""
+    population = target.population
+    if not isinstance(population, TextPopulation):
+        return ()
+    masked = (MASKED,) if population.objective == "masked" else ()
+    return (*masked, *((OWN_SCORES,) if population.token_logprobs is not None else ()))
 
 
 def _unchecked(target: Target) -> tuple[str, ...]:

@@ -12,9 +12,10 @@ from jaxtyping import Bool, Int, UInt8
 
 from memaudit.auditing.folder import sha256
 from memaudit.bank import Bank, Recordings
-from memaudit.design import Pairs
+from memaudit.design import Design, Pairs
 from memaudit.errors import EvidenceError, ModelError
 from memaudit.recipe import (
+    EstimatorRecipe,
     Examples,
     Membership,
     Population,
@@ -26,7 +27,7 @@ from memaudit.recipe import (
     membership,
 )
 from memaudit.recipe.manifest import Manifest, manifest_of, read_manifest
-from memaudit.recipe.populations import require_stable
+from memaudit.recipe.populations import candidates, counts_of_candidates, require_stable, units_of
 from memaudit.signals import measure
 from memaudit.training import choose_device, population
 
@@ -40,7 +41,8 @@ _READING_PAIRS = 16  # whose reading of what the target wrote tells memorized pa
 class Target:
     """A model that is ready to be audited: loaded, run over all examples, with its members known.
 
-    Of a model of which only outputs were recorded, `outputs` says what these are; it need have no recipe.
+    Of a model of which only outputs were recorded, `outputs` says what these are, and `guessed` whether an example
+    counts as classified correctly because its label's probability is above 1/2; there need be no recipe.
     """
 
     recipe: Recipe | None
@@ -53,6 +55,7 @@ class Target:
     membership: Membership | None = None
     manifest: tuple[Manifest, Manifest] | None = None
     outputs: str = ""
+    guessed: bool = False
 
     def only(self, rows: Int[Array, " rows"]) -> Target:
         """Return the same target with some of its examples."""
@@ -73,11 +76,35 @@ class Target:
         return self.population.ids[self.population.representatives]
 
 
-def units_of(population: Population, counts: UInt8[Array, " ids"]) -> Bool[Array, " units"]:
-    """Return which units a model was trained on, if only on one of their examples."""
-    if isinstance(population, TextPopulation):
-        return counts[: len(population)] > 0
-    return np.bincount(population.unit_of, counts) > 0
+def of_candidates(target: Target, design: Design, device: str = "auto") -> Target:
+    """Return the target as it is seen through a bank: over the candidates alone, which a language model is asked again.
+
+    Raises:
+        EvidenceError: There are too few members or non-members among them.
+    """
+    if design.is_halves:
+        return target
+    examples = candidates(target.population, design)
+    counts = counts_of_candidates(target.population, design, target.counts)
+    rows = None if isinstance(target.population, TextPopulation) else design.candidates[target.population.unit_of]
+    recorded = (
+        _answers(target, examples, counts, device)
+        if rows is None
+        else {name: values[rows] for name, values in target.recorded.items()}
+    )
+    return replace(target, population=examples, counts=counts, recorded=recorded)
+
+
+def _answers(target: Target, examples: Population, counts: UInt8[Array, " ids"], device: str) -> dict[str, Array]:
+    """Return the answers of a language model to the questions about some documents."""
+    assert isinstance(examples, TextPopulation) and target.recipe is not None
+    from memaudit.signals.target import question
+
+    loaded, on = load_target(target.model, target.recipe, examples, target.state_dict), choose_device(device)
+    recorded = measure(
+        loaded, examples, getattr(target.recipe, "queries", ()), on, getattr(target.recipe, "outputs", None)
+    )
+    return recorded | question(loaded, examples, target.recipe, ~units_of(examples, counts), on)
 
 
 def read_by_shadows(target: Target, bank: Bank, recordings: Pairs, device: str = "auto") -> Array | None:
@@ -114,6 +141,7 @@ def open_target(
     *,
     state_dict: str | None = None,
     manifest: str | Path | None = None,
+    trusted: Iterable[str] = (),
 ) -> Target:
     """Returns the target, after everything that can be wrong with it has been looked at; needs no bank.
 
@@ -124,11 +152,14 @@ def open_target(
         device: Where the model is run.
         state_dict: Which of several sets of weights in the file is the model, such as "model_ema".
         manifest: The file that `write_manifest` wrote about the training set.
+        trusted: Types that a skops file may hold beside scikit-learn's and the recipe's own `trusted`.
 
     Raises:
         MemauditError: Something is missing or does not fit; the message says what to do.
     """
     recipe = load_recipe(recipe) if isinstance(recipe, str) else recipe
+    if trusted and isinstance(recipe, EstimatorRecipe):
+        recipe = replace(recipe, trusted=(*recipe.trusted, *trusted))
     if not Path(model).exists():  # first: it takes no time, and a wrong path is the commonest mistake
         raise ModelError(f"there is no model {model}")
     examples = population(recipe)
@@ -143,7 +174,8 @@ def open_target(
     stated = None if manifest is None else (read_manifest(manifest), manifest_of(examples, counts))
     try:
         queries, outputs = getattr(recipe, "queries", ()), getattr(recipe, "outputs", None)
-        recorded = measure(loaded, examples, queries, choose_device(device), outputs)
+        output = getattr(recipe, "output", None)
+        recorded = measure(loaded, examples, queries, choose_device(device), outputs, output, entropy=True)
         if text is not None:
             from memaudit.signals.target import question
 

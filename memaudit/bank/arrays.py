@@ -35,7 +35,7 @@ _WAY_OUT = "Save the arrays without pickling: numpy.savez(path, outputs=outputs,
 
 @dataclass(frozen=True, slots=True)
 class Arrays:
-    """Arrays by name, and a SHA-256 of what they were read from."""
+    """Arrays by name, and a SHA-256 of what they were read from: the file's own, where it is one."""
 
     values: dict[str, Array]
     sha256: str
@@ -66,14 +66,15 @@ def read_arrays(source: Path | None, single: dict[str, Path]) -> Arrays:
         EvidenceError: A file is missing, damaged, or of a kind that is not read; the message names it.
     """
     found: dict[str, Array] = {}
-    total = hashlib.sha256()
+    digests: list[bytes] = []
     for path in _files(source):
-        total.update(_digest(path))
+        digests.append(_digest(path))
         found |= _several(path) if path == source else {path.stem: _one(path)}
     for name, path in sorted(single.items()):
-        total.update(name.encode() + _digest(path))
+        digests.append(_digest(path))
         found[name] = _one(path)
-    return Arrays(found, total.hexdigest())
+    whole = digests[0] if len(digests) == 1 else hashlib.sha256(b"".join(digests)).digest()
+    return Arrays(found, whole.hex())
 
 
 def digest_of(values: dict[str, Array]) -> str:
@@ -140,7 +141,8 @@ def _unread(path: Path) -> str:
 
 def _npy(path: Path) -> Array:
     try:
-        return np.asarray(np.load(path, allow_pickle=False))
+        with path.open("rb") as file:
+            return np.asarray(np.load(file, allow_pickle=False))
     except (ValueError, OSError, EOFError) as error:
         raise EvidenceError(_damaged(path, error)) from error
 
@@ -148,7 +150,7 @@ def _npy(path: Path) -> Array:
 def _of_archive(path: Path) -> dict[str, Array]:
     try:
         if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as archive:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 return {name: archive[name] for name in archive.files}
         from safetensors.numpy import load_file
 

@@ -1,6 +1,7 @@
 """The directory on disk: who was trained on what, and what was recorded.
 
     bank.json                       schema, number of examples, fingerprint
+    design-….npy                    the role of each unit, unless the models are trained on halves
     models/0007/signals.safetensors  members [examples], phi [examples, queries], correct [examples], loss and
                                      hit per epoch and training example, where the loop recorded them
     models/0007/weights.safetensors  if weights are kept
@@ -16,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import io
 import json
 import os
 import secrets
@@ -32,6 +34,7 @@ from safetensors.numpy import load_file, save
 from memaudit import files, notebook
 from memaudit.bank.matched import Matched, read_matched
 from memaudit.bank.recordings import Recordings
+from memaudit.design import Design, Role
 from memaudit.errors import BankError
 
 Array = np.ndarray
@@ -85,20 +88,29 @@ class Bank:
         return (Path(path) / "bank.json").is_file() and cls.open(path).imported
 
     @classmethod
-    def create(cls, path: str | Path, examples: int, fingerprint: dict[str, str]) -> Bank:
+    def create(cls, path: str | Path, examples: int, fingerprint: dict[str, str], design: Design | None = None) -> Bank:
         """Returns the bank in a folder, which is made if there is none yet, or none with a model in it.
 
         A recipe that fails in training leaves a bank without models, which the corrected recipe takes over.
+
+        Args:
+            path: The folder.
+            examples: How many the recipe has.
+            fingerprint: Of the recipe.
+            design: The role of each unit; by default the models are trained on halves.
 
         Raises:
             BankError: The folder holds models made from something else; the message names what differs.
         """
         path = Path(path)
+        fingerprint = fingerprint | ({} if design is None else design.lines())
         content = {"schema": SCHEMA, "examples": examples, "fingerprint": fingerprint}
         description = json.dumps(content, indent=2).encode()
         with _disk_trouble(path):
             files.make_private_folder(path)
             files.make_private_folder(path / "models")
+            if design is not None and not design.is_halves:  # before bank.json, which names it
+                files.write_whole(_design_file(path, fingerprint), _stored(design), private=True)
             if not (path / "bank.json").exists():
                 files.write_first(path / "bank.json", description)
         bank = cls.open(path)
@@ -149,6 +161,31 @@ class Bank:
         """Whether its models were trained elsewhere."""
         return "origin" in self.fingerprint
 
+    def design(self, units: int) -> Design:
+        """Returns the role of each unit in the bank's models.
+
+        Args:
+            units: How many units the recipe's population has.
+
+        Raises:
+            BankError: The file that holds the roles is missing or damaged.
+        """
+        if "design.sha256" not in self.fingerprint:
+            return Design.halves(units)
+        file = _design_file(self.path, self.fingerprint)
+        try:
+            roles = np.load(file, allow_pickle=False)
+            if roles.dtype != np.uint8 or roles.shape != (units,) or not np.isin(roles, list(Role)).all():
+                raise ValueError(f"it does not hold the roles of {units} units, which the recipe has")
+            found = Design(roles)
+            if found.lines().get("design.sha256") != self.fingerprint["design.sha256"]:
+                raise ValueError("it does not match its checksum")
+        except (OSError, ValueError, EOFError) as error:
+            raise BankError(
+                f"{file} cannot be read ({error}); restore it, or fill a new bank (--bank FOLDER)"
+            ) from error
+        return found
+
     def models(self) -> list[int]:
         """Returns the indices of the models that are there, in order."""
         folder = self.path / "models"
@@ -182,7 +219,8 @@ class Bank:
                 the model was trained; nothing half-written stays.
         """
         self.open(self.path).require(self.fingerprint)  # a model that slips in all the same bears another mark
-        contents = {_SIGNALS: save(signals)}
+        whole = {name: np.ascontiguousarray(values) for name, values in signals.items()}  # or save() mixes them up
+        contents = {_SIGNALS: save(whole)}
         if weights is not None:
             contents[_WEIGHTS] = weights
         sums = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
@@ -310,6 +348,17 @@ class Bank:
 
     def _signals_path(self, model: int) -> Path:
         return self._folder(model) / _SIGNALS
+
+
+def _design_file(path: Path, fingerprint: dict[str, str]) -> Path:
+    """Return the file of roles that a fingerprint names, so that no two designs have one file."""
+    return path / f"design-{fingerprint['design.sha256'][:16]}.npy"
+
+
+def _stored(design: Design) -> bytes:
+    file = io.BytesIO()
+    np.save(file, design.roles, allow_pickle=False)
+    return file.getvalue()
 
 
 def _told(value: str | None) -> str:

@@ -133,18 +133,16 @@ def _correlations(members: Bool[Array, "models examples"]) -> Float[Array, "mode
 def _clusters(members: Bool[Array, "models examples"]) -> Int[Array, " models"]:
     """Return the clusters of models whose training sets overlap more, or less, than those of independent draws.
 
-    Of independent draws, the correlation of two memberships has a standard deviation of 1/√examples; where every
-    example is in the same number of models, its mean is −1/(models − 1).
+    Of independent draws, the correlation of two memberships has a standard deviation of 1/√examples about a mean that
+    is 0, or −1/(models − 1) where every example is in the same number of models; the median stands for it.
     """
     from scipy.sparse.csgraph import connected_components
 
     models, examples = members.shape
-    inside = members.sum(axis=0)
-    balanced = int(inside.max()) - int(inside.min()) <= 1
-    expected = -1 / (models - 1) if balanced else 0.0
-    pairs = models * (models - 1) / 2
-    most = stats.norm.isf(_ALARM / (2 * pairs)) / np.sqrt(examples)
-    return np.asarray(connected_components(np.abs(_correlations(members) - expected) > most, directed=False)[1])
+    found = _correlations(members)
+    others = found[np.triu_indices(models, 1)]
+    most = stats.norm.isf(_ALARM / (2 * len(others))) / np.sqrt(examples)
+    return np.asarray(connected_components(np.abs(found - np.median(others)) > most, directed=False)[1])
 
 
 def _kind(inside: Int[Array, " examples"], models: int) -> str:

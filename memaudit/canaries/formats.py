@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache, partial
 from string import ascii_letters, ascii_lowercase, ascii_uppercase, digits
 from typing import Any
 
@@ -20,17 +22,37 @@ Span = tuple[int, int]
 class Kind(StrEnum):
     """What a secret is. Characters that two recognisers claim belong to the kind that stands first."""
 
+    LISTED = "listed"
+    PATTERN = "pattern"
     KEY = "key"
     IBAN = "IBAN"
     CARD = "card"
     EMAIL = "e-mail"
     PHONE = "phone"
+    NAME = "name"
+    ADDRESS = "address"
 
 
-def recognised(text: str) -> list[tuple[Kind, int, int]]:
+@dataclass(frozen=True, slots=True)
+class Forms:
+    """What is sought beside, or instead of, what every text is searched for. Its repr shows no listed secret.
+
+    `values` are secrets as they are written; of `patterns`, group 1 is the secret, or the whole match; `regions` are
+    countries whose phone numbers are sought without a country code; `entities` are presidio's.
+    """
+
+    values: tuple[str, ...] = field(default=(), repr=False)
+    patterns: tuple[re.Pattern[str], ...] = ()
+    regions: tuple[str, ...] = ()
+    entities: tuple[str, ...] = ()
+    language: str = "en"
+    recognisers: bool = True
+
+
+def recognised(text: str, forms: Forms = Forms()) -> list[tuple[Kind, int, int]]:
     """Returns kind, start and end of the secrets in a text; they do not overlap."""
     found: list[tuple[Kind, int, int]] = []
-    for kind, spans in _RECOGNISERS:
+    for kind, spans in _recognisers(forms):
         others = tuple(found)
         for start, end in spans(text):
             if all(end <= first or last <= start for _, first, last in others):
@@ -38,9 +60,54 @@ def recognised(text: str) -> list[tuple[Kind, int, int]]:
     return found
 
 
+def _recognisers(forms: Forms) -> Iterator[tuple[Kind, Callable[[str], Iterable[Span]]]]:
+    if forms.values:
+        yield Kind.LISTED, partial(_listed, _of_values(forms.values))
+    for pattern in forms.patterns:
+        yield Kind.PATTERN, partial(matches, pattern)
+    if forms.recognisers:
+        yield from _RECOGNISERS
+    for region in forms.regions:
+        yield Kind.PHONE, partial(_phones, region=region)
+    if forms.entities:
+        for kind in (Kind.NAME, Kind.ADDRESS):
+            yield kind, partial(_entities, forms=forms, kind=kind)
+
+
 def redrawn(kind: Kind, value: str, rng: np.random.Generator) -> str:
     """Returns a uniform draw among values of the same form; checksums are valid, but not all of them need exist."""
     return _DRAWS[kind](value, rng)
+
+
+def national(value: str, regions: Sequence[str], rng: np.random.Generator) -> str:
+    """Returns a phone number of the same form, of the first region in which the given one is valid."""
+    library = _library("phonenumbers")
+    read = (library.parse(value, region) for region in regions)
+    return _subscriber(value, next(number for number in read if library.is_valid_number(number)), rng)
+
+
+def recombined(value: str, others: Sequence[str], rng: np.random.Generator) -> str:
+    """Returns a name or an address that is put together from the words of others; digits are drawn anew.
+
+    Each word comes from the same place of another with as many words, so that what is drawn looks like one.
+    """
+    alike = [words for other in others if len(words := other.split()) == len(value.split())]
+    drawn = " ".join(alike[rng.integers(len(alike))][place] for place in range(len(value.split())))
+    return filled(drawn, {place: digits for place, one in enumerate(drawn) if one in digits}, rng)
+
+
+def free_places(value: str, fits: Callable[[str], bool]) -> dict[int, str]:
+    """Returns the places where a value may have other letters or digits and still fits, with what may be there.
+
+    A place where no other character of its shape fits by itself, as in a fixed prefix, is left out.
+    """
+    free = {}
+    for place, own in enumerate(value):
+        shape = next((shape for shape in _SHAPES if own in shape), "")
+        allowed = "".join(c for c in shape if c == own or fits(value[:place] + c + value[place + 1 :]))
+        if len(allowed) > 1:
+            free[place] = allowed
+    return free
 
 
 # --- recognisers ------------------------------------------------------------------------------------------------------
@@ -71,6 +138,54 @@ _EMAIL = re.compile(
     r"(?<![A-Za-z0-9._%+-])[A-Za-z0-9](?:[A-Za-z0-9._%+-]{0,62}[A-Za-z0-9])?"
     r"@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}(?![A-Za-z0-9])"
 )
+
+
+@lru_cache(maxsize=8)
+def _of_values(values: tuple[str, ...]) -> re.Pattern[str]:
+    """Returns what finds each of some values where it is a word or words; of two that begin alike, the longer one."""
+
+    def bounded(value: str) -> str:
+        before, after = (r"(?<!\w)", r"(?!\w)")
+        first, last = (re.match(r"\w", end) is not None for end in (value[0], value[-1]))
+        return before * first + re.escape(value) + after * last
+
+    return re.compile("|".join(bounded(value) for value in sorted(values, key=len, reverse=True)))
+
+
+def _listed(pattern: re.Pattern[str], text: str) -> Iterator[Span]:
+    return (match.span() for match in pattern.finditer(text))
+
+
+def matches(pattern: re.Pattern[str], text: str) -> Iterator[Span]:
+    """Returns where a pattern finds secrets: its group 1, or all that it matches."""
+    spans = (match.span(1 if pattern.groups else 0) for match in pattern.finditer(text))
+    return ((start, end) for start, end in spans if end > start >= 0)
+
+
+_ENTITIES = {Kind.NAME: "PERSON", Kind.ADDRESS: "LOCATION"}  # as presidio calls them
+
+
+def _entities(text: str, forms: Forms, kind: Kind) -> Iterator[Span]:
+    """Yields names or addresses, the surest first, as presidio-analyzer finds them.
+
+    Source: presidio_analyzer.AnalyzerEngine.analyze, which returns results with entity_type, start, end and score.
+    """
+    if _ENTITIES[kind] not in forms.entities:
+        return
+    found = _analyzer().analyze(text=text, language=forms.language, entities=[_ENTITIES[kind]])
+    for result in sorted(found, key=lambda result: (-result.score, result.start)):
+        yield result.start, result.end
+
+
+@lru_cache(maxsize=1)
+def _analyzer() -> Any:
+    try:
+        return importlib.import_module("presidio_analyzer").AnalyzerEngine()
+    except ModuleNotFoundError as error:
+        raise EvidenceError(
+            "names and addresses are found by presidio: pip install presidio-analyzer, and the model that it uses, by "
+            f"default: python -m spacy download en_core_web_lg ({error})"
+        ) from error
 
 
 def _known_keys(text: str) -> Iterator[Span]:
@@ -110,11 +225,14 @@ def _emails(text: str) -> Iterator[Span]:
     return (match.span() for match in _EMAIL.finditer(text))
 
 
-def _phones(text: str) -> Iterator[Span]:
-    """Yields the phone numbers with a country code that are valid, and grouped as is usual in their country."""
-    if "+" in text:
+def _phones(text: str, region: str | None = None) -> Iterator[Span]:
+    """Yields the phone numbers that are valid, and grouped as is usual in their country.
+
+    They have a country code, or are written as they are within a region.
+    """
+    if "+" in text or region is not None:
         library = _library("phonenumbers")
-        for match in library.PhoneNumberMatcher(text, None, library.Leniency.STRICT_GROUPING):
+        for match in library.PhoneNumberMatcher(text, region, library.Leniency.STRICT_GROUPING):
             found = match.raw_string
             if found.isascii():
                 outside = found.startswith("(") and found.count("(") > found.count(")")  # "(+1 650 253 0000"
@@ -153,37 +271,46 @@ def _key(value: str, rng: np.random.Generator) -> str:
     for run in re.finditer("[A-Za-z0-9]+", value):
         if run[0].isdigit():
             alphabets |= dict.fromkeys(range(*run.span()), digits)
-    return _filled(value, alphabets, rng)
+    return filled(value, alphabets, rng)
 
 
 def _iban(value: str, rng: np.random.Generator) -> str:
     places = _places(value)
-    value = _filled(value, _alike(value, places[4:]), rng)
+    value = filled(value, _alike(value, places[4:]), rng)
     check = _library("stdnum.iban").calc_check_digits(value)
-    return _filled(value, dict(zip(places[2:4], check, strict=True)), rng)
+    return filled(value, dict(zip(places[2:4], check, strict=True)), rng)
 
 
 def _card(value: str, rng: np.random.Generator) -> str:
     places = _places(value)
-    value = _filled(value, _alike(value, places[_ISSUER:-1]), rng)
+    value = filled(value, _alike(value, places[_ISSUER:-1]), rng)
     check = _library("stdnum.luhn").calc_check_digit("".join(value[place] for place in places[:-1]))
-    return _filled(value, {places[-1]: check}, rng)
+    return filled(value, {places[-1]: check}, rng)
 
 
 def _email(value: str, rng: np.random.Generator) -> str:
-    return _filled(value, _alike(value, _places(value[: value.index("@")])), rng)
+    return filled(value, _alike(value, _places(value[: value.index("@")])), rng)
 
 
 def _phone(value: str, rng: np.random.Generator) -> str:
+    return _subscriber(value, _library("phonenumbers").parse(value, None), rng)
+
+
+def _subscriber(value: str, number: Any, rng: np.random.Generator) -> str:
+    """Returns the value with other digits for the subscriber; country and area code stay."""
     library = _library("phonenumbers")
-    number = library.parse(value, None)
     kept = library.length_of_national_destination_code(number)
     subscriber = len(library.national_significant_number(number)) - kept + len(number.extension or "")
     places = [place for place in _places(value) if value[place].isdigit()]
-    return _filled(value, _alike(value, places[len(places) - subscriber :]), rng)
+    return filled(value, _alike(value, places[len(places) - subscriber :]), rng)
+
+
+def _same_shape(value: str, rng: np.random.Generator) -> str:
+    return filled(value, free_places(value, lambda other: True), rng)
 
 
 _DRAWS: dict[Kind, Callable[[str, np.random.Generator], str]] = {
+    Kind.LISTED: _same_shape,
     Kind.KEY: _key,
     Kind.IBAN: _iban,
     Kind.CARD: _card,
@@ -202,7 +329,7 @@ def _alike(value: str, places: Iterable[int]) -> dict[int, str]:
     return {place: next(shape for shape in _SHAPES if value[place] in shape) for place in places}
 
 
-def _filled(value: str, alphabets: Mapping[int, str], rng: np.random.Generator) -> str:
+def filled(value: str, alphabets: Mapping[int, str], rng: np.random.Generator) -> str:
     """Returns the value with a character drawn from its alphabet at each of the places."""
     characters = list(value)
     for (place, alphabet), draw in zip(alphabets.items(), rng.random(len(alphabets)), strict=True):

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Int
 
 from memaudit.checks.evidence import percent, share_of, with_interval
 from memaudit.checks.suffixes import asked, outside_share, pairs_of
-from memaudit.checks.text import TextEvidence
+from memaudit.checks.text import TextEvidence, TextTargetEvidence
 from memaudit.errors import EvidenceError
 from memaudit.extraction import Kind, counterfactual_extraction, kinds, log_linear, near_verbatim
 from memaudit.memorization import counterfactual
@@ -43,24 +43,23 @@ def kinds_table(evidence: TextEvidence, context: int) -> Table:
     )
 
 
-def near_table(evidence: TextEvidence) -> Table:
+def near_table(evidence: TextTargetEvidence) -> Table:
     """Returns how many texts are continued with few mistakes, in this model and in models without them."""
     trained, others = asked(evidence, evidence.population.probes.longest)
     written = evidence.recorded["written"]
-    _, outside = pairs_of(evidence, evidence.bank.stacked("written"))
-    columns = (
-        _near(evidence.aims[trained], written[trained]),
-        _near(evidence.aims[others], written[others]),
-        _near(np.tile(evidence.aims[trained], (len(outside), 1)), np.concatenate(outside[:, trained])),
-    )
+    columns = [
+        [with_interval(*share_of(near)) for near in _near(evidence.aims[side], written[side])]
+        for side in (trained, others)
+    ]
+    if isinstance(evidence, TextEvidence):
+        _, outside = pairs_of(evidence, evidence.bank.stacked("written"))
+        aims = np.tile(evidence.aims[trained], (len(outside), 1))
+        columns.append([percent(float(n.mean())) for n in _near(aims, np.concatenate(outside[:, trained]))])
     rules = ("word for word", "at most 10% of the tokens edited", "BLEU above 0.75")
     return Table(
         title="Nearly word for word, by greedy decoding with the longest context",
-        columns=("Rule", "Training texts", "Other texts", "Training texts, in models without them"),
-        rows=tuple(
-            (rule, with_interval(*share_of(own)), with_interval(*share_of(other)), percent(float(without.mean())))
-            for rule, own, other, without in zip(rules, *columns, strict=True)
-        ),
+        columns=("Rule", "Training texts", "Other texts", "Training texts, in models without them")[: 1 + len(columns)],
+        rows=tuple(zip(rules, *columns, strict=True)),
         note="Edits: Gemma Team 2024. BLEU on tokens: Ippolito et al. 2023. Intervals: Clopper–Pearson, 95%.",
     )
 
@@ -71,29 +70,33 @@ def _near(aims: Int[Array, "texts suffix"], written: Int[Array, "texts suffix"])
     return (written == aims).all(axis=1), near.within_edits, near.above_bleu
 
 
-def copies_table(evidence: TextEvidence) -> tuple[Table, ...]:
+def copies_table(evidence: TextTargetEvidence) -> tuple[Table, ...]:
     """Returns how the extracted share grows with the copies of a text; nothing where every text stands there once."""
     longest = evidence.population.probes.longest
     trained, _ = asked(evidence, longest)
     copies = evidence.copies[trained]
     if not (copies > 1).any():
         return ()
-    shadows, target = evidence.suffixes
-    hits, without = target.greedy[longest, trained], outside_share(evidence, shadows.greedy[:, longest])[trained]
+    hits, without = evidence.own_suffixes.greedy[longest, trained], None
+    if isinstance(evidence, TextEvidence):
+        without = outside_share(evidence, evidence.suffixes[0].greedy[:, longest])[trained]
     bucket = np.floor(np.log2(copies)).astype(np.int64)
     rows = [
         (
             _range(2**b, 2 ** (b + 1) - 1),
             int((bucket == b).sum()),
             with_interval(*share_of(hits[bucket == b])),
-            percent(float(without[bucket == b].mean())),
+            *(() if without is None else (percent(float(without[bucket == b].mean())),)),
         )
         for b in np.unique(bucket).tolist()
     ]
     return (
         Table(
             title="By number of copies",
-            columns=("Copies", "Training texts", "This model", "Models without the text"),
+            columns=(
+                *("Copies", "Training texts", "This model"),
+                *(() if without is None else ("Models without the text",)),
+            ),
             rows=tuple(rows),
             note=(
                 "A copy is a place in the training data where the longest context stands with its suffix. Copies in "
@@ -104,11 +107,11 @@ def copies_table(evidence: TextEvidence) -> tuple[Table, ...]:
     )
 
 
-def copies_note(evidence: TextEvidence) -> str:
+def copies_note(evidence: TextTargetEvidence) -> str:
     """Returns what each doubling of the copies adds, or why that cannot be said."""
     longest = evidence.population.probes.longest
     trained, _ = asked(evidence, longest)
-    copies, hits = evidence.copies[trained], evidence.suffixes[1].greedy[longest, trained]
+    copies, hits = evidence.copies[trained], evidence.own_suffixes.greedy[longest, trained]
     if not (copies > 1).any():
         return "Every text tested stands in the training data once: of copies nothing can be said."
     same = np.unique(evidence.aims[trained], axis=0, return_inverse=True)[1].ravel()

@@ -16,7 +16,7 @@ from memaudit.checks.exposure import canary_null
 from memaudit.checks.fidelity import fidelity_check
 from memaudit.checks.link import bin_name, flag_with, link_rate
 from memaudit.checks.planted import planted_check
-from memaudit.checks.target_controls import references_check, target_null_check, target_planted_check
+from memaudit.checks.target_controls import null_without_bank, planted_without_bank, references_check
 from memaudit.checks.training_set import training_set_check
 from memaudit.design import EveryNth, NullPairs, Pairs, coins, step_of, swapped
 from memaudit.memorization import cross_fitted_link
@@ -33,7 +33,7 @@ _NULL_ERRORS = 4 * np.sqrt(2)  # standard errors; √2 because the folds of a le
 _ALARM = 0.01  # probability of a false alarm of the calibration check
 
 
-def _null(evidence: Evidence) -> Control:
+def _null(evidence: TargetEvidence) -> Control:
     """Negative control: with randomly permuted membership labels, does the analysis find nothing?
 
     Within each pair of shadows and for each example, a fair coin says which of the two models is called the one that
@@ -43,8 +43,13 @@ def _null(evidence: Evidence) -> Control:
     the folds of a learned attack, which depend on each other (deviations of SLiRA scatter by up to 1.6). The attack is
     made on at most 10,000 examples, evenly spaced.
 
-    Source: randomization test of paired differences (Fisher 1935; Good 2005).
+    Without a bank, the membership labels of all examples are permuted, and every attack is made again with all that it
+    fits. Its area must be 0.5 within 4√2 standard errors of a Mann–Whitney statistic.
+
+    Source: randomization test of paired differences (Fisher 1935; Good 2005); Mann & Whitney 1947.
     """
+    if not isinstance(evidence, Evidence):
+        return null_without_bank(evidence)
     pairs, examples, _ = evidence.bank.shape
     heads = coins(evidence.seed, pairs, examples)
     null = NullPairs(evidence.bank, heads)
@@ -110,7 +115,7 @@ class _Planted:
         return _Planted(self.pairs.take(pairs), self.shift)
 
 
-def _planted(evidence: Evidence) -> Control:
+def _planted(evidence: TargetEvidence) -> Control:
     """Positive control: would a leak be found with this bank?
 
     A leak is planted into the signals: every model, the target and the shadows alike, is made surer of its members by
@@ -119,8 +124,14 @@ def _planted(evidence: Evidence) -> Control:
     fails if the area is below 0.9, or if at one of the rates less than a quarter of that TPR is found: nothing found
     then means nothing. The attack is made on at most 10,000 examples, evenly spaced.
 
+    Without a bank, the confidence in every member is raised by three standard deviations of the confidence over
+    non-members, and one threshold on the confidence must find that. It says nothing about smaller leaks: the
+    differences between examples hide them.
+
     Source: the binormal model (Green & Swets 1966).
     """
+    if not isinstance(evidence, Evidence):
+        return planted_without_bank(evidence)
     step = step_of(len(evidence.members))
     shift, members = _PLANTED * evidence.margin.deviation, evidence.members[::step]
     phi = (evidence.phi + (shift * evidence.members)[:, None].astype(evidence.phi.dtype))[::step]
@@ -272,10 +283,8 @@ def _listed(names: list[str]) -> str:
 
 CONTROLS: tuple[ControlCheck, ...] = (
     fidelity_check,
-    ControlCheck("CTL002", "Negative control", _null),
-    ControlCheck("CTL005", "Positive control", _planted),
-    target_null_check,
-    target_planted_check,
+    ControlCheck("CTL002", "Negative control", _null, TargetEvidence),
+    ControlCheck("CTL005", "Positive control", _planted, TargetEvidence),
     references_check,
     ControlCheck(BLIND, "Blind baseline", _blind, TargetEvidence),
     ControlCheck("CTL004", "Calibration", _calibration),

@@ -30,6 +30,8 @@ def _counterfactual(evidence: TextEvidence) -> Outcome:
 
         mem(x) = E[share predicted | trained on x] − E[share predicted | not trained on x].
 
+    Where the recipe's own function scores tokens, the mean probability of the tokens takes the place of that share.
+
     The number is the mean over all units. Its interval is Student's t over pairs of shadow models, widened because a
     few pairs may have a skewed law. It holds for this recipe at half of the documents, and is not what one model
     memorized. The highest scores are too high, as chance
@@ -44,10 +46,7 @@ def _counterfactual(evidence: TextEvidence) -> Outcome:
         title="Counterfactual memorization of documents",
         metric="memorization",
         estimate=mean,
-        sentence=(
-            f"Of a document's tokens, a model that was trained on it predicts {points(mean.value)} more than one that "
-            f"was not, on average ({100 * mean.low:.2f} to {100 * mean.high:.2f})."
-        ),
+        sentence=_rise(evidence, mean),
         n=len(evidence.memorization.value),
         counted=f"documents in {len(evidence.bank.members)} shadow models",
         source="Zhang et al. 2021",
@@ -56,6 +55,20 @@ def _counterfactual(evidence: TextEvidence) -> Outcome:
         notes=_notes(evidence),
     )
     return (finding,), ()
+
+
+def _rise(evidence: TextEvidence, mean: Estimate) -> str:
+    """Return what training on a document adds, in words: to the share of predicted tokens, or to their probability."""
+    interval = f"({100 * mean.low:.2f} to {100 * mean.high:.2f})"
+    if evidence.scores_alone:
+        return (
+            f"A model that was trained on a document gives its tokens a mean probability that is {points(mean.value)} "
+            f"higher than one that was not, on average {interval}."
+        )
+    return (
+        f"Of a document's tokens, a model that was trained on it predicts {points(mean.value)} more than one that was "
+        f"not, on average {interval}."
+    )
 
 
 def _epochs(evidence: TextEvidence) -> Outcome:
@@ -130,7 +143,11 @@ def _histogram(evidence: TextEvidence) -> Figure:
     return Figure(
         kind=FigureKind.HISTOGRAM,
         title="Estimated counterfactual memorization of each document",
-        x_label="Share of tokens predicted only because of training on it",
+        x_label=(
+            "Mean probability of its tokens that is due to training on it"
+            if evidence.scores_alone
+            else "Share of tokens predicted only because of training on it"
+        ),
         y_label="Documents",
         curves=(Curve(x=tuple(edges.tolist()), y=tuple(counts.astype(float).tolist()), label="documents"),),
         alt=(

@@ -7,15 +7,15 @@ import numpy as np
 from memaudit.checks.continued import copies_note, copies_table, doubling, kinds_table, near_table
 from memaudit.checks.evidence import Check, Outcome, percent, share_of, with_interval
 from memaudit.checks.suffixes import asked, left_out, outside_share, pairs_of, too_few, usable
-from memaudit.checks.text import TextEvidence
-from memaudit.types import Curve, Estimate, Figure, FigureKind, Finding, Table
+from memaudit.checks.text import TextEvidence, TextTargetEvidence
+from memaudit.types import Cell, Curve, Estimate, Figure, FigureKind, Finding, Table
 
 Array = np.ndarray
 
 _CONTINUED = "Texts continued word for word"
 
 
-def _discoverable(evidence: TextEvidence) -> Outcome:
+def _discoverable(evidence: TextTargetEvidence) -> Outcome:
     """Discoverable extraction: does the model continue training texts word for word?
 
     The tokens that stand before a suffix in training are shown to the model; the suffix is extracted if greedy decoding
@@ -29,17 +29,17 @@ def _discoverable(evidence: TextEvidence) -> Outcome:
     The number is the share of the model's own training texts that are extracted with the longest context. Predictable
     text is extracted too, and is nobody's secret: beside it stands the share that is extracted of texts that the model
     was never trained on, and the share that shadow models extract that were not trained on the text in question.
+    Without shadow models, the texts that the model was not trained on are the only control.
 
     Source: Carlini et al. 2023 (ICLR), "Quantifying Memorization Across Neural Language Models"; well-specified
     suffixes: Training Data Extraction Challenge 2022; the counterfactual: the same test on models without the text.
     """
     if (refused := too_few(evidence, "EXT001", _CONTINUED)) is not None:
         return (), (refused,)
-    shadows, target = evidence.suffixes
+    target = evidence.own_suffixes
     contexts, longest = evidence.population.probes.contexts, evidence.population.probes.longest
     trained, others = asked(evidence, longest)
     own, other = target.greedy[longest, trained], target.greedy[longest, others]
-    without = outside_share(evidence, shadows.greedy[:, longest])
     value, low, high = share_of(own)
     finding = Finding(
         code="EXT001",
@@ -48,10 +48,9 @@ def _discoverable(evidence: TextEvidence) -> Outcome:
         attack="greedy",
         estimate=Estimate(value=value, low=low, high=high, unit="share", method="Clopper–Pearson"),
         sentence=(
-            f"Shown {contexts[longest]} tokens, the model writes the next {evidence.population.probes.suffix} of "
+            f"Shown {_shown(evidence)}, the model writes the next {evidence.population.probes.suffix} of "
             f"{percent(value)} of its training texts without a mistake ({percent(low)} to {percent(high)}), of texts "
-            f"that it was not trained on of {percent(float(other.mean()))}; models that lack these training texts "
-            f"write them in {percent(float(without[trained].mean()))} of the cases."
+            f"that it was not trained on of {percent(float(other.mean()))}{_without(evidence, longest)}."
         ),
         blind=float(other.mean()),
         n=len(own),
@@ -60,7 +59,7 @@ def _discoverable(evidence: TextEvidence) -> Outcome:
         figures=(_by_context(evidence),),
         tables=(
             _context_table(evidence),
-            kinds_table(evidence, longest),
+            *((kinds_table(evidence, longest),) if isinstance(evidence, TextEvidence) else ()),
             near_table(evidence),
             *copies_table(evidence),
         ),
@@ -74,43 +73,44 @@ def _discoverable(evidence: TextEvidence) -> Outcome:
     return (finding,), ()
 
 
-discoverable_check = Check("EXT001", _CONTINUED, "extraction", _discoverable, TextEvidence)
+discoverable_check = Check("EXT001", _CONTINUED, "extraction", _discoverable, TextTargetEvidence)
 
 
-def _slope(evidence: TextEvidence) -> tuple[str, ...]:
+def _shown(evidence: TextTargetEvidence) -> str:
+    """Returns what the model is shown with the longest context, in words."""
+    tokens = f"{max(evidence.population.probes.contexts)} tokens"
+    return f"the input, or {tokens} if these are more" if evidence.population.objective == "seq2seq" else tokens
+
+
+def _slope(evidence: TextTargetEvidence) -> tuple[str, ...]:
     """Returns what each doubling of the context adds; nothing where no line can be drawn."""
     contexts = np.array(evidence.population.probes.contexts)
     at, texts = np.nonzero([asked(evidence, c)[0] for c in range(len(contexts))])
-    told = doubling("tokens shown", contexts[at], evidence.suffixes[1].greedy[at, texts], texts)
+    told = doubling("tokens shown", contexts[at], evidence.own_suffixes.greedy[at, texts], texts)
     return () if told is None else (told,)
 
 
-def _context_table(evidence: TextEvidence) -> Table:
-    shadows, target = evidence.suffixes
-    rows = []
+def _without(evidence: TextTargetEvidence, context: int) -> str:
+    """Returns how often models that lack the training texts write them, if there are any."""
+    if not isinstance(evidence, TextEvidence):
+        return ""
+    share = outside_share(evidence, evidence.suffixes[0].greedy[:, context])[asked(evidence, context)[0]].mean()
+    return f"; models that lack these training texts write them in {percent(float(share))} of the cases"
+
+
+def _context_table(evidence: TextTargetEvidence) -> Table:
+    target = evidence.own_suffixes
+    columns = ("Tokens shown", "Texts left out", "This model: training texts", "This model: other texts")
+    rows: list[tuple[Cell, ...]] = []
     for c in usable(evidence):
         trained, others = asked(evidence, c)
-        inside, outside = pairs_of(evidence, shadows.greedy[:, c])
-        clear = evidence.well_specified[c]
-        rows.append(
-            (
-                evidence.population.probes.contexts[c],
-                left_out(evidence, c),
-                with_interval(*share_of(target.greedy[c, trained])),
-                with_interval(*share_of(target.greedy[c, others])),
-                percent(float(inside[:, clear].mean())),
-                percent(float(outside[:, clear].mean())),
-            )
-        )
+        own = with_interval(*share_of(target.greedy[c, trained])), with_interval(*share_of(target.greedy[c, others]))
+        rows.append((evidence.population.probes.contexts[c], left_out(evidence, c), *own, *_in_shadows(evidence, c)))
     return Table(
         title="Continued word for word",
         columns=(
-            "Tokens shown",
-            "Texts left out",
-            "This model: training texts",
-            "This model: other texts",
-            "Shadows with the text",
-            "Shadows without it",
+            *columns,
+            *(("Shadows with the text", "Shadows without it") if isinstance(evidence, TextEvidence) else ()),
         ),
         rows=tuple(rows),
         note=(
@@ -121,8 +121,16 @@ def _context_table(evidence: TextEvidence) -> Table:
     )
 
 
-def _by_context(evidence: TextEvidence) -> Figure:
-    shadows, target = evidence.suffixes
+def _in_shadows(evidence: TextTargetEvidence, context: int) -> tuple[str, ...]:
+    if not isinstance(evidence, TextEvidence):
+        return ()
+    clear = evidence.well_specified[context]
+    sides = pairs_of(evidence, evidence.suffixes[0].greedy[:, context])
+    return tuple(percent(float(side[:, clear].mean())) for side in sides)
+
+
+def _by_context(evidence: TextTargetEvidence) -> Figure:
+    target = evidence.own_suffixes
     contexts, order = evidence.population.probes.contexts, usable(evidence)
     places = tuple(float(i) for i in range(len(order)))
     texts = {c: asked(evidence, c) for c in order}
@@ -131,12 +139,11 @@ def _by_context(evidence: TextEvidence) -> Figure:
         value, low, high = zip(*(share_of(target.greedy[c, texts[c][others]]) for c in order), strict=True)
         return Curve(x=places, y=value, low=low, high=high, label=label)
 
-    without = tuple(float(outside_share(evidence, shadows.greedy[:, c])[texts[c][0]].mean()) for c in order)
-    curves = (
-        curve("training texts", False),
-        curve("other texts", True),
-        Curve(x=places, y=without, label="training texts, in models without them"),
-    )
+    curves: tuple[Curve, ...] = (curve("training texts", False), curve("other texts", True))
+    if isinstance(evidence, TextEvidence):
+        shadows = evidence.suffixes[0]
+        without = tuple(float(outside_share(evidence, shadows.greedy[:, c])[texts[c][0]].mean()) for c in order)
+        curves = (*curves, Curve(x=places, y=without, label="training texts, in models without them"))
     said = "; ".join(f"{contexts[c]} tokens: {percent(y)}" for c, y in zip(order, curves[0].y, strict=True))
     return Figure(
         kind=FigureKind.SHARES,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar, Protocol
@@ -20,6 +20,7 @@ from memaudit.attacks import (
     Signal,
     attack,
     blind_scores,
+    blind_text_scores,
     taught,
 )
 from memaudit.design import Pairs, by_pair
@@ -217,11 +218,14 @@ class TargetEvidence(ABC):
 class Evidence(TargetEvidence):
     """All that a check may look at: what there is without a bank, and the bank's recordings.
 
-    `matched` says which models the bank's values come from, where its models are not complementary pairs.
+    `matched` says which models the bank's values come from, where its models are not complementary pairs. `share` is
+    that of all units in the shadows' training sets; where it is not one half, the examples are the bank's candidates
+    (`memaudit.design.Design`), or the models were imported.
     """
 
     bank: Shadows
     matched: Couples | None = None
+    share: float = 0.5
     _attacked: dict[str, Attacked] = field(default_factory=dict, init=False, repr=False)
 
     @property
@@ -295,11 +299,15 @@ class Evidence(TargetEvidence):
 class ClassifierTargetEvidence(TargetEvidence):
     """Of a classifier: its inputs and labels, which serve the blind baseline, and whether it is right.
 
-    `modified_entropy` is that of the target's outputs, where it was recorded.
+    `x` describes the inputs in numbers; `texts` are the inputs where they are texts. `names` are those of the classes.
+    `modified_entropy` is that of the target's outputs, where it was recorded. `checks.tasks` has the evidence of models
+    that predict several labels, or a number.
     """
 
     x: Shaped[Array, "examples ..."]
-    y: Int[Array, " examples"]
+    y: Shaped[Array, "examples ..."]
+    texts: Sequence[str] | None = None
+    names: tuple[str, ...] = ()
     modified_entropy: Float[Array, " examples"] | None = None
 
     def _known(self) -> dict[str, Any]:
@@ -321,10 +329,13 @@ class ClassifierTargetEvidence(TargetEvidence):
 
     def label(self, example: int, full: bool) -> str:
         """Returns the class."""
-        return str(self.y[example])
+        return self.names[self.y[example]] if self.names else str(self.y[example])
 
     def blind_scores(self, rows: Int[Array, " rows"]) -> Float[Array, " rows"]:
         """Returns the cross-fitted log-odds of membership from inputs and labels."""
+        if self.texts is not None:  # the label is one more word
+            told = [f"{self.texts[row]} label{self.y[row]}" for row in rows]
+            return blind_text_scores(told, self.members[rows], self.seed)
         return blind_scores(self.x[rows], self.y[rows], self.members[rows], self.seed)
 
 
@@ -333,7 +344,7 @@ class ClassifierEvidence(ClassifierTargetEvidence, Evidence):
     """Of a classifier, with a bank."""
 
     @cached_property
-    def memorization(self) -> Memorization:
+    def memorization(self) -> Memorization | Counterfactual:
         """Feldman–Zhang memorization over the whole bank."""
         if self.matched is not None:
             return memorization(self.bank.correct.astype(bool), self.bank.members)

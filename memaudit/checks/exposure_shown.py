@@ -123,6 +123,8 @@ def _ranked(evidence: TextEvidence, canary: int) -> str:
 
 def _searched(evidence: TextEvidence, canary: int) -> str:
     """Returns the exact exposure that the search proves, or what it cannot exceed."""
+    if "search_rank" not in evidence.recorded:
+        return "–"
     size, rank = evidence.population.spaces[canary].size, int(evidence.recorded["search_rank"][canary])
     if evidence.recorded["search_found"][canary]:
         return f"{float(rank_exposure(rank, size)):.2f}"

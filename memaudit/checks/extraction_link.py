@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 
 from memaudit.checks.evidence import Check, Outcome, estimate, percent
+from memaudit.checks.suffixes import silent
 from memaudit.checks.text import TextEvidence
 from memaudit.design import by_pair
 from memaudit.memorization import cross_fitted_spearman
@@ -32,6 +33,8 @@ def _link(evidence: TextEvidence) -> Outcome:
 
     Source: cross-fitted as LNK001; Spearman with Bonett & Wright 2000 and a jackknife over pairs.
     """
+    if (reason := silent(evidence)) is not None:
+        return (), (Skipped(code="LNK002", title=_TITLE, reason=reason),)
     testable = evidence.population.testable
     pairs = evidence.bank.shape[0]
     if pairs < _LEAST_PAIRS or len(testable) < _LEAST_TEXTS:

@@ -7,7 +7,8 @@ from collections import Counter
 import numpy as np
 
 from memaudit.checks.evidence import Check, Outcome, percent, share_of, with_interval
-from memaudit.checks.text import TextEvidence
+from memaudit.checks.suffixes import silent
+from memaudit.checks.text import TextEvidence, TextTargetEvidence
 from memaudit.extraction import CorpusIndex, Kind, eidetic, leakage, rank, suspicion, written_kind, zlib_nats
 from memaudit.memorization import counterfactual
 from memaudit.recipe.recipes import SAMPLERS
@@ -21,7 +22,7 @@ _WIDTH = 16  # tokens in a row that stand in a training text: shorter than the c
 _TOP = 25
 
 
-def _generated(evidence: TextEvidence) -> Outcome:
+def _generated(evidence: TextTargetEvidence) -> Outcome:
     """Untargeted extraction: does the model write training text of its own accord?
 
     The model writes texts by three samplers: from its 40 likeliest tokens; at a temperature that falls from 10 to 1;
@@ -42,13 +43,15 @@ def _generated(evidence: TextEvidence) -> Outcome:
     memorization.
     """
     if "generated" not in evidence.recorded:
-        reason = (
-            "the model was not made to write: Probes(generated=0), or its texts begin with no BOS token, or half of a "
-            "row has fewer than 20 tokens"
+        reason = silent(evidence) or (
+            "an encoder-decoder writes in answer to an input alone"
+            if evidence.population.objective == "seq2seq"
+            else "the model was not made to write: Probes(generated=0), or its texts begin with no BOS token, or half "
+            "of a row has fewer than 20 tokens"
         )
         return (), (Skipped(code="EXT004", title=_WRITTEN, reason=reason),)
     texts = [text for sampler in evidence.recorded["generated"] for text in sampler]
-    inside, outside = (evidence.written_index(who) for who in (evidence.members, ~evidence.members))
+    inside, outside = (evidence.written_index(who) for who in (True, False))
     found, control = (eidetic(texts, index, _WIDTH) > 0 for index in (inside, outside))
     value, low, high = share_of(found)
     leaked = leakage(texts, inside, _WIDTH)
@@ -79,7 +82,7 @@ def _generated(evidence: TextEvidence) -> Outcome:
     return (finding,), ()
 
 
-generation_check = Check("EXT004", _WRITTEN, "extraction", _generated, TextEvidence)
+generation_check = Check("EXT004", _WRITTEN, "extraction", _generated, TextTargetEvidence)
 
 
 def _by_sampler(found: Array, control: Array, each: int) -> Table:
@@ -96,11 +99,13 @@ def _by_sampler(found: Array, control: Array, each: int) -> Table:
 
 
 def _why(
-    evidence: TextEvidence, texts: list[Array], found: Array, inside: CorpusIndex
+    evidence: TextTargetEvidence, texts: list[Array], found: Array, inside: CorpusIndex
 ) -> tuple[tuple[Table, ...], tuple[str, ...]]:
     """Returns the table of why training text is written, or a note on why there is none."""
     if not found.any():
         return (), ()
+    if not isinstance(evidence, TextEvidence):
+        return (), ("Whether models without these passages would write them, too, was not tested: no shadow models.",)
     if evidence.reading is None:
         reason = "the bank keeps no weights of its models, or they are of another kind than the audited model's"
         return (), (f"Whether models without these passages would write them, too, was not tested: {reason}.",)
@@ -109,6 +114,9 @@ def _why(
     for text in np.flatnonzero(found):
         length, start, _ = inside.longest_match(texts[text])
         passage = slice(start, start + length)
+        if evidence.population.always_rows and evidence.always.count(texts[text][passage]):
+            kinds[Kind.UNRESOLVED] += 1  # no model lacks it
+            continue
         units = evidence.population.documents.unit_of[evidence.corpus.documents(texts[text][passage])]
         with_it, without = _sides(evidence, reading[:, text, passage].sum(axis=1), units)
         low = float(counterfactual(with_it, without).low[0]) if len(with_it) > 1 else -np.inf
@@ -132,7 +140,7 @@ def _kinds_table(kinds: Counter[Kind], pairs: int) -> Table:
         Kind.RECITED: "the passage stands in six or more training documents",
         Kind.PREDICTABLE: "models without the passage write it at least half as likely",
         Kind.MEMORIZED: "models without the passage write it demonstrably less",
-        Kind.UNRESOLVED: "too few pairs of models to tell",
+        Kind.UNRESOLVED: "too few pairs of models to tell, or all were trained on it",
     }
     return Table(
         title="Why training text is written",
@@ -146,7 +154,7 @@ def _kinds_table(kinds: Counter[Kind], pairs: int) -> Table:
     )
 
 
-def _by_score(evidence: TextEvidence, texts: list[Array], found: Array) -> Table:
+def _by_score(evidence: TextTargetEvidence, texts: list[Array], found: Array) -> Table:
     tokens, lowered = (TokenStatistics.of_tensors(evidence.recorded, prefix) for prefix in ("generated_", "lowered_"))
     strings = [evidence.population.renderer.tokenizer.decode(text) for text in texts]
     references = (

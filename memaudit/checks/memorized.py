@@ -8,6 +8,8 @@ from functools import partial
 import numpy as np
 
 from memaudit.checks.evidence import Check, ClassifierEvidence, Evidence, Outcome, estimate, percent, points
+from memaudit.checks.tasks import MultilabelEvidence, RegressionEvidence
+from memaudit.memorization import Memorization
 from memaudit.stats import cluster_mean_interval
 from memaudit.types import Cell, Curve, Estimate, Figure, FigureKind, Finding, Table
 
@@ -38,7 +40,8 @@ def _memorization(evidence: ClassifierEvidence) -> Outcome:
     Source: Feldman & Zhang 2020, "What Neural Networks Memorize and Why": mem(A, S, i) and its subset estimator.
     """
     scores, mean = evidence.memorization, mean_memorization(evidence)
-    rms, half_width = np.sqrt(scores.variance.mean()), (scores.high - scores.low).mean() / 2
+    variance = scores.variance if isinstance(scores, Memorization) else scores.se**2
+    rms, half_width = np.sqrt(variance.mean()), (scores.high - scores.low).mean() / 2
     finding = Finding(
         code="MEM001",
         title="Memorization of training examples",
@@ -46,7 +49,7 @@ def _memorization(evidence: ClassifierEvidence) -> Outcome:
         estimate=mean,
         sentence=(
             f"Mean memorization is {points(mean.value)} (95% CI {100 * mean.low:.2f} to {100 * mean.high:.2f}): "
-            "training on an example raises its chance of being classified correctly by that much."
+            f"training on an example raises {_raised(evidence)} by that much."
         ),
         n=len(scores.value),
         counted=f"examples in {len(evidence.bank.members)} shadow models",
@@ -56,10 +59,19 @@ def _memorization(evidence: ClassifierEvidence) -> Outcome:
         notes=(
             f"Single scores have a root-mean-square standard error of {rms:.3f}; their 95% CIs have a mean half-width "
             f"of {half_width:.3f}.",
-            f"The scores hold for training sets of {share_trained_on(evidence)} of the examples.",
+            f"The scores hold for training sets of {of_all(evidence.share)} of the examples.",
         ),
     )
     return (finding,), ()
+
+
+def _raised(evidence: ClassifierEvidence) -> str:
+    """Return what the score is the rise of."""
+    if isinstance(evidence, RegressionEvidence):
+        return "the explained share of its label (1 − squared error / variance of the labels, at least 0)"
+    if isinstance(evidence, MultilabelEvidence):
+        return "the share of its labels that are predicted correctly"
+    return "its chance of being classified correctly"
 
 
 memorization_check = Check(
@@ -67,9 +79,8 @@ memorization_check = Check(
 )
 
 
-def share_trained_on(evidence: Evidence) -> str:
-    """Return in words which share of the examples a shadow model was trained on; imported ones need not have half."""
-    share = float((evidence.bank.members > 0).mean())
+def of_all(share: float) -> str:
+    """Return in words which share of the examples a shadow model was trained on."""
     return "half" if abs(share - 0.5) < _HALF else percent(share)
 
 

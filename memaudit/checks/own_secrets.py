@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 
 from memaudit.canaries import P_EXPOSED_BITS, calibrated, sampled_exposure
 from memaudit.canaries.secrets import redact
 from memaudit.checks.evidence import Check, Outcome, percent, share_of
-from memaudit.checks.text import TextEvidence
+from memaudit.checks.text import TextEvidence, TextTargetEvidence
 from memaudit.types import Estimate, Finding, Skipped, Table
 
 Array = np.ndarray
@@ -18,7 +19,7 @@ _TITLE = "Secrets in the training texts that are given away"
 _SHOWN = 20
 
 
-def _own_secrets(evidence: TextEvidence) -> Outcome:
+def _own_secrets(evidence: TextTargetEvidence) -> Outcome:
     """The user's own secrets: does the model prefer them to made-up ones of the same form?
 
     E-mail addresses, phone, account and card numbers and keys are found in the documents by fixed rules (checksums
@@ -29,6 +30,9 @@ def _own_secrets(evidence: TextEvidence) -> Outcome:
     The number is the share of the secrets in training texts that reach 6.64 bits. For a canary that would be a test at
     1 % false positives; a real secret was not drawn at random, so that there is no such guarantee. What takes its place
     is the share of secrets that reach it in documents that the model was not trained on. No value is ever shown.
+
+    Without shadow models nothing is taken from the costs: the exposure is raw, and high also for a value that any model
+    prefers to made-up ones.
 
     Source: exposure, Carlini et al. 2019 (USENIX Security); decoys in place of the space's other secrets.
     """
@@ -75,22 +79,28 @@ def _own_secrets(evidence: TextEvidence) -> Outcome:
     return (finding,), ()
 
 
-own_secrets_check = Check("CAN003", _TITLE, "secrets", _own_secrets, TextEvidence)
+own_secrets_check = Check("CAN003", _TITLE, "secrets", _own_secrets, TextTargetEvidence)
 
 
-def _exposures(evidence: TextEvidence) -> tuple[Array, Array]:
+def _exposures(evidence: TextTargetEvidence) -> tuple[Array, Array]:
     """Returns calibrated and raw exposure in bits of each secret in the target."""
-    shadows, target = evidence.bank.stacked("secret_cost"), evidence.recorded["secret_cost"]
+    target = evidence.recorded["secret_cost"]
     found = []
-    for number, probe in enumerate(evidence.population.secrets):
-        without = ~(evidence.bank.members[:, probe.units] > 0).any(axis=1)
-        costs = calibrated(target[number], shadows[without, number]) if without.any() else target[number]
+    for number, costs in enumerate(_calibrated_costs(evidence) if isinstance(evidence, TextEvidence) else target):
         found.append([float(sampled_exposure(each[0], each[1:]).bits) for each in (costs, target[number])])
     bits, raw = np.array(found).T
     return bits, raw
 
 
-def _table(evidence: TextEvidence, bits: Array, raw: Array, inside: Array) -> Table:
+def _calibrated_costs(evidence: TextEvidence) -> Iterator[Array]:
+    """Yields the costs of each secret and its decoys, less their means over shadow models without the secret."""
+    shadows, target = evidence.bank.stacked("secret_cost"), evidence.recorded["secret_cost"]
+    for number, probe in enumerate(evidence.population.secrets):
+        without = ~(evidence.bank.members[:, probe.units] > 0).any(axis=1)
+        yield calibrated(target[number], shadows[without, number]) if without.any() else target[number]
+
+
+def _table(evidence: TextTargetEvidence, bits: Array, raw: Array, inside: Array) -> Table:
     """Returns the most exposed of the secrets in training texts, in redacted form."""
     secrets = [probe.found for probe in evidence.population.secrets]
     top = [i for i in np.argsort(-bits, kind="stable") if inside[i]][:_SHOWN]

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 
 from memaudit.checks.evidence import Check, Outcome, percent, share_of
 from memaudit.checks.suffixes import asked, left_out, pairs_of, too_few
-from memaudit.checks.text import TextEvidence
+from memaudit.checks.text import TextEvidence, TextTargetEvidence
 from memaudit.extraction import extracted_within
 from memaudit.memorization import counterfactual
 from memaudit.types import Curve, Estimate, Figure, FigureKind, Finding
@@ -20,7 +20,7 @@ _QUERIES = np.array([1.0, 10.0, 100.0, 1000.0, 1e4, 1e5, 1e6])
 _HEADLINE_QUERIES = 1000.0
 
 
-def _probabilistic(evidence: TextEvidence) -> Outcome:
+def _probabilistic(evidence: TextTargetEvidence) -> Outcome:
     """(n, p)-discoverable extraction: how many tries does it take to have a training text written by sampling?
 
     With probability p_z the model, sampling from its 40 likeliest tokens, writes the suffix in one try; in n tries it
@@ -38,9 +38,9 @@ def _probabilistic(evidence: TextEvidence) -> Outcome:
         return (), (refused,)
     longest = evidence.population.probes.longest
     trained, others = asked(evidence, longest)
-    within = extracted_within(evidence.suffixes[1].sampled[longest], _QUERIES, _HALF)
+    within = extracted_within(evidence.own_suffixes.sampled[longest], _QUERIES, _HALF)
     own, other = within[:, trained], within[:, others]
-    without = _within_without(evidence, longest, trained)
+    without = _within_without(evidence, longest, trained) if isinstance(evidence, TextEvidence) else None
     at = int(np.flatnonzero(_QUERIES == _HEADLINE_QUERIES)[0])
     value, low, high = share_of(own[at])
     finding = Finding(
@@ -52,8 +52,8 @@ def _probabilistic(evidence: TextEvidence) -> Outcome:
         sentence=(
             f"Sampling 1,000 times, an adversary has {percent(value)} of the training texts written word for word with "
             f"a chance of one half or better ({percent(low)} to {percent(high)}); of texts that the model was not "
-            f"trained on {percent(float(other[at].mean()))}. From models that lack these training texts it would be "
-            f"{percent(float(without[at]))} of them."
+            f"trained on {percent(float(other[at].mean()))}."
+            + ("" if without is None else _from_others(float(without[at])))
         ),
         blind=float(other[at].mean()),
         n=own.shape[1],
@@ -61,7 +61,7 @@ def _probabilistic(evidence: TextEvidence) -> Outcome:
         source="Hayes et al. 2025 (NAACL)",
         figures=(_by_tries(own, other, without),),
         notes=(
-            _likelihood_ratio(evidence, longest),
+            *((_likelihood_ratio(evidence, longest),) if isinstance(evidence, TextEvidence) else ()),
             f"{left_out(evidence, longest)} texts are left out because the tokens shown go on otherwise elsewhere in "
             "the training data.",
         ),
@@ -69,7 +69,7 @@ def _probabilistic(evidence: TextEvidence) -> Outcome:
     return (finding,), ()
 
 
-probabilistic_check = Check("EXT002", _WITHIN, "extraction", _probabilistic, TextEvidence)
+probabilistic_check = Check("EXT002", _WITHIN, "extraction", _probabilistic, TextTargetEvidence)
 
 
 def _within_without(evidence: TextEvidence, context: int, trained: Bool[Array, " testable"]) -> Float[Array, " points"]:
@@ -78,8 +78,12 @@ def _within_without(evidence: TextEvidence, context: int, trained: Bool[Array, "
     return np.asarray(extracted_within(outside, _QUERIES, _HALF).mean(axis=1))
 
 
+def _from_others(share: float) -> str:
+    return f" From models that lack these training texts it would be {percent(share)} of them."
+
+
 def _by_tries(
-    own: Bool[Array, "points trained"], other: Bool[Array, "points others"], without: Float[Array, " points"]
+    own: Bool[Array, "points trained"], other: Bool[Array, "points others"], without: Float[Array, " points"] | None
 ) -> Figure:
     places = tuple(float(i) for i in range(len(_QUERIES)))
 
@@ -96,7 +100,11 @@ def _by_tries(
         curves=(
             curve("training texts", own),
             curve("other texts", other),
-            Curve(x=places, y=tuple(without.tolist()), label="training texts, in models without them"),
+            *(
+                ()
+                if without is None
+                else (Curve(x=places, y=tuple(without.tolist()), label="training texts, in models without them"),)
+            ),
         ),
         ticks=tuple(f"{n:,.0f}" if n < 1e4 else f"10^{np.log10(n):.0f}" for n in _QUERIES),
         alt=f"Share of texts that are written within a number of tries. Training texts: {said}.",

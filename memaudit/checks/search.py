@@ -6,7 +6,8 @@ import numpy as np
 from jaxtyping import Bool
 
 from memaudit.checks.evidence import Check, Outcome, percent, share_of, with_interval
-from memaudit.checks.text import TextEvidence
+from memaudit.checks.suffixes import silent
+from memaudit.checks.text import TextEvidence, TextTargetEvidence
 from memaudit.stats import clopper_pearson
 from memaudit.types import Estimate, Finding, Skipped, Table
 
@@ -15,7 +16,7 @@ Array = np.ndarray
 _SEARCHED = "Planted canaries that a search finds"
 
 
-def _search(evidence: TextEvidence) -> Outcome:
+def _search(evidence: TextTargetEvidence) -> Outcome:
     """Extraction by search: is a planted secret what the model likes best of all secrets of its form?
 
     A best-first search over the beginnings of secrets returns the likeliest secrets in their exact order, without being
@@ -24,16 +25,24 @@ def _search(evidence: TextEvidence) -> Outcome:
     contexts the search read, where trying out every secret would read them all.
 
     The control are the same searches where the canary was not planted, in this model and in the shadow models: what is
-    found there is liked best for reasons that no training has to do with. Shadows also show the share by dose.
+    found there is liked best for reasons that no training has to do with. Shadows also show the share by dose; without
+    a bank the control is this model alone.
 
     Source: Carlini et al. 2019 (USENIX Security), extraction by shortest-path search.
     """
+    if (reason := silent(evidence)) is not None:
+        return (), (Skipped(code="EXT003", title=_SEARCHED, reason=reason),)
     planted = evidence.doses > 0
     if not planted.any():
         return (), (Skipped(code="EXT003", title=_SEARCHED, reason="no canary was planted in this model"),)
-    first, in_shadows = evidence.recorded["search_first"], evidence.bank.stacked("search_first")
+    first = evidence.recorded["search_first"]
     value, low, high = share_of(first[planted])
-    control = np.concatenate([first[~planted], in_shadows[evidence.shadow_doses == 0]])
+    control, elsewhere = first[~planted], ""
+    more: tuple[Table, ...] = ()
+    if isinstance(evidence, TextEvidence):
+        in_shadows = evidence.bank.stacked("search_first")
+        control = np.concatenate([control, in_shadows[evidence.shadow_doses == 0]])
+        elsewhere, more = " or a shadow model", (_in_shadows(evidence, in_shadows),)
     queries = evidence.recorded["search_queries"][first & planted]
     cost = (
         f" Finding them took {int(np.median(queries))} queries of the model in the median, of "
@@ -50,22 +59,22 @@ def _search(evidence: TextEvidence) -> Outcome:
         sentence=(
             f"Of the {int(planted.sum())} secrets planted in this model {int(first[planted].sum())} are what the model "
             f"likes best of all secrets of their form, and are found by a search that does not know them.{cost} Of "
-            f"{len(control):,} searches for a secret that was not planted, in this model or a shadow model, "
+            f"{len(control):,} searches for a secret that was not planted, in this model{elsewhere}, "
             f"{int(control.sum()):,} find it."
         ),
-        blind=float(control.mean()),
+        blind=float(control.mean()) if len(control) else None,
         n=int(planted.sum()),
         counted="planted canaries",
         source="Carlini et al. 2019 (USENIX Security)",
-        tables=(_by_dose(evidence, first), _in_shadows(evidence, in_shadows)),
+        tables=(_by_dose(evidence, first), *more),
     )
     return (finding,), ()
 
 
-search_check = Check("EXT003", _SEARCHED, "extraction", _search, TextEvidence)
+search_check = Check("EXT003", _SEARCHED, "extraction", _search, TextTargetEvidence)
 
 
-def _by_dose(evidence: TextEvidence, first: Array) -> Table:
+def _by_dose(evidence: TextTargetEvidence, first: Array) -> Table:
     recorded = evidence.recorded
     rows = []
     for dose in np.unique(evidence.doses):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Shaped
 
-from memaudit.checks.text import TextEvidence
+from memaudit.checks.text import TextEvidence, TextTargetEvidence
 from memaudit.design import by_pair
 from memaudit.types import Skipped
 
@@ -14,20 +14,22 @@ Array = np.ndarray
 _LEAST = 10  # of members, and of non-members
 
 
-def asked(evidence: TextEvidence, context: int) -> tuple[Bool[Array, " testable"], Bool[Array, " testable"]]:
+def asked(evidence: TextTargetEvidence, context: int) -> tuple[Bool[Array, " testable"], Bool[Array, " testable"]]:
     """Returns the training texts, and the others, whose suffix is well specified by what is shown before it."""
     members, clear = evidence.members[evidence.population.testable], evidence.well_specified[context]
     return members & clear, ~members & clear
 
 
-def usable(evidence: TextEvidence) -> list[int]:
+def usable(evidence: TextTargetEvidence) -> list[int]:
     """Returns the contexts for which enough suffixes can be asked about, the shortest first."""
     contexts = evidence.population.probes.contexts
     return [c for c in map(int, np.argsort(contexts)) if min(map(np.sum, asked(evidence, c))) >= _LEAST]
 
 
-def too_few(evidence: TextEvidence, code: str, title: str) -> Skipped | None:
+def too_few(evidence: TextTargetEvidence, code: str, title: str) -> Skipped | None:
     """Returns why nothing can be said with the longest context, and the way out; None if something can."""
+    if (reason := silent(evidence)) is not None:
+        return Skipped(code=code, title=title, reason=reason)
     probes, members = evidence.population.probes, evidence.members[evidence.population.testable]
     counts, (trained, others) = np.bincount(members, minlength=2), asked(evidence, probes.longest)
     if counts.min() < _LEAST:
@@ -47,7 +49,15 @@ def too_few(evidence: TextEvidence, code: str, title: str) -> Skipped | None:
     return Skipped(code=code, title=title, reason=reason)
 
 
-def left_out(evidence: TextEvidence, context: int) -> str:
+def silent(evidence: TextTargetEvidence) -> str | None:
+    """Returns why a model is not made to write; None if it is."""
+    if evidence.population.writes:
+        return None
+    kind = "a masked model fills gaps" if evidence.population.objective == "masked" else "token_logprobs() scores text"
+    return f"it needs a model that generates text, and {kind}"
+
+
+def left_out(evidence: TextTargetEvidence, context: int) -> str:
     """Returns how many texts are not asked about: "3 of 120"."""
     clear = evidence.well_specified[context]
     return f"{int((~clear).sum()):,} of {len(clear):,}"

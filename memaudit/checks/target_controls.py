@@ -25,14 +25,8 @@ def _made(evidence: TargetEvidence) -> list[str]:
     return [name for name in evidence.without_bank if not evidence.lacks(name)] or ["global-threshold"]
 
 
-def _null(evidence: TargetEvidence) -> Control:
-    """Negative control: with randomly permuted membership labels, does the analysis find nothing?
-
-    Which examples are called members is drawn anew, as many as before. Every attack is made again, with all that it
-    fits. Its area under the ROC curve must be 0.5 within 4√2 standard errors of a Mann–Whitney statistic.
-
-    Source: permutation test (Fisher 1935); variance of Mann & Whitney 1947.
-    """
+def null_without_bank(evidence: TargetEvidence) -> Control:
+    """Return the negative control: every attack made on permuted membership labels must find nothing."""
     members = np.random.default_rng((evidence.seed, 1)).permutation(evidence.members)
     answers = replace(evidence.answers, members=members)
     inside = int(members.sum())
@@ -57,17 +51,8 @@ def _null(evidence: TargetEvidence) -> Control:
     )
 
 
-def _planted(evidence: TargetEvidence) -> Control:
-    """Positive control: would a leak be found?
-
-    A leak is planted into the model's answers: its confidence in every member rises by three standard deviations of the
-    confidence over non-members. One threshold on the confidence must find it. If the confidence had a normal law, the
-    area under the ROC curve would be Φ(3/√2) = 0.983 and the TPR at a false-positive rate α would be Φ(Φ⁻¹(α) + 3). The
-    control fails if the area is below 0.9, or if at one of the rates less than a quarter of that TPR is found. It says
-    nothing about smaller leaks: without shadow models, the differences between examples hide them.
-
-    Source: the binormal model (Green & Swets 1966).
-    """
+def planted_without_bank(evidence: TargetEvidence) -> Control:
+    """Return the positive control: one threshold must find a leak that is planted into the model's confidence."""
     members, phi = evidence.members, evidence.answers.phi
     outside = phi[~members]
     inside = phi[members] + _PLANTED * outside.std()
@@ -117,7 +102,9 @@ def _references(evidence: TargetEvidence) -> Control:
     """
     members, seen = evidence.members, _signals(evidence)
     level = 1 - _ALARM / len(seen)
-    rows, few, many = [], [], []
+    rows: list[tuple[int, int, int, str]] = []
+    few: list[str] = []
+    many: list[str] = []
     for number, (phi, out) in enumerate(seen, 1):
         inside, outside = phi[out & members], phi[out & ~members]
         area, (low, high) = auc(inside, outside), auc_interval(inside, outside, level)
@@ -151,12 +138,6 @@ def _signals(evidence: TargetEvidence) -> list[tuple[Array, Array]]:
     return found if base is None else [*found, (base, np.ones(len(base), bool))]
 
 
-def _without_bank(evidence: TargetEvidence) -> bool:
-    return evidence.rung < Rung.BANK
-
-
 references_check = ControlCheck(
     "CTL014", "Reference models", _references, TargetEvidence, lambda evidence: evidence.rung is Rung.REFERENCES
 )
-target_null_check = ControlCheck("CTL002", "Negative control", _null, TargetEvidence, _without_bank)
-target_planted_check = ControlCheck("CTL005", "Positive control", _planted, TargetEvidence, _without_bank)

@@ -10,14 +10,14 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped, UInt8
 
-from memaudit.attacks import STATISTICS, GlobalThreshold, Signal, blind_text_scores, zlib_bytes
+from memaudit.attacks import OF_DISTRIBUTION, STATISTICS, GlobalThreshold, Signal, blind_text_scores, zlib_bytes
 from memaudit.canaries import calibrated, rank_exposure, sampled_exposure
 from memaudit.checks.evidence import Attacked, Evidence, Shadows, TargetEvidence
 from memaudit.design import PairArrays, by_pair
 from memaudit.extraction import CorpusIndex, greedy, near_ties, scheme_log_probability, well_specified
 from memaudit.memorization import Counterfactual, counterfactual
 from memaudit.recipe import Row, TextPopulation
-from memaudit.tokens import TokenStatistics
+from memaudit.tokens import TokenScores, TokenStatistics, recorded_tokens
 from memaudit.types import Rung
 
 Array = np.ndarray
@@ -99,9 +99,14 @@ class TextTargetEvidence(TargetEvidence):
         return zlib_bytes([self.population.trained_string(int(d)) for d in documents.representatives])
 
     @property
-    def tokens(self) -> TokenStatistics:
-        """The target's token statistics of the units."""
-        return TokenStatistics.of_tensors(self.recorded, "token_")
+    def tokens(self) -> TokenScores:
+        """What the target says about the tokens of the units."""
+        return recorded_tokens(self.recorded)
+
+    @property
+    def scores_alone(self) -> bool:
+        """Whether the models give the probability of each token and not of its rivals."""
+        return not isinstance(self.tokens, TokenStatistics)
 
     @cached_property
     def own_suffixes(self) -> Suffixes:
@@ -132,7 +137,8 @@ class TextTargetEvidence(TargetEvidence):
     def training_index(self) -> CorpusIndex:
         """Every row that the target was trained on, canaries included, as a document of its own."""
         rows, _ = self.population.training_rows(np.concatenate([self.members, self.doses]).astype(np.uint8))
-        return CorpusIndex.of([row.ids for row in rows])
+        always = [row for rows in self.population.always_rows for row in rows if row.trained.any()]
+        return CorpusIndex.of([row.ids for row in (*rows, *always)])
 
     @cached_property
     def well_specified(self) -> Bool[Array, "contexts testable"]:
@@ -148,13 +154,14 @@ class TextTargetEvidence(TargetEvidence):
         owned = zip(self.population.documents.unit_of, self.population.rows, strict=True)
         return CorpusIndex.of([np.concatenate([row.ids for row in rows]) for unit, rows in owned if units[unit]])
 
-    def written_index(self, units: Bool[Array, " units"]) -> CorpusIndex:
-        """Returns the index of what models were trained to write of the documents of some units, in their order.
+    def written_index(self, members: bool) -> CorpusIndex:
+        """Returns the index of what models were trained to write of the target's training documents, or of the others.
 
         What the loss masks, such as a user's questions, is left out: a model that writes it was not trained to.
         """
         owned = zip(self.population.documents.unit_of, self.population.rows, strict=True)
-        pieces = [_trained_pieces(rows) for unit, rows in owned if units[unit]]
+        pieces = [_trained_pieces(rows) for unit, rows in owned if self.members[unit] == members]
+        pieces += [_trained_pieces(rows) for rows in self.population.always_rows if members]
         owners = np.repeat(np.arange(len(pieces)), [len(own) for own in pieces])
         return CorpusIndex.of([piece for own in pieces for piece in own], owners)
 
@@ -164,9 +171,16 @@ class TextTargetEvidence(TargetEvidence):
         return self.index_of(np.ones(len(self.population), bool))
 
     @cached_property
+    def always(self) -> CorpusIndex:
+        """Every document that all models, the target and the shadows, are trained on."""
+        return CorpusIndex.of([np.concatenate([row.ids for row in rows]) for rows in self.population.always_rows])
+
+    @cached_property
     def documents_with(self) -> Int[Array, " testable"]:
         """In how many documents of the population the longest context with its suffix stands."""
-        return self.corpus.counts(self._windows(self.population.probes.longest))
+        windows = self._windows(self.population.probes.longest)
+        beside = self.always.counts(windows) if self.population.always_rows else 0
+        return self.corpus.counts(windows) + beside
 
     @cached_property
     def copies(self) -> Int[Array, " testable"]:
@@ -236,11 +250,12 @@ class TextEvidence(TextTargetEvidence, Evidence):
     @cached_property
     def _shadow_statistics(self) -> dict[str, Float[Array, "models units"]]:
         """Every statistic of every shadow; each shadow's tokens are read once."""
-        found: dict[str, list[Array]] = {name: [] for name in STATISTICS}
+        left_out = OF_DISTRIBUTION if self.scores_alone else ()
+        found: dict[str, list[Array]] = {name: [] for name in STATISTICS if name not in left_out}
         for model in range(2 * self.bank.shape[0]):
-            tokens = TokenStatistics.of_tensors(self.bank.everything(model), "token_")
-            for name, (statistic, _) in STATISTICS.items():
-                found[name].append(statistic(tokens, self.zlib_bytes))
+            tokens = recorded_tokens(self.bank.everything(model))
+            for name, values in found.items():
+                values.append(STATISTICS[name][0](tokens, self.zlib_bytes))
         return {name: np.stack(values) for name, values in found.items()}
 
     @cached_property

@@ -16,8 +16,8 @@ from memaudit.cli.common import Job, job, ledger_option, over_budget, settings_o
 from memaudit.errors import SettingsError
 from memaudit.policy import exit_code
 from memaudit.reports.uncovered import uncovered
-from memaudit.reports.wording import attempts
-from memaudit.types import Report
+from memaudit.reports.wording import attempts, rung
+from memaudit.types import Report, Rung
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -36,6 +36,7 @@ _INDENT = 14
 @click.option("--kind", help="What the recorded outputs are: logits, probabilities, losses, scaled-logits, …")
 @click.option("--members", help="Who the model was trained on: a file of ids; by default MODEL.members.csv.")
 @click.option("--state-dict", help="Which of several sets of weights in MODEL is audited, such as model_ema.")
+@click.option("--trust", multiple=True, metavar="MODULE.TYPE", help="A type that a skops file may hold; repeatable.")
 @click.option("--out", multiple=True, help=f"Folder for the report. Beside it, {formats.HELP}")
 @click.option("--reference", multiple=True, help="Another model's file, to compare with; may be repeated (1 to 5).")
 @click.option("--fpr", type=float, multiple=True, help="False-positive rate to measure at; may be repeated.")
@@ -55,6 +56,7 @@ def command(
     fpr: tuple[float, ...],
     reference: tuple[str, ...],
     out: tuple[str, ...],
+    trust: tuple[str, ...],
     sign: str | None,
     **flags: Any,
 ) -> int:
@@ -68,7 +70,12 @@ def command(
     if len(folders) > 1:
         raise SettingsError(f"--out: the report goes into one folder, got {' and '.join(folders)}")
     call = job(
-        config, **flags, fpr=list(fpr) or None, references=list(reference) or None, out=next(iter(folders), None)
+        config,
+        **flags,
+        fpr=list(fpr) or None,
+        references=list(reference) or None,
+        trust=list(trust) or None,
+        out=next(iter(folders), None),
     )
     if (model is None) == (outputs is None):
         raise SettingsError("name a MODEL, or give its recorded outputs with --outputs FILE; one of the two")
@@ -109,16 +116,25 @@ def _told(report: Report) -> list[str]:
         (r.verdict, r.finding.sentence if r.limit is None else f"{r.finding.sentence} ({r.reason})")
         for r in report.results
     ]
+    had = [] if report.rung is Rung.BANK else [("no bank", rung(report))]
     attempt = [("attempt", str(report.attempt))] if attempts(report.attempt) else []
     above = list(uncovered(report))
     controls = [("control", c.sentence) for c in report.controls if c.passed is False]
-    skipped = [("not said", f"{s.title}: {s.reason}.") for s in report.skipped]
+    skipped = [("not said", f"{'; '.join(titles)}: {reason}.") for reason, titles in _unsaid(report).items()]
     width = shutil.get_terminal_size((120, 24)).columns
     wrapped = (
         click.wrap_text(f"{kind:<{_INDENT}}{text}", width, subsequent_indent=" " * _INDENT)
-        for kind, text in (*found, *above, *controls, *skipped, *attempt)
+        for kind, text in (*had, *found, *above, *controls, *skipped, *attempt)
     )
     return ["", *wrapped, ""]
+
+
+def _unsaid(report: Report) -> dict[str, list[str]]:
+    """Returns the titles of what could not be said, by the reason."""
+    found: dict[str, list[str]] = {}
+    for skipped in report.skipped:
+        found.setdefault(skipped.reason, []).append(skipped.title)
+    return found
 
 
 def run(model: Path, call: Job, quiet: bool, yes: bool = False) -> Audit:
@@ -126,6 +142,7 @@ def run(model: Path, call: Job, quiet: bool, yes: bool = False) -> Audit:
     from memaudit.auditing import default_attacks, open_target, require_planned
     from memaudit.auditing.ledger import require_writable
     from memaudit.bank import Bank
+    from memaudit.recipe import Counts
 
     settings = call.audit
     require_writable(call.ledger)  # and all else before hours are spent on the bank
@@ -133,7 +150,13 @@ def run(model: Path, call: Job, quiet: bool, yes: bool = False) -> Audit:
     members = None if settings.members is None else call.place(settings.members)
     manifest = None if settings.manifest is None else call.place(settings.manifest)
     target = open_target(
-        model, call.recipe(), members, settings.device, state_dict=settings.state_dict, manifest=manifest
+        model,
+        call.recipe(),
+        members,
+        settings.device,
+        state_dict=settings.state_dict,
+        manifest=manifest,
+        trusted=settings.trust,
     )
     assert target.recipe is not None
     place = call.place(settings.bank)
@@ -153,7 +176,8 @@ def run(model: Path, call: Job, quiet: bool, yes: bool = False) -> Audit:
         )
     if _without_shadows(call, target.recipe):
         return _audited(target, None, call, 0)
-    return _audited(target, fill_bank(call, quiet, yes, target.recipe, target.population), call, settings.shadows)
+    bank = fill_bank(call, quiet, yes, target.recipe, target.population, members=Counts(target.counts))
+    return _audited(target, bank, call, settings.shadows)
 
 
 def _run_outputs(outputs: Path, kind: str | None, call: Job, recipe: str | None) -> Audit:

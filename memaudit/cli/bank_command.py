@@ -12,7 +12,7 @@ from memaudit.errors import SettingsError
 
 if TYPE_CHECKING:
     from memaudit.bank import Bank
-    from memaudit.recipe import Population, Recipe
+    from memaudit.recipe import Counts, Population, Recipe
 
 
 @click.group()
@@ -22,6 +22,7 @@ def command() -> None:
 
 @command.command()
 @settings_options
+@click.option("--members", help="Who the model to be audited is trained on: a file of ids.")
 @click.option("--shard", metavar="I/N", help="Train only this part of the models, such as 3/16.")
 @click.option("--no-weights", is_flag=True, help="Keep the signals alone.")
 @over_budget
@@ -29,10 +30,12 @@ def fill(config: Path | None, quiet: bool, yes: bool, shard: str | None, no_weig
     """Trains the shadow models that the bank lacks.
 
     Goes on where it stopped, whatever stopped it. With a larger --shadows the bank grows. Several calls, also on
-    several machines, may fill one folder.
+    several machines, may fill one folder. With --members, the shadow models of a new bank have training sets of the
+    size of that model's, also where its members are not half of the examples.
     """
     call = job(config, **flags, weights=False if no_weights else None)
-    bank = fill_bank(call, quiet, yes, call.recipe(), shard=shard)
+    members = None if call.audit.members is None else call.place(call.audit.members)
+    bank = fill_bank(call, quiet, yes, call.recipe(), shard=shard, members=members)
     click.echo(f"{bank.path}: {len(bank.models())} shadow models")
 
 
@@ -113,9 +116,18 @@ def status(config: Path | None, bank: str | None) -> None:
 
 
 def fill_bank(
-    call: Job, quiet: bool, yes: bool, recipe: Recipe, examples: Population | None = None, shard: str | None = None
+    call: Job,
+    quiet: bool,
+    yes: bool,
+    recipe: Recipe,
+    examples: Population | None = None,
+    shard: str | None = None,
+    members: Path | Counts | None = None,
 ) -> Bank:
-    """Returns the filled bank, with progress on stderr; `yes` lets it cost more than was budgeted."""
+    """Returns the filled bank, with progress on stderr; `yes` lets it cost more than was budgeted.
+
+    `members` are the target's, by whose share the models of a new bank are trained.
+    """
     from memaudit.training import Shard, fill, population, require_shadows
 
     part = None
@@ -128,7 +140,7 @@ def fill_bank(
     require_shadows(call.audit.shadows)
     examples = population(recipe) if examples is None else examples
     if not yes:
-        _require_budget(call, recipe, examples)
+        _require_budget(call, recipe, examples, members)
 
     def repaired(model: int, problem: str) -> None:
         click.echo(f"model {model} was damaged ({problem}) and is trained again", err=True)
@@ -138,6 +150,7 @@ def fill_bank(
             call.place(call.audit.bank),
             recipe,
             call.audit.shadows,
+            members=members,
             seed=call.audit.seed,
             workers=call.workers,
             shard=part,
@@ -149,13 +162,18 @@ def fill_bank(
         )
 
 
-def _require_budget(call: Job, recipe: Recipe, examples: Population) -> None:
+def _require_budget(call: Job, recipe: Recipe, examples: Population, members: Path | Counts | None) -> None:
     if call.budget.hours is None and call.budget.disk_gb is None:
         return
     from memaudit.auditing import cost_to_fill, require_budget
+    from memaudit.recipe import membership
+    from memaudit.recipe.populations import units_of
+    from memaudit.training.designing import design_for
 
     audit = call.audit
+    who = None if members is None else units_of(examples, membership(members, examples).counts)
+    design = design_for(call.place(audit.bank), examples, audit.seed, who)
     missing, cost = cost_to_fill(
-        call.place(audit.bank), recipe, examples, audit.shadows, audit.seed, audit.device, audit.weights
+        call.place(audit.bank), recipe, examples, audit.shadows, audit.seed, audit.device, audit.weights, design
     )
     require_budget(missing, cost, call.budget.hours, call.budget.disk_gb)

@@ -113,8 +113,7 @@ def plant(
     from memaudit.recipe.canaries_file import lines_of, plant_lines, read_manifest
     from memaudit.recipe.record_files import read_records
 
-    if (tokenizer is None) != (context is None):
-        raise SettingsError("--tokenizer and --context go together: both decide what is cut off")
+    _require_both(tokenizer, context)
     hidden, public, names = (output.with_suffix(f".{end}") for end in ("manifest.json", "public.json", "canaries.csv"))
     _require_free([output, hidden, public, names], [canaries, train], force)
     made = read_manifest(canaries)
@@ -145,14 +144,28 @@ def plant(
     _note(f'in the recipe: the documents of {train}, and Probes(canaries=memaudit.read_canaries("{hidden}"))')
 
 
-@command.command(short_help="Holds a manifest against its public half.")
+@command.command(short_help="Checks a manifest, and whether training data hold the canaries.")
 @click.argument("public", type=_file)
 @click.argument("manifest", type=_file)
-def check(public: Path, manifest: Path) -> None:
-    """Holds a manifest against its public half: exit code 0, or 2 with what differs."""
-    from memaudit.canaries import verify
-    from memaudit.recipe.canaries_file import read_json, read_manifest
+@click.option("--train", type=_file, help="The data that the model is trained on: count the canaries in it.")
+@click.option("--field", default="text", show_default=True, help="Column of the text.")
+@click.option("--tokenizer", type=_folder, help="Count them in tokens, as training sees them; needs --context.")
+@click.option("--context", type=int, help="Tokens in a training row.")
+def check(
+    public: Path, manifest: Path, train: Path | None, field: str, tokenizer: Path | None, context: int | None
+) -> None:
+    """Compares a manifest with its public half, and training data with both: exit code 0, or 2 with what differs.
 
+    With --train, every canary must occur in the data as often as it was planted. With --tokenizer and --context the
+    records are rendered as memaudit.Rendering does and searched for the very tokens that an audit asks with: a canary
+    that is cut off, masked, or has other tokens than alone does not count.
+    """
+    from memaudit.canaries import drawn_by, verify
+    from memaudit.recipe.canaries_file import read_json, read_lines, read_manifest
+
+    _require_both(tokenizer, context)
+    if tokenizer is not None and train is None:
+        raise SettingsError("--tokenizer counts canaries in training data: give --train")
     published = read_json(public)
     if not isinstance(published, dict) or "seed" in published:  # the differences would be secrets
         raise SettingsError(f"{public} is not the public half of a manifest")
@@ -160,7 +173,43 @@ def check(public: Path, manifest: Path) -> None:
     if differences := verify(published, own):
         more = [f"… and {len(differences) - _SHOWN} more"] if len(differences) > _SHOWN else []
         raise SettingsError("\n  ".join([f"{manifest} is not what {public} commits to:", *differences[:_SHOWN], *more]))
+    if train is not None:
+        lines = read_lines(train, field)
+        if tokenizer is not None and context is not None:
+            _require_survival(lines, own, _renderer(tokenizer, context))
+        else:
+            _require_present(train, lines, own)
+            _note("compared as text: whether they reach training whole, --tokenizer and --context show")
     click.echo(f"{manifest} is what {public} commits to")
+    if drawn_by(own.seed, own.canaries):
+        click.echo("the secrets are those that the committed seed draws: nobody chose them")
+    else:
+        _note(
+            "the secrets are not those that the manifest's seed draws, so it does not show that nobody chose them: "
+            "plant with the seed of `canary make`"
+        )
+
+
+def _require_both(tokenizer: Path | None, context: int | None) -> None:
+    if (tokenizer is None) != (context is None):
+        raise SettingsError("--tokenizer and --context go together: both decide what is cut off")
+
+
+def _require_present(train: Path, lines: Sequence[Line], manifest: Manifest) -> None:
+    """Raises SettingsError unless every canary's text occurs in the data as often as it was planted."""
+    from memaudit.recipe.canaries_file import occurrences
+
+    counts = occurrences(lines, manifest.canaries)
+    wrong = [
+        f"{canary.name}: planted {dose} times, found {count} times"
+        for canary, dose, count in zip(manifest.canaries, manifest.doses, counts, strict=True)
+        if count != dose
+    ]
+    if wrong:
+        more = [f"… and {len(wrong) - _SHOWN} more"] if len(wrong) > _SHOWN else []
+        raise SettingsError(
+            "\n  ".join([f"{train} does not hold the canaries as they were planted:", *wrong[:_SHOWN], *more])
+        )
 
 
 def _require_survival(lines: Sequence[Line], manifest: Manifest, renderer: Renderer) -> None:

@@ -93,7 +93,11 @@ def _recipe(call: Job) -> Iterator[str]:
     recipe = call.recipe()
     examples = population(recipe)
     copies = f", {examples.duplicates} of them exact copies" if examples.duplicates else ""
-    what = "documents" if isinstance(examples, TextPopulation) else f"examples of {examples.classes} classes"
+    kinds = {"classification": "classes", "multilabel": "labels each"}
+    what = "documents"
+    if not isinstance(examples, TextPopulation):
+        labels = kinds.get(examples.task)
+        what = f"examples of {examples.classes} {labels}" if labels else "examples with a number to predict"
     yield f"{call.audit.recipe} has {len(examples)} {what}{copies}"
     require_stable(recipe, examples)
     yield "they are the same when they are read again"
@@ -109,7 +113,7 @@ def _recipe(call: Job) -> Iterator[str]:
         read_as = "the logits of the next token"
     else:
         queries, outputs = getattr(recipe, "queries", ()), getattr(recipe, "outputs", None)
-        read_as = evaluate(model, examples, queries, device, outputs).read_as
+        read_as = evaluate(model, examples, queries, device, outputs, getattr(recipe, "output", None)).read_as
         workshop.require_unchanged("scoring")
     epoch = " for one epoch" if isinstance(recipe, ClassifierRecipe | LanguageModelRecipe) else ""
     yield f"one model was trained{epoch} and evaluated in {time.perf_counter() - started:.1f} s"

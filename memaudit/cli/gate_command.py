@@ -18,6 +18,7 @@ from memaudit.policy import exit_code, hold
 from memaudit.policy.consistency import contradictions, rules
 from memaudit.reports.text import one_line
 from memaudit.reports.uncovered import uncovered
+from memaudit.reports.wording import compared
 from memaudit.types import ASKED_ATTACKS, Limit, Report, Result, Skipped, Verdict, Waived
 
 _path = click.Path(path_type=Path)
@@ -118,7 +119,7 @@ def _about(path: Path, report: Report, file: Path) -> Iterator[tuple[str, str]]:
     yield (
         "report",
         f"{path}: {subject.model} (SHA-256 {subject.sha256}), audited {report.created} on {subject.members:,} "
-        f"members and {subject.nonmembers:,} non-members with {subject.shadows:,} shadow models",
+        f"members and {subject.nonmembers:,} non-members with {compared(report)} (rung {report.rung:d})",
     )
     yield "limits", str(file)
     states = {True: "passed", False: "failed", None: "not run"}

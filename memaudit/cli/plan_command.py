@@ -73,17 +73,22 @@ def command(
     if not yes:
         require_budget(found.missing, found.cost, call.budget.hours, call.budget.disk_gb)
     if output is not None:
-        entered = write_plan(found, output, bank, recipe, examples, call.ledger)
+        entered = write_plan(found, output, bank, recipe, examples, call.ledger, members)
         click.echo(f"{output}: SHA-256 {entered.sha256}, in the ledger after {entered.audits_before} audits", err=True)
         click.echo(f'keep to it with: memaudit audit MODEL --plan {output}, or plan = "{output}" in [audit]', err=True)
 
 
 def _print(found: Plan, call: Job) -> None:
     from rich.console import Console
+    from rich.markup import escape
 
     to = Console(width=None if sys.stdout.isatty() else _WIDTH, highlight=False)
     known = "assumed to be half" if found.assumed else "as listed"
-    to.print(f"members    {found.members:,}, non-members {found.nonmembers:,} ({known})")
+    for warning in found.warnings:
+        to.print(f"[bold]warning[/]    {escape(warning)}")
+    to.print(f"members    {found.members + found.always:,}, non-members {found.nonmembers + found.never:,} ({known})")
+    if found.always or found.never:
+        to.print(_candidates(found))
     to.print(f"models     {found.shadows} shadow models, of which {found.missing} are still to be trained")
     to.print(f"one model  {_time(found.cost.seconds)}, {found.cost.stored / 1e6:.1f} MB ({found.cost.source})")
     to.print(f"disk       {found.gigabytes:.2g} GB\n")
@@ -96,7 +101,20 @@ def _print(found: Plan, call: Job) -> None:
     if found.outlooks:
         to.print(_gates(found.outlooks))
     else:
-        to.print("There are no gates: nothing will be decided. A table [[gate]] in memaudit.toml sets a limit.")
+        to.print(escape("There are no gates: nothing will be decided. A table [[gate]] in memaudit.toml sets a limit."))
+
+
+def _candidates(found: Plan) -> str:
+    """Return in words which of the examples the figures will be about, and what the others are for."""
+    rest = (
+        f"every shadow model is trained on the other {found.always:,} members, and so takes longer than on half"
+        if found.always
+        else f"no shadow model is trained on the other {found.never:,} non-members"
+    )
+    return (
+        f"candidates {found.members:,} members and {found.nonmembers:,} non-members, which the figures will be about: "
+        f"{rest}. The lowest false-positive rate that can be measured is {100 / max(1, found.nonmembers):.2g} %"
+    )
 
 
 def _times(found: Plan, workers: int) -> Table:

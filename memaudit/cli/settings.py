@@ -28,6 +28,7 @@ class AuditSettings(BaseModel):
     recipe: str = "recipe.py:recipe"
     members: str | None = None
     state_dict: str | None = None
+    trust: list[str] = []
     bank: str = "bank"
     out: str = "audit"
     shadows: Annotated[int, Field(ge=0, multiple_of=2)] = 64

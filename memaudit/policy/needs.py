@@ -27,8 +27,7 @@ def needed(comparison: Comparison, alpha: float, report: Report) -> str:
     """
     if report.rung < Rung.BANK and comparison.finding.metric == "tpr":
         times = _times(comparison, alpha)
-        more = "" if times is None else f"{_rounded(max(1, math.ceil(comparison.finding.n * (times - 1)))):,}"
-        what = f"about {more} more members and {times:.2g}× as many non-members" if times is not None else ""
+        what = "" if times is None else f"about {math.ceil(10 * times) / 10:g} times as many members and non-members"
     elif comparison.hits is None:
         times = _times(comparison, alpha)
         if comparison.finding.metric == "planted-exposure":

@@ -34,6 +34,7 @@ from memaudit.recipe.recipes import (
     Recipe,
 )
 from memaudit.recipe.rendering import Rendering, Row, packed
+from memaudit.recipe.sought import Secrets
 from memaudit.recipe.spaces import TokenSpace
 from memaudit.recipe.target import load_target, require_model_file, save_target
 
@@ -54,6 +55,7 @@ __all__ = [
     "Rendering",
     "Row",
     "SecretProbe",
+    "Secrets",
     "TextPopulation",
     "TokenSpace",
     "changing",

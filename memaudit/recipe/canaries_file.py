@@ -147,6 +147,15 @@ def plant_lines(
     return [planted(row) for row in range(len(records))], manifest
 
 
+def occurrences(lines: Sequence[Line], canaries: Sequence[Canary]) -> list[int]:
+    """Returns how many times each canary's text occurs in the records, from the prefix to the end of the suffix."""
+    like = lines[0].text
+    joint = "" if isinstance(like, str) or isinstance(like.get("prompt"), str) else "\n"
+    texts = [plain(line.text) for line in lines]
+    wholes = [canary.prefix + joint + canary.secret_text + canary.suffix for canary in canaries]
+    return [sum(text.count(whole) for text in texts) for whole in wholes]
+
+
 def planted_survival(renderer: Renderer, lines: Sequence[Line], canaries: Sequence[Canary]) -> Survival:
     """Returns how often each canary stands in the rows that the lines are rendered to, from its first token on.
 

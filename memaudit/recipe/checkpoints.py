@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import warnings
 from io import BytesIO
@@ -12,6 +13,8 @@ from memaudit.errors import ModelError
 from memaudit.recipe.filekinds import Kind, kind_of, refusal
 
 WAY_OUT = 'save the weights alone: memaudit.save_target(model, "model.safetensors", members)'
+
+_WHOLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 
 
 def _no_bytes() -> bytes:
@@ -25,9 +28,13 @@ _HARMLESS = (BytesIO, (_no_bytes, "builtins.bytes"))
 def read_checkpoint(path: Path) -> Any:
     """Returns what a file holds, by its content and whatever its suffix: a state dict, or a checkpoint around some.
 
+    Of a folder, as the trainer of the transformers library writes it, the weights of all its safetensors files.
+
     Raises:
         ModelError: It is of another kind, a program, or damaged; the message says which.
     """
+    if path.is_dir():
+        return _read_folder(path)
     kind = kind_of(path)
     if kind is Kind.SAFETENSORS or (kind is Kind.UNKNOWN and path.suffix == ".safetensors"):
         return _read_safetensors(path)
@@ -36,6 +43,28 @@ def read_checkpoint(path: Path) -> Any:
     if kind not in (Kind.TORCH, Kind.PICKLE, Kind.UNKNOWN):
         raise ModelError(refusal(path, kind))
     return _load_weights_only(path)
+
+
+def holds_safetensors(folder: Path) -> bool:
+    """Returns whether a folder holds weights as safetensors: one file, or shards with their index."""
+    return (folder / _WHOLE).is_file() or (folder / _INDEX).is_file()
+
+
+def _read_folder(folder: Path) -> dict[str, Any]:
+    if (folder / _WHOLE).is_file():
+        return _read_safetensors(folder / _WHOLE)
+    try:
+        shards = dict(json.loads((folder / _INDEX).read_text("utf-8"))["weight_map"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{folder / _INDEX} is damaged: {error}; copy it again, or {WAY_OUT}") from error
+    names = sorted({str(shard) for shard in shards.values()})
+    missing = [name for name in names if Path(name).name != name or not (folder / name).is_file()]
+    if missing:
+        raise ModelError(f"{folder} lacks {len(missing)} of the {len(names)} files that its index names: {missing[0]}")
+    weights = {name: value for file in names for name, value in _read_safetensors(folder / file).items()}
+    if absent := sorted(shards.keys() - weights.keys()):
+        raise ModelError(f"{folder}: {absent[0]} is in its index and in none of its files; copy the folder again")
+    return weights
 
 
 def _read_safetensors(path: Path) -> dict[str, Any]:

@@ -153,6 +153,15 @@ class Documents:
         """The number of documents in each unit."""
         return np.bincount(self.unit_of)
 
+    def take(self, documents: Int[Array, " some"]) -> Documents:
+        """Return some of the documents; their units are numbered anew."""
+        picked = object.__new__(Documents)
+        units = np.unique(self.unit_of[documents], return_inverse=True)[1]
+        values = tuple(self.texts[document] for document in documents), self.ids[documents], units
+        for name, value in zip(self.__slots__, values, strict=True):
+            object.__setattr__(picked, name, value)
+        return picked
+
     @property
     def unit_ids(self) -> Array:
         """The id of each unit: that of its first document."""

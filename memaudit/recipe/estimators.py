@@ -1,11 +1,11 @@
-"""Files with classifiers that are no networks: skops, and the own formats of XGBoost and LightGBM."""
+"""Files with classifiers that are no networks: skops, and the own formats of XGBoost, LightGBM and CatBoost."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -65,13 +65,21 @@ TRUSTED = {
     "sklearn.utils._metadata_requests.MetadataRequest",
     "sklearn.utils._metadata_requests.MethodMetadataRequest",
 }
-SUFFIXES = {".skops": "", ".json": "xgboost", ".ubj": "xgboost", ".txt": "lightgbm"}  # and whose format it is
+SUFFIXES = {
+    ".skops": "",
+    ".json": "xgboost",
+    ".ubj": "xgboost",
+    ".txt": "lightgbm",
+    ".cbm": "catboost",
+}  # and whose format it is
 _SECONDS = 300  # for a booster to be read, once, in a process of its own
 _TRIALS = {
     "xgboost": "import sys, xgboost; xgboost.Booster(model_file=sys.argv[1]).save_raw('json')",
     "lightgbm": "import sys, numpy, lightgbm; b = lightgbm.Booster(model_file=sys.argv[1]); "
     "b.predict(numpy.zeros((1, b.num_feature())))",
+    "catboost": "import sys, catboost; catboost.CatBoost().load_model(sys.argv[1])",
 }
+_CATBOOST = ("Logloss", "CrossEntropy", "MultiClass", "MultiClassOneVsAll")  # objectives of classifiers
 
 
 def estimator_content(model: Any, path: Path, trusted: Iterable[str] = ()) -> bytes:
@@ -111,6 +119,8 @@ def load_estimator(path: Path, recipe: EstimatorRecipe) -> Any:
         found = _load_skops(path, recipe.trusted)
     elif kind is Kind.XGBOOST and _named(recipe.estimator) in ("XGBClassifier", "XGBRFClassifier"):
         found = _load_xgboost(path, recipe.estimator)
+    elif kind is Kind.CATBOOST and _named(recipe.estimator) == "CatBoostClassifier":
+        found = _load_catboost(path, recipe.estimator)
     elif kind is Kind.LIGHTGBM and _named(recipe.estimator) == "LGBMClassifier":
         found = _load_lightgbm(path, recipe)
     else:
@@ -150,7 +160,8 @@ def _load_skops(path: Path, trusted: Iterable[str]) -> Any:
 
 
 _TRUST = (
-    "if you know them to be harmless, name them in EstimatorRecipe(..., trusted=...) and save_target(..., trusted=...)"
+    "if you know them to be harmless, name each with --trust module.Type or trust = [...] in [audit], or in "
+    "EstimatorRecipe(..., trusted=...) and save_target(..., trusted=...)"
 )
 
 
@@ -170,15 +181,20 @@ def _named(estimator: Any) -> str:
 
 def _booster_content(model: Any, path: Path) -> bytes:
     seen = [int(label) for label in getattr(model, "classes_", ())]
+    if path.suffix == ".cbm":  # which keeps the labels
+        return _saved(path, lambda file: model.save_model(file, format="cbm"))
     if seen != list(range(len(seen))) or not seen:
         raise ModelError(
             f"{path}: the format keeps no labels, and a classifier of classes {', '.join(map(str, seen)) or 'unknown'} "
             "is not one of classes numbered from 0 without a gap"
         )
-    suffix = path.suffix
+    return _saved(path, (model.booster_ if path.suffix == ".txt" else model).save_model)
+
+
+def _saved(path: Path, save: Callable[[str], object]) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / f"model{suffix}"
-        (model.booster_ if suffix == ".txt" else model).save_model(file)
+        file = Path(folder) / f"model{path.suffix}"
+        save(str(file))
         return file.read_bytes()
 
 
@@ -206,6 +222,18 @@ def _load_xgboost(path: Path, estimator: Any) -> Any:
         found.load_model(path)
     except Exception as error:  # the library's own, ValueError, KeyError: for a booster that is no classifier
         raise ModelError(f"{path} holds no classifier of XGBoost: {_first_line(error)}") from error
+    return found
+
+
+def _load_catboost(path: Path, estimator: Any) -> Any:
+    from sklearn.base import clone
+
+    _try(path, "catboost")
+    found = clone(estimator)
+    found.load_model(str(path))
+    objective = found.get_all_params().get("loss_function")
+    if objective not in _CATBOOST:
+        raise ModelError(f"{path} holds a CatBoost model of objective {objective!r}, not a classifier")
     return found
 
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Any
+from itertools import islice
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Int
 
 from memaudit.errors import RecipeError, shown
+from memaudit.recipe.inputs import Inputs, read_inputs
+from memaudit.recipe.inputs.arrays import Arrays
+from memaudit.recipe.labels import Labels, Task, label_texts, not_classes, read_labels, strata
 
 Array = np.ndarray
 
-_LABELS = 2**31
 _FEWEST = 4  # examples
 _ABSENT = ("nan", "None", "<NA>", "NaT", "")  # what missing values are written as
 _READ_TWICE = 32  # items; a transform that flips a coin escapes once in 2³²
@@ -28,71 +31,136 @@ class Examples:
     `duplicates` is the number of rows that are exact copies of an earlier one. `unit_of` numbers the units, by their
     first appearance: rows of one unit are trained on together or not at all by every shadow model, and are one example
     in all results. Rows with the same input, whatever their label, and rows of the same group are one unit.
+    `class_names` has the names of the classes where labels are strings: label k in `y` is the k-th of them.
 
     Args:
-        x: Inputs, `[examples, ...]`; kept in memory, numeric.
-        y: Labels, `[examples]`: whole numbers from 0, of any type that holds them exactly, or booleans.
+        x: Inputs: numbers `[examples, ...]`; a dict of arrays, which a network is given by name, or a tuple of arrays,
+            by position; a table of pandas, polars or pyarrow; a sparse matrix; a list of strings; or a list of images
+            or arrays that differ in size. Kept in memory.
+        y: Labels, `[examples]`: whole numbers from 0, of any type that holds them exactly, booleans, or strings.
         ids: One stable, unique name per example. Without it, a hash of the content; exact copies are then numbered.
         groups: The person, household or document that each example belongs to, or what `near_copies(x)` returned.
+        task: "multilabel" for labels 0 and 1 `[examples, labels]`, "regression" for labels that are numbers to predict.
 
     Raises:
         RecipeError: The arrays do not fit together, labels are no classes, or an id occurs twice.
     """
 
-    x: Array
+    inputs: Inputs
     y: Array
     ids: Array
     duplicates: int
     unit_of: Int[Array, " examples"]
+    class_names: tuple[str, ...]
+    task: Task
 
     def __init__(
-        self, x: Any, y: Any, ids: Iterable[Any] | None = None, *, groups: Iterable[Any] | None = None
+        self,
+        x: Any,
+        y: Any,
+        ids: Iterable[Any] | None = None,
+        *,
+        groups: Iterable[Any] | None = None,
+        task: Literal["classification", "multilabel", "regression"] | None = None,
     ) -> None:
-        _require_whole(x, y)
-        x, y = np.ascontiguousarray(x), np.asarray(y)  # torch takes no array that runs backwards,
-        x = x.astype(x.dtype.newbyteorder("="), copy=False)  # nor one in another machine's byte order
-        _require_arrays(x, y)
-        inputs, hashes = _hashed(x, y)
+        labels = read_labels(y, task)
+        inputs = read_inputs(x, len(labels.y))
+        if len(labels.y) < _FEWEST:
+            raise RecipeError(f"{len(labels.y)} examples are too few to audit anything")
+        contents, hashes = _hashed(inputs, labels)
         names = numbered(hashes) if ids is None else named(ids)
-        require_ids(names, len(x))
-        units = joined([inputs] if groups is None else [inputs, grouped(groups, len(x))])
+        require_ids(names, len(inputs))
+        units = joined([contents] if groups is None else [contents, grouped(groups, len(inputs))])
         if (different := len(np.unique(units))) < _FEWEST:
             raise RecipeError(
-                f"{len(y)} examples are too few to audit anything: they are only {different} different ones, as copies "
-                "and the members of a group count as one"
+                f"{len(inputs)} examples are too few to audit anything: they are only {different} different ones, as "
+                "copies and the members of a group count as one"
             )
-        self._set(x, y.astype(np.int64), names, len(hashes) - len(set(hashes)), units)
+        self._set(inputs, labels, names, len(hashes) - len(set(hashes)), units)
 
-    def _set(self, x: Array, y: Array, ids: Array, duplicates: int, unit_of: Array) -> None:
-        for name, value in zip(self.__slots__, (x, y, ids, duplicates, unit_of), strict=True):
+    def _set(self, inputs: Inputs, labels: Labels, ids: Array, duplicates: int, unit_of: Array) -> None:
+        values = (inputs, labels.y, ids, duplicates, unit_of, labels.names, labels.task)
+        for name, value in zip(self.__slots__, values, strict=True):
             object.__setattr__(self, name, value)
 
     @classmethod
     def from_dataset(
-        cls, dataset: Any, ids: Iterable[Any] | None = None, *, groups: Iterable[Any] | None = None
+        cls,
+        dataset: Any,
+        ids: Iterable[Any] | None = None,
+        *,
+        groups: Iterable[Any] | None = None,
+        label: str | None = None,
+        task: Literal["classification", "multilabel", "regression"] | None = None,
     ) -> Examples:
-        """Returns the examples of a map-style dataset of (input, label): torch's, torchvision's, or a list of pairs.
+        """Returns the examples of a map-style dataset: torch's, torchvision's, datasets', or a list of items.
+
+        An item is (input, label), or a dict of which one entry is the label. Of the other entries a single one is the
+        input; several are a dict of arrays, each of which the model is given under its name.
 
         Every item is read once, now. A dataset whose transform is random would be frozen at one draw: it is refused.
 
+        Args:
+            dataset: The items.
+            ids: As for `Examples`.
+            groups: As for `Examples`.
+            label: Which entry of a dict is the label; by default "label" or "labels".
+            task: As for `Examples`.
+
         Raises:
-            RecipeError: Reading an item twice gives two different inputs, or items are no (input, label) pairs.
+            RecipeError: Reading an item twice gives two different inputs, or items have no label.
         """
         try:
-            x, y = _arrays([dataset[i] for i in range(len(dataset))])
-            again = _arrays([dataset[i] for i in range(min(_READ_TWICE, len(y)))])
+            x, y = collated([dataset[i] for i in range(len(dataset))], label)
+            if y.ndim != 1 and task != "multilabel":
+                raise ValueError(f"labels {y.shape} are several for an item")
+            again = collated([dataset[i] for i in range(min(_READ_TWICE, len(y)))], label)
         except (TypeError, ValueError, LookupError, RuntimeError) as error:
             raise RecipeError(
                 f"the dataset does not yield (input, label) pairs of one shape: {shown(error)}"
             ) from error
-        if not all(
-            np.array_equal(a[: len(b)], b, equal_nan=b.dtype.kind == "f") for a, b in zip((x, y), again, strict=True)
-        ):
+        some = len(again[1])
+        one, other = read_inputs(x, len(y)), read_inputs(again[0], some)
+        if not (list(islice(one.contents(), some)) == list(other.contents()) and _equal(y[:some], again[1])):
             raise RecipeError(
                 "the dataset's transform is random (an item differs when it is read twice); leave augmentation out of "
                 "the dataset and give it to ClassifierRecipe(augment=...), where every epoch draws anew"
             )
-        return cls(x, y, ids, groups=groups)
+        return cls(x, y, ids, groups=groups, task=task)
+
+    @classmethod
+    def from_frame(
+        cls,
+        table: Any,
+        label: str,
+        *,
+        ids: str | None = None,
+        groups: str | None = None,
+        task: Literal["classification", "multilabel", "regression"] | None = None,
+    ) -> Examples:
+        """Return the examples of a table of pandas or polars: a row each, the label in one of its columns.
+
+        Args:
+            table: The table.
+            label: The column of labels.
+            ids: The column of ids; by default they are hashes of the content.
+            groups: The column of the person or household that each example belongs to.
+            task: As for `Examples`.
+
+        Raises:
+            RecipeError: There is no such column; or as for `Examples`.
+        """
+        names = [name for name in (label, ids, groups) if name is not None]
+        if absent := [name for name in names if name not in list(getattr(table, "columns", ()))]:
+            raise RecipeError(f"the table has no column {absent[0]!r}; it has {', '.join(map(str, table.columns))}")
+        inputs = table.drop(columns=names) if hasattr(table, "iloc") else table.drop(names)
+        return cls(
+            inputs,
+            table[label],
+            None if ids is None else table[ids],
+            groups=None if groups is None else table[groups],
+            task=task,
+        )
 
     @classmethod
     def recorded(cls, y: Any, ids: Iterable[Any] | None = None) -> Examples:
@@ -106,26 +174,42 @@ class Examples:
         y = np.asarray(y)
         if y.ndim != 1 or len(y) < _FEWEST:
             raise RecipeError(f"labels have shape {list(y.shape)}; give one for each example, at least {_FEWEST}")
-        wrong = _no_labels(y)
+        wrong = not_classes(y)
         if wrong.any():
             row = int(wrong.argmax())
             raise RecipeError(f"labels must be whole numbers from 0 below 2³¹; row {row} has {y[row]!r}")
         names = np.arange(len(y)).astype(str) if ids is None else named(ids)
         require_ids(names, len(y))
         found = object.__new__(cls)
-        found._set(np.empty((len(y), 0), np.float32), y.astype(np.int64), names, 0, np.arange(len(y)))
+        labels = Labels(y.astype(np.int64), (), Task.CLASSIFICATION)
+        found._set(Arrays(np.empty((len(y), 0), np.float32)), labels, names, 0, np.arange(len(y)))
         return found
 
     @property
     def has_inputs(self) -> bool:
         """Whether inputs are known."""
-        return self.x.size > 0
+        return getattr(self.x, "size", 1) > 0
 
     def __len__(self) -> int:
         return len(self.y)
 
-    def __getitem__(self, row: int) -> tuple[Array, int]:
-        return self.x[row], int(self.y[row])
+    def __getitem__(self, row: int) -> tuple[Any, Any]:
+        return self.inputs.row(row), self.y[row].item() if self.y.ndim == 1 else self.y[row]
+
+    @property
+    def x(self) -> Any:
+        """The inputs, in the form in which they were given."""
+        return self.inputs.x
+
+    @property
+    def labels(self) -> Array:
+        """The labels as they were given: strings where `class_names` has names, otherwise `y`."""
+        return np.array(self.class_names)[self.y] if self.class_names else self.y
+
+    @property
+    def strata(self) -> Int[Array, " examples"]:
+        """The class of each example, or the number of its combination of labels; of a regression, of its value."""
+        return strata(self._labels)
 
     @property
     def rows_by_id(self) -> dict[str, int]:
@@ -135,17 +219,20 @@ class Examples:
     @property
     def ids_are_hashes(self) -> bool:
         """Whether ids are hashes of the content, as they are if none are given: then they name content, not places."""
-        return bool(str(self.ids[0]) == _hashed(self.x[:1], self.y[:1])[1][0])
+        return bool(str(self.ids[0]) == _hash(next(self.inputs.contents()), label_texts(self._labels)[0])[1])
 
     def contents(self) -> Iterator[tuple[str, bytes]]:
         """Yield the id and the content of every example: what a digest of it is taken of."""
-        for name, x, y in zip(self.ids, self.x, self.y, strict=True):
-            yield str(name), f"{x.dtype.str}{x.shape} {int(y)} ".encode() + np.ascontiguousarray(x).tobytes()
+        texts = label_texts(self._labels)
+        for name, content, label in zip(self.ids, self.inputs.contents(), texts, strict=True):
+            yield str(name), f"{self.inputs.header} {label} ".encode() + content
 
     @property
     def classes(self) -> int:
-        """Number of classes: the largest label plus one."""
-        return int(self.y.max()) + 1
+        """Number of classes, the largest label plus one; of several labels, their number; of a regression, 1."""
+        if self.task is Task.CLASSIFICATION:
+            return int(self.y.max()) + 1
+        return self.y.shape[1] if self.task is Task.MULTILABEL else 1
 
     @property
     def units(self) -> int:
@@ -159,25 +246,69 @@ class Examples:
 
     def take(self, rows: Array) -> Examples:
         """Returns the examples of some rows; a row that is taken twice gets a numbered id."""
+        rows = np.flatnonzero(rows) if np.asarray(rows).dtype == bool else np.asarray(rows)
         picked = object.__new__(Examples)
         units = np.unique(self.unit_of[rows], return_inverse=True)[1]
-        picked._set(self.x[rows], self.y[rows], numbered(list(self.ids[rows])), 0, units)
+        inputs = type(self.inputs)(self.inputs.take(rows))
+        picked._set(inputs, self._labels._replace(y=self.y[rows]), numbered(list(self.ids[rows])), 0, units)
         return picked
 
     def digest(self) -> str:
         """Returns a SHA-256 over inputs, labels and ids, their shapes and types."""
         total = hashlib.sha256()
-        for part in (self.x, self.y):
-            total.update(f"{part.dtype.str}{part.shape}".encode())
-            total.update(np.ascontiguousarray(part).data)
+        self.inputs.update(total)
+        total.update(f"{self.y.dtype.str}{self.y.shape}".encode())
+        total.update(np.ascontiguousarray(self.y).data)
+        if self.class_names:
+            total.update("\0".join(self.class_names).encode())
         total.update("\0".join(self.ids).encode())
         return total.hexdigest()
 
+    @property
+    def _labels(self) -> Labels:
+        return Labels(self.y, self.class_names, self.task)
 
-def _arrays(pairs: Sequence[tuple[Any, Any]]) -> tuple[Array, Array]:
-    """Returns the inputs and labels of (input, label) pairs as they are; whether they are labels is seen later."""
-    x = np.stack([np.asarray(pair[0]) for pair in pairs])
-    return x, np.array([np.asarray(label).reshape(()) for _, label in pairs])
+
+def collated(items: Sequence[Any], label: str | None) -> tuple[Any, Array]:
+    """Return the inputs and labels of a dataset's items as they are; whether they are labels is seen later.
+
+    Raises:
+        ValueError: Inputs that a dict names differ in shape.
+        LookupError: An item is no pair, or a dict without the label.
+    """
+    pairs = [_pair(item, label) for item in items]
+    inputs, labels = [pair[0] for pair in pairs], np.array([np.asarray(pair[1]) for pair in pairs])
+    labels = labels.reshape(len(pairs)) if labels.size == len(pairs) else labels
+    if isinstance(inputs[0], Mapping):
+        return {name: _stacked([one[name] for one in inputs], name) for name in inputs[0]}, labels
+    if isinstance(inputs[0], str):
+        return inputs, labels
+    arrays = [np.asarray(one) for one in inputs]
+    if len({array.shape for array in arrays}) > 1:
+        return inputs, labels
+    return np.stack(arrays), labels
+
+
+def _pair(item: Any, label: str | None) -> tuple[Any, Any]:
+    if not isinstance(item, Mapping):
+        return item[0], item[1]
+    names = ("label", "labels") if label is None else (label,)
+    name = next((name for name in names if name in item), None)
+    if name is None:
+        raise LookupError(f"an item has {', '.join(map(repr, item))}, and none is the label; name it: label=...")
+    rest = {key: value for key, value in item.items() if key != name}
+    return next(iter(rest.values())) if len(rest) == 1 else rest, item[name]
+
+
+def _stacked(values: Sequence[Any], name: str) -> Array:
+    arrays = [np.asarray(value) for value in values]
+    if len({array.shape for array in arrays}) > 1:
+        raise ValueError(f'{name!r} differs in length from item to item; pad it: tokenizer(..., padding="max_length")')
+    return np.stack(arrays)
+
+
+def _equal(a: Array, b: Array) -> bool:
+    return np.array_equal(a, b, equal_nan=a.dtype.kind == "f" and b.dtype.kind == "f")
 
 
 def grouped(groups: Iterable[Any], count: int) -> list[str]:
@@ -217,15 +348,17 @@ def joined(keys: Sequence[Sequence[Any]]) -> Int[Array, " rows"]:
     return np.unique([find(row) for row in range(len(root))], return_inverse=True)[1]
 
 
-def _hashed(x: Array, y: Array) -> tuple[list[bytes], list[str]]:
+def _hashed(inputs: Inputs, labels: Labels) -> tuple[list[bytes], list[str]]:
     """Return a hash of each input, and of each input with its label."""
-    inputs, hashes = [], []
-    for row, label in zip(x, y, strict=True):
-        total = hashlib.sha256(row.tobytes())
-        inputs.append(total.digest())
-        total.update(str(int(label)).encode())
-        hashes.append(total.hexdigest()[:16])
-    return inputs, hashes
+    pairs = [_hash(content, label) for content, label in zip(inputs.contents(), label_texts(labels), strict=True)]
+    return [content for content, _ in pairs], [both for _, both in pairs]
+
+
+def _hash(content: bytes, label: str) -> tuple[bytes, str]:
+    total = hashlib.sha256(content)
+    alone = total.digest()
+    total.update(label.encode())
+    return alone, total.hexdigest()[:16]
 
 
 def numbered(names: Sequence[str]) -> Array:
@@ -236,43 +369,6 @@ def numbered(names: Sequence[str]) -> Array:
         seen[name] += 1
         result.append(name if seen[name] == 1 else f"{name}-{seen[name]}")
     return np.array(result)
-
-
-def _require_whole(x: Any, y: Any) -> None:
-    """Raise RecipeError for what NumPy would make another array of: a sparse matrix, or one with masked values."""
-    if hasattr(x, "toarray"):
-        raise RecipeError(f"inputs are a sparse {type(x).__name__}; give them as an array: x.toarray()")
-    if np.ma.is_masked(x) or np.ma.is_masked(y):
-        raise RecipeError("inputs or labels are masked in places; impute or drop these in examples()")
-
-
-def _require_arrays(x: Array, y: Array) -> None:
-    if x.ndim < 1 or y.ndim != 1 or len(x) != len(y):
-        raise RecipeError(f"examples need one label per input; inputs have shape {x.shape}, labels {y.shape}")
-    if len(y) < _FEWEST:
-        raise RecipeError(f"{len(y)} examples are too few to audit anything")
-    if x.dtype.kind not in "biuf" or x.dtype.itemsize > 8:
-        hint = "give real and imaginary part as two channels" if x.dtype.kind == "c" else "encode them in examples()"
-        raise RecipeError(f"inputs must be numbers, real and of at most 64 bits; got an array of {x.dtype}; {hint}")
-    if np.issubdtype(x.dtype, np.floating) and not np.isfinite(x).all():
-        row = int(np.flatnonzero(~np.isfinite(x.reshape(len(x), -1)).all(axis=1))[0])
-        raise RecipeError(f"inputs hold NaN or infinity, first in row {row}; impute or drop them in examples()")
-    wrong = _no_labels(y)
-    if wrong.any():
-        row = int(wrong.argmax())
-        raise RecipeError(
-            f"labels must be whole numbers from 0 below 2³¹; row {row} has {y[row]!r}, of {y.dtype}; encode them"
-        )
-    if y.min() == y.max():
-        raise RecipeError(f"all {len(y)} examples have the label {int(y[0])}; a classifier needs at least two classes")
-
-
-def _no_labels(y: Array) -> Array:
-    """Returns which labels are no numbers of classes."""
-    if y.dtype.kind not in "biuf":
-        return np.ones(len(y), bool)
-    y = y.astype(np.float64) if y.dtype.kind == "f" else y
-    return ~((y >= 0) & (y < _LABELS) & (y == np.floor(y)))
 
 
 def elements(values: Iterable[Any]) -> list[Any]:

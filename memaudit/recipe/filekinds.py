@@ -26,7 +26,7 @@ class Kind(StrEnum):
     )
     XGBOOST = "a model of XGBoost; audit it with an EstimatorRecipe whose estimator is an XGBClassifier"
     LIGHTGBM = "a model of LightGBM; audit it with an EstimatorRecipe whose estimator is an LGBMClassifier"
-    CATBOOST = "a model of CatBoost; audit it with CallableRecipe(load=...), which reads it with catboost"
+    CATBOOST = "a model of CatBoost; audit it with an EstimatorRecipe whose estimator is a CatBoostClassifier"
     JSON = "JSON, not a model: perhaps a server's error message or a configuration; get the file itself"
     ARRAY = "a NumPy array"
     ARRAYS = "a NumPy archive (.npz)"

@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from memaudit.errors import ModelError, RecipeError
 from memaudit.recipe.bytecode import code_digest, hashed
+from memaudit.recipe.examples import Examples
 from memaudit.recipe.inventory import Inventory
+from memaudit.recipe.labels import Task
 from memaudit.recipe.locality import file_of
 from memaudit.recipe.model_folder import config_of
 from memaudit.recipe.population import TextPopulation
@@ -32,8 +34,13 @@ if TYPE_CHECKING:
 
 VERSION = "2"  # of what the lines mean; the banks of memaudit 0.1.0 have no such line
 _VOTES = "shares of votes as empirical logits"  # of an estimator that has probabilities alone
+_MARGINS, _BOOSTERS = "margins of boosted trees", ("xgboost", "lightgbm", "catboost")
 _RECORDINGS = "with continuations and searches"  # of a language model; other words when other things are recorded
 _OF_ANSWERS = "with continuations of trained tokens and searches"  # where the loss masks a part of the documents
+_OF_TASKS = {
+    Task.MULTILABEL: "scaled logits of all labels together",
+    Task.REGRESSION: "absolute errors in standard deviations of the labels",
+}
 _OF_EXAMPLES = ("recipe.examples", "recipe.documents")  # what they return has a digest of its own
 _RESULT_COUNTS = ("examples", "documents", "tokenizer", "canaries")  # functions whose result has a digest
 
@@ -66,8 +73,10 @@ def fingerprint(recipe: Recipe, examples: Population, seed: int) -> dict[str, st
         parts["examples.rows"] = examples.rows_digest()
         parts["recipe.rendering.tokenizer"] = examples.renderer.digest()
         parts["recordings"] = _RECORDINGS if isinstance(examples.documents.texts[0], str) else _OF_ANSWERS
-    if isinstance(recipe, EstimatorRecipe) and not hasattr(recipe.estimator, "decision_function"):
-        parts["recordings"] = _VOTES
+    if isinstance(recipe, EstimatorRecipe):
+        parts |= _read_from(recipe.estimator)
+    if isinstance(examples, Examples) and examples.task is not Task.CLASSIFICATION:
+        parts["recordings"] = _OF_TASKS[examples.task]
     if isinstance(recipe, LanguageModelRecipe) and recipe.base is not None:
         parts["recipe.base"] = _folder_hash(Path(recipe.base))
     found = find_sources(_namespaces(recipe, inventory), inventory.imports)
@@ -77,6 +86,14 @@ def fingerprint(recipe: Recipe, examples: Population, seed: int) -> dict[str, st
     python = {"environment.python": ".".join(platform.python_version_tuple()[:2])}
     installed = distributions(libraries - {"memaudit"})
     return parts | source_lines(found.files) | python | {f"environment.{n}": v for n, v in installed.items()}
+
+
+def _read_from(estimator: Any) -> dict[str, str]:
+    """Return what signals are taken from, where it is not the estimator's own decision function."""
+    own, slope = hasattr(estimator, "decision_function"), estimator.get_params().get("sigmoid")
+    if type(estimator).__module__.partition(".")[0] in _BOOSTERS:
+        return {} if own and slope in (None, 1) else {"recordings": _MARGINS}
+    return {} if own else {"recordings": _VOTES}
 
 
 def recipe_digest(fingerprint: dict[str, str]) -> str:

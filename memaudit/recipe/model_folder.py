@@ -9,7 +9,9 @@ from typing import Any
 
 from memaudit.errors import ModelError
 from memaudit.recipe.filekinds import Kind, kind_of, refusal, refuse_pointer
+from memaudit.recipe.rendering import Objective
 
+ENCODER_DECODER = 'an encoder-decoder, and the recipe audits another kind: set Rendering(objective="seq2seq")'
 WAY_OUT = "save it with model.save_pretrained(folder), which writes safetensors"
 _DOWNLOAD = ". A model of a hub is downloaded first: huggingface_hub.snapshot_download(name) returns its folder"
 _WEIGHTS = (Kind.TORCH, Kind.SAFETENSORS, Kind.PICKLE, Kind.TEXT, Kind.UNKNOWN)
@@ -52,12 +54,15 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise ModelError(f"{path} is damaged: {error}") from error
 
 
-def require_plain(folder: Path, config: dict[str, Any]) -> None:
+def require_plain(folder: Path, config: dict[str, Any], objective: Objective = "causal") -> None:
     """Raises ModelError, in words for what the library would stumble over."""
-    if config.get("is_encoder_decoder"):
-        raise ModelError(
-            f"{folder} holds {described(config)}, an encoder-decoder; memaudit audits causal language models"
-        )
+    if config.get("is_encoder_decoder") and objective != "seq2seq":
+        raise ModelError(f"{folder} holds {described(config)}, {ENCODER_DECODER}")
+    require_floats(folder, config)
+
+
+def require_floats(folder: Path, config: dict[str, Any]) -> None:
+    """Raises ModelError if a folder's weights are quantised, no weights at all, or lack a shard."""
     if quantised := config.get("quantization_config"):
         raise ModelError(
             f"{folder} holds quantised weights ({_quantisation(quantised)}). Audit the model before quantisation, or "

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
+
+from memaudit.recipe.inputs import read_inputs
 
 Array = np.ndarray
 
@@ -17,7 +19,7 @@ _BLOCK = 4096  # rows
 _FIFTH = 5  # neighbour: up to four copies of every example leave its distance as it is
 
 
-def near_copies(x: Shaped[Array, "examples ..."], within: float = 0.1) -> Int[Array, " examples"]:
+def near_copies(x: Any, within: float = 0.1) -> Int[Array, " examples"]:
     """Return for each array the number of its group: arrays that a chain of near copies joins share one.
 
     Two arrays are near copies if their distance is less than `within` times the usual one, the median of that to the
@@ -25,7 +27,7 @@ def near_copies(x: Shaped[Array, "examples ..."], within: float = 0.1) -> Int[Ar
     up the distances. For `Examples(x, y, groups=...)`.
 
     Args:
-        x: The inputs; numbers.
+        x: The inputs, as `Examples` is given them; of texts, tables and the like, numbers that describe them.
         within: From 0 to 1.
 
     Source: random projection: Johnson & Lindenstrauss 1984.
@@ -33,6 +35,7 @@ def near_copies(x: Shaped[Array, "examples ..."], within: float = 0.1) -> Int[Ar
     from scipy.sparse.csgraph import connected_components
     from sklearn.neighbors import radius_neighbors_graph
 
+    x = described(x)
     graphs = []
     for features in measured(x).values():
         usual = nearest(features, sampled(len(x), _TYPICAL)).usual
@@ -40,6 +43,15 @@ def near_copies(x: Shaped[Array, "examples ..."], within: float = 0.1) -> Int[Ar
     labels = connected_components(sum(graphs), directed=False)[1]
     first = np.unique(labels, return_index=True)[1]
     return np.argsort(np.argsort(first))[labels]
+
+
+def described(x: Any) -> Shaped[Array, "examples ..."]:
+    """Return the numbers that describe inputs of any kind."""
+    if isinstance(x, np.ndarray) and x.dtype.kind not in "OUT":
+        return x
+    several = isinstance(x, tuple) and all(isinstance(part, np.ndarray) for part in x)
+    rows = next(iter(x.values())) if isinstance(x, Mapping) else x[0] if several else x
+    return read_inputs(x, rows.shape[0] if hasattr(rows, "shape") else len(rows)).features()
 
 
 def measured(x: Shaped[Array, "examples ..."]) -> dict[str, Float[Array, "examples features"]]:

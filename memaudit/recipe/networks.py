@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from memaudit.errors import ModelError
+from memaudit.recipe.recipes import Output
 
 if TYPE_CHECKING:
     from torch import Tensor, dtype
@@ -31,12 +32,49 @@ def precision(network: Module) -> dtype:
     return next((p.dtype for p in network.parameters() if p.is_floating_point()), torch.float32)
 
 
-def inputs_for(network: Module, x: Tensor) -> Tensor:
+def tensors(x: Any) -> Any:
+    """Return inputs as a network is given them: arrays as tensors, by name or position if there are several.
+
+    A sparse matrix becomes a dense tensor. What is no array of numbers, such as a list of texts, stays as it is.
+    """
+    import numpy as np
+    import torch
+
+    if isinstance(x, dict):
+        return {name: tensors(part) for name, part in x.items()}
+    if isinstance(x, tuple):
+        return tuple(map(tensors, x))
+    if hasattr(x, "tocsr"):
+        x = x.toarray()
+    if isinstance(x, list) or (array := np.asarray(x)).dtype.kind not in "biuf":
+        return x
+    return torch.from_numpy(np.require(array, requirements="W"))
+
+
+def each(inputs: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """Return inputs with every tensor changed."""
+    import torch
+
+    if isinstance(inputs, dict):
+        return {name: each(part, change) for name, part in inputs.items()}
+    if isinstance(inputs, tuple):
+        return tuple(each(part, change) for part in inputs)
+    return change(inputs) if isinstance(inputs, torch.Tensor) else inputs
+
+
+def inputs_for(network: Module, x: Any) -> Any:
     """Returns inputs in the network's precision; whole numbers, such as token ids or pixels, stay as they are."""
-    return x.to(precision(network)) if x.is_floating_point() else x
+    return each(x, lambda part: part.to(precision(network)) if part.is_floating_point() else part)
 
 
-def materialise(network: Module, x: Tensor) -> Module:
+def answer_of(network: Module, inputs: Any) -> Any:
+    """Return what a network says of inputs: those of a dict are given by name, those of a tuple by position."""
+    if isinstance(inputs, dict):
+        return network(**inputs)
+    return network(*inputs) if isinstance(inputs, tuple) else network(inputs)
+
+
+def materialise(network: Module, x: Any) -> Module:
     """Returns the network after giving its lazy layers, such as `LazyLinear`, their shapes by a dry run.
 
     Args:
@@ -49,29 +87,60 @@ def materialise(network: Module, x: Tensor) -> Module:
     if not any(is_lazy(tensor) for tensor in (*network.parameters(), *network.buffers())):
         return network
     training = network.training
-    with torch.no_grad():
-        network.eval()(inputs_for(network, x[:2].cpu().clone()))  # in evaluation mode no statistic is moved
+    with torch.no_grad():  # in evaluation mode no statistic is moved
+        answer_of(network.eval(), inputs_for(network, each(x, lambda part: part[:2].cpu().clone())))
     return network.train(training)
 
 
-def outputs_of(answer: Any) -> Tensor:
-    """Returns the outputs `[batch, classes]` in what a network returned: a tensor, or an object's or dict's `logits`.
+def outputs_of(answer: Any, output: Output | None = None) -> Tensor:
+    """Returns the outputs `[batch, classes]` in what a network returned; a vector is one column.
 
-    A vector is one column.
+    They are the tensor itself, an object's or dict's `logits`, or the only tensor among several values.
+
+    Args:
+        answer: What the network returned.
+        output: Which part of it: its name, its place, or a function of the answer.
 
     Raises:
-        ModelError: It is neither, or its numbers are complex, or whole numbers as of decisions.
+        ModelError: There is no such part or it is ambiguous; its numbers are complex, or whole numbers as of decisions.
     """
     import torch
 
-    found = answer.get("logits") if isinstance(answer, Mapping) else getattr(answer, "logits", answer)
+    found = _named_part(answer, output) if output is not None else _only_part(answer)
     if not isinstance(found, torch.Tensor):
-        raise ModelError(f"the model returned {_named(answer)}; return the logits alone, a tensor [batch, classes]")
+        raise ModelError(
+            f"the model returned {_named(answer)}; return the logits alone, a tensor [batch, classes], or say in the "
+            'recipe which part they are: output=0, output="logits", or a function of what the model returned'
+        )
     if not found.is_floating_point():
         raise ModelError(
             f"the model's outputs are of {found.dtype}; return logits [batch, classes], real and unrounded"
         )
     return found[:, None] if found.ndim == 1 else found
+
+
+def _named_part(answer: Any, output: Output) -> Any:
+    """Return the part of an answer that the recipe names; None if there is none."""
+    if callable(output):
+        return output(answer)
+    try:
+        return answer[output] if not isinstance(output, str) or isinstance(answer, Mapping) else getattr(answer, output)
+    except (LookupError, TypeError, AttributeError):
+        raise ModelError(f"the model returned {_named(answer)}, which has no output={output!r}") from None
+
+
+def _only_part(answer: Any) -> Any:
+    """Return the logits of an answer that leaves no choice; otherwise None."""
+    import torch
+
+    if isinstance(answer, torch.Tensor):
+        return answer
+    logits = answer.get("logits") if isinstance(answer, Mapping) else getattr(answer, "logits", None)
+    if logits is not None:
+        return logits
+    parts = answer.values() if isinstance(answer, Mapping) else answer if isinstance(answer, tuple | list) else ()
+    usable = [p for p in parts if isinstance(p, torch.Tensor) and p.ndim > 0 and p.is_floating_point()]
+    return usable[0] if len(usable) == 1 else None
 
 
 def _named(answer: Any) -> str:

@@ -6,14 +6,14 @@ It is the same for every model of a bank, so that one model's answers can be hel
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Bool, Int, UInt8
 
 from memaudit.canaries import Canary
 from memaudit.canaries.secrets import FoundSecret, decoys, find_secrets
@@ -21,7 +21,7 @@ from memaudit.errors import RecipeError
 from memaudit.recipe.blame import blame
 from memaudit.recipe.documents import Documents
 from memaudit.recipe.recipes import Probes
-from memaudit.recipe.rendering import Renderer, Rendering, Row
+from memaudit.recipe.rendering import Objective, Renderer, Rendering, Row
 from memaudit.recipe.shapes import Text, in_form_of, system_of, typical
 from memaudit.recipe.spaces import TokenSpace, distinct_spaces
 from memaudit.recipe.suited import suited
@@ -47,15 +47,70 @@ class SecretProbe:
 class TextPopulation:
     """Documents and canaries as rows, and the probes that are made of them.
 
-    Memberships are counts over `ids`: one for each unit of the documents, then one for each canary.
+    Memberships are counts over `ids`: one for each unit of the documents, then one for each canary. `always` are the
+    documents beside these that every model is trained on, where the population is that of a bank's candidates.
     """
 
-    def __init__(self, documents: Documents, rendering: Rendering, probes: Probes):
+    always: Documents | None = None
+    always_rows: tuple[tuple[Row, ...], ...] = ()
+
+    def __init__(
+        self,
+        documents: Documents,
+        rendering: Rendering,
+        probes: Probes,
+        token_logprobs: Callable[..., Any] | None = None,
+    ):
         self.documents = documents
+        self.token_logprobs = token_logprobs
         self.renderer = Renderer(rendering)
         self.probes = probes
         self.rows = tuple(self._rows(number) for number in range(len(documents.texts)))
         self._require_steady_rows()
+        if self.objective == "seq2seq" and len(probes.contexts) > 1:
+            raise RecipeError(
+                f"Probes(contexts={probes.contexts}): an encoder-decoder is always shown its whole input; give one "
+                "number of tokens"
+            )
+
+    @property
+    def objective(self) -> Objective:
+        """What the models predict: "causal", "seq2seq" or "masked"."""
+        return self.renderer.rendering.objective
+
+    @property
+    def longest(self) -> int:
+        """The positions that a model needs: the context, or the longest input or output of an encoder-decoder."""
+        if self.objective != "seq2seq":
+            return self.renderer.rendering.context
+        begins = ((self.renderer.begin(row.ids), len(row.ids)) for rows in self.rows for row in rows)
+        return max(max(begin, length - begin) for begin, length in begins)
+
+    @property
+    def writes(self) -> bool:
+        """Whether the models can be made to write text; if not, only given tokens are scored."""
+        return self.objective != "masked" and self.token_logprobs is None
+
+    @property
+    def score(self) -> str:
+        """What the signal of a document is, in words."""
+        given = {
+            "causal": "given the tokens before it",
+            "seq2seq": "of the output, given the input and the output's tokens before it",
+            "masked": "given all others but a seventh of them, which are masked with it (pseudo-log-likelihood)",
+        }
+        own = "" if self.token_logprobs is None else ", by the recipe's own token_logprobs()"
+        return f"mean log-probability of each token {given[self.objective]}{own}"
+
+    def of_units(self, units: Bool[Array, " units"], always: Bool[Array, " units"]) -> TextPopulation:
+        """Return the population of some units, with the same canaries; its probes are chosen among these units."""
+        chosen, rest = (np.flatnonzero(which[self.documents.unit_of]) for which in (units, always))
+        other = object.__new__(TextPopulation)
+        other.documents, other.renderer, other.probes = self.documents.take(chosen), self.renderer, self.probes
+        other.rows = tuple(self.rows[document] for document in chosen)
+        other.always, other.always_rows = self.documents.take(rest), tuple(self.rows[document] for document in rest)
+        other._planted, other.token_logprobs = self._planted, self.token_logprobs
+        return other
 
     def __len__(self) -> int:
         return len(self.documents)
@@ -148,6 +203,8 @@ class TextPopulation:
 
         What is shown before may be masked, as a question is; what the model was never trained to write is no suffix.
         """
+        if not self.writes:
+            return {}
         first = len(self.renderer.start) + max(self.probes.contexts)
         places = ((u, _continued(rows[0], first, self.probes.suffix)) for u, rows in enumerate(self.representatives))
         return dict(islice(((unit, at) for unit, at in places if at is not None), self.probes.records))
@@ -174,12 +231,21 @@ class TextPopulation:
 
     @cached_property
     def secrets(self) -> tuple[SecretProbe, ...]:
-        """The user's own secrets that were found in the documents, with their decoys."""
-        if not self.probes.secrets:
+        """The user's own secrets that were found in the documents, with their decoys.
+
+        One that also occurs in a document that every model is trained on is left out: no model lacks it.
+        """
+        sought = self.probes.sought
+        if not sought.most:
             return ()
         strings = [self.renderer.whole(text).string for text in self.documents.texts]
         rng = np.random.default_rng(_SEED)
-        found = find_secrets(strings, limit=self.probes.secrets)
+        known = [self.renderer.whole(text).string for text in self.always.texts] if self.always is not None else []
+        found = [
+            secret
+            for secret in find_secrets(strings, limit=sought.most, forms=sought.forms)
+            if not any(secret.value in string for string in known)
+        ]
         return tuple(probe for secret in found if (probe := self._secret_probe(secret, rng)) is not None)
 
     @cached_property
@@ -246,31 +312,35 @@ class TextPopulation:
     def _secret_probe(self, secret: FoundSecret, rng: np.random.Generator) -> SecretProbe | None:
         """Returns the probe of a secret; None if it is cut by a row's end, masked, or has no comparable decoys."""
         text = self.documents.texts[secret.document]
-        values = [secret.value, *decoys(secret, 2 * self.probes.decoys, rng)]
+        values = [secret.value, *decoys(secret, 2 * self.probes.decoys, rng, self.probes.sought.forms)]
         spans = [self._span(_replaced(text, secret.value, value), secret.start, value) for value in values]
         own, *others = spans
         if own is None:
             return None
         # The first token of some values may begin before them, as " ann" does: then all are marked from there.
-        before = min(int((~span.trained).sum()) for span in spans if span is not None)
+        before = min(int(span.trained.argmax()) for span in spans if span is not None)
         comparable = [s for s in others if s is not None and np.array_equal(s.ids[:before], own.ids[:before])]
         chosen = [own, *comparable[: self.probes.decoys]]
-        rows = [Row(span.ids, np.arange(len(span.ids)) >= before) for span in chosen]
+        rows = [Row(span.ids, _from(before, span.trained)) for span in chosen]
         units = np.unique([self.documents.unit_of[document] for document in secret.documents])
         return SecretProbe(secret, units, tuple(rows)) if len(rows) == self.probes.decoys + 1 else None
 
     def _span(self, text: Text, start: int, value: str) -> Row | None:
-        """Returns the row up to the end of a value, with the value's tokens marked; None if they are cut or masked."""
+        """Returns the row up to the end of a value, with the value's tokens marked; None if they are cut or masked.
+
+        For a masked model, which reads what follows as well, it is the whole row.
+        """
         whole, size = self.renderer.whole(text), self.renderer.rendering.context
-        if not whole.string.startswith(value, start):
+        if not whole.string.startswith(value, start) or (self.objective == "seq2seq" and len(whole.ids) > size):
             return None
         tokens = np.flatnonzero((whole.offsets[:, 1] > start) & (whole.offsets[:, 0] < start + len(value)))
         if not len(tokens) or not whole.trained[tokens].all() or tokens[0] // size != tokens[-1] // size:
             return None
         first = tokens[0] // size * size
-        ids = whole.ids[first : tokens[-1] + 1]
-        marked = np.arange(first, tokens[-1] + 1) >= tokens[0]
-        return None if marked[0] else Row(ids, marked)
+        stop = min(first + size, len(whole.ids)) if self.objective == "masked" else tokens[-1] + 1
+        places = np.arange(first, stop)
+        marked = (places >= tokens[0]) & (places <= tokens[-1])
+        return None if marked[0] else Row(whole.ids[first:stop], marked)
 
 
 def _content(rows: Iterable[Row]) -> str:
@@ -279,6 +349,12 @@ def _content(rows: Iterable[Row]) -> str:
     for row in rows:
         total.update(f"{len(row.ids)} ".encode() + row.ids.tobytes() + row.trained.tobytes())
     return total.hexdigest()
+
+
+def _from(first: int, marked: Array) -> Array:
+    """Returns the marks from a place on up to the last marked token."""
+    places = np.arange(len(marked))
+    return np.asarray((places >= first) & (places <= np.flatnonzero(marked)[-1]))
 
 
 def _continued(row: Row, first: int, suffix: int) -> int | None:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import numpy as np
+from jaxtyping import Bool, UInt8
+
+from memaudit.design import Design, Role
 from memaudit.errors import RecipeError
+from memaudit.recipe.agreement import require_agreement
 from memaudit.recipe.blame import blame
 from memaudit.recipe.documents import Documents
 from memaudit.recipe.examples import Examples
 from memaudit.recipe.fingerprint import making_examples
 from memaudit.recipe.population import TextPopulation
 from memaudit.recipe.recipes import CallableRecipe, LanguageModelRecipe, Recipe
+
+Array = np.ndarray
 
 Population = Examples | TextPopulation
 
@@ -21,6 +28,7 @@ def population(recipe: Recipe) -> Population:
     """
     found = source(recipe)
     if isinstance(found, Examples):
+        require_agreement(recipe, found)
         return found
     if isinstance(recipe, LanguageModelRecipe):
         return TextPopulation(found, recipe.rendering, recipe.probes)
@@ -28,7 +36,37 @@ def population(recipe: Recipe) -> Population:
         raise RecipeError("examples() returned Documents; return memaudit.Examples(x, y)")
     if recipe.rendering is None:
         raise RecipeError("examples() returned documents, so that the recipe needs rendering=memaudit.Rendering(...)")
-    return TextPopulation(found, recipe.rendering, recipe.probes)
+    return TextPopulation(found, recipe.rendering, recipe.probes, recipe.token_logprobs)
+
+
+def units_of(examples: Population, counts: UInt8[Array, " ids"]) -> Bool[Array, " units"]:
+    """Return which units a model was trained on, if only on one of their examples."""
+    if isinstance(examples, TextPopulation):
+        return counts[: len(examples)] > 0
+    return np.bincount(examples.unit_of, counts) > 0
+
+
+def number_of_units(examples: Population) -> int:
+    """Return how many units are members or not: documents, or examples without their copies and groups."""
+    return len(examples) if isinstance(examples, TextPopulation) else examples.units
+
+
+def candidates(examples: Population, design: Design) -> Population:
+    """Return the population of a design's candidates: what a bank's models are asked about."""
+    if design.is_halves:
+        return examples
+    if isinstance(examples, TextPopulation):
+        return examples.of_units(design.candidates, design.roles == Role.ALWAYS)
+    return examples.take(np.flatnonzero(design.candidates[examples.unit_of]))
+
+
+def counts_of_candidates(
+    examples: Population, design: Design, counts: UInt8[Array, " ids"]
+) -> UInt8[Array, " candidates"]:
+    """Return how often each id of `candidates(examples, design)` is trained on: of examples, or units and canaries."""
+    if isinstance(examples, TextPopulation):
+        return np.concatenate([counts[: len(examples)][design.candidates], counts[len(examples) :]])
+    return counts[design.candidates[examples.unit_of]]
 
 
 def require_stable(recipe: Recipe, examples: Population) -> None:

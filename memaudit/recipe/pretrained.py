@@ -13,9 +13,10 @@ import numpy as np
 
 from memaudit.errors import MemauditError, ModelError, RecipeError
 from memaudit.recipe.blame import blame
-from memaudit.recipe.model_folder import WAY_OUT, config_of, described, require_plain
+from memaudit.recipe.model_folder import ENCODER_DECODER, WAY_OUT, config_of, described, require_floats, require_plain
 from memaudit.recipe.population import TextPopulation
 from memaudit.recipe.recipes import LanguageModelRecipe
+from memaudit.recipe.rendering import Objective
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,11 +24,27 @@ if TYPE_CHECKING:
 
 _PROBED = 4  # documents on which a base is compared with the model whose adapters are off
 _ROUNDING = 1e-3  # of logits, in nats
+_LOADERS: dict[Objective, str] = {
+    "causal": "AutoModelForCausalLM",
+    "seq2seq": "AutoModelForSeq2SeqLM",
+    "masked": "AutoModelForMaskedLM",
+}
+KINDS: dict[Objective, str] = {
+    "causal": "causal language model",
+    "seq2seq": "encoder-decoder",
+    "masked": "masked language model",
+}
 _ADAPTERS = "adapter_model.safetensors"
 # Where adapters lie, and what does not outlive their training; the base is compared by what it says.
 _NOT_OF_ADAPTERS = {
     *("base_model_name_or_path", "revision", "inference_mode", "task_type", "auto_mapping", "peft_version"),
     *("runtime_config", "init_lora_weights"),
+}
+
+# Of a configuration: where a model comes from and how its classes are called, which change no number.
+_NOT_OF_MODEL = {
+    *("_name_or_path", "architectures", "transformers_version", "dtype", "torch_dtype", "id2label", "label2id"),
+    *("problem_type", "use_cache", "return_dict", "output_attentions", "output_hidden_states"),
 }
 
 
@@ -41,7 +58,7 @@ def untrained_model(recipe: LanguageModelRecipe, population: TextPopulation, dev
     """
     if recipe.base is not None:
         try:
-            model = load_folder(Path(recipe.base))
+            model = load_folder(Path(recipe.base), population.objective)
         except ModelError as error:
             raise RecipeError(f"base: {error}") from error
     else:
@@ -72,7 +89,7 @@ def load_language_model(path: Path, recipe: LanguageModelRecipe, population: Tex
     if adapters != (recipe.adapter is not None):
         found, asked = ("adapters", "a whole model") if adapters else ("a whole model", "adapters")
         raise ModelError(f"{path} holds {found}, but the recipe trains {asked}: its shadows would be of another kind")
-    model = _load_adapters(path, recipe, population) if adapters else load_folder(path)
+    model = _load_adapters(path, recipe, population) if adapters else load_folder(path, population.objective)
     require_fit(model, population, ModelError, str(path))
     made = untrained_model(recipe, population)
     if adapters:
@@ -81,24 +98,64 @@ def load_language_model(path: Path, recipe: LanguageModelRecipe, population: Tex
     return model.eval()
 
 
-def load_folder(folder: Path) -> Module:
-    """Returns the causal language model of a folder that `save_pretrained` wrote.
+def load_folder(folder: Path, objective: Objective = "causal") -> Module:
+    """Returns the language model of a folder that `save_pretrained` wrote, as one of that objective.
 
     Raises:
         ModelError: It is no such folder, holds no safetensors, lacks weights, or needs code of its own.
     """
-    from transformers import AutoModelForCausalLM
+    import transformers
 
+    config = _whole_model(folder)
+    require_plain(folder, config, objective)
+    return _loaded(folder, getattr(transformers, _LOADERS[objective]), config, KINDS[objective])
+
+
+def load_classifier_folder(folder: Path, made: Module) -> Module:
+    """Returns the classifier of a folder that `save_pretrained` wrote, in evaluation mode.
+
+    Args:
+        folder: The folder.
+        made: What the recipe's `model()` returns: a model of the transformers library, of the same class and size.
+
+    Raises:
+        ModelError: As for `load_folder`; or the recipe makes a model of another kind.
+    """
+    kind = type(made)
+    if not hasattr(kind, "from_pretrained"):
+        raise ModelError(
+            f"{folder} is a folder, and the recipe's model() returns a {kind.__name__}, which is no model of the "
+            "transformers library; give the file that holds the weights"
+        )
+    config = _whole_model(folder)
+    require_floats(folder, config)
+    architectures = config.get("architectures")
+    if isinstance(architectures, list) and architectures and architectures[0] != kind.__name__:
+        raise ModelError(
+            f"{folder} holds {described(config)}, but the recipe's model() returns a {kind.__name__}: its shadows "
+            "would be of another kind"
+        )
+    model = _loaded(folder, kind, config, kind.__name__)
+    _require_same_shapes(folder, model, made)
+    _require_same_settings(folder, model, made)
+    return model.eval()
+
+
+def _whole_model(folder: Path) -> dict[str, Any]:
+    """Returns the configuration of a whole model's folder."""
     if (folder / "adapter_config.json").is_file():  # the library would go and load the base that it names
         raise ModelError(
             f"{folder} holds adapters, where a whole model is needed: "
             "model.merge_and_unload().save_pretrained(folder) writes one"
         )
-    config = config_of(folder, "config.json", "*.safetensors")
-    require_plain(folder, config)
+    return config_of(folder, "config.json", "*.safetensors")
+
+
+def _loaded(folder: Path, loader: Any, config: dict[str, Any], wanted: str) -> Module:
+    """Returns the model that a class of the transformers library makes of a folder, with all of its weights."""
     try:
         with quietly():
-            loaded: Any = AutoModelForCausalLM.from_pretrained(
+            loaded: Any = loader.from_pretrained(
                 folder,
                 use_safetensors=True,
                 trust_remote_code=False,
@@ -114,8 +171,8 @@ def load_folder(folder: Path) -> Module:
                 f"{folder} needs trust_remote_code, which runs the code that came with it; it is refused"
             ) from error
         if "for this kind of AutoModel" in str(error):
-            raise ModelError(f"{folder} holds {described(config)}, which is no causal language model") from error
-        raise ModelError(f"{folder} cannot be loaded as a language model: {type(error).__name__} {reason}") from error
+            raise ModelError(f"{folder} holds {described(config)}, which is no {wanted}") from error
+        raise ModelError(f"{folder} cannot be loaded as {wanted}: {type(error).__name__} {reason}") from error
     wrong = {
         kind: sorted(map(str, info.get(kind) or ())) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")
     }
@@ -124,7 +181,17 @@ def load_folder(folder: Path) -> Module:
         raise ModelError(
             f"the weights in {folder} do not fit its config.json ({told}), of {described(config)}; {WAY_OUT}"
         )
-    return model.float()
+    whole: Module = model.float()
+    return whole
+
+
+def _require_same_settings(folder: Path, model: Any, made: Any) -> None:
+    """Raises ModelError if the recipe's model has other settings, such as another activation, than the folder's."""
+    own, other = (m.config.to_diff_dict() for m in (model, made))
+    names = sorted(k for k in own.keys() | other.keys() if own.get(k) != other.get(k) and k not in _NOT_OF_MODEL)
+    if names:
+        told = "; ".join(f"{k} is {own.get(k)} in the folder and {other.get(k)} by the recipe" for k in names[:3])
+        raise ModelError(f"{folder} is not the recipe's model, and its shadows would be of another kind: {told}")
 
 
 @contextmanager
@@ -156,11 +223,14 @@ def base_answers(model: Any, population: TextPopulation) -> list[Tensor]:
     """Returns the logits for a few documents, with adapters off if there are any."""
     import torch
 
+    from memaudit.recipe.encoder_decoder import as_causal
+
+    asked = as_causal(model, population).eval()
     device = next(model.parameters()).device
     off = model.disable_adapter() if hasattr(model, "peft_config") else nullcontext()
     with torch.inference_mode(), warnings.catch_warnings(action="ignore"), off:  # biases stay on: it shows below
         return [
-            model.eval()(input_ids=torch.from_numpy(rows[0].ids).long()[None].to(device)).logits.float().cpu()
+            asked(input_ids=torch.from_numpy(rows[0].ids).long()[None].to(device)).logits.float().cpu()
             for rows in population.representatives[:_PROBED]
         ]
 
@@ -187,11 +257,11 @@ def _load_adapters(path: Path, recipe: LanguageModelRecipe, population: TextPopu
 
     config = config_of(path, "adapter_config.json", _ADAPTERS)
     require_plain(path, config)
-    base = load_folder(Path(str(recipe.base)))
+    base = load_folder(Path(str(recipe.base)), population.objective)
     answers = base_answers(base, population)
     named = Path(str(config.get("base_model_name_or_path") or path))
     if (named / "config.json").is_file() and not named.samefile(str(recipe.base)):
-        other = load_folder(named)
+        other = load_folder(named, population.objective)
         require_fit(other, population, ModelError, str(named))
         require_same_base(base_answers(other, population), answers)
     try:
@@ -208,14 +278,16 @@ def _load_adapters(path: Path, recipe: LanguageModelRecipe, population: TextPopu
 
 
 def require_fit(model: Any, population: TextPopulation, kind: type[MemauditError], who: str) -> None:
-    """Raises an error of that kind unless a model has outputs for all tokens, and positions for a whole row."""
+    """Raises an error of that kind unless a model is of the recipe's objective, and fits its tokens and rows."""
     config = getattr(model, "config", None)
     outputs, positions = (getattr(config, name, None) for name in ("vocab_size", "max_position_embeddings"))
-    if getattr(config, "is_encoder_decoder", False):
-        raise kind(f"{who} is a {type(model).__name__}, an encoder-decoder; memaudit audits causal language models")
-    if outputs is None:
-        raise kind(f"{who} is a {type(model).__name__} without config.vocab_size, not a causal language model")
-    context = population.renderer.rendering.context
+    both, objective = bool(getattr(config, "is_encoder_decoder", False)), population.objective
+    if both and objective != "seq2seq":
+        raise kind(f"{who} is a {type(model).__name__}, {ENCODER_DECODER}")
+    if outputs is None or both != (objective == "seq2seq"):
+        without = " without config.vocab_size" if outputs is None else ""
+        raise kind(f"{who} is a {type(model).__name__}{without}, not {_a(KINDS[objective])}")
+    context = population.longest
     if outputs < population.renderer.vocabulary:
         raise kind(
             f"the tokenizer does not match: it has {population.renderer.vocabulary} tokens, {who} only {outputs} "
@@ -223,6 +295,10 @@ def require_fit(model: Any, population: TextPopulation, kind: type[MemauditError
         )
     if positions is not None and positions < context:
         raise kind(f"the context of {context} tokens does not fit: {who} has only {positions} positions")
+
+
+def _a(noun: str) -> str:
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
 def _require_same_adapters(path: Path, model: Any, made: Any) -> None:

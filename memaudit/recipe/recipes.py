@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from memaudit.recipe.augment import Augmentation, Query
 from memaudit.recipe.documents import Documents
 from memaudit.recipe.examples import Examples
 from memaudit.recipe.rendering import Rendering
+from memaudit.recipe.sought import Secrets
 
 if TYPE_CHECKING:
     from torch.nn import Module, Parameter
@@ -23,11 +25,15 @@ MOST_COPIES = 255  # memberships are stored in a byte
 SAMPLERS = ("top-40", "decaying temperature", "prompted")  # by which the audited model is made to write
 LEAST_WRITTEN = 20  # tokens of a generated text: the perplexity of fewer is noise
 _OF_TARGET = {"of": "target"}  # a parameter that no shadow depends on, and so no part of a bank's fingerprint
+_IF_GIVEN = {"omitted": (None,)}  # a fingerprint has no line for what is not given
 _AS_LOGITS = {"omitted": (None, "logits")}  # values that a fingerprint leaves out: they have the same numbers
 
 Outputs = Literal["logits", "probabilities", "log-probabilities", "one-vs-rest"]
 """What a model returns: logits; a probability, or its logarithm, for each class; or one probability independent of the
 others for each class, as of a sigmoid. A single column is of class 1 of two."""
+
+Output = str | int | Callable[[Any], Any]
+"""Which part of what a network returns are its outputs: a key or attribute, a place, or a function of all of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +83,8 @@ class ClassifierRecipe:
         queries: Further fixed views to score each example by, beside the plain one: `mirror`, `shifted(0, 1)`.
         label_smoothing: Of the cross-entropy.
         outputs: "logits" where the network's outputs are taken for probabilities by mistake; it has to return logits.
+        output: Which part of what the network returns are the logits, where it returns several: `0`, `"logits"`, or a
+            function of what it returned.
     """
 
     examples: Callable[[], Examples]
@@ -89,6 +97,7 @@ class ClassifierRecipe:
     queries: tuple[Query, ...] = ()
     label_smoothing: float = 0.0
     outputs: Literal["logits"] | None = field(default=None, metadata=_AS_LOGITS)
+    output: Output | None = field(default=None, metadata=_IF_GIVEN)
 
     def __post_init__(self) -> None:
         _require_loop(self.epochs, self.batch_size, self.schedule)
@@ -111,8 +120,9 @@ class Probes:
         suffix: Tokens that must be continued word for word in a test of extraction.
         contexts: Tokens that are shown before them.
         records: Documents that are tested for extraction, at most.
-        secrets: E-mail addresses, phone, account and card numbers and keys that are sought in the documents and
-            tested, at most.
+        secrets: The user's own secrets that are sought in the documents: so many e-mail addresses, phone, account and
+            card numbers and keys, at most; beside these a list of secrets and compiled patterns, or a `Path` to a file
+            with a secret a line; or all that `memaudit.Secrets` can name.
         decoys: Made-up secrets of the same form that each of them is ranked among.
         watched: Documents whose memorization is recorded after every epoch, at most.
         generated: Texts that the audited model is made to write by each of three samplers; shadows are not.
@@ -125,7 +135,7 @@ class Probes:
     suffix: int = 50
     contexts: tuple[int, ...] = (50,)
     records: int = 1000
-    secrets: int = 50
+    secrets: int | Path | re.Pattern[str] | Sequence[str | re.Pattern[str]] | Secrets = 50
     decoys: int = 200
     watched: int = 256
     generated: int = field(default=100, metadata=_OF_TARGET)
@@ -136,7 +146,10 @@ class Probes:
             raise RecipeError(f"doses lie between 1 and {MOST_COPIES}, got {self.doses}; dose 0 comes by itself")
         if self.suffix < 1 or not self.contexts or min(self.contexts) < 1:
             raise RecipeError(f"suffix and contexts are at least 1 token, got {self.suffix} and {self.contexts}")
-        counts = (self.references, self.records, self.secrets, self.decoys, self.watched, self.generated, self.written)
+        if not isinstance(self.secrets, int):  # never kept as they are: a fingerprint writes parameters down
+            object.__setattr__(self, "secrets", Secrets.of(self.secrets))
+        most = self.sought.most
+        counts = (self.references, self.records, most, self.decoys, self.watched, self.generated, self.written)
         if min(counts) < 0 or min(self.references, self.decoys) < 1:
             raise RecipeError(f"numbers of probes cannot be negative, nor references and decoys 0, got {counts}")
         if self.generated and self.written < LEAST_WRITTEN:
@@ -146,6 +159,11 @@ class Probes:
             )
 
     @property
+    def sought(self) -> Secrets:
+        """Which of the user's own secrets are sought."""
+        return Secrets.of(self.secrets)
+
+    @property
     def longest(self) -> int:
         """Which of the contexts is the longest."""
         return self.contexts.index(max(self.contexts))
@@ -153,11 +171,15 @@ class Probes:
 
 @dataclass(frozen=True, slots=True)
 class LanguageModelRecipe:
-    """A causal language model trained by memaudit's own loop: from scratch, from a base, or as adapters on a base.
+    """A language model trained by memaudit's own loop: from scratch, from a base, or as adapters on a base.
+
+    Causal models and encoder-decoders are trained on the cross-entropy of the tokens that the rendering counts. Masked
+    models are trained on that of a random 15 % of them, drawn anew in every epoch: of these 80 % are replaced by the
+    mask token, 10 % by a random one, and 10 % stay (Devlin et al. 2019).
 
     Args:
         documents: Returns the population.
-        rendering: How documents become training rows.
+        rendering: How documents become training rows, and what the model predicts: `Rendering(objective=...)`.
         model: Returns an untrained model of the transformers library; for training from scratch.
         base: The folder of a pretrained model; for fine-tuning.
         adapter: A configuration of the peft library, such as `LoraConfig(r=8)`: the base stays as it is, and only
@@ -203,11 +225,13 @@ class CallableRecipe:
     Args:
         examples: Returns the population; `Documents` for a language model.
         train: `train(dataset, *, seed, device)` returns a trained model: a torch network, or anything with
-            `predict_proba` or `decision_function`. The dataset is the `Examples` of the training set: a map-style
-            dataset of (input, label), with the arrays at hand as `.x` and `.y`. For a language model it is the list
+            `predict_proba` or `decision_function`, or with `predict` for a regression. The dataset is the `Examples` of
+            the training set: a map-style dataset of (input, label), with all inputs at hand as `.x`, the labels as
+            numbers as `.y`, and as they were given as `.labels`. For a language model it is the list
             of texts to train on, canaries among them, and a causal language model is returned: its
             `forward(input_ids)` returns logits [texts, tokens, vocabulary], alone or as `.logits`, those at token t for
-            token t + 1. It is given an attention mask and a cache where it takes them. None if no model can be
+            token t + 1. It is given an attention mask and a cache where it takes them. docs/language-models.md says
+            what encoder-decoders, masked models and models of any other class return. None if no model can be
             trained: the audit then has no shadow models.
         load: `load(path)` returns the model that the file holds; the user answers for the safety of what it does.
         model: Returns an untrained network; with it, model files are loaded by memaudit, and `load` is not needed.
@@ -217,6 +241,10 @@ class CallableRecipe:
         outputs: What the trained model returns: "logits", "probabilities" (rows sum to 1, or one column for class 1),
             "log-probabilities", or "one-vs-rest" (a sigmoid for each class). Without it, a network's outputs are read
             as logits, and refused if they look like probabilities.
+        output: As for ClassifierRecipe.
+        token_logprobs: For a language model of any class, with another output than logits:
+            `token_logprobs(model, ids)` takes token ids [texts, tokens], all texts of one length, and returns in the
+            same shape the log-probability in nats of each token given those before it. The first column is not used.
     """
 
     examples: Callable[[], Examples | Documents]
@@ -227,19 +255,28 @@ class CallableRecipe:
     rendering: Rendering | None = None
     probes: Probes = field(default_factory=Probes)
     outputs: Outputs | None = field(default=None, metadata=_AS_LOGITS)
+    output: Output | None = field(default=None, metadata=_IF_GIVEN)
+    token_logprobs: Callable[..., Any] | None = field(default=None, metadata=_IF_GIVEN)
 
     def __post_init__(self) -> None:
         if self.outputs not in (None, *get_args(Outputs)):
             raise RecipeError(f"outputs={self.outputs!r}: choose one of {', '.join(map(repr, get_args(Outputs)))}")
+        if self.token_logprobs is None:
+            return
+        if self.rendering is None or self.rendering.objective != "causal":
+            raise RecipeError(
+                "token_logprobs scores each token given those before it, in the rows that rendering= makes of "
+                'documents: give rendering=memaudit.Rendering(...), with objective="causal"'
+            )
 
 
 @dataclass(frozen=True, slots=True)
 class EstimatorRecipe:
-    """A scikit-learn classifier: a clone of it is fitted for every model, with every `random_state` set.
+    """A scikit-learn estimator: a clone of it is fitted for every model, with every `random_state` set.
 
     Args:
-        examples: Returns the population.
-        estimator: Unfitted, with `predict_proba` or `decision_function`; a pipeline will do.
+        examples: Returns the population. The estimator is fitted on its inputs in the form in which they were given.
+        estimator: Unfitted, with `predict_proba` or `decision_function`, or a regressor; a pipeline will do.
         trusted: Types that the audited file may hold beside those of scikit-learn, such as "my_package.MyScaler":
             loading it runs their code.
     """
@@ -250,7 +287,7 @@ class EstimatorRecipe:
 
     def __post_init__(self) -> None:
         has = any(hasattr(self.estimator, name) for name in ("predict_proba", "decision_function"))
-        if not has and not _chooses_when_fitted(self.estimator):
+        if not has and not is_regressor(self.estimator) and not _chooses_when_fitted(self.estimator):
             raise RecipeError(
                 f"{self.estimator!r} has neither predict_proba nor decision_function. Choose one that has "
                 '(voting="soft", loss="log_loss"), or wrap it in CalibratedClassifierCV'
@@ -258,6 +295,16 @@ class EstimatorRecipe:
 
 
 Recipe = ClassifierRecipe | LanguageModelRecipe | CallableRecipe | EstimatorRecipe
+
+
+def is_regressor(estimator: Any) -> bool:
+    """Return whether an estimator of scikit-learn's kind predicts numbers."""
+    from sklearn import base
+
+    try:
+        return bool(base.is_regressor(estimator))
+    except (AttributeError, TypeError):  # of an object that does not say what it is
+        return False
 
 
 def _chooses_when_fitted(estimator: Any) -> bool:

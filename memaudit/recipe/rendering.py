@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
@@ -22,6 +22,11 @@ from memaudit.recipe.shapes import Text, conversation, prompted
 Array = np.ndarray
 
 _LEAST_CONTEXT = 8
+_ALSO_CALLED = {"bos": "cls", "eos": "sep"}  # by the tokenizers of masked models
+
+Objective = Literal["causal", "seq2seq", "masked"]
+"""What a language model is trained to predict: each token from those before it; each token of an output from its input
+and the tokens before it; masked tokens from all others."""
 
 
 class Row(NamedTuple):
@@ -49,6 +54,9 @@ class Rendering:
     one. An instruction is put as Stanford Alpaca's code puts it, and the loss counts the output. What is longer than
     the context is continued in further rows.
 
+    For an encoder-decoder the prompt is the input and the completion the output. A row is `BOS prompt EOS PAD BOS
+    completion EOS`: the padding token marks where the output begins, and is no input of the model. Rows are not cut.
+
     Args:
         tokenizer: A folder with a fast tokenizer, or a function that returns one.
         context: Tokens in a row, at most.
@@ -56,6 +64,7 @@ class Rendering:
         eos: Whether it ends with the EOS token.
         packing: Whether rows are filled with as many whole texts as they hold, instead of being padded.
         date: The date that a chat template writes where it asks for today's, such as "2026-01-31".
+        objective: What the model predicts: "causal", "seq2seq" (an encoder-decoder) or "masked".
     """
 
     tokenizer: str | Path | Callable[[], Any]
@@ -64,8 +73,14 @@ class Rendering:
     eos: bool = True
     packing: bool = False
     date: str | None = None
+    objective: Objective = field(default="causal", metadata={"omitted": ("causal",)})
 
     def __post_init__(self) -> None:
+        if self.objective not in get_args(Objective):
+            names = ", ".join(map(repr, get_args(Objective)))
+            raise RecipeError(f"objective={self.objective!r}: choose one of {names}")
+        if self.objective == "seq2seq" and self.packing:
+            raise RecipeError("packing=True: an encoder-decoder reads one input at a time; leave packing out")
         try:
             datetime.fromisoformat(self.date or "2000-01-01")
         except (TypeError, ValueError) as error:
@@ -78,15 +93,19 @@ class Renderer:
     """A rendering with its tokenizer loaded.
 
     Raises:
-        RecipeError: The tokenizer cannot be had, is no fast one, or lacks the BOS or EOS token that is asked for.
+        RecipeError: The tokenizer cannot be had, is no fast one, or lacks a token that the rows need: BOS, EOS, the
+            padding token of an encoder-decoder, the mask token of a masked model.
     """
 
     def __init__(self, rendering: Rendering):
         self.rendering = rendering
         self.tokenizer = _tokenizer(rendering.tokenizer)
         for wanted, name in ((rendering.bos, "bos"), (rendering.eos, "eos")):
-            if wanted and getattr(self.tokenizer, f"{name}_token_id", None) is None:
+            if wanted and self._special(name) is None:
                 raise RecipeError(f"the tokenizer has no {name.upper()} token; give it one, or set {name}=False")
+        for objective, name in (("seq2seq", "pad"), ("masked", "mask")):
+            if rendering.objective == objective and self._special(name) is None:
+                raise RecipeError(f'the tokenizer has no {name} token, which objective="{objective}" needs')
 
     @cached_property
     def vocabulary(self) -> int:
@@ -104,7 +123,8 @@ class Renderer:
         Raises:
             RecipeError: There is nothing in it that the loss counts.
         """
-        whole, size = self.whole(text), self.rendering.context
+        whole = self.whole(text)
+        size = self.size(whole)
         rows = tuple(
             _row(whole.ids[at : at + size], whole.trained[at : at + size]) for at in range(0, len(whole.ids), size)
         )
@@ -115,14 +135,37 @@ class Renderer:
             )
         return rows
 
+    def size(self, whole: Rendered) -> int:
+        """Returns how many tokens the rows of a text hold: the context, or the whole pair of an encoder-decoder.
+
+        Raises:
+            RecipeError: Such a pair is longer than the context, or has the padding token in it.
+        """
+        size = self.rendering.context
+        if self.rendering.objective != "seq2seq":
+            return size
+        if len(whole.ids) > size:
+            raise RecipeError(
+                f"its input and output have {len(whole.ids)} tokens together, and the context is {size}; an "
+                "encoder-decoder reads both whole: raise Rendering(context=...), or shorten the document"
+            )
+        if (whole.ids == self.pad).sum() != 1:
+            raise RecipeError(
+                "the tokenizer's padding token occurs in the text, or is its BOS, EOS or unknown token as well; an "
+                "encoder-decoder needs a padding token of its own"
+            )
+        return size
+
     def whole(self, text: Text) -> Rendered:
         """Returns one text as tokens, before it is cut into rows."""
+        if self.rendering.objective == "seq2seq":
+            return self._pair(text)
         if isinstance(text, str):
-            return self._joined((text, True))
+            return self._joined((self.start, False), (text, True), self._last)
         if "messages" in text or isinstance(text.get("prompt"), list):
             return self._chat(*conversation(text))
         prompt, completion = prompted(text)
-        return self._joined((prompt, False), (completion, True))
+        return self._joined((self.start, False), (prompt, False), (completion, True), self._last)
 
     def encode(self, text: str) -> tuple[Array, Array]:
         """Returns the tokens of a string, without BOS and EOS, and the (first, last + 1) characters of each."""
@@ -132,29 +175,69 @@ class Renderer:
     @property
     def start(self) -> Array:
         """What stands before a text: BOS, or nothing."""
-        return np.asarray([self.tokenizer.bos_token_id] if self.rendering.bos else [], np.int32)
+        return np.asarray([self._special("bos")] if self.rendering.bos else [], np.int32)
 
     @property
     def end(self) -> Array:
         """What stands behind a text: EOS, or nothing."""
-        return np.asarray([self.tokenizer.eos_token_id] if self.rendering.eos else [], np.int32)
+        return np.asarray([self._special("eos")] if self.rendering.eos else [], np.int32)
+
+    @property
+    def pad(self) -> int:
+        """The padding token, which marks where the output of an encoder-decoder begins."""
+        return int(self.tokenizer.pad_token_id)
+
+    @property
+    def mask(self) -> int:
+        """The token that stands for a masked one."""
+        return int(self.tokenizer.mask_token_id)
+
+    def begin(self, ids: Array) -> int:
+        """Returns the place in a row after which the model predicts tokens: 0, or where an output begins."""
+        return int(np.argmax(ids == self.pad)) if self.rendering.objective == "seq2seq" else 0
+
+    @property
+    def _last(self) -> tuple[Array, bool]:
+        """The end of a text, and whether the loss counts it: a masked model never predicts its special tokens."""
+        return self.end, self.rendering.objective != "masked"
+
+    def _special(self, name: str) -> int | None:
+        found = getattr(self.tokenizer, f"{name}_token_id", None)
+        if found is None and self.rendering.objective == "masked" and name in _ALSO_CALLED:
+            found = getattr(self.tokenizer, f"{_ALSO_CALLED[name]}_token_id", None)
+        return found
 
     @property
     def _chat_template(self) -> Any:
         return getattr(self.tokenizer, "chat_template", None)
 
-    def _joined(self, *parts: tuple[str, bool]) -> Rendered:
-        """Returns parts of which the loss counts some, each cut into tokens by itself, between BOS and EOS."""
-        string, ids, trained, offsets = "", [self.start], [np.zeros(len(self.start), bool)], [_nowhere(self.start, 0)]
+    def _pair(self, text: Text) -> Rendered:
+        """Returns the input and the output of an encoder-decoder, with the padding token between them."""
+        if isinstance(text, str) or "messages" in text or isinstance(text.get("prompt"), list):
+            raise RecipeError(
+                'an encoder-decoder has an input and an output: a document is {"prompt": input, "completion": output}'
+            )
+        prompt, completion = prompted(text)
+        if not len(self.encode(prompt)[0]):
+            raise RecipeError("the prompt is empty, and an encoder-decoder needs an input; leave the document out")
+        between = np.asarray([self.pad], np.int32)
+        return self._joined(
+            (self.start, False), (prompt, False), (self.end, False), (between, False),
+            (self.start, True), (completion, True), (self.end, True),
+        )  # fmt: skip
+
+    def _joined(self, *parts: tuple[str | Array, bool]) -> Rendered:
+        """Returns strings, each cut into tokens by itself, and tokens that stand for no character, end to end.
+
+        Of each part it is said whether the loss counts it.
+        """
+        string, ids, trained, offsets = "", [], [], []
         for part, counts in parts:
-            own, places = self.encode(part)
+            own, places = self.encode(part) if isinstance(part, str) else (part, _nowhere(part, 0))
             ids.append(own)
             trained.append(np.full(len(own), counts))
             offsets.append(places + len(string))
-            string += part
-        ids.append(self.end)
-        trained.append(np.ones(len(self.end), bool))
-        offsets.append(_nowhere(self.end, len(string)))
+            string += part if isinstance(part, str) else ""
         return Rendered(string, np.concatenate(ids), np.concatenate(trained), np.concatenate(offsets))
 
     def _chat(self, messages: Sequence[Mapping[str, str]], counted: int) -> Rendered:

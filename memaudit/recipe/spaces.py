@@ -35,6 +35,11 @@ class TokenSpace:
         """Number of secrets."""
         return int(np.prod([len(alphabet) for alphabet in self.alphabets], dtype=object))
 
+    @property
+    def place(self) -> int:
+        """The place of the canary's own secret among all of the space, in lexicographic order."""
+        return int(np.ravel_multi_index(tuple(self.secret), [len(alphabet) for alphabet in self.alphabets]))
+
     def tokens(self, secret: Int[Array, " steps"]) -> Int[Array, " steps"]:
         """Returns the tokens of a secret that is given as choices from the alphabets."""
         return np.array([alphabet[choice] for alphabet, choice in zip(self.alphabets, secret, strict=True)], np.int32)

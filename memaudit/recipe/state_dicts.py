@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
 _DEEPEST = 8
-# What DataParallel, torch.compile, FSDP and activation checkpointing put into names.
-_WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
+# What DataParallel, torch.compile, Opacus, FSDP (in older versions twice) and activation checkpointing put into names.
+_WRAPPERS = {"module", "_orig_mod", "_module", "_fsdp_wrapped_module", "_fpw_module", "_checkpoint_wrapped_module"}
 _COUNT = "n_averaged"  # of torch's AveragedModel; no output depends on it
 _COUNTERS = {_COUNT, "num_updates", "decay", "initted", "step"}  # scalars beside averaged copies
 # Averages that optimizers keep for each parameter: torchcontrib's SWA, Lookahead, torch.optim.ASGD, and others.

@@ -10,7 +10,7 @@ from typing import Any
 from memaudit.errors import ModelError, RecipeError
 from memaudit.files import write_whole
 from memaudit.recipe.blame import blame
-from memaudit.recipe.checkpoints import read_checkpoint
+from memaudit.recipe.checkpoints import holds_safetensors, read_checkpoint
 from memaudit.recipe.estimators import SUFFIXES, estimator_content, load_estimator
 from memaudit.recipe.filekinds import folder_refusal, refuse_pointer
 from memaudit.recipe.fingerprint import training
@@ -18,7 +18,7 @@ from memaudit.recipe.fitting import fit
 from memaudit.recipe.members import Listed, members_beside, write_members
 from memaudit.recipe.population import TextPopulation
 from memaudit.recipe.populations import Population
-from memaudit.recipe.pretrained import load_folder, load_language_model, quietly, require_fit
+from memaudit.recipe.pretrained import load_classifier_folder, load_folder, load_language_model, quietly, require_fit
 from memaudit.recipe.recipes import CallableRecipe, EstimatorRecipe, LanguageModelRecipe, Recipe
 from memaudit.recipe.weights import stored
 
@@ -40,7 +40,8 @@ def save_target(
 
     Args:
         model: A torch network (`.safetensors`, `.pt`), a scikit-learn estimator (`.skops`), a classifier of XGBoost
-            (`.json`, `.ubj`) or LightGBM (`.txt`), or a language model of the transformers or peft library (a folder).
+            (`.json`, `.ubj`), LightGBM (`.txt`) or CatBoost (`.cbm`), or a model of the transformers or peft
+            library (a folder).
         path: The weights go here, the members to `<path>.members.csv`.
         members: What `draw_members` returned, the ids of the training examples, a mask over all examples, how often
             each was trained on (`Counts`), or the training set that `train()` was given.
@@ -88,7 +89,7 @@ def load_target(
     """Returns the model of a file, or of a language model's folder, in evaluation mode; no code from it is run.
 
     Args:
-        path: The file or folder.
+        path: The file, or the folder that `save_pretrained` wrote.
         recipe: How the model was made.
         population: Of a language model.
         state_dict: Which of several sets of weights in a checkpoint is the model, such as "model_ema".
@@ -107,10 +108,16 @@ def load_target(
         assert population is not None
         return load_language_model(path, recipe, population)
     if population is not None and path.is_dir() and not own_loader:
-        whole = load_folder(path).eval()
+        whole = load_folder(path, population.objective).eval()
         require_fit(whole, population, ModelError, str(path))
         return whole
-    if path.is_dir() and not own_loader:
+    model = None if isinstance(recipe, EstimatorRecipe) else recipe.model
+    saved = any((path / f"{name}.json").is_file() for name in ("config", "adapter_config"))
+    if model is not None and saved and not own_loader:
+        with blame("model()"), training(recipe):
+            made = model()
+        return load_classifier_folder(path, made)
+    if path.is_dir() and not own_loader and (isinstance(recipe, EstimatorRecipe) or not holds_safetensors(path)):
         raise ModelError(folder_refusal(path) or f"{path} is a folder; give the file that holds the weights")
     if isinstance(recipe, EstimatorRecipe):
         return load_estimator(path, recipe)

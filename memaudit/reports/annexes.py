@@ -8,7 +8,7 @@ from memaudit.reports import standing, text, wording
 from memaudit.reports.blocks import Block, Fact, Facts, Grid, Paragraph, Points, Section, listed
 from memaudit.reports.glossary import GLOSSARY
 from memaudit.reports.regulation import Source, mapping
-from memaudit.types import Attempt, Planned, Report
+from memaudit.types import Attempt, Planned, Report, Rung
 
 _LIMITS = 4  # that are named on the first page
 
@@ -27,12 +27,17 @@ def subject(report: Report) -> Iterator[Block]:
         facts=(
             Fact(name="Model", value=about.model),
             Fact(name="SHA-256", value=about.sha256, code=True),
-            Fact(name="Compared with", value=f"{about.shadows:,} shadow models, made in the same way"),
+            Fact(name="Compared with", value=_compared(report)),
             Fact(name="Limits", value="; ".join(limits) or "none was set"),
             *(Fact(name=name, value=value) for name, value, _ in said if value),
             *([Fact(name="Not said", value=f"{unsaid}: see “{wording.TITLES['signatures']}”")] if unsaid else []),
         )
     )
+
+
+def _compared(report: Report) -> str:
+    made = ", made in the same way" if report.rung is Rung.BANK else ""
+    return f"{wording.compared(report)}{made} (rung {report.rung:d}; the highest is 2)"
 
 
 def _limits(report: Report) -> list[str]:
@@ -65,7 +70,9 @@ def _tried(report: Report, codes: tuple[str, ...]) -> str:
 def method(report: Report) -> Iterator[Block]:
     """Yields how the numbers were made, in general."""
     shadows = f"{report.subject.shadows:,}"
-    yield from (Paragraph(words=words.replace("{shadows}", shadows)) for words in standing.METHOD)
+    first = standing.IMPORTED if "bank.origin" in report.provenance else standing.METHOD[0]
+    made = (first, standing.METHOD[1]) if report.rung is Rung.BANK else standing.METHOD_WITHOUT_BANK
+    yield from (Paragraph(words=words.replace("{shadows}", shadows)) for words in (*made, *standing.METHOD[2:]))
 
 
 def limitations(report: Report) -> Iterator[Block]:
@@ -116,9 +123,10 @@ def reproduce(report: Report) -> Iterator[Block | Section]:
     facts = (
         Fact(name="Model", value=subject.model),
         Fact(name="SHA-256", value=subject.sha256, code=True),
-        Fact(name="Training examples", value=f"{subject.members:,}"),
-        Fact(name="Examples held out", value=f"{subject.nonmembers:,}"),
+        Fact(name="Training examples", value=wording.sampled(subject.trained_on, subject.members)),
+        Fact(name="Examples held out", value=wording.sampled(subject.held_out, subject.nonmembers)),
         Fact(name="Shadow models", value=f"{subject.shadows:,}"),
+        *([Fact(name="Reference models", value=f"{subject.references:,}")] if subject.references else []),
         Fact(name="Date of the audit", value=text.moment(report.created)),
         Fact(name="Format", value=report.schema),
         *_entry(report.attempt),

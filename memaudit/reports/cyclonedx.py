@@ -51,7 +51,11 @@ def _model(report: Report) -> dict[str, Any]:
         component["hashes"] = [{"alg": "SHA-256", "content": subject.sha256.lower()}]
     properties = [("verdict", report.verdict), ("meaning", headline(report))]
     properties += [("members", str(subject.members)), ("nonmembers", str(subject.nonmembers))]
-    properties += [("shadows", str(subject.shadows)), *(("not tested", text) for text in report.untested)]
+    properties += [
+        ("shadows", str(subject.shadows)),
+        ("rung", str(int(report.rung))),
+        *(("not tested", text) for text in report.untested),
+    ]
     component["modelCard"] = {
         "quantitativeAnalysis": {"performanceMetrics": [_metric(result) for result in report.results]},
         "properties": [{"name": f"memaudit:{name}", "value": one_line(text, _LONG)} for name, text in properties],

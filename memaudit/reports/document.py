@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from memaudit.reports import annexes, sections, text, wording
 from memaudit.reports.blocks import Block, Document, Paragraph, Point, Points, Section, listed, mapped
 from memaudit.reports.uncovered import uncovered
-from memaudit.types import Report, Result, Verdict
+from memaudit.types import Report, Result, Rung, Verdict
 
 _LONGEST = 2000  # characters; nobody reads on, and a page of them would hide the rest
 _IN_SHORT = 6
@@ -46,7 +46,7 @@ def document(report: Report) -> Document:
         date=f"Privacy audit, {text.moment(report.created)}",
         edition=f"{report.edition} edition",
         lead="This report says what an outsider can learn, from the model alone, about the "
-        f"{report.subject.members:,} examples that it was trained on.",
+        f"{report.subject.trained_on:,} examples that it was trained on.",
         badge=wording.badge(report.verdict),
         headline=wording.headline(report),
         meaning=verdict.meaning,
@@ -70,10 +70,9 @@ def _shown(words: str) -> str:
 
 def _front(report: Report) -> tuple[Section, ...]:
     """Returns what everybody reads: what was found, what to do, what was not tested, and on which model."""
-    steps = wording.VERDICTS[report.verdict].steps
     return (
         Section(title="In short", content=(Points(points=tuple(_in_short(report))),)),
-        Section(title="What to do next", content=(listed(steps, numbered=True),)),
+        Section(title="What to do next", content=(listed(wording.steps(report), numbered=True),)),
         Section(title="What was not tested", content=_untested(report)),
         Section(title="What was audited", content=tuple(annexes.subject(report))),
     )
@@ -86,6 +85,8 @@ def _in_short(report: Report) -> Iterator[Point]:
         first_of_metric.setdefault(result.finding.metric, result)
     linked = [result for result in report.results if result.finding.code.startswith("LNK") and result.limit is None][:1]
     telling = [*limited[: _IN_SHORT - len(linked)], *linked] if limited else list(first_of_metric.values())
+    if report.rung is not Rung.BANK:
+        yield Point(lead="NO BANK", words=wording.rung(report))
     if told := wording.attempts(report.attempt):
         yield Point(words=told)
     for label, words in uncovered(report):

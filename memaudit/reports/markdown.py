@@ -11,12 +11,15 @@ from memaudit.reports.wording import (
     VERDICTS,
     attempts,
     by_severity,
+    compared,
     control_warning,
+    examples,
     headline,
     result_label,
+    rung,
     skipped_label,
 )
-from memaudit.types import Report, Result
+from memaudit.types import Report, Result, Rung
 
 MAX_BYTES = 30_000  # a step summary may be longer, but nobody reads it
 
@@ -43,9 +46,10 @@ def _lines(report: Report) -> Iterator[str]:
         yield f"> **{label.capitalize()}.** {markdown(words)}\n"
     yield (
         f"Model {markdown(subject.model)} (SHA-256 {markdown(subject.sha256)}), audited "
-        f"{markdown(moment(report.created))} on {subject.members:,} training examples, {subject.nonmembers:,} others "
-        f"and {subject.shadows:,} shadow models.\n"
+        f"{markdown(moment(report.created))} on {examples(subject)} and {compared(report)}.\n"
     )
+    if report.rung is not Rung.BANK:
+        yield f"{rung(report)}\n"
     if told := attempts(report.attempt):
         yield f"{markdown(told)}\n"
     yield "## What was found\n"

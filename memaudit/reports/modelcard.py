@@ -6,8 +6,18 @@ from collections.abc import Iterator
 
 from memaudit.reports.text import interval, markdown, moment, percent, quantity
 from memaudit.reports.uncovered import uncovered
-from memaudit.reports.wording import VERDICTS, attempts, by_severity, control_warning, headline, result_label
-from memaudit.types import Report, Result
+from memaudit.reports.wording import (
+    VERDICTS,
+    attempts,
+    by_severity,
+    compared,
+    control_warning,
+    examples,
+    headline,
+    result_label,
+    rung,
+)
+from memaudit.types import Report, Result, Rung
 
 
 def render(report: Report) -> bytes:
@@ -29,8 +39,10 @@ def _lines(report: Report) -> Iterator[str]:
     yield (
         f"Model {markdown(subject.model)} (SHA-256 {markdown(subject.sha256)}), audited with "
         f"{markdown(' '.join(['memaudit', version]))} on {markdown(moment(report.created))}: "
-        f"{subject.members:,} training examples, {subject.nonmembers:,} others and {subject.shadows:,} shadow models.\n"
+        f"{examples(subject)} and {compared(report)}.\n"
     )
+    if report.rung is not Rung.BANK:
+        yield f"{rung(report)}\n"
     if told := attempts(report.attempt):
         yield f"{markdown(told)}\n"
     if report.results:

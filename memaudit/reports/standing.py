@@ -66,6 +66,19 @@ METHOD = (
     "How each number was made, and where the method was published, stands with the evidence.",
 )
 
+METHOD_WITHOUT_BANK = (
+    "The audited model was not compared with shadow models. What it answers to the examples that it was trained on is "
+    "compared with what it answers to others, which are taken to be drawn from the same source.",
+    "Thresholds of attacks are set by the examples that the model was not trained on, and every interval includes the "
+    "uncertainty of the threshold. Attacks with shadow models find more: only they can show that little leaks.",
+)
+
+IMPORTED = (
+    "The audited model is compared with {shadows} shadow models that were trained elsewhere and imported. That they "
+    "were made in the same way, and on which examples, was stated by whoever imported them; the fidelity control "
+    "compares them with the audited model."
+)  # in place of the first paragraph
+
 LINK = (
     "Attacks on membership find some training examples and not others. If those that they find are the ones that the "
     "model memorized, the leak comes from memorizing, and what keeps a model from memorizing also closes the leak. "
@@ -139,6 +152,9 @@ PROVENANCE = {
     "bank.source.": "Source files, by their SHA-256 without comments and layout",
     "bank.environment.": "What the shadow models were trained with",
     "bank.": "The bank of shadow models",
+    "recipe.": "How the model is made",
+    "source.": "Source files, by their SHA-256 without comments and layout",
+    "reference.": "Reference models, by their SHA-256",
     "package.": "What the audit was made with",
     "commitment.": "Keyed digests of the data",
 }  # how names of a report's provenance begin, and what such facts are about

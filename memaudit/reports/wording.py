@@ -6,7 +6,20 @@ from dataclasses import dataclass
 
 from memaudit.reports.blocks import Badge
 from memaudit.reports.text import percent
-from memaudit.types import Attempt, Context, Control, Edition, FigureKind, Release, Report, Result, Skipped, Verdict
+from memaudit.types import (
+    Attempt,
+    Context,
+    Control,
+    Edition,
+    FigureKind,
+    Release,
+    Report,
+    Result,
+    Rung,
+    Skipped,
+    Subject,
+    Verdict,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +157,37 @@ RELEASE = {
 }
 
 
+def rung(report: Report) -> str:
+    """Return in a sentence what the audit had to go on, and what that means."""
+    had = f"The model was compared with {compared(report)}"
+    if report.rung is Rung.BANK:
+        return f"{had} (rung 2, the highest)."
+    had = "No shadow models were used" if report.rung is Rung.TARGET else f"{had}, not with a bank of shadow models"
+    return f"{had} (rung {report.rung:d}; a bank is rung 2): this audit can show a leak, but cannot bound it."
+
+
+def steps(report: Report) -> tuple[str, ...]:
+    """Return what to do next; without a bank, filling one is part of it."""
+    usual = VERDICTS[report.verdict].steps
+    if report.rung is Rung.BANK:
+        return usual
+    return (*(step.partition(": the shadow models are kept")[0] for step in usual), _FILL)
+
+
+def compared(report: Report) -> str:
+    """Return how many models of which kind the audited one was compared with: "64 shadow models"."""
+    shadows, references = report.subject.shadows, report.subject.references
+    counts = ((shadows, "shadow model"), (references, "reference model"))
+    said = [f"{count:,} {what}{'' if count == 1 else 's'}" for count, what in counts if count]
+    return " and ".join(said) or "no shadow models"
+
+
+_FILL = (
+    "To learn how much the strongest attacks find, and which examples are memorized, train shadow models: “memaudit "
+    "bank fill --shadows 64”. “memaudit plan” says how long that takes."
+)
+
+
 def signatures(context: Context) -> dict[str, str]:
     """Returns who signs, and their names as far as they are known."""
     return {
@@ -157,6 +201,21 @@ def headline(report: Report) -> str:
     """Return the verdict in a sentence, with the least confidence that a limit asked for."""
     confidence = min((r.limit.confidence for r in report.results if r.limit is not None), default=0.95)
     return VERDICTS[report.verdict].headline.format(confidence=percent(confidence))
+
+
+def sampled(whole: int, measured: int) -> str:
+    """Return a number of examples, and how many of them the figures are about if that is not all."""
+    return f"{whole:,}" if whole == measured else f"{whole:,}, of which {measured:,}, drawn at random, are measured"
+
+
+def examples(subject: Subject) -> str:
+    """Return in words how many examples an audit is about."""
+    if not (subject.always or subject.never):
+        return f"{subject.members:,} training examples, {subject.nonmembers:,} others"
+    return (
+        f"{subject.trained_on:,} training examples and {subject.held_out:,} others, of which a random sample of "
+        f"{subject.members:,} and {subject.nonmembers:,} is measured,"
+    )
 
 
 def badge(verdict: Verdict, label: str = "") -> Badge:

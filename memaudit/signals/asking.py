@@ -78,8 +78,8 @@ def _require_decoder(model: torch.nn.Module) -> None:
     config = getattr(model, "config", None)
     if getattr(config, "is_encoder_decoder", False):
         raise ModelError(
-            f"the model is an encoder-decoder ({type(model).__name__}); only causal (decoder-only) language models "
-            "can be audited"
+            f"the model is an encoder-decoder ({type(model).__name__}), and the recipe audits another kind: set "
+            'Rendering(objective="seq2seq")'
         )
 
 

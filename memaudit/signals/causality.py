@@ -1,4 +1,7 @@
-"""Is it a causal language model? A few passes over a few documents, before anything is measured."""
+"""Is it a causal language model? A few passes over a few documents, before anything is measured.
+
+An encoder-decoder is one of its output, read as `EncoderDecoder`; of it only the output part of a row is changed.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,7 @@ def require_causal(model: torch.nn.Module, population: TextPopulation, device: s
             batch, on padding or on the cache, or output that is shifted by one.
     """
     model = model.to(device).eval()
-    rows = _rows(population)
+    rows = probed_rows(population)
     if not rows:
         return
     alone = [_said(model, [ids], device)[0] for ids in rows]
@@ -45,18 +48,18 @@ def require_causal(model: torch.nn.Module, population: TextPopulation, device: s
             f"the tokenizer does not match: it has {population.renderer.vocabulary} tokens, the model only "
             f"{alone[0].shape[1]} outputs"
         )
-    _require_logits(alone)
-    _require_same(
+    require_logits(alone)
+    require_same(
         _said(model, rows[:1], device), alone[:1], "two passes over one text differ: dropout or sampling is on in "
         "evaluation mode; switch it off in forward() when self.training is False"
     )  # fmt: skip
-    _require_blind_to_the_future(model, rows, alone, population.renderer.vocabulary, device)
-    _require_same(
+    _require_blind_to_the_future(model, rows, alone, population, device)
+    require_same(
         _said(model, rows, device),
         alone,
         "its output for a text changes with the texts in the same batch, or with padding behind it",
     )
-    _require_same_cache(model, rows[0], alone[0], device)
+    _require_same_cache(model, rows[0], alone[0], _middle(rows[0], population), device)
 
 
 def require_next_token(model: torch.nn.Module, population: TextPopulation, device: str = "cpu") -> None:
@@ -70,10 +73,10 @@ def require_next_token(model: torch.nn.Module, population: TextPopulation, devic
     found: dict[int, list[Tensor]] = {shift: [] for shift in (-1, 0, 1, 2)}
     model = model.to(device).eval()
     with torch.inference_mode():
-        for ids in _rows(population):
+        for ids in probed_rows(population):
             log_p = torch.log_softmax(_said(model, [ids], device)[0], dim=1)
             tokens = torch.as_tensor(ids, dtype=torch.long)
-            at = torch.arange(1, len(ids) - 2)
+            at = torch.arange(population.renderer.begin(ids) + 1, len(ids) - 2)
             at = at[tokens[at + 1] != tokens[at]]
             for shift, of in found.items():
                 of.append(log_p[at, tokens[at + shift]])
@@ -86,26 +89,26 @@ def require_next_token(model: torch.nn.Module, population: TextPopulation, devic
             "the model predicts the token that it has just read, not the next one: it is untrained, or was trained on "
             "labels that are not shifted; the logits after token t are those of token t + 1"
         )
-    if _likelier(said[2], said[1]):
+    if likelier(said[2], said[1]):
         raise ModelError(
             "the model predicts the token after the next one, not the next one: its labels were shifted twice. Models "
             "of the transformers library shift them themselves: pass labels=input_ids"
         )
-    if _likelier(said[-1], said[1]):
+    if likelier(said[-1], said[1]):
         raise ModelError(
             "the model predicts the token before the one that it has just read: its labels were shifted the wrong way; "
             "the logits after token t are those of token t + 1"
         )
 
 
-def _likelier(one: Tensor, other: Tensor) -> bool:
+def likelier(one: Tensor, other: Tensor) -> bool:
     """Returns whether some tokens have a larger mean log-probability than others, by far and not by chance."""
     difference = one - other
     error = float(difference.std() / len(difference) ** 0.5)
     return float(difference.mean()) > max(_BETTER, _ERRORS * error)
 
 
-def _require_logits(said: Sequence[Tensor]) -> None:
+def require_logits(said: Sequence[Tensor]) -> None:
     """Raises ModelError if all outputs lie between 0 and 1, as logits never do: a softmax would flatten them."""
     low, high = min(float(of.min()) for of in said), max(float(of.max()) for of in said)
     if 0 <= low < high <= 1 + _ROUNDING:
@@ -115,12 +118,23 @@ def _require_logits(said: Sequence[Tensor]) -> None:
         )
 
 
-def _rows(population: TextPopulation) -> list[np.ndarray]:
-    """Returns the tokens of a few rows, all of different length, so that a batch of them is padded."""
+def probed_rows(population: TextPopulation) -> list[np.ndarray]:
+    """Returns the tokens of a few rows, all of different length, so that a batch of them is padded.
+
+    Of an encoder-decoder they are those with the longest outputs, and their inputs are whole.
+    """
+    begin = population.renderer.begin
     firsts: Sequence[Row] = [rows[0] for rows in population.representatives]
-    longest = sorted((row.ids[:_LONGEST] for row in firsts), key=len, reverse=True)[:_ROWS]
+    cut = [row.ids[: begin(row.ids) + _LONGEST] for row in firsts]
+    longest = sorted(cut, key=lambda ids: len(ids) - begin(ids), reverse=True)[:_ROWS]
     cut = [ids[: len(ids) - _SHORTER * number] for number, ids in enumerate(longest)]
-    return [ids for ids in cut if len(ids) >= _LEAST]
+    return [ids for ids in cut if len(ids) - begin(ids) >= _LEAST]
+
+
+def _middle(ids: np.ndarray, population: TextPopulation) -> int:
+    """Returns the middle of a row, or of its output."""
+    begin = population.renderer.begin(ids)
+    return begin + (len(ids) - begin) // 2
 
 
 def _said(model: torch.nn.Module, rows: Sequence[np.ndarray], device: str) -> list[Tensor]:
@@ -135,17 +149,22 @@ def _said(model: torch.nn.Module, rows: Sequence[np.ndarray], device: str) -> li
 
 
 def _require_blind_to_the_future(
-    model: torch.nn.Module, rows: Sequence[np.ndarray], alone: Sequence[Tensor], vocabulary: int, device: str
+    model: torch.nn.Module,
+    rows: Sequence[np.ndarray],
+    alone: Sequence[Tensor],
+    population: TextPopulation,
+    device: str,
 ) -> None:
     unread = []
     for ids, before in zip(rows, alone, strict=True):
-        middle = len(ids) // 2
-        other = np.concatenate([ids[:middle], (ids[middle:] + 1) % vocabulary])
-        changed = _changed(_said(model, [other], device)[0], before)
+        middle = _middle(ids, population)
+        other = np.concatenate([ids[:middle], other_tokens(ids[middle:], population)])
+        changed = changed_at(_said(model, [other], device)[0], before)
         if changed[:middle].any():
             raise ModelError(
                 "the model is not causal: its output after a token changes with later tokens, as a masked language "
-                "model's does. Train and audit a causal language model (AutoModelForCausalLM, is_decoder=True)"
+                'model\'s does. If it is one, set Rendering(objective="masked"); else train a causal language model '
+                "(AutoModelForCausalLM, is_decoder=True)"
             )
         unread.append(bool(not changed[middle] and changed[middle + 1 :].any()))
     if all(unread):
@@ -155,25 +174,33 @@ def _require_blind_to_the_future(
         )
 
 
-def _require_same_cache(model: torch.nn.Module, ids: np.ndarray, alone: Tensor, device: str) -> None:
+def other_tokens(ids: np.ndarray, population: TextPopulation) -> np.ndarray:
+    """Returns other tokens than these, one by one, and never the one that marks where an output begins."""
+    other = (ids + 1) % population.renderer.vocabulary
+    if population.objective == "seq2seq":
+        other = np.where(other == population.renderer.pad, (other + 1) % population.renderer.vocabulary, other)
+    return np.asarray(other)
+
+
+def _require_same_cache(model: torch.nn.Module, ids: np.ndarray, alone: Tensor, middle: int, device: str) -> None:
     """Raises ModelError if reading a text in two parts, with the cache between them, says something else."""
-    middle = len(ids) // 2
     tokens = torch.as_tensor(ids, dtype=torch.long, device=device)[None]
     first = ask(model, tokens[:, :middle], cache=True)
     said = [sound(first.logits[0]).cpu()]
-    _require_same(said, [alone[:middle]], "its output after a token changes with the number of tokens that follow")
+    require_same(said, [alone[:middle]], "its output after a token changes with the number of tokens that follow")
     if first.past is not None:
         second = ask(model, tokens[:, middle:], torch.ones_like(tokens), first.past, cache=True)
         said = [sound(second.logits[0]).cpu()]
-        _require_same(said, [alone[middle:]], "it says something else when it reads a text in parts, with its cache")
+        require_same(said, [alone[middle:]], "it says something else when it reads a text in parts, with its cache")
 
 
-def _require_same(own: Sequence[Tensor], other: Sequence[Tensor], problem: str) -> None:
-    if any(_changed(a, b).any() for a, b in zip(own, other, strict=True)):
+def require_same(own: Sequence[Tensor], other: Sequence[Tensor], problem: str) -> None:
+    """Raises ModelError if two outputs for some texts differ by more than rounding."""
+    if any(changed_at(a, b).any() for a, b in zip(own, other, strict=True)):
         raise ModelError(f"the model's output is not a function of the text: {problem}")
 
 
-def _changed(own: Tensor, other: Tensor) -> Tensor:
+def changed_at(own: Tensor, other: Tensor) -> Tensor:
     """Returns at which tokens two outputs differ by more than rounding."""
     largest = other[other > -torch.inf].abs().max()
     difference = torch.where(own == other, 0.0, (own - other).abs())  # also where both are −inf

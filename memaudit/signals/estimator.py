@@ -11,7 +11,9 @@ from scipy.special import logsumexp
 from memaudit.errors import ModelError
 from memaudit.recipe import Examples
 from memaudit.recipe.blame import blame
+from memaudit.recipe.inputs.kind import Rows
 from memaudit.recipe.recipes import Outputs
+from memaudit.signals.boosters import Boosted, by_margins
 from memaudit.signals.logits import LEAST_LOGIT, is_correct, scaled_logit, scaled_logit_of_probabilities
 from memaudit.signals.steady import require_steady
 
@@ -31,24 +33,26 @@ def estimator_signals(
     """Returns φ in nats, correctness by the estimator's own `predict`, and in words what was read.
 
     Args:
-        model: With `decision_function`, which is preferred because it does not saturate, or `predict_proba`.
+        model: With `decision_function`, which is preferred because it does not saturate, or `predict_proba`. Of a
+            booster of XGBoost, LightGBM or CatBoost, the margins are its decision function.
         examples: What to score; the model is given a copy.
         outputs: "logits" or "probabilities", to insist on one of the two.
 
     Raises:
         ModelError: The outputs are not finite or no confidences by class, or the model is random.
     """
+    model = model if outputs == "probabilities" else by_margins(model, examples.x)
     method = _method(model, outputs)
-    raw = _asked(model, method, examples.x)
+    raw = _asked(model, method, examples, slice(None))
     if raw.ndim not in (1, 2):
         raise ModelError(f"{method}() returned shape {raw.shape}; expected [{len(examples)} examples, classes]")
     if len(bad := np.flatnonzero(~np.isfinite(raw.reshape(len(raw), -1)).all(axis=1))):
         raise ModelError(f"{method}() is NaN or infinite for {len(bad)} examples, first in row {bad[0]}")
     columns = raw[:, None] if raw.ndim == 1 else raw
-    require_steady(lambda rows: _asked(model, method, examples.x[rows]).reshape(-1, columns.shape[1]), columns)
-    seen = _classes(model, columns)
+    require_steady(lambda rows: _asked(model, method, examples, rows).reshape(-1, columns.shape[1]), columns)
+    seen = _classes(model, columns, examples)
     scores = _by_class(columns, seen, method)
-    predicted = _predicted(model, examples.x)
+    predicted = _predicted(model, examples)
     if predicted is not None:
         _require_decisions(scores, predicted, seen, method)
     full = _full_columns(scores, seen, examples.classes, method)
@@ -56,7 +60,11 @@ def estimator_signals(
         phi = scaled_logit_of_probabilities(full, examples.y, votes(model))
     else:
         phi = scaled_logit(full, examples.y)
-    return phi, is_correct(full, examples.y) if predicted is None else predicted == examples.y, f"{method}()"
+    return phi, is_correct(full, examples.y) if predicted is None else predicted == examples.y, _told(model, method)
+
+
+def _told(model: Any, method: str) -> str:
+    return "margins" if isinstance(model, Boosted) else f"{method}()"
 
 
 def votes(model: Any) -> int | None:
@@ -106,19 +114,28 @@ def _method(model: Any, outputs: Outputs | None) -> str:
     return methods[outputs]
 
 
-def _asked(model: Any, method: str, x: Shaped[Array, "rows ..."]) -> Array:
+def _asked(model: Any, method: str, examples: Examples, rows: Rows) -> Array:
+    x, count = examples.inputs.take(rows), len(np.arange(len(examples))[rows])
     with blame("evaluating the model"):
-        raw = np.asarray(getattr(model, method)(x.copy()))
+        raw = np.asarray(getattr(model, method)(x))
         if raw.dtype.kind not in "biuf":
             raise ModelError(f"{method}() returned an array of {raw.dtype}; expected real numbers")
-    if raw.ndim == 0 or len(raw) != len(x):
-        raise ModelError(f"{method}() returned shape {raw.shape} for {len(x)} examples; return one row for each")
+    if raw.ndim == 0 or len(raw) != count:
+        raise ModelError(f"{method}() returned shape {raw.shape} for {count} examples; return one row for each")
     return raw
 
 
-def _classes(model: Any, columns: Float[Array, "examples columns"]) -> Int[Array, " classes"]:
+def _classes(model: Any, columns: Float[Array, "examples columns"], examples: Examples) -> Int[Array, " classes"]:
     """Returns the labels that the model knows, in the order of its columns."""
     names = np.asarray(getattr(model, "classes_", np.arange(max(2, columns.shape[1]))))
+    if examples.class_names and names.dtype.kind in "OUT":
+        codes = coded(names, examples.class_names)
+        if (codes < 0).any():
+            strange = names[codes < 0][0]
+            raise ModelError(
+                f"the model knows the class {str(strange)!r}, and the examples have {examples.class_names[:5]}"
+            )
+        return codes
     if names.dtype.kind not in "biuf" or not np.array_equal(names, names.astype(np.int64)):
         raise ModelError(f"the model's classes_ are {names[:3]}; it must be trained on the labels as they are")
     return names.astype(np.int64)
@@ -143,13 +160,21 @@ def _by_class(columns: Float[Array, "examples columns"], seen: Array, method: st
     return columns
 
 
-def _predicted(model: Any, x: Shaped[Array, "rows ..."]) -> Shaped[Array, " examples"] | None:
+def coded(names: Array, known: tuple[str, ...]) -> Int[Array, " names"]:
+    """Return the number of each name among the known ones; −1 of one that is not."""
+    numbers = {name: number for number, name in enumerate(known)}
+    return np.array([numbers.get(str(name), -1) for name in names], np.int64)
+
+
+def _predicted(model: Any, examples: Examples) -> Shaped[Array, " examples"] | None:
     """Returns the labels that the model predicts; None if its `predict`, if any, returns something else."""
     if not hasattr(model, "predict"):
         return None
     with blame("evaluating the model"):
-        found = np.asarray(model.predict(x.copy()))
-    return found if found.shape == (len(x),) and found.dtype.kind in "biuf" else None
+        found = np.asarray(model.predict(examples.inputs.take(slice(None))))
+    if examples.class_names and found.shape == (len(examples),) and found.dtype.kind in "OUT":
+        return coded(found, examples.class_names)
+    return found if found.shape == (len(examples),) and found.dtype.kind in "biuf" else None
 
 
 def _require_decisions(

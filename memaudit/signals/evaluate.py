@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float, Shaped
 
 from memaudit.errors import ModelError
 from memaudit.recipe import Examples, Population
+from memaudit.recipe.labels import Task
 from memaudit.recipe.networks import is_network
-from memaudit.recipe.recipes import Outputs
-from memaudit.signals.estimator import estimator_signals
-from memaudit.signals.kinds import Range, require_kind, signals_of
+from memaudit.recipe.recipes import Output, Outputs
+from memaudit.signals.estimator import estimator_signals, votes
+from memaudit.signals.kinds import Range, entropy_of, require_kind, signals_of
+from memaudit.signals.multilabel import logits_of, multilabel_estimator, multilabel_signals, require_multilabel
+from memaudit.signals.regression import regression_estimator, regression_signals, spread_of
 
 Array = np.ndarray
 
@@ -26,12 +29,15 @@ _OUTPUTS = 2**24  # of a network at a time: 64 MiB
 class Signals:
     """What one model says about every example: φ in nats, larger = more confident; correctness of the plain view.
 
-    `read_as` says in words what the outputs were taken for.
+    Of several labels an example, correctness is the share of them that is right; of a regression, the explained share.
+    `read_as` says in words what the outputs were taken for. `modified_entropy` is that of the plain view, in nats,
+    where it was asked for and the outputs have one.
     """
 
     phi: Float[Array, "examples queries"]
-    correct: Bool[Array, " examples"]
+    correct: Shaped[Array, " examples"]
     read_as: str
+    modified_entropy: Float[Array, " examples"] | None = None
 
 
 def measure(
@@ -40,11 +46,14 @@ def measure(
     queries: Sequence[Any] = (),
     device: str = "cpu",
     outputs: Outputs | None = None,
+    output: Output | None = None,
+    entropy: bool = False,
 ) -> dict[str, Array]:
     """Returns everything that is recorded about one model, by name; see `evaluate` and `measure_text`."""
     if isinstance(population, Examples):
-        signals = evaluate(model, population, queries, device, outputs)
-        return {"phi": signals.phi, "correct": signals.correct}
+        signals = evaluate(model, population, queries, device, outputs, output, entropy)
+        more = {} if signals.modified_entropy is None else {"modified_entropy": signals.modified_entropy}
+        return {"phi": signals.phi, "correct": signals.correct, **more}
     from memaudit.signals.network import steady
     from memaudit.signals.text import measure_text, unit_phi
 
@@ -59,29 +68,31 @@ def evaluate(
     queries: Sequence[Any] = (),
     device: str = "cpu",
     outputs: Outputs | None = None,
+    output: Output | None = None,
+    entropy: bool = False,
 ) -> Signals:
     """Returns the signals of one model in evaluation mode: no dropout, no batch statistics, so no batch mates.
 
     What the model does to its inputs in place, it does to a copy. Logits are reduced batch by batch.
 
     Args:
-        model: A torch network, or anything with `predict_proba` or `decision_function`.
+        model: A torch network, or anything with `predict_proba` or `decision_function`; of a regression, `predict`.
         examples: What to score.
         queries: Further fixed views of a network's inputs, beside the plain one.
         device: Where a network is evaluated.
         outputs: What the model's outputs are; None takes logits, and refuses what looks like probabilities.
+        output: Which part of what a network returns they are.
+        entropy: Whether the modified entropy of a network's outputs is measured, too.
 
     Raises:
         ModelError: The outputs are not finite, random, or no logits; there is no output for some label; all examples
             get one score and not all are right; or it is no model at all.
     """
     if is_network(model):
-        signals = _of_network(model, examples, queries, device, outputs)
-    elif hasattr(model, "predict_proba") or hasattr(model, "decision_function"):
-        phi, correct, read_as = estimator_signals(model, examples, outputs)
-        signals = Signals(phi[:, None].astype(np.float32), correct, read_as)
+        signals = _of_network(model, examples, queries, device, outputs, output, entropy)
     else:
-        raise ModelError(f"a {type(model).__name__} is neither a torch network nor a classifier of scikit-learn's kind")
+        phi, correct, read_as = _of_estimator(model, examples, outputs)
+        signals = Signals(phi[:, None].astype(np.float32), correct, read_as)
     if (signals.phi[:, 0] == signals.phi[0, 0]).all() and not signals.correct.all():
         raise ModelError(
             f"the model has the same confidence in the label of all {len(examples)} examples (φ = "
@@ -90,30 +101,56 @@ def evaluate(
     return signals
 
 
+def _of_estimator(model: Any, examples: Examples, outputs: Outputs | None) -> tuple[Array, Array, str]:
+    if examples.task is Task.REGRESSION and hasattr(model, "predict"):
+        return regression_estimator(model, examples)
+    if not hasattr(model, "predict_proba") and not hasattr(model, "decision_function"):
+        raise ModelError(f"a {type(model).__name__} is neither a torch network nor a classifier of scikit-learn's kind")
+    if examples.task is Task.MULTILABEL:
+        return multilabel_estimator(model, examples, outputs, votes(model))
+    return estimator_signals(model, examples, outputs)
+
+
 def _of_network(
-    network: Any, examples: Examples, queries: Sequence[Any], device: str, outputs: Outputs | None
+    network: Any,
+    examples: Examples,
+    queries: Sequence[Any],
+    device: str,
+    outputs: Outputs | None,
+    output: Output | None,
+    entropy: bool,
 ) -> Signals:
     from memaudit.signals.network import Asked, asked
 
-    plain = asked(network, examples.x, device)
-    views = [plain, *(Asked(network, examples.x, device, query) for query in queries)]
+    plain = asked(network, examples.inputs, device, output)
+    views = [plain, *(Asked(network, examples.inputs, device, query, output) for query in queries)]
     phi = np.empty((len(examples), len(views)), np.float32)
+    entropies = np.empty(len(examples)) if entropy and _has_entropy(examples, outputs) else None
     for column, view in enumerate(views):
         try:
-            seen, hits = _of_view(view, examples, outputs, phi[:, column])
+            seen, hits = _of_view(view, examples, outputs, phi[:, column], None if column else entropies)
         except ModelError as error:
             raise error if column == 0 else ModelError(f"query {column}, {queries[column - 1]!r}: {error}") from error
         if column == 0:
             correct = hits
-            read_as = require_kind(seen, outputs, lambda: plain.last_layer(slice(0, 2)))
-    return Signals(phi, correct, read_as)
+            read_as = _read_as(seen, examples.task, outputs, lambda: plain.last_layer(slice(0, 2)))
+    return Signals(phi, correct, read_as, entropies)
 
 
-def _of_view(view: Any, examples: Examples, outputs: Outputs | None, phi: Array) -> tuple[Range, Array]:
-    """Writes φ of one view into an array, batch by batch; returns the range of the outputs, and the correctness."""
+def _has_entropy(examples: Examples, outputs: Outputs | None) -> bool:
+    return outputs != "one-vs-rest" and examples.task is Task.CLASSIFICATION
+
+
+def _of_view(
+    view: Any, examples: Examples, outputs: Outputs | None, phi: Array, entropies: Array | None = None
+) -> tuple[Range, Array]:
+    """Writes φ of one view into an array, batch by batch; returns the range of the outputs, and the correctness.
+
+    The modified entropy is written into another array, if there is one.
+    """
     from memaudit.signals.network import steady
 
-    correct = np.empty(len(examples), bool)
+    correct = np.empty(len(examples), bool if examples.task is Task.CLASSIFICATION else np.float32)
     start, batch = 0, _FIRST
     while start < len(examples):
         rows = slice(start, min(start + batch, len(examples)))
@@ -124,9 +161,28 @@ def _of_view(view: Any, examples: Examples, outputs: Outputs | None, phi: Array)
             seen = Range(answers.shape[1])
         seen.add(answers)
         with np.errstate(divide="ignore"):
-            phi[rows], correct[rows] = signals_of(answers, examples.y[rows], outputs)
+            phi[rows], correct[rows] = _signals(answers, examples, rows, outputs)
+            if entropies is not None:
+                entropies[rows] = entropy_of(answers, examples.y[rows], outputs)
         start = rows.stop
     return seen, correct
+
+
+def _signals(
+    answers: Float[Array, "rows columns"], examples: Examples, rows: slice, outputs: Outputs | None
+) -> tuple[Array, Array]:
+    y = examples.y[rows]
+    if examples.task is Task.MULTILABEL:
+        return multilabel_signals(logits_of(answers, outputs), y)
+    if examples.task is Task.REGRESSION:
+        return regression_signals(answers[:, 0], y, spread_of(examples))
+    return signals_of(answers, y, outputs)
+
+
+def _read_as(seen: Range, task: Task, outputs: Outputs | None, last_layer: Callable[[], str]) -> str:
+    if task is Task.REGRESSION:
+        return "predictions"
+    return (require_multilabel if task is Task.MULTILABEL else require_kind)(seen, outputs, last_layer)
 
 
 def _checked(outputs: Array, examples: Examples, rows: slice) -> Float[Array, "rows classes"]:
@@ -134,6 +190,8 @@ def _checked(outputs: Array, examples: Examples, rows: slice) -> Float[Array, "r
     y = examples.y[rows]
     if outputs.ndim != 2 or len(outputs) != len(y):
         raise ModelError(f"the model's output has shape {outputs.shape}; expected [{len(y)} examples, classes]")
+    if examples.task is not Task.CLASSIFICATION:
+        return _one_for_each(outputs, examples, rows)
     count = max(2, outputs.shape[1])
     if examples.classes > count:
         row = int(np.argmax(examples.y >= count))
@@ -145,5 +203,16 @@ def _checked(outputs: Array, examples: Examples, rows: slice) -> Float[Array, "r
         usable |= masked & (masked.sum(axis=1) < outputs.shape[1] - 1)[:, None]
     bad = np.flatnonzero(~usable.all(axis=1))
     if len(bad):
+        raise ModelError(f"the model's output is NaN or infinite, first in row {rows.start + bad[0]}")
+    return outputs
+
+
+def _one_for_each(outputs: Array, examples: Examples, rows: slice) -> Float[Array, "rows labels"]:
+    if outputs.shape[1] != examples.classes:
+        raise ModelError(
+            f"the model has {outputs.shape[1]} outputs, and an example {examples.classes} labels ({examples.task}); "
+            "return one for each"
+        )
+    if len(bad := np.flatnonzero(~np.isfinite(outputs).all(axis=1))):
         raise ModelError(f"the model's output is NaN or infinite, first in row {rows.start + bad[0]}")
     return outputs

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 
 from memaudit.errors import ModelError
 from memaudit.recipe.recipes import Outputs
-from memaudit.signals.logits import is_correct, log_odds, log_probabilities, scaled_logit
+from memaudit.signals.logits import is_correct, log_odds, log_probabilities, modified_entropy, scaled_logit
 
 Array = np.ndarray
 
@@ -89,6 +89,15 @@ def signals_of(
     if kind in ("probabilities", "one-vs-rest"):
         outputs = log_odds(outputs) if outputs.shape[1] == 1 else log_probabilities(outputs)
     return scaled_logit(outputs, y), is_correct(outputs, y)
+
+
+def entropy_of(
+    outputs: Float[Array, "rows classes"], y: Int[Array, " rows"], kind: Outputs | None
+) -> Float[Array, " rows"]:
+    """Returns the modified entropy for a batch of outputs that are a distribution over classes, in nats."""
+    if kind == "probabilities":
+        outputs = log_odds(outputs) if outputs.shape[1] == 1 else log_probabilities(outputs)
+    return modified_entropy(outputs, y)
 
 
 def require_kind(seen: Range, kind: Outputs | None, last_layer: Callable[[], str]) -> str:

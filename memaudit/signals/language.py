@@ -1,11 +1,16 @@
-"""A causal language model over texts: token statistics, in one forward pass and without keeping any logits."""
+"""A causal language model over texts: token statistics, in one forward pass and without keeping any logits.
+
+What makes statistics of logits serves every kind of model.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TypeAlias
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from memaudit.errors import ModelError
@@ -17,6 +22,8 @@ Array = np.ndarray
 
 _NUMBERS = {"cpu": 2**21, "cuda": 2**26}  # logits alive at a time: 8 MiB stay near the cache of a core
 _RULED_OUT = torch.finfo(torch.float32).min  # in place of −inf, which makes 0 · log 0 NaN
+Scored: TypeAlias = Iterator[tuple[Array, Tensor, Tensor]]
+"""Batch by batch: places of marked tokens among all, the logits that predict them in float32, and the tokens."""
 _FIELDS = ("logp", "mean", "deviation", "gap", "rank", "normaliser")
 
 
@@ -34,44 +41,66 @@ def token_statistics(model: torch.nn.Module, texts: Sequence[Sequence[Row]], dev
     Raises:
         ModelError: The model has no output for some token, or its output is NaN or infinite.
     """
-    rows = [row for text in texts for row in text]
-    counts = np.array([sum(int(row.trained.sum()) for row in text) for text in texts], np.int64)
+    return collected(texts, _scored(model, rows_of(texts), device))
+
+
+def predicted(model: torch.nn.Module, texts: Sequence[Sequence[Row]], device: str = "cpu") -> Array:
+    """Returns the share of each text's marked tokens that are the likeliest, `[texts]`; faster than all statistics."""
+    return hits(texts, _scored(model, rows_of(texts), device))
+
+
+def rows_of(texts: Sequence[Sequence[Row]]) -> list[Row]:
+    """Returns the rows of all texts, one after another."""
+    return [row for text in texts for row in text]
+
+
+def counts_of(texts: Sequence[Sequence[Row]]) -> Int[Array, " texts"]:
+    """Returns the number of marked tokens of each text."""
+    return np.array([sum(int(row.trained.sum()) for row in text) for text in texts], np.int64)
+
+
+def collected(texts: Sequence[Sequence[Row]], scored: Scored) -> TokenStatistics:
+    """Returns the statistics of the marked tokens of each text, from the logits for them."""
+    counts = counts_of(texts)
     found = {name: np.empty(int(counts.sum()), np.int32 if name == "rank" else np.float32) for name in _FIELDS}
-    for at, logits, aims in _scored(model, rows, device):
+    for at, logits, aims in scored:
         values = _statistics(torch.log_softmax(logits, dim=1), aims)
         for name, value in zip(_FIELDS, values, strict=True):
             found[name][at] = value.cpu().numpy()
     return TokenStatistics(np.concatenate([[0], np.cumsum(counts)]), **found)
 
 
-def predicted(model: torch.nn.Module, texts: Sequence[Sequence[Row]], device: str = "cpu") -> Array:
-    """Returns the share of each text's marked tokens that are the likeliest, `[texts]`; faster than all statistics."""
-    rows = [row for text in texts for row in text]
-    counts = np.array([sum(int(row.trained.sum()) for row in text) for text in texts], np.int64)
+def hits(texts: Sequence[Sequence[Row]], scored: Scored) -> Float[Array, " texts"]:
+    """Returns the share of each text's marked tokens that are the likeliest, from the logits for them."""
+    counts = counts_of(texts)
     text_of = np.repeat(np.arange(len(texts)), counts)
-    hits = np.zeros(len(text_of))
-    for at, logits, aims in _scored(model, rows, device):
-        hits[at] = (logits.argmax(dim=1) == aims).cpu().numpy()
-    return np.bincount(text_of, hits, len(texts)) / counts
+    found = np.zeros(len(text_of))
+    for at, logits, aims in scored:
+        found[at] = (logits.argmax(dim=1) == aims).cpu().numpy()
+    return np.asarray(np.bincount(text_of, found, len(texts)) / counts)
 
 
-def _scored(model: torch.nn.Module, rows: Sequence[Row], device: str) -> Iterator[tuple[Array, Tensor, Tensor]]:
+def _scored(model: torch.nn.Module, rows: Sequence[Row], device: str) -> Scored:
     """Yields, batch by batch, the places of the marked tokens among all, their logits in float32, and the tokens."""
     counts = np.array([int(row.trained.sum()) for row in rows], np.int64)
     ends = np.cumsum(counts)
     model = model.to(device).eval()
-    most = _NUMBERS.get(torch.device(device).type, _NUMBERS["cpu"]) // _vocabulary(model)
-    for batch in _batches(rows, most):
+    for batch in batches(rows, most_tokens(vocabulary_of(model), device)):
         at = np.concatenate([np.arange(ends[i] - counts[i], ends[i]) for i in batch])
         yield at, *_logits(model, [rows[i] for i in batch], device)
 
 
-def _vocabulary(model: torch.nn.Module) -> int:
-    config = getattr(model, "config", None)
-    return int(getattr(config, "vocab_size", 0) or 2**15)
+def vocabulary_of(model: torch.nn.Module) -> int:
+    """Returns the number of outputs that a model's configuration states, or a usual one."""
+    return int(getattr(getattr(model, "config", None), "vocab_size", 0) or 2**15)
 
 
-def _batches(rows: Sequence[Row], most: int) -> Iterator[list[int]]:
+def most_tokens(vocabulary: int, device: str) -> int:
+    """Returns how many tokens a batch may have, so that its logits fit."""
+    return _NUMBERS.get(torch.device(device).type, _NUMBERS["cpu"]) // vocabulary
+
+
+def batches(rows: Sequence[Row], most: int) -> Iterator[list[int]]:
     """Yields the numbers of rows of similar length, at least one and otherwise of at most so many tokens together."""
     order = sorted(range(len(rows)), key=lambda i: len(rows[i].ids))
     batch: list[int] = []
@@ -103,8 +132,16 @@ def _logits(model: torch.nn.Module, rows: Sequence[Row], device: str) -> tuple[T
     if marked[:, 0].any():
         raise ValueError("the first token of a row is marked, but nothing predicts it")
     logits = ask(model, ids.to(device), attended.to(device)).logits
-    aims = ids[:, 1:][marked[:, 1:]].to(device)
-    logits = sound(logits[:, :-1][marked[:, 1:].to(device)]).clamp(min=_RULED_OUT)
+    return usable(logits[:, :-1][marked[:, 1:].to(device)], ids[:, 1:][marked[:, 1:]].to(device))
+
+
+def usable(logits: Tensor, aims: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns logits `[tokens, vocabulary]` in float32 and the tokens that they predict.
+
+    Raises:
+        ModelError: A logit is NaN or infinite, there is none for a token, or one rules its token out.
+    """
+    logits = sound(logits).clamp(min=_RULED_OUT)
     if len(aims) and int(aims.max()) >= logits.shape[1]:
         raise ModelError(f"the tokenizer has token {int(aims.max())}, the model only {logits.shape[1]} outputs")
     if (logits.gather(1, aims[:, None]) == _RULED_OUT).any():

@@ -69,6 +69,35 @@ def log_probabilities(p: Float[Array, "examples classes"]) -> Float[Array, "exam
     return np.log(np.maximum(p.astype(np.float64), np.finfo(np.float32).tiny))
 
 
+def modified_entropy(logits: Float[Array, "examples classes"], y: Int[Array, " examples"]) -> Float[Array, " examples"]:
+    """Returns −(1 − p_y) log p_y − Σ_{c ≠ y} p_c log(1 − p_c) per example, in nats; 0 = sure of the true label.
+
+    Computed from log-probabilities. 1 − p of the likeliest class is the sum of the others' p, which does not cancel. A
+    single column is the logit of class 1 of two.
+
+    Source: Song & Mittal 2021 (USENIX Security), Equation 8.
+    """
+    if logits.shape[1] == 1:
+        logits = np.concatenate([np.zeros_like(logits), logits], axis=1)
+    found = np.empty(len(logits))
+    step = max(1, _SPAN // logits.shape[1])
+    for span in (slice(start, start + step) for start in range(0, len(found), step)):
+        z = logits[span].astype(np.float64)
+        rows, own, top = np.arange(len(z)), y[span], z.argmax(axis=1)
+        logp = z - logsumexp(z, axis=1, keepdims=True)
+        p = np.exp(logp)
+        rest = np.where(np.arange(z.shape[1]) == top[:, None], 0, p).sum(axis=1)
+        with np.errstate(divide="ignore"):
+            log_rest = np.log(np.maximum(rest, np.finfo(np.float64).tiny))
+            log_other = np.log1p(-p)
+        log_other[rows, top] = log_rest
+        terms = -p * log_other
+        other_than_own = np.where(top == own, rest, 1 - p[rows, own])
+        terms[rows, own] = -other_than_own * logp[rows, own]
+        found[span] = terms.sum(axis=1)
+    return found
+
+
 def cross_entropy(phi: Float[Array, "..."]) -> Float[Array, "..."]:
     """Returns the cross-entropy −log p_y in nats that belongs to a scaled logit: softplus(−φ)."""
     return np.logaddexp(0, -phi)

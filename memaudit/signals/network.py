@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from memaudit.recipe.blame import blame
-from memaudit.recipe.networks import inputs_for, last_layer, outputs_of, precision
+from memaudit.recipe.inputs import Inputs
+from memaudit.recipe.networks import answer_of, each, inputs_for, last_layer, outputs_of, precision, tensors
+from memaudit.recipe.recipes import Output
 from memaudit.signals.steady import require_steady
 
 Array = np.ndarray
-View = Callable[[torch.Tensor], torch.Tensor]
+View = Callable[[Any], Any]
 
 
 @dataclass(slots=True)
@@ -27,15 +30,16 @@ class Asked:
     """
 
     network: torch.nn.Module
-    x: Shaped[Array, "examples ..."]
+    x: Inputs
     device: str
     view: View | None = None
+    output: Output | None = None
     kind: torch.dtype = torch.float32
 
     def __call__(self, rows: slice) -> Float[Array, "rows classes"]:
         """Returns the outputs for a batch, in single precision or, of a network in double precision, in double."""
         with torch.no_grad(), blame("evaluating the model"):
-            outputs = outputs_of(self.network(self._inputs(rows)))
+            outputs = outputs_of(answer_of(self.network, self._inputs(rows)), self.output)
         self.kind = outputs.dtype
         return (outputs if outputs.dtype == torch.float64 else outputs.float()).cpu().numpy()
 
@@ -43,16 +47,19 @@ class Asked:
         """Returns what the outputs come from, as `recipe.networks.last_layer` names it."""
         try:
             with torch.enable_grad():
-                inputs = self._inputs(rows)
-                if inputs.is_floating_point():  # a network whose weights are frozen leaves no trace otherwise
-                    inputs = inputs.requires_grad_().clone()
-                return last_layer(outputs_of(self.network(inputs)))
+                inputs = each(self._inputs(rows), _traced)
+                return last_layer(outputs_of(answer_of(self.network, inputs), self.output))
         except Exception:  # a forward that cannot be differentiated is no fault
             return ""
 
-    def _inputs(self, rows: slice) -> torch.Tensor:
-        inputs = inputs_for(self.network, torch.from_numpy(np.array(self.x[rows]))).to(self.device)
+    def _inputs(self, rows: slice) -> Any:
+        inputs = each(inputs_for(self.network, tensors(self.x.take(rows))), lambda part: part.to(self.device))
         return inputs if self.view is None else self.view(inputs)
+
+
+def _traced(part: torch.Tensor) -> torch.Tensor:
+    """Return a tensor that autograd follows: a network whose weights are frozen leaves no trace otherwise."""
+    return part.requires_grad_().clone() if part.is_floating_point() else part
 
 
 def steady(network: torch.nn.Module, ask: Callable[[slice], Array], first: Float[Array, "batch numbers"]) -> None:
@@ -66,9 +73,9 @@ def steady(network: torch.nn.Module, ask: Callable[[slice], Array], first: Float
     require_steady(ask, first, suspects, epsilon)
 
 
-def asked(network: torch.nn.Module, x: Shaped[Array, "examples ..."], device: str) -> Asked:
+def asked(network: torch.nn.Module, x: Inputs, device: str, output: Output | None = None) -> Asked:
     """Returns the network on a device and in evaluation mode, ready to be asked about inputs."""
     with blame("evaluating the model"):
         network.to(device)
         network.eval()
-    return Asked(network, x, device)
+    return Asked(network, x, device, output=output)

@@ -13,12 +13,14 @@ import torch
 from jaxtyping import Float
 
 from memaudit.recipe import LanguageModelRecipe, Recipe, Row, TextPopulation
+from memaudit.recipe.encoder_decoder import as_causal
 from memaudit.recipe.pretrained import load_folder
 from memaudit.recipe.recipes import LEAST_WRITTEN, SAMPLERS
 from memaudit.recipe.weights import put_weights
 from memaudit.signals.asking import exact
 from memaudit.signals.decoding import Decaying, Prompted, Sampler, TopN, generate
 from memaudit.signals.language import token_statistics
+from memaudit.signals.reading import reading
 from memaudit.signals.search import best_first
 from memaudit.signals.text import SEARCH_QUERIES
 
@@ -49,7 +51,7 @@ def question(
     written = _generated(model, population, held_out, device)
     return {
         **_of_base(population, recipe, [row for row, _ in written], device),
-        **_searches(model, population, device),
+        **(_searches(as_causal(model, population), population, device) if population.writes else {}),
         **_of_text(model, population, written, device),
     }
 
@@ -81,10 +83,10 @@ def read_again(
 def _of_base(population: TextPopulation, recipe: Recipe, written: list[Row], device: str) -> dict[str, Array]:
     if not isinstance(recipe, LanguageModelRecipe) or recipe.base is None:
         return {}
-    base = load_folder(Path(recipe.base))
-    tokens = token_statistics(base, population.representatives, device)
-    generated = token_statistics(base, [[row] for row in written], device)
-    return {"base": tokens.means(tokens.logp), **(generated.tensors("reference_") if written else {})}
+    base = load_folder(Path(recipe.base), population.objective)
+    tokens = reading(base, population, device).tokens(population.representatives)
+    generated = token_statistics(base, [[row] for row in written], device).tensors("reference_") if written else {}
+    return {"base": tokens.means(tokens.logp), **generated}
 
 
 def _searches(model: torch.nn.Module, population: TextPopulation, device: str) -> dict[str, Array]:
@@ -103,6 +105,8 @@ def _generated(
     model: torch.nn.Module, population: TextPopulation, held_out: Array, device: str
 ) -> list[tuple[Row, Row]]:
     """Returns the rows of what the model writes, sampler after sampler, each with its row in lower case."""
+    if not population.writes or population.objective == "seq2seq":  # which writes in answer to an input alone
+        return []
     start, probes = population.renderer.start, population.probes
     length = min(probes.written, population.renderer.rendering.context // 2)
     if not probes.generated or not len(start) or length < LEAST_WRITTEN:

@@ -1,8 +1,7 @@
-"""One language model over its population: everything that is recorded about it, by name."""
+"""One language model of any kind over its population: everything that is recorded about it, by name."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import chain
 
 import numpy as np
@@ -10,12 +9,12 @@ import torch
 from jaxtyping import Float
 
 from memaudit.recipe import Row, TextPopulation
+from memaudit.recipe.encoder_decoder import as_causal
 from memaudit.signals.asking import exact
-from memaudit.signals.causality import require_causal
 from memaudit.signals.decoding import greedy_continuations
-from memaudit.signals.language import token_statistics
+from memaudit.signals.reading import Reading, reading
 from memaudit.signals.search import best_first
-from memaudit.signals.secrets import secret_costs, space_costs
+from memaudit.signals.secret_rows import secret_row
 
 Array = np.ndarray
 
@@ -36,28 +35,29 @@ def measure_text(model: torch.nn.Module, population: TextPopulation, device: str
     search_first [canaries]      whether a search of the canary's space returns the canary before all other secrets
     secret_cost [secrets, 1+decoys]  of the user's secrets, each followed by its decoys
 
+    Of a model that is not made to write there is no suffix_…, written and search_first; of one that is scored by the
+    recipe's own function, only `logp` of each token, and `correct` is the mean probability of a unit's tokens.
+
     Raises:
         RecipeError: The model's own code fails.
-        ModelError: It is no causal language model, has no output for some token, or its output is NaN or infinite.
+        ModelError: It is of another kind than the recipe says, has no output for some token, or its output is NaN or
+            infinite.
     """
     model = exact(model)
-    require_causal(model, population, device)
-    tokens = token_statistics(model, population.representatives, device)
-    suffixes = token_statistics(model, [[row] for row in chain(*population.windows)], device)
-    canaries = token_statistics(model, [[row] for row in canary_rows(population)], device)
-    costs = [_costs(model, population, number, device) for number in range(len(population.canaries))]
-    first = [_first(model, population, number, *both, device) for number, both in enumerate(costs)]
+    read = reading(model, population, device)
+    read.require()
+    tokens = read.tokens(population.representatives)
+    canaries = read.tokens([[row] for row in canary_rows(population)])
+    costs = [read.costs(*both) for both in zip(population.spaces, population.references, strict=True)]
     return {
         "phi": tokens.means(tokens.logp)[:, None].astype(np.float32),
         "correct": tokens.means(tokens.correct).astype(np.float32),
         **tokens.tensors("token_"),
-        **suffixes.tensors("suffix_"),
-        "written": _continued(model, population, device),
         **canaries.tensors("canary_"),
         "canary_cost": np.array([own for own, _ in costs], np.float64),
         "reference_cost": np.concatenate([np.empty(0), *(others for _, others in costs)]),
-        "search_first": np.array(first, bool),
-        "secret_cost": _secret_costs(model, population, device),
+        "secret_cost": _secret_costs(read, population),
+        **(_written(read, model, population, costs, device) if population.writes else {}),
     }
 
 
@@ -65,30 +65,27 @@ def unit_phi(
     model: torch.nn.Module, population: TextPopulation, units: slice, device: str = "cpu"
 ) -> Float[Array, "units 1"]:
     """Returns φ of some units: the mean log-probability of a unit's tokens, in nats; larger = likelier."""
-    tokens = token_statistics(model, population.representatives[units], device)
+    tokens = reading(model, population, device).tokens(population.representatives[units])
     return tokens.means(tokens.logp)[:, None].astype(np.float32)
 
 
 def canary_rows(population: TextPopulation) -> tuple[Row, ...]:
-    """Returns the canaries' rows up to the end of the secret, with the secret's tokens marked."""
-
-    def row(number: int) -> Row:
-        space = population.spaces[number]
-        ids = np.concatenate([space.prefix, space.tokens(space.secret)])
-        return Row(ids, np.arange(len(ids)) >= len(space.prefix))
-
-    return tuple(row(number) for number in range(len(population.canaries)))
+    """Returns the canaries' rows with the secret's tokens marked: up to its end, or whole for a masked model."""
+    after = population.objective == "masked"
+    return tuple(secret_row(space, space.secret, after) for space in population.spaces)
 
 
-def _costs(model: torch.nn.Module, population: TextPopulation, number: int, device: str) -> tuple[float, Array]:
-    """Returns the cost of a canary's secret, and those of the secrets it is ranked among: of all, itself included."""
-    space, references = population.spaces[number], population.references[number]
-    if references is None:
-        everything = space_costs(model, space.prefix, space.alphabets, device)
-        place = np.ravel_multi_index(tuple(space.secret), [len(alphabet) for alphabet in space.alphabets])
-        return float(everything[place]), everything
-    both = secret_costs(model, space.prefix, space.alphabets, np.vstack([space.secret[None], references]), device)
-    return float(both[0]), both[1:]
+def _written(
+    read: Reading, model: torch.nn.Module, population: TextPopulation, costs: list[tuple[float, Array]], device: str
+) -> dict[str, Array]:
+    """Returns what a model that writes says about the suffixes, and which canaries a search returns first."""
+    asked = as_causal(model, population)
+    first = [_first(asked, population, number, *both, device) for number, both in enumerate(costs)]
+    return {
+        **read.tokens([[row] for row in chain(*population.windows)]).tensors("suffix_"),
+        "written": _continued(asked, population, device),
+        "search_first": np.array(first, bool),
+    }
 
 
 def _continued(model: torch.nn.Module, population: TextPopulation, device: str) -> Array:
@@ -110,7 +107,7 @@ def _first(
     return found.rank == 1
 
 
-def _secret_costs(model: torch.nn.Module, population: TextPopulation, device: str) -> Array:
-    rows: Sequence[Row] = [row for probe in population.secrets for row in probe.rows]
-    found = token_statistics(model, [[row] for row in rows], device)
+def _secret_costs(read: Reading, population: TextPopulation) -> Array:
+    rows = [row for probe in population.secrets for row in probe.rows]
+    found = read.tokens([[row] for row in rows])
     return -found.sums(found.logp).reshape(len(population.secrets), -1) if rows else np.empty((0, 0))

@@ -74,7 +74,7 @@ class HeldOutRate:
         """
         ends = [self._ends(float(each)) for each in np.atleast_1d(level)]
         low, high = (np.array(side) for side in zip(*ends, strict=True))
-        return (low, high) if np.ndim(level) else (low[0], high[0])
+        return (low, high) if np.ndim(level) else (low.reshape(()), high.reshape(()))
 
     def _ends(self, level: float) -> tuple[float, float]:
         error = (1 - level) / 2

@@ -8,16 +8,17 @@ fall out of the forward pass; and everything random comes from one seed.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, mse_loss
 
 from memaudit.errors import RecipeError
 from memaudit.recipe import ClassifierRecipe
-from memaudit.recipe.networks import inputs_for, last_layer, materialise, outputs_of
+from memaudit.recipe.networks import answer_of, each, inputs_for, last_layer, materialise, outputs_of
 
 Array = np.ndarray
 
@@ -25,17 +26,19 @@ _TRAINED = "trained_by_memaudit"
 
 
 def train_classifier(
-    recipe: ClassifierRecipe, x: Tensor, y: Tensor, counts: UInt8[Array, " examples"], seed: int
+    recipe: ClassifierRecipe, x: Any, y: Tensor, counts: UInt8[Array, " examples"], seed: int
 ) -> tuple[torch.nn.Module, dict[str, Array]]:
     """Returns a trained network and its dynamics.
 
     The dynamics are `loss` (nats) and `hit` (correct), `[epochs, training examples]`, in the order of the rows and
-    repeated as often as the example is trained on; both are taken in training mode, just before the update.
+    repeated as often as the example is trained on; both are taken in training mode, just before the update. The loss is
+    the cross-entropy: of several labels an example, its mean over them; of a regression the squared error, of which
+    `hit` says nothing.
 
     Args:
         recipe: How to train.
-        x: All inputs, on the device to train on.
-        y: All labels, on the same device.
+        x: All inputs, on the device to train on: a tensor, or a dict or tuple of them.
+        y: All labels, on the same device: classes, 0 and 1 `[examples, labels]`, or numbers to predict.
         counts: How often each example is in the training set.
         seed: Of the initialisation, the order of batches, the augmentation and dropout.
 
@@ -43,25 +46,25 @@ def train_classifier(
         RecipeError: The loss became NaN or infinite, or the network has no output for some label.
     """
     torch.manual_seed(seed)
-    generator = torch.Generator(x.device).manual_seed(seed)
-    network = materialise(_untrained(recipe), x).to(x.device).train()
+    generator = torch.Generator(y.device).manual_seed(seed)
+    network = materialise(_untrained(recipe), x).to(y.device).train()
     optimizer = recipe.optimizer(network.parameters())
     full_rates = [group["lr"] for group in optimizer.param_groups]
-    rows = torch.from_numpy(np.repeat(np.arange(len(counts)), counts)).to(x.device)
+    rows = torch.from_numpy(np.repeat(np.arange(len(counts)), counts)).to(y.device)
     sizes = _batch_sizes(len(rows), recipe.batch_size)
     steps, step = len(sizes) * recipe.epochs, 0
-    losses = torch.empty(recipe.epochs, len(rows), device=x.device)
-    hits = torch.empty(recipe.epochs, len(rows), dtype=torch.bool, device=x.device)
+    losses = torch.empty(recipe.epochs, len(rows), device=y.device)
+    hits = torch.empty(recipe.epochs, len(rows), dtype=torch.bool, device=y.device)
     for epoch in range(recipe.epochs):
-        order = torch.randperm(len(rows), generator=generator, device=x.device)
+        order = torch.randperm(len(rows), generator=generator, device=y.device)
         parts = []
         for batch in torch.split(rows[order], sizes):
             for group, rate in zip(optimizer.param_groups, full_rates, strict=True):
                 group["lr"] = rate * factor(recipe.schedule, step / steps)
-            inputs, labels = inputs_for(network, x.index_select(0, batch)), y.index_select(0, batch)
+            inputs, labels = inputs_for(network, _picked(x, batch)), y.index_select(0, batch)
             if recipe.augment is not None:
                 inputs = recipe.augment(inputs, generator)
-            logits = outputs_of(network(inputs))
+            logits = outputs_of(answer_of(network, inputs), recipe.output)
             if step == 0:
                 _require_outputs(logits, y)
             loss, hit = _loss(logits, labels, recipe.label_smoothing)
@@ -74,6 +77,10 @@ def train_classifier(
         if not losses[epoch].isfinite().all():
             raise RecipeError(f"training diverged: the loss is NaN or infinite in epoch {epoch + 1}; lower the rate")
     return network.eval(), {"loss": losses.cpu().numpy(), "hit": hits.cpu().numpy()}
+
+
+def _picked(x: Any, rows: Tensor) -> Any:
+    return each(x, lambda part: part.index_select(0, rows))
 
 
 def _untrained(recipe: ClassifierRecipe) -> torch.nn.Module:
@@ -99,11 +106,20 @@ def _require_outputs(logits: Tensor, y: Tensor) -> None:
     """Raises RecipeError if outputs are no logits, or none is some label's: a GPU's loss would end the process."""
     if logits.ndim != 2:
         raise RecipeError(f"the model's output has shape {tuple(logits.shape)}; return logits [batch, classes]")
+    wanted = 1 if y.is_floating_point() else y.shape[1] if y.ndim == 2 else 0
+    if wanted and logits.shape[1] != wanted:
+        raise RecipeError(
+            f"the model has {logits.shape[1]} outputs for {wanted} labels an example; return one for each"
+        )
+    if y.is_floating_point():
+        return
     if (last := last_layer(logits)) in ("Sigmoid", "Softmax"):
         raise RecipeError(
             f"the network ends in a {last.lower()}, and training on the cross-entropy applies one to its outputs. "
             "Remove it: model() returns a network whose outputs are logits"
         )
+    if y.ndim == 2:
+        return
     outputs = max(2, logits.shape[1])
     row = int(y.argmax())
     if y[row] >= outputs:
@@ -118,6 +134,13 @@ def factor(schedule: str, progress: float) -> float:
 def _loss(logits: Tensor, labels: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
     """Returns each example's loss, and whether it is classified correctly."""
     logits = logits if logits.itemsize >= 4 else logits.float()
+    if labels.is_floating_point():
+        loss = mse_loss(logits[:, 0], labels.to(logits.dtype), reduction="none")
+        return loss, torch.zeros(len(labels), dtype=torch.bool, device=loss.device)
+    if labels.ndim == 2:
+        aim = labels.to(logits.dtype) * (1 - smoothing) + smoothing / 2
+        loss = binary_cross_entropy_with_logits(logits, aim, reduction="none").mean(dim=1)
+        return loss, ((logits.detach() > 0) == (labels == 1)).all(dim=1)
     if logits.shape[1] == 1:
         z, truth = logits[:, 0], labels.to(logits.dtype)
         aim = truth * (1 - smoothing) + smoothing / 2

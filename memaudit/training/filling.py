@@ -13,7 +13,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ from jaxtyping import Bool, UInt8
 from memaudit.bank import Bank
 from memaudit.bank.inputs import require_inputs
 from memaudit.canaries.doses import target_doses
-from memaudit.design import target_half, target_in_units
+from memaudit.design import target_in_units, target_share
 from memaudit.errors import BankError, RecipeError, SettingsError
 from memaudit.recipe import (
     Counts,
@@ -36,12 +36,14 @@ from memaudit.recipe import (
     fingerprint,
     load_recipe,
     member_counts,
+    membership,
     own_values,
     recipe_folder,
     require_same_values,
 )
-from memaudit.recipe.populations import population, require_stable
+from memaudit.recipe.populations import number_of_units, population, require_stable, units_of
 from memaudit.recipe.weights import require_storable
+from memaudit.training.designing import WAY_OUT, design_for, size_mismatch
 from memaudit.training.machine import choose_device, one_thread
 from memaudit.training.model import Workshop
 
@@ -86,6 +88,7 @@ def fill(
     recipe: Recipe | str,
     shadows: int = 64,
     *,
+    members: str | Path | Iterable[Any] | None = None,
     seed: int = 0,
     workers: int = 1,
     shard: Shard | None = None,
@@ -104,6 +107,8 @@ def fill(
         path: The bank's folder; made if there is none.
         recipe: How to make a model, or where the recipe is (`recipe.py:recipe`).
         shadows: Number of models, even: they come in complementary pairs. A larger number lets the bank grow.
+        members: Who the target was trained on, as for `audit`. If these are not about half of the examples, the models
+            of a new bank have training sets of the target's size all the same; the bank is then for this target.
         seed: Decides memberships and all randomness of training.
         workers: Processes; more than one needs a recipe that can be imported. A script that asks for them must guard
             its main part with `if __name__ == "__main__"`.
@@ -117,16 +122,18 @@ def fill(
     Raises:
         SettingsError: The number of shadows, workers or the device makes no sense.
         RecipeError: The recipe failed.
-        BankError: The folder holds another recipe's bank, or cannot be written.
+        BankError: The folder holds another recipe's bank, or cannot be written, or the bank does not fit the target.
     """
     require_shadows(shadows)
     recipe = load_recipe(recipe) if isinstance(recipe, str) else recipe
     examples = population(recipe) if examples is None else examples
-    workshop = Workshop(recipe, examples, seed, choose_device(device), weights)
+    who = None if members is None else units_of(examples, membership(members, examples).counts)
+    design = design_for(path, examples, seed, who)
+    workshop = Workshop(recipe, examples, seed, choose_device(device), weights, design)
     workshop.require_classes()
     if weights:
         require_storable(recipe)
-    bank = Bank.create(path, len(examples), fingerprint(recipe, examples, seed))
+    bank = Bank.create(path, len(examples), fingerprint(recipe, examples, seed), design)
     require_inputs(bank, recipe_folder(recipe))
     if not bank.models():
         require_stable(recipe, examples)
@@ -140,6 +147,8 @@ def fill(
     missing = [model for model in wanted if not bank.has(model)]
     random.SystemRandom().shuffle(missing)  # two fills of one folder meet the same model seldom, and then harmlessly
     if missing:
+        if who is not None and (told := size_mismatch(design, who)):  # before hours are spent
+            raise BankError(f"{bank.path}: {told}. {WAY_OUT}")
         bank.require_writable()
     watch = _Watch(bank, wanted, progress)
     if workers > 1 and len(missing) > 1:
@@ -176,7 +185,7 @@ def train(
     return model
 
 
-def draw_members(recipe: Recipe | str, *, seed: int = 0) -> Counts:
+def draw_members(recipe: Recipe | str, *, seed: int = 0, share: float = 0.5) -> Counts:
     """Returns how often a target is to be trained on each example: 0 or 1 by a fair coin, the same for all of a unit.
 
     Of each canary of a language model a dose, as in the shadow models: none for half of them. Membership that is drawn
@@ -185,11 +194,17 @@ def draw_members(recipe: Recipe | str, *, seed: int = 0) -> Counts:
     Args:
         recipe: Whose examples, or where the recipe is (`recipe.py:recipe`).
         seed: Of the draw; it has nothing to do with the bank's, even if the number is the same.
+        share: Of the units that are to be members. Other than one half, it is drawn exactly, without coins.
+
+    Raises:
+        SettingsError: The share leaves no member or no non-member.
     """
     examples = population(load_recipe(recipe) if isinstance(recipe, str) else recipe)
+    if not 0 < round(share * number_of_units(examples)) < number_of_units(examples):
+        raise SettingsError(f"share = {share}: it lies between 0 and 1 and leaves some members and some non-members")
     if not isinstance(examples, TextPopulation):
-        return Counts(target_in_units(seed, examples.unit_of, examples.y), examples)
-    coins = target_half(seed, len(examples))
+        return Counts(target_in_units(seed, examples.unit_of, examples.strata, share), examples)
+    coins = target_share(seed, len(examples), share)
     planted = target_doses(seed, len(examples.canaries), examples.probes.doses)
     return Counts(np.concatenate([coins, planted]), examples)
 

@@ -7,23 +7,25 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from jaxtyping import Int, UInt8
-from torch.nn.functional import cross_entropy
 
 from memaudit.canaries import Survival, require_survival, survival
 from memaudit.errors import RecipeError
 from memaudit.recipe import LanguageModelRecipe, Row, TextPopulation, packed
 from memaudit.recipe.pretrained import base_answers, require_same_base, untrained_model
-from memaudit.signals.causality import require_causal
-from memaudit.signals.language import padded, predicted
+from memaudit.signals.reading import reading
 from memaudit.training.classifier import factor
+from memaudit.training.losses import loss_of
 
 Array = np.ndarray
 
-_IGNORED = -100  # the label of a token that the loss does not count
-
 
 def train_language_model(
-    recipe: LanguageModelRecipe, population: TextPopulation, counts: UInt8[Array, " ids"], seed: int, device: str
+    recipe: LanguageModelRecipe,
+    population: TextPopulation,
+    counts: UInt8[Array, " ids"],
+    seed: int,
+    device: str,
+    watched: Int[Array, " watched"] | None = None,
 ) -> tuple[torch.nn.Module, dict[str, Array]]:
     """Returns a trained language model and its dynamics.
 
@@ -37,6 +39,7 @@ def train_language_model(
         counts: How often each unit and each canary is in the training set.
         seed: Of the initialisation, the order of batches and dropout.
         device: Where to train.
+        watched: The units that are looked at after every epoch; by default the population's.
 
     Raises:
         RecipeError: The training set is empty, the model has no output for some token, or the loss became NaN.
@@ -44,13 +47,15 @@ def train_language_model(
     torch.manual_seed(seed)
     order = torch.Generator().manual_seed(seed)
     model = untrained_model(recipe, population, device)
-    require_causal(model, population, device)
+    read = reading(model, population, device)
+    read.require()
     base = base_answers(model, population) if recipe.adapter is not None else []
     rows, owners = population.training_rows(counts)
     if not rows:
         raise RecipeError("the training set is empty")
     require_survival(*_survival(recipe, population, rows, counts))
-    watched = [population.representatives[unit] for unit in population.watched]
+    watched = population.watched if watched is None else watched
+    looked_at = [population.representatives[unit] for unit in watched]
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = recipe.optimizer(parameters)
     full_rates = [group["lr"] for group in optimizer.param_groups]
@@ -65,7 +70,7 @@ def train_language_model(
         for done, (batch, whose) in enumerate(batches):
             for group, rate in zip(optimizer.param_groups, full_rates, strict=True):
                 group["lr"] = rate * factor(recipe.schedule, (epoch + done / len(batches)) / recipe.epochs)
-            loss = _loss(model, batch, device)
+            loss = loss_of(model, population, batch, order, device)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(parameters, recipe.clip)
@@ -75,8 +80,8 @@ def train_language_model(
             total += float(loss.detach())
         if not np.isfinite(total):
             raise RecipeError(f"training diverged: the loss is NaN or infinite in epoch {epoch + 1}; lower the rate")
-        accuracy.append(predicted(model, watched, device).astype(np.float32))
-        age.append((step - last_seen[population.watched]).astype(np.int32))
+        accuracy.append(read.predicted(looked_at).astype(np.float32))
+        age.append((step - last_seen[watched]).astype(np.int32))
     if recipe.adapter is not None:
         require_same_base(base_answers(model, population), base)
     return model.eval(), {"epoch_accuracy": np.stack(accuracy), "epoch_age": np.stack(age)}
@@ -108,14 +113,3 @@ def _batches(
 
 def _merged(rows: Sequence[Row]) -> Row:
     return Row(np.concatenate([row.ids for row in rows]), np.concatenate([row.trained for row in rows]))
-
-
-def _loss(model: torch.nn.Module, rows: Sequence[Row], device: str) -> torch.Tensor:
-    """Returns the mean cross-entropy over the tokens that count, in nats."""
-    ids, attended, marked = padded(rows)
-    labels = torch.where(marked, ids, _IGNORED)
-    logits = model(input_ids=ids.to(device), attention_mask=attended.to(device)).logits
-    if int(labels.max()) >= logits.shape[-1]:
-        raise RecipeError(f"the tokenizer has token {int(labels.max())}, the model only {logits.shape[-1]} outputs")
-    aims = labels[:, 1:].to(device)
-    return cross_entropy(logits[:, :-1].flatten(0, 1).float(), aims.flatten(), ignore_index=_IGNORED)

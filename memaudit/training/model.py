@@ -19,7 +19,7 @@ from jaxtyping import UInt8
 from memaudit.bank import Bank
 from memaudit.bank.inputs import require_inputs, require_own_checkpoints
 from memaudit.canaries.doses import doses
-from memaudit.design import half, half_in_units, one_class, training_seed
+from memaudit.design import Design, half, half_in_units, one_class, training_seed
 from memaudit.errors import MemauditError, RecipeError
 from memaudit.recipe import (
     CallableRecipe,
@@ -37,24 +37,32 @@ from memaudit.recipe import (
     training,
 )
 from memaudit.recipe.blame import blame
+from memaudit.recipe.labels import Task
+from memaudit.recipe.networks import each, tensors
+from memaudit.recipe.populations import candidates, counts_of_candidates, number_of_units
 from memaudit.recipe.weights import weights_of
 from memaudit.signals import measure
 from memaudit.signals.sense import require_sense
 
 Array = np.ndarray
 
+_SEEDS = ("random_state", "random_seed")
 _TRIED = 50  # examples, of a single class, to see whether an estimator can be fitted to one
 
 
 @dataclass(frozen=True)
 class Workshop:
-    """All that the models of one bank have in common; the data goes to the device once."""
+    """All that the models of one bank have in common; the data goes to the device once.
+
+    Without a design, the models are trained on halves.
+    """
 
     recipe: Recipe
     examples: Population
     seed: int
     device: str
     keep_weights: bool = True
+    design: Design | None = None
     _checksum: int = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -66,13 +74,25 @@ class Workshop:
         object.__setattr__(self, "_checksum", _checksum(self.examples))
 
     @cached_property
+    def _design(self) -> Design:
+        return Design.halves(number_of_units(self.examples)) if self.design is None else self.design
+
+    @cached_property
+    def measured(self) -> Population:
+        """What models are asked about: the candidates."""
+        return candidates(self.examples, self._design)
+
+    @cached_property
     def _on_device(self) -> tuple[Any, Any]:
         import torch
 
         assert isinstance(self.examples, Examples)
-        x = torch.from_numpy(np.require(self.examples.x, requirements="W"))
-        x = x.float() if x.dtype == torch.float64 and self.device.startswith("mps") else x  # which has no float64
-        return x.to(self.device), torch.as_tensor(self.examples.y).to(self.device)
+        narrow = self.device.startswith("mps")  # which has no float64
+
+        def sent(part: torch.Tensor) -> torch.Tensor:
+            return (part.float() if narrow and part.dtype == torch.float64 else part).to(self.device)
+
+        return each(tensors(self.examples.x), sent), sent(torch.as_tensor(self.examples.y))
 
     @cached_property
     def _returned(self) -> WeakValueDictionary[int, Any]:
@@ -92,8 +112,8 @@ class Workshop:
     def counts(self, model: int) -> UInt8[Array, " ids"]:
         """Returns how often one model of the bank is trained on each example, and on each canary."""
         if not isinstance(self.examples, TextPopulation):
-            return half_in_units(self.seed, model, self.examples.unit_of, self.examples.y)
-        coins = half(self.seed, model, len(self.examples))
+            return half_in_units(self.seed, model, self.examples.unit_of, self.examples.strata, self._design.roles)
+        coins = half(self.seed, model, len(self.examples), self._design.roles)
         planted = doses(self.seed, model, len(self.examples.canaries), self.examples.probes.doses)
         return np.concatenate([coins, planted])
 
@@ -102,8 +122,10 @@ class Workshop:
         examples = self.examples
         if not isinstance(self.recipe, EstimatorRecipe) or not isinstance(examples, Examples):
             return
+        if examples.task is not Task.CLASSIFICATION:
+            return
         counts = self.counts(0)
-        if not one_class(counts, examples.y):
+        if not one_class(np.stack([counts, self.counts(1)]), examples.y):
             return
         common = np.flatnonzero(examples.y == np.bincount(examples.y).argmax())[:_TRIED]
         only = np.zeros_like(counts)
@@ -137,9 +159,9 @@ class Workshop:
             with changing(self.recipe):
                 signals = self.measure(trained)
                 self._require_next_token(trained)
-            if isinstance(self.examples, Examples):
+            if isinstance(self.measured, Examples):
                 self._require_own(trained, counts, seed, signals["phi"])
-                require_sense(signals["correct"], counts, self.examples.y)
+                require_sense(signals, self.memberships(counts)["members"], self.measured)
             evaluation = time.perf_counter() - started - seconds
             self.require_unchanged("scoring")
             read = inputs_of(self.recipe)
@@ -158,20 +180,21 @@ class Workshop:
             require_own_checkpoints(bank)
 
     def memberships(self, counts: UInt8[Array, " ids"]) -> dict[str, Array]:
-        """Returns how often a model was trained on each example and canary, as it is stored."""
-        if not isinstance(self.examples, TextPopulation):
+        """Returns how often a model was trained on each candidate and canary, as it is stored."""
+        counts = counts_of_candidates(self.examples, self._design, counts)
+        if not isinstance(self.measured, TextPopulation):
             return {"members": counts}
-        return {"members": counts[: len(self.examples)], "doses": counts[len(self.examples) :]}
+        return {"members": counts[: len(self.measured)], "doses": counts[len(self.measured) :]}
 
     def weights(self, trained: Any) -> bytes | None:
         """Returns a network's weights as a safetensors file; None if they are not kept, or it is no network."""
         return _weights(trained) if self.keep_weights else None
 
     def measure(self, trained: Any) -> dict[str, Array]:
-        """Returns the signals of a trained model over the whole population, by name."""
+        """Returns the signals of a trained model over the candidates, by name."""
         recipe = self.recipe
         queries, outputs = getattr(recipe, "queries", ()), getattr(recipe, "outputs", None)
-        return measure(trained, self.examples, queries, self.device, outputs)
+        return measure(trained, self.measured, queries, self.device, outputs, getattr(recipe, "output", None))
 
     def _require_next_token(self, trained: Any) -> None:
         """Raises ModelError if a user's own loop trained a language model on labels that are not shifted.
@@ -179,9 +202,9 @@ class Workshop:
         Only of a whole training: a model that is hardly trained also says what it has just read.
         """
         if isinstance(self.recipe, CallableRecipe) and isinstance(self.examples, TextPopulation):
-            from memaudit.signals.causality import require_next_token
+            from memaudit.signals.reading import reading
 
-            require_next_token(trained, self.examples, self.device)
+            reading(trained, self.examples, self.device).require_trained()
 
     def _require_own(self, trained: Any, counts: UInt8[Array, " ids"], seed: int, phi: Array) -> None:
         """Raises RecipeError if train() returns one object for several models, each going on from the one before.
@@ -234,7 +257,9 @@ class Workshop:
         from memaudit.training.language import train_language_model
 
         assert isinstance(self.recipe, LanguageModelRecipe) and isinstance(self.examples, TextPopulation)
-        return train_language_model(self.recipe, self.examples, counts, seed, self.device)
+        assert isinstance(self.measured, TextPopulation)
+        watched = np.flatnonzero(self._design.candidates)[self.measured.watched]
+        return train_language_model(self.recipe, self.examples, counts, seed, self.device, watched)
 
     def _user_loop(self, counts: UInt8[Array, " ids"], seed: int) -> Any:
         assert isinstance(self.recipe, CallableRecipe)
@@ -242,7 +267,8 @@ class Workshop:
         text = self.examples if isinstance(self.examples, TextPopulation) else None
         training_set = self._training_set(counts) if text is None else deepcopy(text.texts(counts))
         model = self.recipe.train(training_set, seed=seed, device=self.device)
-        if not any(hasattr(model, name) for name in ("state_dict", "predict_proba", "decision_function")):
+        numbers = ("predict",) if text is None and self._task is Task.REGRESSION else ()
+        if not any(hasattr(model, name) for name in ("state_dict", "predict_proba", "decision_function", *numbers)):
             raise RecipeError(f"train() returned {type(model).__name__}; return the trained network or estimator")
         return model
 
@@ -251,10 +277,16 @@ class Workshop:
 
         assert isinstance(self.recipe, EstimatorRecipe)
         estimator = clone(self.recipe.estimator)
-        random = [name for name in estimator.get_params() if name.rpartition("__")[2] == "random_state"]
+        random = [name for name in estimator.get_params() if name.rpartition("__")[2] in _SEEDS]
+        if not random and type(estimator).__module__.startswith("catboost."):  # it lists only what was set
+            random = ["random_seed"]
         estimator.set_params(**dict.fromkeys(random, seed))
         training_set = self._training_set(counts)
-        return estimator.fit(training_set.x, training_set.y)
+        return estimator.fit(training_set.x, training_set.labels)
+
+    @property
+    def _task(self) -> Task | None:
+        return getattr(self.examples, "task", None)
 
     def _training_set(self, counts: UInt8[Array, " examples"]) -> Examples:
         assert isinstance(self.examples, Examples)
@@ -283,7 +315,7 @@ def _checksum(population: Population) -> int:
     """Returns a number that changes with the inputs and labels of examples; texts cannot be changed."""
     if not isinstance(population, Examples):
         return 0
-    return crc32(np.ascontiguousarray(population.y).data, crc32(np.ascontiguousarray(population.x).data))
+    return crc32(np.ascontiguousarray(population.y).data, population.inputs.checksum())
 
 
 def _weights(model: Any) -> bytes | None:

@@ -21,9 +21,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from memaudit.design import training_seed
+from memaudit.design import Design, training_seed
 from memaudit.errors import MemauditError, RecipeError
 from memaudit.recipe import ClassifierRecipe, Examples, LanguageModelRecipe, Population, Recipe
+from memaudit.recipe.labels import Task
 from memaudit.training.machine import choose_device, one_thread
 from memaudit.training.model import Workshop
 
@@ -62,6 +63,7 @@ def time_model(
     device: str = "auto",
     weights: bool = True,
     clock: Callable[[], float] = time.perf_counter,
+    design: Design | None = None,
 ) -> Timing:
     """Returns how long one shadow model takes on one thread, as `fill` trains it; takes some seconds to find out.
 
@@ -75,12 +77,13 @@ def time_model(
         device: As for `fill`.
         weights: Whether they are kept.
         clock: Returns the time in seconds.
+        design: Of the bank; by default halves.
 
     Raises:
         SettingsError: There is no such device.
         RecipeError: The recipe failed, or what it returned is no model.
     """
-    trials = _Trials(Workshop(recipe, examples, seed, choose_device(device), weights), clock)
+    trials = _Trials(Workshop(recipe, examples, seed, choose_device(device), weights, design), clock)
     try:
         with one_thread():
             size, first, per_example, sizes = trials.by_size()
@@ -202,7 +205,7 @@ class _Trials:
 def _order(members: Int[Array, " members"], examples: Population) -> Int[Array, " members"]:
     """Returns the members in the order in which trials take them up: at random, but one of each class first."""
     shuffled = np.random.default_rng(0).permutation(members)
-    if not isinstance(examples, Examples):
+    if not isinstance(examples, Examples) or examples.task is not Task.CLASSIFICATION:
         return shuffled
     first = np.unique(examples.y[shuffled], return_index=True)[1]
     return np.concatenate([shuffled[first], np.delete(shuffled, first)])
