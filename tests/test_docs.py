@@ -3,9 +3,11 @@
 import contextlib
 import importlib.util
 import inspect
+import os
 import re
 import runpy
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -208,10 +210,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _built(root: Path, folder: Path) -> Path:
     """The site that `make docs` builds, warnings being errors."""
-    import subprocess
-
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    own = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=root, env=own, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(done.stderr)
     return folder
