@@ -12,40 +12,68 @@ REPORT_SCHEMA = "memaudit.report/1"
 
 Cell = str | int | float | bool | None
 
+
+class Access(StrEnum):
+    """What an attack needs beside the data, from little to much."""
+
+    OUTPUTS = "model outputs"
+    SHADOWS = "shadow models"
+    BASE = "weights or base model"
+
+
+@dataclass(frozen=True, slots=True)
+class KnownAttack:
+    """What people call an attack, and what it needs."""
+
+    title: str
+    access: Access = Access.SHADOWS
+
+
 ATTACKS_BY_METRIC = {  # what a limit on a metric can name
-    "tpr": (
-        "slira",
-        "lira-online",
-        "lira-online-per-example",
-        "lira-online-pooled",
-        "lira-online-reference",
-        "lira-online-reference-fixed",
-        "lira-offline",
-        "lira-offline-per-example",
-        "lira-offline-pooled",
-        "lira-offline-reference",
-        "lira-offline-reference-fixed",
-        "rmia",
-        "rmia-offline",
-        "bavaria-t",
-        "bavaria-n",
-        "reference",
-        "sablayrolles",
-        "attack-p",
-        "attack-r",
-        "global-threshold",
-        "zlib",
-        "min-k",
-        "min-k++",
-        "base",
-        "class-threshold",
-        "modified-entropy",
-        "quantile-regression",
-    ),
-    "extraction": ("greedy", "sampling", "search", "untargeted"),
-    "exposure": ("calibrated", "raw"),
-    "canaries": ("calibrated", "raw"),
-    "planted-exposure": ("raw",),
+    "tpr": {
+        "slira": KnownAttack("SLiRA"),
+        "lira-online": KnownAttack("LiRA (online)"),
+        "lira-online-per-example": KnownAttack("LiRA (online, per-example variance)"),
+        "lira-online-pooled": KnownAttack("LiRA (online, pooled variance)"),
+        "lira-online-reference": KnownAttack("LiRA (online, reference code)"),
+        "lira-online-reference-fixed": KnownAttack("LiRA (online, reference code, fixed variance)"),
+        "lira-offline": KnownAttack("LiRA (offline)"),
+        "lira-offline-per-example": KnownAttack("LiRA (offline, per-example variance)"),
+        "lira-offline-pooled": KnownAttack("LiRA (offline, pooled variance)"),
+        "lira-offline-reference": KnownAttack("LiRA (offline, reference code)"),
+        "lira-offline-reference-fixed": KnownAttack("LiRA (offline, reference code, fixed variance)"),
+        "rmia": KnownAttack("RMIA (online)"),
+        "rmia-offline": KnownAttack("RMIA (offline)"),
+        "bavaria-t": KnownAttack("BaVarIA-t"),
+        "bavaria-n": KnownAttack("BaVarIA-n"),
+        "reference": KnownAttack("Reference-calibrated loss"),
+        "sablayrolles": KnownAttack("Sablayrolles (per-example threshold)"),
+        "attack-p": KnownAttack("Attack P", Access.OUTPUTS),
+        "attack-r": KnownAttack("Attack R"),
+        "global-threshold": KnownAttack("Loss threshold", Access.OUTPUTS),
+        "zlib": KnownAttack("Loss / zlib", Access.OUTPUTS),
+        "min-k": KnownAttack("Min-K% Prob", Access.OUTPUTS),
+        "min-k++": KnownAttack("Min-K%++", Access.OUTPUTS),
+        "base": KnownAttack("Base-calibrated loss", Access.BASE),
+        "class-threshold": KnownAttack("Confidence threshold per class", Access.OUTPUTS),
+        "modified-entropy": KnownAttack("Modified-entropy threshold per class", Access.OUTPUTS),
+        "quantile-regression": KnownAttack("Quantile regression", Access.OUTPUTS),
+    },
+    "extraction": {
+        "greedy": KnownAttack("Greedy extraction", Access.OUTPUTS),
+        "sampling": KnownAttack("Extraction by sampling", Access.OUTPUTS),
+        "search": KnownAttack("Canary search", Access.OUTPUTS),
+        "untargeted": KnownAttack("Untargeted extraction", Access.OUTPUTS),
+    },
+    "exposure": {
+        "calibrated": KnownAttack("Calibrated exposure"),
+        "raw": KnownAttack("Raw exposure", Access.OUTPUTS),
+    },
+    "canaries": {
+        "calibrated": KnownAttack("Canaries, calibrated"),
+        "raw": KnownAttack("Canaries, raw", Access.OUTPUTS),
+    },
+    "planted-exposure": {"raw": KnownAttack("Raw exposure, exact test", Access.OUTPUTS)},
 }
 USUAL_ATTACKS = ("slira", "lira-online", "lira-offline", "rmia", "global-threshold")  # on every kind of model
 ASKED_ATTACKS, ASKED_RATES = "attacks", "false-positive rates"  # in the provenance: what the audit was asked for
@@ -117,6 +145,7 @@ class FigureKind(StrEnum):
     ROC = "roc"  # log-log, diagonal = guessing, the region below `unresolved` shaded
     HISTOGRAM = "histogram"  # x = left edges plus the last right edge, y = counts
     LINK = "link"  # x = bin centres, y = rates; first curve true, second false positives
+    FOREST = "forest"  # one row per tick, from the top: x = rows, y = shares; a tick without a point is a heading
     BITS = "bits"  # x = places of the ticks, y = bits
     SHARES = "shares"  # x = places of the ticks, y = shares on a linear axis
 
@@ -131,7 +160,10 @@ class Mark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """What a picture shows; `alt` says it in words for those who cannot see it."""
+    """What a picture shows; `alt` says it in words for those who cannot see it.
+
+    `below` are shares of a whole, over the same x, in a panel of their own.
+    """
 
     kind: FigureKind
     title: str
@@ -142,6 +174,7 @@ class Figure:
     unresolved: float | None = None
     ticks: tuple[str, ...] = ()
     marks: tuple[Mark, ...] = ()
+    below: tuple[Curve, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -457,7 +490,10 @@ class Edition(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """The whole audit. The JSON file is this object, and every other format is made from it alone."""
+    """The whole audit. The JSON file is this object, and every other format is made from it alone.
+
+    `notices` are what a reader must know before the numbers, such as exact copies among the examples.
+    """
 
     schema: str = REPORT_SCHEMA
     created: str
@@ -475,6 +511,7 @@ class Report:
     waivers: tuple[Waived, ...] = ()
     context: Context = Context()
     rung: Rung = Rung.BANK
+    notices: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> Verdict:

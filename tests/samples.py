@@ -86,11 +86,11 @@ def roc_figure() -> Figure:
 
     return Figure(
         kind=FigureKind.ROC,
-        title="How many members are recognized at each rate of false accusations",
+        title="ROC curves of all attacks",
         x_label="False-positive rate",
         y_label="True-positive rate",
         curves=(curve("LiRA, 64 shadow models", 0.45), curve("loss threshold", 0.87)),
-        alt="The curve of LiRA lies far above guessing: at 0.1% false accusations it recognizes 4.2% of the members.",
+        alt="The ROC curve of LiRA is far above guessing: at a 0.1% FPR it identifies 4.2% of members.",
         unresolved=0.0004,
     )
 
@@ -110,7 +110,7 @@ def link_figure() -> Figure:
         title="Who is recognized, by how strongly the example was memorized",
         x_label="Memorization of the example",
         y_label="Rate",
-        curves=(curve("recognized members", tpr, spread), curve("false accusations", fpr, (0.0004,) * 7)),
+        curves=(curve("recognized members", tpr, spread), curve("non-members (FPR)", fpr, (0.0004,) * 7)),
         alt="Recognition climbs from nearly none of the unmemorized examples to 72% of the most memorized ones.",
         ticks=("below 0.02", "0.02–0.10", "0.10–0.25", "0.25–0.50", "0.50–0.75", "0.75–0.90", "above 0.90"),
     )
@@ -141,8 +141,8 @@ def _bits_figure() -> Figure:
     )
     return Figure(
         kind=FigureKind.BITS,
-        title="What repetition gives away",
-        x_label="Times that the secret stands in the training data",
+        title="Exposure by number of insertions",
+        x_label="Times that the secret occurs in the training data",
         y_label="Exposure (bits)",
         curves=(planted, Curve(x=(0.0, 2.0), y=(0.3, 4.4), label="this model")),
         alt="Exposure climbs from 1.4 bits to 9.3 bits with the number of repetitions.",
@@ -161,7 +161,7 @@ def _exposure() -> Result:
         title="Exposure of canaries planted once",
         metric="exposure",
         estimate=Estimate(value=2.1, low=1.2, high=3.1, unit="bits", method="bootstrap over pairs of shadow models"),
-        sentence="A made-up secret that stands in the training data once is given away by 2.1 bits (1.2 to 3.1).",
+        sentence="A canary inserted once has a mean exposure of 2.1 bits (95% CI 1.2–3.1).",
         blind=1.4426950408889634,
         n=12,
         counted="canaries in shadow models",
@@ -172,8 +172,8 @@ def _exposure() -> Result:
                 title="Why texts are continued",
                 columns=("Kind", "Because", "Texts", "Known"),
                 rows=(
-                    ("recited", "the text stands in the documents more than five times, word for word", 3, True),
-                    ("predictable", "models without the text write it too, so that it gives nobody away", 11, False),
+                    ("recited", "the text occurs verbatim in the documents more than five times", 3, True),
+                    ("predictable", "models without the text write it too, so it is no leak", 11, False),
                     ("unresolved", "too few shadow models to tell", 0, None),
                 ),
             ),
@@ -213,13 +213,12 @@ def _written() -> Result:
 def _membership() -> Result:
     finding = Finding(
         code="MIA001",
-        title="Members recognized at few false accusations",
+        title="Members identified at a low FPR",
         metric="tpr",
         attack="lira",
         at_fpr=0.001,
         estimate=Estimate(value=0.0417, low=0.0389, high=0.0446, unit="share", method="Clopper-Pearson, two-sided"),
-        sentence="An attacker who wrongly accuses 1 in 1,000 outsiders recognizes between 3.89% and 4.46% of the "
-        "people in the training data.",
+        sentence="LiRA identifies 4.2% of members at a 0.1% false-positive rate (95% CI 3.9–4.5%).",
         blind=0.001,
         n=19_000,
         source="Carlini et al. 2022, Membership Inference Attacks From First Principles, section 4",
@@ -239,9 +238,7 @@ def _membership() -> Result:
         notes=("The rate holds for the group; a single person’s risk depends on how unusual the example is.",),
     )
     limit = Limit(metric="tpr", attack="lira", at_fpr=0.001, max=0.01, source="conf/memaudit.toml", line=7)
-    reason = (
-        "at least 3.91% at 95% confidence, and the limit is 1%; waived until 2027-01-31 by Bo Li, up to 0.05: a trial"
-    )
+    reason = "lower bound 3.9% at 95% confidence, limit 1%; waived until 2027-01-31 by Bo Li, up to 0.05: a trial"
     return Result(finding=finding, limit=limit, verdict=Verdict.FAIL, reason=reason, waiver=WAIVER)
 
 
@@ -282,7 +279,7 @@ def sample_report() -> Report:
             code="CTL001",
             title="A planted leak is found",
             passed=True,
-            sentence="A model over-fitted on purpose was recognized as leaking: 61% at 0.1% false accusations.",
+            sentence="A model over-fitted on purpose is found to leak: TPR 61% at a 0.1% FPR.",
             source="Jagielski et al. 2020",
         ),
         Control(
@@ -320,7 +317,7 @@ def sample_report() -> Report:
         skipped=(
             Skipped(
                 code="MIA002",
-                title="Members recognized at 1 false accusation in 10,000",
+                title="Members identified at a 0.01% FPR",
                 reason="21,000 non-members cannot resolve a rate of 0.01%; it takes at least 29,956.",
                 verdict=Verdict.INCONCLUSIVE,
             ),

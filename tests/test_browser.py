@@ -141,7 +141,7 @@ def test_the_page_is_whole_without_javascript(browser: _Browser, page: Path) -> 
     words = browser.evaluate("document.body.innerText")
     _open(browser, page, scripts=False)
     assert browser.evaluate("document.body.innerText") == words
-    assert "A leak above the limit was shown, with 95% confidence." in words
+    assert "The model leaks more than the limit allows, with 95% confidence." in words
 
 
 def test_the_page_can_be_printed_from_a_dark_screen(browser: _Browser, page: Path) -> None:

@@ -10,8 +10,9 @@ import pytest
 from memaudit import checks
 from memaudit.attacks import BANK_ATTACKS, TARGET_ATTACKS
 from memaudit.checks import CHECKS, Check, all_checks
-from memaudit.checks.evidence import percent, with_interval
+from memaudit.checks.evidence import with_interval
 from memaudit.errors import SettingsError
+from memaudit.reports.text import percent
 from memaudit.types import ATTACKS_BY_METRIC
 
 MINE = Check("XXX001", "Something else", "mine", lambda evidence: ((), ()))

@@ -395,7 +395,7 @@ def test_two_audits_are_compared_example_by_example(place: Path, command: Comman
         *("slira", "lira-online", "lira-offline", "rmia", "global-threshold")
     }
     text = " ".join(done.stdout.split())
-    assert "undecided It cannot be told whether the new release gives away more than the old one." in text
+    assert "undecided The audits cannot decide whether the new release leaks more than the old one." in text
     assert "99% interval, 100 pairs" in text
 
 
@@ -429,7 +429,7 @@ def test_a_regression_exits_1(place: Path, command: Command) -> None:
     done = command("diff", "old/report.json", "new")
     assert done.returncode == 1, done.stdout
     text = " ".join(done.stdout.split())
-    assert "regression The new release gives away more than the old one, and that is not chance." in text
+    assert "regression The new release leaks more than the old one; the difference is significant." in text
     done = command("diff", "old/report.json", "new", "--markdown")
     assert done.returncode == 1
     assert done.stdout.startswith("# Privacy of two releases: regression\n")

@@ -132,7 +132,7 @@ def test_every_part_of_a_report_was_given_its_place() -> None:
     """Who adds a field must say in `reports.editions` which readers may see it, and then here."""
     assert {field.name for field in dataclasses.fields(Report)} == {
         "schema", "created", "subject", "results", "skipped", "controls", "exposed", "untested", "limitations",
-        "provenance", "edition", "attempt", "waivers", "context", "plan",
+        "provenance", "edition", "attempt", "waivers", "context", "plan", "notices",
     }  # fmt: skip
 
 

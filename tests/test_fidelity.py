@@ -219,8 +219,8 @@ class Capped:
     ("share", "missed", "advice"),
     [
         (0.0, "", ""),
-        (0.05, "missed at 1% false positives", "or measure at the higher rates only"),
-        (0.2, "missed at 10%, 1% false positives", "or use an attack whose scores are not tied"),
+        (0.05, "missed at 1% FPR", "or measure at the higher rates only"),
+        (0.2, "missed at 10%, 1% FPR", "or use an attack whose scores are not tied"),
     ],
 )
 def test_a_rate_that_ties_keep_from_fails_the_positive_control(

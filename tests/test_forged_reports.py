@@ -180,7 +180,7 @@ FORGED: dict[str, tuple[Callable[[Fields], object], str]] = {
         }),
         "it was not made before the audit",
     ),
-    "the attempt removed": (_set("attempt", None), "it is not said which attempt this was"),
+    "the attempt removed": (_set("attempt", None), "the number of the attempt is missing this was"),
     "another number of attempts": (_set("attempt.number", 7), "attempt: number 7 after 0 others"),
     "an attempt's verdict that is none": (
         lambda f: f["attempt"].update(number=2, earlier=["fine"], of_model=2),

@@ -106,9 +106,9 @@ def audited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., No
 @pytest.mark.parametrize(
     ("hits", "code", "verdict", "said"),
     [
-        (60, 0, "pass", "at most {high} at 95% confidence, and the limit is 10%"),
-        (200, 1, "fail", "at least {low} at 95% confidence, and the limit is 10%"),
-        (95, 3, "inconclusive", "between {low} and {high} at 95% confidence, and the limit, 10%, lies in between"),
+        (60, 0, "pass", "upper bound {high} at 95% confidence, limit 10%"),
+        (200, 1, "fail", "lower bound {low} at 95% confidence, limit 10%"),
+        (95, 3, "inconclusive", "between {low} and {high} at 95% confidence, which includes the limit, 10%"),
     ],
 )
 def test_the_verdict_is_the_exit_code(
@@ -119,7 +119,7 @@ def test_the_verdict_is_the_exit_code(
     done = command("gate", "report.json")
     assert done.returncode == code, done.stderr
     ends = binomtest(hits, 1000).proportion_ci(0.9)
-    reason = said.format(low=f"{100 * ends.low:.4g}%", high=f"{100 * ends.high:.4g}%")
+    reason = said.format(low=f"{100 * ends.low:.2g}%", high=f"{100 * ends.high:.2g}%")
     gate, *rest, end = done.stdout.splitlines()
     assert gate.startswith(f"{verdict:<14}low-fpr (tpr of lira-online at 0.01 FPR ≤ 0.1): {reason}")
     assert end == f"{verdict}: exit code {code}"
@@ -156,11 +156,11 @@ def test_a_failed_control_is_no_pass(audited: Callable[..., None], command: Comm
     audited(60, passed=False)
     done = command("gate", "report.json")
     assert done.returncode == 3
-    assert "but this is no pass: the control “title of CTL002” failed" in done.stdout
+    assert "not a pass: the control “title of CTL002” failed" in done.stdout
 
 
 @pytest.mark.parametrize(
-    ("choice", "code", "said"), [("inconclusive", 3, ""), ("fail", 1, "counts as broken"), ("warn", 0, "a warning")]
+    ("choice", "code", "said"), [("inconclusive", 3, ""), ("fail", 1, "counts as a failure"), ("warn", 0, "a warning")]
 )
 def test_what_comes_of_an_undecided_gate_is_the_gates_choice_and_printed(
     audited: Callable[..., None], command: Command, choice: str, code: int, said: str
@@ -180,7 +180,7 @@ def test_a_gate_that_is_not_required_may_have_nothing_to_say(audited: Callable[.
     audited(60, f"{GATE}{exposure}required = false\n")
     done = command("gate", "report.json")
     assert done.returncode == 0
-    assert "not run       exposure (exposure ≤ 4): a limit was set" in done.stdout
+    assert "not run       exposure (exposure ≤ 4): a limit is set" in done.stdout
 
 
 def test_a_gate_on_all_attacks_is_told_by_the_worst(audited: Callable[..., None], command: Command) -> None:
@@ -188,9 +188,7 @@ def test_a_gate_on_all_attacks_is_told_by_the_worst(audited: Callable[..., None]
     done = command("gate", "report.json")
     assert done.returncode == 1
     gate, *_ = done.stdout.splitlines()
-    assert gate.startswith(
-        "fail          tpr (tpr ≤ 0.1): the worst of 2, Membership inference, lira-online, at 0.01: "
-    )
+    assert gate.startswith("fail          tpr (tpr ≤ 0.1): worst of 2, Membership inference, lira-online, at 0.01: ")
     assert "at 95% confidence, all 2 comparisons together" in gate
 
 

@@ -96,16 +96,16 @@ def twice(fields: Fields) -> None:
 
 
 FORGED: dict[str, tuple[Callable[[Fields], object], str]] = {
-    "only the weakest attack": (only_the_weakest, "slira at 0.02 FPR was asked for, and nothing is said of it"),
-    "stronger attacks under another name": (under_another_name, "slira at 0.02 FPR was asked for"),
-    "stronger attacks at another rate": (at_another_rate, "slira at 0.2 FPR was measured, and not asked for"),
+    "only the weakest attack": (only_the_weakest, "slira at 0.02 FPR was requested, and has no result"),
+    "stronger attacks under another name": (under_another_name, "slira at 0.02 FPR was requested"),
+    "stronger attacks at another rate": (at_another_rate, "slira at 0.2 FPR was measured, and not requested"),
     "no attack at all": (lambda f: f.update(results=[]), "the check MEM001 is missing"),
     "numbers lowered, words left": (lowered, "its sentence has other numbers than its estimate"),
     "one finding twice": (twice, "2 findings are about the same (slira at 0.02 FPR)"),
-    "what was asked for left out": (lambda f: f["provenance"].pop("attacks"), "it is not said which attacks"),
+    "what was asked for left out": (lambda f: f["provenance"].pop("attacks"), "the requested attacks are missing"),
     "what was asked for made less": (
         lambda f: f["provenance"].update({"attacks": "lira-offline"}),
-        "slira at 0.02 FPR was measured, and not asked for",
+        "slira at 0.02 FPR was measured, and not requested",
     ),
     "no rates": (lambda f: f["provenance"].update({"false-positive rates": "x"}), "names no attack, or no"),
     "a failure that concerns nobody": (
@@ -118,7 +118,7 @@ FORGED: dict[str, tuple[Callable[[Fields], object], str]] = {
     ),
     "a failure that overstates": (
         lambda f: control(f, "CTL007").update(passed=False, overstates=["tpr"]),
-        "CTL007 does not say that 'tpr' is too high",
+        "CTL007 cannot show that 'tpr' is too high",
     ),
 } | {f"without {code}": (without(code), f"{code} is missing") for code in (*ALWAYS, *OF_CLASSIFIERS)}
 

@@ -13,9 +13,9 @@ from scipy import stats
 
 from benchmarks.simulation import Law, simulated
 from memaudit.checks import ClassifierEvidence, membership
-from memaudit.checks.evidence import percent
 from memaudit.policy import chances, hold, least_units, outlooks
 from memaudit.policy.power import design_effect
+from memaudit.reports.text import percent
 from memaudit.types import Control, Estimate, Finding, Limit, Report, Result, Skipped, Subject, Verdict, Why
 
 Array = np.ndarray

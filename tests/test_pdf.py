@@ -28,6 +28,7 @@ from memaudit.errors import EvidenceError, MemauditError
 from memaudit.reports import figures, html, json, pdf
 from memaudit.reports.blocks import Photo
 from memaudit.reports.document import document
+from memaudit.reports.overview import forest
 from memaudit.types import Figure, Report, Table
 
 REPORT: Report = samples.sample_report()
@@ -173,14 +174,17 @@ def test_everything_is_tagged() -> None:
 def test_every_picture_says_in_words_what_it_shows() -> None:
     alts = [str(node["/Alt"]) for tag, node in _tags(_sample()) if tag == "/Figure"]
     drawn = [figure.alt for result in REPORT.results for figure in result.finding.figures]
+    plot = forest(REPORT)
+    assert plot is not None
+    drawn.append(plot.alt)
     pictured = [f"Example {example.identifier}" for example in REPORT.exposed if example.thumbnail]
     assert sorted(alts) == sorted(drawn + pictured)
 
 
 def test_a_figure_without_a_table_beside_it_has_its_numbers_printed() -> None:
     words = _words(_sample())
-    assert "40%(30%to50%)" in words  # a height of the figure of shares, which has no table of its own
-    assert "9.3(8.1to10)" not in words  # one of the figure of bits, which has
+    assert "40%(30–50%)" in words  # a height of the figure of shares, which has no table of its own
+    assert "9.3(8.1–10)" not in words  # one of the figure of bits, which has
 
 
 # ---- what it says
@@ -189,7 +193,7 @@ def test_a_figure_without_a_table_beside_it_has_its_numbers_printed() -> None:
 def test_the_first_page_says_the_verdict_what_to_do_and_what_was_not_tested() -> None:
     first = _squeezed(_reader(_sample()).pages[0].extract_text())
     for words in (
-        "A leak above the limit was shown, with 95% confidence.",
+        "The model leaks more than the limit allows, with 95% confidence.",
         REPORT.results[2].finding.sentence,
         "FAIL, WAIVED",
         "audit number 3",
@@ -266,7 +270,7 @@ def test_any_text_can_be_printed(words: str) -> None:
 @pytest.mark.usefixtures("undrawn")
 def test_what_the_fonts_lack_is_spelled_out() -> None:
     subject = dataclasses.replace(REPORT.subject, model="模型\u0000.pt")
-    assert "What‹U+6A21›‹U+578B›‹U+0000›.ptgivesaway" in _words(
+    assert "Privacyauditof‹U+6A21›‹U+578B›‹U+0000›.pt" in _words(
         pdf.render(dataclasses.replace(REPORT, subject=subject))
     )
 
@@ -313,7 +317,7 @@ def test_an_empty_report_is_printed() -> None:
     empty = dataclasses.replace(
         REPORT, results=(), skipped=(), controls=(), exposed=(), untested=(), limitations=(), provenance={}, waivers=()
     )
-    assert "Nocheckproducedafinding" in _words(pdf.render(empty))
+    assert "Nocheckproducedaresult" in _words(pdf.render(empty))
 
 
 # ---- errors

@@ -209,9 +209,7 @@ def test_the_bound_is_one_sided_at_the_confidence_of_the_limit() -> None:
     found = share(20, 500)
     for limit, confidence, verdict in ((0.058, 0.95, "pass"), (0.058, 0.99, "inconclusive"), (0.0662, 0.99, "pass")):
         assert judged(found, Limit(metric="tpr", max=limit, confidence=confidence)).verdict == verdict
-    assert (
-        "at most 5.76% at 95% confidence, and the limit is 5.8%" in judged(found, Limit(metric="tpr", max=0.058)).reason
-    )
+    assert "upper bound 5.76% at 95% confidence, limit 5.8%" in judged(found, Limit(metric="tpr", max=0.058)).reason
 
 
 @pytest.mark.parametrize("confidence", [0.5, 1.0, 0.0, 95.0])
@@ -230,10 +228,10 @@ def test_the_ends_of_an_interval_are_sure_to_975_in_1000(confidence: float, verd
     result = judged(bits(2, 1, 3), Limit(metric="exposure", max=4, confidence=confidence))
     assert result.verdict == verdict
     if verdict == "pass":
-        assert "at most 3 bits at 97.5% confidence, and the limit is 4 bits" in result.reason
+        assert "upper bound 3 bits at 97.5% confidence, limit 4 bits" in result.reason
     else:
         assert result.why is Why.CONFIDENCE
-        assert "at 97.5% confidence only, and 97.6% is asked of it" in result.reason
+        assert "only at 97.5% confidence; 97.6% is required" in result.reason
 
 
 def test_three_intervals_at_once_are_not_sure_enough_and_two_are() -> None:
@@ -242,7 +240,7 @@ def test_three_intervals_at_once_are_not_sure_enough_and_two_are() -> None:
     assert [r.verdict for r in two.results] == [Verdict.PASS, Verdict.PASS]
     three = hold(report(bits(2, 1, 3)), limits)
     assert {(r.verdict, r.why) for r in three.results} == {(Verdict.INCONCLUSIVE, Why.CONFIDENCE)}
-    assert "98.33% is asked of it, 3 comparisons together" in three.results[0].reason
+    assert "98.33% is required for 3 joint comparisons" in three.results[0].reason
 
 
 def laddered(**ends: float) -> Finding:
@@ -482,7 +480,7 @@ def test_as_many_more_members_as_needed_decide_it_in_four_of_five_cases(hits: in
 def test_what_no_number_decides_is_said(found: Finding) -> None:
     """A share just on the limit, one that is to be 0, and one that is a 30,000th below the limit."""
     result = judged(found, Limit(metric="tpr", max={100: found.estimate.value}.get(found.n, 0.33333)))
-    assert result.needed == "more than is within reach: the finding is too close to the limit"
+    assert result.needed == "more data than is feasible: the result is too close to the limit"
 
 
 def test_intervals_of_several_limits_together_need_more() -> None:

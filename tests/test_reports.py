@@ -14,7 +14,7 @@ import re
 import struct
 import xml.etree.ElementTree as ElementTree
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -27,10 +27,24 @@ from hypothesis import strategies as st
 from memaudit import reports
 from memaudit.errors import EvidenceError, MemauditError
 from memaudit.reports import figures, html, markdown, standing, text, wording
-from memaudit.reports.blocks import Card, Facts, Grid, Points, Section
+from memaudit.reports.blocks import Badges, Card, Facts, Grid, Paragraph, Picture, Section
 from memaudit.reports.document import document
+from memaudit.reports.overview import forest
 from memaudit.reports.regulation import mapping
-from memaudit.types import Bounds, Context, Curve, Figure, FigureKind, Limit, Mark, Report, Result, Table, Verdict
+from memaudit.types import (
+    Bounds,
+    Context,
+    Curve,
+    Figure,
+    FigureKind,
+    Limit,
+    Mark,
+    Report,
+    Result,
+    Skipped,
+    Table,
+    Verdict,
+)
 
 REPORT: Report = samples.sample_report()
 _map = samples.changed
@@ -240,8 +254,8 @@ def test_zeros_are_drawn_at_the_edge_and_said_to_be() -> None:
 
 def test_the_data_of_curves_over_one_x_stand_in_one_table() -> None:
     [table] = figures.data(samples.link_figure())
-    assert table.columns == ("Memorization of the example", "recognized members", "false accusations")
-    assert table.rows[4] == ("0.50–0.75", "12% (10% to 14%)", "0.1% (0.06% to 0.14%)")
+    assert table.columns == ("Memorization of the example", "recognized members", "non-members (FPR)")
+    assert table.rows[4] == ("0.50–0.75", "12% (10–14%)", "0.1% (0.06–0.14%)")
     [table] = figures.data(samples.histogram_figure())
     assert table.rows[0] == (-6.0, -5.5, 0.0, 0.0)
     two = dataclasses.replace(samples.link_figure(), curves=(_ZEROS, dataclasses.replace(_ZEROS, x=(0.1, 0.2, 0.3))))
@@ -446,13 +460,14 @@ def test_an_empty_report_explains_its_gaps() -> None:
     )
     words = _Page(html.render(empty)).words
     for sentence in (
-        "No limit was set",
-        "No check produced a finding",
+        "No limit is set",
+        "No check produced a result",
         "No controls were run",
         "No single examples are",
+        "It needs a bank of shadow models",
     ):
         assert sentence in words
-    assert "No check produced a finding" in markdown.render(empty).decode()
+    assert "No check produced a result" in markdown.render(empty).decode()
 
 
 @pytest.mark.parametrize("render", [html.render, markdown.render])
@@ -466,13 +481,73 @@ def test_a_failed_control_is_said_before_any_finding(render: Callable[[Report], 
 # ---- what stands in every report
 
 
-def test_the_link_stands_in_short_beside_the_limits() -> None:
-    link = next(r for r in REPORT.results if r.finding.code == "LNK001")
-    assert link.limit is None
-    assert any(r.limit is not None for r in REPORT.results)
-    short = document(REPORT).front[0].content[0]
-    assert isinstance(short, Points)
-    assert link.finding.sentence in [point.words for point in short.points]
+def _section(report: Report, name: str) -> Section:
+    """The section of a page with that id, wherever it is."""
+
+    def walk(sections: tuple[Any, ...]) -> Iterator[Section]:
+        for section in sections:
+            if isinstance(section, Section):
+                yield section
+                yield from walk(section.content)
+
+    return next(section for section in walk(document(report).sections) if section.id == name)
+
+
+def test_the_first_page_asks_how_many_who_and_whether_to_trust_it() -> None:
+    page = document(REPORT)
+    (many, who), (trust,), *_ = page.front
+    pictures = [block for section in (many, who) for block in section.content if isinstance(block, Picture)]
+    assert [picture.figure.kind for picture in pictures] == [FigureKind.FOREST, FigureKind.LINK]
+    link = next(r.finding for r in REPORT.results if r.finding.code == "LNK001")
+    assert link.sentence in [block.words for block in who.content if isinstance(block, Paragraph)]
+    (row,) = [block for block in trust.content if isinstance(block, Badges)]
+    assert [badge.label for badge in row.badges] == [control.title for control in REPORT.controls]
+    assert page.number is not None
+    assert (page.number.value, page.number.interval) == ("4.2%", "95% CI 3.9–4.5%")
+
+
+def test_the_forest_plot_shows_every_attack_beside_chance_and_limit_by_what_it_needs() -> None:
+    limits = [Limit(metric="tpr", at_fpr=0.01, max=0.1, id="a"), Limit(metric="tpr", attack="rmia", max=0.2, id="b")]
+    found = [samples.found("lira-online", 20), samples.found("rmia", 30), samples.found("rmia", 10, fpr=0.001)]
+    figure = forest(samples.audited(limits, *found))
+    assert figure is not None
+    assert figure.ticks == ("+ shadow models", "LiRA (online)", "RMIA (online)")
+    measured, chance, limit = figure.curves
+    assert (measured.x, measured.y) == ((1.0, 2.0), (0.02, 0.03))
+    assert (measured.low, measured.high) == tuple(
+        tuple(getattr(finding.estimate, end) for finding in found[:2]) for end in ("low", "high")
+    )
+    assert chance.y == (0.01, 0.01)
+    assert limit.y == (0.1, 0.1)  # the strictest of those about it
+    [table] = figures.data(figure)
+    assert table.rows[0] == ("LiRA (online)", "2% (1.2–3.1%)", "1%", "10%")
+    for theme in figures.Theme:
+        assert figures.render(figure, theme) == figures.render(figure, theme)
+
+
+def test_attacks_at_another_rate_and_what_is_no_share_are_not_in_the_forest_plot() -> None:
+    figure = forest(samples.audited([], samples.found("rmia", 30, fpr=0.001), samples.found("rmia", 60)))
+    assert figure is not None
+    assert figure.curves[0].y == (0.03,)
+    assert forest(dataclasses.replace(REPORT, results=REPORT.results[:1])) is None
+
+
+def test_what_was_not_linked_says_what_it_needs_and_shows_no_empty_panel() -> None:
+    unlinked = dataclasses.replace(REPORT, results=REPORT.results[1:])
+    who = document(unlinked).front[0][1]
+    assert [type(block) for block in who.content] == [Paragraph]
+    assert "memaudit bank fill" in str(who)
+    why = Skipped(code="LNK001", title="Memorization and attack", reason="it needs at least 12 shadow models")
+    who = document(dataclasses.replace(unlinked, skipped=(why,))).front[0][1]
+    assert "Not measured: it needs at least 12 shadow models." in str(who)
+
+
+def test_notices_are_on_the_first_page_and_in_every_summary() -> None:
+    words = "7 of the 20 examples are exact copies of others."
+    noticed = dataclasses.replace(REPORT, notices=(words,))
+    assert words in [point.words for point in document(noticed).alerts]
+    for name in ("md", "modelcard"):
+        assert words in reports.FORMATS[name](noticed).decode()
 
 
 def test_a_finding_that_two_limits_are_about_has_its_evidence_once() -> None:
@@ -481,17 +556,17 @@ def test_a_finding_that_two_limits_are_about_has_its_evidence_once() -> None:
     limit = Limit(metric=bare.metric, max=0.5, id="second")
     second = Result(finding=bare, limit=limit, verdict=Verdict.FAIL, reason="so it is")  # comes first on the page
     page = html.render(dataclasses.replace(REPORT, results=(first, second)))
-    evidence = page.decode().partition('<h2 id="link">')[2].partition("<h2")[0]
+    evidence = page.decode().partition('<h2 id="link">')[2].partition('<h3 id="exposed">')[0]
     assert evidence.count("<h3") == 1
-    assert evidence.count("<figcaption") == len(first.finding.figures)
+    assert evidence.count("<figcaption") == len(first.finding.figures) - 1  # the first is on the first page
     assert "second" in page.decode()
 
 
 @pytest.mark.parametrize(
     ("codes", "first_three"),
     [
-        ((), ["not tested", "could not be said", "not tested"]),
-        (("MIA003",), ["tested", "could not be said", "not tested"]),
+        ((), ["not tested", "could not run", "not tested"]),
+        (("MIA003",), ["tested", "could not run", "not tested"]),
         (("EXT001", "CAN002"), ["not tested", "tested", "tested"]),
     ],
 )
@@ -501,10 +576,8 @@ def test_a_kind_of_attack_was_tested_if_something_was_found_out(codes: tuple[str
         for code in codes
     )
     words = _Page(html.render(dataclasses.replace(REPORT, results=results, skipped=REPORT.skipped[1:]))).words
-    table = words.partition("The adversary needs")[2].partition("“Tested” means")[0]
-    found = [
-        line.strip() for line in table.splitlines() if line.strip() in ("tested", "not tested", "could not be said")
-    ]
+    table = words.partition("The attacker needs")[2].partition("Tested: by")[0]
+    found = [line.strip() for line in table.splitlines() if line.strip() in ("tested", "not tested", "could not run")]
     assert found == [*first_three, *["not tested"] * 3]  # of the other three there is no check
 
 
@@ -533,13 +606,12 @@ def test_every_page_has_the_mapping_and_room_for_signatures() -> None:
 
 
 def _grids(report: Report, section: str) -> dict[str, tuple[tuple[Any, ...], ...]]:
-    content = next(s for s in document(report).sections if s.id == section).content
-    return {block.title: block.rows for block in content if isinstance(block, Grid)}
+    return {block.title: block.rows for block in _section(report, section).content if isinstance(block, Grid)}
 
 
 def test_what_was_said_of_the_model_is_filled_in_and_the_rest_is_not() -> None:
     filled, bare = (_grids(report, "signatures") for report in (REPORT, dataclasses.replace(REPORT, context=Context())))
-    release = "How the model is given to others"
+    release = "Release"
     assert [row[1] for row in filled[release]] == ["[    ]", "[    ]", "[ × ]", "[    ]"]
     assert {row[1] for row in bare[release]} == {"[    ]"}
     assert [row[1:] for row in filled["Signatures"]] == [
@@ -549,47 +621,47 @@ def test_what_was_said_of_the_model_is_filled_in_and_the_rest_is_not() -> None:
 
 
 def test_the_first_page_names_the_model_the_limits_and_what_was_not_said() -> None:
-    front = document(REPORT).front[-1].content[0]
+    front = document(REPORT).front[-1][0].content[0]
     assert isinstance(front, Facts)
     facts = {fact.name: fact.value for fact in front.facts}
     assert facts["SHA-256"] == REPORT.subject.sha256
     assert facts["Limits"] == "memorized_share ≤ 0.1; tpr of lira at 0.001 FPR ≤ 0.01"
-    assert facts["Given to others"] == "to others as a service that gives probabilities"
-    assert "Not said" not in facts
-    bare = document(dataclasses.replace(REPORT, context=Context())).front[-1].content[0]
+    assert facts["Release"] == "API with probabilities"
+    assert document(REPORT).title == "Privacy audit of model.pt (API with probabilities)"
+    assert "Not provided" not in facts
+    bare = document(dataclasses.replace(REPORT, context=Context())).front[-1][0].content[0]
     assert isinstance(bare, Facts)
-    assert "who made the audit" in {fact.name: fact.value for fact in bare.facts}["Not said"]
+    assert "auditor" in {fact.name: fact.value for fact in bare.facts}["Not provided"]
 
 
 def test_the_link_has_a_section_of_its_own_after_what_was_found() -> None:
-    ids = [section.id for section in document(REPORT).sections]
-    assert ids[:2] == ["found", "link"]
-    page = html.render(REPORT).decode()
-    link, evidence = (page.partition(f'<h2 id="{name}">')[2].partition("<h2")[0] for name in ("link", "evidence"))
+    assert [section.id for section in document(REPORT).sections] == ["found", "link", "trust", "next", "about"]
     title = next(r.finding.title for r in REPORT.results if r.finding.code == "LNK001")
+    found, link = (
+        [s.title for s in _section(REPORT, name).content if isinstance(s, Section)] for name in ("found", "link")
+    )
     assert title in link
-    assert title not in evidence
+    assert title not in found
     unlinked = dataclasses.replace(REPORT, results=REPORT.results[1:])
-    assert "did not measure it" in html.render(unlinked).decode()
+    assert "Who is found was not measured" in str(_section(unlinked, "link"))
 
 
 def test_checks_that_say_nothing_for_one_reason_stand_together() -> None:
     one, other = REPORT.skipped
     again = dataclasses.replace(one, title="The same at another rate")
-    content = document(dataclasses.replace(REPORT, skipped=(one, other, again))).sections
-    cards = next(section for section in content if section.id == "unsaid").content
+    cards = _section(dataclasses.replace(REPORT, skipped=(one, other, again)), "unsaid").content
     assert [card.title for card in cards if isinstance(card, Card)] == [
-        "2 measurements, for one reason",
+        "2 measurements, same reason",
         f"{other.title} ({other.code})",
     ]
     page = html.render(dataclasses.replace(REPORT, skipped=(one, other, again))).decode()
     assert f"<li>{again.title} ({again.code})</li>" in page
-    assert "for one reason" not in html.render(REPORT).decode()
+    assert "same reason" not in html.render(REPORT).decode()
 
 
 def test_provenance_is_grouped_under_readable_names() -> None:
     facts = {"bank.recipe.batch_size": "50", "package.torch": "2", "bank.seed": "1", "anything_else": "x"}
-    section = next(s for s in document(dataclasses.replace(REPORT, provenance=facts)).sections if s.id == "reproduce")
+    section = _section(dataclasses.replace(REPORT, provenance=facts), "reproduce")
     shown = {
         block.title: [
             (fact.name, fact.value) for facts in block.content if isinstance(facts, Facts) for fact in facts.facts
@@ -618,7 +690,7 @@ def test_every_page_says_what_helps_and_promises_no_amount() -> None:
     ("words", "shown"),
     [
         ("(5.73% to 9.26%)", "(5.73%\u00a0to\u00a09.26%)"),
-        ("7.35% (5.73–9.26%)", "7.35% (5.73\u00a0to\u00a09.26%)"),
+        ("7.4% (5.7–9.3%)", "7.4% (5.7–9.3%)"),
         ("(6.1% to 8.15%; bootstrap)", "(6.1%\u00a0to\u00a08.15%; bootstrap)"),
         ("0.06 (-0.05 to 0.20)", "0.06 (−0.05\u00a0to\u00a00.20)"),
         ("-5.521", "−5.521"),
@@ -687,14 +759,15 @@ def test_the_summary_stays_short() -> None:
     ("share", "shown"),
     [
         (0.001, "0.1%"),
-        (0.417, "41.7%"),
+        (0.417, "42%"),
         (0.0002, "0.02%"),
-        (0.0389, "3.89%"),
+        (0.000837, "0.08%"),
+        (0.0389, "3.9%"),
         (0.0, "0%"),
         (1.0, "100%"),
         (0.9996, "99.96%"),
-        (1e-9, "< 0.0001%"),
-        (1 - 1e-9, "> 99.9999%"),
+        (1e-9, "< 0.001%"),
+        (1 - 1e-9, "> 99.999%"),
         (-0.25, "−25%"),
     ],
 )
@@ -711,7 +784,7 @@ def test_only_certainty_is_shown_as_0_or_100_percent(share: float) -> None:
 @pytest.mark.parametrize(
     ("value", "unit", "shown"),
     [
-        (0.6123, "correlation", "0.612"),
+        (0.6123, "correlation", "0.61"),
         (-3.2, "bits", "−3.2 bits"),
         (12345.6, "nats", "12,346 nats"),
         (0.0, "nats", "0 nats"),

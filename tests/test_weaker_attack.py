@@ -30,10 +30,9 @@ def test_a_limit_on_the_weaker_attack_passes_and_every_first_page_says_which_att
     assert label == "above a limit"
     assert words == (
         "The limit “tpr of lira-online at 0.01 FPR ≤ 0.05” covers lira-online alone. In this report lira-offline "
-        "reaches 20% (95% CI 17.6% to 22.6%), which is above that limit. A limit without “attack” covers every attack."
+        "reaches 20% (95% CI 18–23%), which is above that limit. A limit without “attack” covers every attack."
     )
-    front = document(held).front[0].content[0]
-    assert "lira-offline reaches 20%" in str(front).replace("\N{NO-BREAK SPACE}", " ")
+    assert "lira-offline reaches 20%" in str(document(held).alerts).replace("\N{NO-BREAK SPACE}", " ")
     for name in ("md", "modelcard", "github", "html"):
         page = reports.render(held, name).decode().replace("\N{NO-BREAK SPACE}", " ").replace("%25", "%")
         assert "lira-offline reaches 20%" in page, name
@@ -50,7 +49,9 @@ def test_a_limit_without_an_attack_covers_the_strongest() -> None:
     [
         ([ONLINE], [WEAK], []),
         ([ONLINE], [WEAK, found("lira-offline", 50)], []),  # at the limit is not above it
-        ([ONLINE], [WEAK, found("lira-offline", 200, fpr=0.001)], []),  # the limit is about another rate
+        ([ONLINE], [WEAK, found("lira-offline", 200, fpr=0.1)], []),  # at a higher rate more is found anyway
+        ([ONLINE], [WEAK, found("lira-offline", 200, fpr=0.001)], ["lira-offline"]),  # even at a lower rate
+        ([replace(ONLINE, attack=None)], [WEAK, found("lira-offline", 200, fpr=0.001)], ["lira-offline"]),
         ([replace(ONLINE, at_fpr=None)], [WEAK, found("lira-offline", 200, fpr=0.001)], ["lira-offline"]),
         ([ONLINE], [WEAK, STRONG, found("rmia", 300)], ["rmia", "lira-offline"]),
         ([ONLINE, replace(ONLINE, attack="lira-offline")], [WEAK, STRONG], []),  # fails by itself
@@ -95,7 +96,7 @@ def test_usual_attacks_that_the_audit_was_not_asked_for_are_named() -> None:
     limit = Limit(metric="tpr", max=0.5)
     ((label, words),) = uncovered(hold(report, [limit]))
     assert label == "not attacked"
-    assert "asked for lira-offline alone" in words
+    assert "ran only lira-offline, and" in words
     assert "slira, lira-online, rmia, global-threshold may find more" in words
     assert uncovered(hold(report, [Limit(metric="memorization", max=0.5)])) == ()
     usual = replace(report, provenance={"attacks": ", ".join(USUAL_ATTACKS)})

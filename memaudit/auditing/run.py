@@ -17,7 +17,7 @@ from memaudit.auditing.ground import LEAST_SHADOWS, Ground, ground
 from memaudit.auditing.planning import require_planned
 from memaudit.auditing.provenance import bound, made_from, provenance
 from memaudit.auditing.recorded import Outputs, open_outputs
-from memaudit.auditing.scope import limitations, untested
+from memaudit.auditing.scope import limitations, notices, untested
 from memaudit.auditing.target import Target, open_target, read_by_shadows
 from memaudit.bank import Bank, Matched, Recordings
 from memaudit.checks import (
@@ -159,9 +159,9 @@ def audit(
         references: Files of up to five other models, which were trained on none of the examples.
         fprs: False-positive rates at which attacks are measured.
         attacks: Names of membership attacks; by default all that are usual for the kind of model.
-        limits: What findings are held against.
+        limits: What findings are compared with.
         waivers: Which of them may be broken by this model, for a while.
-        context: How the model is given to others, and who answers for what; the report says it as it is said here.
+        context: Release type, auditor and owner of the model, for the report.
         evidence: `none`, `hashed`, `ids` or `full`: how single examples are named, and whether they are shown.
         plan: The file of the plan that was made beforehand, which the audit must keep to.
         ledger: The file in which the audit is recorded; by default `memaudit.ledger.jsonl` beside the bank, or beside
@@ -198,7 +198,7 @@ def audit(
     measured = base.target
     facts = _facts(base, tuple(fprs), tuple(attacks), device)
     subject = Subject(
-        model=target.model.name.encode("utf-8", "backslashreplace").decode(),  # a file's name may be no text
+        model=target.name,
         sha256=target.sha256,
         members=int(measured.members.sum()),
         nonmembers=int((~measured.members).sum()),
@@ -215,6 +215,7 @@ def audit(
     data = LedgerKey(place).commitments(target.population)["commitment.examples"]
     report = replace(report, provenance=origin | bound(target, key, level))
     report = replace(policy.hold(report, limits, waivers), context=context or Context(), plan=planned)
+    report = replace(report, notices=notices(target))
     report = replace(report, attempt=recorded(report, limits, base.bank, made_from(target, base), data, place, audited))
     if level is EvidenceLevel.NONE or not _trusted(report.controls):
         return Audit(report, None)
@@ -327,13 +328,14 @@ def examine(
 def _withheld(check: Check, facts: TargetEvidence, controls: Sequence[Control]) -> str | None:
     """Returns why the figures of a check are not given; None if they are."""
     if not _trusted(controls):
-        return "the model does not look like its shadow models, so no figure about it is given"
+        return "the model does not look like its shadow models, so no result about it is reported"
     blind = any(control.code == BLIND and control.passed is False for control in controls)
     if blind and check.metric == "tpr" and (facts.rung < Rung.BANK or isinstance(facts, TextEvidence)):
         what = "documents" if isinstance(facts, TextTargetEvidence) else "examples"
         return (
-            f"members can be told from non-members without the model, so that a figure would say how the {what} were "
-            "collected, not what the model gives away; draw the training set at random (memaudit.draw_members)"
+            "members can be distinguished from non-members without the model, so the result would measure how the "
+            f"{what} were collected, not what the model leaks; draw the training set at random "
+            "(memaudit.draw_members)"
         )
     return None
 

@@ -1,4 +1,4 @@
-"""What an audit of this kind of model does not say."""
+"""What an audit of this kind of model does not test, and what its readers must know."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from memaudit.recipe.labels import Task
 from memaudit.types import Rung
 
 UNTESTED = (
-    "Attacks other than those listed, such as ones that see the weights or their history, or ask only for labels.",
-    "Extraction and reconstruction of training examples, model inversion, and inference of attributes.",
+    "Other attacks, such as white-box attacks (weights, training history) and label-only attacks.",
+    "Extraction and reconstruction of training examples, model inversion, and attribute inference.",
     "What can be learned about people who are not among the examples.",
-    "Several releases of a model taken together.",
+    "Several releases of a model combined.",
 )
 UNTESTED_TEXT = (
-    "Attacks other than those listed, such as ones that see the weights or their history, or talk a model round.",
-    "Extraction with other prompts than the text that precedes a passage, the beginning of a text, or a few tokens.",
-    "Personal data that no fixed rule recognizes: names, addresses, what a text says about somebody.",
+    "Other attacks, such as white-box attacks (weights, training history) and jailbreaks.",
+    "Extraction with prompts other than the text before a passage, the beginning of a text, or a few tokens.",
+    "Personal data that no fixed rule detects: names, addresses, statements about people.",
     "What can be learned about people who are not in the documents.",
-    "Several releases of a model taken together.",
+    "Several releases of a model combined.",
 )
 BASE = (
-    "What the base model gives away of its own training data: all shadows start from it, so that a document which the "
-    "base has seen is known to models with and without it alike. Nothing here says that such a document was not seen."
+    "What the base model leaks about its own training data. All shadow models start from it, so a document that the "
+    "base model has seen is known to all of them. Nothing here shows that such a document was not seen."
 )
 ADAPTERS = (
-    "The model fine-tuned in another way: the shadows are adapters on one frozen base, and say how much such adapters "
-    "memorize. They say nothing about a full fine-tune of the same base, nor about adapters of another size."
+    "Other kinds of fine-tuning: the shadow models are adapters on one frozen base. The results apply neither to full "
+    "fine-tuning of the same base nor to adapters of another size."
 )
 SILENT = "Extraction of text: a masked model, and one that is scored by token_logprobs(), is not made to write."
 INPUTS = "What the model reveals about its inputs: of an encoder-decoder only the outputs are scored, given the inputs."
@@ -43,13 +43,13 @@ OWN_SCORES = (
     "Tokens are scored by the recipe's own token_logprobs(). Memorization is measured by the mean probability of a "
     "document's tokens, not by the share of tokens that is predicted."
 )
-HALF = "Memorization is measured on training sets of half of the examples; it falls as training sets grow."
+HALF = "Memorization is measured on training sets of half of the examples; it decreases as training sets grow."
 LIMITATIONS = (
-    "The figures describe one trained model; training again gives another model with somewhat other figures.",
-    "The adversary is assumed to know the recipe and to have data like the training data; a weaker one finds less.",
+    "The results describe one trained model; another training run gives somewhat different results.",
+    "The attacker is assumed to know the recipe and to have similar data; a weaker attacker finds less.",
     "A failed attack is evidence of resistance to that attack only.",
     HALF,
-    "The most exposed examples were picked because they looked exposed; measured again, they would look less so.",
+    "The most exposed examples are selected for high exposure, so their scores are biased upwards.",
 )
 WITHOUT_BANK = (
     "Attacks with shadow models, such as LiRA and SLiRA, which are the strongest: they find members that these miss.",
@@ -66,8 +66,8 @@ OVERLAP = (
     "hides their leak; a control tests whether the references know members from non-members.",
 )
 WHOLE = (
-    "That the members listed are the whole training set is taken on trust; a data manifest (--manifest), written by "
-    "whoever keeps the data, shows it."
+    "That the listed members are the whole training set was not checked. A data manifest (--manifest), written by "
+    "whoever keeps the data, allows the check."
 )
 
 
@@ -96,7 +96,7 @@ CONFIDENT = (
 
 
 def untested(target: Target, rung: Rung = Rung.BANK) -> tuple[str, ...]:
-    """Returns what was not tested."""
+    """Return what was not tested."""
     lower = WITHOUT_BANK if rung < Rung.BANK else ()
     if not isinstance(target.population, TextPopulation):
         return (*lower, *UNTESTED)
@@ -112,7 +112,7 @@ def untested(target: Target, rung: Rung = Rung.BANK) -> tuple[str, ...]:
 
 
 def limitations(target: Target, base: Ground) -> tuple[str, ...]:
-    """Returns what the figures rest on and do not mean."""
+    """Return what the results rest on and do not mean."""
     whole = () if target.manifest is not None else (WHOLE,)
     recorded = RECORDED if target.outputs else ()
     general = _with_bank(base) if base.rung is Rung.BANK else (*ALONE, *(OVERLAP if base.models else ()))
@@ -122,13 +122,16 @@ def limitations(target: Target, base: Ground) -> tuple[str, ...]:
         *((signal,) if signal else ()),
         *imported,
         *recorded,
-        *_unchecked(target),
-        *_copies(target),
         *_sampled(target, base),
         *_score(target),
         *general,
         *whole,
     )
+
+
+def notices(target: Target) -> tuple[str, ...]:
+    """Return what a reader must know before the results."""
+    return (*_unchecked(target), *_copies(target))
 
 
 def _with_bank(base: Ground) -> tuple[str, ...]:
@@ -192,7 +195,7 @@ def _unchecked(target: Target) -> tuple[str, ...]:
     return (
         f"The content of {found.listed - found.compared} of the {found.listed} members was not compared with the "
         "training data: the members file has no digest of it. If an id or a row was another example at training, all "
-        "figures are wrong. memaudit.save_target(model, path, members, recipe) writes digests.",
+        "results are wrong. memaudit.save_target(model, path, members, recipe) writes digests.",
     )
 
 
@@ -202,13 +205,13 @@ def _copies(target: Target) -> tuple[str, ...]:
         if not population.duplicates:
             return ()
         return (
-            f"{population.duplicates} documents are near-duplicates of others. Near-duplicates are in the training set "
-            "together or not at all, and count as one.",
+            f"{population.duplicates} documents are near-duplicates of others. Near-duplicates are kept together, in "
+            "or out of every training set, and count once.",
         )
     if population.units == len(population):
         return ()
     return (
         f"{len(population) - population.units} of the {len(population)} examples are exact copies of others, whatever "
-        "their label, or belong to the same group. Shadow models are trained on all of a unit or on none of it; its "
-        "first example stands for all in the figures.",
+        "their label, or belong to the same group. They are kept together, in or out of every training set, and count "
+        "once.",
     )

@@ -34,6 +34,7 @@ from memaudit.training import choose_device, population
 Array = np.ndarray
 
 _LEAST_EXAMPLES = 10
+_UNTELLING = {"model", "pytorch_model", "adapter_model", "weights", "checkpoint", "best", "final", "last"}
 _READING_PAIRS = 16  # whose reading of what the target wrote tells memorized passages from predictable ones
 
 
@@ -67,6 +68,12 @@ class Target:
     def members(self) -> Bool[Array, " examples"]:
         """Which units the model was trained on: examples without their copies, groups, or documents."""
         return units_of(self.population, self.counts)
+
+    @property
+    def name(self) -> str:
+        """What the model is called in a report: its file or folder, and where that is not telling, its parent too."""
+        path = f"{self.model.resolve().parent.name}/" if self.model.stem.lower() in _UNTELLING else ""
+        return f"{path}{self.model.name}".encode("utf-8", "backslashreplace").decode()  # a name may be no text
 
     @property
     def ids(self) -> Array:

@@ -13,7 +13,6 @@ from memaudit.checks.evidence import (
     ControlCheck,
     Evidence,
     TargetEvidence,
-    percent,
 )
 from memaudit.checks.exact import exact_check
 from memaudit.checks.exposure import detection_check, exposure_check
@@ -30,6 +29,7 @@ from memaudit.checks.probabilistic import probabilistic_check
 from memaudit.checks.search import search_check
 from memaudit.checks.text import TextEvidence, TextTargetEvidence
 from memaudit.errors import SettingsError
+from memaudit.reports.text import percent
 
 CHECKS: tuple[Check, ...] = (
     *MEMBERSHIP,

@@ -1,4 +1,4 @@
-"""What is said of texts that a model continues: why, how nearly, and by how many copies of them."""
+"""Tables about texts that a model continues: why, near-verbatim, and by number of copies."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ from collections import Counter
 import numpy as np
 from jaxtyping import Bool, Int
 
-from memaudit.checks.evidence import percent, share_of, with_interval
+from memaudit.checks.evidence import share_of, with_interval
 from memaudit.checks.suffixes import asked, outside_share, pairs_of
 from memaudit.checks.text import TextEvidence, TextTargetEvidence
 from memaudit.errors import EvidenceError
 from memaudit.extraction import Kind, counterfactual_extraction, kinds, log_linear, near_verbatim
 from memaudit.memorization import counterfactual
+from memaudit.reports.text import percent, points
 from memaudit.types import Table
 
 Array = np.ndarray
 
 
 def kinds_table(evidence: TextEvidence, context: int) -> Table:
-    """Returns why texts are continued: recited, predictable or truly memorized."""
+    """Return why texts are continued: recited, predictable or memorized."""
     shadows, target = evidence.suffixes
     inside, outside = pairs_of(evidence, shadows.greedy[:, context])
     ratio = counterfactual(*pairs_of(evidence, shadows.logp[:, context]))
@@ -30,21 +31,21 @@ def kinds_table(evidence: TextEvidence, context: int) -> Table:
         for hits in (trained | others, target.greedy[context] & trained)
     )
     why = {
-        Kind.RECITED: "the text stands in more than five documents",
-        Kind.PREDICTABLE: "models without the text write it too",
-        Kind.MEMORIZED: "models without the text write it demonstrably less",
-        Kind.UNRESOLVED: "too few shadow models to tell",
-        Kind.NOT_EXTRACTED: "no shadow model writes it",
+        Kind.RECITED: "the text occurs in more than five documents",
+        Kind.PREDICTABLE: "models without the text continue it too",
+        Kind.MEMORIZED: "significantly less likely under models without the text",
+        Kind.UNRESOLVED: "too few shadow models to decide",
+        Kind.NOT_EXTRACTED: "no shadow model continues it",
     }
     return Table(
         title="Why texts are continued",
-        columns=("Kind", "Because", "Texts, by the shadows", "Of these: extracted here"),
+        columns=("Kind", "Reason", "Texts, by the shadow models", "Extracted from this model"),
         rows=tuple((str(kind), why[kind], everywhere[kind], here[kind]) for kind in why),
     )
 
 
 def near_table(evidence: TextTargetEvidence) -> Table:
-    """Returns how many texts are continued with few mistakes, in this model and in models without them."""
+    """Return how many texts are continued near-verbatim, by this model and by models without them."""
     trained, others = asked(evidence, evidence.population.probes.longest)
     written = evidence.recorded["written"]
     columns = [
@@ -55,12 +56,14 @@ def near_table(evidence: TextTargetEvidence) -> Table:
         _, outside = pairs_of(evidence, evidence.bank.stacked("written"))
         aims = np.tile(evidence.aims[trained], (len(outside), 1))
         columns.append([percent(float(n.mean())) for n in _near(aims, np.concatenate(outside[:, trained]))])
-    rules = ("word for word", "at most 10% of the tokens edited", "BLEU above 0.75")
+    rules = ("verbatim", "at most 10% of the tokens edited", "BLEU above 0.75")
     return Table(
-        title="Nearly word for word, by greedy decoding with the longest context",
-        columns=("Rule", "Training texts", "Other texts", "Training texts, in models without them")[: 1 + len(columns)],
+        title="Near-verbatim continuation, by greedy decoding with the longest context",
+        columns=("Criterion", "Training texts", "Other texts", "Training texts, models without them")[
+            : 1 + len(columns)
+        ],
         rows=tuple(zip(rules, *columns, strict=True)),
-        note="Edits: Gemma Team 2024. BLEU on tokens: Ippolito et al. 2023. Intervals: Clopper–Pearson, 95%.",
+        note="Edits: Gemma Team 2024. BLEU on tokens: Ippolito et al. 2023. 95% CIs: Clopper–Pearson.",
     )
 
 
@@ -71,7 +74,7 @@ def _near(aims: Int[Array, "texts suffix"], written: Int[Array, "texts suffix"])
 
 
 def copies_table(evidence: TextTargetEvidence) -> tuple[Table, ...]:
-    """Returns how the extracted share grows with the copies of a text; nothing where every text stands there once."""
+    """Return the extracted share by number of copies; nothing if every text occurs once."""
     longest = evidence.population.probes.longest
     trained, _ = asked(evidence, longest)
     copies = evidence.copies[trained]
@@ -99,35 +102,35 @@ def copies_table(evidence: TextTargetEvidence) -> tuple[Table, ...]:
             ),
             rows=tuple(rows),
             note=(
-                "A copy is a place in the training data where the longest context stands with its suffix. Copies in "
-                "documents that are no near-duplicates may be known to models without the text. Intervals: "
-                "Clopper–Pearson, 95%."
+                "A copy is a place in the training data where the longest context occurs with its suffix. Models "
+                "without the text may have seen copies in documents that are not near-duplicates. 95% CIs: "
+                "Clopper–Pearson."
             ),
         ),
     )
 
 
 def copies_note(evidence: TextTargetEvidence) -> str:
-    """Returns what each doubling of the copies adds, or why that cannot be said."""
+    """Return what each doubling of the copies adds, or why that is not reported."""
     longest = evidence.population.probes.longest
     trained, _ = asked(evidence, longest)
     copies, hits = evidence.copies[trained], evidence.own_suffixes.greedy[longest, trained]
     if not (copies > 1).any():
-        return "Every text tested stands in the training data once: of copies nothing can be said."
+        return "Every tested text occurs once in the training data: the effect of copies cannot be measured."
     same = np.unique(evidence.aims[trained], axis=0, return_inverse=True)[1].ravel()
     told = doubling("copies", copies, hits, same)
     return (
         told
-        or "No line is drawn over the copies: all texts fare alike, or there are fewer than three numbers of copies."
+        or "No slope over the copies is reported: all texts behave alike, or there are fewer than three copy counts."
     )
 
 
 def doubling(
     what: str, x: Int[Array, " texts"], hits: Bool[Array, " texts"], groups: Int[Array, " texts"]
 ) -> str | None:
-    """Returns in a sentence what each doubling of x adds to the share of texts; None where no line can be drawn.
+    """Return in a sentence what each doubling of x adds to the share of texts; None where no line can be fitted.
 
-    Where all texts fare alike, the line would be flat, and its interval promise that without doubt.
+    If all texts behave alike, the fitted line is flat, and its interval would be misleadingly narrow.
     """
     if hits.all() or not hits.any():
         return None
@@ -136,8 +139,8 @@ def doubling(
     except EvidenceError:
         return None
     return (
-        f"Each doubling of the {what} adds {100 * line.slope:.2f} percentage points of the training texts (95% "
-        f"interval {100 * line.low:.2f}, {100 * line.high:.2f}; straight line over the logarithm, Carlini et al. 2023)."
+        f"Each doubling of the {what} adds {points(line.slope)} percentage points of the training texts (95% CI "
+        f"{points(line.low)} to {points(line.high)}; log-linear fit, Carlini et al. 2023)."
     )
 
 

@@ -10,7 +10,7 @@ from scipy import stats
 
 from memaudit.attacks import DEFAULT, attack, taught
 from memaudit.checks.copies import copies_check
-from memaudit.checks.evidence import Attacked, ControlCheck, Evidence, TargetEvidence, percent
+from memaudit.checks.evidence import Attacked, ControlCheck, Evidence, TargetEvidence
 from memaudit.checks.exact import unplanted_check
 from memaudit.checks.exposure import canary_null
 from memaudit.checks.fidelity import fidelity_check
@@ -20,6 +20,7 @@ from memaudit.checks.target_controls import null_without_bank, planted_without_b
 from memaudit.checks.training_set import training_set_check
 from memaudit.design import EveryNth, NullPairs, Pairs, coins, step_of, swapped
 from memaudit.memorization import cross_fitted_link
+from memaudit.reports.text import percent, rate
 from memaudit.stats import auc, auc_interval, predictive_share_p_value, transferred_thresholds
 from memaudit.types import Control, Table
 
@@ -36,12 +37,12 @@ _ALARM = 0.01  # probability of a false alarm of the calibration check
 def _null(evidence: TargetEvidence) -> Control:
     """Negative control: with randomly permuted membership labels, does the analysis find nothing?
 
-    Within each pair of shadows and for each example, a fair coin says which of the two models is called the one that
-    was trained on it. Memorization, the default attack and the link are computed as always. The area under the ROC
-    curve must then be 0.5, and at every false-positive rate as many "members" as "non-members" must be flagged, each
-    within 4√2 standard errors. The errors are those of sums over examples, whose coins are independent; √2 allows for
-    the folds of a learned attack, which depend on each other (deviations of SLiRA scatter by up to 1.6). The attack is
-    made on at most 10,000 examples, evenly spaced.
+    For each example and each pair of shadow models, the labels "trained on it" and "not trained on it" are swapped with
+    probability 1/2. Memorization, the default attack and the link are computed as usual. The AUC must then be 0.5, and
+    at every false-positive rate as many "members" as "non-members" must be flagged, each within 4√2 standard errors.
+    Standard errors are those of sums over examples, whose swaps are independent. The factor √2 allows for the folds of
+    a learned attack, which depend on each other (the standard deviation of SLiRA's is up to 1.6). At most 10,000
+    examples are attacked, evenly spaced.
 
     Without a bank, the membership labels of all examples are permuted, and every attack is made again with all that it
     fits. Its area must be 0.5 within 4√2 standard errors of a Mann–Whitney statistic.
@@ -57,27 +58,27 @@ def _null(evidence: TargetEvidence) -> Control:
     inside, outside = taught(attack(DEFAULT.name, evidence.signal), some).leave_pair_out(some)
     area, error = null_area(inside, outside)
     deviations = [(area - 0.5) / error if error > 0 else 0.0]
-    for rate in evidence.resolved_fprs:
-        cut = transferred_thresholds(outside, rate)[:, None]
+    for fpr in evidence.resolved_fprs:
+        cut = transferred_thresholds(outside, fpr)[:, None]
         excess = (inside > cut).astype(int) - (outside > cut)
         by_example = excess.sum(axis=0)
         deviations.append(float(by_example.sum() / max(1.0, np.sqrt((by_example**2).sum()))))
     passed = bool(np.abs(deviations).max() <= _NULL_ERRORS)
     tables: tuple[Table, ...] = ()
-    fpr = link_rate(evidence)
-    if pairs >= 6 and fpr is not None:
-        link = cross_fitted_link(*swapped(*evidence.correct_by_pair, heads), lambda some: flag_with(null, some, fpr))
+    linked = link_rate(evidence)
+    if pairs >= 6 and linked is not None:
+        link = cross_fitted_link(*swapped(*evidence.correct_by_pair, heads), lambda some: flag_with(null, some, linked))
         rows = tuple((bin_name(b), round(b.examples), percent(b.tpr[0]), percent(b.fpr[0])) for b in link.bins)
         columns = ("“Memorization”", "Examples", "“Members” flagged", "“Non-members” flagged")
-        tables = (Table(title=f"Null run at {percent(fpr)} false positives", columns=columns, rows=rows),)
+        tables = (Table(title=f"Permuted labels, at a {rate(linked)} FPR", columns=columns, rows=rows),)
     return Control(
         code="CTL002",
-        title="Negative control: is nothing found where there is nothing?",
+        title="Negative control: no leak with permuted labels",
         passed=passed,
         sentence=(
-            f"With randomly permuted membership labels, the AUC is {area:.4f}; chance gives 0.5 within "
-            f"{_NULL_ERRORS * error:.4f}. "
-            + ("The analysis finds nothing." if passed else "The analysis is at fault: chance does not explain it.")
+            f"With randomly permuted membership labels, the AUC is {area:.4f} (expected: 0.5 ± "
+            f"{_NULL_ERRORS * error:.4f}). "
+            + ("No leak is found, as expected." if passed else "The analysis is at fault: it finds a leak by itself.")
         ),
         source="label permutation",
         tables=tables,
@@ -85,9 +86,9 @@ def _null(evidence: TargetEvidence) -> Control:
 
 
 def null_area(inside: Float[Array, "pairs examples"], outside: Float[Array, "pairs examples"]) -> tuple[float, float]:
-    """Return the mean area under the ROC curve over pairs, and its standard error if the sides are coins'.
+    """Return the mean area under the ROC curve over pairs, and its standard error if the sides are random.
 
-    In each pair, the area is 1/2 + Σ (rank inside − rank outside)/(2 examples²). The coins of different examples are
+    In each pair, the area is 1/2 + Σ (rank inside − rank outside)/(2 examples²). Swaps of different examples are
     independent, those of one example's pairs are not independent of its references: the error is taken over examples.
     """
     _pairs, examples = inside.shape
@@ -98,7 +99,7 @@ def null_area(inside: Float[Array, "pairs examples"], outside: Float[Array, "pai
 
 @dataclass(frozen=True, slots=True)
 class _Planted:
-    """A bank whose models betray their members by a given shift of the signal."""
+    """A bank whose models leak their members by a given shift of the signal."""
 
     pairs: Pairs
     shift: Float[Array, " examples"]
@@ -118,11 +119,11 @@ class _Planted:
 def _planted(evidence: TargetEvidence) -> Control:
     """Positive control: would a leak be found with this bank?
 
-    A leak is planted into the signals: every model, the target and the shadows alike, is made surer of its members by
-    three standard deviations more than it is. The default attack must find it. If every law were known, the area under
-    the ROC curve would be Φ(3/√2) = 0.983 and the TPR at a false-positive rate α would be Φ(Φ⁻¹(α) + 3). The control
-    fails if the area is below 0.9, or if at one of the rates less than a quarter of that TPR is found: nothing found
-    then means nothing. The attack is made on at most 10,000 examples, evenly spaced.
+    A leak is added to the signals: in the target and in every shadow model, the signals of members rise by three
+    standard deviations. The default attack must find it. With known distributions, the AUC would be Φ(3/√2) = 0.983 and
+    the TPR at a false-positive rate α would be Φ(Φ⁻¹(α) + 3). The control fails if the AUC is below 0.9, or if at one
+    of the rates the TPR is less than a quarter of that. A low TPR of the audit then means nothing. At most 10,000
+    examples are attacked, evenly spaced.
 
     Without a bank, the confidence in every member is raised by three standard deviations of the confidence over
     non-members, and one threshold on the confidence must find that. It says nothing about smaller leaks: the
@@ -143,25 +144,25 @@ def _planted(evidence: TargetEvidence) -> Control:
     for fpr in evidence.resolved_fprs:
         found = float(attacked.flagged(fpr)[members].mean())
         ideal = float(stats.norm.cdf(stats.norm.ppf(fpr) + _PLANTED))
-        rows.append((percent(fpr), percent(found), percent(ideal)))
+        rows.append((rate(fpr), percent(found), percent(ideal)))
         if found < _LEAST_SHARE * ideal:
-            missed.append(percent(fpr))
+            missed.append(rate(fpr))
     passed = area >= _LEAST_AREA and not missed
     return Control(
         code="CTL005",
-        title="Positive control: would a leak be found?",
+        title="Positive control: a planted leak is found",
         passed=passed,
         sentence=(
-            f"A leak of {_PLANTED} standard deviations, planted into the signals, is "
-            + ("found" if passed else "missed" + (f" at {', '.join(missed)} false positives" if missed else ""))
-            + f" (AUC {area:.3f}, {low:.3f} to {high:.3f})."
+            f"A planted leak of {_PLANTED} standard deviations is "
+            + ("found" if passed else "missed" + (f" at {', '.join(missed)} FPR" if missed else ""))
+            + f" (AUC {area:.3f}, 95% CI {low:.3f}–{high:.3f})."
             + ("" if passed else " " + _advice(evidence, missed))
         ),
         source="binormal model, Green & Swets 1966",
         tables=(
             Table(
                 title="The planted leak",
-                columns=("False-positive rate", "Members found", "With known laws"),
+                columns=("FPR", "TPR", "TPR with known distributions"),
                 rows=tuple(rows),
             ),
         ),
@@ -177,13 +178,13 @@ def _advice(evidence: Evidence, missed: list[str]) -> str:
 
 
 def _blind(evidence: TargetEvidence) -> Control:
-    """Blind baseline: can members be told from non-members by the data alone, without the model?
+    """Blind baseline: predict membership from the data alone, without the model.
 
-    A classifier sees features and labels but not the model, and guesses membership, cross-fitted. If it succeeds, the
-    two groups were collected differently, and a membership attack may be reading that instead of the model.
+    A classifier sees features and labels but not the model, and predicts membership, cross-fitted. If it succeeds, the
+    two groups were collected differently. A membership attack may then measure that difference instead of a leak.
 
     The interval is √2 times as wide as that of independent scores: scores from the same folds are not independent, and
-    where there is nothing to find the area of cross-fitted scores scatters by that much more (simulated).
+    under the null hypothesis the AUC of cross-fitted scores varies by that much more (simulated).
 
     Source: Das, Zhang & Tramèr 2024, "Blind Baselines Beat Membership Inference Attacks for Foundation Models".
     """
@@ -198,15 +199,15 @@ def _blind(evidence: TargetEvidence) -> Control:
         return _not_blind(f"Inputs were not given. By their labels alone they cannot (area under the curve {area:.3f})")
     return Control(
         code=BLIND,
-        title="Blind baseline: are members and non-members alike?",
+        title="Blind baseline: members and non-members look alike",
         passed=passed,
         sentence=(
-            f"Without the model, members and non-members cannot be told apart (area under the curve {area:.3f}, 99.9% "
-            f"interval {low:.3f} to {high:.3f})."
+            f"Without the model, members and non-members cannot be distinguished (AUC {area:.3f}, 99.9% CI "
+            f"{low:.3f}–{high:.3f})."
             if passed
-            else f"Members can be told from non-members without the model (area under the curve {area:.3f}, 99.9% "
-            f"interval {low:.3f} to {high:.3f}): membership figures may say how the data were collected, not what the "
-            "model gives away. Draw the training set at random from the examples."
+            else f"Members can be distinguished from non-members without the model (AUC {area:.3f}, 99.9% CI "
+            f"{low:.3f}–{high:.3f}). Membership results may measure how the data were collected instead of a leak. "
+            "Draw the training set at random from the examples."
         ),
         source="Das, Zhang & Tramèr 2024",
     )
@@ -223,12 +224,12 @@ def _not_blind(why: str) -> Control:
 
 
 def _calibration(evidence: Evidence) -> Control:
-    """Calibration: does the threshold from the shadows keep its false-positive rate (FPR) on the target?
+    """Calibration: does the threshold from the shadow models keep its false-positive rate (FPR) on the target?
 
-    For every attack and rate, the share of the target's non-members that is flagged is compared with the same share in
-    every shadow. Too many mean that the TPR is too high: no limit then counts as broken by it. Too few mean that the
-    threshold is too strict for this model and the TPR too low, which flatters the model; a limit that is broken all the
-    same stays broken. In neither case is a limit on that attack kept.
+    For every attack and rate, the share of the target's non-members that are flagged is compared with the same share in
+    every shadow model. If it is too large, the TPR is too high, and no limit counts as broken by it. If it is too
+    small, the TPR is too low, which makes the model look better than it is; a limit that is broken nevertheless stays
+    broken. In neither case does a limit on that attack pass.
 
     A false alarm has a probability of at most 1 % over all attacks and rates; of 2 to 4 % where the shadows' own rates
     scatter by half or more. Where fewer than about six flagged non-members are expected, none at all is not too few.
@@ -253,11 +254,11 @@ def _calibration(evidence: Evidence) -> Control:
         if p < _ALARM / len(asked):
             (many if flagged / trials > shadows.mean() else few).append(name)
         spread = f"{percent(float(shadows.mean()))} ± {percent(float(shadows.std()))}"
-        rows.append((name, percent(fpr), percent(flagged / trials), spread, f"{p:.2g}"))
+        rows.append((name, rate(fpr), percent(flagged / trials), spread, f"{p:.2g}"))
     columns = ("Attack", "Stated FPR", "This model", "Shadow models (mean ± sd)", "p")
     return Control(
         code="CTL004",
-        title="Calibration: are false-positive rates kept?",
+        title="Calibration: thresholds keep their FPR",
         passed=not (many or few) if asked else None,
         sentence=_calibrated_in_words(many, few, bool(asked)),
         source="Student-t prediction interval; Fisher 1935",
@@ -269,12 +270,12 @@ def _calibration(evidence: Evidence) -> Control:
 
 def _calibrated_in_words(many: list[str], few: list[str], asked: bool) -> str:
     if not asked:
-        return "No false-positive rate can be resolved with so few non-members."
+        return "There are too few non-members to measure a false-positive rate."
     if many:
-        return f"More non-members are flagged than stated ({_listed(many)}): the true-positive rates are too high."
+        return f"The measured FPR is above the stated FPR ({_listed(many)}): the true-positive rates are too high."
     if few:
-        return f"Fewer non-members are flagged than stated ({_listed(few)}): the true-positive rates are too low."
-    return "Every threshold keeps its false-positive rate on this model."
+        return f"The measured FPR is below the stated FPR ({_listed(few)}): the true-positive rates are too low."
+    return "On this model, every threshold keeps its stated FPR."
 
 
 def _listed(names: list[str]) -> str:

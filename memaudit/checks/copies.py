@@ -10,10 +10,10 @@ from memaudit.checks.evidence import (
     ClassifierTargetEvidence,
     ControlCheck,
     TargetEvidence,
-    percent,
 )
 from memaudit.checks.text import TextTargetEvidence
 from memaudit.recipe.near import measured, nearest, sampled
+from memaudit.reports.text import percent
 from memaudit.types import Control, Table
 
 Array = np.ndarray
@@ -25,27 +25,27 @@ _SURE = 0.01  # of it: two examples of several features that are this near are c
 _ACTS = 0.5  # share of an example's own effect from which on another acts as its copy
 _ERRORS = 2.33 * np.sqrt(2)  # standard errors, for a false alarm of 1 % at each distance; copies come in twos
 _LOOKED_AT = 2_000
-_TITLE = "Copies: are members and non-members different examples?"
+_TITLE = "Copies: members and non-members are different examples"
 
 
 def _copies(evidence: TargetEvidence) -> Control:
     """Copies: are members and non-members different examples?
 
-    A copy of a member that is held out is no non-member, and a copy that other shadow models are trained on hides what
-    training on the example does. Exact copies, groups, and near-duplicate documents are therefore one unit: in or out
-    together in every shadow, and one example in the results. Two faults are left.
+    A held-out copy of a member is not a non-member. A copy in the training set of other shadow models hides the effect
+    of training on the example. Exact copies, groups and near-duplicate documents therefore form one unit: in or out
+    together in every shadow model, and one example in the results. Two problems remain.
 
-    A unit of which the audited model saw only a part counts as a member, but was seen less often than in the shadows.
-    The control fails if these are more than 0.1 % of the members: a true-positive rate can be wrong by that much.
+    A unit of which the audited model saw only a part counts as a member, but was seen less often than in the shadow
+    models. The control fails if these are more than 0.1 % of the members: a true-positive rate can be wrong by that
+    much.
 
-    Near copies that are not one unit are looked for among inputs: each of 2,000 examples at most, and its nearest
-    neighbour, at distances below 1, 3, 10 and 20 % of the usual one (the median distance to the fifth neighbour). The
-    effect that training on the neighbour has on the example's signal, in models without the example, is compared with
-    the effect of training on the example itself. The control fails if at one of these distances more than 1 % of the
-    examples have a neighbour and the neighbours' effect is more than half of the examples' own, by 3.3 standard errors;
-    below 1 % of the usual distance, whatever the effect. Without a bank there are no effects, and only these nearest
-    copies are found. It does not see near copies that are far away in the space of
-    inputs, such as shifted pictures.
+    Near copies outside units are searched for among the inputs of at most 2,000 examples. The nearest neighbour of each
+    is compared at distances below 1, 3, 10 and 20 % of the usual one (the median distance to the fifth neighbour). In
+    models without the example, the effect of training on the neighbour is compared with the effect of training on the
+    example itself. The control fails if more than 1 % of the examples have such a neighbour and its effect exceeds half
+    of the example's own, by 3.3 standard errors. Below 1 % of the usual distance, it fails whatever the effect.
+    Without a bank there are no effects, and only these nearest copies are found. It does not detect near copies that
+    are far apart in input space, such as shifted images.
 
     Source: influence of one example on another, Feldman & Zhang 2020, "What Neural Networks Memorize and Why".
     """
@@ -54,9 +54,9 @@ def _copies(evidence: TargetEvidence) -> Control:
     faults = []
     if split > _SPLIT:
         faults.append(
-            f"{evidence.split} of the {members} members ({percent(split)}) have copies or others of their group that "
-            "were held out. The shadow models are trained on all of them or on none, so the membership figures may be "
-            "too low. Keep copies and groups together when you split the data: memaudit.draw_members does"
+            f"{evidence.split} of the {members} members ({percent(split)}) have copies or group members that were held "
+            "out. The shadow models are trained on all of them or on none, so the membership results may be too low. "
+            "Keep copies and groups together when you split the data, as memaudit.draw_members does"
         )
     tables: tuple[Table, ...] = ()
     if isinstance(evidence, ClassifierTargetEvidence) and evidence.has_inputs:
@@ -69,7 +69,7 @@ def _copies(evidence: TargetEvidence) -> Control:
         if same > _NEAR * len(strings):
             faults.append(
                 f"{same} of the {len(strings)} documents are exact copies of others and are not kept together: each "
-                "hides what training on the other does. Use Documents(..., similarity=0.8)"
+                "hides the effect of training on the other. Use Documents(..., similarity=0.8)"
             )
     if not faults and not evidence.has_inputs:
         sentence = "Inputs were not given: copies of members among the non-members were not looked for."
@@ -109,13 +109,13 @@ def _near(evidence: ClassifierTargetEvidence) -> tuple[str, Table]:
             if share > _NEAR and acts:
                 faults.append(share)
     fault = (
-        f"{percent(max(faults))} of the examples have a near copy among the others that acts on the models as the "
-        "example itself does, and that is not kept together with it: each hides the other, and the membership figures "
-        "are too low. Give their groups: Examples(x, y, ids, groups=memaudit.near_copies(x))"
+        f"{percent(max(faults))} of the examples have a near copy that affects the models as the example itself does "
+        "and is not kept together with it. Each hides the other, and the membership results are too low. Group them: "
+        "Examples(x, y, ids, groups=memaudit.near_copies(x))"
         if faults
         else ""
     )
-    columns = ("Features", "Distance below, of the usual one", "Examples with such a neighbour", "Acts as a copy")
+    columns = ("Features", "Distance below (share of the usual)", "Examples with such a neighbour", "Acts as a copy")
     return fault, Table(title="Near copies", columns=columns, rows=tuple(cells))
 
 

@@ -1,4 +1,4 @@
-"""MEM002 and MEM003: what training on a text changes, and how soon it is learned and forgotten."""
+"""MEM002 and MEM003: the effect of training on a text, and how fast it is learned and forgotten."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from itertools import pairwise
 
 import numpy as np
 
-from memaudit.checks.evidence import Check, Outcome, estimate, percent, points
+from memaudit.checks.evidence import Check, Outcome, estimate, points_between
 from memaudit.checks.memorized import COLUMNS, MEAN_METHOD, TAILS, by_memorization, mean_memorization
 from memaudit.checks.text import TextEvidence
 from memaudit.memorization import cross_fitted_top, null_deviation
+from memaudit.reports.text import percent, points
 from memaudit.stats import cluster_difference_interval
 from memaudit.types import Curve, Estimate, Figure, FigureKind, Finding, Skipped, Table
 
@@ -25,18 +26,17 @@ _BY_EPOCH = "Exact memorization by epoch"
 def _counterfactual(evidence: TextEvidence) -> Outcome:
     """Counterfactual memorization: how many more of a text's tokens does a model predict because it saw the text?
 
-    For each unit (a document with its near-duplicates): the share of its tokens that are the likeliest, in shadow
+    For each unit (a document with its near-duplicates): the share of its tokens that the model ranks first, in shadow
     models that were trained on it, minus the same share in models that were not,
 
         mem(x) = E[share predicted | trained on x] − E[share predicted | not trained on x].
 
     Where the recipe's own function scores tokens, the mean probability of the tokens takes the place of that share.
 
-    The number is the mean over all units. Its interval is Student's t over pairs of shadow models, widened because a
-    few pairs may have a skewed law. It holds for this recipe at half of the documents, and is not what one model
-    memorized. The highest scores are too high, as chance
-    helped to make them the highest; the mean of the top is therefore selected on half of the pairs and measured on the
-    other half.
+    The result is the mean over all units. Its interval is Student's t over pairs of shadow models, widened because few
+    pairs may be skewed. It describes this recipe with half of the documents as training set, and is not a property of
+    one model. The highest scores are biased upwards by selection. The mean of the top is therefore selected on half of
+    the pairs and measured on the other half.
 
     Source: Zhang et al. 2021, "Counterfactual Memorization in Neural Language Models".
     """
@@ -72,15 +72,15 @@ def _rise(evidence: TextEvidence, mean: Estimate) -> str:
 
 
 def _epochs(evidence: TextEvidence) -> Outcome:
-    """Exact memorization by epoch: how soon is a text learned, and how soon forgotten?
+    """Exact memorization by epoch: how fast is a text learned and forgotten?
 
-    After every epoch the share of tokens that are predicted right is recorded for some documents, in models that train
-    on them and in models that do not. The difference is what training on them did; the level alone would measure how
-    good the model is. The number is that difference after the last epoch; its interval is Student's t over pairs,
-    widened for skewness.
+    After every epoch, the share of correctly predicted tokens is recorded for some documents, in models that train on
+    them and in models that do not. The difference is the effect of training; the level alone would measure how good the
+    model is. The result is the difference after the last epoch. Its interval is Student's t over pairs, widened for
+    skewness.
 
-    Forgetting: in the first epoch every document was seen once, at a time drawn by lot. The difference by the number of
-    steps since then is the forgetting curve.
+    Forgetting: in the first epoch every document was seen once, at a random time. The difference by the number of steps
+    since then is the forgetting curve.
 
     Source: Tirumala et al. 2022 (NeurIPS), "Memorization Without Overfitting", exact memorization and its forgetting
     curve; here beside a batch that was never trained on.
@@ -97,9 +97,9 @@ def _epochs(evidence: TextEvidence) -> Outcome:
         metric="exact-memorization",
         estimate=last,
         sentence=(
-            f"After the first epoch a model predicts {points(first.value)} "
-            f"({100 * first.low:.2f} to {100 * first.high:.2f}) more of the tokens of what it was trained on than of "
-            f"what it was not, after the last {points(last.value)} ({100 * last.low:.2f} to {100 * last.high:.2f})."
+            f"Training on a document raises the share of its tokens predicted correctly by {points(last.value)} "
+            f"percentage points after the last epoch (95% CI {points_between(last.low, last.high)}). After the first "
+            f"epoch: {points(first.value)} ({points_between(first.low, first.high)})."
         ),
         n=members.shape[1],
         counted=f"documents in {len(members)} shadow models",
@@ -119,8 +119,8 @@ epoch_check = Check("MEM003", _BY_EPOCH, "exact-memorization", _epochs, TextEvid
 def _unwatched(evidence: TextEvidence) -> str | None:
     """Returns why there is no accuracy by epoch; None if there is."""
     if "epoch_accuracy" not in evidence.bank.everything(0):
-        return "the recipe's own train() trained the models, and records nothing by epoch; a LanguageModelRecipe does"
-    return None if len(evidence.population.watched) else "no document was watched: Probes(watched=0)"
+        return "the recipe's own train() records nothing by epoch; a LanguageModelRecipe does"
+    return None if len(evidence.population.watched) else "no document is recorded by epoch: Probes(watched=0)"
 
 
 def _difference(accuracy: Array, inside: Array, outside: Array | None = None) -> Estimate:
@@ -144,9 +144,9 @@ def _histogram(evidence: TextEvidence) -> Figure:
         kind=FigureKind.HISTOGRAM,
         title="Estimated counterfactual memorization of each document",
         x_label=(
-            "Mean probability of its tokens that is due to training on it"
+            "Mean probability of its tokens that is due to training on the document"
             if evidence.scores_alone
-            else "Share of tokens predicted only because of training on it"
+            else "Share of tokens predicted only because of training on the document"
         ),
         y_label="Documents",
         curves=(Curve(x=tuple(edges.tolist()), y=tuple(counts.astype(float).tolist()), label="documents"),),
@@ -163,13 +163,13 @@ def _distribution(evidence: TextEvidence) -> Table:
         title="Distribution of estimated counterfactual memorization",
         columns=(
             *(c.replace("Examples", "Documents") for c in COLUMNS),
-            "Rise of log p (nats a token)",
+            "Increase of log p (nats per token)",
             "Separation d",
         ),
         rows=by_memorization(evidence, _BINS),
         note=(
-            f"{TAILS.replace('examples', 'documents')} Separation d: the rise of the mean log-probability in standard "
-            "deviations of one model (Hedges' g). The last two columns describe the bin and have no interval."
+            f"{TAILS.replace('examples', 'documents')} Separation d: the increase of the mean log-probability in "
+            "standard deviations of one model (Hedges' g). The last two columns describe the bin and have no interval."
         ),
     )
 
@@ -179,15 +179,15 @@ def _notes(evidence: TextEvidence) -> tuple[str, ...]:
     noise = null_deviation(inside, outside)
     rms = np.sqrt([(error**2).mean() for error in (noise, evidence.memorization.se)])
     notes = [
-        f"If membership changed nothing, single scores would have a standard deviation of {rms[0]:.3f} about 0; their "
+        f"Under the null hypothesis, per-document scores have a standard deviation of {rms[0]:.3f} around 0; their "
         f"root-mean-square standard error is {rms[1]:.3f}."
     ]
     top = max(1, len(noise) // 20)
     if len(inside) >= _LEAST_PAIRS_OF_TOP:
         found = cross_fitted_top(inside, outside, top)
         notes.append(
-            f"The {top} most memorized documents, selected on other models than they are measured on: "
-            f"{points(found.value)} ({100 * found.low:.2f} to {100 * found.high:.2f})."
+            f"The {top} most memorized documents, selected and measured on different models: {points(found.value)} "
+            f"percentage points (95% CI {points_between(found.low, found.high)})."
         )
     return tuple(notes)
 
@@ -204,14 +204,14 @@ def _epoch_figure(accuracy: Array, members: Array) -> Figure:
     step = max(1, epochs // 8)
     return Figure(
         kind=FigureKind.SHARES,
-        title="Tokens predicted right, epoch by epoch",
+        title="Tokens predicted correctly, by epoch",
         x_label="Epochs",
         y_label="Share of tokens",
         curves=(inside, outside),
         ticks=tuple(str(epoch + 1) if epoch % step == 0 else "" for epoch in range(epochs)),
         alt=(
-            f"Share of tokens predicted right after each of {epochs} epochs: at the end {percent(inside.y[-1])} of "
-            f"what was trained on and {percent(outside.y[-1])} of what was not."
+            f"Share of tokens predicted correctly after each of {epochs} epochs. At the end: {percent(inside.y[-1])} "
+            f"of documents trained on and {percent(outside.y[-1])} of others."
         ),
     )
 
@@ -227,14 +227,14 @@ def _forgetting(evidence: TextEvidence, first: Array, members: Array) -> Table:
             rise = _difference(first, here, ~members)
             rows.append(
                 (
-                    f"{low:.0f} to {high:.0f}",
+                    f"{low:.0f}–{high:.0f}",
                     int(here.sum()),
-                    f"{100 * rise.value:.2f} ({100 * rise.low:.2f} to {100 * rise.high:.2f})",
+                    f"{points(rise.value)} ({points_between(rise.low, rise.high)})",
                 )
             )
     return Table(
-        title="Forgetting: more tokens predicted right after the first epoch, by the steps since a document was seen",
-        columns=("Steps since", "Documents × models", "Percentage points over documents never seen"),
+        title="Forgetting: gain in tokens predicted after the first epoch, by steps since the document was seen",
+        columns=("Steps since", "Documents × models", "Percentage points above unseen documents"),
         rows=tuple(rows),
-        note="Each document was seen once by then, at a time drawn by lot. 95% intervals over pairs of models.",
+        note="Each document was seen once by then, at a random time. 95% CIs over pairs of models.",
     )

@@ -1,35 +1,36 @@
-"""EXT001: does a language model continue training texts word for word, and would it do so without them?"""
+"""EXT001: does a language model continue training texts verbatim, and would it do so without them?"""
 
 from __future__ import annotations
 
 import numpy as np
 
 from memaudit.checks.continued import copies_note, copies_table, doubling, kinds_table, near_table
-from memaudit.checks.evidence import Check, Outcome, percent, share_of, with_interval
+from memaudit.checks.evidence import Check, Outcome, between, share_of, with_interval
 from memaudit.checks.suffixes import asked, left_out, outside_share, pairs_of, too_few, usable
 from memaudit.checks.text import TextEvidence, TextTargetEvidence
+from memaudit.reports.text import percent
 from memaudit.types import Cell, Curve, Estimate, Figure, FigureKind, Finding, Table
 
 Array = np.ndarray
 
-_CONTINUED = "Texts continued word for word"
+_CONTINUED = "Texts continued verbatim"
 
 
 def _discoverable(evidence: TextTargetEvidence) -> Outcome:
-    """Discoverable extraction: does the model continue training texts word for word?
+    """Discoverable extraction: does the model continue training texts verbatim?
 
-    The tokens that stand before a suffix in training are shown to the model; the suffix is extracted if greedy decoding
-    writes it without a single mistake. One forward pass decides that: each token must be the likeliest one given those
-    before it. Where two tokens are nearly tied, the text is really decoded. A suffix holds only tokens that the loss
-    counts: of a conversation, what the assistant says, and with the longest context the whole prompt is shown.
+    The model is prompted with the tokens before a suffix. The suffix is extracted if greedy decoding reproduces it
+    exactly. One forward pass decides: each token must rank first given the tokens before it. Near ties are decided by
+    real decoding. A suffix contains only tokens that the loss counts: in a conversation, the assistant's. With the
+    longest context, the whole prompt is given.
 
-    A suffix is well specified if nothing else follows the tokens shown anywhere in the training data; of the others no
-    single answer would be right, and they are left out. Held-out texts are judged as if they stood in that data.
+    A suffix is well specified if the prompt has no other continuation in the training data. Others have no single right
+    answer and are left out. Held-out texts are treated as if they were in that data.
 
-    The number is the share of the model's own training texts that are extracted with the longest context. Predictable
-    text is extracted too, and is nobody's secret: beside it stands the share that is extracted of texts that the model
-    was never trained on, and the share that shadow models extract that were not trained on the text in question.
-    Without shadow models, the texts that the model was not trained on are the only control.
+    The result is the share of the model's training texts that are extracted with the longest context. Predictable text
+    is extracted too, and is no leak. Two controls are reported: the share of texts that the model was never trained on,
+    and the share that shadow models extract without having been trained on the text. Without
+    shadow models, the texts that the model was not trained on are the only control.
 
     Source: Carlini et al. 2023 (ICLR), "Quantifying Memorization Across Neural Language Models"; well-specified
     suffixes: Training Data Extraction Challenge 2022; the counterfactual: the same test on models without the text.
@@ -43,14 +44,15 @@ def _discoverable(evidence: TextTargetEvidence) -> Outcome:
     value, low, high = share_of(own)
     finding = Finding(
         code="EXT001",
-        title=f"Training texts continued word for word, {contexts[longest]} tokens shown",
+        title=f"Training texts continued verbatim, {contexts[longest]}-token prompt",
         metric="extraction",
         attack="greedy",
         estimate=Estimate(value=value, low=low, high=high, unit="share", method="Clopper–Pearson"),
         sentence=(
-            f"Shown {_shown(evidence)}, the model writes the next {evidence.population.probes.suffix} of "
-            f"{percent(value)} of its training texts without a mistake ({percent(low)} to {percent(high)}), of texts "
-            f"that it was not trained on of {percent(float(other.mean()))}{_without(evidence, longest)}."
+            f"With {_shown(evidence)} as the prompt, greedy decoding reproduces the next "
+            f"{evidence.population.probes.suffix} tokens of {percent(value)} of the training texts (95% CI "
+            f"{between(low, high)}). Controls: {percent(float(other.mean()))} of texts not trained on"
+            f"{_without(evidence, longest)}."
         ),
         blind=float(other.mean()),
         n=len(own),
@@ -67,7 +69,8 @@ def _discoverable(evidence: TextTargetEvidence) -> Outcome:
             *_slope(evidence),
             copies_note(evidence),
             f"{len(trained)} documents are long enough: {evidence.population.probes.suffix} tokens after "
-            f"{max(contexts)}. After these, near ties are decided by real decoding; after fewer, by one forward pass.",
+            f"{max(contexts)}. With the longest prompt, near ties are decided by real decoding; with shorter ones, by "
+            "one forward pass.",
         ),
     )
     return (finding,), ()
@@ -86,7 +89,7 @@ def _slope(evidence: TextTargetEvidence) -> tuple[str, ...]:
     """Returns what each doubling of the context adds; nothing where no line can be drawn."""
     contexts = np.array(evidence.population.probes.contexts)
     at, texts = np.nonzero([asked(evidence, c)[0] for c in range(len(contexts))])
-    told = doubling("tokens shown", contexts[at], evidence.own_suffixes.greedy[at, texts], texts)
+    told = doubling("prompt tokens", contexts[at], evidence.own_suffixes.greedy[at, texts], texts)
     return () if told is None else (told,)
 
 
@@ -95,28 +98,31 @@ def _without(evidence: TextTargetEvidence, context: int) -> str:
     if not isinstance(evidence, TextEvidence):
         return ""
     share = outside_share(evidence, evidence.suffixes[0].greedy[:, context])[asked(evidence, context)[0]].mean()
-    return f"; models that lack these training texts write them in {percent(float(share))} of the cases"
+    return f", and {percent(float(share))} of these training texts in models without them"
 
 
 def _context_table(evidence: TextTargetEvidence) -> Table:
     target = evidence.own_suffixes
-    columns = ("Tokens shown", "Texts left out", "This model: training texts", "This model: other texts")
+    columns = ("Prompt tokens", "Texts left out", "Training texts, this model", "Other texts, this model")
     rows: list[tuple[Cell, ...]] = []
     for c in usable(evidence):
         trained, others = asked(evidence, c)
         own = with_interval(*share_of(target.greedy[c, trained])), with_interval(*share_of(target.greedy[c, others]))
         rows.append((evidence.population.probes.contexts[c], left_out(evidence, c), *own, *_in_shadows(evidence, c)))
     return Table(
-        title="Continued word for word",
+        title="Verbatim continuation by prompt length",
         columns=(
             *columns,
-            *(("Shadows with the text", "Shadows without it") if isinstance(evidence, TextEvidence) else ()),
+            *(
+                ("Shadow models with the text", "Shadow models without it")
+                if isinstance(evidence, TextEvidence)
+                else ()
+            ),
         ),
         rows=tuple(rows),
         note=(
-            "All contexts end where the same suffix begins. A text is left out where the tokens shown go on otherwise "
-            "elsewhere in the training data; a context, where that leaves too few texts. Intervals: Clopper–Pearson, "
-            "95%."
+            "All prompts end where the same suffix begins. A text is left out if its prompt has another continuation "
+            "in the training data; a prompt length, if that leaves too few texts. 95% CIs: Clopper–Pearson."
         ),
     )
 
@@ -143,14 +149,14 @@ def _by_context(evidence: TextTargetEvidence) -> Figure:
     if isinstance(evidence, TextEvidence):
         shadows = evidence.suffixes[0]
         without = tuple(float(outside_share(evidence, shadows.greedy[:, c])[texts[c][0]].mean()) for c in order)
-        curves = (*curves, Curve(x=places, y=without, label="training texts, in models without them"))
+        curves = (*curves, Curve(x=places, y=without, label="training texts, models without them"))
     said = "; ".join(f"{contexts[c]} tokens: {percent(y)}" for c, y in zip(order, curves[0].y, strict=True))
     return Figure(
         kind=FigureKind.SHARES,
-        title="Continued word for word",
-        x_label="Tokens shown",
+        title="Verbatim continuation by prompt length",
+        x_label="Prompt tokens",
         y_label="Share of texts",
         curves=curves,
         ticks=tuple(str(contexts[c]) for c in order),
-        alt=f"Share of texts that are continued word for word by the tokens shown. Training texts: {said}.",
+        alt=f"Share of texts continued verbatim, by prompt length. Training texts: {said}.",
     )

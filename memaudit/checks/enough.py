@@ -1,4 +1,4 @@
-"""Would more shadow models find more? The attack made again with parts of the bank, down to a few models."""
+"""Power curve: attack performance as a function of the number of shadow models."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from memaudit.checks.evidence import Attacked, Evidence, percent, points, share_of, with_interval
+from memaudit.checks.evidence import Attacked, Evidence, points_between, share_of, with_interval
 from memaudit.design import EveryNth, step_of
+from memaudit.reports.text import percent, points, rate
 from memaudit.stats import percentiles, tpr_draws, tpr_interval, transferred_rate
 from memaudit.types import Curve, Figure, FigureKind, Table
 
@@ -48,7 +49,7 @@ def enough(evidence: Evidence, attacked: Attacked, fpr: float) -> Enough:
     if evidence.matched is not None:
         return Enough(notes=("Whether more shadow models would find more is told for complementary pairs alone.",))
     if pairs < _LEAST_PAIRS:
-        return Enough(notes=(f"From {2 * _LEAST_PAIRS} shadow models on, it is told whether more would find more.",))
+        return Enough(notes=(f"The power curve needs at least {2 * _LEAST_PAIRS} shadow models.",))
     parts = [attacked_by(evidence, attacked, count) for count in sizes(pairs)]
     curve = [_size(evidence, part, fpr) for part in parts]
     return Enough((_figure(curve, fpr),), (_table(curve, fpr),), (_in_words(gain(parts[-2], parts[-1], fpr), curve),))
@@ -105,34 +106,27 @@ def _in_words(gain: Interval, curve: list[Size]) -> str:
     """Returns one or two sentences on half of the bank against all of it."""
     value, low, high = gain
     some, all_ = curve[-2].models, curve[-1].models
-    between = f"({100 * low:z.2f} to {100 * high:z.2f})"
+    change = f"{points(value)} percentage points (95% CI {points_between(low, high)})"
     if low > 0:
         return (
-            f"With {all_} shadow models instead of {some}, the attack finds {points(value)} more {between} of the "
-            "training examples of the same models: with still more of them it can be expected to find more than is "
-            "said here."
+            f"Doubling the shadow models from {some} to {all_} raises the TPR by {change}, on the same target models. "
+            "More shadow models can be expected to identify more members than reported here."
         )
     return (
-        f"{all_} shadow models were not shown to find more than {some}: the difference is {100 * value:z.2f} "
-        f"percentage points {between} of the training examples of the same models."
+        f"Doubling the shadow models from {some} to {all_} is not shown to raise the TPR: the difference is {change}, "
+        "on the same target models."
     )
 
 
 def _table(curve: list[Size], fpr: float) -> Table:
     return Table(
-        title="The attack by the number of shadow models",
-        columns=(
-            "Shadow models",
-            "Shadows: members found",
-            "This model: members found",
-            "This model: wrongly accused",
-        ),
+        title="Attack by number of shadow models",
+        columns=("Shadow models", "TPR, shadow models", "TPR, this model", "FPR, this model"),
         rows=tuple((size.models, *(with_interval(*share) for share in size[1:])) for size in curve),
         note=(
-            f"At {percent(fpr)} false positives; the models of a row are among those of the row below. Shadows: every "
-            "shadow model as a target, its pair left out, 95% bootstrap over pairs of models and examples. This model: "
-            "members with the 95% interval of the finding, non-members with Clopper–Pearson's. Of more than 10,000 "
-            "examples, so many are looked at, evenly spaced."
+            f"At a {rate(fpr)} FPR, with 95% CIs. Each row's models are among those of the next row. Shadow models: "
+            "each is a target, with its pair left out; bootstrap over pairs of models and examples. This model: TPR "
+            "with the interval of the finding, FPR with Clopper–Pearson's. At most 10,000 examples, evenly spaced."
         ),
     )
 
@@ -145,13 +139,13 @@ def _figure(curve: list[Size], fpr: float) -> Figure:
     said = "; ".join(f"with {size.models}: {percent(size.shadows[0])} on average" for size in curve)
     return Figure(
         kind=FigureKind.SHARES,
-        title=f"Found at {percent(fpr)} false positives, by the number of shadow models",
-        x_label="Shadow models that the attack is made with",
-        y_label="True-positive rate (members found)",
+        title=f"TPR at a {rate(fpr)} FPR, by number of shadow models",
+        x_label="Shadow models used by the attack",
+        y_label="True-positive rate",
         curves=(
-            line("shadow models, on average", [size.shadows for size in curve]),
+            line("shadow models, mean", [size.shadows for size in curve]),
             line("this model", [size.members for size in curve]),
         ),
         ticks=tuple(str(size.models) for size in curve),
-        alt=f"Share of training examples found, by the number of shadow models. Of the shadows' own, {said}.",
+        alt=f"True-positive rate by the number of shadow models. On the shadow models, {said}.",
     )

@@ -26,6 +26,7 @@ from memaudit.attacks import (
 from memaudit.design import Pairs, by_pair
 from memaudit.memorization import Counterfactual, Margin, Memorization, margin, memorization, paired_memorization
 from memaudit.recipe.manifest import Manifest
+from memaudit.reports.text import ends, percent, points
 from memaudit.signals import cross_entropy
 from memaudit.stats import (
     Couples,
@@ -112,7 +113,7 @@ class Attacked:
 class TargetEvidence(ABC):
     """What a check may look at without a bank: the target's signals, and who is a member of the target.
 
-    Examples are units: of copies and of a group, one stands for all. `split` is the number of members of which only a
+    Examples are units: of copies and of a group, one represents all. `split` is the number of members of which only a
     part of the unit was trained on. `manifest` is (stated, found), where one was given. `fprs` are the false-positive
     rates that were asked for. `references` are other models' signals, where there are any.
     """
@@ -290,7 +291,7 @@ class Evidence(TargetEvidence):
         return margin(self.bank)
 
     def by_model(self, flags: Bool[Array, "pairs examples"]) -> tuple[Int[Array, " models"], Int[Array, " models"]]:
-        """Returns (accused, all) non-members of each shadow, from flags of outside models in pair form."""
+        """Return (flagged, all) non-members of each shadow, from flags of outside models in pair form."""
         side = self.couples.outside
         return self.couples.totals(side, flags).astype(np.int64), self.couples.numbers(side)
 
@@ -311,7 +312,8 @@ class ClassifierTargetEvidence(TargetEvidence):
     modified_entropy: Float[Array, " examples"] | None = None
 
     def _known(self) -> dict[str, Any]:
-        return {"x": self.x, "y": self.y, "modified_entropy": self.modified_entropy}
+        x = self.x if self.has_inputs else None
+        return {"x": x, "y": self.y, "modified_entropy": self.modified_entropy}
 
     @property
     def has_inputs(self) -> bool:
@@ -415,18 +417,16 @@ def share_of(flags: Bool[Array, " examples"]) -> tuple[float, float, float]:
     return float(flags.mean()), float(low), float(high)
 
 
+def between(low: float, high: float) -> str:
+    """Return the interval of a share: "8.8–11%"."""
+    return ends(percent(low), percent(high))
+
+
 def with_interval(value: float, low: float, high: float) -> str:
-    """Returns a share with its interval, short enough for a table: "10.2% (8.83–11.5%)"."""
-    return f"{percent(value)} ({percent(low).removesuffix('%')}–{percent(high)})"
+    """Return a share with its interval, short enough for a table: "10% (8.8–11%)"."""
+    return f"{percent(value)} ({between(low, high)})"
 
 
-def points(share: float) -> str:
-    """Returns a difference of shares in words: 0.0123 → "1.23 percentage points"."""
-    return f"{100 * share:.2f} percentage points"
-
-
-def percent(share: float) -> str:
-    """Returns a share in words: 0.00123 → "0.12%", 0.5 → "50%"."""
-    value = 100 * share
-    digits = 0 if value >= 99.95 or value == 0 else 1 if value >= 10 else 2
-    return f"{value:.{digits}f}".rstrip("0").rstrip(".") + "%" if digits else f"{value:.0f}%"
+def points_between(low: float, high: float) -> str:
+    """Return the interval of a difference of shares, in percentage points without the unit: "3.1–3.3"."""
+    return ends(points(low), points(high))

@@ -1,4 +1,4 @@
-"""CAN…: how far are planted secrets given away?"""
+"""CAN…: how far are planted secrets exposed?"""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import numpy as np
 from jaxtyping import Bool
 
 from memaudit.canaries import NULL_MEAN_BITS, P_EXPOSED_BITS, DoseCurve, dose_curve, fisher, mean_at_dose
-from memaudit.checks.evidence import Check, ControlCheck, Outcome, estimate, percent, share_of
+from memaudit.checks.evidence import Check, ControlCheck, Outcome, between, estimate, share_of
 from memaudit.checks.exposure_shown import by_dose_figure, by_dose_table, of_target_table, times
 from memaudit.checks.text import TextEvidence
 from memaudit.errors import EvidenceError
+from memaudit.reports.text import percent
 from memaudit.types import Control, Estimate, Finding, Skipped
 
 Array = np.ndarray
@@ -21,27 +22,27 @@ _SOURCE = "Carlini et al. 2019 (USENIX Security), exposure"
 
 
 def _exposure(evidence: TextEvidence) -> Outcome:
-    """Exposure: how many bits of a planted secret does a model give away, by how often it was planted?
+    """Exposure: how many bits of a planted secret does a model reveal, by number of insertions?
 
-    A canary is a made-up secret, drawn at random from a space R after the space was fixed. Its exposure is
+    A canary is a random secret, drawn from a space R after the space was fixed. Its exposure is
 
-        log₂ |R| − log₂ rank,
+        log₂ |R| − log₂ rank.
 
-    the rank being the number of secrets of the space that the model finds at least as likely, the canary included. It
-    ends at log₂ |R|, where the model prefers the canary to every other secret. A canary that was never planted has
-    1.443 bits on average, not 0, and reaches 6.64 bits with probability 1 %: "at least 6.64 bits" is a membership test
-    at 1 % false positives.
+    The rank is the number of secrets in the space that the model finds at least as likely, the canary included. The
+    maximum is log₂ |R|, where the model ranks the canary first. A canary that was never inserted has 1.443 bits on
+    average, not 0, and reaches 6.64 bits with probability 1 %. "At least 6.64 bits" is therefore a membership test at a
+    1 % false-positive rate.
 
-    There are two adversaries, and a finding for each. Raw exposure ranks by the model alone. Calibrated exposure first
-    subtracts from every secret's cost its mean over models that were not trained on the canary: with many of them it
-    is the stronger one, with a few their noise hides the canary. A limit on `exposure` holds for both; one with
-    `attack = "raw"` or `"calibrated"` for that one alone.
+    There are two threat models, with a finding for each. Raw exposure ranks by the model alone. Calibrated exposure
+    first subtracts from every secret's cost its mean over models that were not trained on the canary. With many such
+    models it is the stronger one; with few, their noise hides the canary. A limit on `exposure` applies to both. With
+    `attack = "raw"` or `"calibrated"` it applies to that one.
 
-    The number is the mean exposure of canaries that were planted once (or the least that was tried), over all shadow
-    models; its interval is Student's t on the log scale, over pairs of models and canaries. A canary that no secret of
-    a sample outdoes may be exposed as far as log₂ |R|; the upper end takes it to be. How often a canary is planted is
-    drawn anew for every model, so that doses are compared within a canary. It says nothing about secrets of another
-    form.
+    The result is the mean exposure of canaries inserted once (or the smallest number tried), over all shadow models.
+    Its interval is Student's t on the log scale, over pairs of models and canaries. If no secret of a sample outranks a
+    canary, its exposure may be as high as log₂ |R|; the upper end of the interval assumes so. The number of insertions
+    is drawn independently for every model, so numbers are compared within a canary. The result does not apply to
+    secrets of another form.
 
     Source: Carlini et al. 2019, "The Secret Sharer"; calibration and randomized doses: difference to models without.
     """
@@ -60,7 +61,7 @@ def _exposure(evidence: TextEvidence) -> Outcome:
         findings.append(
             Finding(
                 code="CAN001",
-                title=f"{kind.capitalize()} exposure of canaries planted {times(_least(curve))}",
+                title=f"{kind.capitalize()} exposure of canaries inserted {times(_least(curve))}",
                 metric="exposure",
                 attack=kind,
                 estimate=own,
@@ -78,49 +79,47 @@ def _exposure(evidence: TextEvidence) -> Outcome:
 
 
 def _sentence(evidence: TextEvidence, kind: str, curve: DoseCurve, own: Estimate, other: Estimate) -> str:
-    dose = times(_least(curve))
-    if kind == _CALIBRATED:
-        how, beside = f"compared with {_outside(evidence)} models without it", "by the model alone"
-    else:
-        how, beside = "by the model alone", "after calibration"
+    dose, calibrated = times(_least(curve)), kind == _CALIBRATED
+    how = f", calibrated with {_outside(evidence)} models without it," if calibrated else ""
     return (
-        f"A canary planted {dose} has a mean {kind} exposure of {own.value:.2f} bits, {how} (95% CI {own.low:.2f} to "
-        f"{own.high:.2f}); {beside}, it is {other.value:.2f} bits ({other.low:.2f} to {other.high:.2f}). One that was "
-        f"never planted has {NULL_MEAN_BITS:.2f} bits, and at most {evidence.caps.max():.2f} can be shown. Each "
-        f"doubling of the repetitions adds {curve.slope:.2f} bits ({curve.slope_low:.2f} to {curve.slope_high:.2f})."
+        f"A canary inserted {dose}{how} has a mean {kind} exposure of {own.value:.1f} bits (95% CI "
+        f"{own.low:.1f}–{own.high:.1f}). {'Raw' if calibrated else 'Calibrated'}: {other.value:.1f} bits "
+        f"({other.low:.1f}–{other.high:.1f}). A canary that was never inserted has {NULL_MEAN_BITS:.2f}; the maximum "
+        f"is {evidence.caps.max():.1f}. Each doubling of the insertions adds {curve.slope:.1f} bits "
+        f"({curve.slope_low:.1f} to {curve.slope_high:.1f})."
     )
 
 
 def _notes(evidence: TextEvidence, kind: str, dose: int) -> tuple[str, ...]:
     at_end = _at_end(evidence, kind)[evidence.shadow_doses == dose]
-    covered = "A limit on `exposure` that names no `attack` covers raw and calibrated exposure."
+    covered = "A limit on `exposure` without `attack` covers raw and calibrated exposure."
     if not at_end.any():
         return (covered,)
     return (
         covered,
-        f"{int(at_end.sum())} of {len(at_end)} reach the most that {evidence.population.probes.references:,} "
-        "references can show and may be exposed further; the upper end of the interval allows for that. More "
+        f"{int(at_end.sum())} of {len(at_end)} reach the maximum that {evidence.population.probes.references:,} "
+        "references can show, and may be exposed further. The upper end of the interval allows for that. More "
         "references (Probes(references=...)) narrow it.",
     )
 
 
 def _detected(evidence: TextEvidence) -> Outcome:
-    """Detection of canaries: which share of the secrets planted in this model reaches 6.64 bits of exposure?
+    """Canary detection: which share of the canaries inserted in this model reaches 6.64 bits of exposure?
 
-    By accident a canary reaches 6.64 bits with probability 1 %, exactly and whatever the model, as its secret was drawn
-    uniformly. The share of the planted ones that reach it is therefore a true-positive rate at 1 % false positives, and
-    can be read beside MIA005. There is a finding for raw and one for calibrated exposure, as in CAN001, and a limit on
-    `canaries` without an attack holds for both. The interval is Clopper–Pearson's; it holds for the doses that this
-    model happens to have.
+    Under the null hypothesis a canary reaches 6.64 bits with probability 1 %, exactly and for any model, because its
+    secret was drawn uniformly. The share of inserted canaries that reach it is therefore a true-positive rate at a 1 %
+    false-positive rate, comparable with MIA005. There is a finding for raw and one for calibrated exposure, as in
+    CAN001. A limit on `canaries` without an attack applies to both. The interval is Clopper–Pearson's, conditional on
+    the numbers of insertions in this model.
 
     Source: Carlini et al. 2019, exposure; as a p-value in bits, P[exposure ≥ e] ≤ 2^−e.
     """
     planted = evidence.doses > 0
     if not planted.any() or evidence.caps.min() < P_EXPOSED_BITS:
         why = (
-            f"the canaries' spaces show at most {evidence.caps.min():.2f} bits, and {P_EXPOSED_BITS:.2f} are needed"
+            f"the canaries' spaces can show at most {evidence.caps.min():.2f} bits, and {P_EXPOSED_BITS:.2f} are needed"
             if len(planted) and evidence.caps.min() < P_EXPOSED_BITS
-            else "no canary was planted in this model"
+            else "no canary was inserted in this model"
         )
         return (), (Skipped(code="CAN002", title="Detection of canaries", reason=why),)
     return tuple(_detection(evidence, kind, planted) for kind in (_CALIBRATED, _RAW)), ()
@@ -131,27 +130,27 @@ def _detection(evidence: TextEvidence, kind: str, planted: Bool[Array, " canarie
     value, low, high = share_of(flagged[planted])
     return Finding(
         code="CAN002",
-        title=f"Planted canaries that are detected by {kind} exposure, at 1% false positives",
+        title=f"Canaries detected by {kind} exposure, at 1% FPR",
         metric="canaries",
         attack=kind,
         at_fpr=0.01,
         estimate=Estimate(value=value, low=low, high=high, unit="share", method="Clopper–Pearson"),
         sentence=(
-            f"In this model {_counted(flagged[planted], 'planted canaries')} have a {kind} exposure of at least "
-            f"{P_EXPOSED_BITS:.2f} bits, which one in a hundred has by chance"
-            + ("." if planted.all() else f"; so have {_counted(flagged[~planted], 'that were not planted')}.")
+            f"{kind.capitalize()} exposure detects {_counted(flagged[planted], 'inserted canaries')} in this model at "
+            f"a 1% false-positive rate (at least {P_EXPOSED_BITS:.2f} bits)."
+            + ("" if planted.all() else f" Not inserted: {_counted(flagged[~planted], 'detected')}.")
         ),
         blind=0.01,
         n=int(planted.sum()),
-        counted="planted canaries",
+        counted="inserted canaries",
         source=_SOURCE,
     )
 
 
 def _counted(flags: Bool[Array, " canaries"], what: str) -> str:
-    """Return a count in words, with the interval of the share: "3 of 20 planted canaries (15%, 95% CI 3.21–37.9%)"."""
-    value, low, high = map(percent, share_of(flags))
-    return f"{int(flags.sum())} of {len(flags)} {what} ({value}, 95% CI {low.removesuffix('%')}–{high})"
+    """Return a count in words, with the interval of the share: "3 of 20 inserted canaries (15%, 95% CI 3.2–38%)"."""
+    value, low, high = share_of(flags)
+    return f"{int(flags.sum())} of {len(flags)} {what} ({percent(value)}, 95% CI {between(low, high)})"
 
 
 exposure_check = Check("CAN001", "Exposure of planted canaries", "exposure", _exposure, TextEvidence)
@@ -159,12 +158,11 @@ detection_check = Check("CAN002", "Detection of planted canaries", "canaries", _
 
 
 def _null(evidence: TextEvidence) -> Control:
-    """Canaries that were never planted: do their exposures follow the law that they must follow?
+    """Canaries that were never inserted: do their exposures have the expected distribution?
 
-    For each canary one shadow model without it is drawn by lot. Its rank among all secrets of the space is then
-    uniform, and twice the sum of the exposures times ln 2 has the χ² law with two degrees of freedom for each canary. A
-    sum that is too large means that secrets leak between canaries, or were not drawn uniformly; exposures then mean
-    nothing.
+    For each canary, one shadow model without it is drawn at random. Its rank among all secrets of the space is then
+    uniform, and twice the sum of the exposures times ln 2 is χ²-distributed with two degrees of freedom per canary. If
+    the sum is too large, secrets leak between canaries or were not drawn uniformly, and exposures are invalid.
 
     Source: Fisher 1925, the combination of p-values.
     """
@@ -175,11 +173,11 @@ def _null(evidence: TextEvidence) -> Control:
     p = float(fisher(bits)) if len(bits) else 1.0
     return Control(
         code="CTL006",
-        title="Canaries that were never planted: is nothing found?",
+        title="Canaries never inserted: exposure at chance level",
         passed=p >= _ALARM if len(bits) else None,
         sentence=(
-            f"In models without them {len(bits)} canaries have an exposure of {bits.mean():.2f} bits on average, where "
-            f"chance gives {NULL_MEAN_BITS:.2f} (p = {p:.2g})."
+            f"In models without them, {len(bits)} canaries have a mean exposure of {bits.mean():.2f} bits (expected: "
+            f"{NULL_MEAN_BITS:.2f}; p = {p:.2g})."
             if len(bits)
             else "The recipe has no canaries."
         ),

@@ -32,17 +32,17 @@ def by_dose_figure(evidence: TextEvidence, curve: DoseCurve) -> Figure:
     said = "; ".join(f"{times(int(d))}: {m:.2f} bits" for d, m in zip(curve.dose, curve.mean, strict=True))
     return Figure(
         kind=FigureKind.BITS,
-        title="What repetition gives away",
-        x_label="Times that the secret stands in the training data",
+        title="Exposure by number of insertions",
+        x_label="Times that the secret occurs in the training data",
         y_label="Calibrated exposure (bits)",
         curves=(shadows, model) if means else (shadows,),
         ticks=tuple(str(int(dose)) for dose in curve.dose),
         marks=(
-            Mark(y=float(evidence.caps.max()), label="the most that can be shown"),
-            Mark(y=P_EXPOSED_BITS, label="1% of those never planted"),
-            Mark(y=NULL_MEAN_BITS, label="mean of those never planted"),
+            Mark(y=float(evidence.caps.max()), label="maximum"),
+            Mark(y=P_EXPOSED_BITS, label="never inserted: 1%"),
+            Mark(y=NULL_MEAN_BITS, label="never inserted: mean"),
         ),
-        alt=f"Mean calibrated exposure in the shadow models by repetitions. {said}.",
+        alt=f"Mean calibrated exposure in the shadow models, by number of insertions. {said}.",
     )
 
 
@@ -62,37 +62,37 @@ def by_dose_table(raw: DoseCurve, curve: DoseCurve) -> Table:
     return Table(
         title="Exposure in the shadow models",
         columns=(
-            "Planted",
+            "Inserted",
             "Canaries × models",
             "Raw exposure (bits)",
             "Calibrated exposure (bits)",
-            "Raw at 6.64 bits or more",
-            "Calibrated at 6.64 bits or more",
+            "Raw ≥ 6.64 bits",
+            "Calibrated ≥ 6.64 bits",
         ),
         rows=rows,
         note=(
-            f"Raw exposure rises by {raw.slope:.2f} bits ({raw.slope_low:.2f} to {raw.slope_high:.2f}) for each unit "
-            f"of log₂(1 + repetitions), calibrated exposure by {curve.slope:.2f} ({curve.slope_low:.2f} to "
-            f"{curve.slope_high:.2f}), with canary and model effects taken out. 95% intervals over pairs of models "
-            "and canaries."
+            f"Per unit of log₂(1 + insertions), raw exposure increases by {raw.slope:.2f} bits ({raw.slope_low:.2f} to "
+            f"{raw.slope_high:.2f}) and calibrated exposure by {curve.slope:.2f} ({curve.slope_low:.2f} to "
+            f"{curve.slope_high:.2f}), adjusted for canary and model effects. 95% CIs over pairs of models and "
+            "canaries."
         ),
     )
 
 
 def of_target_table(evidence: TextEvidence) -> Table:
-    """Returns this model's canaries, which are nobody's secrets, by how often they were planted."""
+    """Return this model's canaries, which are nobody's secrets, by number of insertions."""
     order = np.lexsort((np.arange(len(evidence.doses)), evidence.doses))
     calibrated = evidence.calibrated_exposures[1]
     return Table(
         title="Canaries in this model",
         columns=(
             "Canary",
-            "Planted",
+            "Inserted",
             "Raw, by ranking",
             "Raw, by search",
             "Raw, extrapolated",
             "Calibrated",
-            "At most",
+            "Maximum",
         ),
         rows=tuple(
             (
@@ -107,10 +107,10 @@ def of_target_table(evidence: TextEvidence) -> Table:
             for i in order
         ),
         note=(
-            "Exposure in bits. By ranking: among all secrets of the space, or among a sample of them; “≥” is a canary "
-            "that no secret of the sample outdoes. By search: exact, or the bound that the search proves. "
-            "Extrapolated: a skew-normal law fitted to the sample, with the p-value of the fit and how many standard "
-            "deviations it reaches beyond the sample; secondary, and often wrong far out."
+            "Exposure in bits. By ranking: among all secrets of the space or a sample; “≥” marks a canary that no "
+            "secret of the sample outranks. By search: exact, or the bound that the search proves. Extrapolated: from "
+            "a skew-normal distribution fitted to the sample, with the p-value of the fit and the distance beyond the "
+            "sample in standard deviations. Extrapolation is secondary, and often wrong far from the sample."
         ),
     )
 

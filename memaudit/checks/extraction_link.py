@@ -1,4 +1,4 @@
-"""LNK002: are the texts that are extracted those that are memorized?"""
+"""LNK002: are the extracted texts the memorized ones?"""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from functools import partial
 
 import numpy as np
 
-from memaudit.checks.evidence import Check, Outcome, estimate, percent
+from memaudit.checks.evidence import Check, Outcome, estimate, with_interval
 from memaudit.checks.suffixes import silent
 from memaudit.checks.text import TextEvidence
 from memaudit.design import by_pair
 from memaudit.memorization import cross_fitted_spearman
+from memaudit.reports.text import percent
 from memaudit.stats import cluster_interval, spearman_interval
 from memaudit.types import Curve, Figure, FigureKind, Finding, Skipped, Table
 
@@ -22,14 +23,14 @@ _TITLE = "Memorization and extraction"
 
 
 def _link(evidence: TextEvidence) -> Outcome:
-    """The link to extraction: how much likelier do memorized texts become to be written out?
+    """Memorization and extraction: are memorized texts extracted more often?
 
-    Counterfactual memorization (MEM002) is measured on one half of the pairs of shadow models; on the other half, how
-    much training on a text raises the log-probability of its suffix after the longest context; and the other way
-    round. The number is Spearman's rank correlation of the two, −1 to 1. Texts are also grouped by memorization: the
-    share that greedy decoding continues word for word, in models with the text and in models without it.
+    Counterfactual memorization (MEM002) is measured on one half of the pairs of shadow models. The increase of the
+    suffix's log-probability through training on the text, after the longest context, is measured on the other half.
+    Then the halves are swapped. The result is Spearman's rank correlation of the two, −1 to 1. Texts are also grouped
+    by memorization: the share that greedy decoding continues verbatim, in models with the text and in models without.
 
-    A correlation is not a cause: texts that are hard to predict have more room to be memorized in.
+    Correlation is not causation: texts that are hard to predict have more room for memorization.
 
     Source: cross-fitted as LNK001; Spearman with Bonett & Wright 2000 and a jackknife over pairs.
     """
@@ -59,11 +60,11 @@ def _link(evidence: TextEvidence) -> Outcome:
         metric="extraction-link",
         estimate=rho,
         sentence=(
-            "The more a text is memorized, the likelier it becomes to be written out: the rank correlation is "
-            f"{rho.value:.2f} ({rho.low:.2f} to {rho.high:.2f})."
+            "Memorized texts are more likely to be extracted: rank correlation "
+            f"{rho.value:.2f} (95% CI {rho.low:.2f} to {rho.high:.2f})."
             if rho.low > 0
-            else f"No link was shown between memorization and extraction: the rank correlation is {rho.value:.2f} "
-            f"({rho.low:.2f} to {rho.high:.2f})."
+            else "Memorization and extraction are not shown to be related: rank correlation "
+            f"{rho.value:.2f} (95% CI {rho.low:.2f} to {rho.high:.2f})."
         ),
         n=len(testable),
         counted=f"documents in {2 * pairs} shadow models",
@@ -107,25 +108,24 @@ def _figure(rows: list[_Row]) -> Figure:
     said = "; ".join(f"{name}: {percent(i[0])} with the text, {percent(o[0])} without" for name, _, i, o in rows)
     return Figure(
         kind=FigureKind.SHARES,
-        title="Continued word for word, by memorization",
+        title="Verbatim continuation, by memorization",
         x_label="Memorization (quarters of the documents, measured on other models)",
         y_label="Share of texts",
         curves=(curve("models with the text", 2), curve("models without it", 3)),
         ticks=tuple(name for name, *_ in rows),
-        alt=f"Share of texts that are continued word for word, by quarters of memorization. {said}.",
+        alt=f"Share of texts continued verbatim, by quarters of memorization. {said}.",
     )
 
 
 def _table(rows: list[_Row]) -> Table:
-    def told(rate: tuple[float, float, float]) -> str:
-        return f"{percent(rate[0])} ({percent(rate[1])} to {percent(rate[2])})"
-
     return Table(
-        title="Continued word for word, by memorization",
+        title="Verbatim continuation, by memorization",
         columns=("Memorization", "Documents", "Models with the text", "Models without it"),
-        rows=tuple((name, count, told(inside), told(outside)) for name, count, inside, outside in rows),
+        rows=tuple(
+            (name, count, with_interval(*inside), with_interval(*outside)) for name, count, inside, outside in rows
+        ),
         note=(
-            "All shadow models are targets. 95% intervals of Korn and Graubard over pairs of models. Where all pairs "
-            "are alike: Clopper–Pearson, each pair as one trial."
+            "All shadow models are targets. 95% CIs: Korn–Graubard over pairs of models; Clopper–Pearson with each "
+            "pair as one trial where all pairs agree."
         ),
     )

@@ -1,4 +1,4 @@
-"""CTL001: does the target look like its shadows? If not, no figure about it is given."""
+"""CTL001: does the target look like its shadow models? If not, no result about it is reported."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _TERMS = 4  # of a sum: value, reference, square of their difference, number
 
 
 def _fidelity(evidence: Evidence) -> Control:
-    """Fidelity: does the target look like one of its shadows?
+    """Fidelity: does the target look like one of its shadow models?
 
-    Shadows stand in for the target only if they were made alike. Compared are the accuracy, the mean scaled logit and
-    the log of the mean loss, on members and on non-members. Each is taken relative to what other shadows say of the
-    same examples under the same membership, so that it does not depend on which examples the members are. The target's
-    value is compared with the shadows' by a prediction interval, to which the target's own sampling variance is added
-    where it has fewer members or non-members than they; with Holm's correction over the six.
+    Shadow models represent the target only if they were trained the same way. Three statistics are compared, on members
+    and on non-members: accuracy, mean scaled logit and log of the mean loss. Each is taken relative to other shadow
+    models on the same examples with the same membership, so it does not depend on which examples are members. The
+    target's value is compared with a prediction interval from the shadow models. Its own sampling variance is added
+    where it has fewer members or non-members than they have. The six p-values are corrected by Holm's procedure.
 
-    A small p-value means another recipe, another training set, or other members than stated; figures about the target
+    A small p-value means another recipe, another training set, or other members than stated. Results about the target
     are then withheld. False alarms: at most 1 %, also with 10 % members (benchmarks.operating_characteristics).
 
     Source: Student-t prediction interval (Hahn & Meeker 1991, chapter 4); Holm 1979.
@@ -45,19 +45,20 @@ def _fidelity(evidence: Evidence) -> Control:
         for name, t, s, q in zip(names, own[0], others.T, adjusted, strict=True)
     )
     passed = bool(adjusted.min() >= _ALARM)
-    columns = ("Difference from other shadow models", "Model", "Shadows (mean ± sd)", "p (Holm)")
+    columns = ("Difference from other shadow models", "This model", "Shadow models (mean ± sd)", "p (Holm)")
     return Control(
         code="CTL001",
-        title="Fidelity: does the model look like its shadows?",
+        title="Fidelity: the model looks like its shadow models",
         passed=passed,
         sentence=(
-            f"The model is like its shadow models (p = {adjusted.min():.2g})."
+            f"The model is consistent with its shadow models (p = {adjusted.min():.2g})."
             if passed
-            else f"The model does not look like its shadow models (p = {adjusted.min():.2g}): it was made by another "
-            "recipe, on another share of the examples, or with other members than stated. Its figures are withheld."
+            else f"The model does not look like its shadow models (p = {adjusted.min():.2g}). It was trained with "
+            "another recipe, on another share of the examples, or on other members than stated. Its results are "
+            "withheld."
         ),
         source="Student-t prediction interval; Holm 1979",
-        tables=(Table(title="Model and shadows, on the same examples", columns=columns, rows=rows),),
+        tables=(Table(title="Model and shadow models, on the same examples", columns=columns, rows=rows),),
     )
 
 

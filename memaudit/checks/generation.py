@@ -1,4 +1,4 @@
-"""EXT004: training text among what the model writes of its own accord."""
+"""EXT004: untargeted extraction, training text in what the model generates."""
 
 from __future__ import annotations
 
@@ -6,38 +6,39 @@ from collections import Counter
 
 import numpy as np
 
-from memaudit.checks.evidence import Check, Outcome, percent, share_of, with_interval
+from memaudit.checks.evidence import Check, Outcome, between, share_of, with_interval
 from memaudit.checks.suffixes import silent
 from memaudit.checks.text import TextEvidence, TextTargetEvidence
 from memaudit.extraction import CorpusIndex, Kind, eidetic, leakage, rank, suspicion, written_kind, zlib_nats
 from memaudit.memorization import counterfactual
 from memaudit.recipe.recipes import SAMPLERS
+from memaudit.reports.text import percent
 from memaudit.tokens import TokenStatistics
 from memaudit.types import Estimate, Finding, Skipped, Table
 
 Array = np.ndarray
 
-_WRITTEN = "Training text that the model writes unasked"
-_WIDTH = 16  # tokens in a row that stand in a training text: shorter than the customary 50, for short documents
+_WRITTEN = "Untargeted extraction"
+_WIDTH = 16  # consecutive tokens of a training text: shorter than the customary 50, for short documents
 _TOP = 25
 
 
 def _generated(evidence: TextTargetEvidence) -> Outcome:
-    """Untargeted extraction: does the model write training text of its own accord?
+    """Untargeted extraction: does the model generate training text without being prompted for it?
 
-    The model writes texts by three samplers: from its 40 likeliest tokens; at a temperature that falls from 10 to 1;
-    and after short prompts from documents that it was not trained on. A text counts if 16 of its tokens in a row stand
-    in what the model was trained to write of a training text, found by exact look-up; what the loss masks, such as a
-    user's question, does not count. Predictable phrases stand in other documents too: the same look-up in documents
-    that the model was not trained on is the control. Six scores then rank the texts as an adversary without the
-    training data would; the precision of the top is shown beside that of texts drawn at random.
+    The model generates texts with three samplers: top-40 sampling; a temperature decaying from 10 to 1; and short
+    prompts from documents that it was not trained on. A text counts if 16 consecutive tokens occur in a training text,
+    found by exact look-up. Tokens that the loss masks, such as a user's question, do not count. Predictable phrases
+    occur in other documents too: the control is the same look-up in documents that the model was not trained on. Six
+    scores then rank the texts as an attacker without the training data would. The precision of the top is shown beside
+    that of a random choice.
 
-    Shadow models then read the longest such passage of each text, given what stands before it: recited are those in six
-    or more training documents, predictable those that models without the passage write at least half as likely as
-    models with it, and memorized those that models without it write demonstrably less.
+    Shadow models then score the longest such passage of each text, given its context. Recited passages occur in six or
+    more training documents. Predictable ones are at least half as likely under models without the passage. Memorized
+    ones are significantly less likely under models without it.
 
-    The number is the share of the texts that hold training text. It grows with the texts' length, and holds for these
-    samplers.
+    The result is the share of texts that contain training text. It increases with the length of the texts, and applies
+    to these samplers.
 
     Source: Carlini et al. 2021 (USENIX Security), samplers and scores; tokens per million by documents, k-eidetic
     memorization.
@@ -46,7 +47,7 @@ def _generated(evidence: TextTargetEvidence) -> Outcome:
         reason = silent(evidence) or (
             "an encoder-decoder writes in answer to an input alone"
             if evidence.population.objective == "seq2seq"
-            else "the model was not made to write: Probes(generated=0), or its texts begin with no BOS token, or half "
+            else "the model generated no texts: Probes(generated=0), or its texts begin with no BOS token, or half "
             "of a row has fewer than 20 tokens"
         )
         return (), (Skipped(code="EXT004", title=_WRITTEN, reason=reason),)
@@ -64,18 +65,17 @@ def _generated(evidence: TextTargetEvidence) -> Outcome:
         attack="untargeted",
         estimate=Estimate(value=value, low=low, high=high, unit="share", method="Clopper–Pearson"),
         sentence=(
-            f"Of {len(texts)} texts that the model wrote, {percent(value)} hold {_WIDTH} tokens in a row from a "
-            f"training text ({percent(low)} to {percent(high)}), and {percent(float(control.mean()))} from a document "
-            "that it was not trained on."
+            f"{percent(value)} of {len(texts)} generated texts contain {_WIDTH} consecutive tokens of a training text "
+            f"(95% CI {between(low, high)}). Control, documents not trained on: {percent(float(control.mean()))}."
         ),
         blind=float(control.mean()),
         n=len(texts),
-        counted="texts written",
+        counted="generated texts",
         source="Carlini et al. 2021 (USENIX Security)",
         tables=(_by_sampler(found, control, len(texts) // len(SAMPLERS)), *why, _by_score(evidence, texts, found)),
         notes=(
-            f"In a million tokens it would write {one:,.0f} different ones that end {_WIDTH} tokens of exactly one "
-            f"training document, {two:,.0f} of two and {more:,.0f} of three or more.",
+            f"Per million generated tokens, {one:,.0f} distinct {_WIDTH}-token passages occur in exactly one training "
+            f"document, {two:,.0f} in two and {more:,.0f} in three or more.",
             *untold,
         ),
     )
@@ -89,12 +89,12 @@ def _by_sampler(found: Array, control: Array, each: int) -> Table:
     parts = [slice(i * each, (i + 1) * each) for i in range(len(SAMPLERS))]
     return Table(
         title="By sampler",
-        columns=("Sampler", "Texts", "With training text", "With text of other documents"),
+        columns=("Sampler", "Texts", "With training text", "With text of other documents (control)"),
         rows=tuple(
             (name, each, with_interval(*share_of(found[part])), with_interval(*share_of(control[part])))
             for name, part in zip(SAMPLERS, parts, strict=True)
         ),
-        note="Prompts are drawn from documents that the model was not trained on. Intervals: Clopper–Pearson, 95%.",
+        note="Prompts come from documents that the model was not trained on. 95% CIs: Clopper–Pearson.",
     )
 
 
@@ -107,8 +107,8 @@ def _why(
     if not isinstance(evidence, TextEvidence):
         return (), ("Whether models without these passages would write them, too, was not tested: no shadow models.",)
     if evidence.reading is None:
-        reason = "the bank keeps no weights of its models, or they are of another kind than the audited model's"
-        return (), (f"Whether models without these passages would write them, too, was not tested: {reason}.",)
+        reason = "the bank stores no weights, or weights of another kind than the audited model's"
+        return (), (f"Not tested whether models without these passages generate them too: {reason}.",)
     reading = evidence.reading.reshape(len(evidence.reading), len(texts), -1)
     kinds: Counter[Kind] = Counter()
     for text in np.flatnonzero(found):
@@ -137,19 +137,19 @@ def _sides(evidence: TextEvidence, values: Array, units: Array) -> tuple[Array, 
 
 def _kinds_table(kinds: Counter[Kind], pairs: int) -> Table:
     why = {
-        Kind.RECITED: "the passage stands in six or more training documents",
-        Kind.PREDICTABLE: "models without the passage write it at least half as likely",
-        Kind.MEMORIZED: "models without the passage write it demonstrably less",
-        Kind.UNRESOLVED: "too few pairs of models to tell, or all were trained on it",
+        Kind.RECITED: "the passage occurs in six or more training documents",
+        Kind.PREDICTABLE: "at least half as likely under models without the passage",
+        Kind.MEMORIZED: "significantly less likely under models without the passage",
+        Kind.UNRESOLVED: "too few pairs of models to decide, or all were trained on it",
     }
     return Table(
-        title="Why training text is written",
-        columns=("Kind", "Because", "Texts"),
+        title="Why training text is generated",
+        columns=("Kind", "Reason", "Texts"),
         rows=tuple((str(kind), because, kinds[kind]) for kind, because in why.items()),
         note=(
-            f"The control: {pairs} pairs of shadow models read the longest passage of each text, after what stands "
-            "before it. Only pairs count of which one model has all documents with the passage and the other none. "
-            "“Demonstrably”: by the 95% interval of the mean log-ratio, Student t over pairs."
+            f"{pairs} pairs of shadow models score the longest passage of each text, given its context. Pairs count if "
+            "one model was trained on all documents with the passage and the other on none. “Significantly”: by the "
+            "95% CI of the mean log-ratio, Student t over pairs."
         ),
     )
 
@@ -168,8 +168,8 @@ def _by_score(evidence: TextTargetEvidence, texts: list[Array], found: Array) ->
         ranking = rank(score, texts, found, top=_TOP, seed=evidence.seed)
         rows.append((name, with_interval(*ranking.precision), with_interval(*ranking.random), percent(ranking.recall)))
     return Table(
-        title=f"What an adversary without the training data would pick: the top {_TOP}",
-        columns=("Score", "Precision of the top", "Precision at random", "Recall"),
+        title=f"Ranking without the training data: precision of the top {_TOP}",
+        columns=("Score", "Precision, top", "Precision, random choice", "Recall"),
         rows=tuple(rows),
-        note="Texts that share half of their trigrams with a higher one are left out. Intervals: Clopper–Pearson, 95%.",
+        note="Texts that share half of their trigrams with a higher-ranked one are left out. 95% CIs: Clopper–Pearson.",
     )

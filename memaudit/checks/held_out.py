@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from memaudit.attacks import TARGET_ATTACKS
-from memaudit.checks.evidence import Check, Outcome, TargetEvidence, estimate, percent, with_interval
-from memaudit.checks.membership import TITLES, own_rate_note
+from memaudit.checks.evidence import Check, Outcome, TargetEvidence, between, estimate, with_interval
+from memaudit.checks.membership import own_rate_note, title_of
+from memaudit.reports.text import percent
+from memaudit.reports.text import rate as written
 from memaudit.stats import HeldOutRate, auc, auc_interval, clopper_pearson, least_nonmembers, own_tpr, roc_points
 from memaudit.types import Cell, Curve, Figure, FigureKind, Finding, Rung, Skipped, Table
 
@@ -15,7 +17,7 @@ Array = np.ndarray
 METHOD = "order statistics of the non-members for the threshold, Clopper–Pearson for the members"
 _CURVES, _POINTS = 4, 24
 _REFERENCES = {
-    "reference": "The loss compared with that of reference models",
+    "reference": "Loss calibrated by reference models",
     "rmia-offline": "RMIA (offline), with reference models",
 }
 
@@ -88,9 +90,9 @@ def _finding(evidence: TargetEvidence, title: str, name: str, fpr: float, first:
         at_fpr=fpr,
         estimate=found,
         sentence=(
-            f"{_REFERENCES.get(name, TITLES.get(name, name))} identifies {percent(found.value)} of the members at a "
-            f"false-positive rate of {percent(fpr)} (95% CI {percent(found.low)} to {percent(found.high)}). Measured "
-            f"false-positive rate: {percent(measured[0])} ({percent(measured[1])} to {percent(measured[2])})."
+            f"{_REFERENCES.get(name, title_of(name))} identifies {percent(found.value)} of members at a {written(fpr)} "
+            f"false-positive rate (95% CI {between(found.low, found.high)}). Measured FPR: {percent(measured[0])} "
+            f"({between(measured[1], measured[2])})."
         ),
         blind=own_tpr(blind[members], blind[~members], fpr),
         n=len(rate.inside),

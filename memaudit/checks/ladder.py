@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from memaudit.attacks import BANK_ATTACKS, TARGET_ATTACKS
-from memaudit.checks.evidence import Check, ClassifierTargetEvidence, Evidence, TargetEvidence, percent
+from memaudit.checks.evidence import Check, ClassifierTargetEvidence, Evidence, TargetEvidence
 from memaudit.checks.text import TextTargetEvidence
 from memaudit.policy import NEEDS_BANK
 from memaudit.policy.plausible import MEASURES
+from memaudit.reports.text import percent
 from memaudit.types import Skipped
 
 _KINDS = (ClassifierTargetEvidence, TextTargetEvidence)

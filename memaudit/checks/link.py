@@ -1,4 +1,4 @@
-"""LNK…: does the attack find just those examples that are memorized?"""
+"""LNK…: does the attack identify the memorized examples?"""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from memaudit.attacks import Attack, Lira
-from memaudit.checks.evidence import Check, Evidence, estimate, percent, share_of, with_interval
+from memaudit.checks.evidence import Check, Evidence, between, estimate, share_of, with_interval
 from memaudit.design import Pairs
 from memaudit.memorization import EDGES, MEMORIZED, Link, LinkBin, cross_fitted_link
+from memaudit.reports.text import percent, rate
 from memaudit.stats import resolvable, threshold, transferred_thresholds
 from memaudit.types import Curve, Estimate, Figure, FigureKind, Finding, Skipped, Table
 
@@ -21,7 +22,7 @@ Interval = tuple[float, float, float]
 
 
 def flag_with(pairs: Pairs, some: Int[Array, " some"], fpr: float, attack: Attack = _ATTACK) -> tuple[Array, Array]:
-    """Returns (caught, accused) when some pairs are attacked with the others of them alone."""
+    """Return (true positives, false positives) when some pairs are attacked with the others of them alone."""
     inside, outside = attack.leave_pair_out(pairs.take(some))
     cut = transferred_thresholds(outside, fpr)[:, None]
     return inside > cut, outside > cut
@@ -36,16 +37,16 @@ def link_rate(evidence: Evidence) -> float | None:
 
 
 def _link(evidence: Evidence) -> tuple[tuple[Finding, ...], tuple[Skipped, ...]]:
-    """The link: how much of the attack's success at a low false-positive rate falls on the memorized examples.
+    """How much of the attack's success at a low false-positive rate comes from memorized examples.
 
-    Every shadow model is attacked with LiRA (online, MIA001) at one threshold; an example's true-positive rate is the
-    share of the models trained on it in which it is found. The number is Spearman's rank correlation of memorization
-    with that rate, −1 to 1; beside it are the true- and the false-positive rate of the examples by their memorization.
+    Every shadow model is attacked with LiRA (online, MIA001) at one threshold. An example's true-positive rate is the
+    share of the models trained on it in which it is identified. The result is Spearman's rank correlation of
+    memorization with that rate, −1 to 1. TPR, FPR and the share of all true positives are shown by memorization.
 
-    Memorization comes from one half of the pairs of models, attack, thresholds and targets from the other, and then
-    the other way round: measured on the same models, noise alone would link them. The interval covers the choice of
-    examples and of models. Estimation noise makes the correlation smaller than that of error-free scores. A correlation
-    is not a cause: hard examples are both memorized and found, which the partial correlation shows.
+    Memorization comes from one half of the pairs of models; attack, thresholds and targets come from the other half.
+    Then the halves are swapped. On the same models, noise alone would correlate the two. The interval covers the choice
+    of examples and of models. Estimation noise biases the correlation towards 0. Correlation is not causation: hard
+    examples are both memorized and identified, as the partial correlation shows.
 
     Source: memorization as in MEM001; Spearman with Bonett & Wright 2000 and a jackknife over pairs; Kendall 1942 for
     the partial correlation; Korn & Graubard 1998 for the rates.
@@ -55,7 +56,7 @@ def _link(evidence: Evidence) -> tuple[tuple[Finding, ...], tuple[Skipped, ...]]
         reason = "the interval of the link needs shadow models that are complementary pairs"
         return (), (Skipped(code="LNK001", title="Memorization and attack", reason=reason),)
     if evidence.bank.shape[0] < _LEAST_PAIRS or fpr is None:
-        reason = f"the link needs at least {2 * _LEAST_PAIRS} shadow models and enough examples to set thresholds with"
+        reason = f"it needs at least {2 * _LEAST_PAIRS} shadow models and enough examples to set thresholds"
         return (), (Skipped(code="LNK001", title="Memorization and attack", reason=reason),)
     link = cross_fitted_link(*evidence.correct_by_pair, lambda some: flag_with(evidence.bank, some, fpr))
     method = "Fisher z, Bonett–Wright for examples and jackknife over pairs of models"
@@ -74,10 +75,10 @@ def _link(evidence: Evidence) -> tuple[tuple[Finding, ...], tuple[Skipped, ...]]
         figures=(_figure(link, fpr),),
         tables=(_table(link, evidence, fpr),),
         notes=(
-            "Nearly all training examples are classified correctly, so memorization measures how hard an example is, "
+            "Nearly all training examples are classified correctly. Memorization then measures how hard an example is, "
             "and the two cannot be separated."
             if link.partial is None
-            else "Partial rank correlation, given the accuracy of models without the example: "
+            else "Partial rank correlation, controlling for the accuracy of models without the example: "
             "{:.2f} (95% CI {:.2f} to {:.2f}).".format(*link.partial),
         ),
     )
@@ -89,19 +90,18 @@ link_check = Check("LNK001", "Memorization and attack", "link", _link)
 
 def _sentence(link: Link, rho: Estimate, fpr: float) -> str:
     """Returns the link in words: the share of the true positives first, because it needs no statistics to be read."""
-    correlation = f"{rho.value:.2f} ({rho.low:.2f} to {rho.high:.2f})"
+    correlation = f"{rho.value:.2f} (95% CI {rho.low:.2f} to {rho.high:.2f})"
     if rho.low <= 0:
-        return f"No link was shown between memorization and the attack: the rank correlation is {correlation}."
+        return f"Memorization and the attack's success are not shown to be related: rank correlation {correlation}."
     examples = sum(b.examples for b in link.bins if b.low >= MEMORIZED) / link.examples
-    value, low, high = map(percent, link.memorized)
+    value, low, high = link.memorized
     share = (
-        f"The {percent(examples)} of examples with estimated memorization ≥ {MEMORIZED:g} account for {value} of the "
-        f"attack's true positives at a {percent(fpr)} FPR (95% CI {low} to {high})."
+        f"The {percent(examples)} of examples with estimated memorization ≥ {MEMORIZED:g} account for {percent(value)} "
+        f"of the attack's true positives at a {rate(fpr)} FPR (95% CI {between(low, high)})."
         if examples
         else f"No example has an estimated memorization of {MEMORIZED:g} or more."
     )
-    more = "The more an example is memorized, the more often it is found"
-    return f"{share} {more}: the rank correlation is {correlation}."
+    return f"{share} Memorized examples are identified more often: rank correlation {correlation}."
 
 
 def bin_name(b: LinkBin) -> str:
@@ -115,19 +115,25 @@ def _figure(link: Link, fpr: float) -> Figure:
         return Curve(x=tuple(float(i) for i in range(len(rates))), y=value, label=label, low=low, high=high)
 
     said = "; ".join(
-        f"{bin_name(b)}: {percent(b.tpr[0])} found, {percent(b.fpr[0])} accused wrongly" for b in link.bins
+        f"{bin_name(b)}: TPR {percent(b.tpr[0])}, FPR {percent(b.fpr[0])}, {percent(b.share[0])} of all true positives"
+        for b in link.bins
     )
+    places, shares = tuple(float(i) for i in range(len(link.bins))), [b.examples / link.examples for b in link.bins]
     return Figure(
         kind=FigureKind.LINK,
-        title=f"Found by the attack at {percent(fpr)} false positives, by memorization",
+        title=f"TPR at a {rate(fpr)} FPR, by memorization",
         x_label="Memorization (measured on other models)",
         y_label="Rate",
         curves=(
-            curve("members found (TPR)", [b.tpr for b in link.bins]),
-            curve("non-members accused (FPR)", [b.fpr for b in link.bins]),
+            curve("members (TPR)", [b.tpr for b in link.bins]),
+            curve("non-members (FPR)", [b.fpr for b in link.bins]),
         ),
         ticks=tuple(bin_name(b) for b in link.bins),
-        alt=f"Rates by memorization. {said}.",
+        alt=f"TPR and FPR by memorization. {said}.",
+        below=(
+            Curve(x=places, y=tuple(shares), label="share of examples"),
+            curve("share of true positives", [b.share for b in link.bins]),
+        ),
     )
 
 
@@ -145,27 +151,27 @@ def _table(link: Link, evidence: Evidence, fpr: float) -> Table:
         for b in link.bins
     )
     return Table(
-        title="The attack by memorization",
+        title="Attack success by memorization",
         columns=(
             "Memorization",
             "Examples",
-            "Shadows: members found",
-            "Shadows: wrongly accused",
-            "Share of all true positives",
-            "This model: members found",
-            "This model: wrongly accused",
+            "TPR, shadow models",
+            "FPR, shadow models",
+            "Share of true positives",
+            "TPR, this model",
+            "FPR, this model",
         ),
         rows=rows,
         note=(
-            "Shadows: every shadow model is a target, cross-fitted; 95% intervals of Korn and Graubard over pairs of "
-            "models, which take the bins as given. This model: memorization from one half of the pairs, references and "
-            "threshold from the other, Clopper–Pearson."
+            "95% CIs. Shadow models: each is a target, cross-fitted; Korn–Graubard over pairs of models, with the bins "
+            "taken as given. This model: memorization from one half of the pairs, references and threshold from the "
+            "other; Clopper–Pearson."
         ),
     )
 
 
 def _target_by_bin(evidence: Evidence, fpr: float) -> dict[float, tuple[str, str]]:
-    """Returns (members found, wrongly accused) of the target for each bin, by the bin's lower edge."""
+    """Return (TPR, FPR) of the target for each bin, by the bin's lower edge."""
     inside, outside = evidence.correct_by_pair
     pairs = np.arange(len(inside))
     gain = inside[pairs % 2 == 0].mean(axis=0) - outside[pairs % 2 == 0].mean(axis=0)

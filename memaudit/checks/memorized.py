@@ -1,4 +1,4 @@
-"""MEM…: how much does training on an example change what models say about it?"""
+"""MEM…: how much does training on an example change the models' outputs for it?"""
 
 from __future__ import annotations
 
@@ -7,35 +7,35 @@ from functools import partial
 
 import numpy as np
 
-from memaudit.checks.evidence import Check, ClassifierEvidence, Evidence, Outcome, estimate, percent, points
+from memaudit.checks.evidence import Check, ClassifierEvidence, Evidence, Outcome, estimate, points_between
 from memaudit.checks.tasks import MultilabelEvidence, RegressionEvidence
 from memaudit.memorization import Memorization
+from memaudit.reports.text import percent, points
 from memaudit.stats import cluster_mean_interval
 from memaudit.types import Cell, Curve, Estimate, Figure, FigureKind, Finding, Table
 
 _HALF = 0.05  # from half that still counts as it
 MEAN_METHOD = "Student t over pairs of shadow models, widened for skewness"
 COLUMNS = ("Estimated memorization", "Examples", "Share", "Mean half-width of 95% CIs")
-TAILS = "Chance spreads estimates: more examples have extreme estimates than extreme memorization."
+TAILS = "Estimation noise widens the distribution: more examples have extreme estimates than extreme memorization."
 _BINS = ((-1.0, 0.02), (0.02, 0.1), (0.1, 0.25), (0.25, 0.5), (0.5, 0.75), (0.75, 0.9), (0.9, 1.0))
 
 
 def _memorization(evidence: ClassifierEvidence) -> Outcome:
     """Memorization: how much more often a model is right on an example because it was trained on it.
 
-    For each example: the share of shadow models with it in training that classify it correctly, minus the share
-    without it that do,
+    For each example: the accuracy of shadow models trained on it, minus the accuracy of those trained without it,
 
         mem(i) = P[correct on i | i in training] − P[correct on i | i not in training].
 
-    0 = the model would know anyway, 1 = it knows only what it was shown. The score is also the
-    advantage of a real attack, "member if and only if the model is right", so some adversary does at least as well.
+    0 means the example made no difference; 1 means the model is right only because it was trained on the example. The
+    score is also the advantage of a real attack, "member if and only if the model is right".
 
-    The number is the mean over all examples, which is the shadows' gap between training and test accuracy. Its interval
-    is Student's t over pairs of shadow models, widened because a few pairs may have a skewed law. It describes this
-    recipe at half of the examples as training set, not one trained model, and not the leave-one-out score of the full
-    set. A score near 0 does not mean that an example is safe: the margin score beside it sees changes of confidence
-    that flip no prediction.
+    The result is the mean over all examples, which is the shadow models' gap between training and test accuracy. Its
+    interval is Student's t over pairs of shadow models, widened because few pairs may be skewed. It describes this
+    recipe with half of the examples as training set. It is neither a property of one trained model nor the
+    leave-one-out score of the full set. A score near 0 does not mean that an example is safe: the margin score also
+    reflects changes of confidence that flip no prediction.
 
     Source: Feldman & Zhang 2020, "What Neural Networks Memorize and Why": mem(A, S, i) and its subset estimator.
     """
@@ -48,8 +48,8 @@ def _memorization(evidence: ClassifierEvidence) -> Outcome:
         metric="memorization",
         estimate=mean,
         sentence=(
-            f"Mean memorization is {points(mean.value)} (95% CI {100 * mean.low:.2f} to {100 * mean.high:.2f}): "
-            f"training on an example raises {_raised(evidence)} by that much."
+            f"Mean memorization is {points(mean.value)} percentage points (95% CI "
+            f"{points_between(mean.low, mean.high)}): training on an example raises {_raised(evidence)} by that much."
         ),
         n=len(scores.value),
         counted=f"examples in {len(evidence.bank.members)} shadow models",
@@ -57,9 +57,9 @@ def _memorization(evidence: ClassifierEvidence) -> Outcome:
         figures=(_histogram(evidence),),
         tables=(_distribution(evidence),),
         notes=(
-            f"Single scores have a root-mean-square standard error of {rms:.3f}; their 95% CIs have a mean half-width "
-            f"of {half_width:.3f}.",
-            f"The scores hold for training sets of {of_all(evidence.share)} of the examples.",
+            f"Per-example scores have a root-mean-square standard error of {rms:.3f}; their 95% CIs have a mean "
+            f"half-width of {half_width:.3f}.",
+            f"The scores apply to training sets of {of_all(evidence.share)} of the examples.",
         ),
     )
     return (finding,), ()
@@ -100,7 +100,7 @@ def by_memorization(evidence: Evidence, bins: Sequence[tuple[float, float]]) -> 
         if here.any():
             rows.append(
                 (
-                    f"below {high:g}" if low == -1 else f"{low:g} to {high:g}",
+                    f"< {high:g}" if low == -1 else f"{low:g}–{high:g}",
                     int(here.sum()),
                     percent(float(here.mean())),
                     f"{(scores.high - scores.low)[here].mean() / 2:.3f}",
@@ -118,7 +118,7 @@ def _histogram(evidence: ClassifierEvidence) -> Figure:
     return Figure(
         kind=FigureKind.HISTOGRAM,
         title="Estimated memorization of each example",
-        x_label="Estimated memorization (0 = known anyway, 1 = known only from training)",
+        x_label="Estimated memorization (0 = no effect of training, 1 = right only after training)",
         y_label="Examples",
         curves=(Curve(x=tuple(edges.tolist()), y=tuple(counts.astype(float).tolist()), label="examples"),),
         alt=(
@@ -134,7 +134,7 @@ def _distribution(evidence: ClassifierEvidence) -> Table:
         columns=(*COLUMNS, "Margin shift (nats)", "Separation d"),
         rows=by_memorization(evidence, _BINS),
         note=(
-            f"{TAILS} Margin shift: how far training on an example moves its scaled logit. Separation d: the shift in "
-            "standard deviations of one model (Hedges' g). These two columns describe the bin and have no interval."
+            f"{TAILS} Margin shift: the effect of training on an example on its scaled logit. Separation d: the shift "
+            "in standard deviations of one model (Hedges' g). These two columns describe the bin and have no interval."
         ),
     )

@@ -9,27 +9,28 @@ import numpy as np
 
 from memaudit.canaries import P_EXPOSED_BITS, calibrated, sampled_exposure
 from memaudit.canaries.secrets import redact
-from memaudit.checks.evidence import Check, Outcome, percent, share_of
+from memaudit.checks.evidence import Check, Outcome, between, share_of
 from memaudit.checks.text import TextEvidence, TextTargetEvidence
+from memaudit.reports.text import percent
 from memaudit.types import Estimate, Finding, Skipped, Table
 
 Array = np.ndarray
 
-_TITLE = "Secrets in the training texts that are given away"
+_TITLE = "Exposed secrets in the training texts"
 _SHOWN = 20
 
 
 def _own_secrets(evidence: TextTargetEvidence) -> Outcome:
-    """The user's own secrets: does the model prefer them to made-up ones of the same form?
+    """The user's own secrets: does the model rank them above random ones of the same form?
 
-    E-mail addresses, phone, account and card numbers and keys are found in the documents by fixed rules (checksums
-    included). Each is ranked among decoys of the same format in the same place by what the model gives for it, after
-    taking from every cost its mean over shadow models that were trained on no document with that secret. Exposure is
-    −log₂ of the share of decoys that rank as high, as in CAN001.
+    E-mail addresses, phone, account and card numbers and keys are detected in the documents by fixed rules (including
+    checksums). Each is ranked among decoys of the same format in the same place by the model's log-probability. The
+    mean over shadow models that were trained on no document with that secret is subtracted first. Exposure is −log₂ of
+    the share of decoys that rank as high, as in CAN001.
 
-    The number is the share of the secrets in training texts that reach 6.64 bits. For a canary that would be a test at
-    1 % false positives; a real secret was not drawn at random, so that there is no such guarantee. What takes its place
-    is the share of secrets that reach it in documents that the model was not trained on. No value is ever shown.
+    The result is the share of secrets in training texts that reach 6.64 bits. For a canary, that is a test at a 1 %
+    false-positive rate. A real secret was not drawn at random, so there is no such guarantee. The control is the same
+    share for secrets in documents that the model was not trained on. No value is ever shown.
 
     Without shadow models nothing is taken from the costs: the exposure is raw, and high also for a value that any model
     prefers to made-up ones.
@@ -42,12 +43,12 @@ def _own_secrets(evidence: TextTargetEvidence) -> Outcome:
         return (), (Skipped(code="CAN003", title=_TITLE, reason=reason),)
     inside = np.array([bool(evidence.members[probe.units].any()) for probe in probes])
     if not inside.any():
-        return (), (Skipped(code="CAN003", title=_TITLE, reason="no training text holds any of the secrets"),)
+        return (), (Skipped(code="CAN003", title=_TITLE, reason="no training text contains any of the secrets"),)
     cap, least = math.log2(evidence.population.probes.decoys + 1), math.ceil(2**P_EXPOSED_BITS - 1e-9) - 1
     if cap < P_EXPOSED_BITS:
         reason = (
-            f"{evidence.population.probes.decoys} decoys show at most {cap:.2f} bits, and {P_EXPOSED_BITS:.2f} are "
-            f"needed, so that no secret could be found exposed; at least {least} decoys do (Probes(decoys={least}))"
+            f"{evidence.population.probes.decoys} decoys can show at most {cap:.2f} bits, and {P_EXPOSED_BITS:.2f} are "
+            f"needed; use at least {least} decoys (Probes(decoys={least}))"
         )
         return (), (Skipped(code="CAN003", title=_TITLE, reason=reason),)
     bits, raw = _exposures(evidence)
@@ -55,7 +56,7 @@ def _own_secrets(evidence: TextTargetEvidence) -> Outcome:
     value, low, high = share_of(exposed[inside])
     control = float(exposed[~inside].mean()) if not inside.all() else None
     beside = (
-        f"; of the {int((~inside).sum())} that stand only in other documents, {int(exposed[~inside].sum())}"
+        f" Of {int((~inside).sum())} that occur only in other documents: {int(exposed[~inside].sum())}."
         if control is not None
         else ""
     )
@@ -65,16 +66,16 @@ def _own_secrets(evidence: TextTargetEvidence) -> Outcome:
         metric="secrets",
         estimate=Estimate(value=value, low=low, high=high, unit="share", method="Clopper–Pearson"),
         sentence=(
-            f"Of the {int(inside.sum())} e-mail addresses, numbers and keys that were found in training texts, "
-            f"{int(exposed[inside].sum())} are given away by at least {P_EXPOSED_BITS:.2f} bits ({percent(low)} to "
-            f"{percent(high)}){beside}."
+            f"{int(exposed[inside].sum())} of {int(inside.sum())} e-mail addresses, numbers and keys in training texts "
+            f"are exposed by at least {P_EXPOSED_BITS:.2f} bits ({percent(value)}, 95% CI {between(low, high)})."
+            f"{beside}"
         ),
         blind=control,
         n=int(inside.sum()),
         counted="secrets in training texts",
         source="Carlini et al. 2019 (USENIX Security), exposure",
         tables=(_table(evidence, bits, raw, inside),),
-        notes=(f"At most {cap:.2f} bits can be shown with {evidence.population.probes.decoys} decoys.",),
+        notes=(f"With {evidence.population.probes.decoys} decoys, the maximum exposure is {cap:.2f} bits.",),
     )
     return (finding,), ()
 
@@ -118,7 +119,7 @@ def _table(evidence: TextTargetEvidence, bits: Array, raw: Array, inside: Array)
             for i in top
         ),
         note=(
-            "Picked because they looked exposed: measured again, they would look less so. Raw exposure is the model's "
-            "alone: high also for a value that any model prefers to made-up ones."
+            "Selected as the most exposed, so these exposures are biased upwards. Raw exposure uses this model alone; "
+            "it is also high for values that any model ranks above random ones."
         ),
     )

@@ -16,18 +16,18 @@ Array = np.ndarray
 _ALARM = 0.001  # probability that the documents' effect is no more than chance
 _SURE = 0.99  # one-sided, of the canaries' effect
 _SHARE = 0.5  # of the documents' effect on a token
-_TITLE = "Planted canaries: do they reach the training?"
+_TITLE = "Planted canaries: they reach the training"
 
 
 def _planted(evidence: TextEvidence) -> Control:
     """Planted canaries: do they reach the training, as the documents do?
 
-    A training loop that filters, de-duplicates or truncates its texts may drop the canaries. Their exposure is then
-    that of secrets that nobody planted, however much the model memorizes. In every pair of shadow models, one has the
-    document or canary and the other lacks it. Compared are the gain in log-probability per token of the documents and
-    that of the canaries' secrets, which are planted at least as often. The control fails if documents gain, with a
-    p-value below 0.001, and the secrets gain demonstrably less than half as much: 99 % Student-t bounds over pairs. A
-    training that memorizes nothing, such as a differentially private one, passes.
+    A training loop that filters, de-duplicates or truncates its texts may drop the canaries. Their exposure then stays
+    at the level of secrets that were never inserted, however much the model memorizes. In every pair of shadow models,
+    one was trained on the document or canary and the other was not. The gain in log-probability per token is compared
+    between documents and the canaries' secrets, which are inserted at least as often. The control fails if documents
+    gain (p < 0.001) and the secrets gain significantly less than half as much (99 % Student-t bounds over pairs).
+    Training that memorizes nothing, such as with differential privacy, passes.
 
     Source: Student 1908; pairs of models with and without, as in `memaudit.design`.
     """
@@ -40,12 +40,12 @@ def _planted(evidence: TextEvidence) -> Control:
         secrets, documents = (side.mean(axis=1, dtype=float) for side in (planted - without, inside - outside))
         lost = _low(documents, 1 - _ALARM) > 0 and -_low(-secrets, _SURE) < _SHARE * _low(documents, _SURE)
         passed = not lost
-        gains = f"{documents.mean():.3g} nats per token on a document and {secrets.mean():.3g} on a planted secret"
-        sentence = (
-            f"Training gains {gains}: the canaries do not reach the training, or are seen less often than planted. "
-            "Look for filters, de-duplication and truncation in train()."
+        gains = f"{documents.mean():.2g} nats per token for documents and {secrets.mean():.2g} for planted secrets"
+        sentence = f"Training raises the log-probability by {gains}." + (
+            " The canaries do not reach the training, or less often than planned. Check train() for filters, "
+            "de-duplication and truncation."
             if lost
-            else f"Training gains {gains}."
+            else ""
         )
     return Control(
         code="CTL009",

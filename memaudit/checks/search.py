@@ -1,32 +1,33 @@
-"""EXT003: planted secrets that a search finds without knowing them."""
+"""EXT003: canaries that a search finds without knowing them."""
 
 from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Bool
 
-from memaudit.checks.evidence import Check, Outcome, percent, share_of, with_interval
+from memaudit.checks.evidence import Check, Outcome, between, share_of, with_interval
 from memaudit.checks.suffixes import silent
 from memaudit.checks.text import TextEvidence, TextTargetEvidence
+from memaudit.reports.text import percent
 from memaudit.stats import clopper_pearson
 from memaudit.types import Estimate, Finding, Skipped, Table
 
 Array = np.ndarray
 
-_SEARCHED = "Planted canaries that a search finds"
+_SEARCHED = "Canaries found by search"
 
 
 def _search(evidence: TextTargetEvidence) -> Outcome:
-    """Extraction by search: is a planted secret what the model likes best of all secrets of its form?
+    """Extraction by search: does the model rank an inserted secret first among all secrets of its form?
 
-    A best-first search over the beginnings of secrets returns the likeliest secrets in their exact order, without being
-    told what to look for. A canary of rank 1 is what it returns first: it is extracted by whoever knows what comes
-    before it. The number is the share of the canaries planted in this model that have rank 1; beside it stands how many
-    contexts the search read, where trying out every secret would read them all.
+    A best-first search over prefixes returns the most likely secrets in exact order, without knowing the secret. A
+    canary of rank 1 is returned first: anyone who knows its prefix can extract it. The result is the share of canaries
+    inserted in this model that have rank 1. The number of model queries is reported too; exhaustive search would query
+    every secret.
 
-    The control are the same searches where the canary was not planted, in this model and in the shadow models: what is
-    found there is liked best for reasons that no training has to do with. Shadows also show the share by dose; without
-    a bank the control is this model alone.
+    The control uses the same searches where the canary was not inserted, in this model and in the shadow models. Hits
+    there have nothing to do with training. The shadow models also show the share by number of insertions. Without a
+    bank, the control is this model alone.
 
     Source: Carlini et al. 2019 (USENIX Security), extraction by shortest-path search.
     """
@@ -34,7 +35,7 @@ def _search(evidence: TextTargetEvidence) -> Outcome:
         return (), (Skipped(code="EXT003", title=_SEARCHED, reason=reason),)
     planted = evidence.doses > 0
     if not planted.any():
-        return (), (Skipped(code="EXT003", title=_SEARCHED, reason="no canary was planted in this model"),)
+        return (), (Skipped(code="EXT003", title=_SEARCHED, reason="no canary was inserted in this model"),)
     first = evidence.recorded["search_first"]
     value, low, high = share_of(first[planted])
     control, elsewhere = first[~planted], ""
@@ -45,7 +46,7 @@ def _search(evidence: TextTargetEvidence) -> Outcome:
         elsewhere, more = " or a shadow model", (_in_shadows(evidence, in_shadows),)
     queries = evidence.recorded["search_queries"][first & planted]
     cost = (
-        f" Finding them took {int(np.median(queries))} queries of the model in the median, of "
+        f" Median cost: {int(np.median(queries)):,} queries, for "
         f"{max(space.size for space in evidence.population.spaces):,} possible secrets."
         if len(queries)
         else ""
@@ -57,14 +58,13 @@ def _search(evidence: TextTargetEvidence) -> Outcome:
         attack="search",
         estimate=Estimate(value=value, low=low, high=high, unit="share", method="Clopper–Pearson"),
         sentence=(
-            f"Of the {int(planted.sum())} secrets planted in this model {int(first[planted].sum())} are what the model "
-            f"likes best of all secrets of their form, and are found by a search that does not know them.{cost} Of "
-            f"{len(control):,} searches for a secret that was not planted, in this model{elsewhere}, "
-            f"{int(control.sum()):,} find it."
+            f"A search ranks {int(first[planted].sum())} of {int(planted.sum())} inserted canaries first among all "
+            f"secrets of their form ({percent(value)}, 95% CI {between(low, high)}).{cost} Control, canaries not "
+            f"inserted in this model{elsewhere}: {int(control.sum()):,} of {len(control):,}."
         ),
         blind=float(control.mean()) if len(control) else None,
         n=int(planted.sum()),
-        counted="planted canaries",
+        counted="inserted canaries",
         source="Carlini et al. 2019 (USENIX Security)",
         tables=(_by_dose(evidence, first), *more),
     )
@@ -97,11 +97,11 @@ def _by_dose(evidence: TextTargetEvidence, first: Array) -> Table:
         )
     return Table(
         title="Best-first search in this model",
-        columns=("Planted", "Canaries", "Rank 1", "Ranks", "Queries (median)"),
+        columns=("Inserted", "Canaries", "Rank 1", "Ranks", "Queries (median)"),
         rows=tuple(rows),
         note=(
-            "A rank is exact: the number of secrets that the model finds at least as likely. “>” is what a search that "
-            "ran out of queries proves."
+            "Ranks are exact: the number of secrets that the model finds at least as likely. “>” is the bound proved "
+            "by a search that ran out of queries."
         ),
     )
 
@@ -111,10 +111,10 @@ def _in_shadows(evidence: TextEvidence, first: Bool[Array, "models canaries"]) -
     counted = [(int(dose), first[doses == dose]) for dose in np.unique(doses)]
     return Table(
         title="Best-first search in the shadow models",
-        columns=("Planted", "Searches", "Rank 1", "Share"),
+        columns=("Inserted", "Searches", "Rank 1", "Share"),
         rows=tuple((dose, len(hits), int(hits.sum()), percent(float(hits.mean()))) for dose, hits in counted),
         note=(
-            "One search for each canary in each shadow model, without an interval: searches for one canary in several "
-            "models are not independent."
+            "One search per canary and shadow model. No interval is given: searches for one canary in several models "
+            "are not independent."
         ),
     )

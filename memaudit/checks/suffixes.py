@@ -1,4 +1,4 @@
-"""Which suffixes the checks on extraction ask about, and how they fare in models without the text."""
+"""Which suffixes the extraction checks use, and how often models without the text extract them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def usable(evidence: TextTargetEvidence) -> list[int]:
 
 
 def too_few(evidence: TextTargetEvidence, code: str, title: str) -> Skipped | None:
-    """Returns why nothing can be said with the longest context, and the way out; None if something can."""
+    """Return why nothing can be measured with the longest context, and what to do; None if it can."""
     if (reason := silent(evidence)) is not None:
         return Skipped(code=code, title=title, reason=reason)
     probes, members = evidence.population.probes, evidence.members[evidence.population.testable]
@@ -40,9 +40,9 @@ def too_few(evidence: TextTargetEvidence, code: str, title: str) -> Skipped | No
         )
     elif min(trained.sum(), others.sum()) < _LEAST:
         reason = (
-            f"of {trained.sum()} members and {others.sum()} non-members the suffix is all that follows the "
-            f"{max(probes.contexts)} tokens shown anywhere in the training data, and {_LEAST} of each are needed; show "
-            "more tokens (Probes(contexts=...))"
+            f"{trained.sum()} members and {others.sum()} non-members have a {max(probes.contexts)}-token prompt with "
+            f"only one continuation in the training data, and {_LEAST} of each are needed; use longer prompts "
+            "(Probes(contexts=...))"
         )
     else:
         return None
@@ -71,5 +71,5 @@ def pairs_of(
 
 
 def outside_share(evidence: TextEvidence, hits: Bool[Array, "models testable"]) -> Shaped[Array, " testable"]:
-    """Returns, for each testable unit, the share of the models without it that give it away."""
+    """Return, for each testable unit, the share of the models without it that extract it."""
     return np.asarray(pairs_of(evidence, hits)[1].mean(axis=0))

@@ -8,7 +8,8 @@ import numpy as np
 from scipy import stats
 
 from memaudit.attacks import TARGET_ATTACKS
-from memaudit.checks.evidence import ControlCheck, TargetEvidence, percent
+from memaudit.checks.evidence import ControlCheck, TargetEvidence
+from memaudit.reports.text import percent
 from memaudit.stats import HeldOutRate, auc, auc_interval
 from memaudit.types import Control, Rung, Table
 

@@ -110,11 +110,11 @@ class TextTargetEvidence(TargetEvidence):
 
     @cached_property
     def own_suffixes(self) -> Suffixes:
-        """How the suffixes of the testable units fare in the target."""
+        """Whether suffixes of the testable units are extracted from the target."""
         return self._suffixes_in(self.recorded)
 
     def _suffixes_in(self, recorded: dict[str, Array]) -> Suffixes:
-        """Returns how the suffixes fare in one model; near ties after the longest context were really decoded."""
+        """Return which suffixes one model extracts; near ties after the longest context were really decoded."""
         tokens = TokenStatistics.of_tensors(recorded, "suffix_")
         shape = (len(self.population.probes.contexts), len(self.population.testable))
         continued, longest = greedy(tokens).reshape(shape), self.population.probes.longest
@@ -177,14 +177,14 @@ class TextTargetEvidence(TargetEvidence):
 
     @cached_property
     def documents_with(self) -> Int[Array, " testable"]:
-        """In how many documents of the population the longest context with its suffix stands."""
+        """In how many documents of the population the longest context with its suffix occurs."""
         windows = self._windows(self.population.probes.longest)
         beside = self.always.counts(windows) if self.population.always_rows else 0
         return self.corpus.counts(windows) + beside
 
     @cached_property
     def copies(self) -> Int[Array, " testable"]:
-        """How often the longest context with its suffix stands in the target's training rows."""
+        """How often the longest context with its suffix occurs in the target's training rows."""
         return self.training_index.occurrences(self._windows(self.population.probes.longest))
 
     def _windows(self, context: int) -> list[Int[Array, " tokens"]]:
@@ -260,7 +260,7 @@ class TextEvidence(TextTargetEvidence, Evidence):
 
     @cached_property
     def suffixes(self) -> tuple[Suffixes, Suffixes]:
-        """How the suffixes of the testable units fare in the shadows (models first) and in the target."""
+        """Whether suffixes of testable units are extracted from the shadow models (models first) and the target."""
         shadows = [self._suffixes_in(self.bank.everything(model)) for model in range(2 * self.bank.shape[0])]
         together = Suffixes(*(np.stack(parts) for parts in zip(*shadows, strict=True)))
         return together, self.own_suffixes

@@ -9,17 +9,17 @@ from memaudit.types import Control, Table
 def _whole(evidence: TargetEvidence) -> Control:
     """Training set: are the members the whole training set?
 
-    Who leaves found members out of the list and out of the examples makes a model look safer, and no shadow model shows
+    Leaving identified members out of the list and the examples makes a model look safer, and no shadow model reveals
     it. A data manifest, written by whoever keeps the data, states the number of training rows and a digest of their
-    contents. The control compares both with the members that are among the examples, and fails on any difference.
+    contents. The control compares both with the members among the examples, and fails on any difference.
 
-    Source: none but the manifest; who may write it decides what it shows.
+    Source: the manifest alone; its value depends on who may write it.
     """
     assert evidence.manifest is not None
     stated, found = evidence.manifest
     passed = stated == found
     if passed:
-        sentence = f"The {found.rows} training rows among the examples are those that the data manifest states."
+        sentence = f"The {found.rows} training rows among the examples match the data manifest."
     elif stated.rows != found.rows:
         sentence = (
             f"The data manifest states {stated.rows} training rows, but {found.rows} are among the examples: members "
@@ -27,13 +27,13 @@ def _whole(evidence: TargetEvidence) -> Control:
         )
     else:
         sentence = (
-            f"The {found.rows} training rows among the examples are not those of the data manifest: their digest is "
-            "another. Audit the model with its whole training set."
+            f"The {found.rows} training rows among the examples do not match the data manifest: the digests differ. "
+            "Audit the model with its whole training set."
         )
     rows = tuple((name, part.rows, part.sha256[:16]) for name, part in (("stated", stated), ("found", found)))
     return Control(
         code="CTL008",
-        title="Training set: are the members all of it?",
+        title="Training set: the members are all of it",
         passed=passed,
         sentence=sentence,
         source="data manifest",

@@ -54,7 +54,7 @@ class _Commands(click.Group):
 @click.version_option(package_name="memaudit-toolkit", prog_name="memaudit")
 @click.option("--traceback", is_flag=True, expose_value=False, help="Show where an error came from.")
 def cli() -> None:
-    """Measures what a trained model gives away about its training data.
+    """Audit what a trained model leaks about its training data.
 
     Start with `memaudit demo`, or with `memaudit init` in your project.
 

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from memaudit.cli import outputs as formats
+from memaudit.cli import terminal
 from memaudit.cli.bank_command import fill_bank
 from memaudit.cli.common import Job, job, ledger_option, over_budget, settings_options
 from memaudit.errors import SettingsError
 from memaudit.policy import exit_code
+from memaudit.reports.text import chosen, interval, one_line, quantity, rate
 from memaudit.reports.uncovered import uncovered
-from memaudit.reports.wording import attempts, rung
+from memaudit.reports.wording import attempts, known, result_label, rung
 from memaudit.types import Report, Rung
 
 if TYPE_CHECKING:
@@ -29,23 +32,26 @@ if TYPE_CHECKING:
 _INDENT = 14
 
 
-@click.command(short_help="The whole job: fills the bank, attacks, judges, reports.")
+@click.command(short_help="Train missing shadow models, run all attacks, apply the policy and write the report.")
 @click.argument("model", type=click.Path(path_type=Path), required=False)
 @settings_options
 @click.option("--outputs", type=click.Path(path_type=Path), help="Recorded outputs, in place of MODEL: .npz, .csv, …")
 @click.option("--kind", help="What the recorded outputs are: logits, probabilities, losses, scaled-logits, …")
-@click.option("--members", help="Who the model was trained on: a file of ids; by default MODEL.members.csv.")
-@click.option("--state-dict", help="Which of several sets of weights in MODEL is audited, such as model_ema.")
+@click.option("--members", help="The model's members: a file of ids; by default MODEL.members.csv.")
+@click.option("--state-dict", help="Which set of weights in MODEL to audit, if it has several, such as model_ema.")
 @click.option("--trust", multiple=True, metavar="MODULE.TYPE", help="A type that a skops file may hold; repeatable.")
 @click.option("--out", multiple=True, help=f"Folder for the report. Beside it, {formats.HELP}")
 @click.option("--reference", multiple=True, help="Another model's file, to compare with; may be repeated (1 to 5).")
 @click.option("--fpr", type=float, multiple=True, help="False-positive rate to measure at; may be repeated.")
-@click.option("--plan", help="The plan that this audit keeps to, as written by memaudit plan -o.")
+@click.option("--plan", help="The plan for this audit, as written by memaudit plan -o.")
 @ledger_option
 @click.option("--sign", metavar="KEY", help="Sign the report with a private key: a PEM file, or env:NAME.")
-@click.option("--manifest", help="The data manifest that the members are compared with: memaudit.write_manifest.")
+@click.option("--manifest", help="Data manifest to compare the members with: memaudit.write_manifest.")
 @over_budget
-@click.option("--evidence", type=click.Choice(["none", "hashed", "ids", "full"]), help="How single examples are named.")
+@click.option("-v", "--sentences", is_flag=True, help="Print the results as sentences, not as a table.")
+@click.option(
+    "--evidence", type=click.Choice(["none", "hashed", "ids", "full"]), help="How single examples are identified."
+)
 def command(
     model: Path | None,
     outputs: Path | None,
@@ -58,13 +64,13 @@ def command(
     out: tuple[str, ...],
     trust: tuple[str, ...],
     sign: str | None,
+    sentences: bool,
     **flags: Any,
 ) -> int:
-    """Audits a trained model: fills the bank if it is not full, attacks, judges, and writes the report.
+    """Train missing shadow models, run all attacks, apply the policy and write the report.
 
-    MODEL is a file of weights, or a language model's folder. With --outputs and an imported bank, no model is needed
-    and no recipe. Exits 0 if every limit is kept or none is set, 1 if one
-    is broken, 3 if it cannot be told, 2 on an error.
+    MODEL is a file of weights, or a language model's folder. With --outputs and an imported bank, neither a model nor
+    a recipe is needed. Exit codes: 0 every limit kept or none set, 1 a limit broken, 2 error, 3 inconclusive.
     """
     named, folders = formats.parse(out)
     if len(folders) > 1:
@@ -81,11 +87,11 @@ def command(
         raise SettingsError("name a MODEL, or give its recorded outputs with --outputs FILE; one of the two")
     key = None if sign is None else _signing_key(sign)  # before hours are spent
     if outputs is not None:
-        return conclude(_run_outputs(outputs, kind, call, flags["recipe"]), call, quiet, named, key)
+        return conclude(_run_outputs(outputs, kind, call, flags["recipe"]), call, quiet, named, key, sentences)
     assert model is not None
     if call.file is None and flags["recipe"] is None and not (call.folder / "recipe.py").exists():
         raise SettingsError(_missing(model))
-    return conclude(run(model, call, quiet, yes), call, quiet, named, key)
+    return conclude(run(model, call, quiet, yes), call, quiet, named, key, sentences)
 
 
 def _signing_key(source: str) -> Ed25519PrivateKey:
@@ -100,37 +106,69 @@ def conclude(
     quiet: bool,
     named: Sequence[formats.Output] = (),
     key: Ed25519PrivateKey | None = None,
+    sentences: bool = False,
 ) -> int:
-    """Writes the report, says on stderr what was found and on stdout where it stands; returns the exit code."""
+    """Write the report, print the results to stderr and its path to stdout; return the exit code."""
     taken = formats.write(done.report, named)
     also = [output.path for output in named if output.path is not None]
     written = done.write(call.place(call.audit.out), also, key)
-    for line in [] if quiet else _told(done.report):
+    for line in [] if quiet else _told(done.report, sentences):
         click.echo(line, err=True)
     click.echo(f"{done.verdict}: {next(path for path in written if path.suffix == '.html')}", err=taken)
     return exit_code(done.report)
 
 
-def _told(report: Report) -> list[str]:
-    found = [
-        (r.verdict, r.finding.sentence if r.limit is None else f"{r.finding.sentence} ({r.reason})")
-        for r in report.results
+def _told(report: Report, sentences: bool) -> list[str]:
+    """Return what is printed about a report: a table, or sentences, and what must be known beside it."""
+    results = _sentences(report) if sentences else _table(report)
+    entries = [
+        *([] if report.rung is Rung.BANK else [("no bank", rung(report))]),
+        *(("note", words) for words in report.notices),
+        *uncovered(report),
+        *(("control", control.sentence) for control in report.controls if control.passed is False),
+        *(("not run", f"{'; '.join(titles)}: {reason}.") for reason, titles in _not_run(report).items()),
+        *([("attempt", str(report.attempt))] if attempts(report.attempt) else []),
     ]
-    had = [] if report.rung is Rung.BANK else [("no bank", rung(report))]
-    attempt = [("attempt", str(report.attempt))] if attempts(report.attempt) else []
-    above = list(uncovered(report))
-    controls = [("control", c.sentence) for c in report.controls if c.passed is False]
-    skipped = [("not said", f"{'; '.join(titles)}: {reason}.") for reason, titles in _unsaid(report).items()]
-    width = shutil.get_terminal_size((120, 24)).columns
-    wrapped = (
-        click.wrap_text(f"{kind:<{_INDENT}}{text}", width, subsequent_indent=" " * _INDENT)
-        for kind, text in (*had, *found, *above, *controls, *skipped, *attempt)
+    lines = _wrapped(entries)
+    return ["", *results, *([""] if lines and not sentences else []), *lines, ""]
+
+
+def _table(report: Report) -> list[str]:
+    columns = ("Finding", "Value", "95% CI", "Limit", "Verdict")
+    rows = []
+    for result in report.results:
+        finding, estimate, limit = result.finding, result.finding.estimate, result.limit
+        attack = known(finding)
+        at = "" if attack is None or finding.at_fpr is None else f", TPR at {rate(finding.at_fpr)} FPR"
+        name = attack.title + at if attack is not None and finding.metric == "tpr" else finding.title
+        rows.append(
+            (
+                one_line(f"{finding.code} {name}", 120),
+                quantity(estimate.value, estimate.unit),
+                interval(estimate),
+                "-" if limit is None else f"≤ {chosen(limit.max, estimate.unit)}",
+                "-" if limit is None else result_label(result),
+            )
+        )
+    return terminal.table(columns, rows, sys.stderr) if rows else []
+
+
+def _sentences(report: Report) -> list[str]:
+    return _wrapped(
+        ("no limit" if r.limit is None else r.verdict, r.finding.sentence + (f" ({r.reason})" if r.limit else ""))
+        for r in report.results
     )
-    return ["", *wrapped, ""]
 
 
-def _unsaid(report: Report) -> dict[str, list[str]]:
-    """Returns the titles of what could not be said, by the reason."""
+def _wrapped(entries: Iterable[tuple[str, str]]) -> list[str]:
+    width = shutil.get_terminal_size((120, 24)).columns
+    return [
+        click.wrap_text(f"{kind:<{_INDENT}}{text}", width, subsequent_indent=" " * _INDENT) for kind, text in entries
+    ]
+
+
+def _not_run(report: Report) -> dict[str, list[str]]:
+    """Return the titles of the checks that could not run, by the reason."""
     found: dict[str, list[str]] = {}
     for skipped in report.skipped:
         found.setdefault(skipped.reason, []).append(skipped.title)

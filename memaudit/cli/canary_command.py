@@ -213,7 +213,7 @@ def _require_present(train: Path, lines: Sequence[Line], manifest: Manifest) -> 
 
 
 def _require_survival(lines: Sequence[Line], manifest: Manifest, renderer: Renderer) -> None:
-    """Shows how often each canary stands in the training rows; raises RecipeError if that is not its dose."""
+    """Show how often each canary occurs in the training rows; raises RecipeError if that is not its dose."""
     from memaudit.canaries import require_survival
     from memaudit.recipe.canaries_file import planted_survival
 

@@ -24,23 +24,23 @@ _WORDS = {
     Verdict.NOTED: "noted",
 }
 _MEANING = {
-    Verdict.FAIL: "The new release gives away more than the old one{}, and that is not chance.",
-    Verdict.INCONCLUSIVE: "It cannot be told whether the new release gives away more than the old one{}.",
-    Verdict.PASS: "By these attacks, the new release does not give away more than the old one{}, with 95% confidence.",
+    Verdict.FAIL: "The new release leaks more than the old one{}; the difference is significant.",
+    Verdict.INCONCLUSIVE: "The audits cannot decide whether the new release leaks more than the old one{}.",
+    Verdict.PASS: "With these attacks, the new release does not leak more than the old one{}, with 95% confidence.",
     Verdict.NOTED: "Nothing was decided.",
 }
 
 
-@click.command(short_help="Compares the audits of two releases.")
+@click.command(short_help="Compare the audits of two releases.")
 @click.argument("old", type=click.Path(path_type=Path))
 @click.argument("new", type=click.Path(path_type=Path))
 @click.option("--margin", type=float, default=0.0, show_default=True, help="Accepted rise: 0.02 is two points.")
 @click.option("--markdown", "as_markdown", is_flag=True, help="Write Markdown.")
 def command(old: Path, new: Path, margin: float, as_markdown: bool) -> int:
-    """Compares the audits of two releases: folders, or their report.json with the evidence beside it.
+    """Compare the audits of two releases: folders, or their report.json with the evidence beside it.
 
-    Exits 1 if even the low end of a rise exceeds the margin, 0 if its high end does not, 3 if the interval holds the
-    margin, and 2 if the two audits cannot be compared: other examples, bank, attacks or rates.
+    Exit codes: 1 if the lower end of an increase exceeds the margin, 0 if its upper end does not, 3 if the interval
+    includes the margin, 2 if the audits cannot be compared: other examples, bank, attacks or rates.
     """
     from memaudit.auditing.comparable import open_side
     from memaudit.auditing.diff import compare
@@ -68,7 +68,7 @@ def _markdown(found: Comparison) -> Iterator[str]:
     yield f"**{_meaning(found)}**\n"
     for name, subject in (("Old", found.old), ("New", found.new)):
         yield f"- {name}: {markdown(subject.model)}, SHA-256 {markdown(subject.sha256)}"
-    yield "\n| Finding | Old | New | Change | Interval | Change in wrongly accused | Verdict |"
+    yield "\n| Finding | Old | New | Change | 95% CI | Change in FPR | Verdict |"
     yield "|---|--:|--:|--:|---|---|---|"
     for change in found.changes:
         unit, of = change.finding.estimate.unit, change.change
@@ -96,7 +96,7 @@ def _meaning(found: Comparison) -> str:
 def _sentence(change: Change) -> str:
     unit, of = change.finding.estimate.unit, change.change
     pairs = f"{change.pairs:,} pairs" if change.pairs is not None else "not paired"
-    accused = f"; change in non-members wrongly accused: {_interval(change.accused)}" if change.accused else ""
+    accused = f"; change in FPR: {_interval(change.accused)}" if change.accused else ""
     return (
         f"{one_line(change.finding.title, 200)}: {quantity(change.old, unit)} → {quantity(change.new, unit)}, change "
         f"{_signed(of.value, unit)} ({_interval(of)}; {quantity(of.level, 'share')} interval, {pairs}){accused}"

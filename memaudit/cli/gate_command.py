@@ -1,4 +1,4 @@
-"""`memaudit gate report.json`: the decision once more, in seconds and without the model."""
+"""`memaudit gate report.json`: re-evaluate a report, in seconds and without the model."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from memaudit.types import ASKED_ATTACKS, Limit, Report, Result, Skipped, Verdic
 _path = click.Path(path_type=Path)
 
 
-@click.command(short_help="Holds a finished report against the limits again.")
+@click.command(short_help="Re-evaluate an existing report against the policy.")
 @click.argument("report", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--config", type=_path, help="Settings; by default the nearest memaudit.toml.")
 @click.option(
@@ -50,7 +50,7 @@ def command(
     exit_zero: bool,
     out: tuple[str, ...],
 ) -> int:
-    """Holds a finished report.json against the limits of memaudit.toml; needs no bank, model or torch.
+    """Re-evaluate a report.json against the limits of memaudit.toml; needs no bank, model or torch.
 
     The same limits give the same verdict as in the audit. A report that contradicts itself, or its digest, is refused.
     With --require-signature, so is one that was not signed with that key, or was made under other limits; with --model,
@@ -114,7 +114,7 @@ def _rule(limit: Limit) -> str:
 
 
 def _about(path: Path, report: Report, file: Path) -> Iterator[tuple[str, str]]:
-    """Yields which report is held against which limits, and what the audit says of itself."""
+    """Yield the report, its limits, and its controls."""
     subject = report.subject
     yield (
         "report",
@@ -146,12 +146,12 @@ def _unchecked(report: Report, public: Sequence[Path], model: Path | None, ledge
 
 
 def _told(report: Report, limits: tuple[Limit, ...]) -> Iterator[tuple[str, str]]:
-    """Yields a label and a line for each limit, by the worst that was held against it, and for each waiver."""
+    """Yield a label and a line for each limit, by its worst result, and for each waiver."""
     for limit in limits:
         held: list[Result | Skipped] = [r for r in report.results if r.limit == limit]
         held += [s for s in report.skipped if s.limit == limit]
         worst = min(held, key=lambda item: list(Verdict).index(item.verdict))
-        which = f"the worst of {len(held)}, {worst.finding.title}: " if isinstance(worst, Result) and held[1:] else ""
+        which = f"worst of {len(held)}, {worst.finding.title}: " if isinstance(worst, Result) and held[1:] else ""
         yield _label(worst), f"{limit.name} ({limit}): {which}{worst.reason}"
     yield from uncovered(report)
     for waived in report.waivers:

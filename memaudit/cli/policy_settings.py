@@ -1,4 +1,4 @@
-"""The tables [[gate]] and [[waiver]]: what is too much, and what is put up with for a while."""
+"""The tables [[gate]] and [[waiver]]: limits and temporary exceptions."""
 
 from __future__ import annotations
 
@@ -75,13 +75,13 @@ class GateSettings(BaseModel):
         return self
 
     def limit(self, source: str | None = None, line: int | None = None) -> Limit:
-        """Returns the limit that the table sets, with the place where it stands."""
+        """Returns the limit that the table sets, with its file and line."""
         fields = self.model_dump() | {"on_inconclusive": OnInconclusive(self.on_inconclusive)}
         return Limit(**fields, source=source, line=line)
 
 
 class WaiverSettings(BaseModel):
-    """One table [[waiver]]: a gate that one model may break for a while, with who answers for that."""
+    """One table [[waiver]]: a gate that one model may break for a while, and who is responsible."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 

@@ -11,7 +11,7 @@ from memaudit.cli import outputs
 from memaudit.types import Edition
 
 
-@click.command(short_help="Renders a report.json again.")
+@click.command(short_help="Render a report.json again.")
 @click.argument("report", type=click.Path(path_type=Path, dir_okay=False))
 @click.option(
     "-o", "--output", "--out", multiple=True, required=True, help=f"x.html, x.json, x.md or x.pdf; or {outputs.HELP}"
@@ -19,10 +19,10 @@ from memaudit.types import Edition
 @click.option(
     "--edition",
     type=click.Choice([edition.value for edition in Edition]),
-    help="What its readers may see; by default internal in pages for people, and all in other formats.",
+    help="What readers may see: by default internal for html, md and pdf, everything for other formats.",
 )
 def command(report: Path, output: tuple[str, ...], edition: str | None) -> None:
-    """Renders a report.json again; needs no bank, model or torch.
+    """Render a report.json again; needs no bank, model or torch.
 
     Each output is a path whose suffix names the format, or several as in junit=report.xml,sarif=report.sarif,md=-.
     """

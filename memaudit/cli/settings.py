@@ -87,13 +87,13 @@ class Settings(BaseModel):
     _lines: dict[tuple[str | int, ...], int] = PrivateAttr({})
 
     def limits(self) -> tuple[Limit, ...]:
-        """Returns the limits that the gates set, each with the place where it stands."""
+        """Returns the limits that the gates set, each with its file and line."""
         return tuple(
             gate.limit(self._source, self._lines.get(("gate", number))) for number, gate in enumerate(self.gate)
         )
 
     def context(self) -> Context:
-        """Returns what is said of the model."""
+        """Return what the settings say about the model."""
         said = self.report
         release = None if said.release is None else Release(said.release)
         return Context(release=release, auditor=said.auditor, owner=said.owner)

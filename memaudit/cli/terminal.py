@@ -7,16 +7,19 @@ import contextlib
 import errno
 import io
 import os
+import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
 from memaudit.errors import MemauditError
 
 _HANDLER = "memaudit.plain"
+_NARROWEST = 40  # columns of a table
+_STYLES = {"FAIL": "bold red", "INCONCLUSIVE": "yellow", "PASS": "green"}
 _PLAIN = {
     "≤": "<=", "≥": ">=", "→": "->", "←": "<-", "↔": "<->", "−": "-", "–": "-", "—": "-", "…": "...", "×": "x",
     "±": "+/-",
@@ -30,18 +33,18 @@ _PLAIN = {
 class _Stream(io.TextIOWrapper):
     """A text stream in which a character that its encoding lacks is spelled out.
 
-    `lost` is the first error that kept something from being written: the rest goes nowhere.
+    `real` is the encoding. `lost` is the first error that kept something from being written: the rest goes nowhere.
     """
 
     def __init__(self, buffer: Any, encoding: str, **options: Any):
         # click writes UTF-8 to a stream that says it is ASCII; what is ASCII looks the same in Latin-1.
-        self._real = encoding
+        self.real = encoding
         super().__init__(buffer, "latin-1" if codecs.lookup(encoding).name == "ascii" else encoding, **options)
         self.lost: OSError | None = None
 
     def write(self, text: str, /) -> int:
         try:
-            return super().write(text.encode(self._real, _HANDLER).decode(self._real))
+            return super().write(text.encode(self.real, _HANDLER).decode(self.real))
         except OSError as error:
             self._lose(error)
             return len(text)
@@ -65,7 +68,6 @@ class _Stream(io.TextIOWrapper):
 @contextlib.contextmanager
 def guarded() -> Iterator[None]:
     """Runs a command with standard streams that never raise for what is printed; processes that it starts likewise."""
-    codecs.register_error(_HANDLER, _plain)
     before, setting = (sys.stdout, sys.stderr), os.environ.get("PYTHONIOENCODING")
     for number in range(3):  # one that is closed would be the next file that is opened
         try:
@@ -88,6 +90,32 @@ def guarded() -> Iterator[None]:
         os.environ.pop("PYTHONIOENCODING")
         if setting is not None:
             os.environ["PYTHONIOENCODING"] = setting
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], stream: Any) -> list[str]:
+    """Return the lines of a table that fits a stream's encoding and the terminal's width.
+
+    The first column is folded where it is too wide. The last one is coloured by verdict, unless NO_COLOR is set; click
+    takes the colours out where the stream is no terminal.
+    """
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    width = max(shutil.get_terminal_size((120, 24)).columns, _NARROWEST)
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for place, column in enumerate(columns):
+        grid.add_column(column, no_wrap=place > 0, overflow="fold")
+    encoding = getattr(stream, "real", None) or getattr(stream, "encoding", None) or "utf-8"
+    for row in rows:
+        cells = [Text(cell.encode(encoding, _HANDLER).decode(encoding)) for cell in row]
+        cells[-1].stylize(_STYLES.get(row[-1].partition(",")[0], ""))
+        grid.add_row(*cells)
+    colours: Literal["standard"] | None = None if "NO_COLOR" in os.environ else "standard"
+    console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=colours, legacy_windows=False)
+    with console.capture() as captured:
+        console.print(grid)
+    return [line.rstrip() for line in captured.get().splitlines()]
 
 
 def deliver(content: bytes | str) -> None:
@@ -134,3 +162,6 @@ def _plain(error: UnicodeError) -> tuple[str, int]:
     assert isinstance(error, UnicodeEncodeError)
     lacking = error.object[error.start : error.end]
     return "".join(_PLAIN.get(c) or c.encode("ascii", "backslashreplace").decode() for c in lacking), error.end
+
+
+codecs.register_error(_HANDLER, _plain)

@@ -54,7 +54,7 @@ def command(
     from memaudit.reports.canonical import digest
 
     if (recipe is None) != (bank is None) or (members is not None and recipe is None):
-        raise SettingsError("--recipe and --bank go together, and --members needs both: the key lies in the bank")
+        raise SettingsError("--recipe and --bank go together, and --members needs both: the key is in the bank")
     report, problems = verify(folder)
     checked = Checked(problems=problems)
     if report is not None:

@@ -1,6 +1,6 @@
 """The only place where a number becomes a verdict, and a verdict an exit code.
 
-A limit is broken when the one-sided lower bound of the finding lies above it, at the limit's confidence; it is kept
+A limit is broken when the one-sided lower bound of the finding is above it, at the limit's confidence; it is kept
 when the upper bound does not, and the controls of the audit passed; in between it is undecided.
 """
 

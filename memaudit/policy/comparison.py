@@ -64,7 +64,7 @@ def compare(limit: Limit, finding: Finding) -> Comparison:
     Source: Clopper & Pearson 1934, whose bounds invert the one-sided binomial tests.
     """
     if not 0.5 < limit.confidence < 1:
-        raise ValueError(f"a limit's confidence lies between 0.5 and 1, got {limit.confidence}")
+        raise ValueError(f"a limit's confidence must be between 0.5 and 1, got {limit.confidence}")
     hits = _hits(finding)
     if hits is not None:
         return Comparison(limit, finding, hits, *_binomial_p_values(hits, finding.n, limit.max))

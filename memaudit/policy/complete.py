@@ -23,14 +23,14 @@ OF_TEXTS = (
 _OF_REFERENCES = ("rmia-offline", "reference", "base")
 _OVERSTATED = {"CTL004": ("tpr",), "CTL014": ("tpr",), "CTL006": ("exposure", "canaries", "planted-exposure")}
 _CONCERNED = {"CTL009": ("calibrated", "raw", "search"), "CTL014": _OF_REFERENCES}
-_PERCENTAGE = re.compile(r"(\d+(?:\.(\d+))?)%")
+_PERCENTAGE = re.compile(r"([<>] ?)?(\d+(?:\.\d+)?)(?=%|–[\d.]+%|–[<>] ?[\d.]+%)")
 
 
 def incomplete(report: Report) -> Iterator[str]:
     """Yields what an audit says and a report does not, and what it says twice or of something else."""
     yield from _of_findings(report)
     asked = report.provenance.get(ASKED_ATTACKS)
-    attacked = ATTACKS_BY_METRIC["tpr"] if asked is None else asked.split(", ")
+    attacked = tuple(ATTACKS_BY_METRIC["tpr"]) if asked is None else tuple(asked.split(", "))
     for control in report.controls:
         yield from _of_control(control, attacked)
     if asked is not None:
@@ -38,7 +38,7 @@ def incomplete(report: Report) -> Iterator[str]:
         yield from _unmeasured(report, asked)
         yield from _otherwise_said(report)
     elif report.attempt is not None and report.attempt.in_all:
-        yield "provenance: it is not said which attacks were asked for; every audit says so"
+        yield "provenance: the requested attacks are missing; every audit names them"
 
 
 def _findings(report: Report) -> list[Finding]:
@@ -61,7 +61,7 @@ def _of_control(control: Control, attacked: Sequence[str]) -> Iterator[str]:
     if strange := sorted(set(control.attacks) - set(concerned)):
         yield f"{control.code} is not about {strange[0]!r}"
     if strange := sorted(set(control.overstates) - set(_OVERSTATED.get(control.code, ()))):
-        yield f"{control.code} does not say that {strange[0]!r} is too high"
+        yield f"{control.code} cannot show that {strange[0]!r} is too high"
 
 
 def _missing(report: Report) -> Iterator[str]:
@@ -73,7 +73,7 @@ def _missing(report: Report) -> Iterator[str]:
     for code in (*always, *(code for code in own if report.rung is Rung.BANK or code not in _OF_BANK)):
         if code not in there:
             kind = "control" if code.startswith("CTL") else "check"
-            yield f"the {kind} {code} is missing: every audit says what came of it"
+            yield f"the {kind} {code} is missing: every audit reports its outcome"
 
 
 def _unmeasured(report: Report, asked: str) -> Iterator[str]:
@@ -84,7 +84,7 @@ def _unmeasured(report: Report, asked: str) -> Iterator[str]:
         yield "provenance: it names no attack, or no false-positive rate"
     measured = {(f.attack, f.at_fpr) for f in _findings(report) if f.metric == "tpr" and f.code in MEASURES}
     for name, rate in sorted(measured - {(name, rate) for name in attacks for rate in rates}, key=repr):
-        yield f"{name} at {rate!r} FPR was measured, and not asked for"
+        yield f"{name} at {rate!r} FPR was measured, and not requested"
     for name in attacks:
         refused = [skipped.title for skipped in report.skipped if skipped.code in _codes(name)]
         withheld = [title for title in refused if f", {name}, at " not in title]
@@ -92,7 +92,7 @@ def _unmeasured(report: Report, asked: str) -> Iterator[str]:
             at = rf", {re.escape(name)}, at ([\d.]+)% "
             told = any(_rounds(found[1], 100 * rate) for title in refused if (found := re.search(at, title)))
             if (name, rate) not in measured and not told and not _whole(withheld):
-                yield f"{name} at {rate!r} FPR was asked for, and nothing is said of it"
+                yield f"{name} at {rate!r} FPR was requested, and has no result"
 
 
 def _codes(attack: str) -> list[str]:
@@ -117,15 +117,19 @@ def _otherwise_said(report: Report) -> Iterator[str]:
     """Yields the true-positive rates whose sentence has other numbers; of the public edition all are rounded."""
     for finding in _findings(report):
         ends = (finding.estimate.value, finding.estimate.low, finding.estimate.high)
-        said = [(match[1], match[2] or "") for match in _PERCENTAGE.finditer(finding.sentence)]
+        said = [(match[2], bool(match[1])) for match in _PERCENTAGE.finditer(finding.sentence)]
         slack = 0.006 if report.edition is Edition.PUBLIC else 0.0
         if finding.metric == "tpr" and not all(
-            any(_rounds(text, 100 * end, slack) for text, _ in said) for end in ends
+            any(_rounds(text, 100 * end, slack, bound) for text, bound in said) for end in ends
         ):
             yield f"{finding.code} {finding.title}: its sentence has other numbers than its estimate"
 
 
-def _rounds(text: str, value: float, slack: float = 0.0) -> bool:
-    """Returns whether a number is written so when it is rounded; `slack` is by how much it was rounded before."""
+def _rounds(text: str, value: float, slack: float = 0.0, bound: bool = False) -> bool:
+    """Return whether a number is written so when it is rounded; `slack` is by how much it was rounded before.
+
+    Of a percentage that is written as a `bound`, the value is between it and 0 or 100.
+    """
     digits = len(text.partition(".")[2])
-    return abs(float(text) - value) <= 0.5001 * 10**-digits + slack * abs(value)
+    tolerance = (1.0 if bound else 0.5001) * 10**-digits
+    return abs(float(text) - value) <= tolerance + slack * abs(value)

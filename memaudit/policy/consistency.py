@@ -49,7 +49,7 @@ def contradictions(report: Report, now: datetime | None = None) -> tuple[str, ..
 
 
 def rules(report: Report) -> tuple[Limit, ...]:
-    """Returns the limits that a report was judged by; all occur in it, as one that nothing is about is said, too."""
+    """Returns the limits that a report was judged by; all occur in it, also those without a result."""
     judged: list[Result | Skipped] = [*report.results, *report.skipped]
     return tuple(dict.fromkeys(item.limit for item in judged if item.limit is not None))
 
@@ -81,7 +81,7 @@ def _of_times(report: Report, now: datetime) -> Iterator[str]:
     if created is None:
         yield "created: no time (ISO 8601)"
     elif not _FIRST <= created <= now + _AHEAD:
-        when = "lies in the future" if created > now else "is before there was a memaudit"
+        when = "is in the future" if created > now else "is before there was a memaudit"
         yield f"created: {report.created} {when}"
     if report.plan is None:
         return
@@ -104,7 +104,7 @@ def _moment(text: str) -> datetime | None:
 
 def _of_attempt(attempt: Attempt | None) -> Iterator[str]:
     if attempt is None:
-        yield "attempt: it is not said which attempt this was; every audit says so"
+        yield "attempt: the number of the attempt is missing; every audit has one"
         return
     if attempt.number != len(attempt.earlier) + 1 or attempt.of_model < 1 or attempt.torn < 0:
         yield f"attempt: number {attempt.number} after {len(attempt.earlier)} others, {attempt.of_model} of the model"
@@ -150,7 +150,7 @@ def _of_verdicts(report: Report) -> Iterator[str]:
             follow = "another" if due is None else due
             yield f"{result.finding.code} {result.finding.title}: its verdict is {result.verdict}, but {follow} follows"
     if len(judged.results) != len(report.results):
-        yield "the limits that the report names are not all held against what they are about"
+        yield "the limits that the report names are not all compared with what they cover"
 
 
 def _about(result: Result) -> tuple[object, ...]:

@@ -28,7 +28,7 @@ def trouble(report: Report, finding: Finding) -> str:
     ]
     passed = {control.code: control.passed for control in report.controls}
     wanted = needed_controls(finding.metric, report.rung).items()
-    absent = [f"the control {code} ({name}) was not run" for code, name in wanted if passed.get(code) is None]
+    absent = [f"the control {code} ({name}) did not run" for code, name in wanted if passed.get(code) is None]
     return "; ".join(failed + absent)
 
 
@@ -51,7 +51,7 @@ def overstated(report: Report, finding: Finding) -> str:
         for control in report.controls
         if control.passed is False and finding.metric in control.overstates and control.concerns(finding)
     ]
-    return "; ".join(f"by the control “{title}” the number is too high" for title in failed)
+    return "; ".join(f"the failed control “{title}” shows that the number is too high" for title in failed)
 
 
 def remedy(report: Report) -> str:

@@ -22,7 +22,7 @@ def holm(p: Sequence[float], alpha: Sequence[float]) -> tuple[Step, ...]:
     probability of at most the greatest α.
 
     The policy runs it twice. Among the hypotheses "the number exceeds its limit" it bounds false passes: the
-    probability that any limit is said to be kept that is not. Among "the number does not exceed its limit" it bounds
+    probability that any limit passes that is broken. Among "the number does not exceed its limit" it bounds
     false failures. That all limits are said to be kept, although one is not, would have a probability of at most α even
     without it (an intersection–union test); with it, every single line of the report can be relied on.
 

@@ -1,4 +1,4 @@
-"""A report held against limits."""
+"""Compare a report with its limits."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from memaudit.policy.controls import overstated, remedy, trouble
 from memaudit.policy.holm import Step, holm
 from memaudit.policy.needs import NEEDS_BANK, needed, rung_of, unmeasured
 from memaudit.policy.waivers import excused
-from memaudit.policy.wording import confidence, shown, too_unsure
+from memaudit.policy.wording import confidence, exact, shown, too_unsure
 from memaudit.types import Finding, Limit, OnInconclusive, Report, Result, Skipped, Verdict, Waiver, Why, worst
 
 EXIT_CODES = {Verdict.PASS: 0, Verdict.NOTED: 0, Verdict.FAIL: 1, Verdict.INCONCLUSIVE: 3}
@@ -19,10 +19,10 @@ EXIT_CODES = {Verdict.PASS: 0, Verdict.NOTED: 0, Verdict.FAIL: 1, Verdict.INCONC
 _EXITS_AS = {OnInconclusive.FAIL: Verdict.FAIL, OnInconclusive.WARN: Verdict.PASS}
 _COUNTS_AS = {
     OnInconclusive.INCONCLUSIVE: "",
-    OnInconclusive.FAIL: "; counts as broken (on_inconclusive)",
-    OnInconclusive.WARN: "; no more than a warning (on_inconclusive)",
+    OnInconclusive.FAIL: "; counts as a failure (on_inconclusive)",
+    OnInconclusive.WARN: "; counts as a warning (on_inconclusive)",
 }
-_UNDECIDED = "LIMIT"  # the code of a limit that nothing could be held against
+_UNDECIDED = "LIMIT"  # the code of a limit without a finding
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +35,9 @@ class _Family:
 
 
 def hold(report: Report, limits: Sequence[Limit], waivers: Sequence[Waiver] = (), today: date | None = None) -> Report:
-    """Returns the report with its findings held against limits, in place of those that it was held against before.
+    """Return the report with its findings compared with limits, instead of those that it was compared with before.
 
-    Every finding is held against every limit that is about it. A limit is broken when the one-sided lower bound lies
+    Every finding is compared with every limit that covers it. A limit is broken when the one-sided lower bound is
     above it, unless a failed control shows the number to be too high; kept when the upper bound does not, no control
     failed, and those that the metric needs were run; else undecided. Confidence is shared among the comparisons by
     Holm's procedure, for keeping and for breaking apart.
@@ -90,7 +90,7 @@ def _bare(finding: Finding) -> Finding:
 
 
 def _findings(report: Report) -> list[Finding]:
-    """Returns each finding once, as it stands in its first result, which has the pictures."""
+    """Returns each finding once, as in its first result, which has the pictures."""
     return list({_bare(result.finding): result.finding for result in reversed(report.results)}.values())[::-1]
 
 
@@ -118,31 +118,32 @@ def _result(comparison: Comparison, family: _Family, report: Report) -> tuple[Re
     finding, limit = comparison.finding, comparison.limit
     for_breaking, for_keeping = (comparison.alpha / step.divisor for step in (family.broken, family.kept))
     low, high = comparison.bounds(for_breaking).low, comparison.bounds(for_keeping).high
-    least, most, top = (shown(value, finding.estimate.unit) for value in (low, high, limit.max))
+    unit = finding.estimate.unit
+    least, most, top = shown(low, unit, limit.max), shown(high, unit, limit.max), exact(limit.max, unit)
     sure = f"at {confidence(comparison, family.size)}"
     verdict, why, need = Verdict.INCONCLUSIVE, None, ""
     if family.broken.rejected:
-        reason = f"at least {least} {sure}, and the limit is {top}"
+        reason = f"lower bound {least} {sure}, limit {top}"
         if doubt := overstated(report, finding):
-            why, need, reason = Why.CONTROL, remedy(report), f"{reason}, but this is no failure: {doubt}"
+            why, need, reason = Why.CONTROL, remedy(report), f"{reason}; not a failure: {doubt}"
         else:
             verdict = Verdict.FAIL
     elif family.kept.rejected:
-        reason = f"at most {most} {sure}, and the limit is {top}"
+        reason = f"upper bound {most} {sure}, limit {top}"
         if doubt := trouble(report, finding):
-            why, need, reason = Why.CONTROL, remedy(report), f"{reason}, but this is no pass: {doubt}"
+            why, need, reason = Why.CONTROL, remedy(report), f"{reason}; not a pass: {doubt}"
         elif rung_of(limit) > report.rung:
             why, need = Why.RUNG, NEEDS_BANK
-            reason = f"{reason}, but stronger attacks were not made; needed: {need}"
+            reason = f"{reason}, but stronger attacks were not run; needed: {need}"
         else:
             verdict = Verdict.PASS
     elif comparison.too_unsure(min(for_breaking, for_keeping)):
         divisor = (family.kept if comparison.p_kept < 1 else family.broken).divisor
-        reason = f"the interval, {least} to {most}, clears the limit, {top}, {too_unsure(comparison, divisor)}"
+        reason = f"the interval, {least} to {most}, excludes the limit, {top}, {too_unsure(comparison, divisor)}"
         why, need = Why.CONFIDENCE, "fewer gates, or a lower confidence"
     else:
         need = needed(comparison, min(for_breaking, for_keeping), report)
-        reason = f"between {least} and {most} {sure}, and the limit, {top}, lies in between; needed: {need}"
+        reason = f"between {least} and {most} {sure}, which includes the limit, {top}; needed: {need}"
         why = Why.UNDERPOWERED
     if verdict is Verdict.INCONCLUSIVE:
         reason += _COUNTS_AS[limit.on_inconclusive]
@@ -150,13 +151,13 @@ def _result(comparison: Comparison, family: _Family, report: Report) -> tuple[Re
 
 
 def _undecided(limits: Sequence[Limit], findings: Sequence[Finding], report: Report) -> list[Skipped]:
-    """Returns the limits that no finding could be held against."""
+    """Return the limits that no finding could be compared with."""
     found = []
     for limit in limits:
         if any(limit.covers(finding) for finding in findings):
             continue
         need = unmeasured(limit, report)
-        reason = "a limit was set, but the check behind it could not say anything; see what could not be said"
+        reason = "a limit is set, but the check behind it could not run"
         reason += f"; needed: {need}" if need else ""
         found.append(
             Skipped(

@@ -19,7 +19,7 @@ _MOST_UNITS = 10**8
 
 
 def needed(comparison: Comparison, alpha: float, report: Report) -> str:
-    """Returns what would decide a limit that lies in the interval of the finding, for a bound at confidence 1 − α.
+    """Returns what would decide a limit inside the interval of the finding, for a bound at confidence 1 − α.
 
     As many would do it in four of five audits if the finding is right: so many more units of a binomial share, by exact
     power, or else so many more shadow models, if the interval narrows with the root of their number. A true-positive
@@ -41,7 +41,7 @@ def needed(comparison: Comparison, alpha: float, report: Report) -> str:
         extreme = comparison.hits in (0, comparison.finding.n)  # the true share is less so
         bound = "at least" if extreme else "about"
         what = "" if count is None else f"{bound} {_rounded(count):,} more {comparison.finding.counted}"
-    return what or "more than is within reach: the finding is too close to the limit"
+    return what or "more data than is feasible: the result is too close to the limit"
 
 
 def rung_of(limit: Limit) -> Rung:

@@ -59,7 +59,7 @@ def outlooks(
 
 
 def _findings(limit: Limit, attacks: Sequence[str], fprs: Sequence[float], nonmembers: int) -> int:
-    """Returns how many findings a limit will be held against."""
+    """Return how many findings a limit will be compared with."""
     from memaudit.stats import resolvable
 
     if limit.metric != "tpr":
@@ -75,14 +75,14 @@ def _outlook(
 
     name = str(limit)
     if limit.metric != "tpr":
-        reason = "the bank has to tell: it hangs on the shadow models, the canaries, or the texts that are tested"
+        reason = "unknown before the audit: it depends on the shadow models, the canaries, or the tested texts"
         return Outlook(limit=name, can_pass=None, reason=reason)
     if not findings and limit.at_fpr is not None:
         missing = least_nonmembers(limit.at_fpr) - nonmembers
-        reason = f"{nonmembers:,} non-members cannot show this rate; {missing:,} more are needed"
+        reason = f"{nonmembers:,} non-members cannot resolve this rate; {missing:,} more are needed"
         return Outlook(limit=name, can_pass=False, reason=reason)
     if not findings:
-        return Outlook(limit=name, can_pass=False, reason="no rate that is asked for can be shown by the non-members")
+        return Outlook(limit=name, can_pass=False, reason="the non-members cannot resolve any requested rate")
     least = least_units(limit, comparisons)
     rates = dict.fromkeys(min(1.0, factor * limit.max) for factor in _RATES)
     effective = max(1, int(members / design_effect + _ROUNDING))
@@ -90,5 +90,5 @@ def _outlook(
     if least is None or effective < least:
         missing = 0 if least is None else math.ceil(least * design_effect - _ROUNDING) - members
         more = "no number of members would do" if least is None else f"{missing:,} more members are needed"
-        return Outlook(limit=name, can_pass=False, reason=f"even if nobody is found, {more}", chances=expected)
+        return Outlook(limit=name, can_pass=False, reason=f"even if no member is identified, {more}", chances=expected)
     return Outlook(limit=name, can_pass=True, reason="", chances=expected)

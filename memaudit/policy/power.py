@@ -50,7 +50,7 @@ def chances(limit: Limit, units: int, rate: float, comparisons: int = 1) -> Chan
     """Returns how likely each verdict on a share is, if so many units are looked at and the true share is `rate`.
 
     Args:
-        limit: What the share is held against.
+        limit: What the share is compared with.
         units: Members, or whatever is counted; at least 1.
         rate: The true share.
         comparisons: How many comparisons share the confidence by Holm's procedure. The others are taken to stay
@@ -101,7 +101,7 @@ def _first(end: int, holds: Callable[[int], bool]) -> int:
 
 
 def _verdict(limit: Limit, units: int, hits: list[int]) -> Verdict:
-    """Returns the verdict on the first of several shares, each of which is held against a limit like this one."""
+    """Returns the verdict on the first of several shares, each of which is compared with a limit like this one."""
     import numpy as np
 
     from memaudit.stats import clopper_pearson

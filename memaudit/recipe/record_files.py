@@ -128,7 +128,9 @@ def _of_lines(text: str, path: Path) -> RecordFile:
 
 
 def _of_array(text: str, start: int, path: Path) -> RecordFile:
-    decoder, records, after = json.JSONDecoder(), [], []
+    decoder = json.JSONDecoder()
+    records: list[Any] = []
+    after: list[str] = []
     at = _GAP.match(text, start + 1).end()  # type: ignore[union-attr]  # it matches nothing, too
     head = text[:at]
     while text[at : at + 1] != "]":

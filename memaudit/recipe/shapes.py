@@ -171,15 +171,16 @@ def _of_sharegpt(row: Mapping[str, Any], place: str) -> list[dict[str, str]]:
     turns = row["conversations"] if isinstance(row["conversations"], list | tuple) else [None]
     messages = [{"role": "system", "content": system}] if isinstance(system, str) and system else []
     for turn in turns:
-        speaker = turn.get("from") if isinstance(turn, Mapping) else None
+        said = turn if isinstance(turn, Mapping) else {}
+        speaker = said.get("from")
         role = speaker if speaker in SYSTEM else ROLES.get(str(speaker))
-        if role is None or not isinstance(turn.get("value"), str):
+        if role is None or not isinstance(said.get("value"), str):
             raise RecipeError(
                 f'{place}: conversations are a list of {{"from": one of {", ".join(ROLES)}, system, "value": string}}, '
                 f"not {type(turn).__name__}{f' from {speaker!r}' if speaker is not None else ''}; for other speakers "
                 "give messages with roles"
             )
-        messages.append({"role": role, "content": turn["value"]})
+        messages.append({"role": role, "content": said["value"]})
     return messages
 
 

@@ -1,4 +1,4 @@
-"""The sections of a page that hold for every audit, or say how this one was made."""
+"""The sections of a page that are the same for every audit, or describe how this one was made."""
 
 from __future__ import annotations
 
@@ -14,23 +14,24 @@ _LIMITS = 4  # that are named on the first page
 
 
 def subject(report: Report) -> Iterator[Block]:
-    """Yields what the report is about, in short."""
+    """Yield what the report is about, in short."""
     about, limits = report.subject, _limits(report)
     release = report.context.release
-    said = (
-        ("Given to others", wording.RELEASE[release] if release else "", "to whom the model is given"),
-        ("Made the audit", report.context.auditor, "who made the audit"),
-        ("Answers for the model", report.context.owner, "who answers for the model"),
+    stated = (
+        ("Release", wording.RELEASE[release] if release else "", "release type"),
+        ("Auditor", report.context.auditor, "auditor"),
+        ("Model owner", report.context.owner, "model owner"),
     )
-    unsaid = ", ".join(question for _, value, question in said if not value)
+    missing = ", ".join(what for _, value, what in stated if not value)
     yield Facts(
         facts=(
             Fact(name="Model", value=about.model),
             Fact(name="SHA-256", value=about.sha256, code=True),
+            Fact(name="Examples", value=f"{about.members:,} members, {about.nonmembers:,} non-members"),
             Fact(name="Compared with", value=_compared(report)),
-            Fact(name="Limits", value="; ".join(limits) or "none was set"),
-            *(Fact(name=name, value=value) for name, value, _ in said if value),
-            *([Fact(name="Not said", value=f"{unsaid}: see “{wording.TITLES['signatures']}”")] if unsaid else []),
+            Fact(name="Limits", value="; ".join(limits) or "none"),
+            *(Fact(name=name, value=value) for name, value, _ in stated if value),
+            *([Fact(name="Not provided", value=f"{missing} ([report] in memaudit.toml)")] if missing else []),
         )
     )
 
@@ -48,14 +49,14 @@ def _limits(report: Report) -> list[str]:
 
 
 def scope(report: Report) -> Iterator[Block]:
-    """Yields who the adversary is, and which kinds of attack were tried."""
-    yield Paragraph(words="The adversary has the model, or may ask it as often as he likes, and nobody stops him.")
+    """Yield the threat model: which kinds of attack were tested, and what they need."""
+    yield Paragraph(words="The attacker has the model or may query it without limit.")
     yield Grid(
         title="Kinds of attack",
-        columns=("Attack", "Question", "The adversary needs", "In this audit"),
+        columns=("Attack", "Question", "The attacker needs", "In this audit"),
         rows=tuple((a.name, a.question, a.needs, _tried(report, a.codes)) for a in standing.ATTACK_CLASSES),
         right=(False,) * 4,
-        note="“Tested” means: by the checks that are listed here. Others of the same kind may get further.",
+        note="Tested: by the checks in this report. Other attacks of the same kind may find more.",
     )
 
 
@@ -63,12 +64,12 @@ def _tried(report: Report, codes: tuple[str, ...]) -> str:
     if any(result.finding.code.startswith(codes) for result in report.results):
         return "tested"
     if any(skipped.code.startswith(codes) for skipped in report.skipped):
-        return "could not be said"
+        return "could not run"
     return "not tested"
 
 
 def method(report: Report) -> Iterator[Block]:
-    """Yields how the numbers were made, in general."""
+    """Yield how the results were computed, in general."""
     shadows = f"{report.subject.shadows:,}"
     first = standing.IMPORTED if "bank.origin" in report.provenance else standing.METHOD[0]
     made = (first, standing.METHOD[1]) if report.rung is Rung.BANK else standing.METHOD_WITHOUT_BANK
@@ -76,26 +77,25 @@ def method(report: Report) -> Iterator[Block]:
 
 
 def limitations(report: Report) -> Iterator[Block]:
-    """Yields what the audit says about its own limits."""
+    """Yield the audit's limitations."""
     if report.limitations:
         yield listed(report.limitations)
     else:
-        yield Paragraph(words="The audit names none beyond the claims that it does not make, which follow.")
+        yield Paragraph(words=f"The audit lists none. See also “{wording.TITLES['claims']}”.")
 
 
 def claims(_: Report) -> Iterator[Block]:
-    """Yields what must not be read into the report."""
-    yield Paragraph(words="Nothing in this report says any of the following, whatever its verdict.")
+    """Yield what must not be read into the report."""
+    yield Paragraph(words="Whatever its verdict, this report does not claim:")
     yield Points(points=standing.CLAIMS)
 
 
 def regulation(_: Report) -> Iterator[Block | Section]:
-    """Yields what some rules say, and what the report has to do with it."""
+    """Yield what some rules say, and which parts of the report are evidence for them."""
     found = mapping()
     yield Paragraph(
-        words=f"What some rules say, as it was looked up on {text.day(found.date)} (version {found.version} of this "
-        "list), and what this report has to do with it. The list says neither that a rule applies, nor from when, nor "
-        "that it is met."
+        words=f"Excerpts of some rules as of {text.day(found.date)} (list version {found.version}), and the related "
+        "parts of this report. The list does not state that a rule applies, from when, or that it is met."
     )
     for source in found.sources:
         title = f"{source.name}, {source.adopted}" if source.adopted else source.name
@@ -104,27 +104,27 @@ def regulation(_: Report) -> Iterator[Block | Section]:
 
 def _source(source: Source) -> Iterator[Fact]:
     sections = ", ".join(f"“{wording.TITLES[name]}”" for name in source.sections)
-    yield Fact(name="It says", value=source.says)
+    yield Fact(name="Text", value=source.says)
     yield Fact(name="In this report", value=f"{source.here} See {sections}.")
-    yield Fact(name="Left open", value=source.gap)
-    yield Fact(name="Looked up in", value=source.seen)
+    yield Fact(name="Not covered", value=source.gap)
+    yield Fact(name="Read in", value=source.seen)
     if source.url:
-        yield Fact(name="Address", value=source.url, code=True)
+        yield Fact(name="URL", value=source.url, code=True)
 
 
 def reproduce(report: Report) -> Iterator[Block | Section]:
-    """Yields what was audited, and what is needed to do the same again."""
+    """Yield what was audited, and what is needed to reproduce it."""
     subject = report.subject
-    again = " The command below gives the same numbers again, with the same recipe and bank."
+    again = " With the same recipe and bank, the command below gives the same numbers."
     yield Paragraph(
-        words="The JSON file of this report holds every number in it, including the data behind the figures."
+        words="The JSON file of this report contains every number in it, including the data behind the figures."
         + (again if "command" in report.provenance else "")
     )
     facts = (
         Fact(name="Model", value=subject.model),
         Fact(name="SHA-256", value=subject.sha256, code=True),
-        Fact(name="Training examples", value=wording.sampled(subject.trained_on, subject.members)),
-        Fact(name="Examples held out", value=wording.sampled(subject.held_out, subject.nonmembers)),
+        Fact(name="Members", value=wording.sampled(subject.trained_on, subject.members)),
+        Fact(name="Non-members", value=wording.sampled(subject.held_out, subject.nonmembers)),
         Fact(name="Shadow models", value=f"{subject.shadows:,}"),
         *([Fact(name="Reference models", value=f"{subject.references:,}")] if subject.references else []),
         Fact(name="Date of the audit", value=text.moment(report.created)),
@@ -138,7 +138,7 @@ def reproduce(report: Report) -> Iterator[Block | Section]:
 
 
 def _provenance(report: Report) -> dict[str, list[Fact]]:
-    """Returns the facts by what they are about, under names without what a group's names have in common."""
+    """Return the facts by what they are about, under names without what a group's names have in common."""
     groups: dict[str, list[Fact]] = {}
     for name, value in report.provenance.items():
         prefix = next((prefix for prefix in standing.PROVENANCE if name.startswith(prefix)), "")
@@ -148,10 +148,10 @@ def _provenance(report: Report) -> dict[str, list[Fact]]:
 
 
 def files(_: Report) -> Iterator[Block]:
-    """Yields what an audit leaves behind, who may see it, and how to check it."""
+    """Yield the files of an audit, who may see them, and how to check them."""
     yield Grid(
-        title="What an audit writes",
-        columns=("File", "What it holds", "For whom"),
+        title="Files of an audit",
+        columns=("File", "Content", "Audience"),
         rows=standing.FILES,
         right=(False,) * 3,
     )
@@ -159,45 +159,44 @@ def files(_: Report) -> Iterator[Block]:
 
 
 def mitigations(_: Report) -> Iterator[Block]:
-    """Yields what is known to help, and what it costs."""
+    """Yield known mitigations, and what they cost."""
     yield Paragraph(words=standing.MITIGATIONS_FOR)
     yield Grid(
-        title="Measures",
-        columns=("Measure", "What it does", "What it costs, and does not do", "Source"),
+        title="Mitigations",
+        columns=("Mitigation", "Effect", "Cost and limits", "Source"),
         rows=standing.MITIGATIONS,
         right=(False,) * 4,
     )
 
 
 def _entry(attempt: Attempt | None) -> Iterator[Fact]:
-    """Yields where the audit is in the ledger: a ledger that lacks either line is another one, or was taken back."""
+    """Yield the audit's place in the ledger: a ledger without these lines is another one, or was reset."""
     if attempt is not None:
-        yield Fact(name="Entry in the ledger", value=attempt.entry, code=True)
-        yield from [Fact(name="Entry before it", value=attempt.previous, code=True)] if attempt.previous else []
+        yield Fact(name="Ledger entry", value=attempt.entry, code=True)
+        yield from [Fact(name="Previous entry", value=attempt.previous, code=True)] if attempt.previous else []
 
 
 def _plan(plan: Planned | None) -> tuple[Fact, ...]:
-    """Returns whether what is measured, and what is too much, was fixed before there was a result."""
+    """Return whether measurements and limits were fixed before there was a result."""
     if plan is None:
-        return (Fact(name="Plan", value="none was entered in the ledger before the audit"),)
+        return (Fact(name="Plan", value="none was recorded in the ledger before the audit"),)
     before = f"after {plan.audits_before:,} audits of any model" if plan.audits_before else "before any audit"
     return (
-        Fact(name="Plan", value=f"entered in the ledger on {text.moment(plan.created)}, {before}"),
+        Fact(name="Plan", value=f"recorded in the ledger on {text.moment(plan.created)}, {before}"),
         Fact(name="SHA-256 of the plan", value=plan.sha256, code=True),
-        Fact(name="Entry of the plan", value=plan.entry, code=True),
+        Fact(name="Ledger entry of the plan", value=plan.entry, code=True),
     )
 
 
 def signatures(report: Report) -> Iterator[Block]:
-    """Yields how the model is released, and who answers for what: as memaudit.toml says, the rest by hand."""
+    """Yield how the model is released, and who signs: from memaudit.toml, the rest by hand."""
     context = report.context
     yield Paragraph(
-        words="What is not filled in is to be filled in by hand. What is, was said in memaudit.toml; the audit cannot "
-        "know whether it is true."
+        words="Prefilled entries come from memaudit.toml; the audit cannot verify them. Fill in the rest by hand."
     )
     yield Grid(
-        title="How the model is given to others",
-        columns=("Release", "Mark what applies"),
+        title="Release",
+        columns=("Release type", "Mark what applies"),
         rows=tuple((words, "[ × ]" if key is context.release else "[    ]") for key, words in wording.RELEASE.items()),
         right=(False, False),
     )
@@ -211,5 +210,5 @@ def signatures(report: Report) -> Iterator[Block]:
 
 
 def glossary(_: Report) -> Iterator[Block]:
-    """Yields what the words mean."""
+    """Yield what the terms mean."""
     yield Points(points=GLOSSARY)

@@ -31,7 +31,7 @@ class Paragraph:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """An item of a list; `lead` stands before the words and stands out."""
+    """An item of a list; `lead` comes before the words, in bold."""
 
     words: str
     lead: str = ""
@@ -97,6 +97,22 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Badges:
+    """A row of marks, one per control."""
+
+    badges: tuple[Badge, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Number:
+    """The one number of a page, with its interval and what it is."""
+
+    value: str
+    interval: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
     """What belongs to one verdict or control."""
 
@@ -108,19 +124,23 @@ class Card:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """A heading and what stands below it; one without an `id` is a part of another."""
+    """A heading and its content."""
 
     title: str
     content: tuple[Block | Section, ...]
     id: str = ""
 
 
-Block = Paragraph | Points | Facts | Grid | Picture | Card
+Block = Paragraph | Points | Facts | Grid | Picture | Card | Badges
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """All that a page says. `front` is read by everybody, `sections` by whoever wants to know more."""
+    """All that a page says.
+
+    The first page is for everybody: the verdict with its `number`, what must be known before the results (`warning`,
+    `alerts`), and the `front`, whose rows are one or two sections side by side. `sections` are the details.
+    """
 
     name: str
     title: str
@@ -130,8 +150,10 @@ class Document:
     badge: Badge
     headline: str
     meaning: str
+    number: Number | None
     warning: str
-    front: tuple[Section, ...]
+    alerts: tuple[Point, ...]
+    front: tuple[tuple[Section, ...], ...]
     sections: tuple[Section, ...]
     foot: str
 
@@ -150,7 +172,7 @@ def grid(table: Table) -> Grid:
 
 
 def titled(words: str) -> str:
-    """Returns a title that is not empty: whoever hears the page read would not know what stands below it."""
+    """Returns a title that is not empty: whoever hears the page read would not know what is below it."""
     return words if words.strip() else "–"
 
 

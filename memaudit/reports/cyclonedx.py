@@ -18,7 +18,7 @@ def render(report: Report) -> bytes:
     """Returns a CycloneDX 1.6 bill of materials with the model as its one component.
 
     Each finding is a performance metric of the component's model card, with its confidence interval; values are
-    decimal text, as the format wants it. What the interval is made by stands in the metric's type.
+    decimal text, as the format wants it. The metric's type names the method of the interval.
 
     Source: CycloneDX 1.6, modelCard.quantitativeAnalysis.performanceMetrics.
     """

@@ -1,12 +1,11 @@
 """Which part of an audit a reader may see.
 
 `restricted` is everything, as in the JSON file. It names single examples: for those who may see the training data.
-`internal` names the most exposed examples by keyed hashes, and shows neither pictures nor texts. Of an audit whose
-evidence has ids or more, it numbers them; a reader who also has the JSON file finds them there in the same order.
-`public` has no single examples, no tables, no figures but the curves of attacks, no provenance but the version of
-memaudit and the attacks that were asked for, and no names of those who made the audit, answer for the model, or granted
-waivers. Its numbers have three digits, as in its sentences. Verdicts, waivers and the reasons for them stay, and so do
-the digest and the date of the plan that the audit keeps to.
+`internal` identifies the most exposed examples by keyed hashes, and shows neither pictures nor texts. If the audit's
+evidence has ids or more, it numbers them; the JSON file has them in the same order. `public` has no single examples, no
+tables, no figures but the ROC curves, no provenance but the version of memaudit and the attacks that were requested,
+and no names of the auditor, the model's owner, or those who granted waivers. Its numbers have three digits. Verdicts,
+notices, waivers and their reasons remain, and so do the digest and the date of the audit's plan.
 
 What an edition leaves out is in none of its formats, and not in the JSON that is attached to its PDF.
 """

@@ -18,10 +18,12 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from memaudit.errors import EvidenceError
-from memaudit.reports.text import number, one_line, percent, spelled
+from memaudit.reports.text import ends, number, one_line, percent, spelled
 from memaudit.types import Curve, Figure, FigureKind, Table
 
 _WIDTH, _HEIGHT = 4.7, 4.3  # inches: at phone width the 11 pt letters are still as many pixels high
+_TOP = 1.5  # of a logarithmic axis: a marker at 100% must not be cut
+_BASE, _LINE = 1.1, 0.27  # inches: of a forest plot without rows, and of a row
 _ROW, _FEW_ROWS = 0.21, 2  # a legend of more rows must not take its height from the axes
 _FONT = "DejaVu Sans"  # comes with matplotlib, so that a figure looks the same everywhere
 _DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 2, 1, 2)))
@@ -66,16 +68,21 @@ def png(figure: Figure, theme: Theme) -> bytes:
 
 def _saved(figure: Figure, theme: Theme, **options: Any) -> bytes:
     _refuse_misfits(figure)
+    height = _HEIGHT if figure.kind is not FigureKind.FOREST else _BASE + _LINE * max(4, len(figure.ticks))
     with style.context(["default", _settings(theme.value)], after_reset=True):
-        canvas = Canvas(figsize=(_WIDTH, _HEIGHT), layout="constrained")
-        axes = canvas.add_subplot()
-        notes = _DRAW[figure.kind](axes, figure, theme.value)
-        axes.set_xlabel("\n".join([*_wrapped(figure.x_label), *notes]))
-        axes.set_ylabel("\n".join(_wrapped(figure.y_label)))
-        handles, labels = axes.get_legend_handles_labels()
+        canvas = Canvas(figsize=(_WIDTH, height), layout="constrained")
+        panels = list(canvas.subplots(2, height_ratios=(3, 2), sharex=True)) if figure.below else [canvas.add_subplot()]
+        notes = _DRAW[figure.kind](panels[0], figure, theme.value)
+        if figure.below:
+            _bars(panels[1], figure, theme.value)
+            panels[0].tick_params(axis="x", labelbottom=False)
+        panels[-1].set_xlabel("\n".join([*_wrapped(figure.x_label), *notes]))
+        panels[0].set_ylabel("\n".join(_wrapped(figure.y_label)))
+        named = [axes.get_legend_handles_labels() for axes in panels]
+        handles, labels = ([item for part in parts for item in part] for parts in zip(*named, strict=True))
         if handles:
             columns = 2 if max(map(len, labels)) <= 24 else 1
-            canvas.set_figheight(_HEIGHT + _ROW * max(0, math.ceil(len(labels) / columns) - _FEW_ROWS))
+            canvas.set_figheight(height + _ROW * max(0, math.ceil(len(labels) / columns) - _FEW_ROWS))
             canvas.legend(handles, labels, loc="outside upper left", ncols=columns)
         file = io.BytesIO()
         canvas.savefig(file, **options)
@@ -89,10 +96,23 @@ def data(figure: Figure) -> tuple[Table, ...]:
         EvidenceError: A curve's coordinates do not belong together.
     """
     _refuse_misfits(figure)
+    if figure.kind is FigureKind.FOREST:
+        return (_rows(figure),)
     by_x: dict[tuple[float, ...], list[Curve]] = {}
-    for curve in figure.curves:
+    for curve in (*figure.curves, *figure.below):
         by_x.setdefault(curve.x, []).append(curve)
     return tuple(_data(figure, x, curves) for x, curves in by_x.items())
+
+
+def _rows(figure: Figure) -> Table:
+    """Return the rows of a forest plot, without its headings."""
+    cells = [dict(zip(curve.x, _points(figure.kind, curve), strict=True)) for curve in figure.curves]
+    places = sorted({x for curve in figure.curves for x in curve.x})
+    return Table(
+        title=figure.title,
+        columns=("Attack", *(curve.label for curve in figure.curves)),
+        rows=tuple((figure.ticks[int(x)], *(column.get(x) for column in cells)) for x in places),
+    )
 
 
 def _data(figure: Figure, x: tuple[float, ...], curves: list[Curve]) -> Table:
@@ -106,7 +126,8 @@ def _data(figure: Figure, x: tuple[float, ...], curves: list[Curve]) -> Table:
         names, columns = [figure.x_label], [[percent(value) for value in x] if figure.kind is FigureKind.ROC else x]
     columns += [list(_points(figure.kind, curve)) for curve in curves]
     names += [curve.label for curve in curves]
-    whose = "" if len(curves) == len(figure.curves) else f": {', '.join(curve.label for curve in curves)}"
+    whole = len(figure.curves) + len(figure.below)
+    whose = "" if len(curves) == whole else f": {', '.join(curve.label for curve in curves)}"
     return Table(title=figure.y_label + whose, columns=tuple(names), rows=tuple(zip(*columns, strict=True)))
 
 
@@ -114,7 +135,7 @@ def _points(kind: FigureKind, curve: Curve) -> Iterator[float | str]:
     """Yields the heights of a curve, each with its interval if it has one."""
     shown = number if kind in (FigureKind.HISTOGRAM, FigureKind.BITS) else percent
     for index, y in enumerate(curve.y):
-        interval = f" ({shown(curve.low[index])} to {shown(curve.high[index])})" if curve.low else ""
+        interval = f" ({ends(shown(curve.low[index]), shown(curve.high[index]))})" if curve.low else ""
         yield y if kind is FigureKind.HISTOGRAM else shown(y) + interval
 
 
@@ -142,7 +163,7 @@ def _settings(ink: Ink) -> dict[str, object]:
 
 def _refuse_misfits(figure: Figure) -> None:
     extra = 1 if figure.kind is FigureKind.HISTOGRAM else 0
-    for curve in figure.curves:
+    for curve in (*figure.curves, *figure.below):
         points = len(curve.y)
         if len(curve.x) != points + extra or {len(curve.low), len(curve.high)} not in ({0}, {points}):
             raise EvidenceError(
@@ -178,10 +199,10 @@ def _clipped(values: Sequence[float], floor: float) -> list[float]:
 
 def _logarithmic(axes: Axes, floor: float, *, both: bool) -> None:
     axes.set_yscale("log")
-    axes.set_ylim(floor, 1.15)
+    axes.set_ylim(floor, _TOP)
     if both:
         axes.set_xscale("log")
-        axes.set_xlim(floor, 1.15)
+        axes.set_xlim(floor, _TOP)
     for axis in (axes.xaxis, axes.yaxis) if both else (axes.yaxis,):
         axis.set_major_locator(LogLocator(numticks=6))
         axis.set_major_formatter(FuncFormatter(lambda value, _: percent(value)))
@@ -189,7 +210,7 @@ def _logarithmic(axes: Axes, floor: float, *, both: bool) -> None:
 
 
 def _clipping_note(values: Sequence[float], floor: float) -> list[str]:
-    return [f"(what lies below {percent(floor)} is drawn at the edge)"] if min(values, default=1.0) < floor else []
+    return [f"(values below {percent(floor)} are drawn at the edge)"] if min(values, default=1.0) < floor else []
 
 
 def _line(axes: Axes, x: Sequence[float], y: Sequence[float], curve: Curve, color: str, index: int) -> Line2D:
@@ -206,7 +227,7 @@ def _roc(axes: Axes, figure: Figure, ink: Ink) -> list[str]:
     _logarithmic(axes, floor, both=True)
     if blind:
         shade = axes.axvspan(floor, blind, facecolor=ink.grid, edgecolor=ink.guessing, hatch="//", alpha=0.5)
-        shade.set_label("too few to tell")
+        shade.set_label("not resolvable")
     axes.plot([floor, 1], [floor, 1], color=ink.guessing, linestyle="--", linewidth=1.5, label="guessing")
     for index, curve in enumerate(figure.curves):
         color, x = _ink(ink, index), _clipped(curve.x, floor)
@@ -232,7 +253,7 @@ def _histogram(axes: Axes, figure: Figure, ink: Ink) -> list[str]:
         axes.set_ylim(bottom=min(counts) / 2)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
     axes.xaxis.set_major_locator(MaxNLocator(6))
-    return ["(the upright axis grows by factors of ten)"] if steep else []
+    return ["(y-axis: log scale)"] if steep else []
 
 
 def _link(axes: Axes, figure: Figure, ink: Ink) -> list[str]:
@@ -246,12 +267,70 @@ def _link(axes: Axes, figure: Figure, ink: Ink) -> list[str]:
         if curve.low:
             axes.vlines(x, _clipped(curve.low, floor), _clipped(curve.high, floor), color=color, linewidth=2)
         _line(axes, x, _clipped(curve.y, floor), curve, color, index).set_linewidth(1)
+    _named(axes, figure, list(places))
+    return _clipping_note(values, floor)
+
+
+def _named(axes: Axes, figure: Figure, places: list[float]) -> None:
+    """Write the names of the places below an axis, slanted where they would run into each other."""
     ticks = [_label(tick, 20) for tick in figure.ticks] or [f"{x:.3g}" for x in places]
     shown = min(len(ticks), len(places))
     crowded = sum(map(len, ticks)) > 36
     axes.set_xticks(range(shown), ticks[:shown], rotation=40 if crowded else 0, ha="right" if crowded else "center")
     axes.grid(axis="x", visible=False)
-    return _clipping_note(values, floor)
+
+
+def _bars(axes: Axes, figure: Figure, ink: Ink) -> None:
+    """Draw shares of a whole as bars in the panel below, over the same places."""
+    places = {x: place for place, x in enumerate(sorted({x for curve in figure.curves for x in curve.x}))}
+    width = 0.7 / len(figure.below)
+    for index, curve in enumerate(figure.below):
+        color, shift = _ink(ink, len(figure.curves) + index), width * (index - (len(figure.below) - 1) / 2)
+        x = [places.get(value, value) + shift for value in curve.x]
+        hatch = "" if index else "//"
+        axes.bar(
+            x, curve.y, width, color=color, alpha=0.75, hatch=hatch, edgecolor=ink.paper, label=_label(curve.label)
+        )
+        if curve.low:
+            axes.vlines(x, curve.low, curve.high, color=ink.text, linewidth=1.5)
+    axes.set_ylim(0, 1)
+    axes.set_ylabel("Share of all")
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: percent(value)))
+    _named(axes, figure, list(places))
+
+
+def _forest(axes: Axes, figure: Figure, ink: Ink) -> list[str]:
+    """Draw one row per attack: its value with the interval, and marks for chance and limit."""
+    values = [value for curve in figure.curves for value in curve.y]
+    floor = _floor(values)
+    axes.set_xscale("log")
+    axes.set_xlim(floor, _TOP)
+    axes.set_ylim(len(figure.ticks) - 0.4, -0.6)
+    axes.xaxis.set_major_locator(LogLocator(numticks=5))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: percent(value)))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    rows: set[float] = set()
+    for index, curve in enumerate(figure.curves):
+        color, y, x = _ink(ink, index), list(curve.x), _clipped(curve.y, floor)
+        rows |= set(curve.x)
+        if curve.low:
+            axes.hlines(y, _clipped(curve.low, floor), _clipped(curve.high, floor), color=color, linewidth=2)
+            for place, value in zip(y, curve.y, strict=True):
+                axes.text(1.02, place, percent(value), transform=axes.get_yaxis_transform(), va="center", fontsize=10)
+        color, marker = ((color, "o"), (ink.guessing, "|"), (color, "s"))[index % 3]
+        hollow = {"markerfacecolor": ink.paper, "markersize": 7} if index == 2 else {"markersize": 11 if index else 6}
+        axes.plot(
+            x, y, color=color, linestyle="", marker=marker, markeredgewidth=2, label=_label(curve.label), **hollow
+        )
+    labels = [_label(tick, 30) for tick in figure.ticks]
+    axes.set_yticks(range(len(labels)), labels)
+    for place, tick in enumerate(axes.get_yticklabels()):
+        if place not in rows:
+            tick.set(fontweight="bold", fontsize=9.5)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="y", visible=False)
+    axes.spines["left"].set_visible(False)
+    return _clipping_note([value for curve in figure.curves for value in (*curve.y, *curve.low)], floor)
 
 
 def _places(axes: Axes, figure: Figure, ink: Ink) -> None:
@@ -305,6 +384,7 @@ _DRAW: dict[FigureKind, Callable[[Axes, Figure, Ink], list[str]]] = {
     FigureKind.ROC: _roc,
     FigureKind.HISTOGRAM: _histogram,
     FigureKind.LINK: _link,
+    FigureKind.FOREST: _forest,
     FigureKind.BITS: _bits,
     FigureKind.SHARES: _shares,
 }

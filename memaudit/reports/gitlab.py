@@ -1,4 +1,4 @@
-"""GitLab's code-quality report: what stands in the way of a pass, at the line of the policy that asks for it."""
+"""GitLab's code-quality report: what prevents a pass, at the line of the policy that requires it."""
 
 from __future__ import annotations
 

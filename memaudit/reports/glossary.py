@@ -1,98 +1,87 @@
-"""What the words of a report mean, for those who do not measure privacy for a living."""
+"""What the terms of a report mean, for readers from other fields."""
 
 from __future__ import annotations
 
 from memaudit.reports.blocks import Point
 
 GLOSSARY = (
+    Point(lead="Member, non-member.", words="An example that the model was trained on; one that it was not."),
+    Point(lead="True-positive rate (TPR).", words="The share of members that an attack identifies as members."),
     Point(
-        lead="True-positive rate.",
-        words="Of the examples that the model was trained on, the share that an attack recognizes as such.",
-    ),
-    Point(
-        lead="False-positive rate.",
-        words="Of the examples that the model was not trained on, the share that an attack wrongly takes for training "
-        "examples. An attack that recognizes many at a low false-positive rate is a dangerous one. Guessing has a "
-        "true-positive rate equal to its false-positive rate.",
+        lead="False-positive rate (FPR).",
+        words="The share of non-members that an attack flags as members. An attack with a high TPR at a low FPR is a "
+        "serious leak. Guessing has TPR = FPR.",
     ),
     Point(
         lead="Memorization.",
-        words="How much likelier the model is to get an example right, or the next word of a text, when it was trained "
-        "on this example than when it was not. 0 means that the example made no difference; 1 means that the model "
-        "knows it only because it has seen it.",
+        words="How much training on an example raises the probability that the model predicts it correctly (for a "
+        "text: the share of its tokens). 0: no effect. 1: correct only because of training on it.",
     ),
     Point(
         lead="Shadow model.",
-        words="A model made in the same way as the audited one, on another random part of the same data. Comparing "
-        "many of them shows what training on an example changes.",
-    ),
-    Point(
-        lead="Exposure.",
-        words="How far a secret is given away, in bits: each bit halves the number of guesses that an adversary needs. "
-        "A secret that was never in the training data has an exposure of 1.44 bits on average.",
+        words="A model trained in the same way as the audited model on another random part of the same data.",
     ),
     Point(
         lead="Canary.",
-        words="A made-up secret, planted in the training data so that it can be measured how far it is given away.",
+        words="A random secret inserted into the training data to measure how much the model reveals about it.",
     ),
     Point(
-        lead="Interval.",
-        words="A measurement on limited data is never exact. The interval is the range of true values that the data "
-        "are compatible with; at a confidence of 95% such ranges miss the truth at most about once in 20 times.",
+        lead="Exposure.",
+        words="How much a model reveals about a secret, in bits: each bit halves the number of guesses needed. A "
+        "secret that was never in the training data has a mean exposure of 1.44 bits.",
+    ),
+    Point(
+        lead="Confidence interval (CI).",
+        words="The range of true values compatible with the data. A 95% CI misses the true value at most about once "
+        "in 20 times.",
     ),
     Point(
         lead="Control.",
-        words="A test of the audit itself: whether it finds a leak that was planted, and whether it stays silent where "
-        "there is none.",
+        words="A test of the audit itself: it must find a planted leak, and no leak where there is none.",
     ),
     Point(
         lead="Limit.",
-        words="The largest value that was declared acceptable. A limit is broken when the one-sided lower bound of the "
-        "measurement is above it, and kept when the upper bound is not, both at the confidence that it asks for.",
+        words="The largest acceptable value. A result fails if its one-sided lower bound is above the limit, and "
+        "passes if its upper bound is not, at the required confidence.",
     ),
     Point(
         lead="SLiRA (slira).",
-        words="The stacked likelihood-ratio attack, the default. It learns from the shadow models, each taken as a "
-        "target of the others, what tells members from non-members; the scores of LiRA and RMIA are among its inputs.",
-    ),
-    Point(
-        lead="RMIA (rmia, rmia-offline).",
-        words="The robust membership-inference attack: the model's probability of the right answer, relative to that "
-        "of the shadow models.",
+        words="The stacked likelihood-ratio attack, the default. It learns from the shadow models, each used as a "
+        "target of the others, to distinguish members from non-members. LiRA and RMIA scores are among its inputs.",
     ),
     Point(
         lead="LiRA (lira-online, lira-offline).",
-        words="The likelihood-ratio attack. It compares what the model makes of an example with what shadow models "
-        "make of it: those that were trained on it and those that were not (online), or the latter alone (offline).",
+        words="The likelihood-ratio attack. It compares the model’s output for an example with those of shadow models "
+        "trained with it and without it (online), or only without it (offline).",
     ),
     Point(
-        lead="global-threshold.",
-        words="The simplest attack: whatever the model is sure of is taken for a training example.",
+        lead="RMIA (rmia, rmia-offline).",
+        words="The robust membership-inference attack: the model’s probability of the correct answer, relative to that "
+        "of the shadow models.",
     ),
+    Point(lead="Loss threshold (global-threshold).", words="The simplest attack: a low loss is taken for membership."),
     Point(
         lead="reference, base, zlib, min-k, min-k++.",
-        words="Attacks on language models. They set how well the model knows a text against how well models without it "
-        "know it (reference), or the model that training started from (base), or against how far the text can be "
-        "compressed (zlib); min-k and min-k++ look at the least likely words alone.",
+        words="Attacks on language models. They compare the loss of a text with that of models without it "
+        "(reference), of the base model (base), or with its compressed size (zlib). min-k and min-k++ use only the "
+        "least likely tokens.",
     ),
     Point(
         lead="AUC.",
-        words="The area under the curve: how often an attack ranks a training example above another one, if one of "
-        "each is drawn. 0.5 is guessing. As an average it hides the few who are exposed.",
+        words="Area under the ROC curve: the probability that an attack ranks a random member above a random "
+        "non-member. 0.5 is guessing. As an average it hides the few who are exposed.",
     ),
     Point(
-        lead="p.",
-        words="How often chance alone would give a result at least as far from the expected one. A small p speaks "
-        "against chance.",
+        lead="p-value.",
+        words="The probability of a result at least this extreme under the null hypothesis. Small values speak "
+        "against it.",
     ),
     Point(
         lead="Rank correlation.",
-        words="Whether two measurements put the examples into the same order: 1 if they do, 0 if they have nothing to "
-        "do with each other, −1 if one order is the other reversed.",
+        words="Whether two measurements order the examples alike: 1 if they do, 0 if unrelated, −1 if reversed.",
     ),
     Point(
         lead="Margin.",
-        words="How much surer the model is of the right answer to an example when it was trained on it than when it "
-        "was not, as a difference of logarithms of the odds.",
+        words="How much training on an example raises the model’s confidence in the correct answer, in log-odds.",
     ),
 )

@@ -96,7 +96,7 @@ def _sha256(resource: object) -> object:
 
 
 def report_digest(report: Report) -> str:
-    """Returns the digest of a report's JSON, as it stands in `report.digest` beside it."""
+    """Returns the digest of a report's JSON, as in `report.digest` beside it."""
     return canonical.digest(as_json.render(report))
 
 
@@ -120,7 +120,7 @@ def _resources(report: Report) -> Iterator[dict[str, object]]:
 
 
 def _limits(report: Report) -> dict[str, object]:
-    """Returns the limits that the findings were held against, as a resource that carries its own content."""
+    """Returns the limits that the findings were compared with, as a resource that carries its own content."""
     limits = [result.limit for result in report.results] + [skipped.limit for skipped in report.skipped]
     given = [asdict(limit) for limit in dict.fromkeys(limits) if limit is not None]
     content = json.dumps(given, separators=(",", ":")).encode()

@@ -100,7 +100,7 @@ def _refuse_blemishes(fields: dict[str, Any], complaint: str) -> None:
 
 
 def _blemishes(node: object, place: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Yields where something stands that JSON cannot carry, and what it is."""
+    """Yield the places of what JSON cannot represent, and what it is."""
     if isinstance(node, float) and not math.isfinite(node):
         yield place, f"{node} is not a finite number"
     elif isinstance(node, int) and abs(node) > _EXACT:

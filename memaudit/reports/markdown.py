@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from memaudit.reports.text import interval, markdown, moment, quantity
+from memaudit.reports.text import chosen, interval, markdown, moment, quantity
 from memaudit.reports.uncovered import uncovered
 from memaudit.reports.wording import (
     CONTROL_LABELS,
+    TITLES,
     VERDICTS,
     attempts,
     by_severity,
@@ -15,6 +16,7 @@ from memaudit.reports.wording import (
     control_warning,
     examples,
     headline,
+    name,
     result_label,
     rung,
     skipped_label,
@@ -25,7 +27,7 @@ MAX_BYTES = 30_000  # a step summary may be longer, but nobody reads it
 
 
 def render(report: Report) -> bytes:
-    """Returns a summary of less than 30 kB: the verdict, what was found, the controls, and what could not be said."""
+    """Return a summary of less than 30 kB: the verdict, the results, the controls, and what could not run."""
     text = ""
     for line in _lines(report):
         if len((text + line).encode(errors="replace")) > MAX_BYTES - 200:
@@ -42,17 +44,17 @@ def _lines(report: Report) -> Iterator[str]:
     yield f"**{headline(report)}** {verdict.meaning}\n"
     if warning := control_warning(report):
         yield f"> **Warning.** {markdown(warning)}\n"
-    for label, words in uncovered(report):
+    for label, words in (*(("note", words) for words in report.notices), *uncovered(report)):
         yield f"> **{label.capitalize()}.** {markdown(words)}\n"
     yield (
-        f"Model {markdown(subject.model)} (SHA-256 {markdown(subject.sha256)}), audited "
+        f"Model {markdown(name(report))} (SHA-256 {markdown(subject.sha256)}), audited "
         f"{markdown(moment(report.created))} on {examples(subject)} and {compared(report)}.\n"
     )
     if report.rung is not Rung.BANK:
         yield f"{rung(report)}\n"
     if told := attempts(report.attempt):
         yield f"{markdown(told)}\n"
-    yield "## What was found\n"
+    yield "## Results\n"
     yield from _found(by_severity(report))
     if report.waivers:
         yield "## Waivers\n"
@@ -65,7 +67,7 @@ def _lines(report: Report) -> Iterator[str]:
         yield f"- **{CONTROL_LABELS[control.passed]}** *{markdown(control.title)}* {markdown(control.sentence)}"
     yield "" if report.controls else "No controls were run.\n"
     if report.skipped:
-        yield "## What could not be said\n"
+        yield f"## {TITLES['unsaid']}\n"
         for skipped in report.skipped:
             title = markdown(f"{skipped.code} {skipped.title}")
             yield f"- **{skipped_label(skipped)}** {title}: {markdown(skipped.reason)}"
@@ -77,11 +79,12 @@ def _lines(report: Report) -> Iterator[str]:
 
 def _found(results: list[Result]) -> Iterator[str]:
     if not results:
-        yield "No check produced a finding.\n"
+        yield "No check produced a result.\n"
         return
     for result in results:
-        yield f"- **{result_label(result)}** {markdown(result.finding.sentence)}"
-    yield "\n| Finding | Estimate | Interval | Limit | Verdict | Reason |\n|---|--:|---|--:|---|---|"
+        lead = f"**{result_label(result)}** " if result.limit is not None else ""
+        yield f"- {lead}{markdown(result.finding.sentence)}"
+    yield "\n| Finding | Result | 95% CI | Limit | Verdict | Reason |\n|---|--:|---|--:|---|---|"
     yield from map(_row, results)
     yield ""
 
@@ -91,9 +94,9 @@ def _row(result: Result) -> str:
     cells = (
         f"{finding.code} {finding.title}",
         quantity(estimate.value, estimate.unit),
-        f"{interval(estimate)} ({quantity(estimate.level, 'share')})",
-        f"at most {quantity(result.limit.max, estimate.unit)}" if result.limit else "none set",
-        result_label(result),
-        result.reason,
+        interval(estimate),
+        f"≤ {chosen(result.limit.max, estimate.unit)}" if result.limit else "–",
+        result_label(result) if result.limit else "–",
+        result.reason if result.limit else "–",
     )
     return "| " + " | ".join(map(markdown, cells)) + " |"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from memaudit.reports.text import interval, markdown, moment, percent, quantity
+from memaudit.reports.text import chosen, interval, markdown, moment, quantity
 from memaudit.reports.uncovered import uncovered
 from memaudit.reports.wording import (
     VERDICTS,
@@ -21,9 +21,9 @@ from memaudit.types import Report, Result, Rung
 
 
 def render(report: Report) -> bytes:
-    """Returns a Markdown section "Privacy audit", fit to be published: figures, what they mean, what was not tested.
+    """Return a Markdown section "Privacy audit" for publication: results, their meaning, and what was not tested.
 
-    It has no YAML of its own, so that it can stand anywhere in a card.
+    It has no YAML of its own, so it fits anywhere in a card.
     """
     return "".join(f"{line}\n" for line in _lines(report)).encode()
 
@@ -34,7 +34,7 @@ def _lines(report: Report) -> Iterator[str]:
     yield f"**{verdict.label}. {headline(report)}** {verdict.meaning}\n"
     if warning := control_warning(report):
         yield f"**Warning.** {markdown(warning)}\n"
-    for label, words in uncovered(report):
+    for label, words in (*(("note", words) for words in report.notices), *uncovered(report)):
         yield f"**{label.capitalize()}.** {markdown(words)}\n"
     yield (
         f"Model {markdown(subject.model)} (SHA-256 {markdown(subject.sha256)}), audited with "
@@ -46,7 +46,7 @@ def _lines(report: Report) -> Iterator[str]:
     if told := attempts(report.attempt):
         yield f"{markdown(told)}\n"
     if report.results:
-        yield "| Measurement | Estimate | Interval | Limit | Verdict |\n|---|--:|---|--:|---|"
+        yield "| Measurement | Result | 95% CI | Limit | Verdict |\n|---|--:|---|--:|---|"
         yield from map(_row, by_severity(report))
         yield ""
     for title, items in (("Not tested", report.untested), ("Limitations", report.limitations)):
@@ -54,7 +54,7 @@ def _lines(report: Report) -> Iterator[str]:
             yield f"### {title}\n"
             yield from (f"* {markdown(item)}" for item in items)
             yield ""
-    yield "A failed attack is evidence of resistance to that attack only, and no promise about others."
+    yield "A failed attack is evidence of resistance to that attack only."
 
 
 def _row(result: Result) -> str:
@@ -62,8 +62,8 @@ def _row(result: Result) -> str:
     cells = (
         result.finding.title,
         quantity(estimate.value, estimate.unit),
-        f"{interval(estimate)} ({percent(estimate.level)})",
-        f"at most {quantity(result.limit.max, estimate.unit)}" if result.limit else "none set",
-        result_label(result),
+        interval(estimate),
+        f"≤ {chosen(result.limit.max, estimate.unit)}" if result.limit else "–",
+        result_label(result) if result.limit else "–",
     )
     return "| " + " | ".join(map(markdown, cells)) + " |"

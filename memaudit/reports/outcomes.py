@@ -62,7 +62,7 @@ def fingerprint(report: Report, outcome: Outcome) -> str:
 
     The model counts by the name of its file, so that an outcome stays the same one when the model is trained again.
     """
-    identity = f"{outcome.key}\0{one_line(report.subject.model, _LONG)}"
+    identity = f"{outcome.key}\0{one_line(_file(report), _LONG)}"
     return hashlib.sha256(identity.encode()).hexdigest()
 
 
@@ -70,7 +70,12 @@ def place(report: Report, outcome: Outcome) -> tuple[str, int]:
     """Returns the file and line to point at: where the limit was set, or else the model, which every report knows."""
     if outcome.path is not None:
         return outcome.path, outcome.line
-    return _inside(report.subject.model) or "model", 1
+    return _inside(_file(report)) or "model", 1
+
+
+def _file(report: Report) -> str:
+    """Return the name of the model's file, without the folder that a report may name with it."""
+    return report.subject.model.rpartition("/")[2]
 
 
 def dump(content: object) -> bytes:
@@ -81,7 +86,7 @@ def dump(content: object) -> bytes:
 def _judged(result: Result, broken: bool) -> Outcome:
     finding, limit = result.finding, result.limit
     if broken and result.verdict is Verdict.PASS:
-        reason = f"{result.reason}; but a control failed, so that this is no pass"
+        reason = f"{result.reason}; not a pass: a control failed"
         result = replace(result, verdict=Verdict.INCONCLUSIVE, reason=reason)
     asked = [finding.metric, finding.attack or "", "" if finding.at_fpr is None else f"{finding.at_fpr:g}"]
     name = limit.name if limit is not None else ""

@@ -1,10 +1,10 @@
-"""The sections of a page that say what the audit found."""
+"""The sections of a page with the results of the audit."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from memaudit.reports import figures, photos, standing, text, wording
+from memaudit.reports import overview, photos, standing, text, wording
 from memaudit.reports.blocks import (
     Block,
     Card,
@@ -13,81 +13,144 @@ from memaudit.reports.blocks import (
     Grid,
     Paragraph,
     Photo,
-    Picture,
     Section,
     grid,
     listed,
     titled,
 )
-from memaudit.types import Control, Exposed, Figure, Limit, Report, Result, Skipped, Verdict
+from memaudit.types import Control, Exposed, Finding, Report, Result, Skipped, Verdict
 
 
-def found(report: Report) -> Iterator[Block]:
-    """Yields what was measured and held against limits, the worst first."""
-    results = wording.by_severity(report)
-    limited = [result for result in results if result.limit is not None]
-    yield from map(_card, limited)
-    if not results:
-        yield Paragraph(words="No check produced a finding. “What could not be said” gives the reasons.")
+def results(report: Report) -> Iterator[Block]:
+    """Yield every result once, then the limits with their reasons, the worst first."""
+    held = _once(wording.by_severity(report))
+    if not held:
+        yield Paragraph(words="No check produced a result. “Checks that could not run” gives the reasons.")
         return
-    if not limited:
-        yield Paragraph(words="No limit was set, so that nothing here is held against one.")
-    columns = ("Measurement", "Measured", "Interval", "Without the model", "Limit", "Verdict")
+    limited = any(result.limit is not None for result in report.results)
+    columns = ("Measurement", "Result", "95% CI", "Chance or control", "Limit", "Verdict")
     shown = len(columns) if limited else columns.index("Limit")
     yield Grid(
-        title="Every measurement",
+        title="All results",
         columns=columns[:shown],
-        rows=tuple(_row(result)[:shown] for result in results),
+        rows=tuple(_row(same)[:shown] for same in held),
         right=(False,) * shown,
-        note="Without the model: what somebody achieves who does not have the model, where that is known.",
+        note="Chance or control: the false-positive rate of an attack, or the same measurement without training on the "
+        "data.",
     )
+    yield from map(_card, (result for result in wording.by_severity(report) if result.limit is not None))
+
+
+def _once(results: list[Result]) -> list[list[Result]]:
+    """Return the results by finding, as one that several limits apply to has a result for each."""
+    held: dict[tuple[str, str, str], list[Result]] = {}
+    for result in results:
+        finding = result.finding
+        held.setdefault((finding.code, finding.title, finding.sentence), []).append(result)
+    return list(held.values())
 
 
 def _card(result: Result) -> Card:
-    estimate, limit = result.finding.estimate, result.limit
-    facts = (
-        Fact(name="Measured", value=f"{_value(estimate.value, result)}, with an interval of {text.interval(estimate)}"),
-        Fact(name="Limit", value=_limit(limit, result) if limit else "none was set"),
-        Fact(name="Why this verdict", value=result.reason),
-    )
     return Card(
         badge=wording.badge(result.verdict, wording.result_label(result)),
         title=titled(result.finding.title),
-        content=(Paragraph(words=result.finding.sentence), Facts(facts=facts)),
+        content=(
+            Paragraph(words=result.finding.sentence),
+            Paragraph(words=f"{wording.sentence(result.reason)} {_limit(result)}"),
+        ),
     )
 
 
-def _row(result: Result) -> tuple[str, ...]:
+def _row(same: list[Result]) -> tuple[str, ...]:
+    result = same[0]
     finding = result.finding
+    limits = [r.limit.max for r in same if r.limit is not None]
     return (
         f"{finding.title} ({finding.code})",
         _value(finding.estimate.value, result),
         text.interval(finding.estimate),
-        "–" if finding.blind is None else _value(finding.blind, result),
-        "none" if result.limit is None else f"≤\N{NO-BREAK SPACE}{_value(result.limit.max, result)}",
-        wording.result_label(result),
+        _chance(finding),
+        "none" if not limits else f"≤\N{NO-BREAK SPACE}{text.chosen(min(limits), finding.estimate.unit)}",
+        wording.result_label(result) if limits else "–",
     )
 
 
-def _limit(limit: Limit, result: Result) -> str:
-    return f"at most {_value(limit.max, result)}, at a confidence of {text.percent(limit.confidence)} (“{limit.name}”)"
+def _chance(finding: Finding) -> str:
+    if finding.metric == "tpr" and finding.at_fpr is not None:
+        return text.rate(finding.at_fpr)
+    return "–" if finding.blind is None else text.quantity(finding.blind, finding.estimate.unit)
+
+
+def _limit(result: Result) -> str:
+    limit = result.limit
+    if limit is None:
+        return ""
+    most = text.chosen(limit.max, result.finding.estimate.unit)
+    return f"Limit “{limit.name}”: at most {most} with {text.percent(limit.confidence)} confidence."
 
 
 def _value(value: float, result: Result) -> str:
     return text.quantity(value, result.finding.estimate.unit)
 
 
+def found(report: Report) -> Iterator[Block | Section]:
+    """Yield the figures, tables and methods behind the attacks."""
+    yield from _findings(report, ("LNK", "MEM"), inside=False)
+
+
+def link(report: Report) -> Iterator[Block | Section]:
+    """Yield how much of the attacks' success comes from memorized examples, and what was memorized."""
+    linked = tuple(_findings(report, ("LNK", "MEM"), inside=True))
+    if any(result.finding.code.startswith("LNK") for result in report.results):
+        yield Paragraph(words=standing.LINK)
+    else:
+        yield Paragraph(words="Who is found was not measured. “Checks that could not run” gives the reasons.")
+    yield from linked
+
+
+def _findings(report: Report, codes: tuple[str, ...], *, inside: bool) -> Iterator[Section]:
+    """Yield a section per check and attack: one attack at several rates is described once."""
+    groups: dict[tuple[str, str], list[list[Result]]] = {}
+    for same in _once(list(report.results)):
+        finding = same[0].finding
+        if finding.code.startswith(codes) is inside:
+            own = (finding.code, finding.attack or "") if finding.metric == "tpr" else (finding.code, finding.title)
+            groups.setdefault(own, []).append(same)
+    shown = overview.link(report)
+    for group in groups.values():
+        finding = group[0][0].finding
+        attack = wording.known(finding) if finding.metric == "tpr" else None
+        title = finding.title if attack is None else f"{attack.title} ({finding.code})"
+        yield Section(title=titled(title), content=tuple(_finding(group, shown)))
+
+
+def _finding(group: list[list[Result]], shown: Finding | None) -> Iterator[Block]:
+    """Yield what is behind one or several findings of an attack; one of a finding's results has the pictures."""
+    whole = [max((r.finding for r in same), key=lambda f: len(f.figures) + len(f.tables)) for same in group]
+    yield from (Paragraph(words=finding.sentence) for finding in whole)
+    for finding in whole:
+        first = 1 if shown is not None and finding.sentence == shown.sentence else 0  # it is on the first page
+        yield from (overview.picture(figure, alone=not finding.tables) for figure in finding.figures[first:])
+        yield from map(grid, finding.tables)
+        yield from (Paragraph(words=note) for note in finding.notes)
+    finding = whole[0]
+    facts = [
+        Fact(name="95% CI", value=finding.estimate.method),
+        Fact(name="Sample", value=f"{finding.n:,} {finding.counted}"),
+        Fact(name="Source", value=finding.source),
+        Fact(name="Code", value=finding.code),
+    ]
+    if (attack := wording.known(finding)) is not None:
+        facts.insert(0, Fact(name="Needs", value=wording.ACCESS[attack.access]))
+    yield Facts(facts=tuple(facts))
+
+
 def controls(report: Report) -> Iterator[Block]:
-    """Yields the audit's tests of itself."""
-    yield Paragraph(
-        words="Before the model is judged, the audit is tested itself. A control that fails means that the figures "
-        "may be wrong."
-    )
+    """Yield the audit's tests of itself."""
+    yield Paragraph(words="Controls test the audit itself. If one fails, the results may be wrong.")
     yield from map(_control, report.controls)
     if not report.controls:
-        yield Paragraph(
-            words="No controls were run. Without them nobody can tell whether the audit would have noticed a leak."
-        )
+        yield Paragraph(words="No controls were run. Without them, a low result does not show that there is no leak.")
 
 
 def _control(control: Control) -> Card:
@@ -104,80 +167,17 @@ def _control(control: Control) -> Card:
     )
 
 
-def link(report: Report) -> Iterator[Block | Section]:
-    """Yields how much of what the attacks find falls on memorized examples, with its figures and tables."""
-    linked = _findings(report, linked=True)
-    if linked:
-        yield Paragraph(words=standing.LINK)
-        yield from linked
-    else:
-        yield Paragraph(words="This audit did not measure it. “What could not be said” gives the reasons.")
-
-
-def evidence(report: Report) -> Iterator[Block | Section]:
-    """Yields the figures, tables and methods behind each other measurement."""
-    found = _findings(report, linked=False)
-    yield from found
-    if not found:
-        yield Paragraph(words="No other check produced a finding.")
-
-
-def _findings(report: Report, *, linked: bool) -> list[Section]:
-    held: dict[tuple[str, str, str], list[Result]] = {}
-    for result in wording.by_severity(report):  # a finding that several limits are about has a result for each
-        finding = result.finding
-        if finding.code.startswith("LNK") is linked:
-            held.setdefault((finding.code, finding.title, finding.sentence), []).append(result)
-    return [Section(title=titled(same[0].finding.title), content=tuple(_finding(same))) for same in held.values()]
-
-
-def _finding(results: list[Result]) -> Iterator[Block]:
-    """Yields what is behind a finding; one of its results has the pictures."""
-    result = max(results, key=lambda result: len(result.finding.figures) + len(result.finding.tables))
-    finding, estimate = result.finding, result.finding.estimate
-    yield Paragraph(words=finding.sentence)
-    yield from (_picture(figure, alone=not finding.tables) for figure in finding.figures)
-    yield from map(grid, finding.tables)
-    yield from (Paragraph(words=note) for note in finding.notes)
-    limits = ", ".join(f"“{result.limit}”" for result in results if result.limit)
-    facts = [
-        Fact(
-            name="Estimate",
-            value=f"{_value(estimate.value, result)}, interval {text.interval(estimate)} at a confidence of "
-            f"{text.percent(estimate.level)}",
-        ),
-        Fact(name="Interval made by", value=estimate.method),
-        Fact(name="Based on", value=f"{finding.n:,} {finding.counted}"),
-        Fact(name="Method", value=finding.source),
-        Fact(name="Code", value=f"{finding.code}, held against {limits}" if limits else finding.code),
-    ]
-    if finding.blind is not None:
-        facts.insert(2, Fact(name="Without the model", value=_value(finding.blind, result)))
-    yield Facts(facts=tuple(facts))
-
-
-def _picture(figure: Figure, *, alone: bool) -> Picture:
-    return Picture(
-        title=titled(figure.title),
-        alt=figure.alt or titled(figure.title),
-        figure=figure,
-        reading=wording.READINGS[figure.kind],
-        data=tuple(map(grid, figures.data(figure))),
-        alone=alone,
-    )
-
-
 def exposed(report: Report) -> Iterator[Block]:
-    """Yields the most exposed examples, as far as the edition shows them."""
+    """Yield the most exposed examples, as far as the edition shows them."""
     if not report.exposed:
         yield Paragraph(
-            words="No single examples are shown. Either this edition or this audit leaves them out, because a list of "
-            "them is personal data, or none of the checks ranks single examples."
+            words="No single examples are shown: a list of them is personal data. This edition or this audit leaves "
+            "them out, or no check ranks single examples."
         )
         return
     named = any(example.label for example in report.exposed)
     pictured = any(example.thumbnail for example in report.exposed)
-    columns = ("Example", *(["What it is"] if named else []), *(["Picture"] if pictured else []), "Trained on")
+    columns = ("Example", *(["Content"] if named else []), *(["Picture"] if pictured else []), "Member")
     numbers = ("Attack score", "Memorization", "Margin")
     yield Paragraph(words=wording.EXPOSED[report.edition])
     yield Grid(
@@ -205,17 +205,17 @@ def _example(example: Exposed, named: bool, pictured: bool) -> Iterator[str | Ph
 
 
 def unsaid(report: Report) -> Iterator[Block]:
-    """Yields the checks that could say nothing, and why."""
+    """Yield the checks that could not run, and why."""
     for reason, group in _by_reason(report).items():
         names = [f"{skipped.title} ({skipped.code})" for skipped in group]
         alone = len(names) == 1
         yield Card(
             badge=wording.badge(group[0].verdict, wording.skipped_label(group[0])),
-            title=names[0] if alone else f"{len(names)} measurements, for one reason",
+            title=names[0] if alone else f"{len(names)} measurements, same reason",
             content=(Paragraph(words=reason[1]), *([] if alone else [listed(tuple(names))])),
         )
     if not report.skipped:
-        yield Paragraph(words="Every check that was asked for gave an answer.")
+        yield Paragraph(words="All requested checks ran.")
 
 
 def _by_reason(report: Report) -> dict[tuple[str, str], list[Skipped]]:
@@ -226,24 +226,24 @@ def _by_reason(report: Report) -> dict[tuple[str, str], list[Skipped]]:
 
 
 def waivers(report: Report) -> Iterator[Block]:
-    """Yields who decided to live with what, and whether that held."""
+    """Yield the waivers, and what became of each."""
     for waived in report.waivers:
         waiver = waived.waiver
-        people = [waiver.owner and f"asked for by {waiver.owner}", waiver.approved_by and f"by {waiver.approved_by}"]
+        people = [waiver.owner and f"owner {waiver.owner}", waiver.approved_by and f"approved by {waiver.approved_by}"]
         yield Card(
             badge=wording.badge(Verdict.NOTED, waived.state.upper()),
-            title=f"The limit “{waiver.gate}”",
+            title=f"Limit “{waiver.gate}”",
             content=(
                 Paragraph(words=waiver.reason),
                 Facts(
                     facts=(
-                        Fact(name="Up to", value=text.number(waiver.cap)),
-                        Fact(name="Through", value=waiver.expires),
-                        Fact(name="Granted", value=", ".join(filter(None, people[::-1])) or "by whom is not said here"),
-                        Fact(name="For the model", value=waiver.subject, code=True),
+                        Fact(name="Maximum", value=text.number(waiver.cap)),
+                        Fact(name="Valid through", value=waiver.expires),
+                        Fact(name="Granted", value=", ".join(filter(None, people[::-1])) or "names not shown here"),
+                        Fact(name="Model", value=waiver.subject, code=True),
                     )
                 ),
             ),
         )
     if not report.waivers:
-        yield Paragraph(words="None was granted: no limit may be broken.")
+        yield Paragraph(words="No waiver was granted.")

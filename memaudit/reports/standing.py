@@ -1,4 +1,4 @@
-"""What stands in every report, whatever was found: the adversaries, the method, what helps, what is not claimed."""
+"""What every report contains: the threat model, the method, mitigations, and what is not claimed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from memaudit.reports.blocks import Point
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttackClass:
-    """A kind of attack, what an adversary learns and needs, and how the codes of the checks begin that try it."""
+    """A kind of attack, what an attacker learns and needs, and the prefixes of the checks that test it."""
 
     name: str
     question: str
@@ -21,49 +21,47 @@ ATTACK_CLASSES = (
     AttackClass(
         name="Membership inference",
         question="Was this example in the training data?",
-        needs="the model’s probabilities, and models of his own, made in the same way from data of the same kind",
+        needs="black-box access to class probabilities, plus shadow models trained the same way on similar data",
         codes=("MIA",),
     ),
     AttackClass(
-        name="Guessing of secrets",
-        question="Which number, address or key of a known form stood in the training texts?",
-        needs="the model’s probabilities for texts",
+        name="Secret guessing (exposure)",
+        question="Which number, address or key of a known form was in the training texts?",
+        needs="black-box access to token probabilities",
         codes=("CAN",),
     ),
     AttackClass(
-        name="Extraction of training texts (regurgitation, exfiltration)",
-        question="Does the model write out what it was trained on?",
-        needs="the texts that the model writes, or its probabilities",
+        name="Training data extraction",
+        question="Does the model output its training data?",
+        needs="generated texts or token probabilities",
         codes=("EXT",),
     ),
     AttackClass(
         name="Attribute inference",
-        question="What else is true of a person who is known to be in the data?",
-        needs="part of what the data say about the person",
+        question="What are unknown attributes of a person who is known to be in the data?",
+        needs="some attributes of the person",
     ),
     AttackClass(
         name="Model inversion and reconstruction",
-        question="What does an example look like that nobody has shown to the adversary?",
-        needs="the model’s probabilities, its weights, or its updates while it was trained",
+        question="What does an unknown training example look like?",
+        needs="probabilities, weights, or training updates",
     ),
     AttackClass(
         name="Attacks during training",
-        question="What does somebody learn who can add to the training data, or takes part in the training?",
-        needs="a part in the making of the model",
+        question="What can someone learn who adds training data or takes part in the training?",
+        needs="access to the training",
     ),
 )
 
 METHOD = (
-    "The audited model is compared with {shadows} shadow models. They were made in the same way, each on another "
-    "random half of the examples, so that it is known of every example what a model gives away that was trained on it, "
-    "and what one that was not.",
-    "Thresholds of attacks are set by the shadow models and never by the audited model, and every true-positive rate "
-    "is given together with the false-positive rate that was measured beside it.",
-    "Every number that a limit can be set for has an interval; a number without one describes the shadow models or is "
-    "a count. A limit is compared with a one-sided bound, at the confidence that the limit asks for; several limits "
-    "share that confidence by Holm’s procedure. All other intervals hold each by itself: among many, some "
-    "miss the truth.",
-    "How each number was made, and where the method was published, stands with the evidence.",
+    "The model is compared with {shadows} shadow models. Each was trained the same way on another random half of the "
+    "examples, so the effect of training on any one example is known.",
+    "Attack thresholds are set on the shadow models, never on the audited model. Every true-positive rate is reported "
+    "with its measured false-positive rate.",
+    "Every result that can have a limit has a confidence interval. Numbers without one are counts or describe the "
+    "shadow models. A limit is compared with a one-sided bound at its required confidence. Several limits share that "
+    "confidence by Holm’s procedure. All other intervals are not corrected for multiple comparisons.",
+    "The details of each result name its method and source.",
 )
 
 METHOD_WITHOUT_BANK = (
@@ -80,119 +78,103 @@ IMPORTED = (
 )  # in place of the first paragraph
 
 LINK = (
-    "Attacks on membership find some training examples and not others. If those that they find are the ones that the "
-    "model memorized, the leak comes from memorizing, and what keeps a model from memorizing also closes the leak. "
-    "Memorization was measured on other models than the attack, so that chance alone does not link the two."
+    "If the attacks mainly identify memorized examples, the leak is due to memorization, and reducing memorization "
+    "reduces the leak. Memorization and attack were measured on different models, so noise does not correlate them."
 )
 
 MITIGATIONS_FOR = (
-    "These measures are known to help. How much one of them helps this model cannot be said before it was measured: "
-    "train again with it, and audit the new model. A changed recipe takes new shadow models."
+    "These measures are known to help. Their effect on this model is unknown until measured: retrain with one of them "
+    "and audit the new model. A changed recipe needs new shadow models."
 )
 MITIGATIONS = (
     (
-        "Train for fewer epochs, and stop when held-out examples no longer gain",
-        "A model that fits its training data less closely gives fewer of them away.",
+        "Train for fewer epochs; stop when validation loss stops improving",
+        "A model that fits its training data less closely leaks less about it.",
         "Some accuracy. Unusual examples may stay exposed.",
         "Yeom et al. 2018 (CSF)",
     ),
     (
         "Regularize more strongly",
-        "The model’s answers to training examples and to others become more alike.",
-        "Some accuracy. It helps the average more than the few who are most exposed.",
+        "The model’s outputs for members and non-members become more alike.",
+        "Some accuracy. It helps the average more than the most exposed examples.",
         "Shokri et al. 2017 (S&P)",
     ),
     (
         "Remove duplicates from the training data",
-        "What stands in the data many times is written out far more often than what stands there once.",
-        "It does little for what stands there once.",
+        "Text that occurs many times is extracted far more often than text that occurs once.",
+        "Little effect on text that occurs once.",
         "Lee et al. 2022 (ACL); Kandpal et al. 2022 (ICML)",
     ),
     (
         "Train with differential privacy",
-        "It bounds, by proof, what any attack can learn about a single example.",
-        "Accuracy, most of all for small groups, and time. The bound is as good as its budget and the code.",
+        "It provably bounds what any attack can learn about a single example.",
+        "Accuracy, especially for small groups, and time. The bound is as good as its budget and the code.",
         "Abadi et al. 2016 (CCS); Bagdasaryan et al. 2019 (NeurIPS)",
     ),
     (
-        "Take the most exposed examples out, and train again",
-        "The model can no longer give these away.",
-        "Others, which were safe before, may then be the most exposed.",
+        "Remove the most exposed examples and retrain",
+        "The model can no longer leak these examples.",
+        "Others, previously safe, may become the most exposed.",
         "Carlini et al. 2022 (NeurIPS), the onion effect",
     ),
     (
-        "Give labels instead of probabilities, and limit the number of questions",
-        "Attacks take more questions.",
-        "Attacks that see labels alone can get nearly as far. Nothing is gained once the weights are out.",
+        "Return labels instead of probabilities; limit the number of queries",
+        "Attacks need more queries.",
+        "Label-only attacks can be nearly as strong. No effect once the weights are released.",
         "Choquette-Choo et al. 2021 (ICML)",
     ),
 )
 
 FILES = (
-    ("report.json", "the whole report, with the most exposed examples", "who may see the training data"),
-    ("evidence.csv", "a line for every example, if evidence was asked for", "who may see the training data"),
-    ("report.html, report.md", "the report without pictures, texts and ids of examples", "who needs it for their work"),
-    ("report.digest", "the SHA-256 of report.json in its canonical form", "everybody"),
-    ("SHA256SUMS", "the SHA-256 of every other file of the folder", "everybody"),
-    (
-        "memaudit.ledger.jsonl, beside the bank",
-        "every audit that was made with the bank",
-        "who needs it for their work",
-    ),
-    ("memaudit.ledger.key", "the key of what the ledger holds about the data", "who may see the training data"),
-    ("the bank", "the shadow models, and the key of the hashes", "who may see the training data"),
+    ("report.json", "the whole report, with the most exposed examples", "people who may see the training data"),
+    ("evidence.csv", "one row per example, if requested", "people who may see the training data"),
+    ("report.html, report.md", "the report without pictures, texts and ids of examples", "internal readers"),
+    ("report.digest", "SHA-256 of report.json in canonical form", "everyone"),
+    ("SHA256SUMS", "SHA-256 of every other file in the folder", "everyone"),
+    ("memaudit.ledger.jsonl, beside the bank", "every audit made with the bank", "internal readers"),
+    ("memaudit.ledger.key", "key for the ledger’s data digests", "people who may see the training data"),
+    ("the bank", "the shadow models, and the key of the hashes", "people who may see the training data"),
 )
 FILES_MEAN = (
-    "The command “memaudit verify”, with the folder of the audit, says whether its files are as they were written. A "
-    "hash shows that a file was not changed. It shows neither who wrote it nor that what it says is true."
+    "Run “memaudit verify” on the audit’s folder to check that its files are unchanged. A hash does not show who wrote "
+    "a file or that its content is true."
 )
 
 PROVENANCE = {
-    "bank.recipe.": "How the model and its shadow models are made",
-    "bank.source.": "Source files, by their SHA-256 without comments and layout",
-    "bank.environment.": "What the shadow models were trained with",
-    "bank.": "The bank of shadow models",
-    "recipe.": "How the model is made",
-    "source.": "Source files, by their SHA-256 without comments and layout",
-    "reference.": "Reference models, by their SHA-256",
-    "package.": "What the audit was made with",
+    "bank.recipe.": "Recipe",
+    "bank.source.": "Source files (SHA-256 without comments and layout)",
+    "bank.environment.": "Training environment of the shadow models",
+    "bank.": "Bank of shadow models",
+    "recipe.": "Recipe",
+    "source.": "Source files (SHA-256 without comments and layout)",
+    "reference.": "Reference models (SHA-256)",
+    "package.": "Software versions of the audit",
     "commitment.": "Keyed digests of the data",
-}  # how names of a report's provenance begin, and what such facts are about
+}  # prefixes of provenance keys, and what such facts are about
 
 CLAIMS = (
     Point(
-        lead="That the model is anonymous.",
-        words="Tests are evidence about the attacks that were run. Whether a model is anonymous in law takes more than "
-        "tests.",
+        lead="Anonymity.",
+        words="Tests are evidence about the attacks that were run. Legal anonymity requires more than tests.",
     ),
     Point(
-        lead="That the model, or anybody, complies with the GDPR, the AI Act or any other law.",
+        lead="Compliance with the GDPR, the AI Act or any other law.",
         words="That is a legal judgement, for which this report can be one piece of evidence.",
     ),
+    Point(lead="Certification.", words="This report certifies nothing."),
+    Point(lead="Absence of memorization.", words="An attack that finds nothing says nothing about other attacks."),
     Point(
-        lead="That anything is certified.",
-        words="Nobody has certified this model by making this report.",
-    ),
-    Point(
-        lead="That nothing was memorized.",
-        words="An attack that finds nothing shows that this attack found nothing.",
-    ),
-    Point(
-        lead="That the model has a certain privacy budget (epsilon).",
+        lead="A privacy budget (epsilon).",
         words="An attack can show that a leak is at least so large, never that it is at most so large.",
     ),
+    Point(lead="Safety against untested attacks.", words="They were not measured."),
     Point(
-        lead="That the model is safe against attacks that were not tested.",
-        words="About them this report says nothing.",
+        lead="One person’s probability of being identified.",
+        words="The rates are about groups of examples. A single person’s risk can be far higher or lower.",
     ),
     Point(
-        lead="How likely one person is to be recognized.",
-        words="The rates are about groups of examples, and a single person’s risk can be far higher or lower.",
-    ),
-    Point(
-        lead="That an average over all people says enough.",
-        words="An average, such as the area under a curve, hides the few who are exposed. That is why none is the "
-        "headline here.",
+        lead="That averages are enough.",
+        words="An average, such as the AUC, hides the few who are exposed. It is therefore never the main result here.",
     ),
     Point(
         lead="That little data is good news.",

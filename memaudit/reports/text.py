@@ -16,7 +16,9 @@ _MINUS = "\N{MINUS SIGN}"
 _ACCENTS = "[\u0300-\u036f\u0483-\u0489\u0591-\u05bd\u064b-\u065f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]"
 _PILE = re.compile(f"(?<={_ACCENTS}{{3}}){_ACCENTS}+")  # no language needs four, and a pile paints over other lines
 _NEGATIVE = re.compile(r"(?<![^\s(±])-(?=[\d.])")  # a hyphen before a number, and not in a date, name or range
-_INTERVAL = re.compile(r"(?<=[(\s])(−?[\d.,]+%?)(?: to |–)(−?[\d.,]*\d%?)(?=[);,])")
+_INTERVAL = re.compile(r"(?<=[(\s])(−?[\d.,]+%?) to (−?[\d.,]*\d%?)(?=[);,])")
+_USUAL = 0.95  # the level of an interval that is not named
+_SMALL_PERCENT, _LEAST_PERCENT = 0.1, 0.001  # below the second a number is only said to be less
 _MARKDOWN = re.compile(r"([\\`*_\[\]#~|!$>])")
 _OPENER = re.compile(r"^(\d{0,9})([-+.)](?=\s|$)|[-=]+(?=\s*$))")  # of a list or, as an underline, of a heading
 
@@ -61,21 +63,39 @@ def markdown(text: str, limit: int = 1000) -> str:
 
 
 def percent(share: float) -> str:
-    """Returns a share as a percentage, with more digits towards 0 and 1: 41.7%, 0.02%, 99.96%."""
+    """Return a share as a percentage: two significant digits, one below 0.1%, counted from 0% or 100%."""
     value = 100 * share
     rest = min(abs(value), abs(100 - value))  # 99.96 % must not become 100 %
-    if 0 < rest < 1e-4:
-        return "< 0.0001%" if abs(value) < 1 else "> 99.9999%"
-    decimals = max(1, 2 - math.floor(math.log10(rest))) if rest else 1
+    if 0 < rest < _LEAST_PERCENT:
+        return f"< {_LEAST_PERCENT:g}%" if abs(value) < 1 else f"> {100 - _LEAST_PERCENT:g}%"
+    decimals = max(0, (1 if rest >= _SMALL_PERCENT else 0) - math.floor(math.log10(rest))) if rest else 0
     return _trimmed(f"{value:.{decimals}f}") + "%"
 
 
-def number(value: float) -> str:
-    """Returns a number with three significant digits, and as many more as stand before the point."""
+def rate(share: float) -> str:
+    """Return a rate that somebody chose, exactly: 0.00125 is "0.125%"."""
+    return f"{100 * share:.10g}%"
+
+
+def ends(low: str, high: str) -> str:
+    """Return the ends of an interval in words: "6.1–9.9%", or "−3 to 4" where a minus sign would be misread."""
+    if _MINUS in low + high or " " in high:
+        return f"{low} to {high}"
+    unit = next((unit for unit in ("%", f"{_SPACE}bits", f"{_SPACE}points") if high.endswith(unit)), "")
+    return f"{low.removesuffix(unit)}–{high}" if unit and low.endswith(unit) else f"{low}–{high}"
+
+
+def points(share: float) -> str:
+    """Return a difference of shares in percentage points, without the unit: 0.0321 is "3.2"."""
+    return number(100 * share, 2)
+
+
+def number(value: float, digits: int = 3) -> str:
+    """Return a number with three significant digits, or so many, and all digits before the point."""
     if value == 0 or 1e-4 <= abs(value) < 1e15:
         before = math.floor(math.log10(abs(value))) if value else 0
-        return _trimmed(f"{value:,.{max(0, 2 - before)}f}")
-    return f"{value:.2e}".replace("-", _MINUS)
+        return _trimmed(f"{value:,.{max(0, digits - 1 - before)}f}")
+    return f"{value:.{digits - 1}e}".replace("-", _MINUS)
 
 
 def _trimmed(digits: str) -> str:
@@ -88,13 +108,20 @@ def quantity(value: float, unit: str) -> str:
     """Returns a number in its unit: a share as a percentage, a correlation bare, the rest with the unit's name."""
     if unit == "share":
         return percent(value)
-    return number(value) if unit == "correlation" else f"{number(value)}{_SPACE}{unit}"
+    return number(value, 2) if unit == "correlation" else f"{number(value, 2)}{_SPACE}{unit}"
+
+
+def chosen(value: float, unit: str) -> str:
+    """Return a number that somebody chose, such as a limit, exactly and in its unit."""
+    if unit == "share":
+        return rate(value)
+    return f"{value:.10g}" if unit == "correlation" else f"{value:.10g}{_SPACE}{unit}"
 
 
 def interval(estimate: Estimate) -> str:
-    """Returns the interval of an estimate in words, such as "38.9% to 44.6%"."""
-    scale = f" on a scale from {_MINUS}1 to 1" if estimate.unit == "correlation" else ""
-    return f"{quantity(estimate.low, estimate.unit)} to {quantity(estimate.high, estimate.unit)}{scale}"
+    """Return the interval of an estimate in words, such as "39–45%"; its level if that is not 95%."""
+    level = "" if estimate.level == _USUAL else f" ({percent(estimate.level)} CI)"
+    return ends(quantity(estimate.low, estimate.unit), quantity(estimate.high, estimate.unit)) + level
 
 
 def cell(value: Cell) -> str:

@@ -7,11 +7,15 @@ from dataclasses import dataclass
 from memaudit.reports.blocks import Badge
 from memaudit.reports.text import percent
 from memaudit.types import (
+    ATTACKS_BY_METRIC,
+    Access,
     Attempt,
     Context,
     Control,
     Edition,
     FigureKind,
+    Finding,
+    KnownAttack,
     Release,
     Report,
     Result,
@@ -40,121 +44,125 @@ VERDICTS = {
     Verdict.FAIL: Wording(
         label="FAIL",
         mark="✗",
-        headline="A leak above the limit was shown, with {confidence} confidence.",
-        meaning="The one-sided lower bound of at least one measurement is above the limit that was set for it. "
-        "Someone with the access assumed here can learn things about people in the training data.",
+        headline="The model leaks more than the limit allows, with {confidence} confidence.",
+        meaning="The one-sided lower bound of at least one result is above its limit.",
         steps=(
-            "Do not release this model, and do not widen access to it, until the findings marked FAIL are dealt with.",
-            "Make the model remember less: train for fewer epochs, regularize more strongly, remove duplicates, or "
-            "train with differential privacy. Then audit the new model.",
-            "If the model is already in use, tell the person responsible for data protection, and decide together "
-            "whether access must be restricted.",
+            "Do not release this model or widen access to it until the results marked FAIL are resolved.",
+            "Reduce memorization: train for fewer epochs, regularize more, remove duplicates, or train with "
+            "differential privacy. Then audit the new model.",
+            "If the model is already in use, inform the person responsible for data protection and decide whether to "
+            "restrict access.",
         ),
     ),
     Verdict.INCONCLUSIVE: Wording(
         label="INCONCLUSIVE",
         mark="?",
-        headline="It cannot be decided whether the model leaks more than the limit.",
-        meaning="The audit has neither shown a leak above the limit nor ruled one out at the confidence that was asked "
-        "for. This is not a pass.",
+        headline="The audit cannot decide whether the model leaks more than the limit.",
+        meaning="A leak above the limit was neither shown nor excluded. This is not a pass.",
         steps=(
-            "Read the reason beside each finding marked INCONCLUSIVE and each control marked FAILED: it says what is "
-            "missing.",
-            "Most often the remedy is more examples that were held out of training, or more shadow models. The command "
-            "“memaudit plan” says how many.",
-            "Until then, treat the model as one that may leak.",
+            "Read the reason for each INCONCLUSIVE result and each FAILED control: it says what is missing.",
+            "More held-out examples or more shadow models usually help. Run “memaudit plan” to see how many.",
+            "Until then, assume that the model may leak.",
         ),
     ),
     Verdict.PASS: Wording(
         label="PASS",
         mark="✓",
-        headline="Every measurement with a limit keeps it, with {confidence} confidence.",
-        meaning="The one-sided upper bound of every measurement with a limit does not exceed it, and the controls "
-        "passed. This holds for the attacks listed here and for this very model file, and for nothing else.",
+        headline="Every tested attack is below its limit, with {confidence} confidence.",
+        meaning="The one-sided upper bound of every result with a limit is at or below it, and the controls passed. "
+        "This applies to this model file and the attacks listed here, and to nothing else.",
         steps=(
-            "Read what was not tested, and decide whether it matters for the way the model will be used.",
-            "Keep this report and its JSON file with the documentation of the model.",
-            "Audit again whenever the model is retrained or more people get access to it.",
+            "Read what was not tested, and decide whether it matters for the intended use.",
+            "Keep this report and its JSON file with the model's documentation.",
+            "Repeat the audit when the model is retrained or more people get access to it.",
         ),
     ),
     Verdict.NOTED: Wording(
-        label="NOTED",
+        label="NO LIMIT SET",
         mark="–",
-        headline="No limit was set: figures only.",
-        meaning="This report says what was measured. It does not say whether that is too much, because nobody has set "
-        "a limit.",
+        headline="Results only; no pass/fail decision was requested.",
+        meaning="No limit is set, so this report does not decide whether the results are acceptable.",
         steps=(
-            "Agree on what is acceptable with the person responsible for data protection.",
-            "Write it down as a limit in memaudit.toml, in a table [[gate]], and run the audit again: the shadow "
-            "models are kept, so that takes seconds.",
+            "Agree on acceptable limits with the person responsible for data protection.",
+            "Add them to memaudit.toml as [[gate]] tables and run the audit again. The shadow models are reused, so "
+            "this takes seconds.",
         ),
     ),
 }
 
 READINGS = {
-    FigureKind.ROC: "How to read it: both axes grow by factors of ten. The further a curve lies above the dashed line "
-    "of guessing, the more is given away. Bands are intervals. In the shaded part, if there is one, there are too few "
-    "examples held out of training to measure such low rates.",
-    FigureKind.HISTOGRAM: "How to read it: the taller a bar, the more examples have such a value.",
-    FigureKind.LINK: "How to read it: the upright axis grows by factors of ten, and the upright lines are intervals. "
-    "Where the first curve lies above the second, examples are recognized by more than accident.",
-    FigureKind.BITS: "How to read it: each bit doubles the advantage over guessing the secret, and the upright lines "
-    "are intervals. The dashed lines say what is to be expected of a secret that was never in the training data.",
-    FigureKind.SHARES: "How to read it: the upright lines are intervals. Where texts that the model was not trained on "
-    "are shown too, what lies as high for them is not given away by the training.",
+    FigureKind.ROC: "Both axes: log scale. Dashed line: guessing (TPR = FPR). Bands: 95% CIs. Shaded: FPRs too low to "
+    "measure with this number of non-members.",
+    FigureKind.HISTOGRAM: "Taller bars: more examples with this value.",
+    FigureKind.LINK: "y-axis: log scale; error bars: 95% CIs. Where TPR is above FPR, the attack beats guessing.",
+    FigureKind.BITS: "Each bit halves the number of guesses needed. Error bars: 95% CIs. Dashed lines: values for "
+    "secrets that were never in the training data.",
+    FigureKind.SHARES: "Error bars: 95% CIs. An equally high share for other texts is not due to training on them.",
+    FigureKind.FOREST: "x-axis: log scale; error bars: 95% CIs. Further right: more is found.",
 }
+BELOW = " Lower panel: who the examples are, and who the attack identifies."
 CONTROL_LABELS = {True: "PASSED", False: "FAILED", None: "NOT RUN"}
 
 TITLES = {
-    "found": "What was found",
-    "link": "Is the attack’s success memorization?",
-    "controls": "Controls: can this audit be trusted?",
-    "scope": "Who attacks, and how",
-    "method": "How it was measured",
-    "evidence": "The evidence",
+    "found": "How many can be found?",
+    "results": "All results",
+    "link": "Who is found?",
     "exposed": "Most exposed examples",
-    "unsaid": "What could not be said",
-    "mitigations": "What helps, and what it costs",
-    "waivers": "Waivers",
+    "trust": "Can this be trusted?",
+    "controls": "Controls",
+    "unsaid": "Checks that could not run",
     "limitations": "Limitations",
-    "claims": "Claims that this report does not make",
-    "regulation": "What this report can be evidence for",
-    "reproduce": "How to reproduce this report",
-    "files": "Files, and how to check them",
+    "next": "What to do",
+    "mitigations": "Mitigations",
+    "waivers": "Waivers",
+    "about": "About this audit",
+    "scope": "Threat model",
+    "method": "Method",
+    "claims": "What this report does not claim",
+    "regulation": "Regulation",
+    "reproduce": "Reproduce this report",
+    "files": "Files",
     "signatures": "Release and signatures",
     "glossary": "Glossary",
 }
 
 EDITIONS = {
-    Edition.PUBLIC: "The public edition: it shows no single example, and leaves out tables, finer figures and most of "
-    "what is needed to make the same audit again.",
-    Edition.INTERNAL: "The internal edition: it names single examples by keyed hashes or numbers, and shows none. It "
-    "is about people all the same, so pass it on only to those who need it.",
-    Edition.RESTRICTED: "The restricted edition: it may name single examples and show them, and is personal data. Keep "
-    "it as you keep the training data.",
+    Edition.PUBLIC: "Public edition: no single examples, no tables, only the ROC curves, and little of what is needed "
+    "to reproduce the audit.",
+    Edition.INTERNAL: "Internal edition: single examples appear as keyed hashes or numbers only. It is still about "
+    "people; share it only with those who need it.",
+    Edition.RESTRICTED: "Restricted edition: it may name and show single examples. It is personal data; protect it "
+    "like the training data.",
 }
 
 
 EXPOSED = {
     Edition.PUBLIC: "",
-    Edition.INTERNAL: "These single examples give themselves away the most. This edition names them by keyed hashes, "
-    "which say nothing without the key of the bank, or by their number in the JSON file of the audit.",
-    Edition.RESTRICTED: "These single examples give themselves away the most. This section is personal data: pass it "
-    "on only to those who may see the training data.",
+    Edition.INTERNAL: "These examples have the highest exposure. This edition identifies them by keyed hashes, which "
+    "reveal nothing without the bank's key, or by their number in the audit's JSON file.",
+    Edition.RESTRICTED: "These examples have the highest exposure. This section is personal data: share it only with "
+    "people who may see the training data.",
 }
 EXPOSED_NOTE = (
-    "Attack score: the larger, the surer is the attacker that the model was trained on the example. Memorization: how "
-    "much likelier the model is to get the example right, or the next word of it, when it was trained on it, with its "
-    "95% interval. Margin: how much surer it is of the right answer then."
+    "Attack score: larger is more member-like. Memorization: how much training on the example raises the chance of a "
+    "correct prediction, with its 95% CI. Margin: how much it raises the model's confidence in the correct answer "
+    "(log-odds)."
 )
 
 
 RELEASE = {
-    Release.INTERNAL: "inside the organization only",
-    Release.API: "to others as a service that gives no probabilities",
-    Release.API_WITH_LOGITS: "to others as a service that gives probabilities",
-    Release.OPEN_WEIGHTS: "with its weights",
+    Release.INTERNAL: "internal use only",
+    Release.API: "API without probabilities",
+    Release.API_WITH_LOGITS: "API with probabilities",
+    Release.OPEN_WEIGHTS: "open weights",
 }
+
+ACCESS = {
+    Access.OUTPUTS: "Model outputs only",
+    Access.SHADOWS: "+ shadow models",
+    Access.BASE: "+ weights or base model",
+}
+OTHER_ACCESS = "Other attacks"
 
 
 def rung(report: Report) -> str:
@@ -189,17 +197,27 @@ _FILL = (
 
 
 def signatures(context: Context) -> dict[str, str]:
-    """Returns who signs, and their names as far as they are known."""
-    return {
-        "Made the audit": context.auditor,
-        "Answers for the model": context.owner,
-        "Answers for data protection": "",
-    }
+    """Return who signs, and their names as far as they are known."""
+    return {"Auditor": context.auditor, "Model owner": context.owner, "Data protection": ""}
+
+
+def name(report: Report) -> str:
+    """Return what the audited model is called, with its release if that is known."""
+    release = report.context.release
+    return f"{report.subject.model} ({RELEASE[release]})" if release else report.subject.model
+
+
+def known(finding: Finding) -> KnownAttack | None:
+    """Return the title and access level of a finding's attack; None if it has none, or one of another package."""
+    return ATTACKS_BY_METRIC.get(finding.metric, {}).get(finding.attack or "")
 
 
 def headline(report: Report) -> str:
-    """Return the verdict in a sentence, with the least confidence that a limit asked for."""
-    confidence = min((r.limit.confidence for r in report.results if r.limit is not None), default=0.95)
+    """Return the verdict in a sentence, with the lowest confidence that a limit requires."""
+    limits = [r.limit for r in report.results if r.limit is not None]
+    if report.verdict is Verdict.INCONCLUSIVE and not limits and all(s.limit is None for s in report.skipped):
+        return "A control failed: the results are not reliable."
+    confidence = min((limit.confidence for limit in limits), default=0.95)
     return VERDICTS[report.verdict].headline.format(confidence=percent(confidence))
 
 
@@ -219,62 +237,67 @@ def examples(subject: Subject) -> str:
 
 
 def badge(verdict: Verdict, label: str = "") -> Badge:
-    """Returns how a verdict is shown, under another name if one is given."""
+    """Return how a verdict is shown, under another name if one is given."""
     wording = VERDICTS[verdict]
     return Badge(tone=verdict.value, mark=wording.mark, label=label or wording.label)
 
 
-def control_badge(control: Control) -> Badge:
-    """Returns how the outcome of a control is shown."""
+def control_badge(control: Control, label: str = "") -> Badge:
+    """Return how the outcome of a control is shown, under another name if one is given."""
     tone = {True: Verdict.PASS, False: Verdict.FAIL, None: Verdict.INCONCLUSIVE}[control.passed]
-    return badge(tone, CONTROL_LABELS[control.passed])
+    return badge(tone, label or CONTROL_LABELS[control.passed])
 
 
 def skipped_label(skipped: Skipped) -> str:
-    """Returns what a check that said nothing is called: "noted" would sound as if it had said something."""
+    """Return what a check that found nothing out is called."""
     return "NOT RUN" if skipped.verdict is Verdict.NOTED else VERDICTS[skipped.verdict].label
 
 
 def result_label(result: Result) -> str:
-    """Returns what a result is called: a failure that somebody decided to live with is one all the same."""
+    """Return what a result is called: a waived failure is still a failure."""
     label = VERDICTS[result.verdict].label
     return f"{label}, WAIVED" if result.waiver is not None else label
 
 
 def sentence(reason: str) -> str:
-    """Returns a reason as a sentence of its own."""
+    """Return a reason as a sentence of its own."""
     return f"{reason[:1].upper()}{reason[1:].rstrip('.')}." if reason else ""
 
 
 def attempts(attempt: Attempt | None) -> str:
-    """Returns which audit this is, and what the ones before it said; empty for the first, and if that is not known."""
+    """Return which audit this is, and the earlier verdicts; empty for the first, and if that is not known."""
     if attempt is None or (attempt.number == 1 and attempt.in_all < 2 and not attempt.lost):
         return ""
-    said = f"; the earlier ones said: {', '.join(attempt.earlier)}" if attempt.earlier else ""
+    before = f" (earlier verdicts: {', '.join(map(_verdict, attempt.earlier))})" if attempt.earlier else ""
     if not attempt.in_all:  # of memaudit 0.1.0
-        more = f"; {attempt.of_model:,} audits of it are known in all" if attempt.of_model > attempt.number else ""
-        return f"This is audit number {attempt.number:,} of this model against these limits{said}{more}."
+        more = f" {attempt.of_model:,} audits of this model are known." if attempt.of_model > attempt.number else ""
+        return f"This is audit number {attempt.number:,} of this model with these limits{before}.{more}"
     lost = (
-        " The ledger lacks earlier audits with this bank: it was deleted, moved or taken back. "
-        "How many there were is not known."
+        " The ledger lacks earlier audits with this bank: it was deleted, moved or reset. Their number is unknown."
+        if attempt.lost
+        else ""
     )
     return (
-        f"This is audit number {attempt.number:,} with this model, these examples or this recipe{said}. Of these, "
-        f"{attempt.of_policy:,} used the same limits and {attempt.of_model:,} the same model file. The ledger holds "
-        f"{attempt.in_all:,} audits in all.{lost if attempt.lost else ''}"
+        f"This is audit number {attempt.number:,} with this model, these examples or this recipe{before}: "
+        f"{attempt.of_policy:,} with the same limits, {attempt.of_model:,} of the same model file, {attempt.in_all:,} "
+        f"in the ledger.{lost}"
     )
+
+
+def _verdict(name: str) -> str:
+    return VERDICTS[Verdict(name)].label if name in set(Verdict) else name
 
 
 def by_severity(report: Report) -> list[Result]:
-    """Returns the results with the worst first, otherwise in the order of the report."""
+    """Return the results with the worst first, otherwise in the order of the report."""
     return sorted(report.results, key=lambda result: list(Verdict).index(result.verdict))
 
 
 def control_warning(report: Report) -> str:
-    """Returns what the failed controls mean for the rest of the report; empty if none failed."""
+    """Return what the failed controls mean for the rest of the report; empty if none failed."""
     failed = [control for control in report.controls if control.passed is False]
     some = [
-        f"The control “{control.title}” failed for {', '.join(control.attacks)}: do not rely on their figures."
+        f"The control “{control.title}” failed for {', '.join(control.attacks)}: do not rely on their results."
         for control in failed
         if control.attacks
     ]
@@ -282,7 +305,7 @@ def control_warning(report: Report) -> str:
     if whole:
         some.insert(
             0,
-            f"The audit itself did not pass its own test. Failed: {', '.join(whole)}. "
-            "Do not rely on the figures in this report before the cause is known.",
+            f"The audit did not pass its own test. Failed: {', '.join(whole)}. Do not rely on the results in this "
+            "report until the cause is known.",
         )
     return " ".join(some)
