@@ -6,7 +6,6 @@ Codes and Python API come from docstrings, so that the site, `memaudit explain` 
 import inspect
 import os
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
 
 _OUTSIDE = re.compile(r"\]\((?P<path>\.\./[^)#\s]*)(?P<anchor>#[^)]*)?\)")
 _SECTION = re.compile(r"(Args|Returns|Raises|Yields):")

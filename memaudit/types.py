@@ -529,8 +529,8 @@ class Report:
         """Return what a notebook shows: findings, controls and checks that could not run; no single examples."""
         subject = self.subject
         about = (
-            f"{subject.members:,} members, {subject.nonmembers:,} non-members, {subject.shadows:,} shadow models; "
-            f"{self.created}"
+            f"{subject.members:,} members, {subject.nonmembers:,} non-members; rung {self.rung:d}: {subject.shadows:,} "
+            f"shadow models, {subject.references:,} reference models; {self.created}"
         )
         found = [(r.finding.code, r.finding.sentence, r.limit, r.verdict) for r in self.results]
         outcome = {True: "passed", False: "FAILED", None: "could not run"}

@@ -23,6 +23,7 @@ from memaudit.recipe import load_recipe, load_target, member_counts, read_member
 from memaudit.recipe.manifest import manifest_of, read_manifest
 from memaudit.recipe.population import TextPopulation
 from memaudit.training import population
+from memaudit.types import Rung
 
 pytest.importorskip("transformers")
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore:.*pin_memory.*:UserWarning")
@@ -178,6 +179,20 @@ def test_modes_and_generators_are_restored(own: ModuleType, rows: list[Any], ids
     assert watch.observe(network, 1) is not None
     assert [module.training for module in network.modules()] == modes
     assert (random.random(), np.random.rand(), float(torch.rand(()))) == expected  # noqa: NPY002
+
+
+def test_a_model_is_audited_without_a_bank(own: ModuleType, rows: list[Any], tmp_path: Path) -> None:
+    from memaudit.callbacks.transformers import MemauditCallback
+
+    wanted = {"fprs": [0.05], "device": "cpu", "ledger": tmp_path / "ledger.jsonl"}
+    callback = MemauditCallback(own.recipe, tmp_path / "model.pt", audit=wanted)
+    own.trainer(rows, 1, [callback]).train()
+    assert callback.watch.error is None
+    assert callback.watch.audit is not None
+    report = callback.watch.audit.report
+    assert report.rung is Rung.TARGET
+    assert {result.finding.attack for result in report.results} >= {"global-threshold"}
+    assert {control.code: control.passed for control in report.controls}["CTL008"]
 
 
 # ---- other data than the recipe's

@@ -66,7 +66,8 @@ class Watch:
         recipe: How the model is made, or where the recipe is (`recipe.py:recipe`).
         path: Where the trained model is saved, as by `save_target`.
         members: Who is trained on. By default those examples of the recipe that the trainer's rows are.
-        audit: Arguments of `memaudit.audit` beside model and recipe, such as {"bank": "bank"}; None audits nothing.
+        audit: Arguments of `memaudit.audit` beside model and recipe, such as {"bank": "bank"}; {} audits without a
+            bank, and None audits nothing.
         sample: Members, and as many held-out examples, that are observed after every epoch; 0 observes nothing.
         check: Whether the trainer's rows are read and compared with the examples.
         strict: Whether a failure to save or to audit is raised. It is logged in any case.
