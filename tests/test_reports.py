@@ -348,9 +348,12 @@ _HOSTILE = [
 
 
 def _with_metrics(report: Report) -> Report:
-    """The report with the metrics of the sample, which choose what is drawn."""
+    """The report with the metrics and attacks of the sample, which choose what is drawn."""
     results = tuple(
-        dataclasses.replace(result, finding=dataclasses.replace(result.finding, metric=own.finding.metric))
+        dataclasses.replace(
+            result,
+            finding=dataclasses.replace(result.finding, metric=own.finding.metric, attack=own.finding.attack),
+        )
         for result, own in zip(report.results, REPORT.results, strict=True)
     )
     return dataclasses.replace(report, results=results)
