@@ -254,7 +254,7 @@ def _memorization() -> Result:
         source="Feldman and Zhang 2020, What Neural Networks Memorize and Why, equation 1",
     )
     limit = Limit(metric="memorized_share", max=0.1)
-    reason = "The interval reaches from 7.1% to 11.2% and the limit of 10% lies inside it."
+    reason = "The interval reaches from 7.1% to 11.2% and the limit of 10% is inside it."
     return Result(finding=finding, limit=limit, verdict=Verdict.INCONCLUSIVE, reason=reason)
 
 

@@ -51,11 +51,11 @@ def test_codes_are_unique_and_explained() -> None:
 
 
 @pytest.mark.parametrize(
-    ("share", "said"), [(0, "0%"), (0.00123, "0.12%"), (0.5, "50%"), (0.417, "41.7%"), (1, "100%"), (0.99999, "100%")]
+    ("share", "said"), [(0, "0%"), (0.00123, "0.12%"), (0.5, "50%"), (0.417, "42%"), (1, "100%"), (0.9996, "99.96%")]
 )
 def test_shares_in_words(share: float, said: str) -> None:
     assert percent(share) == said
 
 
 def test_a_share_with_its_interval() -> None:
-    assert with_interval(0.102, 0.0883, 0.115) == "10.2% (8.83–11.5%)"
+    assert with_interval(0.102, 0.0883, 0.115) == "10% (8.8–12%)"

@@ -130,7 +130,7 @@ def test_the_finding_of_the_main_attack_shows_it_if_the_bank_is_large_enough(mod
     (finding,), _ = slira_check.run(evidence)
     assert len(finding.tables) == tables + 1
     assert [figure.kind for figure in finding.figures] == [FigureKind.ROC, FigureKind.SHARES][:tables]
-    said = "12 shadow models were not shown to find more than 6" if models == 12 else "From 12 shadow models on"
+    said = "Doubling the shadow models from 6 to 12" if models == 12 else "The power curve needs at least 12"
     assert any(note.startswith(said) for note in finding.notes)
     (other,), _ = offline_check.run(evidence)
     assert (other.figures, other.tables, len(other.notes)) == ((), (), 1)
@@ -139,7 +139,9 @@ def test_the_finding_of_the_main_attack_shows_it_if_the_bank_is_large_enough(mod
 def test_no_gain_is_said_to_be_none() -> None:
     evidence = simulated(4, 24)
     (note,) = enough(evidence, scored(evidence, GlobalThreshold()), FPR).notes
-    assert note.startswith("24 shadow models were not shown to find more than 12: the difference is 0.00 percentage")
+    assert note.startswith(
+        "Doubling the shadow models from 12 to 24 is not shown to raise the TPR: the difference is 0"
+    )
 
 
 @pytest.mark.parametrize("kind", ["continuous", "tied", "constant", "few examples above all others"])

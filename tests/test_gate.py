@@ -189,7 +189,7 @@ def test_a_gate_on_all_attacks_is_told_by_the_worst(audited: Callable[..., None]
     assert done.returncode == 1
     gate, *_ = done.stdout.splitlines()
     assert gate.startswith("fail          tpr (tpr ≤ 0.1): worst of 2, Membership inference, lira-online, at 0.01: ")
-    assert "at 95% confidence, all 2 comparisons together" in gate
+    assert "at 95% confidence (jointly over 2 comparisons)" in gate
 
 
 BROKEN: dict[str, tuple[str, str]] = {

@@ -99,7 +99,7 @@ def made(
 
 
 def kinds(tables: Sequence[Table]) -> dict[object, object]:
-    (table,) = (table for table in tables if table.title == "Why training text is written")
+    (table,) = (table for table in tables if table.title == "Why training text is generated")
     return {row[0]: row[2] for row in table.rows}
 
 
@@ -150,7 +150,7 @@ def test_without_weights_it_is_said_that_nothing_was_compared(population: TextPo
     evidence = replace(made(population, [12], gain=5.0), reading=None)
     (finding,), _ = generation_check.run(evidence)
     assert any("not tested" in note for note in finding.notes)
-    assert not any(table.title == "Why training text is written" for table in finding.tables)
+    assert not any(table.title == "Why training text is generated" for table in finding.tables)
 
 
 @pytest.mark.parametrize(

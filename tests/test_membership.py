@@ -51,7 +51,7 @@ def test_ties_are_refused_with_the_nearest_rates_and_are_no_rate_of_zero() -> No
     outside = evidence.attacked("global-threshold").outside
     above = float((outside == outside.max()).mean())
     assert above > 0.03
-    assert "2% is not reached" in refused.reason
+    assert "a 2% FPR cannot be reached" in refused.reason
     assert f"are 0% and {percent(above)}" in refused.reason
 
 

@@ -226,9 +226,9 @@ def test_raw_and_calibrated_exposure_stand_side_by_side_and_a_limit_covers_both(
     assert raw.value > calibrated.value
     for finding in findings:
         for estimate in (raw, calibrated):
-            assert f"{estimate.value:.2f} bits" in finding.sentence
-            assert f"{estimate.low:.2f} to {estimate.high:.2f}" in finding.sentence
-        assert any("names no `attack` covers raw and calibrated exposure" in note for note in finding.notes)
+            assert f"{estimate.value:.1f} bits" in finding.sentence
+            assert f"{estimate.low:.1f}–{estimate.high:.1f}" in finding.sentence
+        assert any("without `attack` covers raw and calibrated exposure" in note for note in finding.notes)
         assert Limit(metric="exposure", max=2).covers(finding)
         assert Limit(metric="exposure", max=2, attack=finding.attack).covers(finding)
     assert not Limit(metric="exposure", max=2, attack="raw").covers(findings[0])
@@ -303,7 +303,7 @@ def test_own_secrets_need_as_many_decoys_as_the_threshold_asks_for(
     )
     assert len(findings) == told
     if not told:
-        assert f"{decoys} decoys show at most" in skipped[0].reason
+        assert f"{decoys} decoys can show at most" in skipped[0].reason
         assert "Probes(decoys=99)" in skipped[0].reason
 
 
@@ -341,7 +341,7 @@ def test_sampling_is_held_against_models_without_the_text(population: TextPopula
     assert trained.y[:3] == (1.0, 1.0, 1.0)
     assert without.y[:3] == (0.0, 0.0, 1.0)
     assert others.y[:3] == (0.0, 0.0, 1.0), "held-out texts fare in this model as training texts in models without them"
-    assert "100% of them" in finding.sentence
+    assert "100% of these training texts in models without them" in finding.sentence
 
 
 def test_a_near_tie_is_decided_by_what_was_really_written(population: TextPopulation) -> None:
@@ -421,7 +421,7 @@ def test_texts_are_refused_where_what_is_shown_decides_nothing(population: TextP
     evidence = World().evidence(of_texts(population, texts))
     for check in (discoverable_check, probabilistic_check):
         _, (skipped,) = check.run(evidence)
-        assert "show more tokens" in skipped.reason
+        assert "use longer prompts" in skipped.reason
 
 
 def test_near_verbatim_continuations_are_held_against_models_without_the_text(population: TextPopulation) -> None:
@@ -441,7 +441,7 @@ def test_near_verbatim_continuations_are_held_against_models_without_the_text(po
             recorded=evidence.recorded | {"written": np.where(members[:, None], near, 0)},
         )
     )
-    table = next(table for table in finding.tables if table.title.startswith("Nearly"))
+    table = next(table for table in finding.tables if table.title.startswith("Near-verbatim"))
     shares = [[str(cell).split(" ")[0] for cell in row[1:]] for row in table.rows]
     assert shares == [["0%", "0%", "0%"], ["100%", "0%", "25%"], ["100%", "0%", "25%"]]
 
@@ -475,7 +475,7 @@ def test_of_texts_that_stand_there_once_nothing_is_said_about_copies(population:
     once = of_texts(population, texts)
     (finding,), _ = discoverable_check.run(World(continued_inside=0.5).evidence(once))
     assert not any(table.title == "By number of copies" for table in finding.tables)
-    assert any("stands in the training data once" in note for note in finding.notes)
+    assert any("occurs once in the training data" in note for note in finding.notes)
 
 
 def test_too_few_long_documents_are_refused_with_the_way_out(population: TextPopulation) -> None:
@@ -531,8 +531,7 @@ def test_a_search_is_held_against_canaries_that_were_not_planted(population: Tex
     lacking = (evidence.shadow_doses == 0).sum(axis=1)
     found, searches = lacking[::2].sum(), lacking.sum() + (evidence.doses == 0).sum()
     assert finding.blind == pytest.approx(found / searches)
-    assert f"Of {searches:,} searches for a secret that was not planted" in finding.sentence
-    assert f"{found:,} find it" in finding.sentence
+    assert f"Control, canaries not inserted: {found:,} of {searches:,}." in finding.sentence
 
 
 def test_a_text_is_recited_if_it_stands_in_six_documents_however_they_differ_elsewhere(

@@ -26,6 +26,7 @@ WEAK, STRONG = found("lira-online", 10), found("lira-offline", 200)
 def test_a_limit_on_the_weaker_attack_passes_and_every_first_page_says_which_attack_is_above_it() -> None:
     held = audited([ONLINE], WEAK, STRONG)
     assert held.verdict is Verdict.PASS
+    assert document(held).headline.endswith("Not every attack has a limit.")
     ((label, words),) = uncovered(held)
     assert label == "above a limit"
     assert words == (

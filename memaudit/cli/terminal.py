@@ -111,8 +111,13 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], stream: Any) ->
         cells = [Text(cell.encode(encoding, _HANDLER).decode(encoding)) for cell in row]
         cells[-1].stylize(_STYLES.get(row[-1].partition(",")[0], ""))
         grid.add_row(*cells)
-    colours: Literal["standard"] | None = None if "NO_COLOR" in os.environ else "standard"
-    console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=colours, legacy_windows=False)
+    console = Console(
+        file=io.StringIO(),
+        width=width,
+        force_terminal=True,
+        color_system=None if "NO_COLOR" in os.environ else "standard",
+        legacy_windows=False,
+    )
     with console.capture() as captured:
         console.print(grid)
     return [line.rstrip() for line in captured.get().splitlines()]

@@ -30,7 +30,7 @@ def incomplete(report: Report) -> Iterator[str]:
     """Yields what an audit says and a report does not, and what it says twice or of something else."""
     yield from _of_findings(report)
     asked = report.provenance.get(ASKED_ATTACKS)
-    attacked = tuple(ATTACKS_BY_METRIC["tpr"]) if asked is None else tuple(asked.split(", "))
+    attacked = list(ATTACKS_BY_METRIC["tpr"]) if asked is None else asked.split(", ")
     for control in report.controls:
         yield from _of_control(control, attacked)
     if asked is not None:

@@ -78,11 +78,11 @@ def _front(report: Report) -> tuple[tuple[Section, ...], ...]:
     return (
         (overview.many(report), overview.who(report)),
         (overview.trust(report),),
-        *((section,) for section in overview.limits(report)),
         (
             Section(title="What to do next", content=(listed(steps, numbered=True),)),
             Section(title="What was not tested", content=_untested(report)),
         ),
+        *((section,) for section in overview.limits(report)),
         (Section(title="What was audited", content=tuple(annexes.subject(report))),),
     )
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from memaudit.reports import figures, text, wording
 from memaudit.reports.blocks import Badges, Block, Number, Paragraph, Picture, Point, Points, Section, grid, titled
 from memaudit.reports.uncovered import uncovered
-from memaudit.types import Access, Curve, Figure, FigureKind, Finding, Report, Result, Rung, Verdict
+from memaudit.types import Access, Curve, Figure, FigureKind, Finding, Limit, Report, Result, Rung, Verdict
 
 _SHARES = ("tpr", "canaries", "secrets", "extraction")  # metrics that one axis can show
 _MOST = 6  # limits on the first page
@@ -118,21 +118,27 @@ def trust(report: Report) -> Section:
 
 
 def limits(report: Report) -> tuple[Section, ...]:
-    """Return what became of the limits, the worst first; nothing if none is set."""
-    limited = [result for result in wording.by_severity(report) if result.limit is not None]
+    """Return what became of each limit, by its worst result; nothing if none is set."""
+    by_limit: dict[Limit, list[Result]] = {}
+    for result in wording.by_severity(report):
+        if result.limit is not None:
+            by_limit.setdefault(result.limit, []).append(result)
+    held = list(by_limit.values())
     still = [skipped for skipped in report.skipped if skipped.verdict is not Verdict.NOTED]
-    points = [
-        Point(
-            lead=wording.result_label(result),
-            words=f"{titled(result.finding.title)}, limit “{result.limit}”: {wording.sentence(result.reason)}",
-        )
-        for result in limited[:_MOST]
-    ]
+    points = [_of_worst(same) for same in held[:_MOST]]
     points += [Point(lead=wording.skipped_label(s), words=f"{s.title}: {s.reason}") for s in still[:_MOST]]
-    more = len(limited[_MOST:]) + len(still[_MOST:])
+    more = len(held[_MOST:]) + len(still[_MOST:])
     if more:
         points.append(Point(words=f"{more} more: see “{wording.TITLES['results']}”."))
     return (Section(title="Limits", content=(Points(points=tuple(points)),)),) if points else ()
+
+
+def _of_worst(same: list[Result]) -> Point:
+    """Return what became of a limit that several results may be about, the worst first."""
+    worst = max((result for result in same if result.verdict is same[0].verdict), key=_of_limit)
+    which = f" (worst of {len(same)} results)" if same[1:] else ""
+    words = f"“{worst.limit}”: {titled(worst.finding.title)}{which}. {wording.sentence(worst.reason)}"
+    return Point(lead=wording.result_label(worst), words=words)
 
 
 def picture(figure: Figure, *, alone: bool = False) -> Picture:

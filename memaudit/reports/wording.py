@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from memaudit.reports.blocks import Badge
 from memaudit.reports.text import percent
+from memaudit.reports.uncovered import uncovered
 from memaudit.types import (
     ATTACKS_BY_METRIC,
     Access,
@@ -217,8 +218,10 @@ def headline(report: Report) -> str:
     limits = [r.limit for r in report.results if r.limit is not None]
     if report.verdict is Verdict.INCONCLUSIVE and not limits and all(s.limit is None for s in report.skipped):
         return "A control failed: the results are not reliable."
-    confidence = min((limit.confidence for limit in limits), default=0.95)
-    return VERDICTS[report.verdict].headline.format(confidence=percent(confidence))
+    confidence = percent(min((limit.confidence for limit in limits), default=0.95))
+    if report.verdict is Verdict.PASS and uncovered(report):
+        return f"Every result with a limit is below it, with {confidence} confidence. Not every attack has a limit."
+    return VERDICTS[report.verdict].headline.format(confidence=confidence)
 
 
 def sampled(whole: int, measured: int) -> str:
