@@ -161,7 +161,7 @@ def _evidence(place: Path) -> TextEvidence:
 
     target = open_target("model", "recipe_of_language.py:recipe")
     bank = Bank.open("bank")
-    facts = _facts(target, Ground(bank, bank.read(), shadows=12), (0.05,), ("lira-online",), "cpu")
+    facts = _facts(Ground(target, bank, recordings=bank.read(), shadows=12), (0.05,), ("lira-online",), "cpu")
     assert isinstance(facts, TextEvidence)
     marked = np.arange(60) % 2 == 0
     texts = tuple(f"{text} zebra" if mark else text for text, mark in zip(facts.strings, marked, strict=True))

@@ -20,7 +20,8 @@ from torch import nn
 
 import memaudit as ma
 from memaudit.attacks import ATTACKS, Rmia, Signal, attack
-from memaudit.checks.tasks import EVIDENCE, MultilabelEvidence, RegressionEvidence
+from memaudit.checks.tasks import BANK_EVIDENCE as EVIDENCE
+from memaudit.checks.tasks import MultilabelEvidence, RegressionEvidence
 from memaudit.design import PairArrays, by_pair, halves
 from memaudit.errors import ModelError, RecipeError
 from memaudit.memorization import counterfactual
@@ -31,8 +32,8 @@ from memaudit.signals.logits import cross_entropy
 from memaudit.signals.multilabel import joint_logit, multilabel_signals
 from memaudit.signals.order import require_order
 from memaudit.signals.regression import regression_signals
+from memaudit.signals.sense import require_sense
 from memaudit.stats import auc
-from memaudit.training.sense import require_sense
 
 Array = np.ndarray
 N, LABELS = 160, 4

@@ -27,10 +27,17 @@ _ALARM = 0.001  # probability of a false alarm of the control
 class Questioned(Protocol):
     """What the exact test reads: the canaries, what each was ranked among, and how often it was planted."""
 
-    population: TextPopulation
-    recorded: dict[str, Array]
-    doses: UInt8[Array, " canaries"]
-    seed: int
+    @property
+    def population(self) -> TextPopulation: ...  # noqa: D102
+
+    @property
+    def recorded(self) -> dict[str, Array]: ...  # noqa: D102
+
+    @property
+    def doses(self) -> UInt8[Array, " canaries"]: ...  # noqa: D102
+
+    @property
+    def seed(self) -> int: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True)

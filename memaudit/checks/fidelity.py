@@ -57,8 +57,7 @@ def _fidelity(evidence: Evidence) -> Control:
             if passed
             else f"The model does not look like its shadow models (p = {adjusted.min():.2g}). It was trained with "
             "another recipe, on another share of the examples, or on other members than stated. Its results are "
-            "withheld."
-            + _way_out(evidence)
+            "withheld." + _way_out(evidence)
         ),
         source="Student-t prediction interval; Holm 1979",
         tables=(Table(title="Model and shadow models, on the same examples", columns=columns, rows=rows),),
