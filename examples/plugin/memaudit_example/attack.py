@@ -1,4 +1,4 @@
-"""An attack: how far the target's signal lies above the median of shadow models without the example."""
+"""An attack: how far the target's signal is above the median of shadow models without the example."""
 
 from dataclasses import dataclass
 
