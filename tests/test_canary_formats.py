@@ -154,7 +154,7 @@ def _planted(form: str, canary: Canary) -> dict[str, Any]:
     user, assistant = {"role": "user", "content": canary.prefix}, {"role": "assistant", "content": answer}
     human, gpt = {"from": "human", "value": canary.prefix}, {"from": "gpt", "value": answer}
     system = {"role": "system", "content": SYSTEM}
-    return {
+    forms: dict[str, dict[str, Any]] = {
         "Alpaca": {"instruction": canary.prefix, "input": "", "output": answer},
         "Alpaca without inputs": {"instruction": canary.prefix, "output": answer},
         "ShareGPT": {"id": None, "conversations": [human, gpt]},
@@ -168,7 +168,8 @@ def _planted(form: str, canary: Canary) -> dict[str, Any]:
         "ShareGPT, system column": {"conversations": [human, gpt], "system": SYSTEM},
         "messages": {"messages": [system, user, assistant]},
         "conversational prompt and completion": {"prompt": [system, user], "completion": [assistant]},
-    }[form]
+    }
+    return forms[form]
 
 
 @pytest.mark.parametrize("form", FORMS)

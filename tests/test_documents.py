@@ -20,8 +20,9 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from memaudit.errors import RecipeError
-from memaudit.recipe.documents import Documents, plain
+from memaudit.recipe.documents import Documents
 from memaudit.recipe.duplicates import _bands, near_duplicates
+from memaudit.recipe.shapes import plain
 
 Array = np.ndarray
 FOUR = ["the first text", "and a second one", "something else", "unlike all others"]

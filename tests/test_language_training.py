@@ -24,7 +24,7 @@ from memaudit.canaries.doses import target_doses
 from memaudit.design import target_half
 from memaudit.errors import BankError, RecipeError
 from memaudit.recipe import LanguageModelRecipe, Probes, Rendering, Row, TextPopulation, fingerprint, load_recipe
-from memaudit.recipe.documents import Text
+from memaudit.recipe.shapes import Text
 from memaudit.signals import measure
 from memaudit.signals.language import predicted, token_statistics
 from memaudit.signals.secrets import space_costs

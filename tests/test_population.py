@@ -27,8 +27,8 @@ from memaudit.recipe import (
     membership,
     read_members,
 )
-from memaudit.recipe.documents import Text
 from memaudit.recipe.members import write_members
+from memaudit.recipe.shapes import Text
 from memaudit.signals.text import canary_rows
 
 Array = np.ndarray

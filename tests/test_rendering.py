@@ -15,8 +15,8 @@ from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
 
 from memaudit.errors import RecipeError
 from memaudit.recipe import Documents, Probes, Rendering, TextPopulation, packed
-from memaudit.recipe.documents import Text
 from memaudit.recipe.rendering import Renderer
+from memaudit.recipe.shapes import Text
 
 BOS, EOS = 0, 1
 # Every message is "[role]content.", and an answer is announced as "[assistant]".

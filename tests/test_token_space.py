@@ -15,8 +15,8 @@ from memaudit.canaries import Canary, make
 from memaudit.canaries.space import Space
 from memaudit.errors import RecipeError
 from memaudit.recipe import Documents, Probes, Rendering, TextPopulation
-from memaudit.recipe.documents import Text
 from memaudit.recipe.rendering import Renderer
+from memaudit.recipe.shapes import Text
 from memaudit.recipe.spaces import TokenSpace, token_space
 
 Made = Callable[[], PreTrainedTokenizerFast]

@@ -27,10 +27,25 @@ _ALARM = 0.001  # probability of a false alarm of the control
 class Questioned(Protocol):
     """What the exact test reads: the canaries, what each was ranked among, and how often it was planted."""
 
-    population: TextPopulation
-    recorded: dict[str, Array]
-    doses: UInt8[Array, " canaries"]
-    seed: int
+    @property
+    def population(self) -> TextPopulation:
+        """The documents and the canaries."""
+        ...
+
+    @property
+    def recorded(self) -> dict[str, Array]:
+        """What the audited model answered, by name."""
+        ...
+
+    @property
+    def doses(self) -> UInt8[Array, " canaries"]:
+        """How often each canary was planted in it."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """Of the permutation test."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
