@@ -281,7 +281,8 @@ def test_small_spaces_are_ranked_as_a_whole(population: TextPopulation) -> None:
         whole, {"canary_cost": costs[np.arange(3), place], "reference_cost": costs.ravel()}, np.ones(3, np.uint8)
     )
     ranked = Ranked.of_model(evidence)
-    assert (ranked.rank.tolist(), ranked.of.tolist(), bool(ranked.whole.all())) == ([1, 1, 1], [100, 100, 100], True)
+    assert ranked.whole.all()
+    assert (ranked.rank.tolist(), ranked.of.tolist()) == ([1, 1, 1], [100, 100, 100])
     (finding,), _ = exact_check.run(evidence)
     assert "1e-06" in finding.sentence
     assert finding.estimate.value == pytest.approx(math.log2(100))

@@ -302,7 +302,7 @@ def test_an_audit_shows_own_secrets_in_redacted_form(tmp_path: Path, monkeypatch
     members = ma.draw_members(recipe, seed=1)
     ma.save_target(ma.train(recipe, members, seed=1), "model", members)
     report = ma.audit("model", recipe, fprs=(0.1,)).report
-    codes = [result.finding.code for result in report.results] + [skipped.code for skipped in report.skipped]
-    assert "CAN003" in codes
+    told = {result.finding.code for result in report.results} | {skipped.code for skipped in report.skipped}
+    assert "CAN003" in told
     assert "Falcon" not in str(report)
     assert not re.search(r"EMP-\d", str(report))

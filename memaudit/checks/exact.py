@@ -28,16 +28,24 @@ class Questioned(Protocol):
     """What the exact test reads: the canaries, what each was ranked among, and how often it was planted."""
 
     @property
-    def population(self) -> TextPopulation: ...  # noqa: D102
+    def population(self) -> TextPopulation:
+        """The documents and the canaries."""
+        ...
 
     @property
-    def recorded(self) -> dict[str, Array]: ...  # noqa: D102
+    def recorded(self) -> dict[str, Array]:
+        """What the audited model answered, by name."""
+        ...
 
     @property
-    def doses(self) -> UInt8[Array, " canaries"]: ...  # noqa: D102
+    def doses(self) -> UInt8[Array, " canaries"]:
+        """How often each canary was planted in it."""
+        ...
 
     @property
-    def seed(self) -> int: ...  # noqa: D102
+    def seed(self) -> int:
+        """Of the permutation test."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
