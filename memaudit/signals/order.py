@@ -46,8 +46,8 @@ def require_order(predicted: Int[Array, " examples"], y: Int[Array, " examples"]
         raise ModelError(
             f"the model's columns are in another order than the labels: for {table[one, other]} of the "
             f"{table[one].sum()} examples of class {one}{called}, column {other} is the largest, and every class has a "
-            "column of its own in this way. Return column k for label k; strings are numbered in sorted order "
-            "(Examples.class_names)"
+            "column of its own in this way. Return column k for label k (strings are numbered in sorted order: "
+            "Examples.class_names), and larger for a likelier class: neither losses nor distances"
         )
 
 
