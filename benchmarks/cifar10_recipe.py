@@ -13,7 +13,7 @@ from memaudit.recipe.augment import flip, shift
 
 
 def examples(path: str, count: int) -> ma.Examples:
-    """Returns the first images as `[count, 3, 32, 32]` in uint8, with the rows of the training set as ids."""
+    """Return the first images as `[count, 3, 32, 32]` in uint8, with the rows of the training set as ids."""
     with np.load(path) as data:
         x, y = data["x_train"][:count], data["y_train"][:count]
     return ma.Examples(x.transpose(0, 3, 1, 2), y, [f"train-{row}" for row in range(count)])
@@ -27,7 +27,7 @@ class Normalized(nn.Module):
 
 
 class Residual(nn.Module):
-    """Adds two convolutions to their input."""
+    """Add two convolutions to their input."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def memorizing(texts: Int[Array, "texts length"], steps: int = 150) -> LlamaForCausalLM:
-    """Returns a model that was trained on these texts and nothing else."""
+    """Return a model that was trained on these texts and nothing else."""
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=VOCABULARY, hidden_size=128, intermediate_size=512, num_hidden_layers=4, num_attention_heads=4
@@ -82,7 +82,7 @@ def whole_spaces(model: LlamaForCausalLM, prefixes: Int[Array, "canaries length"
 def slow_costs(
     model: LlamaForCausalLM, prefix: Int[Array, " length"], digits: int, batch: int, candidates: int = 2048
 ) -> tuple[float, Float[Array, " candidates"]]:
-    """Returns the seconds that one candidate takes by a full forward pass, and the costs of the first candidates."""
+    """Return the seconds that one candidate takes by a full forward pass, and the costs of the first candidates."""
     secrets = np.stack(np.unravel_index(np.arange(candidates), (10,) * digits), axis=1)
     texts = torch.tensor(np.hstack([np.tile(prefix, (candidates, 1)), DIGITS[secrets]]))
     costs, started = [], time.perf_counter()

@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def plain_loop(examples: ma.Examples, models: int = 2, epochs: int = 4) -> float:
-    """Returns the seconds that one model takes the obvious way, on all cores, extrapolated from a few epochs."""
+    """Return the seconds that one model takes the obvious way, on all cores, extrapolated from a few epochs."""
     data = TensorDataset(torch.as_tensor(examples.x), torch.as_tensor(examples.y))
     started = time.perf_counter()
     for index in range(models):
@@ -67,13 +67,13 @@ def plain_loop(examples: ma.Examples, models: int = 2, epochs: int = 4) -> float
 
 
 def floating_point_operations(members: int) -> float:
-    """Returns the operations of one training's matrix products: forward, and both gradients but the first."""
+    """Return the operations of one training's matrix products: forward, and both gradients but the first."""
     first, second = 446 * 128, 128 * 30
     return 40 * float(members) * 2 * (2 * first + 3 * second)
 
 
 def matrix_product_rate(size: int = 2048, repeats: int = 10) -> float:
-    """Returns the rate of a large float32 matrix product on all cores, in GFLOP/s."""
+    """Return the rate of a large float32 matrix product on all cores, in GFLOP/s."""
     a = torch.randn(size, size)
     torch.mm(a, a)
     started = time.perf_counter()

@@ -85,7 +85,7 @@ def attacks(recordings: Recordings) -> None:
 
 
 def beside(known: float | None, form: str, agrees: Callable[[float], bool]) -> str:
-    """Returns a known value and whether ours agrees with it; a dash where there is none."""
+    """Return a known value and whether ours agrees with it; a dash where there is none."""
     return f"{'–':>6}  " if known is None else f"{format(known, form):>6}{_mark(agrees(known))}"
 
 

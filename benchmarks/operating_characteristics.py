@@ -95,7 +95,7 @@ def reruns(n: int = 2_000, rate: float = 0.012, times: int = 5) -> str:
     return _table(
         f"Probability that a model with a true rate of {100 * rate:g}%, a fifth above the limit, passes with {n:,} "
         "members:",
-        ["what is held against the limit", "in one audit", f"in one of {times}"],
+        ["what is compared with the limit", "in one audit", f"in one of {times}"],
         rows,
     )
 
@@ -106,7 +106,7 @@ def several(n: int = 2_000, rate: float = 0.012) -> str:
         alone, shared = (float(binom.cdf(most_kept(LIMIT, n, m), n, rate)) for m in (1, gates))
         rows.append([str(gates), *(f"{100 * (1 - (1 - p) ** gates):.2f}%" for p in (alone, shared))])
     return _table(
-        f"Probability that any of several independent gates is said to be kept at a true rate of {100 * rate:g}%, with "
+        f"Probability that any of several independent gates passes at a true rate of {100 * rate:g}%, with "
         f"{n:,} members:",
         ["gates", "each at 95%", "all together at 95% (Holm)"],
         rows,

@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def _independent_se(shift: PairArrays) -> Array:
-    """Returns the standard error that takes the two models of a pair for independent."""
+    """Return the standard error that takes the two models of a pair for independent."""
     variance = sum(side.mean(axis=2, dtype=np.float64).var(axis=0, ddof=1) for side in (shift.inside, shift.outside))
     return np.sqrt(variance / len(shift.inside))
 

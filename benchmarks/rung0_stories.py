@@ -77,7 +77,7 @@ def main() -> None:
 
 
 def recipe_of(arguments: argparse.Namespace) -> ma.LanguageModelRecipe:
-    """Returns the recipe of examples/stories, with the canaries and documents that were asked for."""
+    """Return the recipe of examples/stories, with the canaries and documents that were asked for."""
 
     def documents() -> ma.Documents:
         paragraphs = (" ".join(part.split()) for part in arguments.book.read_text("utf-8", "replace").split("\n\n"))
@@ -103,7 +103,7 @@ def recipe_of(arguments: argparse.Namespace) -> ma.LanguageModelRecipe:
 
 
 def timed(what: str, action: Callable[[], T]) -> T:
-    """Returns what an action returns, and prints its wall and CPU time."""
+    """Return what an action returns, and prints its wall and CPU time."""
     wall, cpu = time.perf_counter(), time.process_time()
     found = action()
     print(f"{what}: {time.perf_counter() - wall:.0f} s wall, {time.process_time() - cpu:.0f} s CPU", flush=True)
@@ -124,7 +124,7 @@ def show(report: Report) -> None:
 
 
 def all_costs(model: torch.nn.Module, population: TextPopulation) -> Array:
-    """Returns the costs of every secret of every canary's space [canaries, secrets], sorted."""
+    """Return the costs of every secret of every canary's space [canaries, secrets], sorted."""
     return np.stack([np.sort(space_costs(model, s.prefix, s.alphabets)) for s in population.spaces])
 
 
@@ -141,7 +141,7 @@ def null(name: str, costs: Array, lots: int) -> None:
 
 
 def lot(costs: Array, references: int | None, rng: np.random.Generator) -> float:
-    """Returns the exact p-value of fresh secrets and references, drawn uniformly from the spaces."""
+    """Return the exact p-value of fresh secrets and references, drawn uniformly from the spaces."""
     canaries, size = costs.shape
     own = np.take_along_axis(costs, rng.integers(0, size, (canaries, 1)), axis=1)
     if references is None:

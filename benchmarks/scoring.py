@@ -52,7 +52,7 @@ def report(name: str, seconds: float, loop: float) -> None:
 
 
 def timed(work: Callable[[], Any], repeats: int = 3) -> float:
-    """Returns the median time of the work, in seconds."""
+    """Return the median time of the work, in seconds."""
     times = []
     for _ in range(repeats):
         started = time.perf_counter()
@@ -62,7 +62,7 @@ def timed(work: Callable[[], Any], repeats: int = 3) -> float:
 
 
 def slow_attack(phi: Array, members: Array, targets: int = 1, examples: int = 1000) -> float:
-    """Returns the extrapolated time of the loop over targets and examples: online LiRA, per-example variance."""
+    """Return the extrapolated time of the loop over targets and examples: online LiRA, per-example variance."""
     started = time.perf_counter()
     for target in range(targets):
         rest = np.delete(np.arange(len(phi)), [target, target ^ 1])
@@ -75,7 +75,7 @@ def slow_attack(phi: Array, members: Array, targets: int = 1, examples: int = 10
 
 
 def slow_memorization(correct: Array, members: Array, examples: int = 1000) -> float:
-    """Returns the extrapolated time of the loop over examples: score, standard error, Newcombe–Wilson interval."""
+    """Return the extrapolated time of the loop over examples: score, standard error, Newcombe–Wilson interval."""
     started = time.perf_counter()
     for i in range(examples):
         inside, outside = correct[members[:, i] == 1, i], correct[members[:, i] == 0, i]

@@ -110,7 +110,7 @@ def number(canary: Canary) -> str:
 
 
 def planted(text: str, canaries: list[Canary], rng: np.random.Generator) -> str:
-    """Returns the text with each canary on lines of its own, as often as it says, in random places."""
+    """Return the text with each canary on lines of its own, as often as it says, in random places."""
     lines = text.split("\n")
     new = [f"{canary.prefix}{number(canary)}." for canary in canaries for _ in range(canary.insertions)]
     for place, line in sorted(zip(rng.integers(0, len(lines), len(new)).tolist(), new, strict=True), reverse=True):
@@ -125,7 +125,7 @@ def epochs(
     count: int,
     rng: np.random.Generator,
 ) -> Iterator[float]:
-    """Trains the model and yields the held-out loss per character after each epoch; windows start elsewhere in each."""
+    """Train the model and yields the held-out loss per character after each epoch; windows start elsewhere in each."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
     for _ in range(count):
         model.train()
@@ -149,7 +149,7 @@ def loss(model: LlamaForCausalLM, ids: torch.Tensor) -> torch.Tensor:
 def exposed(
     model: LlamaForCausalLM, canary: Canary, letters: dict[str, int], queries: int, rng: np.random.Generator
 ) -> Exposed:
-    """Returns a canary's exposure, exact if a search of so many queries settles its rank."""
+    """Return a canary's exposure, exact if a search of so many queries settles its rank."""
     prefix = np.array([letters[letter] for letter in "\n" + canary.prefix])
     alphabets = [np.array([letters[digit] for digit in "0123456789"])] * DIGITS
     search = best_first(model, prefix, alphabets, wanted=canary.secret, queries=queries)

@@ -33,7 +33,7 @@ ATTACKS = ("lira-online", "slira", "rmia", "global-threshold")
 
 
 def of_labels() -> Iterator[tuple[str, Signals, Array]]:
-    """Yields signals of several labels: their joint scaled logit, the sum of their own, and the least of them."""
+    """Yield signals of several labels: their joint scaled logit, the sum of their own, and the least of them."""
     for labels in (3, 8, 20):
         x, y = make_multilabel_classification(1000, 60, n_classes=labels, n_labels=max(2, labels // 4), random_state=0)
         y = np.where(np.random.default_rng(0).random(y.shape) < 0.05, 1 - y, y)
@@ -57,7 +57,7 @@ def of_labels() -> Iterator[tuple[str, Signals, Array]]:
 
 
 def of_numbers() -> Iterator[tuple[str, Signals, Array]]:
-    """Yields signals of a number: functions of the error, in standard deviations of the labels."""
+    """Yield signals of a number: functions of the error, in standard deviations of the labels."""
     rng = np.random.default_rng(0)
     wide = rng.normal(size=(1200, 300))
     data = {

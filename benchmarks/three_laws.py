@@ -75,7 +75,7 @@ def law(name: str, x: Array | list[int] | tuple[int, ...], hits: list[Array], gr
 
 
 def well_specified_records(count: int, rng: np.random.Generator) -> Array:
-    """Returns the beginnings of different docstrings; after 8 tokens, or more, no two are continued differently."""
+    """Return the beginnings of different docstrings; after 8 tokens, or more, no two are continued differently."""
     texts = sorted(set(docstrings()))
     tokenizer = ByteLevelBPETokenizer()
     tokenizer.train_from_iterator(texts, VOCABULARY, show_progress=False)
@@ -89,7 +89,7 @@ def well_specified_records(count: int, rng: np.random.Generator) -> Array:
 
 
 def docstrings() -> Iterator[str]:
-    """Yields every docstring of the standard library's modules, classes and functions."""
+    """Yield every docstring of the standard library's modules, classes and functions."""
     for path in sorted(Path(os.__file__).parent.glob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and (text := ast.get_docstring(node)):
@@ -97,7 +97,7 @@ def docstrings() -> Iterator[str]:
 
 
 def trained(width: int, stream: Array, epochs: int, seed: int, batch: int = 16) -> LlamaForCausalLM:
-    """Returns a Llama of two layers, trained on rows of the stream that are cut anew in each epoch."""
+    """Return a Llama of two layers, trained on rows of the stream that are cut anew in each epoch."""
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=VOCABULARY,
@@ -123,7 +123,7 @@ def trained(width: int, stream: Array, epochs: int, seed: int, batch: int = 16) 
 
 
 def is_extracted(model: LlamaForCausalLM, records: Array, context: int) -> Array:
-    """Returns whether greedy decoding after so many tokens writes the suffix of each record."""
+    """Return whether greedy decoding after so many tokens writes the suffix of each record."""
     prefixes, suffixes = records[:, -SUFFIX - context : -SUFFIX], records[:, -SUFFIX:]
     return (np.array(greedy_continuations(model, list(prefixes), SUFFIX)) == suffixes).all(axis=1)
 

@@ -1,4 +1,4 @@
-"""memaudit measures what a trained model gives away about its training data.
+"""memaudit audits what a trained model leaks about its training data.
 
     bank = memaudit.fill("bank/", recipe, shadows=64)    # trains once, resumes, grows; shared by every check
     done = memaudit.audit("model.pt", recipe, bank)      # trains nothing

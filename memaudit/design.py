@@ -39,7 +39,7 @@ def _stream(seed: int, purpose: int, index: int) -> np.random.Generator:
 def half(
     seed: int, model: int, examples: int, roles: UInt8[Array, " examples"] | None = None
 ) -> UInt8[Array, " examples"]:
-    """Returns how often one model of the paired design is trained on each example, 0 or 1.
+    """Return how often one model of the paired design is trained on each example, 0 or 1.
 
     Args:
         seed: Of the bank.
@@ -58,7 +58,7 @@ def _with_the_rest(row: UInt8[Array, " units"], roles: UInt8[Array, " units"]) -
 
 
 def halves(seed: int, models: int, examples: int) -> UInt8[Array, "models examples"]:
-    """Returns how often each model is trained on each example, 0 or 1, in complementary pairs.
+    """Return how often each model is trained on each example, 0 or 1, in complementary pairs.
 
     Raises:
         ValueError: `models` is odd or not positive.
@@ -69,7 +69,7 @@ def halves(seed: int, models: int, examples: int) -> UInt8[Array, "models exampl
 
 
 def target_half(seed: int, examples: int) -> UInt8[Array, " examples"]:
-    """Returns a target's memberships, 0 or 1, drawn by fair coins that have nothing to do with those of any bank."""
+    """Return a target's memberships, 0 or 1, each 1 with probability 1/2, independent of those of any bank."""
     return _stream(seed, _TARGET, 0).integers(0, 2, examples, dtype=np.uint8)
 
 
@@ -227,7 +227,7 @@ def one_class(pair: UInt8[Array, "2 examples"], labels: Int[Array, " examples"])
 
 
 def training_seed(seed: int, model: int) -> int:
-    """Returns the seed of everything that is random in one model's training; depends on (seed, model) alone."""
+    """Return the seed of everything that is random in one model's training; depends on (seed, model) alone."""
     return int(_stream(seed, _TRAINING, model).integers(0, 2**31))
 
 
@@ -245,11 +245,11 @@ class Pairs(Protocol):
         ...
 
     def block(self, examples: slice) -> tuple[Float[Array, "pairs block queries"], Float[Array, "pairs block queries"]]:
-        """Returns the inside and outside signals of a block of examples."""
+        """Return the inside and outside signals of a block of examples."""
         ...
 
     def take(self, pairs: Int[Array, " some"]) -> Pairs:
-        """Returns the same signals for some of the pairs."""
+        """Return the same signals for some of the pairs."""
         ...
 
 
@@ -267,18 +267,18 @@ class PairArrays:
         return pairs, examples, queries
 
     def block(self, examples: slice) -> tuple[Float[Array, "pairs block queries"], Float[Array, "pairs block queries"]]:
-        """Returns the inside and outside signals of a block of examples."""
+        """Return the inside and outside signals of a block of examples."""
         return self.inside[:, examples], self.outside[:, examples]
 
     def take(self, pairs: Int[Array, " some"]) -> PairArrays:
-        """Returns the same signals for some of the pairs."""
+        """Return the same signals for some of the pairs."""
         return PairArrays(self.inside[pairs], self.outside[pairs])
 
 
 def by_pair(
     values: Shaped[Array, "models examples *queries"], members: UInt8[Array, "models examples"]
 ) -> tuple[Shaped[Array, "pairs examples *queries"], Shaped[Array, "pairs examples *queries"]]:
-    """Returns values as (inside, outside): of each pair, from the model that has and the one that lacks the example.
+    """Return values as (inside, outside): of each pair, from the model that has and the one that lacks the example.
 
     Raises:
         ValueError: The models are not complementary pairs.
@@ -291,7 +291,7 @@ def by_pair(
 
 
 def coins(seed: int, pairs: int, examples: int) -> Bool[Array, "pairs examples"]:
-    """Returns fair coins that have nothing to do with any membership: heads = inside and outside change places."""
+    """Return random swaps that are independent of membership; True swaps the pair's inside and outside models."""
     return np.stack([_stream(seed, _CONTROL, t).integers(0, 2, examples) for t in range(pairs)]).astype(bool)
 
 
@@ -300,7 +300,7 @@ def swapped(
     outside: Shaped[Array, "pairs examples *queries"],
     heads: Bool[Array, "pairs examples"],
 ) -> tuple[Shaped[Array, "pairs examples *queries"], Shaped[Array, "pairs examples *queries"]]:
-    """Returns (inside, outside) with the two exchanged wherever the coin shows heads: the null run."""
+    """Return (inside, outside) with the two swapped wherever `heads` is True: the null run."""
     heads = heads.reshape(heads.shape + (1,) * (inside.ndim - 2))
     return np.where(heads, outside, inside), np.where(heads, inside, outside)
 
@@ -394,7 +394,7 @@ class Chosen:
 
 @dataclass(frozen=True, slots=True)
 class NullPairs:
-    """Pairs under a membership drawn anew by coins. A sound attack finds nothing here."""
+    """Pairs under randomly permuted membership. A sound attack finds nothing here."""
 
     pairs: Pairs
     heads: Bool[Array, "pairs examples"]
@@ -405,9 +405,9 @@ class NullPairs:
         return self.pairs.shape
 
     def block(self, examples: slice) -> tuple[Float[Array, "pairs block queries"], Float[Array, "pairs block queries"]]:
-        """Returns what is called inside and outside in a block of examples."""
+        """Return what is called inside and outside in a block of examples."""
         return swapped(*self.pairs.block(examples), self.heads[:, examples])
 
     def take(self, pairs: Int[Array, " some"]) -> NullPairs:
-        """Returns the same for some of the pairs."""
+        """Return the same for some of the pairs."""
         return NullPairs(self.pairs.take(pairs), self.heads[pairs])

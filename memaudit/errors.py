@@ -42,7 +42,7 @@ class EvidenceError(MemauditError):
 
 
 def shown(error: BaseException) -> str:
-    """Returns what a foreign exception is shown as: its type and text; in CI its type alone.
+    """Return what a foreign exception is shown as: its type and text; in CI its type alone.
 
     The text of an exception in the user's code may hold records ("row 17: …"), and a CI log is kept and read by many.
     """
@@ -53,7 +53,7 @@ def shown(error: BaseException) -> str:
 
 
 def hint(name: str, known: Iterable[str]) -> str:
-    """Returns what somebody who wrote an unknown name may have meant: the nearest known one, or all that there are."""
+    """Return what somebody who wrote an unknown name may have meant: the nearest known one, or all that there are."""
     names = list(known)
     near = get_close_matches(name, names, 1)
     return f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(names) or 'none'}"

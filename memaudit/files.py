@@ -1,8 +1,8 @@
-"""Writing so that a reader never meets half a file, whoever is killed when, on file systems of every kind.
+"""Writing so that a reader never meets half a file, whichever process is killed, on file systems of every kind.
 
 What is about people is written for its owner alone, and for the group where MEMAUDIT_SHARED is set (`shared` in the
-table [files] of memaudit.toml sets it). Where a file system has no hard links or no flock, a lock file stands in; where
-it cannot wait until the names in a folder are on the disk, they are there when the machine does not crash.
+table [files] of memaudit.toml sets it). Where a file system has no hard links or no flock, a lock file is used instead;
+where it cannot wait until the names in a folder are on the disk, they are there when the machine does not crash.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ _STALE, _PAUSE = 30.0, 0.02  # seconds: a lock file is held for milliseconds
 
 
 def private_mode(folder: bool = False) -> int:
-    """Returns the permissions of a file or folder that is about people: its owner's, and the group's where shared."""
+    """Return the permissions of a file or folder that is about people: its owner's, and the group's where shared."""
     return (0o770 if folder else 0o660) if _shared() else (0o700 if folder else 0o600)
 
 
 def make_private_folder(path: Path) -> None:
-    """Makes a folder for what is about people, unless it is there; those around it are made as usual."""
+    """Make a folder for what is about people, unless it is there; those around it are made as usual."""
     if not path.is_dir():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.mkdir(private_mode(folder=True), exist_ok=True)
@@ -45,7 +45,7 @@ def make_private_folder(path: Path) -> None:
 
 
 def open_private(path: Path, flags: int, mode: int | None = None) -> int:
-    """Returns a handle of a file; one that is made has these permissions, by default a private file's."""
+    """Return a handle of a file; one that is made has these permissions, by default a private file's."""
     mode = private_mode() if mode is None else mode
     made = bool(flags & os.O_CREAT) and not path.exists()
     handle = os.open(path, flags, mode)
@@ -55,7 +55,7 @@ def open_private(path: Path, flags: int, mode: int | None = None) -> int:
 
 
 def write_synced(path: Path, data: bytes, mode: int = 0o666) -> None:
-    """Writes a new file and waits until it is on the disk; it may be left half-written."""
+    """Write a new file and waits until it is on the disk; it may be left half-written."""
     with os.fdopen(open_private(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
         file.write(data)
         file.flush()
@@ -63,7 +63,7 @@ def write_synced(path: Path, data: bytes, mode: int = 0o666) -> None:
 
 
 def write_whole(path: Path, data: bytes, private: bool = False) -> None:
-    """Writes a file, or replaces it, in one step; a device, a pipe or a folder is never replaced."""
+    """Write a file, or replaces it, in one step; a device, a pipe or a folder is never replaced."""
     if path.exists() and not path.is_file():
         raise FileExistsError(errno.EEXIST, "it is no plain file")
     draft = _draft(path)
@@ -75,7 +75,7 @@ def write_whole(path: Path, data: bytes, private: bool = False) -> None:
 
 
 def write_first(path: Path, data: bytes, mode: int | None = None) -> None:
-    """Writes a private file in one step unless it is there; of several processes that try, one succeeds, for all."""
+    """Write a private file in one step unless it is there; of several processes that try, one succeeds, for all."""
     draft = _draft(path)
     try:
         write_synced(draft, data, private_mode() if mode is None else mode)

@@ -43,12 +43,12 @@ class TokenScores:
         return np.exp(self.logp)
 
     def sums(self, values: Shaped[Array, " tokens"]) -> Float[Array, " texts"]:
-        """Returns the sum of a value of each token over each text; 0 for a text without a predicted token."""
+        """Return the sum of a value of each token over each text; 0 for a text without a predicted token."""
         total = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
         return total[self.starts[1:]] - total[self.starts[:-1]]
 
     def means(self, values: Shaped[Array, " tokens"]) -> Float[Array, " texts"]:
-        """Returns the mean of a value of each token over each text.
+        """Return the mean of a value of each token over each text.
 
         Raises:
             ValueError: A text has no predicted token.
@@ -58,12 +58,12 @@ class TokenScores:
         return self.sums(values) / self.lengths
 
     def tensors(self, prefix: str = "token_") -> dict[str, Array]:
-        """Returns the arrays by name, as they are stored."""
+        """Return the arrays by name, as they are stored."""
         return {prefix + field.name: getattr(self, field.name) for field in fields(self)}
 
     @classmethod
     def of_tensors(cls: type[_Kind], tensors: dict[str, Array], prefix: str = "token_") -> _Kind:
-        """Returns what `tensors` took apart."""
+        """Return what `tensors` took apart."""
         return cls(**{field.name: tensors[prefix + field.name] for field in fields(cls)})
 
 
@@ -72,7 +72,7 @@ class TokenStatistics(TokenScores):
     """One model over the predicted tokens of some texts, in nats.
 
     `logp` is the log-probability of the token that came; `mean` and `deviation` are those of log p under the model's
-    own distribution p; `gap` is how far the token's log-probability lies above the best other token's (greedy decoding
+    own distribution p; `gap` is how far the token's log-probability is above the best other token's (greedy decoding
     picks it if positive, and near 0 the choice hangs on rounding); `rank` is the number of tokens that are likelier;
     `normaliser` is the log of the probability of the 40 likeliest tokens together.
     """
@@ -90,6 +90,6 @@ class TokenStatistics(TokenScores):
 
 
 def recorded_tokens(tensors: dict[str, Array], prefix: str = "token_") -> TokenScores:
-    """Returns what was recorded under a prefix: all statistics, or scores alone."""
+    """Return what was recorded under a prefix: all statistics, or scores alone."""
     kind = TokenStatistics if f"{prefix}gap" in tensors else TokenScores
     return kind.of_tensors(tensors, prefix)

@@ -97,14 +97,14 @@ class Verdict(StrEnum):
 
 
 def worst(verdicts: Iterable[Verdict]) -> Verdict:
-    """Returns the worst of the verdicts; NOTED if there are none."""
+    """Return the worst of the verdicts; NOTED if there are none."""
     order = list(Verdict)
     return min(verdicts, key=order.index, default=Verdict.NOTED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """Two one-sided bounds of a number: it lies above `low` with this confidence, and below `high` with the same."""
+    """Two one-sided bounds of a number: it is above `low` with this confidence, and below `high` with the same."""
 
     confidence: float
     low: float
@@ -115,8 +115,8 @@ class Bounds:
 class Estimate:
     """A number with its two-sided interval. `level` is the interval's coverage, `method` names how it was made.
 
-    `bounds` are those that limits are held against, surer and surer; a binomial share needs none, as its bounds follow
-    from the number of units.
+    `bounds` are those that limits are compared with, at rising confidence; a binomial share needs none, as its bounds
+    follow from the number of units.
     """
 
     value: float
@@ -220,7 +220,7 @@ class Finding:
 class OnInconclusive(StrEnum):
     """What an undecided limit does to the exit code. It stays undecided all the same, and is printed as such."""
 
-    INCONCLUSIVE = "inconclusive"  # 3: stops a pipeline, and accuses nobody
+    INCONCLUSIVE = "inconclusive"  # 3: stops a pipeline without claiming a leak
     FAIL = "fail"  # 1
     WARN = "warn"  # 0
 
@@ -236,7 +236,7 @@ class Why(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limit:
-    """The most that a metric may be: a finding breaks it when even the low end of its interval lies above.
+    """The most that a metric may be: a finding breaks it when even the low end of its interval is above it.
 
     `source` and `line` say where the limit was set: a file, as it is named in the repository, and a line from 1.
     `confidence` is one-sided: that of the bound which must keep, or break, the limit. A limit that is not `required`
@@ -256,12 +256,12 @@ class Limit:
 
     @property
     def name(self) -> str:
-        """Returns the limit's id; of one without, what it is about: "tpr-lira-online-0.01"."""
+        """Return the limit's id; of one without, what it is about: "tpr-lira-online-0.01"."""
         rate = None if self.at_fpr is None else f"{self.at_fpr:g}"
         return self.id or "-".join(part for part in (self.metric, self.attack, rate) if part)
 
     def covers(self, finding: Finding) -> bool:
-        """Returns whether this limit is about that finding; an attack or rate left open covers all of them."""
+        """Return whether this limit is about that finding; an attack or rate left open covers all of them."""
         return (
             self.metric == finding.metric
             and self.attack in (None, finding.attack)
@@ -313,7 +313,7 @@ class Waived:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """A finding held against a limit; one that several limits are about has a result for each.
+    """A finding compared with a limit; a finding that several limits cover has a result for each.
 
     `reason` says everything in words. Apart from it, `why` says for machines why nothing was decided, `needed` what
     would decide it, and `waiver` which waiver excuses a failure.
@@ -338,7 +338,7 @@ class Result:
 class Skipped:
     """A check that could not say anything, and why; it never counts as a pass.
 
-    `limit` is the one that nothing could be held against, where that is what it is about.
+    `limit` is the one that nothing could be compared with, where that is what it is about.
     """
 
     code: str
@@ -458,7 +458,7 @@ class Release(StrEnum):
 class Context:
     """What people say about the model and the audit, and no audit can find out; empty where they have not said it.
 
-    `auditor` made the audit, and `owner` answers for the model.
+    `auditor` made the audit, and `owner` is responsible for the model.
     """
 
     release: Release | None = None
@@ -470,7 +470,7 @@ class Context:
 class Planned:
     """The plan that an audit keeps to: fixed, and entered in the ledger of audits, before there was a result.
 
-    `sha256` is that of the plan's file, `entry` that of the ledger's line about it, which stands before the audit's
+    `sha256` is that of the plan's file, `entry` that of the ledger's line about it, which comes before the audit's
     own. `audits_before` counts the audits, of any model, that the ledger had when the plan was made.
     """
 

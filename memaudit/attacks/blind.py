@@ -1,4 +1,4 @@
-"""The adversary without the model: can members be told from non-members by the data alone?
+"""The adversary without the model: predict membership from the data alone, without the model.
 
 Source: Das, Zhang & Tramèr 2024, "Blind Baselines Beat Membership Inference Attacks for Foundation Models".
 """
@@ -32,13 +32,13 @@ def blind_scores(
     seed: int = 0,
     folds: int = 5,
 ) -> Float[Array, " examples"]:
-    """Returns a cross-fitted log-odds of membership from features and label alone, larger = more member-like.
+    """Return a cross-fitted log-odds of membership from features and label alone, larger = more member-like.
 
     Anything clearly above chance means that members and non-members are different kinds of examples (collected at
     other times, say), and that a membership attack may be reading that instead of the model.
 
-    Under a fair coin the standard deviation of the area under the curve is up to √2 times that of independent scores:
-    1.44 with 5 features, 1.2 with 300 or with small images (150 simulated draws each).
+    Under random membership, the standard deviation of the area under the curve is up to √2 times that of independent
+    scores: 1.44 with 5 features, 1.2 with 300 or with small images (150 simulated draws each).
 
     Args:
         x: Finite numbers; `Examples` lets no others pass. More than 4,096 features are projected at random to so many.
@@ -78,14 +78,14 @@ def features(
 
 
 def _labels(y: Shaped[Array, "examples ..."]) -> Float[Array, "examples columns"]:
-    """Returns a column for each of a few classes, and other labels as they are."""
+    """Return a column for each of a few classes, and other labels as they are."""
     if y.ndim == 1 and y.dtype.kind != "f" and y.max() < _COMPONENTS:
         return np.eye(int(y.max()) + 1, dtype=np.float32)[y]
     return y.reshape(len(y), -1).astype(np.float32)
 
 
 def _flat(x: Shaped[Array, "examples ..."], seed: int) -> Float[Array, "examples features"]:
-    """Returns the features, row by row; of large images too, which as floats would not fit into the memory."""
+    """Return the features, row by row; of large images too, which as floats would not fit into the memory."""
     from sklearn.random_projection import SparseRandomProjection
 
     flat = x.reshape(len(x), -1)
@@ -103,12 +103,12 @@ def blind_text_scores(
     folds: int = 5,
     groups: Int[Array, " texts"] | None = None,
 ) -> Float[Array, " texts"]:
-    """Returns a cross-fitted log-odds of membership from the text alone, larger = more member-like.
+    """Return a cross-fitted log-odds of membership from the text alone, larger = more member-like.
 
     A logistic regression on character n-grams (2 to 5), words, length, compressibility, shares of digits and of
     capitals, and the newest year that a text mentions. What it says above chance is no sign of memorization.
 
-    Two texts in different folds each inform the score of the other, so that under a fair coin the area under the curve
+    Two texts in different folds each inform the score of the other, so under random membership the area under the curve
     varies more than that of independent scores: its standard deviation is about √2 times as large.
 
     Args:
@@ -131,7 +131,7 @@ def blind_text_scores(
 def _cross_fitted(
     model: Any, features: Any, members: Bool[Array, " rows"], groups: Int[Array, " rows"], seed: int, folds: int
 ) -> Float[Array, " rows"]:
-    """Returns the decision function of models that never saw the row, nor another row of its group."""
+    """Return the decision function of models that never saw the row, nor another row of its group."""
     from sklearn.model_selection import PredefinedSplit, StratifiedKFold, cross_val_predict
 
     _, first, unit = np.unique(groups, return_index=True, return_inverse=True)
@@ -143,7 +143,7 @@ def _cross_fitted(
 
 
 def _text_model(seed: int) -> Any:
-    """Returns an unfitted classifier of the rows of `_text_features`."""
+    """Return an unfitted classifier of the rows of `_text_features`."""
     from sklearn.feature_extraction.text import TfidfTransformer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline, make_union
@@ -162,7 +162,7 @@ def _text_model(seed: int) -> Any:
 
 
 def _text_features(texts: Sequence[str]) -> Any:
-    """Returns counts of hashed character n-grams and words, then the description, as a sparse matrix."""
+    """Return counts of hashed character n-grams and words, then the description, as a sparse matrix."""
     from scipy import sparse
     from sklearn.feature_extraction.text import HashingVectorizer
 
@@ -174,7 +174,7 @@ def _text_features(texts: Sequence[str]) -> Any:
 
 
 def _gram_counts(texts: Sequence[str]) -> Any:
-    """Returns how often each hashed character n-gram occurs, as a sparse matrix `[texts, buckets]`."""
+    """Return how often each hashed character n-gram occurs, as a sparse matrix `[texts, buckets]`."""
     from scipy import sparse
 
     seen = [text[:_SEEN] for text in texts]
@@ -196,7 +196,7 @@ def _gram_counts(texts: Sequence[str]) -> Any:
 
 
 def _description(text: str) -> tuple[float, ...]:
-    """Returns log length, compressed bytes per character, shares of digits and of capitals, and the newest year."""
+    """Return log length, compressed bytes per character, shares of digits and of capitals, and the newest year."""
     length = max(1, len(text))
     years = [int(year) for year in _YEAR.findall(text)]
     return (

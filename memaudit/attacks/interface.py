@@ -39,7 +39,7 @@ class Attack(Protocol):
         ...
 
     def leave_pair_out(self, pairs: Pairs) -> tuple[Float[Array, "pairs examples"], Float[Array, "pairs examples"]]:
-        """Returns (inside, outside): the scores of every bank model as a target, its own pair left out."""
+        """Return (inside, outside): the scores of every bank model as a target, its own pair left out."""
         ...
 
 
@@ -48,7 +48,7 @@ class Learner(Protocol):
     """An attack that learns from the bank before it scores."""
 
     def learn(self, pairs: Pairs) -> Attack:
-        """Return the attack with what it learned from the bank; the other methods of one without learn anew."""
+        """Return the attack with what it learned from the bank; the other methods of one without learn each time."""
         ...
 
 
@@ -66,7 +66,7 @@ def references(pairs: Pairs) -> Pairs:
 
 
 def require_finite(signals: Float[Array, "... examples queries"], first: int = 0) -> None:
-    """Refuses NaN and infinity: one of them spoils a variance that examples share, and a NaN is above no threshold.
+    """Refuse NaN and infinity: one of them spoils a variance that examples share, and a NaN is above no threshold.
 
     The attack would then find nothing, and the audit would say so.
 
@@ -81,7 +81,7 @@ def require_finite(signals: Float[Array, "... examples queries"], first: int = 0
 
 
 def read(pairs: Pairs, block: slice) -> tuple[Float[Array, "pairs block queries"], Float[Array, "pairs block queries"]]:
-    """Returns the inside and outside signals of a block of examples, all of them finite."""
+    """Return the inside and outside signals of a block of examples, all of them finite."""
     within, without = pairs.block(block)
     for signals in (within, without):
         require_finite(signals, block.start)
@@ -89,7 +89,7 @@ def read(pairs: Pairs, block: slice) -> tuple[Float[Array, "pairs block queries"
 
 
 def blocks(pairs: Pairs) -> Iterator[slice]:
-    """Returns slices that cover the examples in pieces small enough for the cache."""
+    """Return slices that cover the examples in pieces small enough for the cache."""
     count, examples, queries = pairs.shape
     step = max(1, _BLOCK // max(1, count * queries))
     return (slice(start, min(start + step, examples)) for start in range(0, examples, step))

@@ -22,12 +22,12 @@ _LEAST_DEVIATION = 1e-4  # nats; below it, differences of log-probabilities in f
 
 
 def zlib_bytes(texts: Sequence[str]) -> Int[Array, " texts"]:
-    """Returns the length of each text as zlib compresses it (level 6), in bytes; about 8 of them are header."""
+    """Return the length of each text as zlib compresses it (level 6), in bytes; about 8 of them are header."""
     return np.array([len(zlib.compress(text.encode("utf-8"))) for text in texts], dtype=np.int64)
 
 
 def mean_logp(tokens: TokenScores) -> Scores:
-    """Returns the mean log-probability of the tokens of each text, in nats: minus the loss.
+    """Return the mean log-probability of the tokens of each text, in nats: minus the loss.
 
     Raises:
         ValueError: A text has no predicted token.
@@ -38,7 +38,7 @@ def mean_logp(tokens: TokenScores) -> Scores:
 
 
 def zlib_ratio(tokens: TokenScores, compressed: Int[Array, " texts"]) -> Scores:
-    """Returns Σ log p / (length when compressed), in nats per byte: the model's code length beside zlib's, negated.
+    """Return Σ log p / (length when compressed), in nats per byte: the model's code length beside zlib's, negated.
 
     The header of about 8 bytes weighs more in a short text, whose ratio it draws towards 0, the members' side: texts
     of very different lengths are not ranked fairly.
@@ -59,7 +59,7 @@ def zlib_ratio(tokens: TokenScores, compressed: Int[Array, " texts"]) -> Scores:
 
 
 def min_k(tokens: TokenScores, share: float = 0.2) -> Scores:
-    """Returns the mean of the lowest log-probabilities of each text, in nats: of that share of its tokens, at least 1.
+    """Return the mean of the lowest log-probabilities of each text, in nats: of that share of its tokens, at least 1.
 
     Raises:
         ValueError: A text has no predicted token, or the share is not in (0, 1].
@@ -70,7 +70,7 @@ def min_k(tokens: TokenScores, share: float = 0.2) -> Scores:
 
 
 def min_k_plus_plus(tokens: TokenStatistics, share: float = 0.2) -> Scores:
-    """Returns the mean of the lowest (log p − μ)/σ of each text: of that share of its tokens, at least 1.
+    """Return the mean of the lowest (log p − μ)/σ of each text: of that share of its tokens, at least 1.
 
     μ and σ are mean and deviation of log p under the model's own distribution p of the next token, not over the
     vocabulary. Where the model leaves no choice, σ is 0; it is taken to be at least 1e-4 nats.
@@ -86,9 +86,9 @@ def min_k_plus_plus(tokens: TokenStatistics, share: float = 0.2) -> Scores:
 
 
 def _mean_of_lowest(tokens: TokenScores, values: Float[Array, " tokens"], share: float) -> Scores:
-    """Returns the mean of the lowest values of each text: of max(1, ⌈share·n⌉) of its n tokens."""
+    """Return the mean of the lowest values of each text: of max(1, ⌈share·n⌉) of its n tokens."""
     if not 0 < share <= 1:
-        raise ValueError(f"share must lie in (0, 1], got {share}")
+        raise ValueError(f"share must be in (0, 1], got {share}")
     lengths = tokens.lengths
     if not lengths.all():
         raise ValueError(f"text {int(np.argmin(lengths))} has no predicted token")
@@ -112,7 +112,7 @@ STATISTICS: dict[str, tuple[Statistic, str]] = {
 class Calibrated:
     """How much more confident the target is than models that were not trained on the example.
 
-    The score is φ − mean of φ over the outside models. Their mean stands for how hard the example is, which otherwise
+    The score is φ − mean of φ over the outside models. Their mean measures how hard the example is, which otherwise
     dominates the loss of a text.
     """
 
@@ -128,7 +128,7 @@ class Calibrated:
         return target_scores(_calibrated, target, pairs, least=2)
 
     def leave_pair_out(self, pairs: Pairs) -> tuple[Float[Array, "pairs examples"], Float[Array, "pairs examples"]]:
-        """Returns (inside, outside): the scores of every bank model as a target, its own pair left out.
+        """Return (inside, outside): the scores of every bank model as a target, its own pair left out.
 
         Exactly what `scores` would give with that pair as the last one, in O(models × examples).
 

@@ -1,7 +1,7 @@
 """The likelihood-ratio attack: is this signal more typical of models with the example, or of models without it?
 
 For each example the bank's inside and outside models give two laws of the signal φ. Online, the score is the log
-likelihood ratio of the target's φ; offline, only the outside law is used, and the score is how far above it φ lies
+likelihood ratio of the target's φ; offline, only the outside law is used, and the score is how far φ is above it
 (Carlini et al. 2022, "Membership Inference Attacks From First Principles", Algorithm 1 and Equation 4).
 
 The laws differ in their variance, which a few dozen models estimate badly. The default shrinks each example's variance
@@ -35,7 +35,7 @@ _TINY = 1e-12  # least variance in nats², where all signals agree
 _LEAST = 3  # pairs: one is left out, and two have a variance
 _TIED = 1e-10  # of the mean variance: what is below is a tie, whose logarithm says nothing about the prior
 _NO_FLOORS = (float(np.finfo(float).tiny),) * 2  # a logarithm of 0 would not be finite
-_NORMAL = 1e6  # prior degrees of freedom that stand for "all variances are equal"
+_NORMAL = 1e6  # prior degrees of freedom that mean "all variances are equal"
 
 
 class Side(StrEnum):
@@ -200,7 +200,7 @@ class Lira:
         return scores
 
     def leave_pair_out(self, pairs: Pairs) -> tuple[Float[Array, "pairs examples"], Float[Array, "pairs examples"]]:
-        """Returns (inside, outside): the scores of every bank model as a target, its own pair left out.
+        """Return (inside, outside): the scores of every bank model as a target, its own pair left out.
 
         Exactly what `scores` would give with that pair as the last one, in O(models × examples): the references'
         moments, and the prior fitted to them, are downdated instead of computed again.
@@ -226,7 +226,7 @@ class Lira:
         return [_moments(side, left_out, median) for side in sides]
 
     def populations(self, pairs: Pairs, left_out: bool) -> list[_Population | None]:
-        """Returns what all examples say about the law of each side, from sums over them."""
+        """Return what all examples say about the law of each side, from sums over them."""
         if self.variance not in (Variance.EMPIRICAL_BAYES, Variance.POOLED):
             return [None, None]
         examples, dof = pairs.shape[1], pairs.shape[0] - 1 - left_out
@@ -271,7 +271,7 @@ class Lira:
         return ((x - outside.centre) / np.sqrt(outside.scale)).mean(axis=0)
 
     def _scale(self, references: _References, population: _Population | None) -> tuple[Spread, Shared | None]:
-        """Returns the law's squared scale and its degrees of freedom; None means a normal law."""
+        """Return the law's squared scale and its degrees of freedom; None means a normal law."""
         own = references.n - 1
         if self.variance is Variance.REFERENCE_FIXED:
             return np.ones_like(references.squares), None
@@ -318,7 +318,7 @@ def _summed(references: _References, floor: Shared | float) -> _Sums:
 
 
 def fit_variance_prior(mean_log: Float[Array, "..."], var_log: Float[Array, "..."], dof: int) -> VariancePrior:
-    """Returns the scaled-inverse-χ² prior that explains the spread of log sample variances, by matching moments.
+    """Return the scaled-inverse-χ² prior that explains the spread of log sample variances, by matching moments.
 
     Args:
         mean_log: Mean over examples of log s².
@@ -335,7 +335,7 @@ def fit_variance_prior(mean_log: Float[Array, "..."], var_log: Float[Array, "...
 
 
 def _inverse_trigamma(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """Returns y with ψ'(y) = x, by Newton's method on 1/ψ', which is nearly linear (Smyth 2004, appendix)."""
+    """Return y with ψ'(y) = x, by Newton's method on 1/ψ', which is nearly linear (Smyth 2004, appendix)."""
     y = 0.5 + 1 / x
     for _ in range(8):
         trigamma = special.polygamma(1, y)
@@ -344,7 +344,7 @@ def _inverse_trigamma(x: Float[Array, "..."]) -> Float[Array, "..."]:
 
 
 def _moments(values: Float[Array, "queries pairs block"], left_out: bool, median: bool) -> _References:
-    """Returns centre and squares over all pairs, or, with `left_out`, over all pairs but each one in turn."""
+    """Return centre and squares over all pairs, or, with `left_out`, over all pairs but each one in turn."""
     n = values.shape[1]
     mean = values.mean(axis=1, keepdims=True)
     deviation = values - mean
@@ -362,7 +362,7 @@ def _moments(values: Float[Array, "queries pairs block"], left_out: bool, median
 
 
 def _medians_without_each(values: Float[Array, "pairs block queries"]) -> Float[Array, "pairs block queries"]:
-    """Returns for each pair the median of the others: a shift by one in the sorted column, not a new sort."""
+    """Return for each pair the median of the others: a shift by one in the sorted column, not a new sort."""
     order = np.argsort(values, axis=0)
     rank = np.argsort(order, axis=0)
     ascending = np.take_along_axis(values, order, axis=0)

@@ -26,7 +26,7 @@ class GlobalThreshold:
         return target.mean(axis=1, dtype=np.float64).astype(np.float32)
 
     def leave_pair_out(self, pairs: Pairs) -> tuple[Float[Array, "pairs examples"], Float[Array, "pairs examples"]]:
-        """Returns (inside, outside) signals of every bank model, averaged over queries."""
+        """Return (inside, outside) signals of every bank model, averaged over queries."""
         count, examples, _ = pairs.shape
         inside, outside = np.empty((2, count, examples), dtype=np.float32)
         for block in blocks(pairs):

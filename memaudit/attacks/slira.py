@@ -177,7 +177,7 @@ class Slira:
         return "stacked generalization (Wolpert 1992) of LiRA (Carlini et al. 2022) and RMIA (Zarifzadeh et al. 2024)"
 
     def learn(self, pairs: Pairs) -> Slira:
-        """Return the attack after it has learned from a bank; without it, every call learns anew. Deterministic.
+        """Return the attack after it has learned from a bank; without it, every call learns again. Deterministic.
 
         Raises:
             ValueError: Fewer than 2 pairs or 2 examples, or a signal that is not finite.

@@ -1,4 +1,4 @@
-"""The audit of one model: runs the checks and holds the findings against the limits.
+"""The audit of one model: run the checks and compare the findings with the limits.
 
 Names are imported when they are first used: the gate reads folders, ledgers and signatures without what an audit needs.
 """

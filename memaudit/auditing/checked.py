@@ -22,7 +22,7 @@ class Checked:
     problems: list[str] = field(default_factory=list)
 
     def require(self, what: str) -> None:
-        """Raises MemauditError if there are problems; it says all of them."""
+        """Raise MemauditError if there are problems; it says all of them."""
         if self.problems:
             lines = [one_line(problem, 1000) for problem in self.problems]  # names and values that others wrote
             raise MemauditError("\n  ".join([what, *lines]))
@@ -40,7 +40,7 @@ def check_ledger(checked: Checked, report: Report, place: Path) -> None:
         return
     if report.attempt.entry not in found.hashes:
         checked.problems.append(
-            f"{place} does not hold this audit: it is of another place (--ledger), was begun anew, or was changed"
+            f"{place} does not hold this audit: it is of another place (--ledger), was restarted, or was changed"
         )
         return
     number = found.hashes.index(report.attempt.entry)
@@ -61,7 +61,7 @@ def check_ledger(checked: Checked, report: Report, place: Path) -> None:
 
 
 def _records(entry: Entry, attempt: Attempt, report: Report) -> bool:
-    """Returns whether an entry is about the audit that a report says it is of."""
+    """Return whether an entry is about the audit that a report says it is of."""
     if report.attempt is None or replace(attempt, torn=report.attempt.torn) != report.attempt:
         return False
     examples = report.provenance.get("commitment.examples", entry.examples)  # the public edition lacks it

@@ -15,7 +15,7 @@ _OF_CLASSIFIERS = ("quantile-regression", "class-threshold", "modified-entropy")
 
 
 def default_attacks(recipe: Recipe | None, population: Population, limits: Sequence[Limit]) -> tuple[str, ...]:
-    """Returns the names of the attacks that are usual for the kind of model, and of those that a limit is set for."""
+    """Return the names of the attacks that are usual for the kind of model, and of those that a limit is set for."""
     usual: tuple[str, ...] = USUAL_ATTACKS
     if isinstance(population, TextPopulation):
         has_base = isinstance(recipe, LanguageModelRecipe) and recipe.base is not None
@@ -26,7 +26,7 @@ def default_attacks(recipe: Recipe | None, population: Population, limits: Seque
 
 
 def usual_attacks(target: Target, base: Ground, limits: Sequence[Limit]) -> tuple[str, ...]:
-    """Returns the attacks that are usual for a target by what there is to go on, and those that a limit is set for."""
+    """Return the attacks that are usual for a target by what there is to go on, and those that a limit is set for."""
     if base.rung is Rung.BANK:
         return default_attacks(target.recipe, target.population, limits)
     own = STATISTICS if isinstance(target.population, TextPopulation) else ("quantile-regression", "class-threshold")
@@ -42,7 +42,7 @@ def usual_attacks(target: Target, base: Ground, limits: Sequence[Limit]) -> tupl
 
 
 def require_fitting(target: Target, attacks: Sequence[str]) -> None:
-    """Raises SettingsError for an attack that this kind of model cannot be attacked with."""
+    """Raise SettingsError for an attack that this kind of model cannot be attacked with."""
     text = isinstance(target.population, TextPopulation)
     for name in attacks:
         if (name in STATISTICS and not text) or (name == "base" and "base" not in target.recorded):
@@ -58,10 +58,10 @@ def require_fitting(target: Target, attacks: Sequence[str]) -> None:
 
 
 def require_choices(fprs: Sequence[float], attacks: Sequence[str]) -> None:
-    """Raises SettingsError for a rate outside (0, 1) or an attack that does not exist."""
+    """Raise SettingsError for a rate outside (0, 1) or an attack that does not exist."""
     for fpr in fprs:
         if not 0 < fpr < 1:
-            raise SettingsError(f"a false-positive rate lies between 0 and 1, got {fpr:g}")
+            raise SettingsError(f"a false-positive rate must be between 0 and 1, got {fpr:g}")
     for name in attacks:
         if name not in ATTACKS_BY_METRIC["tpr"]:
             raise SettingsError(f"there is no attack {name!r}; {hint(name, ATTACKS_BY_METRIC['tpr'])}")

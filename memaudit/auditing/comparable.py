@@ -45,7 +45,7 @@ class Pairing:
     new: list[dict[str, str]]
 
     def both(self, column: str) -> tuple[Bool[Array, " examples"], Bool[Array, " examples"]]:
-        """Returns (old, new) of a column of 0 and 1."""
+        """Return (old, new) of a column of 0 and 1."""
         old, new = ([row.get(column) for row in rows] for rows in (self.old, self.new))
         if not {*old, *new} <= {"0", "1"}:
             raise EvidenceError(f"{EVIDENCE} has no column {column} of 0 and 1 in both audits; audit again")
@@ -53,7 +53,7 @@ class Pairing:
 
 
 def open_side(path: Path) -> Side:
-    """Returns the audit of a folder, or of a report with the evidence beside it.
+    """Return the audit of a folder, or of a report with the evidence beside it.
 
     Raises:
         MemauditError: It cannot be read, is not as it was written, or its evidence is not that of its report.
@@ -78,7 +78,7 @@ def open_side(path: Path) -> Side:
 
 
 def findings(report: Report) -> dict[Key, tuple[Finding, bool]]:
-    """Returns each finding under what it is about, and whether a limit was set for it.
+    """Return each finding under what it is about, and whether a limit was set for it.
 
     Findings that are about the same are counted in their order.
     """
@@ -88,7 +88,7 @@ def findings(report: Report) -> dict[Key, tuple[Finding, bool]]:
     for result in report.results:
         finding = result.finding
         about = (finding.code, finding.metric, finding.attack, finding.at_fpr)
-        same = (finding.title, finding.estimate)  # with several limits, a finding stands in as many results
+        same = (finding.title, finding.estimate)  # with several limits, a finding occurs in as many results
         if (*about, *same) not in keys:
             counts[about] += 1
             keys[*about, *same] = (*about, counts[about])
@@ -98,18 +98,18 @@ def findings(report: Report) -> dict[Key, tuple[Finding, bool]]:
 
 
 def differences(old: Side, new: Side) -> list[str]:
-    """Returns what must be the same in both audits and is not."""
+    """Return what must be the same in both audits and is not."""
     return [*_of_origin(old.report, new.report), *_of_findings(findings(old.report), findings(new.report))]
 
 
 def same_model(old: Report, new: Report) -> bool:
-    """Returns whether both audits are about one model file, trained on the same examples."""
+    """Return whether both audits are about one model file, trained on the same examples."""
     members = {report.provenance.get("commitment.members") for report in (old, new)}
     return old.subject.sha256 == new.subject.sha256 and len(members) == 1
 
 
 def pairing(old: Side, new: Side) -> tuple[Pairing | None, tuple[str, ...]]:
-    """Returns the evidence in pairs, or why there are none, and what a reader must know about them."""
+    """Return the evidence in pairs, or why there are none, and what a reader must know about them."""
     if same_model(old.report, new.report):
         return None, ("Both audits are of one and the same model.",)
     if old.evidence is None or new.evidence is None:
@@ -161,7 +161,7 @@ def _of_findings(before: dict[Key, tuple[Finding, bool]], after: dict[Key, tuple
 
 
 def _tpr(side: Side, finding: Finding) -> float | None:
-    """Returns the share of members that are found, by the evidence; None if it does not say."""
+    """Return the share of members that are found, by the evidence; None if it does not say."""
     column = flag_column(finding.at_fpr or 0.0, finding.attack)
     flags = [row.get(column) == "1" for row in (side.evidence or {}).values() if row["member"] == "1"]
     return float(np.mean(flags)) if flags else None

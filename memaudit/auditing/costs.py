@@ -23,11 +23,11 @@ class Cost:
     source: str
 
     def hours(self, models: int) -> float:
-        """Returns the hours of one process for so many models."""
+        """Return the hours of one process for so many models."""
         return models * self.seconds / 3600
 
     def gigabytes(self, models: int) -> float:
-        """Returns what so many models take on the disk."""
+        """Return what so many models take on the disk."""
         return models * self.stored / 1e9
 
 
@@ -41,7 +41,7 @@ def cost_to_fill(
     weights: bool = True,
     design: Design | None = None,
 ) -> tuple[int, Cost]:
-    """Returns how many models a bank lacks, and what one takes: as recorded of others, or else by a trial."""
+    """Return how many models a bank lacks, and what one takes: as recorded of others, or else by a trial."""
     if (path / "bank.json").exists():
         bank = Bank.open(path)
         if models := [model for model in bank.models() if model < shadows]:
@@ -59,7 +59,7 @@ def cost_to_fill(
 
 
 def require_budget(missing: int, cost: Cost, hours: float | None, gigabytes: float | None) -> None:
-    """Raises SettingsError if the models that are missing take more hours of training, or disk, than was budgeted."""
+    """Raise SettingsError if the models that are missing take more hours of training, or disk, than was budgeted."""
     needed = (
         ("hours of training", cost.hours(missing), hours),
         ("GB of disk", cost.gigabytes(missing), gigabytes),

@@ -1,4 +1,4 @@
-"""Two audits compared: does the new release give away more than the old one?
+"""Two audits compared: does the new release leak more than the old one?
 
 Only like is compared with like: the same examples, the same bank, the same attacks at the same rates. Both releases
 were attacked with the same shadow models, so that an example that is easy to find is easy in both. Where both audits
@@ -29,10 +29,10 @@ _LEVEL = 0.95
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """How much more of something the new release gives away; above 0 is worse.
+    """How much more the new release leaks; above 0 is worse.
 
     `pairs` is the number of members that the change was taken over one by one, None where it was not. `accused` is the
-    change in the share of non-members that are accused, taken likewise.
+    change in the share of non-members that are flagged, taken likewise.
     """
 
     finding: Finding
@@ -66,7 +66,7 @@ class Comparison:
 
 
 def compare(old: Side, new: Side, margin: float = 0.0) -> Comparison:
-    """Returns what changed from an old release to a new one.
+    """Return what changed from an old release to a new one.
 
     What has a limit in the new audit decides; where nothing has, every attack on membership does. Each of k that decide
     has an interval of coverage 1 − 0.05/k: where nothing changed, a regression is seen in about 1 comparison of 40.
@@ -112,7 +112,7 @@ def compare(old: Side, new: Side, margin: float = 0.0) -> Comparison:
 
 
 def _judged(change: Estimate, margin: float) -> Verdict:
-    """Returns the verdict of the gate, on a change: the interval decides, never the point."""
+    """Return the verdict of the gate, on a change: the interval decides, never the point."""
     if change.low > margin:
         return Verdict.FAIL
     return Verdict.PASS if change.high <= margin else Verdict.INCONCLUSIVE

@@ -42,20 +42,20 @@ class EvidenceLevel(StrEnum):
 
 
 class Key:
-    """A bank's secret, which lies in the bank and never in a report; of a report it says who holds the same key.
+    """A bank's secret, which is in the bank and never in a report; of a report it says who holds the same key.
 
-    Who holds it can tell which id a hash in the evidence stands for, and show which examples an audit was about. To
+    Who holds it can tell which id a hash in the evidence belongs to, and show which examples an audit was about. To
     everybody else hashes and commitments say nothing, not even to somebody who knows an example and looks for it. It
     stays the same for a bank, so that two audits can be compared.
     """
 
     def __init__(self, bank: Path, make: bool = True, ledger: Path | None = None):
-        """Reads a bank's key. If there is none, it is made, and readable by its owner alone.
+        """Read a bank's key. If there is none, it is made, and readable by its owner alone.
 
         Args:
             bank: The bank's folder.
             make: Whether it may be made.
-            ledger: The key of this ledger stands in for that of a bank which has none and cannot be written.
+            ledger: The key of this ledger replaces that of a bank which has none and cannot be written.
 
         Raises:
             BankError: It is damaged, or missing and must not be made, or can be written in neither place.
@@ -67,7 +67,7 @@ class Key:
 
     @staticmethod
     def made(bank: Path, ledger: Path | None = None) -> bool:
-        """Returns whether a bank has a key, and so was audited or planned with; a ledger's may stand in, as above."""
+        """Return whether a bank has a key, and so was audited or planned with; a ledger's may replace it, as above."""
         if (bank / _KEY_FILE).exists():
             return True
         return ledger is not None and not os.access(bank, os.W_OK) and _beside(ledger).exists()
@@ -78,11 +78,11 @@ class Key:
         return self._mac("key", b"")[:16]
 
     def hashed(self, identifier: str) -> str:
-        """Returns what an example is called where its id is not told: 64 bits in hexadecimal."""
+        """Return what an example is called where its id is not told: 64 bits in hexadecimal."""
         return self._mac("id", identifier.encode("utf-8", "surrogatepass"))[:16]
 
     def commitments(self, population: Population, counts: UInt8[Array, " ids"] | None = None) -> dict[str, str]:
-        """Returns what binds a report to its data without showing them: to the examples, and to who was trained on.
+        """Return what binds a report to its data without showing them: to the examples, and to who was trained on.
 
         `commitment.examples` is an HMAC-SHA-256 over ids and contents in their order, `commitment.members` one over
         that and `counts`, how often each example was trained on.
@@ -95,15 +95,15 @@ class Key:
         return {"commitment.examples": examples, "commitment.members": members}
 
     def _mac(self, purpose: str, content: bytes) -> str:
-        # The purpose stands in front, so that no hash of one kind can be passed off as one of another.
+        # The purpose comes first, so that no hash of one kind can be passed off as one of another.
         return hmac.new(self._key, f"memaudit {purpose}\0".encode() + content, "sha256").hexdigest()
 
 
 class LedgerKey(Key):
-    """A ledger's secret, in a file beside it: it stays the same when banks change, so that data can be told."""
+    """A ledger's secret, in a file beside it: it stays the same when banks change, so that data are recognized."""
 
     def __init__(self, ledger: Path):
-        """Reads a ledger's key, or makes it.
+        """Read a ledger's key, or makes it.
 
         Raises:
             BankError: It is damaged, or cannot be written.
@@ -112,7 +112,7 @@ class LedgerKey(Key):
 
 
 def identifiers(ids: Iterable[str], level: EvidenceLevel, key: Key) -> list[str]:
-    """Returns what examples are called in evidence: their ids, or keyed hashes of them."""
+    """Return what examples are called in evidence: their ids, or keyed hashes of them."""
     named = level in (EvidenceLevel.IDS, EvidenceLevel.FULL)
     return [str(i) if named else key.hashed(str(i)) for i in ids]
 
@@ -123,7 +123,7 @@ def flag_column(fpr: float, attack: str | None) -> str:
 
 
 def table(evidence: Evidence, names: Sequence[str], full: bool = False) -> bytes:
-    """Returns the evidence as CSV, one row per example: member, score, flagged, memorization, margin.
+    """Return the evidence as CSV, one row per example: member, score, flagged, memorization, margin.
 
     There is a column of flags for each attack and each rate that the target's non-members can resolve. A flag does not
     have that rate as its probability of error: for the default attack, `shadows_flagged…` is the share of the shadow
@@ -166,7 +166,7 @@ def _csv(columns: Mapping[str, Sequence[str] | Shaped[Array, " examples"]], name
 
 
 def flags_table(evidence: TargetEvidence, names: Sequence[str]) -> bytes:
-    """Returns the evidence of an audit without a bank as CSV: who is a member, and flagged by which attack.
+    """Return the evidence of an audit without a bank as CSV: who is a member, and flagged by which attack.
 
     Nothing ranks single examples: without shadow models an example that is easy looks like one that is memorized.
     """
@@ -176,7 +176,7 @@ def flags_table(evidence: TargetEvidence, names: Sequence[str]) -> bytes:
 
 
 def _flags_without_bank(evidence: TargetEvidence) -> dict[str, Shaped[Array, " examples"]]:
-    """Returns which examples each attack flags whose thresholds the target's non-members set, by column."""
+    """Return which examples each attack flags whose thresholds the target's non-members set, by column."""
     return {
         flag_column(fpr, name): evidence.scores(name) > evidence.held_out(name, fpr).threshold
         for name in evidence.without_bank
@@ -186,7 +186,7 @@ def _flags_without_bank(evidence: TargetEvidence) -> dict[str, Shaped[Array, " e
 
 
 def most_exposed(evidence: Evidence, names: Sequence[str], pictures: bool) -> tuple[Exposed, ...]:
-    """Returns the members with the highest attack scores, with a picture each where asked for and possible."""
+    """Return the members with the highest attack scores, with a picture each where asked for and possible."""
     score, scores = evidence.attacked(DEFAULT.name).target, evidence.memorization
     return tuple(
         Exposed(
@@ -214,7 +214,7 @@ def _top(evidence: Evidence) -> Shaped[Array, " shown"]:
 
 
 def _contents(evidence: Evidence) -> list[str]:
-    """Returns what examples are, as JSON strings: all texts, or the pictures of the most exposed; otherwise empty."""
+    """Return what examples are, as JSON strings: all texts, or the pictures of the most exposed; otherwise empty."""
     contents = list(evidence.strings) if isinstance(evidence, TextEvidence) else [""] * len(evidence.members)
     if isinstance(evidence, ClassifierEvidence):
         for i in _top(evidence):
@@ -246,7 +246,7 @@ def _cell(value: object) -> str:
 
 
 def _thumbnail(x: Shaped[Array, "..."]) -> str:
-    """Returns an image as a PNG data URI; empty if the input has not the shape of an image."""
+    """Return an image as a PNG data URI; empty if the input has not the shape of an image."""
     import base64
 
     from matplotlib.image import imsave

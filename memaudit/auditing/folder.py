@@ -6,7 +6,7 @@
     SHA256SUMS                    SHA-256 of every file above, as `sha256sum --check` reads it
     report.intoto.jsonl           the signature, where one was asked for; written last, see `memaudit.auditing.signing`
 
-The digest lies beside the report and not in it, so that it can be computed from the report as it is.
+The digest is beside the report and not in it, so that it can be computed from the report as it is.
 """
 
 from __future__ import annotations
@@ -33,14 +33,16 @@ _DIGEST_NOTE = "report.json in the canonical form of RFC 8785"
 
 
 def unseal(folder: Path, names: Sequence[str]) -> None:
-    """Takes signature and sums away before files of these names are written: no half-written folder has any.
+    """Take signature and sums away before files of these names are written: no half-written folder has any.
 
     Raises:
         MemauditError: The folder is a bank, or holds sums of something else.
     """
     sums = folder / SUMS
     if (folder / "bank.json").exists():
-        raise MemauditError(f"{folder} is a bank, whose key must not lie with a report; give the report another folder")
+        raise MemauditError(
+            f"{folder} is a bank. Its key must not be stored with a report; give the report another folder"
+        )
     if sums.exists() and not (_plain(sums) and REPORT in _listed(sums)[0]):
         raise MemauditError(f"{sums} is not of an audit; give the report a folder of its own")
     (folder / SIGNATURE).unlink(missing_ok=True)
@@ -51,7 +53,7 @@ def unseal(folder: Path, names: Sequence[str]) -> None:
 
 
 def seal(folder: Path, names: Sequence[str]) -> list[Path]:
-    """Returns the files with the report's digest, and with the sums of the named files, after writing them."""
+    """Return the files with the report's digest, and with the sums of the named files, after writing them."""
     write_whole(folder / DIGEST, f"{digest((folder / REPORT).read_bytes())}  {_DIGEST_NOTE}\n".encode())
     lines = [f"{sha256(folder / name)}  {name}\n" for name in sorted({*names, DIGEST})]
     write_whole(folder / SUMS, "".join(lines).encode())
@@ -59,10 +61,10 @@ def seal(folder: Path, names: Sequence[str]) -> list[Path]:
 
 
 def verify(folder: Path) -> tuple[Report | None, list[str]]:
-    """Returns the report of a folder, if it can be read, and all that is not as it was written; empty if nothing.
+    """Return the report of a folder, if it can be read, and all that is not as it was written; empty if nothing.
 
     Raises:
-        MemauditError: The folder has no sums, so that there is nothing to hold it against.
+        MemauditError: The folder has no sums, so that there is nothing to compare it with.
     """
     if not _plain(folder / SUMS):
         raise MemauditError(
@@ -86,7 +88,7 @@ def verify(folder: Path) -> tuple[Report | None, list[str]]:
 
 
 def beside(path: Path) -> list[str]:
-    """Returns how a report differs from what the digest and the sums beside it say, where there are any."""
+    """Return how a report differs from what the digest and the sums beside it say, where there are any."""
     try:
         return _beside(path)
     except OSError as error:
@@ -113,7 +115,7 @@ def _beside(path: Path) -> list[str]:
 
 
 def require_intact(folder: Path) -> Report:
-    """Returns the report of a folder; raises MemauditError, saying all that differs, if it is not as it was written."""
+    """Return the report of a folder; raises MemauditError, saying all that differs, if it is not as it was written."""
     report, problems = verify(folder)
     if report is None or problems:
         lines = (one_line(problem, 1000) for problem in problems)  # names and values that others wrote
@@ -122,7 +124,7 @@ def require_intact(folder: Path) -> Report:
 
 
 def sha256(path: Path) -> str:
-    """Returns the SHA-256 of a file, or over the names and digests of a folder's files.
+    """Return the SHA-256 of a file, or over the names and digests of a folder's files.
 
     Raises:
         MemauditError: The folder holds what such a digest cannot be about: links to folders, which are not followed,
@@ -136,7 +138,7 @@ def sha256(path: Path) -> str:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Yields the files of a folder and of those in it, by name from there."""
+    """Yield the files of a folder and of those in it, by name from there."""
     for entry in sorted(folder.rglob("*")):
         name = entry.relative_to(folder)
         shown = f"{folder}: {one_line(repr(str(name)), 200)}"
@@ -151,7 +153,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def read_evidence(path: Path) -> list[dict[str, str]]:
-    """Returns the rows of an evidence file, by column, with the ids as they are.
+    """Return the rows of an evidence file, by column, with the ids as they are.
 
     Raises:
         MemauditError: It cannot be read, or is no such table.
@@ -171,7 +173,7 @@ def read_evidence(path: Path) -> list[dict[str, str]]:
 
 
 def _listed(sums: Path) -> tuple[dict[str, str], list[str]]:
-    """Returns the sum of each name, and what is wrong with the lines."""
+    """Return the sum of each name, and what is wrong with the lines."""
     with sums.open("rb") as file:
         text = file.read(_LONGEST).decode("utf-8", "replace")
     listed: dict[str, str] = {}
@@ -220,5 +222,5 @@ def _of_another_report(path: Path, report: Report) -> Iterator[str]:
 
 
 def _plain(path: Path) -> bool:
-    """Returns whether it is a file that can be read to its end: no link, folder, pipe or device."""
+    """Return whether it is a file that can be read to its end: no link, folder, pipe or device."""
     return path.is_file() and not path.is_symlink()

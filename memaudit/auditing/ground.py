@@ -200,7 +200,7 @@ def _of_shadows(target: Target, bank: Bank, models: Sequence[int]) -> References
 def _loaded(
     target: Target, files: Sequence[str | Path], device: str
 ) -> tuple[References | None, tuple[tuple[str, str], ...]]:
-    """Returns the signals of reference models, if there are any, and their names and digests.
+    """Return the signals of reference models, if there are any, and their names and digests.
 
     Raises:
         ModelError: One does not load, or is the target.

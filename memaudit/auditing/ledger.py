@@ -59,7 +59,7 @@ class Entry:
     previous: str = _BEGINNING
 
     def follows(self, other: Entry) -> bool:
-        """Returns whether this audit is another try of that one: the same model, examples or recipe."""
+        """Return whether this audit is another try of that one: the same model, examples or recipe."""
         same = (self.model == other.model, self.examples == other.examples)
         known = ((self.recipe, other.recipe), (self.data, other.data))
         return any(same) or any(own == others != "" for own, others in known)
@@ -84,7 +84,7 @@ class Ledger:
     torn: int = 0
 
     def attempt(self, number: int = -1) -> Attempt:
-        """Returns which audit of its model, examples or recipe an entry is, by its place from 0; by default the last.
+        """Return which audit of its model, examples or recipe an entry is, by its place from 0; by default the last.
 
         Raises:
             ValueError: It is no audit's entry.
@@ -113,11 +113,11 @@ class Ledger:
         )
 
     def audits(self, until: int | None = None) -> list[Entry]:
-        """Returns the entries of audits, of all entries or of the first `until`."""
+        """Return the entries of audits, of all entries or of the first `until`."""
         return [entry for entry in self.entries[:until] if not isinstance(entry, PlanEntry)]
 
     def planned(self, sha256: str) -> Planned | None:
-        """Returns what the first entry about a plan says; None if there is none."""
+        """Return what the first entry about a plan says; None if there is none."""
         for number, entry in enumerate(self.entries):
             if isinstance(entry, PlanEntry) and entry.plan == sha256:
                 before = len(self.audits(number))
@@ -126,7 +126,7 @@ class Ledger:
 
 
 def beside(bank: Path) -> Path:
-    """Returns where the ledger of the audits with a bank is, unless another place is named."""
+    """Return where the ledger of the audits with a bank is, unless another place is named."""
     return bank.resolve().parent / FILE
 
 
@@ -140,7 +140,7 @@ class Witness:
         self._file = bank / _LAST
 
     def contradicts(self, ledger: Path, audited: bool) -> bool:
-        """Returns whether the ledger lacks audits of the bank; `audited` says that there were some."""
+        """Return whether the ledger lacks audits of the bank; `audited` says that there were some."""
         last = None  # read first: an audit that is recorded meanwhile is in the ledger before it is here
         if self._file.exists():
             last = self._file.read_text("ascii", "replace").strip()
@@ -148,13 +148,13 @@ class Witness:
         return last not in known if last is not None else audited and not known
 
     def remember(self, entry: str) -> None:
-        """Writes the entry of an audit down; of a bank that cannot be written, the ledger alone knows."""
+        """Write the entry of an audit down; of a bank that cannot be written, the ledger alone knows."""
         with contextlib.suppress(OSError):
             files.write_whole(self._file, f"{entry}\n".encode(), private=True)
 
 
 def require_writable(path: Path) -> None:
-    """Makes the folder of a ledger, if need be.
+    """Make the folder of a ledger, if need be.
 
     Raises:
         MemauditError: An audit could not be recorded in the ledger, or the ledger was changed.
@@ -172,13 +172,13 @@ def require_writable(path: Path) -> None:
 
 
 def policy_digest(limits: Sequence[Limit]) -> str:
-    """Returns the SHA-256 of limits: the same whatever they are called, and wherever and in what order they stand."""
+    """Return the SHA-256 of limits: the same whatever they are called, and in any place and order."""
     rules = [{k: v for k, v in asdict(limit).items() if k not in ("id", "source", "line")} for limit in limits]
     return hashlib.sha256(b"\n".join(sorted(map(canonical, rules)))).hexdigest()
 
 
 def read(path: Path) -> Ledger:
-    """Returns what a ledger holds.
+    """Return what a ledger holds.
 
     Raises:
         MemauditError: It cannot be read, or an entry does not follow from the one before it: something was changed.
@@ -188,7 +188,7 @@ def read(path: Path) -> Ledger:
 
 
 def append(path: Path, entry: Entry | PlanEntry) -> Ledger:
-    """Returns the ledger after adding an entry, linked to the last one; it is on the disk by then.
+    """Return the ledger after adding an entry, linked to the last one; it is on the disk by then.
 
     Several processes may append at once.
 
@@ -211,7 +211,7 @@ def append(path: Path, entry: Entry | PlanEntry) -> Ledger:
 
 @contextmanager
 def _opened(path: Path, flags: int) -> Iterator[int]:
-    """Yields a handle that nobody else holds."""
+    """Yield a handle that nobody else holds."""
     try:
         handle = files.open_private(path, flags)
         try:
@@ -250,7 +250,7 @@ def _parsed(path: Path, content: bytes) -> Ledger:
         if entry is None or entry.previous != (hashes[-1] if hashes else _BEGINNING):
             raise MemauditError(
                 f"{path}:{number}: this line does not follow from those before it: one of them was changed, taken out "
-                "or put in. How often a model was audited is no longer known. Keep the file for whoever has to know; "
+                "or put in. How often a model was audited is no longer known. Keep the file as evidence; "
                 "once it is moved away, the next audit begins a new one"
             )
         entries.append(entry)
@@ -264,7 +264,7 @@ def _adapter() -> TypeAdapter[Entry | PlanEntry]:
 
 
 def _entry(line: bytes) -> Entry | PlanEntry | None:
-    """Returns the entry of a line; None if it is none."""
+    """Return the entry of a line; None if it is none."""
     try:
         entry = _adapter().validate_json(line, strict=True, extra="forbid")
     except ValidationError:

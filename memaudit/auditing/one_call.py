@@ -61,7 +61,7 @@ def quick(
         attacks: Names of attacks without a bank; by default all that fit.
         outputs: What the model returns: "logits", "probabilities", "log-probabilities" or "one-vs-rest". Without it,
             outputs that look like probabilities are refused.
-        limits: What findings are held against.
+        limits: Limits that findings are compared with.
         device: Where a network is run.
         seed: Of folds and permutations.
         ledger: The file in which the audit is recorded; by default none.
@@ -110,7 +110,7 @@ def quick(
 def _entered(
     report: Report, limits: Sequence[Limit], examples: Examples, inside: Array, seed: int, place: Path
 ) -> Report:
-    """Returns the report after the audit was recorded in a ledger."""
+    """Return the report after the audit was recorded in a ledger."""
     ledgers.require_writable(place)
     commitments = LedgerKey(place).commitments(examples, inside.astype(np.uint8))
     report = replace(report, provenance=report.provenance | commitments)
@@ -120,7 +120,7 @@ def _entered(
 
 
 def _read(data: Any, name: str) -> tuple[Array, Array]:
-    """Returns inputs and labels of data in any form.
+    """Return inputs and labels of data in any form.
 
     Raises:
         MemauditError: It has none of the forms, or differs when it is read a second time.
@@ -160,7 +160,7 @@ def _batches(loader: Any, name: str) -> tuple[Array, Array]:
 
 
 def _together(members: tuple[Array, Array], nonmembers: tuple[Array, Array]) -> tuple[Examples, Array]:
-    """Returns all examples, and which are members.
+    """Return all examples, and which are members.
 
     Raises:
         MemauditError: The inputs do not go together, an input is on both sides, or there are too few.
@@ -239,7 +239,7 @@ _ASKED_AS: dict[str | None, type[_Function]] = {
 
 
 def _predictor(model: Any, outputs: Outputs | None) -> Any:
-    """Returns what can be evaluated: the model, or a function in the form of an estimator."""
+    """Return what can be evaluated: the model, or a function in the form of an estimator."""
     if is_network(model) or hasattr(model, "predict_proba") or hasattr(model, "decision_function"):
         return model
     if not callable(model):
@@ -255,7 +255,7 @@ def _predictor(model: Any, outputs: Outputs | None) -> Any:
 
 
 def _digest(model: Any, phi: Array) -> str:
-    """Returns the SHA-256 of a network's weights, or else of the model's answers."""
+    """Return the SHA-256 of a network's weights, or else of the model's answers."""
     if not is_network(model):
         return hashlib.sha256(np.ascontiguousarray(phi).data).hexdigest()
     from safetensors.torch import save

@@ -61,7 +61,7 @@ class Plan:
     decides: dict[str, Any]
 
     def hours(self, shadows: int | None = None, workers: int = 1) -> float:
-        """Returns the hours that training what is missing takes, of these or of another number of shadows."""
+        """Return the hours that training what is missing takes, of these or of another number of shadows."""
         there = self.shadows - self.missing
         models = self.missing if shadows is None else max(0, shadows - there)
         return self.cost.hours(math.ceil(models / workers))
@@ -91,7 +91,7 @@ def plan(
     weights: bool = True,
     examples: Population | None = None,
 ) -> Plan:
-    """Returns what an audit will cost and what it can decide; trains a little to see how long it takes, keeps nothing.
+    """Return what an audit will cost and what it can decide; trains a little to see how long it takes, keeps nothing.
 
     Args:
         recipe: How models are made, or where the recipe is (`recipe.py:recipe`).
@@ -155,7 +155,7 @@ def write_plan(
     ledger: Path | None = None,
     members: str | Path | None = None,
 ) -> Planned:
-    """Writes a plan into a file, and its SHA-256 into the ledger of the audits with a bank, which is made if need be.
+    """Write a plan into a file, and its SHA-256 into the ledger of the audits with a bank, which is made if need be.
 
     The ledger comes first: a file that is there is in it, whatever kills the process.
 
@@ -190,7 +190,7 @@ def require_planned(
     limits: Sequence[Limit],
     ledger: Path | None = None,
 ) -> Planned:
-    """Returns the plan that an audit keeps to.
+    """Return the plan that an audit keeps to.
 
     Raises:
         SettingsError: There is no plan, the audit differs from it (named by what differs), or the ledger of the bank's
@@ -229,7 +229,7 @@ def require_planned(
 def _decides(
     made_from: dict[str, str], shadows: int, fprs: Sequence[float], attacks: Sequence[str], limits: Sequence[Limit]
 ) -> dict[str, Any]:
-    """Returns what an audit's numbers depend on, by name; the examples come as a keyed commitment, not as a hash."""
+    """Return what an audit's numbers depend on, by name; the examples come as a keyed commitment, not as a hash."""
     return {
         **{name: value for name, value in made_from.items() if name not in HASHES},
         "shadows": shadows,

@@ -38,7 +38,7 @@ def provenance(
     device: str,
     command: str = "",
 ) -> dict[str, str]:
-    """Returns what is needed to do the same again; the command is the one that was run."""
+    """Return what is needed to do the same again; the command is the one that was run."""
     packages = _PACKAGES + (_PACKAGES_OF_TEXT if isinstance(target.population, TextPopulation) else ())
     return {
         **surroundings(device),
@@ -57,7 +57,7 @@ def provenance(
 
 
 def surroundings(device: str) -> dict[str, str]:
-    """Returns what the audit ran on."""
+    """Return what the audit ran on."""
     return {
         "memaudit": _version("memaudit-toolkit"),
         "platform": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
@@ -66,7 +66,7 @@ def surroundings(device: str) -> dict[str, str]:
 
 
 def _of_others(target: Target, base: Ground) -> dict[str, str]:
-    """Returns what the target was compared with, and how it was made."""
+    """Return what the target was compared with, and how it was made."""
     given = {f"reference.{number}": f"{name} {digest}" for number, (name, digest) in enumerate(base.models, 1)}
     if base.bank is None:
         made = made_from(target, base)
@@ -95,23 +95,23 @@ def _trusted(target: Target) -> tuple[str, ...]:
 
 
 def _call(target: Target, base: Ground, fprs: Sequence[float]) -> str:
-    """Returns the call that asked for an audit from Python, without what the target holds."""
+    """Return the call that asked for an audit from Python, without what the target holds."""
     bank = "" if base.bank is None else f" {base.bank.path.name!r},"
     few = f" references={tuple(name for name, _ in base.models)}," if base.models else ""
     return f"memaudit.audit({target.model.name!r}, recipe,{bank} shadows={base.shadows},{few} fprs={tuple(fprs)})"
 
 
 def bound(target: Target, key: Key, level: EvidenceLevel) -> dict[str, str]:
-    """Returns what binds the report to its data.
+    """Return what binds the report to its data.
 
-    Keyed, where a plain hash would let whoever knows all examples but one look whether that one was among them.
+    Keyed, where a plain hash would let anyone who knows all examples but one test whether that one was among them.
     """
     commitments = key.commitments(target.population, target.counts)
     return {"evidence": level.value, "evidence.key": key.name, **_of_members(target), **commitments}
 
 
 def _of_members(target: Target) -> dict[str, str]:
-    """Returns the SHA-256 of the members file, and whether its examples are known to be those of the training."""
+    """Return the SHA-256 of the members file, and whether its examples are known to be those of the training."""
     found = target.membership
     if found is None:
         return {}
@@ -120,7 +120,7 @@ def _of_members(target: Target) -> dict[str, str]:
 
 
 def revision(files: Iterable[Path]) -> str:
-    """Returns the commit that the files' repository is at, and whether the files are as they were committed."""
+    """Return the commit that the files' repository is at, and whether the files are as they were committed."""
     files = sorted(path.resolve() for path in files)
     if not files:
         return "not known: the recipe comes from no file"
@@ -134,7 +134,7 @@ def revision(files: Iterable[Path]) -> str:
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
-    """Returns what git answers; None where it has no answer."""
+    """Return what git answers; None where it has no answer."""
     environment = os.environ | {"GIT_OPTIONAL_LOCKS": "0"}  # it must not write into the user's repository
     try:
         done = subprocess.run(

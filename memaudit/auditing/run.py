@@ -80,7 +80,7 @@ class Audit:
         return self.report._repr_html_()
 
     def save(self, path: str | Path, edition: Edition | str | None = None) -> None:
-        """Writes the report in the format that the suffix names: .html, .json, .md or .pdf.
+        """Write the report in the format that the suffix names: .html, .json, .md or .pdf.
 
         Unless an edition is asked for, .json is whole; the pages for people are the internal edition, without pictures,
         texts and ids.
@@ -88,13 +88,13 @@ class Audit:
         reports.save(self.report, path, edition=edition)
 
     def write(self, folder: str | Path, also: Iterable[Path] = (), key: Ed25519PrivateKey | None = None) -> list[Path]:
-        """Writes the report in every format, the evidence, and the sums of all, into a folder; returns the files.
+        """Write the report in every format, the evidence, and the sums of all, into a folder; returns the files.
 
         report.json is whole; the pages for people are the internal edition, without pictures, texts and ids.
 
         Args:
             folder: Made if it is not there.
-            also: Other files that were written; those that lie in the folder get a sum, too.
+            also: Other files that were written; those inside the folder get a sum, too.
             key: The audit is signed with it, after everything else is written.
 
         Raises:
@@ -145,7 +145,7 @@ def audit(
     state_dict: str | None = None,
     trusted: Iterable[str] = (),
 ) -> Audit:
-    """Returns the audit of one trained model; trains nothing.
+    """Return the audit of one trained model; trains nothing.
 
     It goes as far as what it is given allows, and the report names that as its `rung`: a bank of shadow models, a few
     reference models, or the model alone.
@@ -227,7 +227,7 @@ def audit(
 
 
 def _ledger(bank: Bank | str | Path | None, target: Target) -> Path:
-    """Returns where the audit is recorded: beside the bank, or beside the model."""
+    """Return where the audit is recorded: beside the bank, or beside the model."""
     return ledgers.beside(bank.path if isinstance(bank, Bank) else target.model)
 
 
@@ -246,7 +246,7 @@ def _planned(
 
 
 def _facts(base: Ground, fprs: tuple[float, ...], attacks: tuple[str, ...], device: str) -> TargetEvidence:
-    """Returns what the checks may look at."""
+    """Return what the checks may look at."""
     target = base.target
     recorded, population = target.recorded, target.population
     shared: dict[str, Any] = {
@@ -296,7 +296,7 @@ def examine(
     limitations: tuple[str, ...],
     provenance: dict[str, str],
 ) -> Report:
-    """Returns the report, not yet judged: controls first, as figures about a model unlike its shadows are withheld."""
+    """Return the report, not yet judged: controls first, as figures about a model unlike its shadows are withheld."""
     controls = tuple(
         control.run(facts) for control in CONTROLS if isinstance(facts, control.needs) and control.wanted(facts)
     )
@@ -326,7 +326,7 @@ def examine(
 
 
 def _withheld(check: Check, facts: TargetEvidence, controls: Sequence[Control]) -> str | None:
-    """Returns why the figures of a check are not given; None if they are."""
+    """Return why the figures of a check are not given; None if they are."""
     if not _trusted(controls):
         return "the model does not look like its shadow models, so no result about it is reported"
     blind = any(control.code == BLIND and control.passed is False for control in controls)
@@ -353,7 +353,7 @@ def recorded(
     place: Path,
     audited: bool = False,
 ) -> Attempt:
-    """Returns which attempt the audit is, from now on also by the ledger, and by the bank if there is one."""
+    """Return which attempt the audit is, from now on also by the ledger, and by the bank if there is one."""
     witness = None if bank is None else ledgers.Witness(bank.path)
     entry = ledgers.Entry(
         time=report.created,

@@ -180,7 +180,7 @@ def _of_import(bank: Bank, target: Target, base: Ground) -> tuple[str, ...]:
 
 
 def _score(target: Target) -> tuple[str, ...]:
-    """Returns what the score of a document rests on, where it is not the usual one."""
+    """Return what the score of a document rests on, where it is not the usual one."""
     population = target.population
     if not isinstance(population, TextPopulation):
         return ()

@@ -1,6 +1,6 @@
 """Signed audits: who made a report, and that it is about one model.
 
-An audit is signed by a DSSE envelope over its in-toto statement, with Ed25519. It lies beside the report and is written
+An audit is signed by a DSSE envelope over its in-toto statement, with Ed25519. It is beside the report and is written
 last: a killed audit leaves none. What is signed are digests of the report, of the model, of the limits, of the plan and
 of the ledger's entry, so that none of them can be exchanged.
 """
@@ -40,18 +40,18 @@ class PublicKey:
 
     @property
     def name(self) -> str:
-        """Returns the SHA-256 of the key as `openssl pkey -pubout -outform DER` writes it."""
+        """Return the SHA-256 of the key as `openssl pkey -pubout -outform DER` writes it."""
         return key_name(self.key)
 
 
 def key_name(key: Ed25519PublicKey) -> str:
-    """Returns the name of a key: the SHA-256 of its SubjectPublicKeyInfo in DER."""
+    """Return the name of a key: the SHA-256 of its SubjectPublicKeyInfo in DER."""
     form = serialization.PublicFormat.SubjectPublicKeyInfo
     return hashlib.sha256(key.public_bytes(serialization.Encoding.DER, form)).hexdigest()
 
 
 def make_pair(path: Path) -> Path:
-    """Returns the place of the public key after writing a pair: the private key to `path`, readable by its owner alone.
+    """Return the place of the public key after writing a pair: the private key to `path`, readable by its owner alone.
 
     It is encrypted if the environment variable MEMAUDIT_KEY_PASSWORD has a password.
 
@@ -81,7 +81,7 @@ def make_pair(path: Path) -> Path:
 
 
 def private_key(source: str) -> Ed25519PrivateKey:
-    """Returns the private key of a PEM file, or of the environment variable NAME if `source` is `env:NAME`.
+    """Return the private key of a PEM file, or of the environment variable NAME if `source` is `env:NAME`.
 
     Raises:
         SettingsError: There is none, it is no Ed25519 key, its password is wrong, or others may read the file.
@@ -107,7 +107,7 @@ def private_key(source: str) -> Ed25519PrivateKey:
 
 
 def public_key(path: Path) -> PublicKey:
-    """Returns the public key of a PEM file.
+    """Return the public key of a PEM file.
 
     Raises:
         SettingsError: There is none, or it is no Ed25519 key.
@@ -125,7 +125,7 @@ def public_key(path: Path) -> PublicKey:
 
 
 def sign(report: Report, folder: Path, key: Ed25519PrivateKey) -> Path:
-    """Returns the file with a report's signature, which is written into the report's folder."""
+    """Return the file with a report's signature, which is written into the report's folder."""
     unsigned = dsse.Envelope(intoto.whole(report), ())
     signature = key_name(key.public_key()), key.sign(unsigned.signed)
     write_whole(folder / SIGNATURE, dsse.render(dsse.Envelope(unsigned.payload, (signature,))))
@@ -133,7 +133,7 @@ def sign(report: Report, folder: Path, key: Ed25519PrivateKey) -> Path:
 
 
 def verify(report: Report, file: Path, keys: Sequence[PublicKey] = ()) -> tuple[list[str], list[str]]:
-    """Returns what the signature beside a report shows, and all that is wrong with it.
+    """Return what the signature beside a report shows, and all that is wrong with it.
 
     Args:
         report: As it was loaded.

@@ -115,7 +115,7 @@ def _answers(target: Target, examples: Population, counts: UInt8[Array, " ids"],
 
 
 def read_by_shadows(target: Target, bank: Bank, recordings: Pairs, device: str = "auto") -> Array | None:
-    """Returns the log-probabilities of what the target wrote `[models, samplers, texts, tokens]` under shadow models.
+    """Return the log-probabilities of what the target wrote `[models, samplers, texts, tokens]` under shadow models.
 
     They are the first of the recordings, 16 pairs at most. None if the target wrote nothing, or the bank has no weights
     of these models, or such as do not fit the target.
@@ -150,7 +150,7 @@ def open_target(
     manifest: str | Path | None = None,
     trusted: Iterable[str] = (),
 ) -> Target:
-    """Returns the target, after everything that can be wrong with it has been looked at; needs no bank.
+    """Return the target, after everything that can be wrong with it has been looked at; needs no bank.
 
     Args:
         model: The file with the model's weights, or a language model's folder.

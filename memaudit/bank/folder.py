@@ -7,9 +7,9 @@
     models/0007/weights.safetensors  if weights are kept
     models/0007/model.json           checksums of the above, seed, seconds of training and of evaluation, device
 
-A model's folder is written under another name and renamed, so a folder that exists is complete, whoever was killed
-when; several processes or machines can fill one bank without locks. Every file is checked against its checksum
-before it is used.
+A model's folder is written under another name and renamed, so a folder that exists is complete, whichever process was
+killed; several processes or machines can fill one bank without locks. Every file is checked against its checksum before
+it is used.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Bank:
 
     @classmethod
     def open(cls, path: str | Path) -> Bank:
-        """Returns the bank in a folder.
+        """Return the bank in a folder.
 
         Raises:
             BankError: There is none, or its description is damaged or of another version.
@@ -84,12 +84,12 @@ class Bank:
 
     @classmethod
     def is_imported(cls, path: str | Path) -> bool:
-        """Returns whether there is a bank in a folder whose models were imported."""
+        """Return whether there is a bank in a folder whose models were imported."""
         return (Path(path) / "bank.json").is_file() and cls.open(path).imported
 
     @classmethod
     def create(cls, path: str | Path, examples: int, fingerprint: dict[str, str], design: Design | None = None) -> Bank:
-        """Returns the bank in a folder, which is made if there is none yet, or none with a model in it.
+        """Return the bank in a folder, which is made if there is none yet, or none with a model in it.
 
         A recipe that fails in training leaves a bank without models, which the corrected recipe takes over.
 
@@ -135,7 +135,7 @@ class Bank:
         return notebook.block(f"Bank {self.path.name}", notebook.facts(values))
 
     def require(self, fingerprint: dict[str, str]) -> None:
-        """Raises BankError, naming what differs, unless the bank was made from just this."""
+        """Raise BankError, naming what differs, unless the bank was made from just this."""
         if self.imported and "origin" not in fingerprint:
             raise BankError(
                 f"the models of the bank in {self.path} were imported: no recipe can add to them. Fill another bank "
@@ -167,7 +167,7 @@ class Bank:
         return {name: value for name, value in self.fingerprint.items() if name in ("design", "design.sha256")}
 
     def design(self, units: int) -> Design:
-        """Returns the role of each unit in the bank's models.
+        """Return the role of each unit in the bank's models.
 
         Args:
             units: How many units the recipe's population has.
@@ -192,26 +192,26 @@ class Bank:
         return found
 
     def models(self) -> list[int]:
-        """Returns the indices of the models that are there, in order."""
+        """Return the indices of the models that are there, in order."""
         folder = self.path / "models"
         return sorted(int(entry.name) for entry in folder.glob("[0-9]*") if entry.name.isdigit())
 
     def has(self, model: int) -> bool:
-        """Returns whether a model is there."""
+        """Return whether a model is there."""
         return self._folder(model).is_dir()
 
     def pairs(self, shadows: int | None = None) -> list[int]:
-        """Returns the first models of the complete pairs, among the first `shadows` models."""
+        """Return the first models of the complete pairs, among the first `shadows` models."""
         there = set(self.models())
         return [m for m in sorted(there) if m % 2 == 0 and m + 1 in there and (shadows is None or m + 1 < shadows)]
 
     def require_writable(self) -> None:
-        """Raises BankError, before anything is trained, if the disk cannot do what storing a model takes."""
+        """Raise BankError, before anything is trained, if the disk cannot do what storing a model takes."""
         with _disk_trouble(self.path):
             files.rehearse(self._temporary("probe"))
 
     def write(self, model: int, signals: dict[str, Array], weights: bytes | None, record: dict[str, Any]) -> None:
-        """Stores one model in one step; if another process was faster, its result is kept and this one dropped.
+        """Store one model in one step; if another process was faster, its result is kept and this one dropped.
 
         Args:
             model: Its index.
@@ -244,7 +244,7 @@ class Bank:
                 shutil.rmtree(temporary, ignore_errors=True)
 
     def sweep(self) -> None:
-        """Removes what killed processes of this machine left behind; it is never read."""
+        """Remove what killed processes of this machine left behind; it is never read."""
         for entry in (self.path / "models").glob(".writing-*-*-*-*"):
             host, pid, _ = entry.name.split("-", 2)[2].rsplit("-", 2)
             if host == socket.gethostname() and not (pid.isdigit() and _alive(int(pid))):
@@ -253,7 +253,7 @@ class Bank:
             draft.unlink(missing_ok=True)
 
     def damage(self, model: int, names: tuple[str, ...] = (_SIGNALS, _WEIGHTS)) -> str | None:
-        """Returns what is wrong with a stored model; None if it is this bank's and its files match their checksums."""
+        """Return what is wrong with a stored model; None if it is this bank's and its files match their checksums."""
         try:
             record = self.record(model)
             if record.get("model", model) != model or record.get("bank", self._mark) != self._mark:
@@ -268,22 +268,22 @@ class Bank:
             return f"{type(error).__name__}: {error}"
 
     def discard(self, model: int) -> None:
-        """Takes a damaged model out of the bank, in one step, so that it is trained again."""
+        """Take a damaged model out of the bank, in one step, so that it is trained again."""
         trash = self.path / "models" / f".writing-{model:04d}-{socket.gethostname()}-{os.getpid()}-damaged"
         with _disk_trouble(self.path), contextlib.suppress(FileNotFoundError):
             self._folder(model).rename(trash)
             shutil.rmtree(trash, ignore_errors=True)
 
     def record(self, model: int) -> dict[str, Any]:
-        """Returns a model's record: seed, `seconds` of training, of `evaluation` (not in older banks), device."""
+        """Return a model's record: seed, `seconds` of training, of `evaluation` (not in older banks), device."""
         return dict(json.loads((self._folder(model) / _RECORD).read_text("utf-8")))
 
     def stored(self, model: int) -> int:
-        """Returns how many bytes a model takes on the disk."""
+        """Return how many bytes a model takes on the disk."""
         return sum(file.stat().st_size for file in self._folder(model).iterdir())
 
     def tensors(self, model: int) -> dict[str, Array]:
-        """Returns everything recorded about one model."""
+        """Return everything recorded about one model."""
         return load_file(self._signals_path(model))
 
     @property
@@ -305,7 +305,7 @@ class Bank:
         return read_matched([self._signals_path(m) for m in models], int(self.fingerprint["seed"]))
 
     def read(self, shadows: int | None = None) -> Recordings:
-        """Returns the recordings of the complete pairs, after checking every file against its checksum.
+        """Return the recordings of the complete pairs, after checking every file against its checksum.
 
         Raises:
             BankError: A file is damaged, there is no complete pair, or an import is not finished.
@@ -320,7 +320,7 @@ class Bank:
         return Recordings(tuple(self._signals_path(m) for m in models))
 
     def weights(self, model: int) -> Path | None:
-        """Returns the file of a model's weights, after checking it against its checksum; None if they were not kept.
+        """Return the file of a model's weights, after checking it against its checksum; None if they were not kept.
 
         Raises:
             BankError: The file is damaged.
@@ -380,7 +380,7 @@ def _disk_trouble(path: Path) -> Any:
         free = ""
         with contextlib.suppress(OSError):
             free = f"; {shutil.disk_usage(path).free / 2**20:.0f} MiB are free"
-        way_out = "mend the disk and run the same command again, it goes on where it stopped"
+        way_out = "fix the disk and run the same command again; it resumes where it stopped"
         if error.errno in _REFUSED:
             way_out = "name a folder that can be written (--bank FOLDER); a copy of the bank goes on where it stopped"
         elif error.errno in _UNABLE:

@@ -70,11 +70,11 @@ class Recordings:
         return self._part.of_models(self._part.whole.correct) if self._part else self.stacked("correct")
 
     def everything(self, model: int) -> dict[str, Array]:
-        """Returns all that was recorded about one model, by name."""
+        """Return all that was recorded about one model, by name."""
         return load_file(self.files[model])
 
     def stacked(self, name: str) -> Shaped[Array, "models ..."]:
-        """Returns one recording of every model."""
+        """Return one recording of every model."""
         return np.stack([_tensor(f, name) for f in self.files])
 
     @cached_property
@@ -87,7 +87,7 @@ class Recordings:
         return len(self.files) // 2, examples, queries
 
     def block(self, examples: slice) -> tuple[Float[Array, "pairs block queries"], Float[Array, "pairs block queries"]]:
-        """Returns (inside, outside) signals of a block of examples; they cannot be written to."""
+        """Return (inside, outside) signals of a block of examples; they cannot be written to."""
         start, stop, _ = examples.indices(self.shape[1])
         if not self._latest or not self._latest[0].covers(start, stop):
             self._latest[:] = []  # first, so that two are never in memory
@@ -97,7 +97,7 @@ class Recordings:
         return span.inside[:, at], span.outside[:, at]
 
     def take(self, pairs: Int[Array, " some"]) -> Recordings:
-        """Returns the recordings of some of the pairs; what is kept is shared."""
+        """Return the recordings of some of the pairs; what is kept is shared."""
         files = tuple(self.files[m] for t in pairs for m in (2 * t, 2 * t + 1))
         return Recordings(files, _Part(self, _as_slice(pairs)))
 

@@ -1,4 +1,4 @@
-"""How much a model gives away with every repetition: canaries whose dose is randomised anew for every model.
+"""Exposure by number of copies: canaries whose dose is randomized for every model.
 
 The same canary is seen often by one model and never by another, so that a difference in exposure is the effect of the
 dose and not of the canary. Comparing canaries of different doses within one model would confound the two.
@@ -23,16 +23,16 @@ Level = Float[Array, " levels"] | float
 
 
 def doses(seed: int, model: int, canaries: int, levels: Sequence[int] = (1, 2, 4, 8, 16)) -> UInt8[Array, " canaries"]:
-    """Returns how often one model of a bank is trained on each canary; 0 for about half of them.
+    """Return how often one model of a bank is trained on each canary; 0 for about half of them.
 
-    Models come in complementary pairs as in `design.half`: of models 2t and 2t + 1, a fair coin per canary says which
+    Models come in complementary pairs as in `design.half`: of models 2t and 2t + 1, a random bit per canary says which
     one is not trained on it, and the other one's dose is drawn uniformly from the levels. Depends on (seed, t) alone.
 
     Raises:
         ValueError: A level outside of 1 … 255.
     """
     if not levels or not 1 <= min(levels) <= max(levels) <= 255:
-        raise ValueError(f"levels lie between 1 and 255, got {levels}")
+        raise ValueError(f"levels must be between 1 and 255, got {levels}")
     rng = stream(seed, DOSES, model // 2)
     without = rng.integers(0, 2, canaries)
     drawn = rng.choice(np.array(levels, dtype=np.uint8), canaries)
@@ -40,7 +40,7 @@ def doses(seed: int, model: int, canaries: int, levels: Sequence[int] = (1, 2, 4
 
 
 def target_doses(seed: int, canaries: int, levels: Sequence[int] = (1, 2, 4, 8, 16)) -> UInt8[Array, " canaries"]:
-    """Returns how often a target is trained on each canary, by the same law, whatever the bank's draws were."""
+    """Return how often a target is trained on each canary, by the same law, whatever the bank's draws were."""
     rng = stream(seed, TARGET)
     return np.where(rng.integers(0, 2, canaries) == 0, np.uint8(0), rng.choice(np.array(levels, np.uint8), canaries))
 
@@ -138,7 +138,7 @@ def mean_at_dose(
 
 
 def _clusters(at: Bool[Array, "models canaries"]) -> int:
-    """Returns in how many pairs of models, or of canaries if that is less, some cells lie."""
+    """Return in how many pairs of models, or of canaries if that is less, some cells are."""
     return min(int(at.any(axis=0).sum()), int(_by_pair(at).any(axis=1).sum()))
 
 
@@ -189,7 +189,7 @@ def _slope_interval(
     pull = _by_pair(_centred(x) * residual)
     without: list[Array] = []
     for axis, size in ((0, 2), (1, 1)):
-        # Fitted anew without each pair and canary; linear where the doses that are left do not vary.
+        # Refitted without each pair and canary; linear where the doses that are left do not vary.
         linear = slope - pull.sum(axis=1 - axis) / (spread.sum() - spread.sum(axis=1 - axis))
         fits = [
             _slope(*(np.delete(v, slice(size * i, size * (i + 1)), axis) for v in (y, x))) for i in range(len(linear))

@@ -21,12 +21,12 @@ from memaudit.stats import clopper_pearson
 Array = np.ndarray
 
 NULL_MEAN_BITS = 1 / math.log(2)  # of a canary that was never trained on, in a large space
-P_EXPOSED_BITS = math.log2(100)  # by accident exposure reaches this with probability 1 % at most
+P_EXPOSED_BITS = math.log2(100)  # under the null, exposure reaches this with probability 1 % at most
 
 
 @dataclass(frozen=True, slots=True)
 class Exposure:
-    """Sampled exposure in bits, larger = given away further, with its interval.
+    """Sampled exposure in bits, larger = more exposed, with its interval.
 
     `cap` is the most that the references can show. Where `censored`, no reference is at or below the canary, and
     `bits` is to be printed as "≥"; `high` is then the size of the space, or infinite if that was not given.
@@ -40,7 +40,7 @@ class Exposure:
 
 
 def rank_exposure(rank: Int[Array, "..."] | int, size: int) -> Float[Array, "..."]:
-    """Returns the exposure in bits of the secret with that rank in a space of that size; rank 1 = the likeliest.
+    """Return the exposure in bits of the secret with that rank in a space of that size; rank 1 = the likeliest.
 
     Raises:
         ValueError: A rank outside of 1 … size.
@@ -48,12 +48,12 @@ def rank_exposure(rank: Int[Array, "..."] | int, size: int) -> Float[Array, "...
     Source: Carlini et al. 2019 (USENIX Security), the definition of exposure.
     """
     if np.any(np.less(rank, 1)) or np.any(np.greater(rank, size)):
-        raise ValueError(f"ranks lie between 1 and {size}, got {rank}")
+        raise ValueError(f"ranks must be between 1 and {size}, got {rank}")
     return np.asarray(np.log2(float(size) / np.asarray(rank)))
 
 
 def exact_exposure(cost: Float[Array, "..."] | float, costs_of_all: Float[Array, "... secrets"]) -> Float[Array, "..."]:
-    """Returns the exposure in bits from the costs of every secret of the space; ties count against the canary.
+    """Return the exposure in bits from the costs of every secret of the space; ties count against the canary.
 
     Leading axes (models, canaries) broadcast, and the order of the canaries is kept.
 
@@ -75,7 +75,7 @@ def sampled_exposure(
     level: float = 0.95,
     size: int | None = None,
 ) -> Exposure:
-    """Returns the exposure estimated from references that were drawn uniformly from the canary's space.
+    """Return the exposure estimated from references that were drawn uniformly from the canary's space.
 
     With k of n references at or below the canary, p = (1 + k)/(n + 1) is an exact p-value; the estimate is −log₂ p,
     never negative, at most log₂(n + 1). The interval is that of the share of the space at or below the canary. It is
@@ -112,7 +112,7 @@ def _at_or_below(cost: Float[Array, "..."] | float, costs: Float[Array, "... sec
 def calibrated(
     costs: Float[Array, "*canaries secrets"], outside: Float[Array, "models *canaries secrets"]
 ) -> Float[Array, "*canaries secrets"]:
-    """Returns the costs less their mean over models that were not trained on the canaries.
+    """Return the costs less their mean over models that were not trained on the canaries.
 
     Takes out what any model prefers, such as repeated digits. Every secret is treated alike, so that exposure from
     these costs has the same null distribution. They may be negative: no shortest-path search holds for them.
@@ -126,7 +126,7 @@ def calibrated(
 
 
 def null_survival(bits: Float[Array, "..."] | float, size: int) -> Float[Array, "..."]:
-    """Returns P[exposure ≥ bits] of a canary that was never trained on, exactly, in a space of that size.
+    """Return P[exposure ≥ bits] of a canary that was never trained on, exactly, in a space of that size.
 
     The rank is uniform over 1 … size: the probability is ⌊size · 2^−bits⌋/size, at most 2^−bits.
     """
@@ -135,7 +135,7 @@ def null_survival(bits: Float[Array, "..."] | float, size: int) -> Float[Array, 
 
 
 def fisher(bits: Float[Array, "... canaries"]) -> Float[Array, "..."]:
-    """Returns the p-value of "none of these canaries was trained on" from their exposures, over the last axis.
+    """Return the p-value of "none of these canaries was trained on" from their exposures, over the last axis.
 
     It needs canaries that are independent given the model: distinct prefixes, secrets drawn one by one. Exposures of
     one canary under several models are not independent.
@@ -148,7 +148,7 @@ def fisher(bits: Float[Array, "... canaries"]) -> Float[Array, "..."]:
 def mean_exposure(
     bits: Float[Array, "... canaries"], level: float = 0.95
 ) -> tuple[Float[Array, "..."], Float[Array, "..."], Float[Array, "..."]]:
-    """Returns (mean, low, high) of the exposure in bits over independent canaries, the last axis.
+    """Return (mean, low, high) of the exposure in bits over independent canaries, the last axis.
 
     Exposures are skewed, exponential if nothing was memorized, and Student's interval misses too often. Where all are
     equal, at the cap, the low end is the mean if as few canaries reach it as Clopper–Pearson allows and the others give
@@ -174,7 +174,7 @@ def mean_exposure(
 
 
 def _unskewed(t: float, skewness: Float[Array, "..."] | float, n: int) -> Float[Array, "..."]:
-    """Returns the inverse of Hall's transformation at a quantile of Student's t over √n."""
+    """Return the inverse of Hall's transformation at a quantile of Student's t over √n."""
     none = np.abs(skewness) < 1e-4
     third = np.where(none, 1.0, skewness) / 3
     return np.asarray(np.where(none, t, (np.cbrt(1 + 3 * third * (t - skewness / (6 * n))) - 1) / third))

@@ -57,7 +57,7 @@ def make(
     spaced: bool | None = None,
     names: Sequence[str] | None = None,
 ) -> tuple[Canary, ...]:
-    """Returns canaries whose secrets are uniform draws from one space, each behind a prefix of its own.
+    """Return canaries whose secrets are uniform draws from one space, each behind a prefix of its own.
 
     Canaries that shared a prefix would compete for the same probability mass.
 
@@ -67,7 +67,7 @@ def make(
         length: Symbols in a secret, without a family's fixed tail; None = the family's.
         template: Text with {name}, an invented word that is unique to the canary, and later {secret}, once; what
             follows is the suffix. None = the family's.
-        seed: Of names and secrets. Whoever guesses it knows every secret: take 128 random bits where that matters.
+        seed: Of names and secrets. Anyone who guesses it knows every secret: take 128 random bits where that matters.
         symbols: The alphabet of the family "tokens", taken from a tokenizer.
         spaced: Whether every symbol carries a leading space, " 7"; None = as the family has it.
         names: Distinct words for {name}, at least as many as canaries; None = invented ones.

@@ -20,7 +20,7 @@ Span = tuple[int, int]
 
 
 class Kind(StrEnum):
-    """What a secret is. Characters that two recognisers claim belong to the kind that stands first."""
+    """What a secret is. Characters that two recognisers claim belong to the first kind."""
 
     LISTED = "listed"
     PATTERN = "pattern"
@@ -50,7 +50,7 @@ class Forms:
 
 
 def recognised(text: str, forms: Forms = Forms()) -> list[tuple[Kind, int, int]]:
-    """Returns kind, start and end of the secrets in a text; they do not overlap."""
+    """Return kind, start and end of the secrets in a text; they do not overlap."""
     found: list[tuple[Kind, int, int]] = []
     for kind, spans in _recognisers(forms):
         others = tuple(found)
@@ -75,19 +75,19 @@ def _recognisers(forms: Forms) -> Iterator[tuple[Kind, Callable[[str], Iterable[
 
 
 def redrawn(kind: Kind, value: str, rng: np.random.Generator) -> str:
-    """Returns a uniform draw among values of the same form; checksums are valid, but not all of them need exist."""
+    """Return a uniform draw among values of the same form; checksums are valid, but not all of them need exist."""
     return _DRAWS[kind](value, rng)
 
 
 def national(value: str, regions: Sequence[str], rng: np.random.Generator) -> str:
-    """Returns a phone number of the same form, of the first region in which the given one is valid."""
+    """Return a phone number of the same form, of the first region in which the given one is valid."""
     library = _library("phonenumbers")
     read = (library.parse(value, region) for region in regions)
     return _subscriber(value, next(number for number in read if library.is_valid_number(number)), rng)
 
 
 def recombined(value: str, others: Sequence[str], rng: np.random.Generator) -> str:
-    """Returns a name or an address that is put together from the words of others; digits are drawn anew.
+    """Return a name or an address that is put together from the words of others; digits are drawn anew.
 
     Each word comes from the same place of another with as many words, so that what is drawn looks like one.
     """
@@ -97,7 +97,7 @@ def recombined(value: str, others: Sequence[str], rng: np.random.Generator) -> s
 
 
 def free_places(value: str, fits: Callable[[str], bool]) -> dict[int, str]:
-    """Returns the places where a value may have other letters or digits and still fits, with what may be there.
+    """Return the places where a value may have other letters or digits and still fits, with what may be there.
 
     A place where no other character of its shape fits by itself, as in a fixed prefix, is left out.
     """
@@ -142,7 +142,7 @@ _EMAIL = re.compile(
 
 @lru_cache(maxsize=8)
 def _of_values(values: tuple[str, ...]) -> re.Pattern[str]:
-    """Returns what finds each of some values where it is a word or words; of two that begin alike, the longer one."""
+    """Return what finds each of some values where it is a word or words; of two that begin alike, the longer one."""
 
     def bounded(value: str) -> str:
         before, after = (r"(?<!\w)", r"(?!\w)")
@@ -157,7 +157,7 @@ def _listed(pattern: re.Pattern[str], text: str) -> Iterator[Span]:
 
 
 def matches(pattern: re.Pattern[str], text: str) -> Iterator[Span]:
-    """Returns where a pattern finds secrets: its group 1, or all that it matches."""
+    """Return where a pattern finds secrets: its group 1, or all that it matches."""
     spans = (match.span(1 if pattern.groups else 0) for match in pattern.finditer(text))
     return ((start, end) for start, end in spans if end > start >= 0)
 
@@ -166,7 +166,7 @@ _ENTITIES = {Kind.NAME: "PERSON", Kind.ADDRESS: "LOCATION"}  # as presidio calls
 
 
 def _entities(text: str, forms: Forms, kind: Kind) -> Iterator[Span]:
-    """Yields names or addresses, the surest first, as presidio-analyzer finds them.
+    """Yield names or addresses, the surest first, as presidio-analyzer finds them.
 
     Source: presidio_analyzer.AnalyzerEngine.analyze, which returns results with entity_type, start, end and score.
     """
@@ -203,7 +203,7 @@ def _looks_random(value: str) -> bool:
 
 
 def _ibans(text: str) -> Iterator[Span]:
-    """Yields the IBANs. What follows may look like more of one, but its country fixes its length.
+    """Yield the IBANs. What follows may look like more of one, but its country fixes its length.
 
     Check digits that some countries have within the number are not looked at: decoys would hardly ever have them.
     """
@@ -226,7 +226,7 @@ def _emails(text: str) -> Iterator[Span]:
 
 
 def _phones(text: str, region: str | None = None) -> Iterator[Span]:
-    """Yields the phone numbers that are valid, and grouped as is usual in their country.
+    """Yield the phone numbers that are valid, and grouped as is usual in their country.
 
     They have a country code, or are written as they are within a region.
     """
@@ -265,7 +265,7 @@ _ISSUER = 6  # digits of a card number that name the issuer
 
 
 def _key(value: str, rng: np.random.Generator) -> str:
-    """Returns a key with the same prefix and separators; a run of digits stays one, as the parts of Slack's do."""
+    """Return a key with the same prefix and separators; a run of digits stays one, as the parts of Slack's do."""
     prefix, alphabet = next((found[0], known) for form, known in _KEY_FORMS if (found := form.match(value)))
     alphabets = dict.fromkeys((place for place in _places(value) if place >= len(prefix)), alphabet)
     for run in re.finditer("[A-Za-z0-9]+", value):
@@ -297,7 +297,7 @@ def _phone(value: str, rng: np.random.Generator) -> str:
 
 
 def _subscriber(value: str, number: Any, rng: np.random.Generator) -> str:
-    """Returns the value with other digits for the subscriber; country and area code stay."""
+    """Return the value with other digits for the subscriber; country and area code stay."""
     library = _library("phonenumbers")
     kept = library.length_of_national_destination_code(number)
     subscriber = len(library.national_significant_number(number)) - kept + len(number.extension or "")
@@ -320,17 +320,17 @@ _DRAWS: dict[Kind, Callable[[str, np.random.Generator], str]] = {
 
 
 def _places(value: str) -> list[int]:
-    """Returns where the letters and digits of a value stand."""
+    """Return the positions of the letters and digits of a value."""
     return [place for place, character in enumerate(value) if character.isalnum()]
 
 
 def _alike(value: str, places: Iterable[int]) -> dict[int, str]:
-    """Returns for each place the digits, or the letters of the same case, that may stand there."""
+    """Return for each place the digits, or the letters of the same case, that are allowed there."""
     return {place: next(shape for shape in _SHAPES if value[place] in shape) for place in places}
 
 
 def filled(value: str, alphabets: Mapping[int, str], rng: np.random.Generator) -> str:
-    """Returns the value with a character drawn from its alphabet at each of the places."""
+    """Return the value with a character drawn from its alphabet at each of the places."""
     characters = list(value)
     for (place, alphabet), draw in zip(alphabets.items(), rng.random(len(alphabets)), strict=True):
         characters[place] = alphabet[int(draw * len(alphabet))]

@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """Which canaries stand in which rows of a planted list of `records` rows. Its repr shows no secret.
+    """Which canaries occur in which rows of a planted list of `records` rows. Its repr shows no secret.
 
     Raises:
         SettingsError: Two canaries share a name or a prefix, or a position is taken twice or outside of the list.
@@ -50,7 +50,7 @@ class Manifest:
         return tuple(len(own) for own in self.positions)
 
     def public(self) -> dict[str, Any]:
-        """Returns what may be published before training, as plain values: no secret, no salt, no position."""
+        """Return what may be published before training, as plain values: no secret, no salt, no position."""
         canaries = [
             {
                 "name": canary.name,
@@ -68,7 +68,7 @@ class Manifest:
         return {"schema": SCHEMA, "seed_commitment": commitment, "records": self.records, "canaries": canaries}
 
     def to_json(self) -> dict[str, Any]:
-        """Returns the whole manifest as plain values: the public half, the seed, secrets, salts and positions."""
+        """Return the whole manifest as plain values: the public half, the seed, secrets, salts and positions."""
         document = self.public() | {"seed": self.seed}
         for entry, canary, own in zip(document["canaries"], self.canaries, self.positions, strict=True):
             entry |= {"secret": list(canary.secret), "salt": self._salt(canary), "positions": list(own)}
@@ -76,7 +76,7 @@ class Manifest:
 
     @classmethod
     def from_json(cls, document: object) -> Manifest:
-        """Returns the manifest that `to_json` wrote.
+        """Return the manifest that `to_json` wrote.
 
         Raises:
             SettingsError: Another schema, a missing or wrong value, or a commitment that does not fit its secret.
@@ -96,9 +96,9 @@ class Manifest:
 
 
 def verify(public: dict[str, Any], manifest: Manifest) -> tuple[str, ...]:
-    """Returns in words what differs between a published half and the manifest; nothing if they agree.
+    """Return in words what differs between a published half and the manifest; nothing if they agree.
 
-    The commitments are computed anew from the manifest's secrets.
+    The commitments are recomputed from the manifest's secrets.
     """
     return tuple(
         f"{where}: published was {published}, the manifest has {found}"
@@ -136,7 +136,7 @@ def _canary(entry: dict[str, Any]) -> Canary:
 
 
 def _differences(given: Any, expected: Any, where: str = "") -> Iterator[tuple[str, str, str]]:
-    """Yields (where, given, expected), in words, for each leaf in which two JSON documents differ."""
+    """Yield (where, given, expected), in words, for each leaf in which two JSON documents differ."""
     if isinstance(given, dict) and isinstance(expected, dict):
         pairs = [
             (f".{_cut(ascii(key)[1:-1])}", given.get(key), expected.get(key))

@@ -21,7 +21,7 @@ _CHATS = (("messages", "role"), ("prompt", "role"), ("conversations", "from"))
 def randomised_doses(
     seed: int, canaries: Sequence[Canary], levels: Sequence[int] = (0, 1, 2, 4, 8, 16)
 ) -> dict[str, int]:
-    """Returns a dose for each canary by name, dealt at random; the levels are used equally often, up to one."""
+    """Return a dose for each canary by name, dealt at random; the levels are used equally often, up to one."""
     rng = stream(seed, LEVELS)
     rounds = -(-len(canaries) // len(levels))
     dealt = np.concatenate([rng.permutation(levels) for _ in range(rounds)])[: len(canaries)]
@@ -36,7 +36,7 @@ def plant(
     seed: int,
     field: str = "text",
 ) -> tuple[list[Any], Manifest]:
-    """Returns the records with every canary among them as often as its dose says, and the manifest.
+    """Return the records with every canary among them as often as its dose says, and the manifest.
 
     Copies are records of their own, at random rows, in the form of the records around them: a plain string, a text in
     `field`, prompt and completion (strings or messages), messages, ShareGPT's conversations, or Alpaca's instruction
@@ -48,7 +48,7 @@ def plant(
         records: Of one form, at least one. They are not changed.
         canaries: With distinct names and prefixes.
         doses: By name, or in the order of the canaries.
-        seed: Of the rows and the salts. Whoever guesses it can open the commitments: take 128 random bits before
+        seed: Of the rows and the salts. Anyone who guesses it can open the commitments: take 128 random bits before
             publishing any. With the same seed for `make`, showing it afterwards proves that the secrets were drawn.
         field: The column of records that are one text each.
 
@@ -80,7 +80,7 @@ def _copies(canaries: Sequence[Canary], doses: Mapping[str, int] | Sequence[int]
     names = [canary.name for canary in canaries]
     if isinstance(doses, Mapping):
         if odd := set(doses) ^ set(names):
-            raise SettingsError(f"every canary needs a dose, and every dose a canary; alone stand {sorted(odd)}")
+            raise SettingsError(f"every canary needs a dose, and every dose a canary; unmatched: {sorted(odd)}")
         doses = [doses[name] for name in names]
     if not names or len(doses) != len(names):
         raise SettingsError(f"{len(doses)} doses do not fit {len(names)} canaries; give one dose for each of them")
@@ -142,7 +142,7 @@ def _column(record: Any, name: str) -> Any:
 
 
 def _form(record: object, forms: Mapping[str, Mapping[str, object]]) -> str:
-    """Returns the one form that a record has, or in words what it is instead."""
+    """Return the one form that a record has, or in words what it is instead."""
     if isinstance(record, str):
         return _STRING
     if not isinstance(record, Mapping):

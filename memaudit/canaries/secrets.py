@@ -35,7 +35,7 @@ _TRIES = 2000  # draws in vain, one after the other, before giving up
 
 @dataclass(frozen=True, slots=True)
 class FoundSecret:
-    """A value, where it stands first, the text before it there, and all documents that hold it.
+    """A value, where it first occurs, the text before it there, and all documents that hold it.
 
     `after` is a little of the text behind it, and `others` are all values of its kind, where these are names or
     addresses. Its `repr` does not give it away.
@@ -55,7 +55,7 @@ class FoundSecret:
 def find_secrets(
     texts: Sequence[str], limit: int = 100, seed: int = 0, forms: Forms = _NOTHING_ELSE
 ) -> tuple[FoundSecret, ...]:
-    """Returns the secrets that stand in the texts, each value once, in the order of their first appearance.
+    """Return the secrets that occur in the texts, each value once, in the order of their first appearance.
 
     They are e-mail addresses; phone numbers with their country code; IBANs and payment cards with valid checksums; keys
     of well-known form (AWS, GitHub, Slack), and values of high entropy after `key =`, `token:` and the like; and what
@@ -93,10 +93,10 @@ def find_secrets(
 
 
 def decoys(secret: FoundSecret, n: int, rng: np.random.Generator, forms: Forms = _NOTHING_ELSE) -> list[str]:
-    """Returns values that look like the secret and are not it, drawn independently and uniformly among such values.
+    """Return values that look like the secret and are not it, drawn independently and uniformly among such values.
 
-    Digits stand for digits, letters for letters of the same case, and separators stay. Kept are the domain of an e-mail
-    address, country and area code of a phone number, the country of an IBAN, the issuer (6 digits) of a card, the
+    Digits replace digits, letters replace letters of the same case, and separators stay. Kept are the domain of an
+    e-mail address, country and area code of a phone number, the country of an IBAN, the issuer (6 digits) of a card, the
     prefix of a key, and what a pattern fixes; checksums (Luhn, IBAN) are valid. In the secret's place, every decoy
     would be recognised as one of the same kind. Names and addresses are put together from the words of others that the
     texts hold, and are none of these.
@@ -127,7 +127,7 @@ def decoys(secret: FoundSecret, n: int, rng: np.random.Generator, forms: Forms =
 
 
 def _drawing(secret: FoundSecret, forms: Forms) -> tuple[Callable[[np.random.Generator], str], Callable[[str], bool]]:
-    """Returns how a decoy is drawn, and whether a drawn value is one."""
+    """Return how a decoy is drawn, and whether a drawn value is one."""
     context, value = secret.prefix[-_CONTEXT:], secret.value
     span = (len(context), len(context) + len(value))
 
@@ -149,12 +149,12 @@ def _drawing(secret: FoundSecret, forms: Forms) -> tuple[Callable[[np.random.Gen
 
 
 def redact(secret: FoundSecret) -> str:
-    """Returns the kind and the shape of a secret, without a letter or digit of it: "card •••• •••• •••• ••••"."""
+    """Return the kind and the shape of a secret, without a letter or digit of it: "card •••• •••• •••• ••••"."""
     return f"{secret.kind} " + "".join("•" if character.isalnum() else character for character in secret.value)
 
 
 def _some(kinds: Sequence[Kind], limit: int, seed: int) -> set[int]:
-    """Returns the numbers of at most `limit` secrets: one of each kind at random, then another of each, and so on."""
+    """Return the numbers of at most `limit` secrets: one of each kind at random, then another of each, and so on."""
     seen: Counter[Kind] = Counter()
     turns: list[tuple[int, int, int]] = []
     for number in np.random.default_rng(seed).permutation(len(kinds)):

@@ -1,6 +1,6 @@
 """Exposure by extrapolation: a skew-normal distribution fitted to the costs of sampled references.
 
-A secondary figure, never to stand alone. Where no reference is as cheap as the canary, sampling can only say "at
+A secondary figure, never to be used alone. Where no reference is as cheap as the canary, sampling can only say "at
 least"; this says how much more, if costs are skew-normal as far out as the canary, which no references can show.
 """
 
@@ -35,12 +35,12 @@ class SkewNormal:
     scale: float
 
     def draw(self, rng: np.random.Generator, size: tuple[int, ...]) -> Float[Array, "..."]:
-        """Returns independent draws: δ|u| + √(1 − δ²)·v of two standard normals, δ = α/√(1 + α²)."""
+        """Return independent draws: δ|u| + √(1 − δ²)·v of two standard normals, δ = α/√(1 + α²)."""
         u, v = rng.standard_normal((2, *size))
         return self.location + self.scale * (self.shape * np.abs(u) + v) / math.hypot(1, self.shape)
 
     def log_cdf(self, x: Float[Array, " points"]) -> Float[Array, " points"]:
-        """Returns log P[X ≤ x], finite however far out x lies.
+        """Return log P[X ≤ x], finite however extreme x is.
 
         In the left tail the density is integrated relative to its value at x. It is log-concave: leftwards of x it
         falls at least as fast as an exponential of its slope there, which sets the length of the integral.
@@ -59,14 +59,14 @@ class SkewNormal:
 
 
 def _log_density(z: Float[Array, "..."], shape: float) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
-    """Returns log(2 φ(z) Φ(αz)), and φ(αz)/Φ(αz): the slope of the first is −z + α times the second."""
+    """Return log(2 φ(z) Φ(αz)), and φ(αz)/Φ(αz): the slope of the first is −z + α times the second."""
     log_phi, log_phi_inner = (-(u**2) / 2 - math.log(2 * math.pi) / 2 for u in (z, shape * z))
     inner = special.log_ndtr(shape * z)
     return math.log(2) + log_phi + inner, np.exp(log_phi_inner - inner)
 
 
 def fit(costs: Float[Array, " references"]) -> SkewNormal:
-    """Returns the skew-normal distribution of greatest likelihood; |shape| is held at 30.
+    """Return the skew-normal distribution of greatest likelihood; |shape| is held at 30.
 
     Raises:
         EvidenceError: All costs are equal.
@@ -95,7 +95,7 @@ def fit(costs: Float[Array, " references"]) -> SkewNormal:
 
 
 def left_tail_distance(costs: Float[Array, " references"], distribution: SkewNormal) -> float:
-    """Returns n ∫ (Fₙ − F)²/F dF, an Anderson–Darling statistic whose weight lies on the left tail.
+    """Return n ∫ (Fₙ − F)²/F dF, an Anderson–Darling statistic that weights the left tail.
 
     Source: Sinclair, Spurr & Ahmad 1990 (Communications in Statistics, Theory and Methods 19:3677), mirrored.
     """
@@ -108,8 +108,8 @@ def left_tail_distance(costs: Float[Array, " references"], distribution: SkewNor
 class Extrapolated:
     """Exposure in bits if costs were skew-normal; `low` and `high` hold the fit's uncertainty, not the model's.
 
-    `p_fit` is small where the references are not skew-normal; it cannot see further out than they lie. `distance` is
-    how many of their standard deviations the canary lies below the cheapest one; 0 = within them.
+    `p_fit` is small where the references are not skew-normal; it cannot see beyond their range. `distance` is
+    how many of their standard deviations the canary is below the cheapest one; 0 = within them.
     """
 
     bits: float
@@ -128,10 +128,10 @@ def extrapolated_exposure(
     resamples: int = 200,
     seed: int = 0,
 ) -> Extrapolated:
-    """Returns exposure extrapolated from a skew-normal fit, at most log₂ of the space's size.
+    """Return exposure extrapolated from a skew-normal fit, at most log₂ of the space's size.
 
-    Fit and interval are tested by parametric bootstrap: samples of the fitted distribution, each fitted anew. A p-value
-    from tables would be far too large, because the parameters were fitted to the same costs.
+    Fit and interval are tested by parametric bootstrap: samples of the fitted distribution, each fitted again. A
+    p-value from tables would be far too large, because the parameters were fitted to the same costs.
 
     Args:
         cost: Of the canary: −log p, the log-perplexity, in nats; never the perplexity.

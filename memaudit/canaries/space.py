@@ -18,7 +18,7 @@ DOSES, NAMES, SECRETS, POSITIONS, LEVELS, TARGET = 3, 10, 11, 12, 13, 14
 
 
 def stream(seed: int, purpose: int, index: int = 0) -> np.random.Generator:
-    """Returns the random numbers for one purpose, independent of those for any other under the same seed."""
+    """Return the random numbers for one purpose, independent of those for any other under the same seed."""
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(purpose, index)))
 
 
@@ -48,7 +48,7 @@ class Space:
         return [len(symbols) for symbols in self.alphabets]
 
     def text(self, indices: Sequence[int] | Int[Array, " steps"]) -> str:
-        """Returns the string that takes from each step the symbol of that index.
+        """Return the string that takes from each step the symbol of that index.
 
         Raises:
             ValueError: Not one index per step, or an index outside of its alphabet.
@@ -56,15 +56,15 @@ class Space:
         if len(indices) != len(self.alphabets) or not all(
             0 <= index < size for index, size in zip(indices, self._sizes, strict=True)
         ):
-            raise ValueError(f"{len(indices)} indices do not fit the {len(self.alphabets)} alphabets, or lie outside")
+            raise ValueError(f"{len(indices)} indices do not fit the {len(self.alphabets)} alphabets, or exceed them")
         return "".join(symbols[index] for symbols, index in zip(self.alphabets, indices, strict=True))
 
     def draw(self, rng: np.random.Generator, n: int) -> Int[Array, "n steps"]:
-        """Returns the indices of n strings, drawn uniformly and independently."""
+        """Return the indices of n strings, drawn uniformly and independently."""
         return rng.integers(0, self._sizes, (n, len(self.alphabets)))
 
     def all(self) -> Int[Array, "size steps"]:
-        """Returns the indices of every string, in lexicographic order: the last step changes fastest.
+        """Return the indices of every string, in lexicographic order: the last step changes fastest.
 
         Raises:
             ValueError: The space has more than 10⁶ strings.
@@ -101,5 +101,5 @@ class Canary:
 
 
 def redacted(text: str) -> str:
-    """Returns the shape of a secret, "•••• ••••": a dot for every character but white space."""
+    """Return the shape of a secret, "•••• ••••": a dot for every character but white space."""
     return "".join(" " if character.isspace() else "•" for character in text)

@@ -1,6 +1,6 @@
 """Whether planted secrets reach the model: a scan of the rows that training really sees.
 
-Filters, de-duplication, truncation, packing and loss masks stand between a data file and the loss. A canary that any of
+Filters, de-duplication, truncation, packing and loss masks come between a data file and the loss. A canary that any of
 them takes away looks like one that the model did not memorize.
 """
 
@@ -27,7 +27,7 @@ canaries were planted twice."""
 
 @dataclass(frozen=True, slots=True)
 class Survival:
-    """How often each canary stands in the training rows: whole with every token of its secret trained on; whole with
+    """How often each canary occurs in the training rows: whole with every token of its secret trained on; whole with
     some of them masked; or cut off by the end of its row. A canary that is split over two rows is absent from both.
     """
 
@@ -39,7 +39,7 @@ class Survival:
 def survival(
     rows: Iterable[Row], needles: Sequence[Int[Array, " _"]], context: int | Sequence[int] = 0, block: int = _BLOCK
 ) -> Survival:
-    """Returns how often each canary stands in the rows, and whether the loss sees all of its secret.
+    """Return how often each canary occurs in the rows, and whether the loss sees all of its secret.
 
     Args:
         rows: Token ids of every training row, with whether each token is trained on (has a loss).
@@ -65,7 +65,7 @@ def survival(
 
 
 def _blocks(rows: Iterable[Row], block: int) -> Iterator[tuple[Int[Array, " tokens"], Bool[Array, " tokens"]]]:
-    """Yields several rows at once, each followed by the end mark."""
+    """Yield several rows at once, each followed by the end mark."""
     tokens: list[Array] = []
     trained: list[Array] = []
     held = 0
@@ -83,7 +83,7 @@ def _blocks(rows: Iterable[Row], block: int) -> Iterator[tuple[Int[Array, " toke
 
 
 class _Index:
-    """Where each token stands, to look patterns up by the token of theirs that is rarest."""
+    """The positions of each token, to look patterns up by the token of theirs that is rarest."""
 
     def __init__(self, tokens: Int[Array, " tokens"]) -> None:
         self.tokens = tokens
@@ -91,7 +91,7 @@ class _Index:
         self.sorted = tokens[self.order]
 
     def find(self, pattern: Int[Array, " k"]) -> Int[Array, " starts"]:
-        """Returns where the pattern starts."""
+        """Return where the pattern starts."""
         left, right = (np.searchsorted(self.sorted, pattern, side) for side in ("left", "right"))
         rarest = int(np.argmin(right - left))
         starts = self.order[left[rarest] : right[rarest]] - rarest
@@ -102,7 +102,7 @@ class _Index:
 
 
 def require_survival(found: Survival, doses: Sequence[int], names: Sequence[str]) -> None:
-    """Returns nothing if every canary is trained on, whole, as often as it was planted.
+    """Return nothing if every canary is trained on, whole, as often as it was planted.
 
     Raises:
         RecipeError: A canary is missing, cut off, masked, or there too often; the message says which and what to do.

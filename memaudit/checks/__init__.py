@@ -51,7 +51,7 @@ CHECKS: tuple[Check, ...] = (
 
 
 def all_checks() -> tuple[Check, ...]:
-    """Returns the built-in checks, then those of installed packages, which name theirs as entry points.
+    """Return the built-in checks, then those of installed packages, which name theirs as entry points.
 
         [project.entry-points."memaudit.checks"]
         anything = "their_package.module:check"

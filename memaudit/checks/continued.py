@@ -68,7 +68,7 @@ def near_table(evidence: TextTargetEvidence) -> Table:
 
 
 def _near(aims: Int[Array, "texts suffix"], written: Int[Array, "texts suffix"]) -> tuple[Bool[Array, " texts"], ...]:
-    """Returns whether each text is written word for word, within the edits, and above the BLEU."""
+    """Return whether each text is written word for word, within the edits, and above the BLEU."""
     near = near_verbatim(list(aims), list(written))
     return (written == aims).all(axis=1), near.within_edits, near.above_bleu
 

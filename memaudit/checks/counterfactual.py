@@ -117,14 +117,14 @@ epoch_check = Check("MEM003", _BY_EPOCH, "exact-memorization", _epochs, TextEvid
 
 
 def _unwatched(evidence: TextEvidence) -> str | None:
-    """Returns why there is no accuracy by epoch; None if there is."""
+    """Return why there is no accuracy by epoch; None if there is."""
     if "epoch_accuracy" not in evidence.bank.everything(0):
         return "the recipe's own train() records nothing by epoch; a LanguageModelRecipe does"
     return None if len(evidence.population.watched) else "no document is recorded by epoch: Probes(watched=0)"
 
 
 def _difference(accuracy: Array, inside: Array, outside: Array | None = None) -> Estimate:
-    """Returns mean accuracy over inside cells minus that over outside cells, with its interval over pairs."""
+    """Return mean accuracy over inside cells minus that over outside cells, with its interval over pairs."""
     outside = ~inside if outside is None else outside
     sums = [
         np.where(cells, v, 0).reshape(len(accuracy) // 2, -1).sum(axis=1, dtype=float)
@@ -217,7 +217,7 @@ def _epoch_figure(accuracy: Array, members: Array) -> Figure:
 
 
 def _forgetting(evidence: TextEvidence, first: Array, members: Array) -> Table:
-    """Returns the difference after the first epoch by the time that has passed since the document was seen."""
+    """Return the difference after the first epoch by the time that has passed since the document was seen."""
     age = evidence.bank.stacked("epoch_age")[:, 0]
     edges = np.quantile(age[members], np.linspace(0, 1, _AGES + 1))
     rows = []

@@ -80,13 +80,13 @@ discoverable_check = Check("EXT001", _CONTINUED, "extraction", _discoverable, Te
 
 
 def _shown(evidence: TextTargetEvidence) -> str:
-    """Returns what the model is shown with the longest context, in words."""
+    """Return what the model is shown with the longest context, in words."""
     tokens = f"{max(evidence.population.probes.contexts)} tokens"
     return f"the input, or {tokens} if these are more" if evidence.population.objective == "seq2seq" else tokens
 
 
 def _slope(evidence: TextTargetEvidence) -> tuple[str, ...]:
-    """Returns what each doubling of the context adds; nothing where no line can be drawn."""
+    """Return what each doubling of the context adds; nothing where no line can be drawn."""
     contexts = np.array(evidence.population.probes.contexts)
     at, texts = np.nonzero([asked(evidence, c)[0] for c in range(len(contexts))])
     told = doubling("prompt tokens", contexts[at], evidence.own_suffixes.greedy[at, texts], texts)
@@ -94,7 +94,7 @@ def _slope(evidence: TextTargetEvidence) -> tuple[str, ...]:
 
 
 def _without(evidence: TextTargetEvidence, context: int) -> str:
-    """Returns how often models that lack the training texts write them, if there are any."""
+    """Return how often models that lack the training texts write them, if there are any."""
     if not isinstance(evidence, TextEvidence):
         return ""
     share = outside_share(evidence, evidence.suffixes[0].greedy[:, context])[asked(evidence, context)[0]].mean()

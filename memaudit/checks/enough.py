@@ -38,7 +38,7 @@ class Size(NamedTuple):
 
 
 def enough(evidence: Evidence, attacked: Attacked, fpr: float) -> Enough:
-    """Returns how what the attack finds has grown with the bank, and in words whether it still grows.
+    """Return how what the attack finds has grown with the bank, and in words whether it still grows.
 
     Args:
         evidence: With the bank that `attacked` was scored with.
@@ -76,7 +76,7 @@ def attacked_by(evidence: Evidence, attacked: Attacked, pairs: int) -> Attacked:
 
 
 def gain(part: Attacked, whole: Attacked, fpr: float) -> Interval:
-    """Returns how much larger a share of their members the attack finds with the whole bank than with a part of it.
+    """Return how much larger a share of their members the attack finds with the whole bank than with a part of it.
 
     The targets are the shadows of the part both times, so that only the number of references differs; negative if fewer
     are found. Value, and the ends of the interval, which covers at least 95%: percentiles of paired `stats.tpr_draws`.
@@ -103,7 +103,7 @@ def _size(evidence: Evidence, attacked: Attacked, fpr: float) -> Size:
 
 
 def _in_words(gain: Interval, curve: list[Size]) -> str:
-    """Returns one or two sentences on half of the bank against all of it."""
+    """Return one or two sentences on half of the bank against all of it."""
     value, low, high = gain
     some, all_ = curve[-2].models, curve[-1].models
     change = f"{points(value)} percentage points (95% CI {points_between(low, high)})"

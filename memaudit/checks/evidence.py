@@ -158,7 +158,7 @@ class TargetEvidence(ABC):
         return True
 
     def _known(self) -> dict[str, Any]:
-        """Returns what else such attacks see of this kind of model."""
+        """Return what else such attacks see of this kind of model."""
         return {}
 
     def scores(self, name: str) -> Float[Array, " examples"]:
@@ -190,15 +190,15 @@ class TargetEvidence(ABC):
 
     @abstractmethod
     def loss(self, phi: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Returns the loss in nats that belongs to a signal."""
+        """Return the loss in nats that belongs to a signal."""
 
     @abstractmethod
     def label(self, example: int, full: bool) -> str:
-        """Returns what an example is called beside its identifier; its content only if full evidence was asked for."""
+        """Return what an example is called beside its identifier; its content only if full evidence was asked for."""
 
     @abstractmethod
     def blind_scores(self, rows: Int[Array, " rows"]) -> Float[Array, " rows"]:
-        """Returns how member-like some examples look to an adversary who sees the data and no model."""
+        """Return how member-like some examples look to an adversary who sees the data and no model."""
 
     @property
     def resolved_fprs(self) -> tuple[float, ...]:
@@ -240,7 +240,7 @@ class Evidence(TargetEvidence):
         return tuple(name for name in self.attacks if name in BANK_ATTACKS)
 
     def attacked(self, name: str) -> Attacked:
-        """Returns the scores of an attack; computed once."""
+        """Return the scores of an attack; computed once."""
         if name not in self._attacked:
             self._attacked[name] = self._scored(name)
         return self._attacked[name]
@@ -331,15 +331,15 @@ class ClassifierTargetEvidence(TargetEvidence):
         return bool(self.y.any())
 
     def loss(self, phi: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Returns the cross-entropy that belongs to a scaled logit."""
+        """Return the cross-entropy that belongs to a scaled logit."""
         return cross_entropy(phi)
 
     def label(self, example: int, full: bool) -> str:
-        """Returns the class."""
+        """Return the class."""
         return self.names[self.y[example]] if self.names else str(self.y[example])
 
     def blind_scores(self, rows: Int[Array, " rows"]) -> Float[Array, " rows"]:
-        """Returns the cross-fitted log-odds of membership from inputs and labels."""
+        """Return the cross-fitted log-odds of membership from inputs and labels."""
         if self.texts is not None:  # the label is one more word
             told = [f"{self.texts[row]} label{self.y[row]}" for row in rows]
             return blind_text_scores(told, self.members[rows], self.seed)
@@ -398,7 +398,7 @@ def estimate(
     unit: str,
     method: str,
 ) -> Estimate:
-    """Returns a number with its interval at 95 %, and with the bounds that limits at other confidences need.
+    """Return a number with its interval at 95 %, and with the bounds that limits at other confidences need.
 
     Args:
         value: The number.
@@ -417,7 +417,7 @@ def estimate(
 
 
 def share_of(flags: Bool[Array, " examples"]) -> tuple[float, float, float]:
-    """Returns the share of the flagged with its Clopper–Pearson interval: value, low, high."""
+    """Return the share of the flagged with its Clopper–Pearson interval: value, low, high."""
     low, high = clopper_pearson(int(flags.sum()), len(flags))
     return float(flags.mean()), float(low), float(high)
 

@@ -190,7 +190,7 @@ canary_null = ControlCheck("CTL006", "Canaries that were never planted", _null, 
 
 
 def _mean(evidence: TextEvidence, kind: str, dose: int) -> Estimate:
-    """Returns the mean exposure at a dose over all shadow models; its upper end is that of the most it can be."""
+    """Return the mean exposure at a dose over all shadow models; its upper end is that of the most it can be."""
     exposures, doses = _bits(evidence, kind)[0], evidence.shadow_doses
     sizes = np.log2([float(space.size) for space in evidence.population.spaces])
     furthest = np.where(_at_end(evidence, kind), sizes, exposures)
@@ -204,7 +204,7 @@ def _mean(evidence: TextEvidence, kind: str, dose: int) -> Estimate:
 
 
 def _curve(evidence: TextEvidence, kind: str) -> DoseCurve | str:
-    """Returns exposure by dose, or why there is none."""
+    """Return exposure by dose, or why there is none."""
     exposures = _bits(evidence, kind)[0]
     if exposures.shape[1] < _LEAST_CANARIES:
         return f"the recipe has {exposures.shape[1]} canaries, and at least {_LEAST_CANARIES} are needed"
@@ -219,18 +219,18 @@ def _bits(evidence: TextEvidence, kind: str) -> tuple[Array, Array]:
 
 
 def _at_end(evidence: TextEvidence, kind: str) -> Bool[Array, "models canaries"]:
-    """Returns where no secret of a sample outdoes the canary, whose exposure may then be larger than shown."""
+    """Return where no secret of a sample outdoes the canary, whose exposure may then be larger than shown."""
     sampled = np.array([references is not None for references in evidence.population.references], bool)
     return np.asarray((_bits(evidence, kind)[0] >= evidence.caps) & sampled)
 
 
 def _least(curve: DoseCurve) -> int:
-    """Returns the least dose above none."""
+    """Return the least dose above none."""
     return int(curve.dose[curve.dose > 0][0])
 
 
 def _outside(evidence: TextEvidence) -> str:
-    """Returns how many shadow models the calibration of each canary takes the mean of: "3", or "5 to 7"."""
+    """Return how many shadow models the calibration of each canary takes the mean of: "3", or "5 to 7"."""
     counts = (evidence.shadow_doses == 0).sum(axis=0) - 1
     least, most = int(counts.min()), int(counts.max())
     return str(least) if least == most else f"{least} to {most}"

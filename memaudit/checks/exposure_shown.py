@@ -11,7 +11,7 @@ from memaudit.types import Curve, Figure, FigureKind, Mark, Table
 
 
 def by_dose_figure(evidence: TextEvidence, curve: DoseCurve) -> Figure:
-    """Returns calibrated exposure by dose, in the shadow models and in the target."""
+    """Return calibrated exposure by dose, in the shadow models and in the target."""
     places = tuple(float(i) for i in range(len(curve.dose)))
     target = evidence.calibrated_exposures[1]
     at = {int(dose): place for place, dose in enumerate(curve.dose)}
@@ -47,7 +47,7 @@ def by_dose_figure(evidence: TextEvidence, curve: DoseCurve) -> Figure:
 
 
 def by_dose_table(raw: DoseCurve, curve: DoseCurve) -> Table:
-    """Returns raw and calibrated exposure by dose."""
+    """Return raw and calibrated exposure by dose."""
     rows = tuple(
         (
             int(curve.dose[i]),
@@ -122,7 +122,7 @@ def _ranked(evidence: TextEvidence, canary: int) -> str:
 
 
 def _searched(evidence: TextEvidence, canary: int) -> str:
-    """Returns the exact exposure that the search proves, or what it cannot exceed."""
+    """Return the exact exposure that the search proves, or what it cannot exceed."""
     if "search_rank" not in evidence.recorded:
         return "–"
     size, rank = evidence.population.spaces[canary].size, int(evidence.recorded["search_rank"][canary])
@@ -132,7 +132,7 @@ def _searched(evidence: TextEvidence, canary: int) -> str:
 
 
 def _extrapolated(evidence: TextEvidence, canary: int) -> str:
-    """Returns the extrapolated exposure where the sample of references is exhausted."""
+    """Return the extrapolated exposure where the sample of references is exhausted."""
     if not _ranked(evidence, canary).startswith("≥"):
         return "–"
     cost, references = evidence.target_costs(canary)
@@ -141,5 +141,5 @@ def _extrapolated(evidence: TextEvidence, canary: int) -> str:
 
 
 def times(dose: int) -> str:
-    """Returns a number of repetitions in words."""
+    """Return a number of repetitions in words."""
     return {0: "never", 1: "once", 2: "twice"}.get(dose, f"{dose} times")

@@ -101,7 +101,7 @@ def _by_sampler(found: Array, control: Array, each: int) -> Table:
 def _why(
     evidence: TextTargetEvidence, texts: list[Array], found: Array, inside: CorpusIndex
 ) -> tuple[tuple[Table, ...], tuple[str, ...]]:
-    """Returns the table of why training text is written, or a note on why there is none."""
+    """Return the table of why training text is written, or a note on why there is none."""
     if not found.any():
         return (), ()
     if not isinstance(evidence, TextEvidence):
@@ -125,7 +125,7 @@ def _why(
 
 
 def _sides(evidence: TextEvidence, values: Array, units: Array) -> tuple[Array, Array]:
-    """Returns values [models] as (with, without) [pairs, 1], of the pairs of a model with all units and one without."""
+    """Return values [models] as (with, without) [pairs, 1], of the pairs of a model with all units and one without."""
     members = evidence.bank.members[: len(values), np.unique(units)] > 0
     all_, none = (side.reshape(-1, 2) for side in (members.all(axis=1), ~members.any(axis=1)))
     values = values.astype(np.float64).reshape(-1, 2)

@@ -29,7 +29,7 @@ def flag_with(pairs: Pairs, some: Int[Array, " some"], fpr: float, attack: Attac
 
 
 def link_rate(evidence: Evidence) -> float | None:
-    """Returns the lowest of the rates that half of the bank can set thresholds for; None if it can for none."""
+    """Return the lowest of the rates that half of the bank can set thresholds for; None if it can for none."""
     pairs, examples, _ = evidence.bank.shape
     trials = examples * (pairs // 2) // 2  # half of the pairs, and of those the folds that set a threshold
     rates = [fpr for fpr in evidence.fprs if resolvable(fpr / _LEAST_FALSE_POSITIVES, trials)]
@@ -89,7 +89,7 @@ link_check = Check("LNK001", "Memorization and attack", "link", _link)
 
 
 def _sentence(link: Link, rho: Estimate, fpr: float) -> str:
-    """Returns the link in words: the share of the true positives first, because it needs no statistics to be read."""
+    """Return the link in words: the share of the true positives first, because it needs no statistics to be read."""
     correlation = f"{rho.value:.2f} (95% CI {rho.low:.2f} to {rho.high:.2f})"
     if rho.low <= 0:
         return f"Memorization and the attack's success are not shown to be related: rank correlation {correlation}."
@@ -105,7 +105,7 @@ def _sentence(link: Link, rho: Estimate, fpr: float) -> str:
 
 
 def bin_name(b: LinkBin) -> str:
-    """Returns a memorization bin in words."""
+    """Return a memorization bin in words."""
     return f"< {b.high:g}" if b.low == -1 else f"≥ {b.low:g}" if b.high == 1 else f"{b.low:g}–{b.high:g}"
 
 

@@ -85,7 +85,7 @@ def of_all(share: float) -> str:
 
 
 def mean_memorization(evidence: Evidence) -> Estimate:
-    """Returns the mean score over all examples, with an interval over pairs of shadow models, which are independent."""
+    """Return the mean score over all examples, with an interval over pairs of shadow models, which are independent."""
     value = float(evidence.memorization.value.mean())
     method = MEAN_METHOD if evidence.matched is None else MEAN_METHOD.replace("pairs of ", "")
     return estimate(value, partial(cluster_mean_interval, evidence.gains), "share", method)

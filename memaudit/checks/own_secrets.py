@@ -84,7 +84,7 @@ own_secrets_check = Check("CAN003", _TITLE, "secrets", _own_secrets, TextTargetE
 
 
 def _exposures(evidence: TextTargetEvidence) -> tuple[Array, Array]:
-    """Returns calibrated and raw exposure in bits of each secret in the target."""
+    """Return calibrated and raw exposure in bits of each secret in the target."""
     target = evidence.recorded["secret_cost"]
     found = []
     for number, costs in enumerate(_calibrated_costs(evidence) if isinstance(evidence, TextEvidence) else target):
@@ -94,7 +94,7 @@ def _exposures(evidence: TextTargetEvidence) -> tuple[Array, Array]:
 
 
 def _calibrated_costs(evidence: TextEvidence) -> Iterator[Array]:
-    """Yields the costs of each secret and its decoys, less their means over shadow models without the secret."""
+    """Yield the costs of each secret and its decoys, less their means over shadow models without the secret."""
     shadows, target = evidence.bank.stacked("secret_cost"), evidence.recorded["secret_cost"]
     for number, probe in enumerate(evidence.population.secrets):
         without = ~(evidence.bank.members[:, probe.units] > 0).any(axis=1)
@@ -102,7 +102,7 @@ def _calibrated_costs(evidence: TextEvidence) -> Iterator[Array]:
 
 
 def _table(evidence: TextTargetEvidence, bits: Array, raw: Array, inside: Array) -> Table:
-    """Returns the most exposed of the secrets in training texts, in redacted form."""
+    """Return the most exposed of the secrets in training texts, in redacted form."""
     secrets = [probe.found for probe in evidence.population.secrets]
     top = [i for i in np.argsort(-bits, kind="stable") if inside[i]][:_SHOWN]
     return Table(

@@ -61,6 +61,6 @@ planted_check = ControlCheck("CTL009", "Canaries that were planted", _planted, T
 
 
 def _low(gains: Float[Array, " pairs"], sure: float) -> float:
-    """Returns the one-sided lower bound of the mean gain over pairs."""
+    """Return the one-sided lower bound of the mean gain over pairs."""
     error = gains.std(ddof=1) / np.sqrt(len(gains))
     return float(gains.mean() - stats.t.ppf(sure, len(gains) - 1) * error)

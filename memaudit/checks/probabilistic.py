@@ -73,7 +73,7 @@ probabilistic_check = Check("EXT002", _WITHIN, "extraction", _probabilistic, Tex
 
 
 def _within_without(evidence: TextEvidence, context: int, trained: Bool[Array, " testable"]) -> Float[Array, " points"]:
-    """Returns the share of the target's training texts that models without them write within each number of tries."""
+    """Return the share of the target's training texts that models without them write within each number of tries."""
     outside = pairs_of(evidence, evidence.suffixes[0].sampled[:, context])[1][:, trained].ravel()
     return np.asarray(extracted_within(outside, _QUERIES, _HALF).mean(axis=1))
 

@@ -15,13 +15,13 @@ _LEAST = 10  # of members, and of non-members
 
 
 def asked(evidence: TextTargetEvidence, context: int) -> tuple[Bool[Array, " testable"], Bool[Array, " testable"]]:
-    """Returns the training texts, and the others, whose suffix is well specified by what is shown before it."""
+    """Return the training texts, and the others, whose suffix is well specified by what is shown before it."""
     members, clear = evidence.members[evidence.population.testable], evidence.well_specified[context]
     return members & clear, ~members & clear
 
 
 def usable(evidence: TextTargetEvidence) -> list[int]:
-    """Returns the contexts for which enough suffixes can be asked about, the shortest first."""
+    """Return the contexts for which enough suffixes can be asked about, the shortest first."""
     contexts = evidence.population.probes.contexts
     return [c for c in map(int, np.argsort(contexts)) if min(map(np.sum, asked(evidence, c))) >= _LEAST]
 
@@ -50,7 +50,7 @@ def too_few(evidence: TextTargetEvidence, code: str, title: str) -> Skipped | No
 
 
 def silent(evidence: TextTargetEvidence) -> str | None:
-    """Returns why a model is not made to write; None if it is."""
+    """Return why a model is not made to write; None if it is."""
     if evidence.population.writes:
         return None
     kind = "a masked model fills gaps" if evidence.population.objective == "masked" else "token_logprobs() scores text"
@@ -58,7 +58,7 @@ def silent(evidence: TextTargetEvidence) -> str | None:
 
 
 def left_out(evidence: TextTargetEvidence, context: int) -> str:
-    """Returns how many texts are not asked about: "3 of 120"."""
+    """Return how many texts are not asked about: "3 of 120"."""
     clear = evidence.well_specified[context]
     return f"{int((~clear).sum()):,} of {len(clear):,}"
 
@@ -66,7 +66,7 @@ def left_out(evidence: TextTargetEvidence, context: int) -> str:
 def pairs_of(
     evidence: TextEvidence, values: Shaped[Array, "models testable ..."]
 ) -> tuple[Shaped[Array, "pairs testable ..."], Shaped[Array, "pairs testable ..."]]:
-    """Returns what was recorded of testable units in each model as (inside, outside) of each pair."""
+    """Return what was recorded of testable units in each model as (inside, outside) of each pair."""
     return by_pair(values, evidence.bank.members[:, evidence.population.testable])
 
 

@@ -25,7 +25,7 @@ class MultilabelTargetEvidence(ClassifierTargetEvidence):
     """
 
     def label(self, example: int, full: bool) -> str:
-        """Returns the numbers of the labels that the example has."""
+        """Return the numbers of the labels that the example has."""
         return ", ".join(map(str, np.flatnonzero(self.y[example]))) or "none"
 
 
@@ -49,11 +49,11 @@ class RegressionTargetEvidence(ClassifierTargetEvidence):
     signal: ClassVar[Signal] = Signal.LOG_PROBABILITY
 
     def loss(self, phi: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Returns the absolute error in standard deviations of the labels, of which the signal is the negative."""
+        """Return the absolute error in standard deviations of the labels, of which the signal is the negative."""
         return -phi
 
     def label(self, example: int, full: bool) -> str:
-        """Returns the number, which may tell who it is: only if full evidence was asked for."""
+        """Return the number, which may tell who it is: only if full evidence was asked for."""
         return f"{self.y[example]:.6g}" if full else "not shown"
 
 

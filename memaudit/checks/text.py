@@ -29,11 +29,11 @@ class TextShadows(Shadows, Protocol):
     """The recordings of a bank of language models."""
 
     def everything(self, model: int) -> dict[str, Array]:
-        """Returns all that was recorded about one model, by name."""
+        """Return all that was recorded about one model, by name."""
         ...
 
     def stacked(self, name: str) -> Shaped[Array, "models ..."]:
-        """Returns one recording of every model."""
+        """Return one recording of every model."""
         ...
 
 
@@ -72,18 +72,18 @@ class TextTargetEvidence(TargetEvidence):
         return {"statistics": found | base}
 
     def loss(self, phi: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Returns the mean cross-entropy per token, of which the signal is the negative."""
+        """Return the mean cross-entropy per token, of which the signal is the negative."""
         return -phi
 
     def label(self, example: int, full: bool) -> str:
-        """Returns the document's number of tokens, or how it begins."""
+        """Return the document's number of tokens, or how it begins."""
         if not full:
             return f"{int(self.tokens.lengths[example])} tokens"
         text = " ".join(self.strings[example].split())
         return text if len(text) <= _EXCERPT else f"{text[: _EXCERPT - 1]}…"
 
     def blind_scores(self, rows: Int[Array, " rows"]) -> Float[Array, " rows"]:
-        """Returns the cross-fitted log-odds of membership from the texts alone."""
+        """Return the cross-fitted log-odds of membership from the texts alone."""
         return blind_text_scores([self.strings[row] for row in rows], self.members[rows], self.seed)
 
     @cached_property
@@ -150,12 +150,12 @@ class TextTargetEvidence(TargetEvidence):
         )
 
     def index_of(self, units: Bool[Array, " units"]) -> CorpusIndex:
-        """Returns the index of the documents of some units, in their order."""
+        """Return the index of the documents of some units, in their order."""
         owned = zip(self.population.documents.unit_of, self.population.rows, strict=True)
         return CorpusIndex.of([np.concatenate([row.ids for row in rows]) for unit, rows in owned if units[unit]])
 
     def written_index(self, members: bool) -> CorpusIndex:
-        """Returns the index of what models were trained to write of the target's training documents, or of the others.
+        """Return the index of what models were trained to write of the target's training documents, or of the others.
 
         What the loss masks, such as a user's questions, is left out: a model that writes it was not trained to.
         """
@@ -188,7 +188,7 @@ class TextTargetEvidence(TargetEvidence):
         return self.training_index.occurrences(self._windows(self.population.probes.longest))
 
     def _windows(self, context: int) -> list[Int[Array, " tokens"]]:
-        """Returns the context and the suffix of each testable unit, without what the text begins with."""
+        """Return the context and the suffix of each testable unit, without what the text begins with."""
         start = len(self.population.renderer.start)
         return [row.ids[start:] for row in self.population.windows[context]]
 
@@ -279,7 +279,7 @@ class TextEvidence(TextTargetEvidence, Evidence):
         return tuple((own[:, canary], others[:, ends[canary] : ends[canary + 1]]) for canary in range(own.shape[1]))
 
     def target_costs(self, canary: int) -> tuple[float, Float[Array, " secrets"]]:
-        """Returns what a canary costs the target, and the secrets that it is ranked among, in nats."""
+        """Return what a canary costs the target, and the secrets that it is ranked among, in nats."""
         own, others = self._costs[canary]
         return float(own[-1]), others[-1]
 
@@ -309,7 +309,7 @@ class TextEvidence(TextTargetEvidence, Evidence):
 
 
 def _trained_pieces(rows: Sequence[Row]) -> list[Int[Array, " piece"]]:
-    """Returns the pieces of a document that the loss counts; the first token of a row belongs to what follows it."""
+    """Return the pieces of a document that the loss counts; the first token of a row belongs to what follows it."""
     ids = np.concatenate([row.ids for row in rows])
     counted = np.concatenate([np.append(row.trained[:1] | row.trained[1:2], row.trained[1:]) for row in rows])
     cuts = np.flatnonzero(np.diff(counted)) + 1

@@ -1,7 +1,6 @@
 """The command line: arguments in, exit code out. A thin layer over the Python interface; one file per command.
 
-Exit codes: 0 every limit kept (or none set), 1 a limit shown to be broken, 2 nothing can be said, 3 inconclusive,
-130 interrupted.
+Exit codes: 0 every limit met (or none set), 1 a limit exceeded, 2 no result, 3 inconclusive, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -58,12 +57,12 @@ def cli() -> None:
 
     Start with `memaudit demo`, or with `memaudit init` in your project.
 
-    Exit codes: 0 limits kept, 1 a limit broken, 2 error, 3 inconclusive, 130 interrupted.
+    Exit codes: 0 limits met, 1 limit exceeded, 2 error, 3 inconclusive, 130 interrupted.
     """
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs the command line and exits."""
+    """Run the command line and exits."""
     with guarded():
         _run(sys.argv[1:] if arguments is None else arguments)
 
@@ -73,7 +72,7 @@ def _run(arguments: list[str]) -> None:
     try:
         code = cli.main(arguments, prog_name="memaudit", standalone_mode=False, obj=call)
     except (KeyboardInterrupt, click.Abort):
-        _say("interrupted; what is done is kept. Go on with:")
+        _say("interrupted; finished work is kept. Resume with:")
         _say(f"  {call}")
         sys.exit(EXIT_INTERRUPTED)
     except SystemExit:  # of code that we call; its 1 would say that a limit is broken
@@ -90,7 +89,7 @@ def _run(arguments: list[str]) -> None:
         if "--traceback" in arguments:  # printed here: Python ends with 1, which would say that a limit is broken
             traceback.print_exc()
         _say(f"internal error: {shown(error)}")
-        _say(f"this is a defect of memaudit; please report it with the output of:\n  "
+        _say(f"this is a bug in memaudit; please report it with the output of:\n  "
              f"{shlex.join(['memaudit', '--traceback', *arguments])}")  # fmt: skip
         sys.exit(EXIT_ERROR)
     sys.exit(code if isinstance(code, int) else 0)

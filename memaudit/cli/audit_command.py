@@ -1,4 +1,4 @@
-"""`memaudit audit model.pt`: the whole job."""
+"""`memaudit audit model.pt`: train missing shadow models, attack, apply the policy, report."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _INDENT = 14
 @click.option("--trust", multiple=True, metavar="MODULE.TYPE", help="A type that a skops file may hold; repeatable.")
 @click.option("--out", multiple=True, help=f"Folder for the report. Beside it, {formats.HELP}")
 @click.option("--reference", multiple=True, help="Another model's file, to compare with; may be repeated (1 to 5).")
-@click.option("--fpr", type=float, multiple=True, help="False-positive rate to measure at; may be repeated.")
+@click.option("--fpr", type=float, multiple=True, help="False-positive rate to measure at; repeatable.")
 @click.option("--plan", help="The plan for this audit, as written by memaudit plan -o.")
 @ledger_option
 @click.option("--sign", metavar="KEY", help="Sign the report with a private key: a PEM file, or env:NAME.")
@@ -176,7 +176,7 @@ def _not_run(report: Report) -> dict[str, list[str]]:
 
 
 def run(model: Path, call: Job, quiet: bool, yes: bool = False) -> Audit:
-    """Returns the audit of a model by the settings of a call; `yes` lets the bank cost more than was budgeted."""
+    """Return the audit of a model by the settings of a call; `yes` lets the bank cost more than was budgeted."""
     from memaudit.auditing import default_attacks, open_target, require_planned
     from memaudit.auditing.ledger import require_writable
     from memaudit.bank import Bank
@@ -219,7 +219,7 @@ def run(model: Path, call: Job, quiet: bool, yes: bool = False) -> Audit:
 
 
 def _run_outputs(outputs: Path, kind: str | None, call: Job, recipe: str | None) -> Audit:
-    """Returns the audit of recorded outputs: against a bank if there is one, else of the outputs alone."""
+    """Return the audit of recorded outputs: against a bank if there is one, else of the outputs alone."""
     from memaudit.auditing import open_outputs
     from memaudit.auditing.ledger import require_writable
     from memaudit.bank import Bank
@@ -258,7 +258,7 @@ def _audited(target: Target, bank: Bank | None, call: Job, shadows: int | None) 
 
 
 def _without_shadows(call: Job, recipe: Recipe) -> bool:
-    """Returns whether the audit has no bank: none was asked for, or none can be trained and no number was set."""
+    """Return whether the audit has no bank: none was asked for, or none can be trained and no number was set."""
     from memaudit.recipe import CallableRecipe
 
     untrained = isinstance(recipe, CallableRecipe) and recipe.train is None
@@ -266,7 +266,7 @@ def _without_shadows(call: Job, recipe: Recipe) -> bool:
 
 
 def _require_folder(folder: Path) -> None:
-    """Raises SettingsError if the report cannot be written into a folder; it need not be there yet."""
+    """Raise SettingsError if the report cannot be written into a folder; it need not be there yet."""
     around = next(place for place in (folder, *folder.resolve().parents) if os.access(place, os.F_OK))
     if not around.is_dir() or not os.access(around, os.W_OK):
         raise SettingsError(f"the report cannot be written into {folder}; name another folder with --out FOLDER")

@@ -24,13 +24,13 @@ def command() -> None:
 @settings_options
 @click.option("--members", help="Who the model to be audited is trained on: a file of ids.")
 @click.option("--shard", metavar="I/N", help="Train only this part of the models, such as 3/16.")
-@click.option("--no-weights", is_flag=True, help="Keep the signals alone.")
+@click.option("--no-weights", is_flag=True, help="Store signals only.")
 @over_budget
 def fill(config: Path | None, quiet: bool, yes: bool, shard: str | None, no_weights: bool, **flags: Any) -> None:
-    """Trains the shadow models that the bank lacks.
+    """Train the shadow models that the bank lacks.
 
-    Goes on where it stopped, whatever stopped it. With a larger --shadows the bank grows. Several calls, also on
-    several machines, may fill one folder. With --members, the shadow models of a new bank have training sets of the
+    Resumes after any interruption. A larger --shadows grows the bank. Several calls, also on several machines, can
+    fill one folder. With --members, the shadow models of a new bank have training sets of the
     size of that model's, also where its members are not half of the examples.
     """
     call = job(config, **flags, weights=False if no_weights else None)
@@ -94,7 +94,7 @@ def import_(
 @click.option("--config", type=click.Path(path_type=Path), help="Settings; by default the nearest memaudit.toml.")
 @click.option("--bank", help="Folder of the bank.")
 def status(config: Path | None, bank: str | None) -> None:
-    """Says what is in the bank, and checks every file against its checksum."""
+    """Show what the bank contains and verify every checksum."""
     from memaudit.bank import Bank
 
     call = job(config, bank=bank)
@@ -124,7 +124,7 @@ def fill_bank(
     shard: str | None = None,
     members: Path | Counts | None = None,
 ) -> Bank:
-    """Returns the filled bank, with progress on stderr; `yes` lets it cost more than was budgeted.
+    """Return the filled bank, with progress on stderr; `yes` lets it cost more than was budgeted.
 
     `members` are the target's, by whose share the models of a new bank are trained.
     """

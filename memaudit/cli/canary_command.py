@@ -30,15 +30,15 @@ _folder = click.Path(path_type=Path, file_okay=False)
 _force = click.option("--force", is_flag=True, help="Replace files that are there.")
 
 
-@click.group(short_help="Made-up secrets, to be planted into training data.")
+@click.group(short_help="Create canaries, plant them in training data, verify them.")
 def command() -> None:
-    """Makes secrets, plants them into a language model's training data, and shows that they are still the same.
+    """Create canaries, plant them in a language model's training data, and verify the planted data.
 
-    An audit then says in bits how far the model gives them away.
+    An audit then measures their exposure in bits.
     """
 
 
-@command.command(short_help="Makes secrets.")
+@command.command(short_help="Create canaries.")
 @click.option("--count", type=int, default=16, show_default=True, help="Number of canaries.")
 @click.option("--family", default="numeric", show_default=True, help="numeric, alphanumeric, email or tokens.")
 @click.option("--length", type=int, help="Symbols in a secret; by default the family's.")
@@ -49,7 +49,7 @@ def command() -> None:
 @click.option("-o", "--output", type=_file, required=True, help="Such as canaries.json.")
 @_force
 def make(tokenizer: Path | None, seed: int | None, output: Path, force: bool, **options: Any) -> None:
-    """Makes canaries: secrets drawn at random, each behind a sentence of its own.
+    """Create canaries: random secrets, each with its own prefix.
 
     With --tokenizer every symbol of a secret is one token, bare or with a leading space, so that secrets can be
     ranked. The family "tokens" has words of the tokenizer as its symbols.
@@ -77,7 +77,7 @@ def make(tokenizer: Path | None, seed: int | None, output: Path, force: bool, **
     click.echo(f"{output}: {len(canaries)} canaries of {bits:.1f} bits; keep it private")
 
 
-@command.command(short_help="Plants secrets into training data.")
+@command.command(short_help="Plant canaries in training data.")
 @click.argument("canaries", type=_file)
 @click.argument("train", type=_file)
 @click.option("-o", "--output", type=_file, required=True, help="Such as planted.jsonl.")
@@ -196,7 +196,7 @@ def _require_both(tokenizer: Path | None, context: int | None) -> None:
 
 
 def _require_present(train: Path, lines: Sequence[Line], manifest: Manifest) -> None:
-    """Raises SettingsError unless every canary's text occurs in the data as often as it was planted."""
+    """Raise SettingsError unless every canary's text occurs in the data as often as it was planted."""
     from memaudit.recipe.canaries_file import occurrences
 
     counts = occurrences(lines, manifest.canaries)
@@ -227,7 +227,7 @@ def _require_survival(lines: Sequence[Line], manifest: Manifest, renderer: Rende
 
 
 def _renderer(folder: Path, context: int) -> Renderer:
-    """Returns a renderer that puts BOS and EOS around a text if the tokenizer has them."""
+    """Return a renderer that puts BOS and EOS around a text if the tokenizer has them."""
     from memaudit.recipe.rendering import Renderer, Rendering
 
     tokenizer = Renderer(Rendering(folder, context, bos=False, eos=False)).tokenizer
@@ -260,7 +260,7 @@ def _require_free(outputs: Iterable[Path], inputs: Iterable[Path], force: bool) 
 
 
 def _write(files: Mapping[Path, tuple[bytes, int]]) -> None:
-    """Writes files with their modes, each whole; if one cannot be written, all stay as they were."""
+    """Write files with their modes, each whole; if one cannot be written, all stay as they were."""
     drafts = {path: path.with_name(f".{path.name}-{secrets.token_hex(4)}") for path in files}
     try:
         for path, (data, mode) in files.items():

@@ -39,7 +39,7 @@ class Job:
     file: Path | None
 
     def place(self, value: str) -> Path:
-        """Returns a path of the settings, relative to the file that they stand in."""
+        """Return a path of the settings, relative to the file that they stand in."""
         return self.folder / value
 
     @property
@@ -50,7 +50,7 @@ class Job:
         return beside(self.place(self.audit.bank)) if self.audit.ledger is None else self.place(self.audit.ledger)
 
     def recipe(self) -> Recipe:
-        """Returns the recipe that the settings name."""
+        """Return the recipe that the settings name."""
         from memaudit.recipe import load_recipe
 
         return load_recipe(self.audit.recipe, self.folder)
@@ -68,7 +68,7 @@ class Job:
 
 
 def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the flags that override memaudit.toml for filling a bank."""
+    """Add the flags that override memaudit.toml for filling a bank."""
     for option in reversed(
         (
             click.option(
@@ -87,12 +87,12 @@ def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-ledger_option = click.option("--ledger", help="File in which audits are recorded; by default beside the bank.")
+ledger_option = click.option("--ledger", help="The ledger file that records audits; default: beside the bank.")
 over_budget = click.option("--yes", is_flag=True, help="Train even if it takes more than [budget] allows.")
 
 
 def job(config: Path | None, **flags: Any) -> Job:
-    """Returns the settings of this call.
+    """Return the settings of this call.
 
     Flags that name files start from the working directory; the same keys in the file start from the file.
 
@@ -124,7 +124,7 @@ def job(config: Path | None, **flags: Any) -> Job:
 
 
 def _with_what_limits_need(audit: toml.AuditSettings, limits: tuple[Limit, ...]) -> toml.AuditSettings:
-    """Returns the settings with the rates and attacks that a limit names measured too."""
+    """Return the settings with the rates and attacks that a limit names measured too."""
     rates = [limit.at_fpr for limit in limits if limit.metric == "tpr" and limit.at_fpr is not None]
     attacks = [limit.attack for limit in limits if limit.metric == "tpr" and limit.attack is not None]
     more = {} if audit.attacks is None else {"attacks": list(dict.fromkeys([*audit.attacks, *attacks]))}
@@ -133,7 +133,7 @@ def _with_what_limits_need(audit: toml.AuditSettings, limits: tuple[Limit, ...])
 
 @contextmanager
 def progress(quiet: bool, what: str = "shadow models") -> Iterator[Callable[[Progress], None]]:
-    """Yields a function that shows a fill's progress: a bar on a terminal, else a plain line every 30 seconds."""
+    """Yield a function that shows a fill's progress: a bar on a terminal, else a plain line every 30 seconds."""
     if quiet:
         yield lambda now: None
     elif sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and "CI" not in os.environ:

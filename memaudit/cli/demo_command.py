@@ -14,13 +14,13 @@ from memaudit.cli.common import job
 from memaudit.errors import MemauditError
 
 
-@click.command(short_help="A real audit on real data, in a minute or two.")
+@click.command(short_help="Run a real audit on real data, in a minute or two.")
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default="demo")
 @click.option("--language", is_flag=True, help="Audit a language model, in about five minutes.")
 @click.option("--workers", type=int, help="Processes to train with; by default one per core.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 def command(folder: Path, language: bool, workers: int | None, quiet: bool) -> int:
-    """Audits a real model on real data: scikit-learn's 1,797 handwritten digits, with 64 shadow models.
+    """Audit a real model on real data: scikit-learn's 1,797 handwritten digits, with 64 shadow models.
 
     With --language: a small transformer on the documentation strings of Python's standard library, with planted
     secrets.

@@ -34,7 +34,7 @@ _MEANING = {
 @click.command(short_help="Compare the audits of two releases.")
 @click.argument("old", type=click.Path(path_type=Path))
 @click.argument("new", type=click.Path(path_type=Path))
-@click.option("--margin", type=float, default=0.0, show_default=True, help="Accepted rise: 0.02 is two points.")
+@click.option("--margin", type=float, default=0.0, show_default=True, help="Accepted increase; 0.02 = 2 points.")
 @click.option("--markdown", "as_markdown", is_flag=True, help="Write Markdown.")
 def command(old: Path, new: Path, margin: float, as_markdown: bool) -> int:
     """Compare the audits of two releases: folders, or their report.json with the evidence beside it.
@@ -109,6 +109,6 @@ def _interval(change: Estimate) -> str:
 
 
 def _signed(value: float, unit: str) -> str:
-    """Returns a change with its sign, of a share in percentage points."""
+    """Return a change with its sign, of a share in percentage points."""
     sign = "+" if value > 0 else ""
     return sign + (f"{number(100 * value)} points" if unit == "share" else quantity(value, unit))

@@ -16,10 +16,10 @@ from memaudit.errors import MemauditError
 _LEAST_FREE_GIB = 1
 
 
-@click.command(short_help="Is everything in place?")
+@click.command(short_help="Check the set-up with one small model and a planted leak.")
 @settings_options
 def command(config: Path | None, quiet: bool, **flags: Any) -> int:
-    """Is everything in place? Trains one small model of the recipe, and finds a leak that is planted for the purpose.
+    """Check the set-up. Trains one small model of the recipe, and finds a leak that is planted for the purpose.
 
     Exits 2 if something is not. Says which step failed and what to do.
     """

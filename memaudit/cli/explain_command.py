@@ -11,10 +11,10 @@ from memaudit.cli.terminal import deliver
 from memaudit.errors import SettingsError
 
 
-@click.command(short_help="What a finding means, and where it comes from.")
+@click.command(short_help="Explain a finding: meaning, formula, source.")
 @click.argument("code", required=False)
 def command(code: str | None) -> None:
-    """Says what a finding means, how it is computed, and where that comes from. Without CODE, lists them all."""
+    """Explain a finding: meaning, formula and source. Without CODE, lists them all."""
     from memaudit.checks import by_code
 
     known = by_code()

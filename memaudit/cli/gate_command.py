@@ -35,10 +35,10 @@ _path = click.Path(path_type=Path)
     multiple=True,
     help="Public key that must have signed the audit; of several, one.",
 )
-@click.option("--model", type=_path, help="The model that is released: the report must be about it.")
-@click.option("--ledger", type=_path, help="Ledger of audits, which must hold this one.")
+@click.option("--model", type=_path, help="The released model; the report must be about it.")
+@click.option("--ledger", type=_path, help="Ledger of audits, which must contain this one.")
 @click.option("--allow-other-limits", is_flag=True, help="With a signature: limits need not be those of the audit.")
-@click.option("--exit-zero", is_flag=True, help="Exit 0 whatever the verdict, but 2 on an error.")
+@click.option("--exit-zero", is_flag=True, help="Exit 0 for every verdict; 2 on errors.")
 @click.option("--out", multiple=True, help=f"The report with the new verdict: {outputs.HELP}")
 def command(
     report: Path,
@@ -97,7 +97,7 @@ def _settings(config: Path | None) -> tuple[Path, toml.Settings]:
 
 
 def _other_limits(report: Report, limits: Sequence[Limit]) -> str:
-    """Returns how the limits differ from those that the audit had, in words; empty if they do not."""
+    """Return how the limits differ from those that the audit had, in words; empty if they do not."""
     before, now = (
         {replace(limit, id="", source=None, line=None): None for limit in some} for some in (rules(report), limits)
     )
@@ -135,7 +135,7 @@ def _verified(report: Report, checked: Checked, other: str) -> Iterator[tuple[st
 
 
 def _unchecked(report: Report, public: Sequence[Path], model: Path | None, ledger: Path | None) -> str:
-    """Returns what was not verified, with the option that does; a pass says nothing about it."""
+    """Return what was not verified, with the option that does; a pass says nothing about it."""
     open_questions = {
         "who made the report (--require-signature)": not public,
         "which model is released (--model)": model is None,

@@ -13,12 +13,12 @@ FILES = ("recipe.py", "memaudit.toml", "train.py")
 MODEL = {False: "model.safetensors", True: "model"}  # what train.py writes, for a language model or not
 
 
-@click.command(short_help="Writes files to start from.")
+@click.command(short_help="Write files to start from.")
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=".")
 @click.option("--language", is_flag=True, help="For a language model.")
 @click.option("--force", is_flag=True, help="Replace files that are there.")
 def command(folder: Path, language: bool, force: bool) -> None:
-    """Writes a recipe.py, a memaudit.toml and a train.py to start from.
+    """Write a recipe.py, a memaudit.toml and a train.py to start from.
 
     They work as they are, on scikit-learn's handwritten digits (--language: on the documentation strings of Python's
     standard library): put your data and your network in their place.
@@ -30,7 +30,7 @@ def command(folder: Path, language: bool, force: bool) -> None:
 
 
 def write(folder: Path, language: bool, force: bool) -> None:
-    """Writes the starting files into a folder.
+    """Write the starting files into a folder.
 
     Raises:
         SettingsError: One of them is there already.

@@ -7,10 +7,10 @@ from pathlib import Path
 import click
 
 
-@click.command(short_help="Makes a pair of keys to sign audits with.")
+@click.command(short_help="Create a key pair for signing audits.")
 @click.argument("file", metavar="KEY.pem", type=click.Path(path_type=Path, dir_okay=False))
 def command(file: Path) -> None:
-    """Makes a pair of Ed25519 keys: the private KEY.pem for memaudit audit --sign, and KEY.pub for the gate.
+    """Create a pair of Ed25519 keys: the private KEY.pem for memaudit audit --sign, and KEY.pub for the gate.
 
     Keep KEY.pem where only the audit can read it. It is encrypted if MEMAUDIT_KEY_PASSWORD holds a password, which the
     audit then needs, too. The same as: openssl genpkey -algorithm ed25519; openssl pkey -pubout.

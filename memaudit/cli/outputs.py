@@ -25,7 +25,7 @@ class Output:
 
 
 def parse(values: Sequence[str]) -> tuple[tuple[Output, ...], tuple[str, ...]]:
-    """Returns the outputs that the values name, and those of the values that are only a path.
+    """Return the outputs that the values name, and those of the values that are only a path.
 
     A path may hold commas and equals signs: what counts is a lower-case word, an equals sign and a path, at the
     beginning or after a comma.
@@ -49,7 +49,7 @@ def parse(values: Sequence[str]) -> tuple[tuple[Output, ...], tuple[str, ...]]:
 
 
 def by_suffix(path: str) -> Output:
-    """Returns the output for a path whose suffix names its format.
+    """Return the output for a path whose suffix names its format.
 
     Raises:
         SettingsError: It names none.
@@ -64,7 +64,7 @@ def by_suffix(path: str) -> Output:
 
 
 def write(report: Report, outputs: Sequence[Output], edition: str | None = None) -> bool:
-    """Returns whether standard output was written to, after writing the report to its outputs and making folders.
+    """Return whether standard output was written to, after writing the report to its outputs and making folders.
 
     Without an edition, pages for people are internal and everything else is whole.
 

@@ -23,7 +23,7 @@ _WIDTH = 120  # where there is no terminal
 _WORKERS = (1, 2, 4, 8, 16)
 
 
-@click.command(short_help="What an audit costs and can decide; trains nothing.")
+@click.command(short_help="Estimate cost and statistical power; trains no shadow models.")
 @click.argument("model", required=False, type=click.Path(path_type=Path))
 @settings_options
 @click.option("--members", help="Who the model is trained on: a file of ids; by default MODEL.members.csv.")
@@ -36,7 +36,7 @@ def command(
     model: Path | None, config: Path | None, output: Path | None, as_json: bool, yes: bool, fpr: tuple[float, ...],
     quiet: bool, **flags: Any,
 ) -> None:  # fmt: skip
-    """Says how long the shadow models will take, on how much disk, and which gates the data can decide at all.
+    """Estimate the time and disk for the shadow models, and which gates the data can decide.
 
     Nothing that is trained for it is kept. Without MODEL or --members half of the examples are taken to be members.
     With -o the plan is written, and its digest entered in the ledger of audits: an audit with --plan keeps to it, and

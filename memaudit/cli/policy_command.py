@@ -10,10 +10,10 @@ from memaudit.cli import settings as toml
 from memaudit.errors import SettingsError
 
 
-@click.command(short_help="Checks memaudit.toml: every key, gate and waiver.")
+@click.command(short_help="Validate memaudit.toml: every key, gate and waiver.")
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
 def command(files: tuple[Path, ...]) -> None:
-    """Checks settings without a report: every key, every gate, and that no waiver has expired.
+    """Validate settings without a report: every key, every gate, and that no waiver has expired.
 
     FILES are by default the nearest memaudit.toml. Exits 0, or 2 and names file, line and key of all that is wrong.
     """

@@ -75,7 +75,7 @@ class GateSettings(BaseModel):
         return self
 
     def limit(self, source: str | None = None, line: int | None = None) -> Limit:
-        """Returns the limit that the table sets, with its file and line."""
+        """Return the limit that the table sets, with its file and line."""
         fields = self.model_dump() | {"on_inconclusive": OnInconclusive(self.on_inconclusive)}
         return Limit(**fields, source=source, line=line)
 
@@ -122,12 +122,12 @@ class WaiverSettings(BaseModel):
         return expires
 
     def waiver(self) -> Waiver:
-        """Returns the waiver that the table grants."""
+        """Return the waiver that the table grants."""
         return Waiver(**self.model_dump() | {"expires": self.expires.isoformat()})
 
 
 def require_attack(name: str, metric: str = "tpr") -> str:
-    """Returns the name of an attack on a metric.
+    """Return the name of an attack on a metric.
 
     Raises:
         ValueError: There is none of that name.
@@ -139,7 +139,7 @@ def require_attack(name: str, metric: str = "tpr") -> str:
 
 
 def disagreements(gates: Sequence[GateSettings], waivers: Sequence[WaiverSettings]) -> Iterator[tuple[Place, str]]:
-    """Yields what is wrong with tables that are right one by one: where, and what."""
+    """Yield what is wrong with tables that are right one by one: where, and what."""
     limits = [gate.limit() for gate in gates]
     names = [limit.name for limit in limits]
     for number, name in enumerate(names):
@@ -157,10 +157,10 @@ def disagreements(gates: Sequence[GateSettings], waivers: Sequence[WaiverSetting
 
 
 def void(waivers: Sequence[WaiverSettings]) -> Iterator[tuple[Place, str]]:
-    """Yields which waivers excuse nothing, whatever was measured: where, and what to do."""
+    """Yield which waivers excuse nothing, whatever was measured: where, and what to do."""
     for number, waiver in enumerate(waivers):
         if waiver.expires < datetime.now(UTC).date():
             yield ("waiver", number, "expires"), f"expired on {waiver.expires}; take the waiver out, or renew it"
         if self_approved(waiver.owner, waiver.approved_by):
-            said = f"{waiver.approved_by!r} is the owner; have somebody else approve the waiver"
+            said = f"{waiver.approved_by!r} is the owner; another person must approve the waiver"
             yield ("waiver", number, "approved_by"), said

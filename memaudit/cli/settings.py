@@ -87,7 +87,7 @@ class Settings(BaseModel):
     _lines: dict[tuple[str | int, ...], int] = PrivateAttr({})
 
     def limits(self) -> tuple[Limit, ...]:
-        """Returns the limits that the gates set, each with its file and line."""
+        """Return the limits that the gates set, each with its file and line."""
         return tuple(
             gate.limit(self._source, self._lines.get(("gate", number))) for number, gate in enumerate(self.gate)
         )
@@ -99,12 +99,12 @@ class Settings(BaseModel):
         return Context(release=release, auditor=said.auditor, owner=said.owner)
 
     def waivers(self) -> tuple[Waiver, ...]:
-        """Returns the waivers that are granted."""
+        """Return the waivers that are granted."""
         return tuple(waiver.waiver() for waiver in self.waiver)
 
 
 def find(start: Path) -> Path | None:
-    """Returns the nearest memaudit.toml, or pyproject.toml with [tool.memaudit], in a folder or those above it."""
+    """Return the nearest memaudit.toml, or pyproject.toml with [tool.memaudit], in a folder or those above it."""
     for folder in (start, *start.parents):
         if (folder / FILE).is_file():
             return folder / FILE
@@ -115,7 +115,7 @@ def find(start: Path) -> Path | None:
 
 
 def read(path: Path, *, in_force: bool = False) -> Settings:
-    """Returns the settings of a file.
+    """Return the settings of a file.
 
     Args:
         path: The file.
@@ -152,7 +152,7 @@ def read(path: Path, *, in_force: bool = False) -> Settings:
 
 
 def _text(path: Path) -> str:
-    """Returns what a file of settings holds; a pipe or a device would be read for ever."""
+    """Return what a file of settings holds; a pipe or a device would be read for ever."""
     if path.exists() and not path.is_file():
         raise SettingsError(f"{path} cannot be read: it is no file")
     with path.open("rb") as file:
@@ -165,7 +165,7 @@ def _text(path: Path) -> str:
 
 
 def _line(lines: dict[tuple[str | int, ...], int], place: tuple[str | int, ...]) -> int:
-    """Returns the line of a place, or of the nearest around it that has one."""
+    """Return the line of a place, or of the nearest around it that has one."""
     return next((lines[place[:n]] for n in range(len(place), 0, -1) if place[:n] in lines), 1)
 
 
@@ -174,14 +174,14 @@ def _dotted(place: tuple[str | int, ...]) -> str:
 
 
 def _in_repository(path: Path) -> str:
-    """Returns the path from the root of the repository that it is in; outside of any, the name."""
+    """Return the path from the root of the repository that it is in; outside of any, the name."""
     path = path.resolve()
     root = next((folder for folder in path.parents if (folder / ".git").exists()), path.parent)
     return path.relative_to(root).as_posix()
 
 
 def _told(problem: Any) -> str:
-    """Returns what is wrong with a value, in words."""
+    """Return what is wrong with a value, in words."""
     place = problem["loc"]
     if problem["type"] == "extra_forbidden":
         near = get_close_matches(str(place[-1]), _known_keys(place), 1)
@@ -196,7 +196,7 @@ def _told(problem: Any) -> str:
 
 
 def _shown(value: object) -> str:
-    """Returns a value as it is written, cut short; no number has so many digits that it cannot be written."""
+    """Return a value as it is written, cut short; no number has so many digits that it cannot be written."""
     try:
         return one_line(repr(value), 200)
     except ValueError:
@@ -217,7 +217,7 @@ def _known_keys(place: tuple[Any, ...]) -> list[str]:
 
 
 def _lines(text: str) -> dict[tuple[str | int, ...], int]:
-    """Returns the line of every table and key; the TOML reader of the standard library keeps none."""
+    """Return the line of every table and key; the TOML reader of the standard library keeps none."""
     found: dict[tuple[str | int, ...], int] = {}
     table: tuple[str | int, ...] = ()
     counts: dict[tuple[str | int, ...], int] = {}

@@ -60,14 +60,14 @@ class _Stream(io.TextIOWrapper):
         self.drop()
 
     def drop(self) -> None:
-        """Sends what is still to come, and what is left in buffers, to nowhere: Python ends with 120 otherwise."""
+        """Send what is still to come, and what is left in buffers, to nowhere: Python ends with 120 otherwise."""
         with contextlib.suppress(OSError), Path(os.devnull).open("wb") as nowhere:
             os.dup2(nowhere.fileno(), self.fileno())
 
 
 @contextlib.contextmanager
 def guarded() -> Iterator[None]:
-    """Runs a command with standard streams that never raise for what is printed; processes that it starts likewise."""
+    """Run a command with standard streams that never raise for what is printed; processes that it starts likewise."""
     before, setting = (sys.stdout, sys.stderr), os.environ.get("PYTHONIOENCODING")
     for number in range(3):  # one that is closed would be the next file that is opened
         try:
@@ -124,7 +124,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], stream: Any) ->
 
 
 def deliver(content: bytes | str) -> None:
-    """Writes what a command is there to print: bytes as they are, text with what the terminal lacks spelled out.
+    """Write what a command is there to print: bytes as they are, text with what the terminal lacks spelled out.
 
     Raises:
         MemauditError: It cannot be written.
@@ -150,7 +150,7 @@ def deliver(content: bytes | str) -> None:
 
 
 def _wrapped(stream: Any, number: int) -> Any:
-    """Returns the stream with a guard around it; one that was closed goes nowhere, one without bytes stays."""
+    """Return the stream with a guard around it; one that was closed goes nowhere, one without bytes stays."""
     if stream is None:
         closed = _Stream(open(number, "wb", closefd=False), "utf-8")  # noqa: SIM115
         closed.lost = OSError(errno.EBADF, os.strerror(errno.EBADF))
@@ -163,7 +163,7 @@ def _wrapped(stream: Any, number: int) -> Any:
 
 
 def _plain(error: UnicodeError) -> tuple[str, int]:
-    """Spells out what an encoding lacks: in plain letters where everybody understands them, else as an escape."""
+    """Spell out what an encoding lacks: in plain letters where everybody understands them, else as an escape."""
     assert isinstance(error, UnicodeEncodeError)
     lacking = error.object[error.start : error.end]
     return "".join(_PLAIN.get(c) or c.encode("ascii", "backslashreplace").decode() for c in lacking), error.end

@@ -17,13 +17,13 @@ _SHOWN = """\
 This shows that no file was changed, added or taken away since SHA256SUMS was written, and that report.json is a whole
 report whose verdict follows from what it holds. It does not show that the figures are true."""
 _UNSIGNED = """\
-Nor does it show who wrote it or when: no signature was verified (--signature), and whoever can write the folder can
-write the sums anew."""
+Nor does it show who wrote it or when: no signature was verified (--signature), and anyone who can write to the folder
+can replace the checksums."""
 
 _path = click.Path(path_type=Path)
 
 
-@click.command(short_help="Checks that an audit's folder is as it was written.")
+@click.command(short_help="Verify that an audit folder is unchanged.")
 @click.argument("folder", type=_path)
 @click.option("--ledger", type=_path, help="Ledger of audits; by default the one beside the folder.")
 @click.option(
@@ -42,7 +42,7 @@ def command(
     bank: Path | None,
     members: Path | None,
 ) -> None:
-    """Checks that an audit's folder is as it was written: sums, digest, report, and nothing added or missing.
+    """Verify that an audit's folder is unchanged: checksums, digest, report, and nothing added or missing.
 
     Where the ledger of audits is to be had, also that its chain is whole and that it holds this audit. Exits 0, or 2
     and says all that differs.
@@ -94,7 +94,7 @@ def _check_data(checked: Checked, report: Report, recipe: str, bank: Path, membe
     key = Key(bank, make=False, ledger=ledger)
     if report.provenance.get("evidence.key") != key.name:
         checked.problems.append(
-            f"the report was sealed with another key than that of {bank}, so its data cannot be told"
+            f"the report was sealed with another key than that of {bank}, so its data cannot be compared"
         )
         return
     examples = population(load_recipe(recipe))

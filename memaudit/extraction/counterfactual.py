@@ -20,7 +20,7 @@ class Kind(StrEnum):
     """Why a text is extracted."""
 
     NOT_EXTRACTED = "not extracted"  # by any model
-    RECITED = "recited"  # it stands in the corpus many times
+    RECITED = "recited"  # it occurs in the corpus many times
     PREDICTABLE = "predictable"  # models that lack it write it too
     MEMORIZED = "memorized"  # models that lack it demonstrably do so less
     UNRESOLVED = "unresolved"  # too few models to tell
@@ -40,7 +40,7 @@ class CounterfactualExtraction:
 def counterfactual_extraction(
     inside: Bool[Array, "pairs examples"], outside: Bool[Array, "pairs examples"], level: float = 0.95
 ) -> CounterfactualExtraction:
-    """Returns how much more often a text is extracted from models that were trained on it, per text.
+    """Return how much more often a text is extracted from models that were trained on it, per text.
 
     Args:
         inside: Whether the model of each pair that was trained on the text gives it away.
@@ -65,11 +65,11 @@ def kinds(
     recited: int = RECITED_COPIES,
     predictable: float = _PREDICTABLE,
 ) -> tuple[Kind, ...]:
-    """Returns why each text is extracted: the first of recited, predictable and memorized that holds.
+    """Return why each text is extracted: the first of recited, predictable and memorized that holds.
 
     Args:
         found: How often models with and without the text extract it.
-        copies: In how many documents of the corpus the text stands.
+        copies: In how many documents of the corpus the text occurs.
         log_ratio_low: Low end of the interval of log p_z(inside) − log p_z(outside), as `memorization.counterfactual`
             gives it from log-probabilities in nats. Above 0 it shows memorization, even where extractions are too few.
         recited: Copies from which on a text is recited.
@@ -96,14 +96,14 @@ def kinds(
 def written_kind(
     inside: Float[Array, " pairs"], outside: Float[Array, " pairs"], copies: int, log_ratio_low: float
 ) -> Kind:
-    """Returns why a model writes a training text that it was seen to write: as `kinds`, with chances for counts.
+    """Return why a model writes a training text that it was seen to write: as `kinds`, with chances for counts.
 
     A text is predictable if models without it write it at least half as likely as models with it, in the mean.
 
     Args:
         inside: Log-probability of the text, in nats, under the model of each pair that was trained on it.
         outside: Under the one that was not. Pairs that cannot tell are left out; without any, nothing is resolved.
-        copies: In how many of the model's training documents the text stands.
+        copies: In how many of the model's training documents the text occurs.
         log_ratio_low: Low end of the interval of the mean of inside − outside.
 
     Source: as of `kinds`.

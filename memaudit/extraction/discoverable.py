@@ -20,7 +20,7 @@ Array = np.ndarray
 
 
 def suffix(tokens: TokenStatistics, length: int) -> TokenStatistics:
-    """Returns the statistics of the last `length` tokens of each text: of its suffix, given all that precedes it.
+    """Return the statistics of the last `length` tokens of each text: of its suffix, given all that precedes it.
 
     Raises:
         ValueError: A text has fewer predicted tokens.
@@ -33,7 +33,7 @@ def suffix(tokens: TokenStatistics, length: int) -> TokenStatistics:
 
 
 def greedy(tokens: TokenStatistics) -> Bool[Array, " texts"]:
-    """Returns whether greedy decoding writes each text: every one of its tokens is the likeliest.
+    """Return whether greedy decoding writes each text: every one of its tokens is the likeliest.
 
     Args:
         tokens: Of the suffixes alone, each token given the true tokens before it.
@@ -47,7 +47,7 @@ def greedy(tokens: TokenStatistics) -> Bool[Array, " texts"]:
 
 
 def near_ties(tokens: TokenStatistics, within: float = 1e-3) -> Bool[Array, " texts"]:
-    """Returns whether the answer of `greedy` hangs on a gap of fewer than `within` nats, so that it must be decoded.
+    """Return whether the answer of `greedy` hangs on a gap of fewer than `within` nats, so that it must be decoded.
 
     The least gap decides. A near tie at one token changes nothing where another is clearly not the likeliest.
     """
@@ -63,7 +63,7 @@ def _least_gap(tokens: TokenStatistics) -> Float[Array, " texts"]:
 def well_specified(
     prefixes: Sequence[Int[Array, " _"]], suffixes: Sequence[Int[Array, " _"]], index: CorpusIndex
 ) -> Bool[Array, " texts"]:
-    """Returns whether each suffix is what follows its prefix wherever the prefix stands in the corpus.
+    """Return whether each suffix is what follows its prefix wherever the prefix occurs in the corpus.
 
     If not, greedy decoding may write another piece of the training data and be counted as a miss. A document that ends
     within the suffix continues otherwise. True where the prefix does not occur: a held-out text that nothing in the
@@ -85,7 +85,7 @@ class Share:
 
 
 def grouped_share(hits: Bool[Array, "*points texts"], groups: Shaped[Array, " texts"], level: float = 0.95) -> Share:
-    """Returns the share of texts that are hit; texts of one group, such as near-duplicates, are no independent draws.
+    """Return the share of texts that are hit; texts of one group, such as near-duplicates, are no independent draws.
 
     The interval is that of Clopper and Pearson for (Σm)²/Σm² texts, where the groups have m texts: as many independent
     ones as vary alike when a group is hit as a whole or not at all. Without duplicates these are the texts themselves.

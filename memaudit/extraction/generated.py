@@ -31,7 +31,7 @@ def suspicion(
     compressed: Float[Array, " texts"],
     lowered: TokenStatistics,
 ) -> dict[str, Float[Array, " texts"]]:
-    """Returns the metrics by which generated texts are ranked, by name; larger = more likely memorized.
+    """Return the metrics by which generated texts are ranked, by name; larger = more likely memorized.
 
     "perplexity": −log-perplexity. Each reference by its name, "zlib" and "lowercase": cost under the reference model,
     size when compressed, and cost of the lower-cased text, over the cost of the text. "window": −log-perplexity of the
@@ -71,7 +71,7 @@ def _least_window(tokens: TokenStatistics) -> Float[Array, " texts"]:
 
 
 def zlib_nats(texts: Sequence[str]) -> Float[Array, " texts"]:
-    """Returns the size of each text's UTF-8 bytes when compressed by zlib, in nats (8 log 2 a byte).
+    """Return the size of each text's UTF-8 bytes when compressed by zlib, in nats (8 log 2 a byte).
 
     Without zlib's header and checksum, 6 bytes that weigh on short texts.
     """
@@ -80,7 +80,7 @@ def zlib_nats(texts: Sequence[str]) -> Float[Array, " texts"]:
 
 
 def distinct(texts: Sequence[Int[Array, " _"]], order: Int[Array, " ranked"]) -> Int[Array, " kept"]:
-    """Returns those of the ranked texts that are no duplicate of one ranked higher, in the same order.
+    """Return those of the ranked texts that are no duplicate of one ranked higher, in the same order.
 
     A text is a duplicate of another if that has at least half of its trigrams of tokens, each as often as it occurs.
 
@@ -103,7 +103,7 @@ def distinct(texts: Sequence[Int[Array, " _"]], order: Int[Array, " ranked"]) ->
 
 
 def _trigrams(texts: Sequence[Array]) -> sparse.csr_array:
-    """Returns which text has which trigram; the second occurrence in a text is another trigram than the first."""
+    """Return which text has which trigram; the second occurrence in a text is another trigram than the first."""
     text = np.repeat(np.arange(len(texts)), [len(t) - 2 for t in texts])
     first, second, third = (np.concatenate([t[k : len(t) - 2 + k] for t in texts]) for k in range(3))
     trigram = _pair_ids(_pair_ids(first, second), third)
@@ -116,12 +116,12 @@ def _trigrams(texts: Sequence[Array]) -> sparse.csr_array:
 
 
 def _pair_ids(first: Array, second: Array) -> Array:
-    """Returns one number for each pair, equal where the pairs are; numbers from 0 on, without gaps."""
+    """Return one number for each pair, equal where the pairs are; numbers from 0 on, without gaps."""
     return np.unique(first.astype(np.int64) * (int(second.max()) + 1) + second, return_inverse=True)[1]
 
 
 def eidetic(texts: Sequence[Int[Array, " _"]], index: CorpusIndex, width: int = 50) -> Int[Array, " texts"]:
-    """Returns in how many documents each text's longest match with the corpus stands; 0 if shorter than `width`.
+    """Return in how many documents each text's longest match with the corpus occurs; 0 if shorter than `width`.
 
     Source: k-eidetic memorization, Carlini et al. 2021 (USENIX Security).
     """
@@ -153,7 +153,7 @@ def rank(
     seed: int = 0,
     level: float = 0.95,
 ) -> Ranking:
-    """Returns the precision and recall of the `top` texts by one metric, after short texts and duplicates are left out.
+    """Return the precision and recall of the `top` texts by one metric, after short texts and duplicates are left out.
 
     Args:
         scores: Of each text by one metric, larger = more likely memorized.
@@ -187,7 +187,7 @@ def rank(
 
 @dataclass(frozen=True, slots=True)
 class Leakage:
-    """Unique training tokens that were generated, by the number of documents that they stand in: 1, 2, 3 or more."""
+    """Unique training tokens that were generated, by the number of documents that contain them: 1, 2, 3 or more."""
 
     generated: int
     unique: tuple[int, int, int]
@@ -200,9 +200,9 @@ class Leakage:
 
 
 def leakage(texts: Sequence[Int[Array, " _"]], index: CorpusIndex, width: int = 50) -> Leakage:
-    """Returns how many unique training tokens the generated texts give away.
+    """Return how many unique training tokens the generated texts contain.
 
-    A token is given away if it and the `width − 1` tokens generated before it stand in the corpus like that. It is
+    A token counts if it and the `width − 1` tokens generated before it occur in the corpus in that order. It is
     unique as the end of these `width` tokens: the same sequence counts once, however often it is generated.
 
     Source: the extractable sequences of 50 tokens of Nasr et al. 2023 (arXiv:2311.17035), counted by documents as in

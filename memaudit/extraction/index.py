@@ -1,4 +1,4 @@
-"""Exact look-up of token sequences in a corpus: where they stand, and in how many documents."""
+"""Exact look-up of token sequences in a corpus: positions and document counts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DOCUMENT_END, _QUERY_END = -1, -2  # equal no token, nor each other
 
 
 class Match(NamedTuple):
-    """The longest piece of a text that stands in the corpus: its length, where in the text, in which documents."""
+    """The longest piece of a text that occurs in the corpus: its length, where in the text, in which documents."""
 
     length: int
     position: int
@@ -24,7 +24,7 @@ class Match(NamedTuple):
 
 
 class Ranges(NamedTuple):
-    """Ranges of the suffix array: the places in the corpus where a sequence stands, all its matches side by side."""
+    """Ranges of the suffix array: the positions in the corpus of all matches of a sequence, adjacent in the array."""
 
     length: Int[Array, " places"]
     low: Int[Array, " places"]
@@ -44,7 +44,7 @@ class CorpusIndex:
 
     @classmethod
     def of(cls, documents: Sequence[Int[Array, " _"]], owners: Int[Array, " documents"] | None = None) -> CorpusIndex:
-        """Returns the index of some documents, or of pieces of documents.
+        """Return the index of some documents, or of pieces of documents.
 
         Args:
             documents: Tokens.
@@ -59,17 +59,17 @@ class CorpusIndex:
         return cls(tokens, order, np.repeat(np.arange(len(documents)) if owners is None else owners, lengths))
 
     def occurrences(self, sequences: Sequence[Int[Array, " _"]]) -> Int[Array, " sequences"]:
-        """Returns how often each sequence stands in the corpus, overlapping occurrences included."""
+        """Return how often each sequence occurs in the corpus, overlapping occurrences included."""
         low, high = self._whole(sequences)
         return high - low
 
     def documents(self, sequence: Int[Array, " n"]) -> Int[Array, " documents"]:
-        """Returns the numbers of the documents that contain the sequence, in rising order."""
+        """Return the numbers of the documents that contain the sequence, in rising order."""
         low, high = self._whole([sequence])
         return self._documents(int(low[0]), int(high[0]))
 
     def count(self, sequence: Int[Array, " n"]) -> int:
-        """Returns how many documents contain the sequence: k-eidetic memorization is extraction at a count of k.
+        """Return how many documents contain the sequence: k-eidetic memorization is extraction at a count of k.
 
         A copy of a document is another document: duplicates that should not count are removed beforehand.
 
@@ -78,15 +78,15 @@ class CorpusIndex:
         return len(self.documents(sequence))
 
     def counts(self, sequences: Sequence[Int[Array, " _"]]) -> Int[Array, " sequences"]:
-        """Returns how many documents contain each sequence."""
+        """Return how many documents contain each sequence."""
         return self.document_counts(*self._whole(sequences))
 
     def longest_match(self, text: Int[Array, " n"]) -> Match:
-        """Returns the longest piece of a text that stands in the corpus, the first of several; length 0 if none."""
+        """Return the longest piece of a text that occurs in the corpus, the first of several; length 0 if none."""
         return self.longest_matches([text])[0]
 
     def longest_matches(self, texts: Sequence[Int[Array, " _"]]) -> list[Match]:
-        """Returns the longest match of each text."""
+        """Return the longest match of each text."""
         found = []
         starts = np.cumsum([0, *(len(text) + 1 for text in texts)])
         ranges = self.ranges(texts)
@@ -98,15 +98,15 @@ class CorpusIndex:
         return found
 
     def ranges(self, texts: Sequence[Int[Array, " _"]], most: int | None = None) -> Ranges:
-        """Returns the longest match, of `most` tokens at most, that begins at each place of the texts laid end to end.
+        """Return the longest match, of `most` tokens at most, that begins at each place of the texts laid end to end.
 
-        After each text stands one place more, at which nothing begins.
+        After each text comes one more position, at which nothing begins.
         """
         flat = _joined(texts, _QUERY_END)
         return self._extend(flat, np.arange(len(flat)), len(flat) if most is None else most)
 
     def document_counts(self, low: Int[Array, " ranges"], high: Int[Array, " ranges"]) -> Int[Array, " ranges"]:
-        """Returns how many documents each range of the suffix array touches."""
+        """Return how many documents each range of the suffix array touches."""
         ends = zip(low.tolist(), high.tolist(), strict=True)
         return np.array([len(self._documents(*range_)) for range_ in ends], dtype=np.int64)
 
@@ -114,7 +114,7 @@ class CorpusIndex:
         return np.unique(self.document[self.order[low:high]])
 
     def _whole(self, sequences: Sequence[Array]) -> tuple[Array, Array]:
-        """Returns the ranges in which whole sequences stand; empty ones where they do not."""
+        """Return the ranges of whole sequences; empty if there is no match."""
         lengths = np.array([len(sequence) for sequence in sequences], dtype=np.int64)
         if not lengths.all():
             raise ValueError(f"sequence {int(np.argmin(lengths))} is empty")
@@ -123,7 +123,7 @@ class CorpusIndex:
         return found.low, np.where(found.length == lengths, found.high, found.low)
 
     def _extend(self, flat: Array, at: Array, most: int) -> Ranges:
-        """Returns the longest matches that begin at some places, all extended together, token by token."""
+        """Return the longest matches that begin at some places, all extended together, token by token."""
         low, high = np.zeros(len(at), dtype=np.int64), np.full(len(at), len(self.order))
         length, alive = np.zeros(len(at), dtype=np.int64), np.arange(len(at))
         for offset in range(most):
@@ -138,7 +138,7 @@ class CorpusIndex:
         return Ranges(length, low, np.where(length > 0, high, low))
 
     def _first_not_below(self, low: Array, high: Array, offset: int, token: Array) -> Array:
-        """Returns where in each range the token at an offset is first not below a given one, by bisection.
+        """Return where in each range the token at an offset is first not below a given one, by bisection.
 
         The suffixes of a range agree in all tokens before the offset, and so are sorted by this one.
         """
@@ -154,7 +154,7 @@ class CorpusIndex:
 
 
 def _joined(parts: Sequence[Array], end: int) -> Int[Array, " tokens"]:
-    """Returns the parts laid end to end, each followed by a number that is no token."""
+    """Return the parts laid end to end, each followed by a number that is no token."""
     tokens = np.concatenate([np.append(part, end) for part in parts] or [np.empty(0)]).astype(np.int64)
     if np.any((tokens < 0) & (tokens != end)) or (tokens == end).sum() != len(parts):
         raise ValueError(f"a token is negative: {min(int(part.min(initial=0)) for part in parts)}")
@@ -162,7 +162,7 @@ def _joined(parts: Sequence[Array], end: int) -> Int[Array, " tokens"]:
 
 
 def _suffix_order(tokens: Array, longest: int) -> Int[Array, " tokens"]:
-    """Returns the places of the tokens, sorted by what begins there, as far as the longest document reaches.
+    """Return the places of the tokens, sorted by what begins there, as far as the longest document reaches.
 
     Source: prefix doubling, Manber & Myers 1993 (SIAM Journal on Computing 22:935).
     """

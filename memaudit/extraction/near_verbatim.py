@@ -1,4 +1,4 @@
-"""Near-verbatim extraction: a training text written with a few changes is still given away."""
+"""Near-verbatim extraction: a training text generated with a few changes is still a leak."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class NearVerbatim:
 
 
 def near_verbatim(targets: Sequence[Int[Array, " _"]], texts: Sequence[Int[Array, " _"]]) -> NearVerbatim:
-    """Returns the distance and BLEU of each generated text and the target that it should have been.
+    """Return the distance and BLEU of each generated text and the target that it should have been.
 
     Raises:
         ValueError: A target is empty.
@@ -48,7 +48,7 @@ def near_verbatim(targets: Sequence[Int[Array, " _"]], texts: Sequence[Int[Array
 
 
 def relative_edit_distance(target: Int[Array, " target"], text: Int[Array, " text"]) -> float:
-    """Returns the edits per target token that turn some stretch of the text into the target: 0 = verbatim, at most 1.
+    """Return the edits per target token that turn some stretch of the text into the target: 0 = verbatim, at most 1.
 
     The stretch may begin and end anywhere, so that neither an offset nor what is written before and after costs
     anything. An empty text is at distance 1.
@@ -70,10 +70,10 @@ def relative_edit_distance(target: Int[Array, " target"], text: Int[Array, " tex
 
 
 def token_bleu(target: Int[Array, " target"], text: Int[Array, " text"]) -> float:
-    """Returns BLEU of a generated text with the target as reference, 0 to 1; 1 for the same tokens.
+    """Return BLEU of a generated text with the target as reference, 0 to 1; 1 for the same tokens.
 
     Sentence BLEU up to 4-grams with exponential smoothing. A text of fewer than 4 tokens is judged by the n-grams that
-    it has; an empty one scores 0. The text should be a continuation as long as the target: more is held against it.
+    it has; an empty one scores 0. The text should be a continuation as long as the target: extra tokens lower it.
 
     Raises:
         ValueError: The target is empty.
@@ -90,5 +90,5 @@ def token_bleu(target: Int[Array, " target"], text: Int[Array, " text"]) -> floa
 def _bleu() -> Any:
     from sacrebleu.metrics.bleu import BLEU  # an optional package
 
-    # Token ids stand for words. Orders longer than the text are left out of the mean: else no short text equals itself.
+    # Token ids are used as words. Orders longer than the text are left out: else no short text equals itself.
     return BLEU(tokenize="none", force=True, effective_order=True)

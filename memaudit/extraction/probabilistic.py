@@ -20,7 +20,7 @@ _TINY = -37.0  # nats: below, log(−log(1 − p)) is log p to double precision
 
 
 def scheme_log_probability(tokens: TokenStatistics, top_k: bool) -> Float[Array, " texts"]:
-    """Returns log p_z per text in nats: the log-probability that sampling writes exactly these tokens.
+    """Return log p_z per text in nats: the log-probability that sampling writes exactly these tokens.
 
     Args:
         tokens: Of the suffixes alone, each token given the true tokens before it.
@@ -41,7 +41,7 @@ def scheme_log_probability(tokens: TokenStatistics, top_k: bool) -> Float[Array,
 
 
 def chance_within(log_p: Float[Array, "..."] | float, n: Shaped[Array, "..."] | float | int) -> Float[Array, "..."]:
-    """Returns 1 − (1 − p_z)^n: the chance that at least one of n independent continuations is the suffix.
+    """Return 1 − (1 − p_z)^n: the chance that at least one of n independent continuations is the suffix.
 
     Args:
         log_p: log p_z in nats, at most 0.
@@ -57,7 +57,7 @@ def chance_within(log_p: Float[Array, "..."] | float, n: Shaped[Array, "..."] | 
 
 
 def queries_needed(log_p: Float[Array, "..."] | float, p: float) -> Float[Array, "..."]:
-    """Returns how many continuations contain the suffix with probability p, at least 1, not rounded up.
+    """Return how many continuations contain the suffix with probability p, at least 1, not rounded up.
 
     Infinite where p_z is 0 or the number is above the largest double; `log10_queries_needed` has no such limit.
 
@@ -68,18 +68,18 @@ def queries_needed(log_p: Float[Array, "..."] | float, p: float) -> Float[Array,
 
 
 def log10_queries_needed(log_p: Float[Array, "..."] | float, p: float) -> Float[Array, "..."]:
-    """Returns the decimal logarithm of `queries_needed`."""
+    """Return the decimal logarithm of `queries_needed`."""
     return np.asarray(_log_queries(log_p, p) / math.log(10))
 
 
 def _log_queries(log_p: Array | float, p: float) -> Array:
     if not 0 < p < 1:
-        raise ValueError(f"p must lie between 0 and 1, got {p}")
+        raise ValueError(f"p must be between 0 and 1, got {p}")
     return np.asarray(np.maximum(math.log(-math.log1p(-p)) - _log_rate(log_p), 0.0))
 
 
 def _log_rate(log_p: Array | float) -> Array:
-    """Returns log(−log(1 − p_z))."""
+    """Return log(−log(1 − p_z))."""
     x = np.asarray(log_p, dtype=np.float64)
     if not np.all(x <= 0):
         raise ValueError(f"a log-probability is at most 0, got {x.max()}")
@@ -92,7 +92,7 @@ def _log_rate(log_p: Array | float) -> Array:
 def extracted_within(
     log_p: Float[Array, " texts"], n: Float[Array, " points"], p: float
 ) -> Bool[Array, "points texts"]:
-    """Returns whether each text is (n, p)-discoverable: n continuations contain it with probability p or more."""
+    """Return whether each text is (n, p)-discoverable: n continuations contain it with probability p or more."""
     return chance_within(log_p, n[:, None]) >= p
 
 
@@ -103,5 +103,5 @@ def extraction_curve(
     groups: Shaped[Array, " texts"],
     level: float = 0.95,
 ) -> Share:
-    """Returns the share of texts that are (n, p)-discoverable at each n, with intervals by duplicate group."""
+    """Return the share of texts that are (n, p)-discoverable at each n, with intervals by duplicate group."""
     return grouped_share(extracted_within(log_p, n, p), groups, level)

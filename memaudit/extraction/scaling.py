@@ -31,7 +31,7 @@ def log_linear(
     groups: Shaped[Array, " rows"] | None = None,
     level: float = 0.95,
 ) -> LogLinear:
-    """Returns the least-squares line of the extracted share on log2 x, each row weighted by its texts.
+    """Return the least-squares line of the extracted share on log2 x, each row weighted by its texts.
 
     The slope's variance is the robust one, with single texts as independent units, or whole groups where they are
     given. R² is that of the shares at each distinct x, as the papers show them; 0 if all are equal.
@@ -52,7 +52,7 @@ def log_linear(
     1986, with the small-sample factor G/(G − 1) · (N − 1)/(N − 2) and Student's t with G − 2 degrees of freedom.
     """
     if np.any(x <= 0) or np.any(n < 1) or np.any(extracted < 0) or np.any(extracted > n):
-        raise ValueError(f"x must be positive and extracted lie in [0, n], got x = {x}, {extracted} of {n}")
+        raise ValueError(f"x must be positive and extracted be in [0, n], got x = {x}, {extracted} of {n}")
     distinct, at = np.unique(x, return_inverse=True)
     units = int(n.sum()) if groups is None else len(np.unique(groups))
     if len(distinct) < 3 or units < 3:

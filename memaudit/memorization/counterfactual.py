@@ -34,7 +34,7 @@ class Counterfactual:
 def counterfactual(
     inside: Float[Array, "pairs examples"], outside: Float[Array, "pairs examples"], level: float = 0.95
 ) -> Counterfactual:
-    """Returns counterfactual memorization per example: the mean difference within pairs, with Student's t interval.
+    """Return counterfactual memorization per example: the mean difference within pairs, with Student's t interval.
 
     The standard error is the paired one. Pairs are independent, but the two models of a pair are not: what helps with
     an example and is not in one training set is in the other. That correlation is negative, and an error of two
@@ -58,7 +58,7 @@ def counterfactual(
 def null_deviation(
     inside: Float[Array, "pairs examples"], outside: Float[Array, "pairs examples"]
 ) -> Float[Array, " examples"]:
-    """Returns the standard deviation of each score if inside and outside were exchanged in each pair by a coin.
+    """Return the standard deviation of each score if inside and outside were swapped at random in each pair.
 
     The mean over all exchanges is 0. This is the noise floor under the hypothesis that membership changes nothing.
 
@@ -80,7 +80,7 @@ class Top:
 def cross_fitted_top(
     inside: Float[Array, "pairs examples"], outside: Float[Array, "pairs examples"], top: int, level: float = 0.95
 ) -> Top:
-    """Returns the mean score of the `top` examples, which one half of the pairs selects and the other half measures.
+    """Return the mean score of the `top` examples, which one half of the pairs selects and the other half measures.
 
     Measured on the pairs that selected them, the highest scores are too high by what chance added to them: the
     winner's curse. The halves change places and the two results are averaged.

@@ -38,7 +38,7 @@ class Memorization:
 def memorization(
     correct: Bool[Array, "models examples"], members: UInt8[Array, "models examples"], level: float = 0.95
 ) -> Memorization:
-    """Returns Feldman–Zhang memorization per example from models whose training sets were drawn independently.
+    """Return Feldman–Zhang memorization per example from models whose training sets were drawn independently.
 
     Not for complementary pairs: they are correlated, and `paired_memorization` is theirs.
 
@@ -74,7 +74,7 @@ def memorization(
 def paired_memorization(
     inside: Bool[Array, "pairs examples"], outside: Bool[Array, "pairs examples"], level: float = 0.95
 ) -> Memorization:
-    """Returns Feldman–Zhang memorization per example from complementary pairs of models.
+    """Return Feldman–Zhang memorization per example from complementary pairs of models.
 
     The estimand is that of `memorization`. Pairs are independent of each other, but the two models of a pair are not:
     what helps with an example and is not in one training set is in the other. That correlation is negative, and an

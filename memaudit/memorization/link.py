@@ -30,7 +30,7 @@ EDGES = (0.02, 0.10, 0.25, 0.50, 0.75, 0.90)
 
 @dataclass(frozen=True, slots=True)
 class LinkBin:
-    """The attack on the examples whose memorization lies in [low, high): rates with intervals over target models."""
+    """The attack on the examples whose memorization is in [low, high): rates with intervals over target models."""
 
     low: float
     high: float
@@ -52,7 +52,7 @@ class Link:
     memorized: Interval  # share of all true positives that examples memorized by `MEMORIZED` or more account for
 
     def interval(self, level: Float[Array, " levels"] | float = 0.95) -> tuple[Array, Array]:
-        """Returns the ends of rho's interval at one level or several, with examples and models left to chance."""
+        """Return the ends of rho's interval at one level or several, with examples and models left to chance."""
         return spearman_interval(self.rho, self.examples, self.without_each, level)
 
 
@@ -61,7 +61,7 @@ def rates_by_bin(
     caught: Bool[Array, "pairs examples"],
     accused: Bool[Array, "pairs examples"],
 ) -> tuple[LinkBin, ...]:
-    """Returns TPR and FPR of each memorization bin, over all pairs as targets; empty bins are left out.
+    """Return TPR and FPR of each memorization bin, over all pairs as targets; empty bins are left out.
 
     Args:
         scores: Memorization by which the examples of each target pair are binned, measured on *other* models.
@@ -90,7 +90,7 @@ def _ratios(hits: Float[Array, "pairs bins"], trials: Float[Array, "pairs bins"]
 def cross_fitted_spearman(
     x: Shaped[Array, "pairs examples"], y: Shaped[Array, "pairs examples"]
 ) -> tuple[float, Float[Array, " pairs"]]:
-    """Returns the rank correlation of the means of x over one half of the pairs with those of y over the other.
+    """Return the rank correlation of the means of x over one half of the pairs with those of y over the other.
 
     It is averaged over the two ways round. The second value is the same without each of the pairs, for
     `stats.spearman_interval`.
@@ -132,7 +132,7 @@ def cross_fitted_link(
     outside_correct: Shaped[Array, "pairs examples"],
     attack: Callable[[Int[Array, " some"]], Flags],
 ) -> Link:
-    """Returns the link between memorization and the attack's true positives, each measured on the other's models.
+    """Return the link between memorization and the attack's true positives, each measured on the other's models.
 
     Args:
         inside_correct: Whether the model of each pair that has the example predicts its label, or the share of its

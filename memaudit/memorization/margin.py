@@ -32,7 +32,7 @@ class Margin:
 
 
 def margin(pairs: Pairs, block: int = 4096) -> Margin:
-    """Returns the margin score per example, from the bank's signals averaged over queries.
+    """Return the margin score per example, from the bank's signals averaged over queries.
 
     Raises:
         ValueError: Fewer than two pairs.

@@ -27,14 +27,14 @@ class Comparison:
 
     @property
     def alpha(self) -> float:
-        """Returns the probability of error that the limit allows."""
+        """Return the probability of error that the limit allows."""
         return 1 - self.limit.confidence
 
     def bounds(self, alpha: float) -> Bounds:
-        """Returns the lower and the upper bound, each with a probability of error of `alpha`.
+        """Return the lower and the upper bound, each with a probability of error of `alpha`.
 
         Of anything but a binomial share these are the least sure of those in the report that are sure enough; if none
-        is, the surest.
+        is, the strictest.
         """
         if self.hits is None:
             kept = _kept(self.finding.estimate)
@@ -43,20 +43,20 @@ class Comparison:
         return Bounds(confidence=1 - alpha, low=low, high=high)
 
     def too_unsure(self, alpha: float) -> bool:
-        """Returns whether even the surest bounds of the report clear the limit, but `alpha` asks for surer ones."""
+        """Return whether even the strictest bounds of the report clear the limit, but `alpha` needs stricter ones."""
         bounds = self.bounds(alpha)
         clear = bounds.high <= self.limit.max or bounds.low > self.limit.max
         return clear and bounds.confidence < 1 - alpha - _ROUNDING
 
 
 def compare(limit: Limit, finding: Finding) -> Comparison:
-    """Returns the finding beside the limit.
+    """Return the finding beside the limit.
 
     The number of successes of a binomial share is regained from its value, and its p-values are exact: at any
     confidence, p ≤ α just when the Clopper–Pearson bound at confidence 1 − α clears the limit. Of any other number a
     report keeps bounds at some confidences, or, if it is an older one, a two-sided interval, whose ends at 95 % are
-    bounds at 97.5 %. The p-value is then what the surest bound that clears the limit leaves, and 1 if none does. It is
-    never too small.
+    bounds at 97.5 %. The p-value is then what the strictest bound that clears the limit leaves, and 1 if none does. It
+    is never too small.
 
     Raises:
         ValueError: The limit's confidence is not between 0.5 and 1.
@@ -75,13 +75,13 @@ def compare(limit: Limit, finding: Finding) -> Comparison:
 
 
 def _kept(estimate: Estimate) -> tuple[Bounds, ...]:
-    """Returns the bounds that a report keeps of a number, surer and surer."""
+    """Return the bounds that a report keeps of a number, at rising confidence."""
     ends = Bounds(confidence=(1 + estimate.level) / 2, low=estimate.low, high=estimate.high)
     return tuple(sorted(estimate.bounds, key=lambda bounds: bounds.confidence)) or (ends,)
 
 
 def _hits(finding: Finding) -> int | None:
-    """Returns the number of successes if the finding's interval is Clopper–Pearson's of value·n among n; else None."""
+    """Return the number of successes if the finding's interval is Clopper–Pearson's of value·n among n; else None."""
     estimate, n = finding.estimate, finding.n
     if estimate.unit != "share" or n < 1 or not 0 <= estimate.value <= 1 or not 0 < estimate.level < 1:
         return None
@@ -99,7 +99,7 @@ def _clopper_pearson(hits: int, n: int, level: float) -> tuple[float, float]:
 
 
 def _binomial_p_values(hits: int, n: int, share: float) -> tuple[float, float]:
-    """Returns P[X ≤ hits] and P[X ≥ hits] for X of n with that share: 0 for what no share from 0 to 1 can be."""
+    """Return P[X ≤ hits] and P[X ≥ hits] for X of n with that share: 0 for what no share from 0 to 1 can be."""
     from scipy.special import betainc
 
     if share >= 1:

@@ -27,7 +27,7 @@ _PERCENTAGE = re.compile(r"([<>] ?)?(\d+(?:\.\d+)?)(?=%|–[\d.]+%|–[<>] ?[\d.
 
 
 def incomplete(report: Report) -> Iterator[str]:
-    """Yields what an audit says and a report does not, and what it says twice or of something else."""
+    """Yield what an audit says and a report does not, and what it says twice or of something else."""
     yield from _of_findings(report)
     asked = report.provenance.get(ASKED_ATTACKS)
     attacked = list(ATTACKS_BY_METRIC["tpr"]) if asked is None else asked.split(", ")
@@ -46,7 +46,7 @@ def _findings(report: Report) -> list[Finding]:
 
 
 def _of_findings(report: Report) -> Iterator[str]:
-    """Yields of which measurements there are two."""
+    """Yield of which measurements there are two."""
     about = {(f.code, f.title, f.metric, f.attack, f.at_fpr, f.estimate): f for f in _findings(report)}
     for (code, title, attack, rate), count in Counter(
         (f.code, f.title, f.attack, f.at_fpr) for f in about.values()
@@ -77,7 +77,7 @@ def _missing(report: Report) -> Iterator[str]:
 
 
 def _unmeasured(report: Report, asked: str) -> Iterator[str]:
-    """Yields the attacks that were asked for and neither measured nor refused at a rate."""
+    """Yield the attacks that were asked for and neither measured nor refused at a rate."""
     rates = _numbers(report.provenance.get(ASKED_RATES, ""))
     attacks = [name for name in asked.split(", ") if name]
     if not rates or not attacks:
@@ -102,7 +102,7 @@ def _codes(attack: str) -> list[str]:
 
 
 def _whole(titles: list[str]) -> bool:
-    """Returns whether a check was refused as a whole, and not one of its attacks at one rate."""
+    """Return whether a check was refused as a whole, and not one of its attacks at one rate."""
     return any(", at " not in title for title in titles)
 
 
@@ -114,7 +114,7 @@ def _numbers(text: str) -> list[float]:
 
 
 def _otherwise_said(report: Report) -> Iterator[str]:
-    """Yields the true-positive rates whose sentence has other numbers; of the public edition all are rounded."""
+    """Yield the true-positive rates whose sentence has other numbers; of the public edition all are rounded."""
     for finding in _findings(report):
         ends = (finding.estimate.value, finding.estimate.low, finding.estimate.high)
         said = [(match[2], bool(match[1])) for match in _PERCENTAGE.finditer(finding.sentence)]

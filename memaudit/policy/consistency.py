@@ -1,7 +1,7 @@
 """What in a report contradicts itself: numbers that no audit can have found, or verdicts that do not follow from them.
 
-It catches a report that was altered without care, and one that was damaged. Whoever alters a report so that everything
-in it agrees is caught by a signature alone.
+It catches a report that was altered without care, and one that was damaged. Someone who alters a report so that
+everything in it agrees is caught by a signature alone.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _SHA256 = re.compile("[0-9a-f]{64}")
 
 
 def contradictions(report: Report, now: datetime | None = None) -> tuple[str, ...]:
-    """Returns what in a report contradicts itself, in words; empty if nothing does.
+    """Return what in a report contradicts itself, in words; empty if nothing does.
 
     Args:
         report: As it was loaded.
@@ -49,7 +49,7 @@ def contradictions(report: Report, now: datetime | None = None) -> tuple[str, ..
 
 
 def rules(report: Report) -> tuple[Limit, ...]:
-    """Returns the limits that a report was judged by; all occur in it, also those without a result."""
+    """Return the limits that a report was judged by; all occur in it, also those without a result."""
     judged: list[Result | Skipped] = [*report.results, *report.skipped]
     return tuple(dict.fromkeys(item.limit for item in judged if item.limit is not None))
 
@@ -66,7 +66,7 @@ def _of_subject(subject: Subject) -> Iterator[str]:
 
 
 def _of_rung(report: Report) -> Iterator[str]:
-    """Yields what the report claims to have compared the model with, and did not."""
+    """Yield what the report claims to have compared the model with, and did not."""
     shadows, references, rung = report.subject.shadows, report.subject.references, report.rung
     unpaired = shadows % 2 and rung is Rung.BANK and "bank.origin" not in report.provenance  # imported need no pairs
     if unpaired or shadows < 0 or shadows > MOST_UNITS or (shadows < 2 and rung is Rung.BANK):
@@ -140,7 +140,7 @@ def _of_results(report: Report) -> Iterator[str]:
 
 
 def _of_verdicts(report: Report) -> Iterator[str]:
-    """Yields the verdicts that do not follow from what the report holds, under the limits that it names."""
+    """Yield the verdicts that do not follow from what the report holds, under the limits that it names."""
     try:
         judged = hold(report, rules(report))
     except ValueError as error:

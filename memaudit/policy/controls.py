@@ -34,7 +34,7 @@ def trouble(report: Report, finding: Finding) -> str:
 
 
 def needed_controls(metric: str, rung: Rung = Rung.BANK) -> dict[str, str]:
-    """Returns the codes and names of the controls that a pass on a metric rests on."""
+    """Return the codes and names of the controls that a pass on a metric rests on."""
     if metric == "planted-exposure":  # it is about the audited model alone
         return _CANARIES
     if rung < Rung.BANK:
@@ -59,7 +59,7 @@ def overstated(report: Report, finding: Finding) -> str:
 
 
 def remedy(report: Report) -> str:
-    """Returns what it takes for the controls to pass."""
+    """Return what it takes for the controls to pass."""
     failed = [control.code for control in report.controls if control.passed is False]
     if not failed and report.rung < Rung.BANK:
         return NEEDS_BANK

@@ -15,7 +15,7 @@ class Step:
 
 
 def holm(p: Sequence[float], alpha: Sequence[float]) -> tuple[Step, ...]:
-    """Returns the steps of Holm's procedure for p-values that each have a level α of their own.
+    """Return the steps of Holm's procedure for p-values that each have a level α of their own.
 
     The hypotheses are taken in the order of p/α. Each is rejected if p ≤ α/(number of those not yet rejected); at the
     first that is not, the procedure ends. Whatever the p-values' dependence, any true hypothesis is rejected with a
@@ -23,7 +23,7 @@ def holm(p: Sequence[float], alpha: Sequence[float]) -> tuple[Step, ...]:
 
     The policy runs it twice. Among the hypotheses "the number exceeds its limit" it bounds false passes: the
     probability that any limit passes that is broken. Among "the number does not exceed its limit" it bounds
-    false failures. That all limits are said to be kept, although one is not, would have a probability of at most α even
+    false failures. That all limits are reported as met although one is not, would have a probability of at most α even
     without it (an intersection–union test); with it, every single line of the report can be relied on.
 
     Source: Holm 1979 (Scandinavian Journal of Statistics 6:65), sections 2 and 4; Berger 1982 (Technometrics 24:295).

@@ -67,7 +67,7 @@ def hold(report: Report, limits: Sequence[Limit], waivers: Sequence[Waiver] = ()
 
 
 def exit_code(report: Report) -> int:
-    """Returns what the command line exits with: 1 if a limit is broken, 3 if one is undecided, else 0.
+    """Return what the command line exits with: 1 if a limit is broken, 3 if one is undecided, else 0.
 
     A waiver excuses a broken limit, and a limit may say that it counts as broken, or not at all, when undecided.
     """
@@ -90,12 +90,12 @@ def _bare(finding: Finding) -> Finding:
 
 
 def _findings(report: Report) -> list[Finding]:
-    """Returns each finding once, as in its first result, which has the pictures."""
+    """Return each finding once, as in its first result, which has the pictures."""
     return list({_bare(result.finding): result.finding for result in reversed(report.results)}.values())[::-1]
 
 
 def _pictured_once(results: Iterable[Result]) -> tuple[Result, ...]:
-    """Returns the results with the pictures of a finding in the first of its results alone."""
+    """Return the results with the pictures of a finding in the first of its results alone."""
     seen: set[Finding] = set()
     kept = []
     for result in results:
@@ -106,7 +106,7 @@ def _pictured_once(results: Iterable[Result]) -> tuple[Result, ...]:
 
 
 def _judged(comparisons: Sequence[Comparison], report: Report) -> list[tuple[Result, float]]:
-    """Returns for each comparison its result and the lower bound."""
+    """Return for each comparison its result and the lower bound."""
     alphas = [comparison.alpha for comparison in comparisons]
     kept = holm([comparison.p_kept for comparison in comparisons], alphas)
     broken = holm([comparison.p_broken for comparison in comparisons], alphas)

@@ -19,7 +19,7 @@ _MOST_UNITS = 10**8
 
 
 def needed(comparison: Comparison, alpha: float, report: Report) -> str:
-    """Returns what would decide a limit inside the interval of the finding, for a bound at confidence 1 − α.
+    """Return what would decide a limit inside the interval of the finding, for a bound at confidence 1 − α.
 
     As many would do it in four of five audits if the finding is right: so many more units of a binomial share, by exact
     power, or else so many more shadow models, if the interval narrows with the root of their number. A true-positive
@@ -45,7 +45,7 @@ def needed(comparison: Comparison, alpha: float, report: Report) -> str:
 
 
 def rung_of(limit: Limit) -> Rung:
-    """Returns the lowest rung on which a limit can be kept.
+    """Return the lowest rung on which a limit can be kept.
 
     A limit on the true-positive rate that names no attack is about the strongest, and that needs a bank.
     """
@@ -63,7 +63,7 @@ def rung_of(limit: Limit) -> Rung:
 
 
 def unmeasured(limit: Limit, report: Report) -> str:
-    """Returns what it takes to measure what a limit is about; empty if it is not known."""
+    """Return what it takes to measure what a limit is about; empty if it is not known."""
     if report.rung < Rung.BANK and rung_of(limit) is Rung.BANK:
         return NEEDS_BANK
     if report.rung is Rung.TARGET and limit.metric == "tpr" and limit.attack in _OF_REFERENCES:
@@ -109,7 +109,7 @@ def _pairs(shadows: int, times: float) -> int:
 
 
 def _units(hits: int, n: int, limit: float, alpha: float) -> int | None:
-    """Returns how many more units would do if the true share is hits/n; None if no number within reach."""
+    """Return how many more units would do if the true share is hits/n; None if no number within reach."""
     if hits == limit * n or not 0 < limit < 1:
         return None
     low = high = n  # power has teeth, so that the bisection finds a number near the least
@@ -124,7 +124,7 @@ def _units(hits: int, n: int, limit: float, alpha: float) -> int | None:
 
 
 def _power(share: float, n: int, limit: float, alpha: float) -> float:
-    """Returns the probability that n units with this share decide the limit in the direction of the share."""
+    """Return the probability that n units with this share decide the limit in the direction of the share."""
     from scipy.stats import binom
 
     if share < limit:
@@ -136,6 +136,6 @@ def _power(share: float, n: int, limit: float, alpha: float) -> float:
 
 
 def _rounded(count: int) -> int:
-    """Returns the number rounded up to two digits."""
+    """Return the number rounded up to two digits."""
     step = int(10 ** max(0, len(str(count)) - 2))
     return -(-count // step) * step

@@ -18,7 +18,7 @@ _ROUNDING = 1e-6
 class Outlook:
     """What a limit can be expected to decide.
 
-    `can_pass` says whether it can be kept at all, and is None where that cannot be told beforehand; `reason` says in
+    `can_pass` says whether it can be kept at all, and is None where that is unknown beforehand; `reason` says in
     words why it is not True. `chances` are the probabilities of the verdicts at true rates below and above the limit;
     none where nothing can be measured or told.
     """
@@ -37,7 +37,7 @@ def outlooks(
     nonmembers: int,
     shadows: int,
 ) -> tuple[Outlook, ...]:
-    """Returns for each limit what it can be expected to decide, all controls being taken to pass.
+    """Return for each limit what it can be expected to decide, all controls being taken to pass.
 
     The comparisons that share the confidence are counted as `hold` will count them, a limit on another metric as one.
 

@@ -73,7 +73,7 @@ _ONCE_UNNAMED = ("exposure", "canaries")  # of memaudit 0.1.0, which measured th
 
 
 def of_finding(finding: Finding, report: Report) -> Iterator[str]:
-    """Yields what is wrong with a finding of a report: kind, interval, and counts."""
+    """Yield what is wrong with a finding of a report: kind, interval, and counts."""
     estimate = finding.estimate
     slack = _PUBLIC_ROUNDING if report.edition is Edition.PUBLIC else ROUNDING
     yield from _of_kind(finding, report.rung)
@@ -116,7 +116,7 @@ def _of_kind(finding: Finding, rung: Rung) -> Iterator[str]:
 
 
 def _measure(finding: Finding) -> Measure | None:
-    """Returns what the check measures, of one of another package what its metric asks for; None if that is unknown."""
+    """Return what the check measures, of one of another package what its metric asks for; None if that is unknown."""
     of_metric = (measure for measure in MEASURES.values() if measure.metric == finding.metric)
     return MEASURES.get(finding.code) or next(of_metric, None)
 
@@ -134,7 +134,7 @@ def _of_counted(finding: Finding, subject: Subject) -> Iterator[str]:
 
 
 def of_estimate(estimate: Estimate, slack: float = ROUNDING) -> Iterator[str]:
-    """Yields what is wrong with a number: its interval must hold it, and surer bounds must hold less sure ones.
+    """Yield what is wrong with a number: its interval must contain it, and bounds must be nested by confidence.
 
     `slack` is by how much, relatively, it may have been rounded.
     """
@@ -170,7 +170,7 @@ def _within(value: float, low: float, high: float, slack: float) -> bool:
 
 
 def _of_count(finding: Finding, slack: float) -> Iterator[str]:
-    """Yields what is wrong with a share of n units: it is a whole number of them, and no interval can be narrower.
+    """Yield what is wrong with a share of n units: it is a whole number of them, and no interval can be narrower.
 
     Those of true-positive rates are Clopper–Pearson's for fewer, effective units, and so wider; all others are
     Clopper–Pearson's themselves.

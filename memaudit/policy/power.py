@@ -47,7 +47,7 @@ def design_effect(shadows: int, fpr: float) -> float:
 
 
 def chances(limit: Limit, units: int, rate: float, comparisons: int = 1) -> Chances:
-    """Returns how likely each verdict on a share is, if so many units are looked at and the true share is `rate`.
+    """Return how likely each verdict on a share is, if so many units are looked at and the true share is `rate`.
 
     Args:
         limit: What the share is compared with.
@@ -65,21 +65,21 @@ def chances(limit: Limit, units: int, rate: float, comparisons: int = 1) -> Chan
 
 @cache
 def most_kept(limit: Limit, units: int, comparisons: int = 1) -> int:
-    """Returns the most hits among so many units with which the limit is kept; −1 if even none would not do."""
+    """Return the most hits among so many units with which the limit is kept; −1 if even none would not do."""
     others = [units] * (comparisons - 1)
     return _first(units + 1, lambda hits: _verdict(limit, units, [hits, *others]) is not Verdict.PASS) - 1
 
 
 @cache
 def least_broken(limit: Limit, units: int, comparisons: int = 1) -> int:
-    """Returns the least hits among so many units with which the limit is broken; units + 1 if all would not do."""
+    """Return the least hits among so many units with which the limit is broken; units + 1 if all would not do."""
     others = [0] * (comparisons - 1)
     return _first(units + 1, lambda hits: _verdict(limit, units, [hits, *others]) is Verdict.FAIL)
 
 
 @cache
 def least_units(limit: Limit, comparisons: int = 1) -> int | None:
-    """Returns the least units with which the limit can be kept at all: if there is no hit among them.
+    """Return the least units with which the limit can be kept at all: if there is no hit among them.
 
     None if no number within reach would do. At one comparison it is ⌈ln α / ln(1 − limit)⌉, the "rule of three".
     """
@@ -92,7 +92,7 @@ def least_units(limit: Limit, comparisons: int = 1) -> int | None:
 
 
 def _first(end: int, holds: Callable[[int], bool]) -> int:
-    """Returns the first number from 0 at which something holds that holds from there on; `end` if it never does."""
+    """Return the first number from 0 at which something holds that holds from there on; `end` if it never does."""
     low, high = 0, end
     while low < high:
         middle = (low + high) // 2
@@ -101,7 +101,7 @@ def _first(end: int, holds: Callable[[int], bool]) -> int:
 
 
 def _verdict(limit: Limit, units: int, hits: list[int]) -> Verdict:
-    """Returns the verdict on the first of several shares, each of which is compared with a limit like this one."""
+    """Return the verdict on the first of several shares, each of which is compared with a limit like this one."""
     import numpy as np
 
     from memaudit.stats import clopper_pearson

@@ -16,7 +16,7 @@ _ANY = "?"
 def excused(
     judged: Sequence[tuple[Result, float]], waivers: Sequence[Waiver], report: Report, today: date
 ) -> tuple[list[Result], tuple[Waived, ...]]:
-    """Returns the results, those excused that a waiver covers, and what each waiver did.
+    """Return the results, those excused that a waiver covers, and what each waiver did.
 
     Args:
         judged: Results with the bounds that the waivers' caps are compared with.
@@ -29,7 +29,7 @@ def excused(
 
 
 def self_approved(owner: str, approved_by: str) -> bool:
-    """Returns whether the owner of a waiver and whoever approved it are one name, however it is written.
+    """Return whether the owner and the approver of a waiver are one name, however it is written.
 
     Case, accents, spaces, punctuation and letters of other scripts that look like Latin ones make no other name. Among
     Latin letters, one of another script is taken for whichever it may look like.
@@ -61,7 +61,7 @@ def _state(waiver: Waiver, judged: Sequence[tuple[Result, float]], report: Repor
 
 
 def _told(result: Result, waived: Sequence[Waived]) -> Result:
-    """Returns the result, if it is a failure, with what its waivers did to it."""
+    """Return the result, if it is a failure, with what its waivers did to it."""
     if result.verdict is not Verdict.FAIL:
         return result
     for waiver, state in ((w.waiver, w.state) for w in waived if w.waiver.gate == _name(result)):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def flip(x: Tensor, generator: Generator) -> Tensor:
-    """Returns each image mirrored left to right with probability one half."""
+    """Return each image mirrored left to right with probability one half."""
     import torch
 
     coins = torch.rand(len(x), generator=generator, device=x.device) < 0.5
@@ -31,7 +31,7 @@ class shift:  # reads as a function of its argument: augment=shift(2)
         return f"shift({self.pixels})"
 
     def __call__(self, x: Tensor, generator: Generator) -> Tensor:
-        """Returns the shifted images."""
+        """Return the shifted images."""
         import torch
 
         r, (n, _, height, width) = self.pixels, x.shape
@@ -45,7 +45,7 @@ class shift:  # reads as a function of its argument: augment=shift(2)
 
 
 def mirror(x: Tensor) -> Tensor:
-    """Returns every image mirrored left to right: a query."""
+    """Return every image mirrored left to right: a query."""
     return x.flip(-1)
 
 
@@ -59,7 +59,7 @@ class shifted:
         return f"shifted({self.dy}, {self.dx})"
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Returns the moved images."""
+        """Return the moved images."""
         import torch
 
         r = max(abs(self.dy), abs(self.dx))

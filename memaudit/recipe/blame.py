@@ -27,7 +27,7 @@ def blame(what: str) -> Iterator[None]:
 
 
 def _place(error: BaseException) -> str:
-    """Returns the last line of the user's that an error came through, as `file:line: `; empty if there is none."""
+    """Return the last line of the user's that an error came through, as `file:line: `; empty if there is none."""
     if isinstance(error, SyntaxError) and error.filename is not None:
         return f"{error.filename}:{error.lineno}: "
     own = [f for f in traceback.extract_tb(error.__traceback__) if not _foreign(f.filename)]
@@ -35,7 +35,7 @@ def _place(error: BaseException) -> str:
 
 
 def _foreign(filename: str) -> bool:
-    """Returns whether a traceback's file is ours, the standard library's or an installed package's."""
+    """Return whether a traceback's file is ours, the standard library's or an installed package's."""
     path = Path(filename)
     library = Path(importlib.__file__).parent.parent
     ours = Path(__file__).parent.parent

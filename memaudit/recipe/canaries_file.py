@@ -35,7 +35,7 @@ class Line(NamedTuple):
 
 
 def read_canaries(path: str | Path) -> tuple[Canary, ...]:
-    """Returns the canaries of a file that `memaudit canary` wrote: canaries.json, or the manifest of what was planted.
+    """Return the canaries of a file that `memaudit canary` wrote: canaries.json, or the manifest of what was planted.
 
     In a recipe: `Probes(canaries=read_canaries("planted.manifest.json"))`, beside documents without the canaries.
 
@@ -46,7 +46,7 @@ def read_canaries(path: str | Path) -> tuple[Canary, ...]:
 
 
 def read_manifest(path: str | Path) -> Manifest:
-    """Returns the manifest in a file, which has no doses and positions before the canaries are planted.
+    """Return the manifest in a file, which has no doses and positions before the canaries are planted.
 
     Raises:
         SettingsError: As for `read_canaries`.
@@ -63,7 +63,7 @@ def read_manifest(path: str | Path) -> Manifest:
 
 
 def read_json(path: str | Path) -> Any:
-    """Returns what a JSON file holds.
+    """Return what a JSON file holds.
 
     Raises:
         SettingsError: There is no such file, or it is not JSON, or too much of it.
@@ -83,7 +83,7 @@ def read_json(path: str | Path) -> Any:
 
 
 def read_lines(path: Path, field: str = "text") -> list[Line]:
-    """Returns the records of a file of JSON objects or strings, one a line or all in one array.
+    """Return the records of a file of JSON objects or strings, one a line or all in one array.
 
     Raises:
         RecipeError: Names file and line: it is not JSON, not a document, or of another form than the first.
@@ -92,7 +92,7 @@ def read_lines(path: Path, field: str = "text") -> list[Line]:
 
 
 def lines_of(file: RecordFile, field: str = "text") -> list[Line]:
-    """Returns the records of a file that was read.
+    """Return the records of a file that was read.
 
     Raises:
         RecipeError: As for `read_lines`; or there are none.
@@ -115,7 +115,7 @@ def plant_lines(
     field: str = "text",
     dumped: Callable[[Any], str] = json.dumps,
 ) -> tuple[list[Line], Manifest]:
-    """Returns the lines, as they were, with every canary among them as often as its dose says, and the manifest.
+    """Return the lines, as they were, with every canary among them as often as its dose says, and the manifest.
 
     Args:
         lines: Of one form, as `read_lines` returns them.
@@ -148,7 +148,7 @@ def plant_lines(
 
 
 def occurrences(lines: Sequence[Line], canaries: Sequence[Canary]) -> list[int]:
-    """Returns how many times each canary's text occurs in the records, from the prefix to the end of the suffix."""
+    """Return how many times each canary's text occurs in the records, from the prefix to the end of the suffix."""
     like = lines[0].text
     joint = "" if isinstance(like, str) or isinstance(like.get("prompt"), str) else "\n"
     texts = [plain(line.text) for line in lines]
@@ -157,7 +157,7 @@ def occurrences(lines: Sequence[Line], canaries: Sequence[Canary]) -> list[int]:
 
 
 def planted_survival(renderer: Renderer, lines: Sequence[Line], canaries: Sequence[Canary]) -> Survival:
-    """Returns how often each canary stands in the rows that the lines are rendered to, from its first token on.
+    """Return how often each canary occurs in the rows that the lines are rendered to, from its first token on.
 
     Raises:
         RecipeError: A canary is cut off, masked, or has no space in tokens, two share a prefix; or a line cannot be
@@ -174,7 +174,7 @@ def planted_survival(renderer: Renderer, lines: Sequence[Line], canaries: Sequen
 
 
 def _picked_one(record: Any, field: str, place: str) -> Any:
-    """Returns of a record what is trained on, if only one thing can be."""
+    """Return of a record what is trained on, if only one thing can be."""
     if isinstance(record, str):
         return record
     forms = ((field,), *COLUMNS)

@@ -26,7 +26,7 @@ _HARMLESS = (BytesIO, (_no_bytes, "builtins.bytes"))
 
 
 def read_checkpoint(path: Path) -> Any:
-    """Returns what a file holds, by its content and whatever its suffix: a state dict, or a checkpoint around some.
+    """Return what a file holds, by its content and whatever its suffix: a state dict, or a checkpoint around some.
 
     Of a folder, as the trainer of the transformers library writes it, the weights of all its safetensors files.
 
@@ -46,7 +46,7 @@ def read_checkpoint(path: Path) -> Any:
 
 
 def holds_safetensors(folder: Path) -> bool:
-    """Returns whether a folder holds weights as safetensors: one file, or shards with their index."""
+    """Return whether a folder holds weights as safetensors: one file, or shards with their index."""
     return (folder / _WHOLE).is_file() or (folder / _INDEX).is_file()
 
 

@@ -76,7 +76,7 @@ class Documents:
     def from_text_files(
         cls, place: str | Path | Iterable[str | Path], pattern: str = "*.txt", *, similarity: float | None = 0.8
     ) -> Documents:
-        """Returns one document per UTF-8 file, named like the file.
+        """Return one document per UTF-8 file, named like the file.
 
         Args:
             place: A folder, of which the files that match the pattern are read in alphabetical order; or the files.
@@ -107,7 +107,7 @@ class Documents:
         *,
         similarity: float | None = 0.8,
     ) -> Documents:
-        """Returns one document per record of a file of JSON objects, one a line or all in one array.
+        """Return one document per record of a file of JSON objects, one a line or all in one array.
 
         Of each, its field is read, or prompt and completion, messages, conversations, or instruction and output.
 
@@ -129,7 +129,7 @@ class Documents:
         *,
         similarity: float | None = 0.8,
     ) -> Documents:
-        """Returns one document per row of a Hugging Face dataset, or of any sequence of mappings.
+        """Return one document per row of a Hugging Face dataset, or of any sequence of mappings.
 
         Of each row, its field is read, or prompt and completion, messages, conversations, or instruction and output;
         other columns are left out.
@@ -183,7 +183,7 @@ class Documents:
             yield str(name), _json(text)
 
     def digest(self) -> str:
-        """Returns a SHA-256 over texts, ids and units."""
+        """Return a SHA-256 over texts, ids and units."""
         total = hashlib.sha256()
         for text, name, unit in zip(self.texts, self.ids, self.unit_of, strict=True):
             total.update(_json([text, str(name), int(unit)]) + b"\n")
@@ -199,7 +199,7 @@ def _content_hash(text: Text) -> str:
 
 
 def checked(texts: Iterable[Any], place: Callable[[int], str]) -> list[Text]:
-    """Returns the documents, plain mappings all of one shape; errors name the place of a row."""
+    """Return the documents, plain mappings all of one shape; errors name the place of a row."""
     rows: list[Text] = []
     for row, text in enumerate(texts):
         rows.append(document(text, place(row)))

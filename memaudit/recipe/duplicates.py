@@ -19,7 +19,7 @@ _MISSED = 1e-4  # the chance that two texts just as similar as asked for are nev
 
 
 def near_duplicates(texts: Sequence[str], similarity: float) -> Int[Array, " texts"]:
-    """Returns for each text the number of its unit: texts that a chain of near-duplicates joins share one.
+    """Return for each text the number of its unit: texts that a chain of near-duplicates joins share one.
 
     Candidates come from MinHash bands, and are joined if their Jaccard similarity is at least as asked for. Two texts
     of just this similarity are missed with a probability of at most 1e-4, more similar ones more rarely still.
@@ -59,14 +59,14 @@ def near_duplicates(texts: Sequence[str], similarity: float) -> Int[Array, " tex
 
 
 def _bands(similarity: float) -> tuple[int, int]:
-    """Returns (bands, hashes per band): the longest bands that find a pair of this similarity all but surely."""
+    """Return (bands, hashes per band): the longest bands that find a pair of this similarity all but surely."""
     sizes = range(_PERMUTATIONS // 2, 0, -1)
     size = next(size for size in sizes if (1 - similarity**size) ** (_PERMUTATIONS // size) <= _MISSED)
     return _PERMUTATIONS // size, size
 
 
 def _shingles(text: str) -> UInt64[Array, " shingles"]:
-    """Returns the sorted 64-bit hashes of a text's shingles."""
+    """Return the sorted 64-bit hashes of a text's shingles."""
     words = unicodedata.normalize("NFC", text).casefold().split()
     parts, glue = (words, " ") if len(words) >= _GRAM else (" ".join(words), "")
     grams = (glue.join(parts[at : at + _GRAM]) for at in range(max(1, len(parts) - _GRAM + 1)))

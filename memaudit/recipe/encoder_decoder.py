@@ -55,7 +55,7 @@ class EncoderDecoder(torch.nn.Module):
         return SimpleNamespace(logits=torch.where((places >= at[:, None])[..., None], spread, 0.0))
 
     def _decoded(self, sources: Tensor, outputs: Tensor) -> Tensor:
-        """Returns the decoder's logits; while evaluating, each distinct input is encoded once."""
+        """Return the decoder's logits; while evaluating, each distinct input is encoded once."""
         if self.model.training:  # with dropout, two equal inputs are not encoded alike
             found = self.model(
                 input_ids=sources, attention_mask=(sources != self.begin).long(), decoder_input_ids=outputs,

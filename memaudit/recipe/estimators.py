@@ -83,7 +83,7 @@ _CATBOOST = ("Logloss", "CrossEntropy", "MultiClass", "MultiClassOneVsAll")  # o
 
 
 def estimator_content(model: Any, path: Path, trusted: Iterable[str] = ()) -> bytes:
-    """Returns a fitted classifier as the content of a file of that suffix, after making sure that it can be read.
+    """Return a fitted classifier as the content of a file of that suffix, after making sure that it can be read.
 
     Raises:
         ModelError: It does not go with the suffix, or holds types that `load_estimator` would refuse.
@@ -109,7 +109,7 @@ def estimator_content(model: Any, path: Path, trusted: Iterable[str] = ()) -> by
 
 
 def load_estimator(path: Path, recipe: EstimatorRecipe) -> Any:
-    """Returns the fitted classifier in a file, of the kind that the recipe fits; no code from the file is run.
+    """Return the fitted classifier in a file, of the kind that the recipe fits; no code from the file is run.
 
     Raises:
         ModelError: The file is of another kind, damaged, or holds types that are not known to be harmless.
@@ -199,7 +199,7 @@ def _saved(path: Path, save: Callable[[str], object]) -> bytes:
 
 
 def _try(path: Path, library: str) -> None:
-    """Raises ModelError unless another process can read a booster.
+    """Raise ModelError unless another process can read a booster.
 
     The formats are data: there is no code in them. But their parsers, in C++, trust them, and end the process over a
     file that was cut short.
@@ -238,7 +238,7 @@ def _load_catboost(path: Path, estimator: Any) -> Any:
 
 
 def _load_lightgbm(path: Path, recipe: EstimatorRecipe) -> Any:
-    """Returns a classifier around the booster; LightGBM has no way of its own from its file to one."""
+    """Return a classifier around the booster; LightGBM has no way of its own from its file to one."""
     import lightgbm
     import numpy as np
     from sklearn.base import clone

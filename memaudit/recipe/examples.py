@@ -93,7 +93,7 @@ class Examples:
         label: str | None = None,
         task: Literal["classification", "multilabel", "regression"] | None = None,
     ) -> Examples:
-        """Returns the examples of a map-style dataset: torch's, torchvision's, datasets', or a list of items.
+        """Return the examples of a map-style dataset: torch's, torchvision's, datasets', or a list of items.
 
         An item is (input, label), or a dict of which one entry is the label. Of the other entries a single one is the
         input; several are a dict of arrays, each of which the model is given under its name.
@@ -245,7 +245,7 @@ class Examples:
         return np.unique(self.unit_of, return_index=True)[1]
 
     def take(self, rows: Array) -> Examples:
-        """Returns the examples of some rows; a row that is taken twice gets a numbered id."""
+        """Return the examples of some rows; a row that is taken twice gets a numbered id."""
         rows = np.flatnonzero(rows) if np.asarray(rows).dtype == bool else np.asarray(rows)
         picked = object.__new__(Examples)
         units = np.unique(self.unit_of[rows], return_inverse=True)[1]
@@ -255,7 +255,7 @@ class Examples:
         return picked
 
     def digest(self) -> str:
-        """Returns a SHA-256 over inputs, labels and ids, their shapes and types."""
+        """Return a SHA-256 over inputs, labels and ids, their shapes and types."""
         total = hashlib.sha256()
         self.inputs.update(total)
         total.update(f"{self.y.dtype.str}{self.y.shape}".encode())
@@ -363,7 +363,7 @@ def _hash(content: bytes, label: str) -> tuple[bytes, str]:
 
 
 def numbered(names: Sequence[str]) -> Array:
-    """Returns the names made unique: the second "a" becomes "a-2"."""
+    """Return the names made unique: the second "a" becomes "a-2"."""
     seen: Counter[str] = Counter()
     result = []
     for name in names:
@@ -395,7 +395,7 @@ def named(ids: Iterable[Any]) -> Array:
         if name.endswith("\0") or (not name.isprintable() and _is_torn(name)):
             raise RecipeError(
                 f"the id of row {row} ends with a NUL, or holds half a character (a lone surrogate); such an id cannot "
-                "be written to a file and read back; mend it"
+                "be written to a file and read back; fix it"
             )
     return np.asarray(names)
 
@@ -405,7 +405,7 @@ def _is_torn(name: str) -> bool:
 
 
 def require_ids(ids: Array, count: int) -> None:
-    """Raises RecipeError unless there are as many ids as examples, each once."""
+    """Raise RecipeError unless there are as many ids as examples, each once."""
     if len(ids) != count:
         raise RecipeError(f"there are {count} examples but {len(ids)} ids")
     _, first_rows = np.unique(ids, return_index=True)

@@ -18,13 +18,13 @@ _PROGRAMS = (b"\x80", b"PK")
 
 
 def is_empty(value: Any) -> bool:
-    """Returns whether nothing is lost without this extra state."""
+    """Return whether nothing is lost without this extra state."""
     content = value.getvalue() if isinstance(value, BytesIO) else value
     return content is None or (isinstance(content, bytes | dict | list | tuple | str) and not content)
 
 
 def encode(name: str, value: Any) -> Tensor:
-    """Returns an extra state as a tensor of bytes.
+    """Return an extra state as a tensor of bytes.
 
     Raises:
         ModelError: It is no tensor, no bytes and no plain JSON value, so that it would be lost.
@@ -50,7 +50,7 @@ def encode(name: str, value: Any) -> Tensor:
 
 
 def decode(name: str, found: Any, own: Any) -> Any:
-    """Returns the extra state that a file holds, for a module whose own is `own`.
+    """Return the extra state that a file holds, for a module whose own is `own`.
 
     Raises:
         ModelError: It is not what `encode` wrote, or could be a program.

@@ -85,7 +85,7 @@ _FOLDERS = {
 
 
 def kind_of(path: Path) -> Kind:
-    """Returns what a file is."""
+    """Return what a file is."""
     with path.open("rb") as file:
         start = file.read(_START)
     if not start:
@@ -112,7 +112,7 @@ def kind_of(path: Path) -> Kind:
 
 
 def refusal(path: Path, kind: Kind) -> str:
-    """Returns the sentence that says what a file is, and why it cannot be read as a model."""
+    """Return the sentence that says what a file is, and why it cannot be read as a model."""
     if kind is Kind.ARRAY:
         return f"{path} holds an array{_shape(path)}, as of a model's outputs, not weights; {_OUTPUTS}"
     if kind is Kind.ARRAYS:
@@ -126,13 +126,13 @@ _OUTPUTS = (
 
 
 def refuse_pointer(path: Path, error: type[MemauditError] = ModelError) -> None:
-    """Raises an error of that kind if a file is a pointer, which stands for a file that was not downloaded."""
+    """Raise an error of that kind if a file is a pointer, which stands for a file that was not downloaded."""
     if path.is_file() and kind_of(path) is Kind.POINTER:
         raise error(refusal(path, Kind.POINTER))
 
 
 def folder_refusal(folder: Path) -> str | None:
-    """Returns the sentence that says what a folder is; None if it is of no kind that is known here."""
+    """Return the sentence that says what a folder is; None if it is of no kind that is known here."""
     for name, kind in _FOLDERS.items():
         if (folder / name).is_file():
             return f"{folder} is {kind}"
@@ -140,7 +140,7 @@ def folder_refusal(folder: Path) -> str | None:
 
 
 def _archive(path: Path) -> Kind:
-    """Returns what a zip file is, by the names in it; one that cannot be read is left to torch, which tells."""
+    """Return what a zip file is, by the names in it; one that cannot be read is left to torch, which tells."""
     try:
         with zipfile.ZipFile(path) as archive:
             whole = set(archive.namelist())

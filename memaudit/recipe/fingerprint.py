@@ -107,7 +107,7 @@ def recipe_digest(fingerprint: dict[str, str]) -> str:
 
 
 def _units(examples: Population) -> dict[str, str]:
-    """Returns which examples go together, where any do; banks without copies or groups have no such line."""
+    """Return which examples go together, where any do; banks without copies or groups have no such line."""
     if isinstance(examples, TextPopulation) or examples.units == len(examples):
         return {}
     return {"examples.units": f"{examples.units} {hashlib.sha256(examples.unit_of.tobytes()).hexdigest()[:16]}"}

@@ -22,7 +22,7 @@ _SHARD = re.compile(r"-\d{5}-of-\d{5}\.")
 
 
 def fit(path: Path, network: Module, content: Any, state_dict: str | None = None) -> Module:
-    """Returns the network in evaluation mode, after giving it the weights in a checkpoint.
+    """Return the network in evaluation mode, after giving it the weights in a checkpoint.
 
     Args:
         path: Where the checkpoint comes from.
@@ -52,7 +52,7 @@ def fit(path: Path, network: Module, content: Any, state_dict: str | None = None
 
 
 def _choose(path: Path, content: Any, own: Own, state_dict: str | None) -> Found:
-    """Returns the one set of weights that is meant."""
+    """Return the one set of weights that is meant."""
     everything = found_in(content, own)
     found = everything if state_dict is None else _at(state_dict, everything)
     if not found:
@@ -76,13 +76,13 @@ def _choose(path: Path, content: Any, own: Own, state_dict: str | None) -> Found
 
 
 def _at(state_dict: str, found: Sequence[Found]) -> list[Found]:
-    """Returns the sets of weights at a place that the user named: in full, or by its first or last part."""
+    """Return the sets of weights at a place that the user named: in full, or by its first or last part."""
     exact = [f for f in found if f.place == state_dict]
     return exact or [f for f in found if f".{f.place}.".find(f".{state_dict}.") >= 0]
 
 
 def _same(one: Found, other: Found) -> bool:
-    """Returns whether two sets hold the same numbers wherever both have some."""
+    """Return whether two sets hold the same numbers wherever both have some."""
     import torch
 
     both = [(one.values[name], other.values[name]) for name in one.values.keys() & other.values.keys()]
@@ -107,7 +107,7 @@ def _left(path: Path, found: Found) -> str:
 
 
 def _misfit(path: Path, content: Any, own: Own) -> str:
-    """Returns why no weights in a file fit, with names of both sides."""
+    """Return why no weights in a file fit, with names of both sides."""
     weights = likeliest(content)
     if not weights:
         return f"{path} holds no weights: neither a state dict nor a checkpoint with the key 'state_dict'; {WAY_OUT}"
@@ -130,7 +130,7 @@ def _misfit(path: Path, content: Any, own: Own) -> str:
 
 
 def _require_tied(path: Path, chosen: Found, own: Own) -> None:
-    """Raises ModelError if the file has different weights where the network has one for several names."""
+    """Raise ModelError if the file has different weights where the network has one for several names."""
     import torch
 
     for name, group in own.tied.items():
@@ -143,7 +143,7 @@ def _require_tied(path: Path, chosen: Found, own: Own) -> None:
 
 
 def _sound(path: Path, name: str, value: Tensor, own: Tensor) -> Tensor:
-    """Returns a weight as the network has it, if that is the same number.
+    """Return a weight as the network has it, if that is the same number.
 
     Raises:
         ModelError: It is quantised, complex, NaN, or would lose digits.
@@ -175,7 +175,7 @@ def _sound(path: Path, name: str, value: Tensor, own: Tensor) -> Tensor:
 
 
 def _broken(value: Tensor, parameter: bool) -> bool:
-    """Returns whether a tensor has a NaN, or a parameter an infinity; a mask may be infinite."""
+    """Return whether a tensor has a NaN, or a parameter an infinity; a mask may be infinite."""
     if not (value.is_floating_point() or value.is_complex()):
         return False
     found = value if value.element_size() > 1 else value.float()

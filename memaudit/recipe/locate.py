@@ -20,7 +20,7 @@ _BY_PATH = "file:"  # begins the names of modules that are known by their path
 
 
 def load_recipe(name: str, folder: Path | None = None) -> Recipe:
-    """Returns the recipe that `file.py:variable` or `package.module:variable` names; runs that file.
+    """Return the recipe that `file.py:variable` or `package.module:variable` names; runs that file.
 
     The file is imported under its own name, so that worker processes can import it again. A file whose name is no
     module's (`recipe.v2.py`), or another module's (`test.py`), is imported by its path, in worker processes too.
@@ -78,7 +78,7 @@ def _import(place: str, folder: Path) -> ModuleType:
 
 
 def _import_file(path: Path) -> ModuleType:
-    """Returns the module of a file: by its own name, or by its path where that name is none or another module's."""
+    """Return the module of a file: by its own name, or by its path where that name is none or another module's."""
     name = path.stem
     if name.isidentifier() and _place_of(name) in (None, path):
         _beside(path.parent)
@@ -95,7 +95,7 @@ def _beside(folder: Path, first: bool = True) -> None:
 
 
 def _place_of(module: str) -> Path | None:
-    """Returns the file that importing a name would run, or has run; None if there is no such module yet."""
+    """Return the file that importing a name would run, or has run; None if there is no such module yet."""
     loaded = sys.modules.get(module)
     if loaded is not None:
         return Path(getattr(loaded, "__file__", None) or module).resolve()

@@ -27,7 +27,7 @@ _OTHERS = {  # by suffix
 
 
 def config_of(folder: Path, name: str, weights: str) -> dict[str, Any]:
-    """Returns the configuration in a folder that holds safetensors of that name.
+    """Return the configuration in a folder that holds safetensors of that name.
 
     Raises:
         ModelError: It holds no such files, or the configuration is damaged.
@@ -55,14 +55,14 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def require_plain(folder: Path, config: dict[str, Any], objective: Objective = "causal") -> None:
-    """Raises ModelError, in words for what the library would stumble over."""
+    """Raise ModelError, in words for what the library would stumble over."""
     if config.get("is_encoder_decoder") and objective != "seq2seq":
         raise ModelError(f"{folder} holds {described(config)}, {ENCODER_DECODER}")
     require_floats(folder, config)
 
 
 def require_floats(folder: Path, config: dict[str, Any]) -> None:
-    """Raises ModelError if a folder's weights are quantised, no weights at all, or lack a shard."""
+    """Raise ModelError if a folder's weights are quantised, no weights at all, or lack a shard."""
     if quantised := config.get("quantization_config"):
         raise ModelError(
             f"{folder} holds quantised weights ({_quantisation(quantised)}). Audit the model before quantisation, or "
@@ -81,7 +81,7 @@ def require_floats(folder: Path, config: dict[str, Any]) -> None:
 
 
 def _require_floats(file: Path) -> None:
-    """Raises ModelError for weights of 8 bits or integers, which the library would cast; what is damaged it tells."""
+    """Raise ModelError for weights of 8 bits or integers, which the library would cast; what is damaged it tells."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -95,14 +95,14 @@ def _require_floats(file: Path) -> None:
 
 
 def described(config: dict[str, Any]) -> str:
-    """Returns which model a configuration is of."""
+    """Return which model a configuration is of."""
     architectures = config.get("architectures")
     named = architectures[0] if isinstance(architectures, list) and architectures else config.get("model_type")
     return f"a {named}" if named else "a model of no named kind"
 
 
 def _quantisation(settings: Any) -> str:
-    """Returns the method and the bits of a `quantization_config`, as far as it says."""
+    """Return the method and the bits of a `quantization_config`, as far as it says."""
     if not isinstance(settings, dict):
         return str(settings)
     bits = 8 if settings.get("load_in_8bit") else 4 if settings.get("load_in_4bit") else settings.get("bits")

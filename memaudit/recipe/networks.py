@@ -20,13 +20,13 @@ _AFFINE = ("Addmm", "Mm", "Bmm", "Addbmm", "Baddbmm", "Mv", "Addmv", "Linear", "
 
 
 def is_network(model: Any) -> bool:
-    """Returns whether a model is a torch network, whatever other methods it has."""
+    """Return whether a model is a torch network, whatever other methods it has."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(model, torch.nn.Module)
 
 
 def precision(network: Module) -> dtype:
-    """Returns the type of a network's floating-point parameters, by the first of them; float32 if it has none."""
+    """Return the type of a network's floating-point parameters, by the first of them; float32 if it has none."""
     import torch
 
     return next((p.dtype for p in network.parameters() if p.is_floating_point()), torch.float32)
@@ -67,7 +67,7 @@ def each(inputs: Any, change: Callable[[Tensor], Tensor]) -> Any:
 
 
 def inputs_for(network: Module, x: Any) -> Any:
-    """Returns inputs in the network's precision; whole numbers, such as token ids or pixels, stay as they are."""
+    """Return inputs in the network's precision; whole numbers, such as token ids or pixels, stay as they are."""
     return each(x, lambda part: part.to(precision(network)) if part.is_floating_point() else part)
 
 
@@ -79,7 +79,7 @@ def answer_of(network: Module, inputs: Any) -> Any:
 
 
 def materialise(network: Module, x: Any) -> Module:
-    """Returns the network after giving its lazy layers, such as `LazyLinear`, their shapes by a dry run.
+    """Return the network after giving its lazy layers, such as `LazyLinear`, their shapes by a dry run.
 
     Args:
         network: Fresh from the user's `model()`, on the CPU; without lazy layers it is left alone.
@@ -97,7 +97,7 @@ def materialise(network: Module, x: Any) -> Module:
 
 
 def outputs_of(answer: Any, output: Output | None = None) -> Tensor:
-    """Returns the outputs `[batch, classes]` in what a network returned; a vector is one column.
+    """Return the outputs `[batch, classes]` in what a network returned; a vector is one column.
 
     They are the tensor itself, an object's or dict's `logits`, or the only tensor among several values.
 
@@ -155,7 +155,7 @@ def _named(answer: Any) -> str:
 
 
 def last_layer(outputs: Tensor) -> str:
-    """Returns which operation outputs come from: "affine", or autograd's name such as "Sigmoid"; "" if it is unknown.
+    """Return which operation outputs come from: "affine", or autograd's name such as "Sigmoid"; "" if it is unknown.
 
     Only an affine layer can return any number; autograd records the operation, if it was on.
     """

@@ -146,7 +146,7 @@ class TextPopulation:
             yield canary.name, canary.text.encode()
 
     def digest(self) -> str:
-        """Returns a SHA-256 over the documents, the tokenizer and the canaries."""
+        """Return a SHA-256 over the documents, the tokenizer and the canaries."""
         parts = [self.documents.digest(), self.renderer.digest()]
         parts += [f"{canary.text} {canary.space.alphabets}" for canary in self.canaries]
         if self.canaries and (system := system_of(self._typical)):
@@ -255,7 +255,7 @@ class TextPopulation:
         return np.sort(order[: self.probes.watched])
 
     def texts(self, counts: UInt8[Array, " ids"]) -> list[Text]:
-        """Returns the texts of a training set: every document of a unit, and every canary, as often as counted."""
+        """Return the texts of a training set: every document of a unit, and every canary, as often as counted."""
         units, canaries = counts[: len(self)], counts[len(self) :]
         times = [int(units[unit]) for unit in self.documents.unit_of]
         own = [text for text, count in zip(self.documents.texts, times, strict=True) for _ in range(count)]
@@ -265,7 +265,7 @@ class TextPopulation:
         return [*own, *planted]
 
     def training_rows(self, counts: UInt8[Array, " ids"]) -> tuple[list[Row], Int[Array, " rows"]]:
-        """Returns the rows of a training set, and whose they are: the number of a unit, or len(self) + of a canary.
+        """Return the rows of a training set, and whose they are: the number of a unit, or len(self) + of a canary.
 
         Rows of which the loss counts no token are left out: a batch of them would have no loss.
         """
@@ -275,7 +275,7 @@ class TextPopulation:
         return [row for row, _ in taken], np.array([n for _, n in taken], np.int64)
 
     def trained_string(self, document: int) -> str:
-        """Returns the characters of a document that the loss counts, in their order."""
+        """Return the characters of a document that the loss counts, in their order."""
         whole = self.renderer.whole(self.documents.texts[document])
         marked = np.concatenate([row.trained for row in self.rows[document]])
         counted = np.zeros(len(whole.string), bool)
@@ -302,7 +302,7 @@ class TextPopulation:
         return self._shaped(canary.prefix, canary.space.text(canary.secret) + canary.suffix)
 
     def _shaped(self, before: str, after: str) -> Text:
-        """Returns a document of two parts, in the form of the other documents and with their system message."""
+        """Return a document of two parts, in the form of the other documents and with their system message."""
         return in_form_of(self._typical, before, after)
 
     @cached_property
@@ -310,7 +310,7 @@ class TextPopulation:
         return typical(self.documents.texts)
 
     def _secret_probe(self, secret: FoundSecret, rng: np.random.Generator) -> SecretProbe | None:
-        """Returns the probe of a secret; None if it is cut by a row's end, masked, or has no comparable decoys."""
+        """Return the probe of a secret; None if it is cut by a row's end, masked, or has no comparable decoys."""
         text = self.documents.texts[secret.document]
         values = [secret.value, *decoys(secret, 2 * self.probes.decoys, rng, self.probes.sought.forms)]
         spans = [self._span(_replaced(text, secret.value, value), secret.start, value) for value in values]
@@ -326,7 +326,7 @@ class TextPopulation:
         return SecretProbe(secret, units, tuple(rows)) if len(rows) == self.probes.decoys + 1 else None
 
     def _span(self, text: Text, start: int, value: str) -> Row | None:
-        """Returns the row up to the end of a value, with the value's tokens marked; None if they are cut or masked.
+        """Return the row up to the end of a value, with the value's tokens marked; None if they are cut or masked.
 
         For a masked model, which reads what follows as well, it is the whole row.
         """
@@ -352,20 +352,20 @@ def _content(rows: Iterable[Row]) -> str:
 
 
 def _from(first: int, marked: Array) -> Array:
-    """Returns the marks from a place on up to the last marked token."""
+    """Return the marks from a place on up to the last marked token."""
     places = np.arange(len(marked))
     return np.asarray((places >= first) & (places <= np.flatnonzero(marked)[-1]))
 
 
 def _continued(row: Row, first: int, suffix: int) -> int | None:
-    """Returns the first place from `first` on at which the loss counts a whole suffix; None if there is none."""
+    """Return the first place from `first` on at which the loss counts a whole suffix; None if there is none."""
     counted = np.cumsum([0, *row.trained[first:]])
     whole = np.flatnonzero(counted[suffix:] - counted[: max(0, len(counted) - suffix)] == suffix)
     return first + int(whole[0]) if len(whole) else None
 
 
 def _replaced(text: Text, old: str, new: str) -> Any:
-    """Returns a document with a value replaced wherever it stands."""
+    """Return a document with a value replaced wherever it stands."""
     if isinstance(text, str):
         return text.replace(old, new)
     if isinstance(text, Mapping):

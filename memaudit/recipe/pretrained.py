@@ -49,7 +49,7 @@ _NOT_OF_MODEL = {
 
 
 def untrained_model(recipe: LanguageModelRecipe, population: TextPopulation, device: str = "cpu") -> Module:
-    """Returns a model as training begins: new, a copy of the base, or the base with new adapters.
+    """Return a model as training begins: new, a copy of the base, or the base with new adapters.
 
     Raises:
         RecipeError: The model cannot be made, has fewer outputs than the tokenizer has tokens, or fewer positions than
@@ -79,7 +79,7 @@ def untrained_model(recipe: LanguageModelRecipe, population: TextPopulation, dev
 
 
 def load_language_model(path: Path, recipe: LanguageModelRecipe, population: TextPopulation) -> Module:
-    """Returns the language model of a folder, in evaluation mode.
+    """Return the language model of a folder, in evaluation mode.
 
     Raises:
         ModelError: The folder holds no safetensors, needs code of its own, does not fit the recipe, or holds adapters
@@ -99,7 +99,7 @@ def load_language_model(path: Path, recipe: LanguageModelRecipe, population: Tex
 
 
 def load_folder(folder: Path, objective: Objective = "causal") -> Module:
-    """Returns the language model of a folder that `save_pretrained` wrote, as one of that objective.
+    """Return the language model of a folder that `save_pretrained` wrote, as one of that objective.
 
     Raises:
         ModelError: It is no such folder, holds no safetensors, lacks weights, or needs code of its own.
@@ -112,7 +112,7 @@ def load_folder(folder: Path, objective: Objective = "causal") -> Module:
 
 
 def load_classifier_folder(folder: Path, made: Module) -> Module:
-    """Returns the classifier of a folder that `save_pretrained` wrote, in evaluation mode.
+    """Return the classifier of a folder that `save_pretrained` wrote, in evaluation mode.
 
     Args:
         folder: The folder.
@@ -142,7 +142,7 @@ def load_classifier_folder(folder: Path, made: Module) -> Module:
 
 
 def _whole_model(folder: Path) -> dict[str, Any]:
-    """Returns the configuration of a whole model's folder."""
+    """Return the configuration of a whole model's folder."""
     if (folder / "adapter_config.json").is_file():  # the library would go and load the base that it names
         raise ModelError(
             f"{folder} holds adapters, where a whole model is needed: "
@@ -152,7 +152,7 @@ def _whole_model(folder: Path) -> dict[str, Any]:
 
 
 def _loaded(folder: Path, loader: Any, config: dict[str, Any], wanted: str) -> Module:
-    """Returns the model that a class of the transformers library makes of a folder, with all of its weights."""
+    """Return the model that a class of the transformers library makes of a folder, with all of its weights."""
     try:
         with quietly():
             loaded: Any = loader.from_pretrained(
@@ -186,7 +186,7 @@ def _loaded(folder: Path, loader: Any, config: dict[str, Any], wanted: str) -> M
 
 
 def _require_same_settings(folder: Path, model: Any, made: Any) -> None:
-    """Raises ModelError if the recipe's model has other settings, such as another activation, than the folder's."""
+    """Raise ModelError if the recipe's model has other settings, such as another activation, than the folder's."""
     own, other = (m.config.to_diff_dict() for m in (model, made))
     names = sorted(k for k in own.keys() | other.keys() if own.get(k) != other.get(k) and k not in _NOT_OF_MODEL)
     if names:
@@ -211,7 +211,7 @@ def quietly() -> Iterator[None]:
 
 
 def adapters_of(model: Any) -> dict[str, Tensor] | None:
-    """Returns the weights of a model's adapters; None if it has none."""
+    """Return the weights of a model's adapters; None if it has none."""
     if not hasattr(model, "peft_config"):
         return None
     from peft import get_peft_model_state_dict
@@ -220,7 +220,7 @@ def adapters_of(model: Any) -> dict[str, Tensor] | None:
 
 
 def base_answers(model: Any, population: TextPopulation) -> list[Tensor]:
-    """Returns the logits for a few documents, with adapters off if there are any."""
+    """Return the logits for a few documents, with adapters off if there are any."""
     import torch
 
     from memaudit.recipe.encoder_decoder import as_causal
@@ -236,7 +236,7 @@ def base_answers(model: Any, population: TextPopulation) -> list[Tensor]:
 
 
 def require_same_base(answers: list[Tensor], base: list[Tensor]) -> None:
-    """Raises ModelError unless a model with its adapters off says what its base says."""
+    """Raise ModelError unless a model with its adapters off says what its base says."""
     worst = np.max(
         [
             float((own - other).abs().max()) if own.shape == other.shape else np.inf
@@ -278,7 +278,7 @@ def _load_adapters(path: Path, recipe: LanguageModelRecipe, population: TextPopu
 
 
 def require_fit(model: Any, population: TextPopulation, kind: type[MemauditError], who: str) -> None:
-    """Raises an error of that kind unless a model is of the recipe's objective, and fits its tokens and rows."""
+    """Raise an error of that kind unless a model is of the recipe's objective, and fits its tokens and rows."""
     config = getattr(model, "config", None)
     outputs, positions = (getattr(config, name, None) for name in ("vocab_size", "max_position_embeddings"))
     both, objective = bool(getattr(config, "is_encoder_decoder", False)), population.objective
@@ -302,7 +302,7 @@ def _a(noun: str) -> str:
 
 
 def _require_same_adapters(path: Path, model: Any, made: Any) -> None:
-    """Raises ModelError, naming what differs, if the recipe's adapters are set up otherwise."""
+    """Raise ModelError, naming what differs, if the recipe's adapters are set up otherwise."""
     own, other = (dict(m.peft_config[m.active_adapter].to_dict()) for m in (model, made))
     different = [k for k in sorted(own.keys() & other.keys() - _NOT_OF_ADAPTERS) if _plain(own[k]) != _plain(other[k])]
     if different:
@@ -319,7 +319,7 @@ def _plain(setting: Any) -> Any:
 
 
 def _require_same_shapes(path: Path, model: Module, made: Module) -> None:
-    """Raises ModelError if the recipe makes a model of another kind or size."""
+    """Raise ModelError if the recipe makes a model of another kind or size."""
     own, other = ({name: tuple(value.shape) for name, value in m.state_dict().items()} for m in (model, made))
     different = [name for name in own.keys() | other.keys() if own.get(name) != other.get(name)]
     if different:

@@ -46,7 +46,7 @@ class SGD:
     nesterov: bool = False
 
     def __call__(self, parameters: Iterable[Parameter]) -> Optimizer:
-        """Returns the optimizer of these parameters."""
+        """Return the optimizer of these parameters."""
         from torch.optim import SGD as Sgd
 
         return Sgd(parameters, self.lr, self.momentum, 0, self.weight_decay, self.nesterov, fused=True)
@@ -61,7 +61,7 @@ class AdamW:
     weight_decay: float = 0.01
 
     def __call__(self, parameters: Iterable[Parameter]) -> Optimizer:
-        """Returns the optimizer of these parameters."""
+        """Return the optimizer of these parameters."""
         from torch.optim import AdamW as Adamw
 
         return Adamw(parameters, self.lr, self.betas, 1e-8, self.weight_decay, fused=True)
@@ -143,7 +143,7 @@ class Probes:
 
     def __post_init__(self) -> None:
         if not self.doses or not all(1 <= dose <= MOST_COPIES for dose in self.doses):
-            raise RecipeError(f"doses lie between 1 and {MOST_COPIES}, got {self.doses}; dose 0 comes by itself")
+            raise RecipeError(f"doses must be between 1 and {MOST_COPIES}, got {self.doses}; dose 0 comes by itself")
         if self.suffix < 1 or not self.contexts or min(self.contexts) < 1:
             raise RecipeError(f"suffix and contexts are at least 1 token, got {self.suffix} and {self.contexts}")
         if not isinstance(self.secrets, int):  # never kept as they are: a fingerprint writes parameters down
@@ -308,7 +308,7 @@ def is_regressor(estimator: Any) -> bool:
 
 
 def _chooses_when_fitted(estimator: Any) -> bool:
-    """Returns whether an estimator takes its last step from a default, in fit(): as StackingClassifier does."""
+    """Return whether an estimator takes its last step from a default, in fit(): as StackingClassifier does."""
     parameters = estimator.get_params() if hasattr(estimator, "get_params") else {}
     return any(name.endswith("final_estimator") and value is None for name, value in parameters.items())
 

@@ -73,7 +73,7 @@ def read_records(path: Path) -> RecordFile:
 
 
 def read(path: Path) -> str:
-    """Returns a file's text, line ends as they are."""
+    """Return a file's text, line ends as they are."""
     try:
         return path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -81,7 +81,7 @@ def read(path: Path) -> str:
 
 
 def parsed(line: str, place: str) -> Any:
-    """Returns what a line of JSON holds.
+    """Return what a line of JSON holds.
 
     Raises:
         RecipeError: It is no JSON; names the place.

@@ -113,12 +113,12 @@ class Renderer:
         return max(self.tokenizer.get_vocab().values()) + 1
 
     def digest(self) -> str:
-        """Returns a SHA-256 of all that decides how the tokenizer cuts text."""
+        """Return a SHA-256 of all that decides how the tokenizer cuts text."""
         parts = [self.tokenizer.backend_tokenizer.to_str(), self.tokenizer.special_tokens_map, self._chat_template]
         return hashlib.sha256(json.dumps(parts, default=str, sort_keys=True).encode()).hexdigest()
 
     def rows(self, text: Text) -> tuple[Row, ...]:
-        """Returns the rows of one text, none longer than the context.
+        """Return the rows of one text, none longer than the context.
 
         Raises:
             RecipeError: There is nothing in it that the loss counts.
@@ -136,7 +136,7 @@ class Renderer:
         return rows
 
     def size(self, whole: Rendered) -> int:
-        """Returns how many tokens the rows of a text hold: the context, or the whole pair of an encoder-decoder.
+        """Return how many tokens the rows of a text hold: the context, or the whole pair of an encoder-decoder.
 
         Raises:
             RecipeError: Such a pair is longer than the context, or has the padding token in it.
@@ -157,7 +157,7 @@ class Renderer:
         return size
 
     def whole(self, text: Text) -> Rendered:
-        """Returns one text as tokens, before it is cut into rows."""
+        """Return one text as tokens, before it is cut into rows."""
         if self.rendering.objective == "seq2seq":
             return self._pair(text)
         if isinstance(text, str):
@@ -168,7 +168,7 @@ class Renderer:
         return self._joined((self.start, False), (prompt, False), (completion, True), self._last)
 
     def encode(self, text: str) -> tuple[Array, Array]:
-        """Returns the tokens of a string, without BOS and EOS, and the (first, last + 1) characters of each."""
+        """Return the tokens of a string, without BOS and EOS, and the (first, last + 1) characters of each."""
         found = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
         return np.asarray(found["input_ids"], np.int32), np.asarray(found["offset_mapping"], np.int64).reshape(-1, 2)
 
@@ -193,7 +193,7 @@ class Renderer:
         return int(self.tokenizer.mask_token_id)
 
     def begin(self, ids: Array) -> int:
-        """Returns the place in a row after which the model predicts tokens: 0, or where an output begins."""
+        """Return the place in a row after which the model predicts tokens: 0, or where an output begins."""
         return int(np.argmax(ids == self.pad)) if self.rendering.objective == "seq2seq" else 0
 
     @property
@@ -212,7 +212,7 @@ class Renderer:
         return getattr(self.tokenizer, "chat_template", None)
 
     def _pair(self, text: Text) -> Rendered:
-        """Returns the input and the output of an encoder-decoder, with the padding token between them."""
+        """Return the input and the output of an encoder-decoder, with the padding token between them."""
         if isinstance(text, str) or "messages" in text or isinstance(text.get("prompt"), list):
             raise RecipeError(
                 'an encoder-decoder has an input and an output: a document is {"prompt": input, "completion": output}'
@@ -227,7 +227,7 @@ class Renderer:
         )  # fmt: skip
 
     def _joined(self, *parts: tuple[str | Array, bool]) -> Rendered:
-        """Returns strings, each cut into tokens by itself, and tokens without characters, end to end.
+        """Return strings, each cut into tokens by itself, and tokens without characters, end to end.
 
         Of each part it is said whether the loss counts it.
         """
@@ -241,7 +241,7 @@ class Renderer:
         return Rendered(string, np.concatenate(ids), np.concatenate(trained), np.concatenate(offsets))
 
     def _chat(self, messages: Sequence[Mapping[str, str]], counted: int) -> Rendered:
-        """Returns a conversation; the loss counts what the assistant says from message number `counted` on."""
+        """Return a conversation; the loss counts what the assistant says from message number `counted` on."""
         if not self._chat_template:
             raise RecipeError("the documents are messages, but the tokenizer has no chat template")
         string = self._templated(messages)
@@ -254,7 +254,7 @@ class Renderer:
         return Rendered(string, ids, trained, offsets)
 
     def _said(self, messages: Sequence[Mapping[str, str]], string: str) -> tuple[int, int]:
-        """Returns where in a conversation what its last message says begins and ends; its role stands before."""
+        """Return where in a conversation what its last message says begins and ends; its role stands before."""
         until = self._templated(messages)
         before = self._templated(messages[:-1], prompt=True)
         if not until.startswith(before):  # an empty thought, for instance, with which only an answer begins
@@ -285,7 +285,7 @@ class Renderer:
 
 
 def packed(lengths: Sequence[int], context: int) -> list[list[int]]:
-    """Returns the numbers of rows to be put into one, in order, as many whole ones as the context holds."""
+    """Return the numbers of rows to be put into one, in order, as many whole ones as the context holds."""
     groups: list[list[int]] = []
     filled = context + 1
     for number, length in enumerate(lengths):
@@ -304,7 +304,7 @@ def _row(ids: Array, trained: Array) -> Row:
 
 
 def _nowhere(ids: Array, at: int) -> Array:
-    """Returns the places of tokens that stand for no character."""
+    """Return the places of tokens that stand for no character."""
     return np.full((len(ids), 2), at, np.int64)
 
 
@@ -342,7 +342,7 @@ def _load_tokenizer(folder: Path, loader: Any) -> Any:
 
 
 def _of_slow(folder: Path) -> str:
-    """Returns what a folder has of a tokenizer that is no fast one, and what it takes to convert that."""
+    """Return what a folder has of a tokenizer that is no fast one, and what it takes to convert that."""
     for ending, package in ((".tiktoken", "tiktoken"), (".model", "sentencepiece")):
         if found := sorted(file.name for file in folder.glob(f"*{ending}")):
             return f". It holds {found[0]}: with {package} installed, AutoTokenizer.from_pretrained(folder) converts it"

@@ -41,16 +41,16 @@ class TokenSpace:
         return int(np.ravel_multi_index(tuple(self.secret), [len(alphabet) for alphabet in self.alphabets]))
 
     def tokens(self, secret: Int[Array, " steps"]) -> Int[Array, " steps"]:
-        """Returns the tokens of a secret that is given as choices from the alphabets."""
+        """Return the tokens of a secret that is given as choices from the alphabets."""
         return np.array([alphabet[choice] for alphabet, choice in zip(self.alphabets, secret, strict=True)], np.int32)
 
     def draw(self, rng: np.random.Generator, count: int) -> Int[Array, "count steps"]:
-        """Returns secrets drawn uniformly, as choices from the alphabets."""
+        """Return secrets drawn uniformly, as choices from the alphabets."""
         return np.stack([rng.integers(0, len(alphabet), count) for alphabet in self.alphabets], axis=1)
 
 
 def token_space(renderer: Renderer, canary: Canary, shaped: Callable[[str, str], Text]) -> TokenSpace:
-    """Returns a canary's space in tokens, after checking that every secret is cut into tokens in the same way.
+    """Return a canary's space in tokens, after checking that every secret is cut into tokens in the same way.
 
     Args:
         renderer: Turns texts into rows.
@@ -101,7 +101,7 @@ def token_space(renderer: Renderer, canary: Canary, shaped: Callable[[str, str],
 def distinct_spaces(
     renderer: Renderer, canaries: Sequence[Canary], shaped: Callable[[str, str], Text]
 ) -> tuple[TokenSpace, ...]:
-    """Returns the spaces of several canaries in tokens, after checking that a model can tell the canaries apart.
+    """Return the spaces of several canaries in tokens, after checking that a model can tell the canaries apart.
 
     Raises:
         RecipeError: As for `token_space`; or the prefixes of two canaries are the same tokens, as where both hold words
@@ -121,7 +121,7 @@ def distinct_spaces(
 
 
 def _only_difference(own: Array, variants: list[Array], canary: Canary) -> int:
-    """Returns the one place at which rows that differ in one symbol differ in their tokens."""
+    """Return the one place at which rows that differ in one symbol differ in their tokens."""
     if any(len(variant) != len(own) for variant in variants):
         raise RecipeError(_split(canary, "another symbol gives another number of tokens"))
     different = np.flatnonzero(np.any([variant != own for variant in variants], axis=0))
@@ -139,7 +139,7 @@ def _require_trained(renderer: Renderer, canary: Canary, shaped: Callable[[str, 
 
 
 def _require_round_trip(space: TokenSpace, canary: Canary, row: Callable[[Array], Array], varying: list[int]) -> None:
-    """Raises RecipeError if some secret's text is not cut into the tokens that its symbols have one by one.
+    """Raise RecipeError if some secret's text is not cut into the tokens that its symbols have one by one.
 
     Tokenizers join neighbours: each two neighbours of the secrets tried take all pairs of symbols, where 256 secrets
     are enough for that, as they are for digits.

@@ -54,7 +54,7 @@ class Found:
 
 
 def own_of(network: Module) -> Own:
-    """Returns what a network needs of a file."""
+    """Return what a network needs of a file."""
     import torch
     from torch.nn.parameter import is_lazy
 
@@ -76,7 +76,7 @@ def own_of(network: Module) -> Own:
 
 
 def found_in(content: Any, own: Own) -> list[Found]:
-    """Returns every set of weights in a checkpoint, at any depth, that fits a network."""
+    """Return every set of weights in a checkpoint, at any depth, that fits a network."""
     found: list[Found] = []
     for path, inner in _containers(content):
         if not isinstance(inner, dict):
@@ -89,13 +89,13 @@ def found_in(content: Any, own: Own) -> list[Found]:
 
 
 def likeliest(content: Any) -> dict[str, Any]:
-    """Returns the largest dict of tensors in a checkpoint, for saying why it does not fit; empty if there is none."""
+    """Return the largest dict of tensors in a checkpoint, for saying why it does not fit; empty if there is none."""
     named = [inner for _, inner in _containers(content) if isinstance(inner, dict)]
     return max((_tensors(inner) for inner in named), key=len, default={})
 
 
 def _containers(content: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Yields every dict and sequence in a checkpoint with the keys that lead to it, each once."""
+    """Yield every dict and sequence in a checkpoint with the keys that lead to it, each once."""
     pending: list[tuple[tuple[str, ...], Any]] = [((), content)]
     seen = set()
     for path, inner in pending:  # which grows
@@ -108,7 +108,7 @@ def _containers(content: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
 
 
 def _by_name(path: tuple[str, ...], inner: Mapping[str, Any], own: Own) -> list[Found]:
-    """Returns the sets of weights in one dict, whatever stands before their names."""
+    """Return the sets of weights in one dict, whatever stands before their names."""
     keys, names = _canonical(inner), _canonical(own.shapes)
     if keys is None or names is None:
         keys, names = {key: key for key in inner}, {name: name for name in own.shapes}
@@ -131,7 +131,7 @@ def _by_name(path: tuple[str, ...], inner: Mapping[str, Any], own: Own) -> list[
 
 
 def _complete(path: Sequence[str], values: dict[str, Any], own: Own) -> Found | None:
-    """Returns a set of weights if it has all parameters, and nothing of another shape."""
+    """Return a set of weights if it has all parameters, and nothing of another shape."""
     import torch
 
     for name in own.shapes:
@@ -147,7 +147,7 @@ def _complete(path: Sequence[str], values: dict[str, Any], own: Own) -> Found | 
 
 
 def _in_order(path: tuple[str, ...], values: Sequence[Any], own: Own) -> Iterator[Found]:
-    """Yields a list of tensors whose shapes are the parameters', as averages are kept without names."""
+    """Yield a list of tensors whose shapes are the parameters', as averages are kept without names."""
     import torch
 
     if len(values) == len(own.parameters) > 0 and all(
@@ -161,7 +161,7 @@ def _in_order(path: tuple[str, ...], values: Sequence[Any], own: Own) -> Iterato
 
 
 def _of_optimizer(path: tuple[str, ...], inner: Mapping[Any, Any], own: Own) -> Iterator[Found]:
-    """Yields the averages in an optimizer's state: by the parameter's number, then by name."""
+    """Yield the averages in an optimizer's state: by the parameter's number, then by name."""
     states = [state for state in inner.values() if isinstance(state, dict)]
     names = {str(name) for state in states for name in state if _AVERAGES.search(str(name))}
     for name in sorted(names):
@@ -169,7 +169,7 @@ def _of_optimizer(path: tuple[str, ...], inner: Mapping[Any, Any], own: Own) -> 
 
 
 def _prefixes(keys: Mapping[str, str], mangled: Mapping[str, str], own: Own) -> list[str]:
-    """Returns what stands in the file before the name of the first weight, or of one that it shares memory with."""
+    """Return what stands in the file before the name of the first weight, or of one that it shares memory with."""
     first = next((name for name in (*own.parameters, *own.needed)), None)
     anchors = [name for name, own_name in mangled.items() if first and own_name in own.tied.get(first, (first,))]
     return list(dict.fromkeys(key.removesuffix(name) for name in anchors for key in keys if key.endswith(name)))
@@ -188,13 +188,13 @@ _MANGLES: tuple[Callable[[str], str], ...] = (
 
 
 def _canonical(names: Mapping[str, Any]) -> dict[str, str] | None:
-    """Returns the names by what they are without any wrapper's part; None if two would be the same."""
+    """Return the names by what they are without any wrapper's part; None if two would be the same."""
     found = {".".join([p for p in name.split(".") if p not in _WRAPPERS] or [name]): name for name in names}
     return found if len(found) == len(names) else None
 
 
 def _common(names: Iterable[str]) -> list[str]:
-    """Returns the first parts that all names have in common."""
+    """Return the first parts that all names have in common."""
     parts = [name.split(".")[:-1] for name in names if _last(name) != _COUNT]
     common = []
     for column in zip(*parts, strict=False):
@@ -205,7 +205,7 @@ def _common(names: Iterable[str]) -> list[str]:
 
 
 def _counts(key: str, value: Any) -> bool:
-    """Returns whether an output may depend on this entry of a state dict."""
+    """Return whether an output may depend on this entry of a state dict."""
     import torch
 
     if not isinstance(value, torch.Tensor):

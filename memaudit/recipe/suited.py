@@ -29,7 +29,7 @@ def suited(
     seed: int,
     **options: Any,
 ) -> tuple[Canary, ...]:
-    """Returns canaries whose secrets can be ranked: of bare symbols, or else of symbols with a leading space each.
+    """Return canaries whose secrets can be ranked: of bare symbols, or else of symbols with a leading space each.
 
     Where the tokenizer does not tell the invented names of the canaries apart, words of its vocabulary name them.
 
@@ -68,7 +68,7 @@ def _names(renderer: Renderer, seed: int, count: int) -> tuple[str, ...]:
 
 
 def words(renderer: Renderer, seed: int, spaced: bool = True, most: int = _WORDS) -> tuple[str, ...]:
-    """Returns words of the vocabulary, drawn at random, that are one token each, also behind one another.
+    """Return words of the vocabulary, drawn at random, that are one token each, also behind one another.
 
     Args:
         renderer: Whose tokenizer it is.

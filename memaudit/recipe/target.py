@@ -33,7 +33,7 @@ def save_target(
     *,
     trusted: Iterable[str] = (),
 ) -> None:
-    """Writes a trained model's weights and, beside them, who was trained on.
+    """Write a trained model's weights and, beside them, who was trained on.
 
     The members are written last, and those of an earlier model at the same place are removed first: whenever it is
     killed, no model stands beside the members of another. Nothing is written that `load_target` would refuse.
@@ -86,7 +86,7 @@ def _content(model: Any, path: Path, trusted: Iterable[str]) -> bytes:
 def load_target(
     path: str | Path, recipe: Recipe, population: TextPopulation | None = None, state_dict: str | None = None
 ) -> Any:
-    """Returns the model of a file, or of a language model's folder, in evaluation mode; no code from it is run.
+    """Return the model of a file, or of a language model's folder, in evaluation mode; no code from it is run.
 
     Args:
         path: The file, or the folder that `save_pretrained` wrote.
@@ -132,7 +132,7 @@ def load_target(
 
 
 def require_model_file(path: Path) -> None:
-    """Raises ModelError unless a model is there and made of plain files: a pipe or a device would be read for ever."""
+    """Raise ModelError unless a model is there and made of plain files: a pipe or a device would be read for ever."""
     if not path.exists():
         raise ModelError(f"there is no model {path}")
     for file in (path, *(sorted(path.rglob("*")) if path.is_dir() else ())):

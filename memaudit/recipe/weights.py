@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def weights_of(network: Module) -> dict[str, Tensor]:
-    """Returns a network's weights as safetensors takes them: on the CPU, contiguous, none sharing memory.
+    """Return a network's weights as safetensors takes them: on the CPU, contiguous, none sharing memory.
 
     Of a base with adapters, the adapters alone. An extra state of a module that is no tensor becomes one of bytes; an
     empty one is left out.
@@ -33,7 +33,7 @@ def weights_of(network: Module) -> dict[str, Tensor]:
 
 
 def stored(state: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Returns the tensors of a state dict as `weights_of` does."""
+    """Return the tensors of a state dict as `weights_of` does."""
     import torch
     from torch.nn.parameter import is_lazy
 
@@ -64,7 +64,7 @@ def put_weights(network: Module, path: Path) -> None:
 
 
 def require_storable(recipe: Recipe) -> None:
-    """Raises RecipeError if the weights of the recipe's networks could not be stored; trains none."""
+    """Raise RecipeError if the weights of the recipe's networks could not be stored; trains none."""
     model = None if isinstance(recipe, LanguageModelRecipe) else getattr(recipe, "model", None)
     if model is None:
         return

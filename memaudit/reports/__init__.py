@@ -65,7 +65,7 @@ def renderer(name: str) -> Callable[[Report], bytes]:
 
 
 def render(report: Report, name: str, edition: Edition | str | None = None) -> bytes:
-    """Returns the report in a format of FORMATS.
+    """Return the report in a format of FORMATS.
 
     Args:
         report: What is rendered.
@@ -84,7 +84,7 @@ def render(report: Report, name: str, edition: Edition | str | None = None) -> b
 
 
 def _names_examples(report: Report, name: str, edition: Edition | str | None) -> bool:
-    """Returns whether a format shows single examples: only the restricted edition, in a format that has them."""
+    """Return whether a format shows single examples: only the restricted edition, in a format that has them."""
     asked = name in _PAGES or name not in FORMATS
     whole = edition == Edition.RESTRICTED if asked else name == "json" and edition in (None, Edition.RESTRICTED)
     return whole and report.edition is Edition.RESTRICTED
@@ -93,7 +93,7 @@ def _names_examples(report: Report, name: str, edition: Edition | str | None) ->
 def save(
     report: Report, path: str | os.PathLike[str], name: str | None = None, edition: Edition | str | None = None
 ) -> None:
-    """Writes the report in a format of FORMATS; the file is complete or not there at all.
+    """Write the report in a format of FORMATS; the file is complete or not there at all.
 
     Args:
         report: What is written.

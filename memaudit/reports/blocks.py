@@ -159,7 +159,7 @@ class Document:
 
 
 def grid(table: Table) -> Grid:
-    """Returns a table of the report as it is shown; a row that is too short ends in dashes."""
+    """Return a table of the report as it is shown; a row that is too short ends in dashes."""
     columns = tuple(itertools.zip_longest(table.columns or ("–",), *table.rows))
     right = (any(isinstance(value, int | float) and not isinstance(value, bool) for value in c[1:]) for c in columns)
     return Grid(
@@ -172,17 +172,17 @@ def grid(table: Table) -> Grid:
 
 
 def titled(words: str) -> str:
-    """Returns a title that is not empty: whoever hears the page read would not know what is below it."""
+    """Return a title that is not empty: whoever hears the page read would not know what is below it."""
     return words if words.strip() else "–"
 
 
 def listed(items: tuple[str, ...], *, numbered: bool = False) -> Points:
-    """Returns a list of plain items."""
+    """Return a list of plain items."""
     return Points(points=tuple(Point(words=item) for item in items), numbered=numbered)
 
 
 def mapped(node: Any, change: Callable[[str], str]) -> Any:
-    """Returns the same blocks with every string changed; figures stay, they spell out what they cannot draw."""
+    """Return the same blocks with every string changed; figures stay, they spell out what they cannot draw."""
     if isinstance(node, str):
         return change(node)
     if isinstance(node, tuple):

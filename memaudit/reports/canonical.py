@@ -21,7 +21,7 @@ _FIXED_FROM, _FIXED_TO = -7, 21  # powers of ten between which ECMAScript writes
 
 
 def digest(content: bytes) -> str:
-    """Returns the SHA-256, in hexadecimal, of the canonical form of a JSON document, such as a report's.
+    """Return the SHA-256, in hexadecimal, of the canonical form of a JSON document, such as a report's.
 
     Raises:
         ValueError: It is no JSON, or holds what has no canonical form.
@@ -30,7 +30,7 @@ def digest(content: bytes) -> str:
 
 
 def parse(content: bytes | str) -> Any:
-    """Returns a JSON value in which no key occurs twice and every number is finite.
+    """Return a JSON value in which no key occurs twice and every number is finite.
 
     Raises:
         ValueError: It is no such JSON; other readers would take another of the values, or none.
@@ -52,7 +52,7 @@ def _finite(constant: str) -> Any:
 
 
 def canonical(value: object) -> bytes:
-    """Returns a JSON value in canonical form.
+    """Return a JSON value in canonical form.
 
     Raises:
         ValueError: It holds a number that is not finite, a whole number that is no double, or text that is not Unicode.
@@ -77,7 +77,7 @@ def _text(value: object) -> str:
 
 
 def _number(value: int | float) -> str:
-    """Returns a number as ECMAScript writes it (ECMA-262, Number::toString): the fewest digits that mean it alone."""
+    """Return a number as ECMAScript writes it (ECMA-262, Number::toString): the fewest digits that mean it alone."""
     try:
         exact = math.isfinite(value) and float(value) == value
     except OverflowError:  # of 400 digits

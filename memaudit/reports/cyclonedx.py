@@ -15,7 +15,7 @@ _LONG = 1000
 
 
 def render(report: Report) -> bytes:
-    """Returns a CycloneDX 1.6 bill of materials with the model as its one component.
+    """Return a CycloneDX 1.6 bill of materials with the model as its one component.
 
     Each finding is a performance metric of the component's model card, with its confidence interval; values are
     decimal text, as the format wants it. The metric's type names the method of the interval.
@@ -78,7 +78,7 @@ def _metric(result: Result) -> dict[str, Any]:
 
 
 def _moment(iso: str) -> str | None:
-    """Returns a point in time as RFC 3339 has it, in UTC; None for a text that is none."""
+    """Return a point in time as RFC 3339 has it, in UTC; None for a text that is none."""
     try:
         when = datetime.fromisoformat(iso)
     except ValueError:

@@ -25,12 +25,12 @@ class Envelope:
 
     @property
     def signed(self) -> bytes:
-        """Returns the bytes that are signed."""
+        """Return the bytes that are signed."""
         return pre_authentication_encoding(self.payload_type, self.payload)
 
 
 def pre_authentication_encoding(payload_type: str, payload: bytes) -> bytes:
-    """Returns the PAE of a payload: its type and itself, each after its length in bytes.
+    """Return the PAE of a payload: its type and itself, each after its length in bytes.
 
     Source: DSSE protocol v1.0.0, "Signature Definition".
     """
@@ -39,7 +39,7 @@ def pre_authentication_encoding(payload_type: str, payload: bytes) -> bytes:
 
 
 def render(envelope: Envelope) -> bytes:
-    """Returns an envelope as one line of JSON, as an in-toto bundle (`.intoto.jsonl`) has it."""
+    """Return an envelope as one line of JSON, as an in-toto bundle (`.intoto.jsonl`) has it."""
     signatures = [{"keyid": name, "sig": base64.b64encode(sig).decode()} for name, sig in envelope.signatures]
     payload = base64.b64encode(envelope.payload).decode()
     fields = {"payload": payload, "payloadType": envelope.payload_type, "signatures": signatures}
@@ -47,7 +47,7 @@ def render(envelope: Envelope) -> bytes:
 
 
 def read(content: bytes) -> Envelope:
-    """Returns the envelope of a JSON text.
+    """Return the envelope of a JSON text.
 
     Raises:
         ValueError: It is none.

@@ -38,7 +38,7 @@ _PUBLIC_PROVENANCE = ("memaudit", ASKED_ATTACKS, ASKED_RATES)
 
 
 def edition(report: Report, name: Edition | str) -> Report:
-    """Returns the report as an edition shows it: public, internal or restricted.
+    """Return the report as an edition shows it: public, internal or restricted.
 
     Raises:
         MemauditError: There is no such edition, or the report is one already that shows less.
@@ -59,7 +59,7 @@ def edition(report: Report, name: Edition | str) -> Report:
 
 
 def by_default(report: Report) -> Report:
-    """Returns the report as a page shows it unless an edition is asked for: internal, or public if it is that."""
+    """Return the report as a page shows it unless an edition is asked for: internal, or public if it is that."""
     return report if report.edition is Edition.PUBLIC else edition(report, Edition.INTERNAL)
 
 
@@ -139,6 +139,6 @@ def _curve(curve: Curve) -> Curve:
 
 
 def _rounded(value: float) -> float:
-    """Returns the number with three digits, counted from 1 where it is near: 0.99963 must not become 1."""
+    """Return the number with three digits, counted from 1 where it is near: 0.99963 must not become 1."""
     rest = min(abs(value), abs(1 - value))
     return round(value, 2 - math.floor(math.log10(rest))) if 0 < rest < 100 else float(round(value))

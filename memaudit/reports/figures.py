@@ -49,7 +49,7 @@ class Theme(Enum):
 
 
 def render(figure: Figure, theme: Theme) -> bytes:
-    """Returns the figure as SVG, without its title, which belongs to the page around it.
+    """Return the figure as SVG, without its title, which belongs to the page around it.
 
     Raises:
         EvidenceError: A curve's coordinates do not belong together.
@@ -90,7 +90,7 @@ def _saved(figure: Figure, theme: Theme, **options: Any) -> bytes:
 
 
 def data(figure: Figure) -> tuple[Table, ...]:
-    """Returns what the figure shows as tables, for those who cannot see it: one where all curves share their x.
+    """Return what the figure shows as tables, for those who cannot see it: one where all curves share their x.
 
     Raises:
         EvidenceError: A curve's coordinates do not belong together.
@@ -116,7 +116,7 @@ def _rows(figure: Figure) -> Table:
 
 
 def _data(figure: Figure, x: tuple[float, ...], curves: list[Curve]) -> Table:
-    """Returns the points of the curves over one x."""
+    """Return the points of the curves over one x."""
     columns: list[Sequence[float | str]]
     if figure.kind is FigureKind.HISTOGRAM:
         names, columns = ["from", "to"], [x[:-1], x[1:]]
@@ -132,7 +132,7 @@ def _data(figure: Figure, x: tuple[float, ...], curves: list[Curve]) -> Table:
 
 
 def _points(kind: FigureKind, curve: Curve) -> Iterator[float | str]:
-    """Yields the heights of a curve, each with its interval if it has one."""
+    """Yield the heights of a curve, each with its interval if it has one."""
     shown = number if kind in (FigureKind.HISTOGRAM, FigureKind.BITS) else percent
     for index, y in enumerate(curve.y):
         interval = f" ({ends(shown(curve.low[index]), shown(curve.high[index]))})" if curve.low else ""
@@ -173,7 +173,7 @@ def _refuse_misfits(figure: Figure) -> None:
 
 
 def _label(text: str, limit: int = 40) -> str:
-    """Returns the text as it can be drawn: in one line, and what the font lacks spelled out."""
+    """Return the text as it can be drawn: in one line, and what the font lacks spelled out."""
     font = font_manager.get_font(font_manager.findfont(_FONT))
     drawable = (c if font.get_char_index(ord(c)) else spelled(c) for c in one_line(text, limit))
     return one_line("".join(drawable), limit)
@@ -188,7 +188,7 @@ def _ink(ink: Ink, index: int) -> str:
 
 
 def _floor(values: Sequence[float]) -> float:
-    """Returns where a logarithmic axis begins: the power of ten below the smallest value that is not 0."""
+    """Return where a logarithmic axis begins: the power of ten below the smallest value that is not 0."""
     smallest = min((value for value in values if value > 0), default=0.01)
     return float(10.0 ** math.floor(math.log10(max(min(smallest, 0.9), 1e-6)) - 0.02))
 
@@ -214,7 +214,7 @@ def _clipping_note(values: Sequence[float], floor: float) -> list[str]:
 
 
 def _line(axes: Axes, x: Sequence[float], y: Sequence[float], curve: Curve, color: str, index: int) -> Line2D:
-    """Returns a curve that can be told from the others by its dashes and its markers as well as by its colour."""
+    """Return a curve that can be told from the others by its dashes and its markers as well as by its colour."""
     turn = index + index // len(_DASHES)  # the fifth has the colour of the first, and must not have its dashes too
     dashes, marker = _DASHES[turn % len(_DASHES)], _MARKERS[index % len(_MARKERS)]
     return axes.plot(x, y, color=color, linestyle=dashes, marker=marker, label=_label(curve.label))[0]

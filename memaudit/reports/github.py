@@ -12,7 +12,7 @@ _COMMANDS = {Effect.BROKEN: "error", Effect.UNDECIDED: "warning", Effect.TOLERAT
 
 
 def render(report: Report) -> bytes:
-    """Returns an error for each broken gate, a warning for each undecided, waived or failed control, and the verdict.
+    """Return an error for each broken gate, a warning for each undecided, waived or failed control, and the verdict.
 
     The worst come first: GitHub shows ten errors and ten warnings of a step.
 

@@ -9,7 +9,7 @@ _SEVERITY = {Effect.BROKEN: "critical", Effect.UNDECIDED: "major", Effect.TOLERA
 
 
 def render(report: Report) -> bytes:
-    """Returns a JSON list with one entry per gate that is broken, undecided or waived, and per control that failed.
+    """Return a JSON list with one entry per gate that is broken, undecided or waived, and per control that failed.
 
     Fingerprints depend on the gate and the model's name alone, so that GitLab shows an entry as new or as resolved
     when a gate breaks or is kept again, not when a figure changes.

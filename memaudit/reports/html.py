@@ -16,7 +16,7 @@ from memaudit.types import Figure, Report
 
 
 def render(report: Report) -> bytes:
-    """Returns the report as one self-contained HTML page, the same bytes for the same report.
+    """Return the report as one self-contained HTML page, the same bytes for the same report.
 
     Raises:
         EvidenceError: A figure's coordinates do not belong together.
@@ -47,12 +47,12 @@ def _environment() -> Environment:
 
 
 def _shown(value: object) -> object:
-    """Returns what an expression in the template puts on the page: no string gets there but through here."""
+    """Return what an expression in the template puts on the page: no string gets there but through here."""
     return text.visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
 def _kind(block: object) -> str:
-    """Returns what sort of block the template is looking at."""
+    """Return what sort of block the template is looking at."""
     return type(block).__name__
 
 
@@ -61,10 +61,10 @@ def _is_photo(cell: object) -> bool:
 
 
 def _svg(figure: Figure, theme: figures.Theme) -> str:
-    """Returns the figure as the address of an image."""
+    """Return the figure as the address of an image."""
     return "data:image/svg+xml;base64," + base64.b64encode(figures.render(figure, theme)).decode()
 
 
 def _png(photo: Photo) -> str:
-    """Returns the image as an address."""
+    """Return the image as an address."""
     return "data:image/png;base64," + base64.b64encode(photo.content).decode()

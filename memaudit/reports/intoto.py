@@ -29,7 +29,7 @@ _LISTS = {
 
 
 def render(report: Report) -> bytes:
-    """Returns an unsigned in-toto Statement v1 with the predicate "test result"; its subject is the model's digest.
+    """Return an unsigned in-toto Statement v1 with the predicate "test result"; its subject is the model's digest.
 
     The result is WARNED when it is inconclusive, when a broken limit was waived, and when no limit was set: then
     nothing was tested. The tests are the gates and the controls that were run. The configuration is the limits
@@ -45,7 +45,7 @@ def render(report: Report) -> bytes:
 
 
 def whole(report: Report) -> bytes:
-    """Returns the statement to be signed: as `render` does, with all that the audit rests on as its configuration.
+    """Return the statement to be signed: as `render` does, with all that the audit rests on as its configuration.
 
     By digest: the limits, the report in the canonical form of RFC 8785, the plan, the entry in the ledger of audits,
     and the keyed commitments to examples and members. And the versions.
@@ -75,7 +75,7 @@ def _statement(report: Report, configuration: list[dict[str, object]]) -> dict[s
 
 
 def subjects(statement: object) -> dict[str, object]:
-    """Returns the digests of the model and the report that a statement is about; of another statement, fewer.
+    """Return the digests of the model and the report that a statement is about; of another statement, fewer.
 
     Each must be named once: a statement about two models is about neither.
     """
@@ -96,12 +96,12 @@ def _sha256(resource: object) -> object:
 
 
 def report_digest(report: Report) -> str:
-    """Returns the digest of a report's JSON, as in `report.digest` beside it."""
+    """Return the digest of a report's JSON, as in `report.digest` beside it."""
     return canonical.digest(as_json.render(report))
 
 
 def _resources(report: Report) -> Iterator[dict[str, object]]:
-    """Yields what the audit rests on beside its limits, as resource descriptors of in-toto."""
+    """Yield what the audit rests on beside its limits, as resource descriptors of in-toto."""
     yield {"name": REPORT, "digest": {"sha256": report_digest(report)}, "annotations": {"form": "RFC 8785"}}
     if report.attempt is not None:
         said = {"attempt": report.attempt.number, "audits of the model": report.attempt.of_model}
@@ -120,7 +120,7 @@ def _resources(report: Report) -> Iterator[dict[str, object]]:
 
 
 def _limits(report: Report) -> dict[str, object]:
-    """Returns the limits that the findings were compared with, as a resource that carries its own content."""
+    """Return the limits that the findings were compared with, as a resource that carries its own content."""
     limits = [result.limit for result in report.results] + [skipped.limit for skipped in report.skipped]
     given = [asdict(limit) for limit in dict.fromkeys(limits) if limit is not None]
     content = json.dumps(given, separators=(",", ":")).encode()

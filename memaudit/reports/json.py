@@ -30,7 +30,7 @@ def _adapter() -> TypeAdapter[Report]:
 
 
 def render(report: Report) -> bytes:
-    """Returns the report as indented JSON in the order of its fields, so that two reports can be compared line by line.
+    """Return the report as indented JSON in the order of its fields, so that two reports can be compared line by line.
 
     Raises:
         MemauditError: It holds a number that is not finite, or text that is not Unicode: JSON has neither.
@@ -42,7 +42,7 @@ def render(report: Report) -> bytes:
 
 
 def load(path: str | os.PathLike[str]) -> Report:
-    """Returns the report that a JSON file holds, equal to the one that was saved.
+    """Return the report that a JSON file holds, equal to the one that was saved.
 
     Raises:
         MemauditError: The file cannot be read or is not such a report; the message names the file and the place.
@@ -73,7 +73,7 @@ def load(path: str | os.PathLike[str]) -> Report:
 
 
 def _fields(path: Path) -> dict[str, Any]:
-    """Returns the JSON object in the file."""
+    """Return the JSON object in the file."""
     try:
         with path.open("rb") as file:
             content = file.read(_LARGEST + 1)

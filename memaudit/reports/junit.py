@@ -11,7 +11,7 @@ from memaudit.types import Report, Verdict
 
 
 def render(report: Report) -> bytes:
-    """Returns JUnit XML: a broken limit is a failure, an undecided or waived one skipped, a failed control an error.
+    """Return JUnit XML: a broken limit is a failure, an undecided or waived one skipped, a failed control an error.
 
     An undecided limit that counts as broken is an error too. Figures without a limit are no test cases. Most CI
     servers show a run with skipped tests as a good one: hold the pipeline by the exit code. Characters that XML 1.0

@@ -49,7 +49,7 @@ class Outcome:
 
 
 def outcomes(report: Report) -> tuple[Outcome, ...]:
-    """Returns the outcomes of a report, the worst first; a pass beside a failed control is inconclusive."""
+    """Return the outcomes of a report, the worst first; a pass beside a failed control is inconclusive."""
     broken = any(control.passed is False for control in report.controls)
     gates = [_judged(result, broken) for result in report.results if result.verdict is not Verdict.NOTED]
     unsaid = [_unsaid(skipped) for skipped in report.skipped if skipped.verdict is not Verdict.NOTED]
@@ -58,7 +58,7 @@ def outcomes(report: Report) -> tuple[Outcome, ...]:
 
 
 def fingerprint(report: Report, outcome: Outcome) -> str:
-    """Returns what tells an outcome from all others of the same model, whatever was measured: 64 hexadecimal digits.
+    """Return what tells an outcome from all others of the same model, whatever was measured: 64 hexadecimal digits.
 
     The model counts by the name of its file, so that an outcome stays the same one when the model is trained again.
     """
@@ -67,7 +67,7 @@ def fingerprint(report: Report, outcome: Outcome) -> str:
 
 
 def place(report: Report, outcome: Outcome) -> tuple[str, int]:
-    """Returns the file and line to point at: where the limit was set, or else the model, which every report knows."""
+    """Return the file and line to point at: where the limit was set, or else the model, which every report knows."""
     if outcome.path is not None:
         return outcome.path, outcome.line
     return _inside(_file(report)) or "model", 1
@@ -79,7 +79,7 @@ def _file(report: Report) -> str:
 
 
 def dump(content: object) -> bytes:
-    """Returns the content as indented JSON."""
+    """Return the content as indented JSON."""
     return (json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
@@ -159,7 +159,7 @@ def _number(limit: Limit | None) -> int:
 
 
 def _inside(path: str) -> str | None:
-    """Returns a path as it is named inside a repository; of one that leads out of it, the file's name."""
+    """Return a path as it is named inside a repository; of one that leads out of it, the file's name."""
     place = PureWindowsPath(one_line(path, _LONG))  # takes both kinds of slash
     outside = bool(place.anchor) or ".." in place.parts
     inside = place.name if outside else place.as_posix()
@@ -167,7 +167,7 @@ def _inside(path: str) -> str | None:
 
 
 def _told_apart(found: Iterable[Outcome]) -> Iterator[Outcome]:
-    """Yields the outcomes with a number behind each key that came before."""
+    """Yield the outcomes with a number behind each key that came before."""
     seen: set[str] = set()
     counts: Counter[str] = Counter()
     for outcome in found:

@@ -36,7 +36,7 @@ _FEW = 12  # rows
 
 
 def render(report: Report) -> bytes:
-    """Returns the report as PDF, the same bytes for the same report.
+    """Return the report as PDF, the same bytes for the same report.
 
     What a page shows is data for the template and never its markup. A character that the fonts lack is spelled out, as
     in ‹U+4F60›.
@@ -73,7 +73,7 @@ def _compiled(files: dict[str, bytes], created: str) -> bytes:
 
 
 def _timestamp(created: str) -> int:
-    """Returns when the report was made in seconds since 1970; 0, and never the time of now, if it does not say."""
+    """Return when the report was made in seconds since 1970; 0, and never the time of now, if it does not say."""
     try:
         when = datetime.fromisoformat(created)
     except ValueError:
@@ -84,19 +84,19 @@ def _timestamp(created: str) -> int:
 
 @cache
 def _glyphs() -> frozenset[int]:
-    """Returns the characters that the text's font has; the font for code falls back on it."""
+    """Return the characters that the text's font has; the font for code falls back on it."""
     return frozenset(font_manager.get_font(_FONTS / "Inter-Regular.ttf").get_charmap())
 
 
 def _drawable(words: str) -> str:
-    """Returns the text with what the fonts lack spelled out, in words of a length that can be broken into lines."""
+    """Return the text with what the fonts lack spelled out, in words of a length that can be broken into lines."""
     words = words.replace("\n", " ").replace("\t", " ")
     words = "".join(c if ord(c) in _glyphs() else spelled(c) for c in words)
     return _ENDLESS.sub(lambda word: f"{word[0][: _WORD - 1]}…", words)
 
 
 def _plain(node: Any, files: dict[str, bytes]) -> Any:
-    """Returns the blocks as the template reads them; draws the figures into the files."""
+    """Return the blocks as the template reads them; draws the figures into the files."""
     if isinstance(node, Photo):
         return {"content": list(node.content), "alt": node.alt}  # as numbers: typst's files must be text
     if isinstance(node, Picture):
@@ -125,14 +125,14 @@ def _plain(node: Any, files: dict[str, bytes]) -> Any:
 
 
 def _drawn(picture: Picture, files: dict[str, bytes]) -> str:
-    """Returns the name of the file that the figure is drawn into."""
+    """Return the name of the file that the figure is drawn into."""
     name = f"figure-{len(files)}.svg"
     files[name] = figures.render(picture.figure, figures.Theme.LIGHT)
     return name
 
 
 def _fitting(grid: Grid) -> Grid:
-    """Returns the part of a table that fits on paper, and says what is missing."""
+    """Return the part of a table that fits on paper, and says what is missing."""
     rows, columns = len(grid.rows) - _ROWS, len(grid.columns) - _COLUMNS
     gone = [f"{count:,} {what}" for count, what in ((rows, "rows"), (columns, "columns")) if count > 0]
     note = f"Not shown here, but in the attached JSON file: {' and '.join(gone)}." if gone else ""

@@ -13,7 +13,7 @@ _LARGEST = 1024  # pixels a side: a small file can claim to be an image of a mil
 
 
 def png(thumbnail: str) -> bytes | None:
-    """Returns a thumbnail as a PNG file that holds its pixels and nothing else; None for what is no such image."""
+    """Return a thumbnail as a PNG file that holds its pixels and nothing else; None for what is no such image."""
     file = io.BytesIO()
     try:
         content = base64.b64decode(thumbnail.removeprefix(_PREFIX), validate=True)

@@ -37,7 +37,7 @@ class Mapping:
 
 @cache
 def mapping() -> Mapping:
-    """Returns the mapping that comes with this version of memaudit."""
+    """Return the mapping that comes with this version of memaudit."""
     file = resources.files(__package__).joinpath("data", "regulation.toml")
     content = tomllib.loads(file.read_text(encoding="utf-8"))
     sources = (Source(**entry | {"sections": tuple(entry["sections"])}) for entry in content["source"])

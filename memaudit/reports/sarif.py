@@ -19,7 +19,7 @@ _KIND = {
 
 
 def render(report: Report) -> bytes:
-    """Returns a SARIF log with one run: `fail` at level error, `open` for inconclusive, `pass`; never single examples.
+    """Return a SARIF log with one run: `fail` at level error, `open` for inconclusive, `pass`; never single examples.
 
     A control that failed is open too: it leaves undecided what the gates say. One that was not run is not applicable.
     A waived failure is a failure with an accepted suppression.
@@ -82,5 +82,5 @@ def _result(report: Report, outcome: Outcome, index: int) -> dict[str, Any]:
 
 
 def _literal(text: str) -> str:
-    """Returns the text so that no viewer finds a link or a placeholder in it."""
+    """Return the text so that no viewer finds a link or a placeholder in it."""
     return text.replace("{", "{{").replace("}", "}}").replace("](", "] (")

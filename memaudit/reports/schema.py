@@ -10,7 +10,7 @@ from memaudit.types import REPORT_SCHEMA, Report, Verdict
 
 
 def schema() -> dict[str, Any]:
-    """Returns the JSON Schema (draft 2020-12) of a report's JSON: what it allows, `reports.load` reads."""
+    """Return the JSON Schema (draft 2020-12) of a report's JSON: what it allows, `reports.load` reads."""
     content = TypeAdapter(Report).json_schema()
     definitions = content.pop("$defs")
     for definition in (content, *definitions.values()):

@@ -24,7 +24,7 @@ _OPENER = re.compile(r"^(\d{0,9})([-+.)](?=\s|$)|[-=]+(?=\s*$))")  # of a list o
 
 
 def visible(text: str) -> str:
-    """Returns the text with control, direction and other unprintable characters spelled out, as in ‹U+202E›.
+    """Return the text with control, direction and other unprintable characters spelled out, as in ‹U+202E›.
 
     So are accents from the fourth on a letter.
     """
@@ -35,7 +35,7 @@ def visible(text: str) -> str:
 
 
 def spelled(character: str) -> str:
-    """Returns the character's number in the way that is used for one that cannot be shown, ‹U+202E›."""
+    """Return the character's number in the way that is used for one that cannot be shown, ‹U+202E›."""
     return f"‹U+{ord(character):04X}›"
 
 
@@ -44,20 +44,20 @@ def _shown(character: str) -> bool:
 
 
 def typeset(text: str) -> str:
-    """Returns the text with minus signs before negative numbers, and with intervals that no line breaks."""
+    """Return the text with minus signs before negative numbers, and with intervals that no line breaks."""
     text = _NEGATIVE.sub(_MINUS, text)
     return _INTERVAL.sub(rf"\1{_SPACE}to{_SPACE}\2", text)
 
 
 def one_line(text: str, limit: int) -> str:
-    """Returns the visible text in one line of at most `limit` characters, cut with an ellipsis."""
+    """Return the visible text in one line of at most `limit` characters, cut with an ellipsis."""
     head = text[: 64 * limit]  # the rest of a text of 10 MB would take seconds and be cut off
     line = " ".join(visible(head).split())
     return line if len(line) <= limit and len(head) == len(text) else line[: limit - 1] + "…"
 
 
 def markdown(text: str, limit: int = 1000) -> str:
-    """Returns the text as one line of Markdown in which nothing is markup, fit for a table cell."""
+    """Return the text as one line of Markdown in which nothing is markup, fit for a table cell."""
     line = one_line(text, limit).replace("&", "&amp;").replace("<", "&lt;")
     return _OPENER.sub(r"\1\\\2", _MARKDOWN.sub(r"\\\1", line))
 
@@ -105,7 +105,7 @@ def _trimmed(digits: str) -> str:
 
 
 def quantity(value: float, unit: str) -> str:
-    """Returns a number in its unit: a share as a percentage, a correlation bare, the rest with the unit's name."""
+    """Return a number in its unit: a share as a percentage, a correlation bare, the rest with the unit's name."""
     if unit == "share":
         return percent(value)
     return number(value, 2) if unit == "correlation" else f"{number(value, 2)}{_SPACE}{unit}"
@@ -125,7 +125,7 @@ def interval(estimate: Estimate) -> str:
 
 
 def cell(value: Cell) -> str:
-    """Returns what a table shows for a value; an absent one is a dash."""
+    """Return what a table shows for a value; an absent one is a dash."""
     if value is None:
         return "–"
     if isinstance(value, bool):
@@ -134,12 +134,12 @@ def cell(value: Cell) -> str:
 
 
 def day(when: date) -> str:
-    """Returns a day for people, "22 November 2026"."""
+    """Return a day for people, "22 November 2026"."""
     return f"{when.day} {month_name[when.month]} {when.year}"
 
 
 def moment(iso: str) -> str:
-    """Returns a point in time for people, "22 November 2026, 10:05 UTC"; a text that is none stays as it is."""
+    """Return a point in time for people, "22 November 2026, 10:05 UTC"; a text that is none stays as it is."""
     try:
         when = datetime.fromisoformat(iso)
     except ValueError:

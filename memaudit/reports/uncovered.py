@@ -53,7 +53,7 @@ def _of_kind(limit: Limit, finding: Finding) -> bool:
 
 
 def _sentence(limit: Limit, above: list[Finding]) -> str:
-    """Returns which attacks exceed the limit, the strongest first; of one attack at several rates, the highest."""
+    """Return which attacks exceed the limit, the strongest first; of one attack at several rates, the highest."""
     strongest: dict[str | None, Finding] = {}
     for finding in sorted(above, key=lambda finding: -finding.estimate.value):
         strongest.setdefault(finding.attack, finding)

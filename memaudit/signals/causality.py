@@ -102,24 +102,24 @@ def require_next_token(model: torch.nn.Module, population: TextPopulation, devic
 
 
 def likelier(one: Tensor, other: Tensor) -> bool:
-    """Returns whether some tokens have a larger mean log-probability than others, by far and not by chance."""
+    """Return whether some tokens have a larger mean log-probability than others, by far and not by chance."""
     difference = one - other
     error = float(difference.std() / len(difference) ** 0.5)
     return float(difference.mean()) > max(_BETTER, _ERRORS * error)
 
 
 def require_logits(said: Sequence[Tensor]) -> None:
-    """Raises ModelError if all outputs lie between 0 and 1, as logits never do: a softmax would flatten them."""
+    """Raise ModelError if all outputs are between 0 and 1, as logits never do: a softmax would flatten them."""
     low, high = min(float(of.min()) for of in said), max(float(of.max()) for of in said)
     if 0 <= low < high <= 1 + _ROUNDING:
         raise ModelError(
-            f"the model returns probabilities, not logits: every output lies between 0 and 1 ({low:.3g} to "
+            f"the model returns probabilities, not logits: every output is between 0 and 1 ({low:.3g} to "
             f"{high:.3g}). Remove the softmax or sigmoid at its end; log-probabilities (log_softmax) are logits too"
         )
 
 
 def probed_rows(population: TextPopulation) -> list[np.ndarray]:
-    """Returns the tokens of a few rows, all of different length, so that a batch of them is padded.
+    """Return the tokens of a few rows, all of different length, so that a batch of them is padded.
 
     Of an encoder-decoder they are those with the longest outputs, and their inputs are whole.
     """
@@ -132,13 +132,13 @@ def probed_rows(population: TextPopulation) -> list[np.ndarray]:
 
 
 def _middle(ids: np.ndarray, population: TextPopulation) -> int:
-    """Returns the middle of a row, or of its output."""
+    """Return the middle of a row, or of its output."""
     begin = population.renderer.begin(ids)
     return begin + (len(ids) - begin) // 2
 
 
 def _said(model: torch.nn.Module, rows: Sequence[np.ndarray], device: str) -> list[Tensor]:
-    """Returns the logits after each token of each row, read as one batch, on the CPU."""
+    """Return the logits after each token of each row, read as one batch, on the CPU."""
     width = max(map(len, rows))
     ids, attended = torch.zeros(2, len(rows), width, dtype=torch.long)
     for n, row in enumerate(rows):
@@ -175,7 +175,7 @@ def _require_blind_to_the_future(
 
 
 def other_tokens(ids: np.ndarray, population: TextPopulation) -> np.ndarray:
-    """Returns other tokens than these, one by one, and never the one that marks where an output begins."""
+    """Return other tokens than these, one by one, and never the one that marks where an output begins."""
     other = (ids + 1) % population.renderer.vocabulary
     if population.objective == "seq2seq":
         other = np.where(other == population.renderer.pad, (other + 1) % population.renderer.vocabulary, other)
@@ -183,7 +183,7 @@ def other_tokens(ids: np.ndarray, population: TextPopulation) -> np.ndarray:
 
 
 def _require_same_cache(model: torch.nn.Module, ids: np.ndarray, alone: Tensor, middle: int, device: str) -> None:
-    """Raises ModelError if reading a text in two parts, with the cache between them, says something else."""
+    """Raise ModelError if reading a text in two parts, with the cache between them, says something else."""
     tokens = torch.as_tensor(ids, dtype=torch.long, device=device)[None]
     first = ask(model, tokens[:, :middle], cache=True)
     said = [sound(first.logits[0]).cpu()]
@@ -195,13 +195,13 @@ def _require_same_cache(model: torch.nn.Module, ids: np.ndarray, alone: Tensor, 
 
 
 def require_same(own: Sequence[Tensor], other: Sequence[Tensor], problem: str) -> None:
-    """Raises ModelError if two outputs for some texts differ by more than rounding."""
+    """Raise ModelError if two outputs for some texts differ by more than rounding."""
     if any(changed_at(a, b).any() for a, b in zip(own, other, strict=True)):
         raise ModelError(f"the model's output is not a function of the text: {problem}")
 
 
 def changed_at(own: Tensor, other: Tensor) -> Tensor:
-    """Returns at which tokens two outputs differ by more than rounding."""
+    """Return at which tokens two outputs differ by more than rounding."""
     largest = other[other > -torch.inf].abs().max()
     difference = torch.where(own == other, 0.0, (own - other).abs())  # also where both are −inf
     return difference.amax(dim=1) > _ROUNDING * largest

@@ -29,7 +29,7 @@ class Sampler(Protocol):
     """How the next token is drawn."""
 
     def shaped(self, logits: Tensor, step: int) -> Tensor:
-        """Returns the logits to sample from, given the model's and how many tokens have been generated."""
+        """Return the logits to sample from, given the model's and how many tokens have been generated."""
         ...
 
 
@@ -43,7 +43,7 @@ class TopN:
     n: int = TOP_K
 
     def shaped(self, logits: Tensor, step: int) -> Tensor:
-        """Returns the logits with all but the n largest at −inf."""
+        """Return the logits with all but the n largest at −inf."""
         best = logits.topk(min(self.n, logits.shape[1]), dim=1)
         return torch.full_like(logits, -torch.inf).scatter(1, best.indices, best.values)
 
@@ -61,7 +61,7 @@ class Decaying:
     tokens: int = 20
 
     def shaped(self, logits: Tensor, step: int) -> Tensor:
-        """Returns the logits over the temperature of this step."""
+        """Return the logits over the temperature of this step."""
         return logits / (self.start + (self.end - self.start) * min(step / self.tokens, 1.0))
 
 
@@ -69,7 +69,8 @@ class Decaying:
 class Prompted:
     """Samples like `sampler` after prompts of 5 to 10 tokens, drawn anywhere from texts.
 
-    The texts should be such as an adversary has. If they are training texts, the prompts are given away, not found.
+    The texts should be such as an adversary has. If they are training texts, the attacker was given the
+    prompts and did not find them.
 
     Source: Carlini et al. 2021 (USENIX Security), conditioning on text from the Internet.
     """
@@ -80,11 +81,11 @@ class Prompted:
     sampler: Sampler = TopN()
 
     def shaped(self, logits: Tensor, step: int) -> Tensor:
-        """Returns what the sampler makes of the logits."""
+        """Return what the sampler makes of the logits."""
         return self.sampler.shaped(logits, step)
 
     def prompts(self, count: int, seed: int) -> list[Int[Array, " _"]]:
-        """Returns prompts; the i-th depends on the seed and i alone.
+        """Return prompts; the i-th depends on the seed and i alone.
 
         Raises:
             EvidenceError: No text is long enough.
@@ -113,7 +114,7 @@ class Generated:
 def greedy_continuations(
     model: torch.nn.Module, prefixes: Sequence[Int[Array, " _"]], length: int, device: str = "cpu", batch: int = 64
 ) -> list[Int[Array, " _"]]:
-    """Returns the `length` tokens that greedy decoding writes after each prefix, of ties the token of lowest number.
+    """Return the `length` tokens that greedy decoding writes after each prefix, of ties the token of lowest number.
 
     Args:
         model: A causal language model of the transformers library, or anything called and answering as one.
@@ -144,7 +145,7 @@ def generate(
     bos: int | None = None,
     prompts: Sequence[Int[Array, " _"]] | None = None,
 ) -> Generated:
-    """Returns `count` texts of `length` sampled tokens; the i-th depends on the seed and i alone, up to rounding.
+    """Return `count` texts of `length` sampled tokens; the i-th depends on the seed and i alone, up to rounding.
 
     Each token is the inverse of the distribution function at a random number that belongs to its text and step.
 
@@ -202,7 +203,7 @@ def _decode(
 
 
 def _groups(prompts: Sequence[Array], batch: int) -> Iterator[Array]:
-    """Yields the numbers of prompts of equal length, at most `batch` at a time."""
+    """Yield the numbers of prompts of equal length, at most `batch` at a time."""
     lengths = np.array([len(prompt) for prompt in prompts])
     for length in np.unique(lengths):
         same = np.flatnonzero(lengths == length)
@@ -210,6 +211,6 @@ def _groups(prompts: Sequence[Array], batch: int) -> Iterator[Array]:
 
 
 def _next(model: torch.nn.Module, ids: Tensor, past: Any) -> tuple[Tensor, Any]:
-    """Returns the logits of the next token, and the cache if the model keeps one."""
+    """Return the logits of the next token, and the cache if the model keeps one."""
     answer = ask(model, ids if past is None else ids[:, -1:], torch.ones_like(ids), past, cache=True)
     return sound(answer.logits[:, -1]), answer.past

@@ -30,7 +30,7 @@ _AGREEMENT = 0.5  # of the largest output with predict(); SVC decides ties other
 def estimator_signals(
     model: Any, examples: Examples, outputs: Outputs | None
 ) -> tuple[Float[Array, " examples"], Bool[Array, " examples"], str]:
-    """Returns φ in nats, correctness by the estimator's own `predict`, and in words what was read.
+    """Return φ in nats, correctness by the estimator's own `predict`, and in words what was read.
 
     Args:
         model: With `decision_function`, which is preferred because it does not saturate, or `predict_proba`. Of a
@@ -68,7 +68,7 @@ def _told(model: Any, method: str) -> str:
 
 
 def votes(model: Any) -> int | None:
-    """Returns how many trees or neighbours vote on a probability; None if it is no share of votes.
+    """Return how many trees or neighbours vote on a probability; None if it is no share of votes.
 
     Boosted trees do not vote, they add up; a calibrated forest's probability is no share any more; and neither says
     the number of trees in one step of a pipeline anything about another step's probabilities.
@@ -92,7 +92,7 @@ def votes(model: Any) -> int | None:
 
 
 def _inside(model: Any) -> Any:
-    """Returns the fitted classifier whose probabilities a wrapper hands on as they are; None if it is no such."""
+    """Return the fitted classifier whose probabilities a wrapper hands on as they are; None if it is no such."""
     from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
     from sklearn.model_selection._search import BaseSearchCV
     from sklearn.pipeline import Pipeline
@@ -126,7 +126,7 @@ def _asked(model: Any, method: str, examples: Examples, rows: Rows) -> Array:
 
 
 def _classes(model: Any, columns: Float[Array, "examples columns"], examples: Examples) -> Int[Array, " classes"]:
-    """Returns the labels that the model knows, in the order of its columns."""
+    """Return the labels that the model knows, in the order of its columns."""
     names = np.asarray(getattr(model, "classes_", np.arange(max(2, columns.shape[1]))))
     if examples.class_names and names.dtype.kind in "OUT":
         codes = coded(names, examples.class_names)
@@ -142,7 +142,7 @@ def _classes(model: Any, columns: Float[Array, "examples columns"], examples: Ex
 
 
 def _by_class(columns: Float[Array, "examples columns"], seen: Array, method: str) -> Float[Array, "examples classes"]:
-    """Returns one column for each class that the model knows."""
+    """Return one column for each class that the model knows."""
     if method == "predict_proba" and (columns.min() < -1e-6 or columns.max() > 1 + 1e-6):
         raise ModelError(f"predict_proba() reaches from {columns.min():.3g} to {columns.max():.3g}: no probabilities")
     total = columns.sum(axis=1)
@@ -167,7 +167,7 @@ def coded(names: Array, known: tuple[str, ...]) -> Int[Array, " names"]:
 
 
 def _predicted(model: Any, examples: Examples) -> Shaped[Array, " examples"] | None:
-    """Returns the labels that the model predicts; None if its `predict`, if any, returns something else."""
+    """Return the labels that the model predicts; None if its `predict`, if any, returns something else."""
     if not hasattr(model, "predict"):
         return None
     with blame("evaluating the model"):
@@ -180,9 +180,9 @@ def _predicted(model: Any, examples: Examples) -> Shaped[Array, " examples"] | N
 def _require_decisions(
     scores: Float[Array, "examples classes"], predicted: Shaped[Array, " examples"], seen: Array, method: str
 ) -> None:
-    """Refuses outputs that are no confidences in the classes, by what the model predicts.
+    """Refuse outputs that are no confidences in the classes, by what the model predicts.
 
-    Of two classes, the second's score is the larger where it is predicted, wherever the threshold lies. Of more, the
+    Of two classes, the second's score is the larger where it is predicted, wherever the threshold is. Of more, the
     largest score decides; where pairs of classes decide, they predict exactly what is predicted.
     """
     if len(seen) == 2:
@@ -197,12 +197,12 @@ def _require_decisions(
     if agreement < _AGREEMENT:
         raise ModelError(
             f"{method}() is not what the model decides by: its largest column is the class that predict() returns for "
-            f"{agreement:.0%} of the examples only; {_WAY_OUT if 'decision' in method else 'mend predict_proba()'}"
+            f"{agreement:.0%} of the examples only; {_WAY_OUT if 'decision' in method else 'fix predict_proba()'}"
         )
 
 
 def _by_pairs(scores: Float[Array, "examples 3"], seen: Array) -> Shaped[Array, " examples"]:
-    """Returns what the columns (0, 1), (0, 2), (1, 2) of a one-vs-one decision function vote for."""
+    """Return what the columns (0, 1), (0, 2), (1, 2) of a one-vs-one decision function vote for."""
     won = (scores > 0).astype(int)
     lost = 1 - won
     votes_of = [won[:, 0] + won[:, 1], lost[:, 0] + won[:, 2], lost[:, 1] + lost[:, 2]]
@@ -212,7 +212,7 @@ def _by_pairs(scores: Float[Array, "examples 3"], seen: Array) -> Shaped[Array, 
 def _full_columns(
     scores: Float[Array, "examples seen"], seen: Array, classes: int, method: str
 ) -> Float[Array, "examples classes"]:
-    """Returns one column per class, also for classes that this model's training set happened to lack.
+    """Return one column per class, also for classes that this model's training set happened to lack.
 
     Such a class gets probability 0, or a decision score as far below all others as makes its probability 1e-6.
     """

@@ -50,7 +50,7 @@ def measure(
     output: Output | None = None,
     entropy: bool = False,
 ) -> dict[str, Array]:
-    """Returns everything that is recorded about one model, by name; see `evaluate` and `measure_text`."""
+    """Return everything that is recorded about one model, by name; see `evaluate` and `measure_text`."""
     if isinstance(population, Examples):
         signals = evaluate(model, population, queries, device, outputs, output, entropy)
         more = {} if signals.modified_entropy is None else {"modified_entropy": signals.modified_entropy}
@@ -72,7 +72,7 @@ def evaluate(
     output: Output | None = None,
     entropy: bool = False,
 ) -> Signals:
-    """Returns the signals of one model in evaluation mode: no dropout, no batch statistics, so no batch mates.
+    """Return the signals of one model in evaluation mode: no dropout, no batch statistics, so no batch mates.
 
     What the model does to its inputs in place, it does to a copy. Logits are reduced batch by batch.
 
@@ -145,7 +145,7 @@ def _has_entropy(examples: Examples, outputs: Outputs | None) -> bool:
 def _of_view(
     view: Any, examples: Examples, outputs: Outputs | None, phi: Array, entropies: Array | None = None
 ) -> tuple[Range, Array]:
-    """Writes φ of one view into an array, batch by batch; returns the range of the outputs, and the correctness.
+    """Write φ of one view into an array, batch by batch; returns the range of the outputs, and the correctness.
 
     The modified entropy is written into another array, if there is one.
     """
@@ -191,7 +191,7 @@ def _read_as(seen: Range, task: Task, outputs: Outputs | None, last_layer: Calla
 
 
 def _checked(outputs: Array, examples: Examples, rows: slice) -> Float[Array, "rows classes"]:
-    """Returns the outputs for some rows; −inf is an answer for a class that is masked, if it is not the label."""
+    """Return the outputs for some rows; −inf is an answer for a class that is masked, if it is not the label."""
     y = examples.y[rows]
     if outputs.ndim != 2 or len(outputs) != len(y):
         raise ModelError(f"the model's output has shape {outputs.shape}; expected [{len(y)} examples, classes]")

@@ -31,7 +31,7 @@ class Range:
         self.log_off = 0.0  # of the rows' logsumexp from 0, while none is positive
 
     def add(self, outputs: Float[Array, "rows classes"]) -> None:
-        """Takes in a batch."""
+        """Take in a batch."""
         self.lowest = np.minimum(self.lowest, outputs.min(axis=0))
         self.highest = np.maximum(self.highest, outputs.max(axis=0))
         if self.low >= 0:
@@ -53,7 +53,7 @@ class Range:
 
     @property
     def in_unit_interval(self) -> bool:
-        """Whether every output lies between 0 and 1."""
+        """Whether every output is between 0 and 1."""
         return self.low >= 0 and self.high <= 1 + _OFF
 
     @property
@@ -77,7 +77,7 @@ class Range:
 def signals_of(
     outputs: Float[Array, "rows classes"], y: Int[Array, " rows"], kind: Outputs | None
 ) -> tuple[Float[Array, " rows"], Bool[Array, " rows"]]:
-    """Returns φ in nats and correctness for a batch of outputs of some kind; None is read as logits.
+    """Return φ in nats and correctness for a batch of outputs of some kind; None is read as logits.
 
     Of probabilities that are independent of each other, one-vs-rest, φ is the log-odds of the true class's own, and the
     largest decides.
@@ -94,16 +94,16 @@ def signals_of(
 def entropy_of(
     outputs: Float[Array, "rows classes"], y: Int[Array, " rows"], kind: Outputs | None
 ) -> Float[Array, " rows"]:
-    """Returns the modified entropy for a batch of outputs that are a distribution over classes, in nats."""
+    """Return the modified entropy for a batch of outputs that are a distribution over classes, in nats."""
     if kind == "probabilities":
         outputs = log_odds(outputs) if outputs.shape[1] == 1 else log_probabilities(outputs)
     return modified_entropy(outputs, y)
 
 
 def require_kind(seen: Range, kind: Outputs | None, last_layer: Callable[[], str]) -> str:
-    """Returns in words what outputs are read as.
+    """Return in words what outputs are read as.
 
-    True logits are refused by mistake only if every one of them, of all examples, lies between 0 and 1, or if none is
+    True logits are refused by mistake only if every one of them, of all examples, is between 0 and 1, or if none is
     negative and all rows have one sum. A network that ends in a linear or convolutional layer can return any number; it
     is refused only if all rows sum to 1, as of a mixture of softmaxes, which is a matrix product too.
 
@@ -130,11 +130,11 @@ def require_kind(seen: Range, kind: Outputs | None, last_layer: Callable[[], str
         )
     if seen.distributions:
         raise ModelError(
-            "the model returns probabilities, not logits: every row lies between 0 and 1 and sums to 1. Remove the "
+            "the model returns probabilities, not logits: every row is between 0 and 1 and sums to 1. Remove the "
             'softmax at its end, or, if your own train() needs it, set outputs="probabilities" in the recipe'
         )
     raise ModelError(
-        f"every output of the model lies between 0 and 1 ({seen.low:.3g} to {seen.high:.3g}), as probabilities do and "
+        f"every output of the model is between 0 and 1 ({seen.low:.3g} to {seen.high:.3g}), as probabilities do and "
         f"logits hardly ever. If it ends in a sigmoid, remove it and train on logits, or {_SAY}"
     )
 

@@ -28,7 +28,7 @@ _FIELDS = ("logp", "mean", "deviation", "gap", "rank", "normaliser")
 
 
 def token_statistics(model: torch.nn.Module, texts: Sequence[Sequence[Row]], device: str = "cpu") -> TokenStatistics:
-    """Returns what a model says about the marked tokens of each text, each given all that precedes it in its row.
+    """Return what a model says about the marked tokens of each text, each given all that precedes it in its row.
 
     The softmax is taken in float32 whatever the model computes in. Rows are padded on the right and masked, so that a
     text scored alone is scored as in company.
@@ -45,22 +45,22 @@ def token_statistics(model: torch.nn.Module, texts: Sequence[Sequence[Row]], dev
 
 
 def predicted(model: torch.nn.Module, texts: Sequence[Sequence[Row]], device: str = "cpu") -> Array:
-    """Returns the share of each text's marked tokens that are the likeliest, `[texts]`; faster than all statistics."""
+    """Return the share of each text's marked tokens that are the likeliest, `[texts]`; faster than all statistics."""
     return hits(texts, _scored(model, rows_of(texts), device))
 
 
 def rows_of(texts: Sequence[Sequence[Row]]) -> list[Row]:
-    """Returns the rows of all texts, one after another."""
+    """Return the rows of all texts, one after another."""
     return [row for text in texts for row in text]
 
 
 def counts_of(texts: Sequence[Sequence[Row]]) -> Int[Array, " texts"]:
-    """Returns the number of marked tokens of each text."""
+    """Return the number of marked tokens of each text."""
     return np.array([sum(int(row.trained.sum()) for row in text) for text in texts], np.int64)
 
 
 def collected(texts: Sequence[Sequence[Row]], scored: Scored) -> TokenStatistics:
-    """Returns the statistics of the marked tokens of each text, from the logits for them."""
+    """Return the statistics of the marked tokens of each text, from the logits for them."""
     counts = counts_of(texts)
     found = {name: np.empty(int(counts.sum()), np.int32 if name == "rank" else np.float32) for name in _FIELDS}
     for at, logits, aims in scored:
@@ -71,7 +71,7 @@ def collected(texts: Sequence[Sequence[Row]], scored: Scored) -> TokenStatistics
 
 
 def hits(texts: Sequence[Sequence[Row]], scored: Scored) -> Float[Array, " texts"]:
-    """Returns the share of each text's marked tokens that are the likeliest, from the logits for them."""
+    """Return the share of each text's marked tokens that are the likeliest, from the logits for them."""
     counts = counts_of(texts)
     text_of = np.repeat(np.arange(len(texts)), counts)
     found = np.zeros(len(text_of))
@@ -91,17 +91,17 @@ def _scored(model: torch.nn.Module, rows: Sequence[Row], device: str) -> Scored:
 
 
 def vocabulary_of(model: torch.nn.Module) -> int:
-    """Returns the number of outputs that a model's configuration states, or a usual one."""
+    """Return the number of outputs that a model's configuration states, or a usual one."""
     return int(getattr(getattr(model, "config", None), "vocab_size", 0) or 2**15)
 
 
 def most_tokens(vocabulary: int, device: str) -> int:
-    """Returns how many tokens a batch may have, so that its logits fit."""
+    """Return how many tokens a batch may have, so that its logits fit."""
     return _NUMBERS.get(torch.device(device).type, _NUMBERS["cpu"]) // vocabulary
 
 
 def batches(rows: Sequence[Row], most: int) -> Iterator[list[int]]:
-    """Yields the numbers of rows of similar length, at least one and otherwise of at most so many tokens together."""
+    """Yield the numbers of rows of similar length, at least one and otherwise of at most so many tokens together."""
     order = sorted(range(len(rows)), key=lambda i: len(rows[i].ids))
     batch: list[int] = []
     for i in order:
@@ -114,7 +114,7 @@ def batches(rows: Sequence[Row], most: int) -> Iterator[list[int]]:
 
 
 def padded(rows: Sequence[Row]) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns token ids, attention mask and the marked tokens of rows that are padded on the right, `[rows, width]`."""
+    """Return token ids, attention mask and the marked tokens of rows that are padded on the right, `[rows, width]`."""
     width = max(len(row.ids) for row in rows)
     ids, attended = torch.zeros(2, len(rows), width, dtype=torch.long)
     marked = torch.zeros(len(rows), width, dtype=torch.bool)
@@ -127,7 +127,7 @@ def padded(rows: Sequence[Row]) -> tuple[Tensor, Tensor, Tensor]:
 
 @torch.inference_mode()
 def _logits(model: torch.nn.Module, rows: Sequence[Row], device: str) -> tuple[Tensor, Tensor]:
-    """Returns the logits that predict the marked tokens, and these tokens."""
+    """Return the logits that predict the marked tokens, and these tokens."""
     ids, attended, marked = padded(rows)
     if marked[:, 0].any():
         raise ValueError("the first token of a row is marked, but nothing predicts it")
@@ -136,7 +136,7 @@ def _logits(model: torch.nn.Module, rows: Sequence[Row], device: str) -> tuple[T
 
 
 def usable(logits: Tensor, aims: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns logits `[tokens, vocabulary]` in float32 and the tokens that they predict.
+    """Return logits `[tokens, vocabulary]` in float32 and the tokens that they predict.
 
     Raises:
         ModelError: A logit is NaN or infinite, there is none for a token, or one rules its token out.

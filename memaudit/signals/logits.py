@@ -15,7 +15,7 @@ _SINGLE = 2.0**-24  # half the distance from 1 to the next smaller number in sin
 
 
 def scaled_logit(logits: Float[Array, "examples classes"], y: Int[Array, " examples"]) -> Float[Array, " examples"]:
-    """Returns φ = log p_y − log(1 − p_y) per example, in nats; larger = more confident in the true label.
+    """Return φ = log p_y − log(1 − p_y) per example, in nats; larger = more confident in the true label.
 
     Computed as z_y − logsumexp of the other logits. Through a softmax, confident examples, the very ones that
     matter, would saturate and tie. A single column is the logit of class 1 of two.
@@ -39,11 +39,11 @@ def scaled_logit(logits: Float[Array, "examples classes"], y: Int[Array, " examp
 def scaled_logit_of_probabilities(
     p: Float[Array, "examples classes"], y: Int[Array, " examples"], votes: int | None = None
 ) -> Float[Array, " examples"]:
-    """Returns φ from probabilities, finite also where they are 0 or 1.
+    """Return φ from probabilities, finite also where they are 0 or 1.
 
     A share of n votes, as a forest's, becomes the empirical logit log((np + ½) / (n(1 − p) + ½)): one vote more or less
     must not look like certainty lost, and no two shares tie. Other probabilities are kept 1e-6 away from 0 and 1, so
-    that φ lies within ±13.8 nats.
+    that φ is within ±13.8 nats.
 
     Args:
         p: Probabilities.
@@ -60,17 +60,17 @@ def scaled_logit_of_probabilities(
 
 
 def log_odds(p: Float[Array, "examples classes"]) -> Float[Array, "examples classes"]:
-    """Returns the logit of each probability, which a network computed in single precision: finite at 0 and 1."""
+    """Return the logit of each probability, which a network computed in single precision: finite at 0 and 1."""
     return np.asarray(logit(np.clip(p.astype(np.float64), _SINGLE, 1 - _SINGLE)))
 
 
 def log_probabilities(p: Float[Array, "examples classes"]) -> Float[Array, "examples classes"]:
-    """Returns log p, finite at 0. As logits, these keep what 1 − p rounds away: the other classes' small numbers."""
+    """Return log p, finite at 0. As logits, these keep what 1 − p rounds away: the other classes' small numbers."""
     return np.log(np.maximum(p.astype(np.float64), np.finfo(np.float32).tiny))
 
 
 def modified_entropy(logits: Float[Array, "examples classes"], y: Int[Array, " examples"]) -> Float[Array, " examples"]:
-    """Returns −(1 − p_y) log p_y − Σ_{c ≠ y} p_c log(1 − p_c) per example, in nats; 0 = sure of the true label.
+    """Return −(1 − p_y) log p_y − Σ_{c ≠ y} p_c log(1 − p_c) per example, in nats; 0 = sure of the true label.
 
     Computed from log-probabilities. 1 − p of the likeliest class is the sum of the others' p, which does not cancel. A
     single column is the logit of class 1 of two.
@@ -99,12 +99,12 @@ def modified_entropy(logits: Float[Array, "examples classes"], y: Int[Array, " e
 
 
 def cross_entropy(phi: Float[Array, "..."]) -> Float[Array, "..."]:
-    """Returns the cross-entropy −log p_y in nats that belongs to a scaled logit: softplus(−φ)."""
+    """Return the cross-entropy −log p_y in nats that belongs to a scaled logit: softplus(−φ)."""
     return np.logaddexp(0, -phi)
 
 
 def is_correct(scores: Float[Array, "examples classes"], y: Int[Array, " examples"]) -> Bool[Array, " examples"]:
-    """Returns whether the largest output is the true label's; for a single column, whether it has the right sign."""
+    """Return whether the largest output is the true label's; for a single column, whether it has the right sign."""
     if scores.shape[1] == 1:
         return (scores[:, 0] > 0) == (y == 1)
     return scores.argmax(axis=1) == y

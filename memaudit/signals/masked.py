@@ -117,7 +117,7 @@ class Masked:
                 )
 
     def _effects(self, ids: Array, one: Tensor) -> tuple[float, float]:
-        """Returns by how much the output at a mask in the middle changes with the tokens before it, and after.
+        """Return by how much the output at a mask in the middle changes with the tokens before it, and after.
 
         It is the largest change of a logit, in units of the largest logit.
         """
@@ -131,7 +131,7 @@ class Masked:
 
     @torch.inference_mode()
     def _said(self, rows: Sequence[Array]) -> list[Tensor]:
-        """Returns the logits at each token of each row, read as one batch in which the middle of each is masked."""
+        """Return the logits at each token of each row, read as one batch in which the middle of each is masked."""
         masked = [Row(self._hidden(ids, np.array([len(ids) // 2])), np.zeros(len(ids), bool)) for ids in rows]
         ids, attended, _ = padded(masked)
         logits = ask(self.model, ids.to(self.device), attended.to(self.device)).logits
@@ -143,7 +143,7 @@ class Masked:
         return hidden
 
     def _scored(self, rows: Sequence[Row]) -> Scored:
-        """Yields places among all marked tokens, the logits at their masks, and the tokens, batch by batch."""
+        """Yield places among all marked tokens, the logits at their masks, and the tokens, batch by batch."""
         ends = np.cumsum([int(row.trained.sum()) for row in rows])
         places = [np.flatnonzero(row.trained) for row in rows]
         passes = [(r, first) for r, own in enumerate(places) for first in range(min(PASSES, len(own)))]
@@ -156,7 +156,7 @@ class Masked:
 
     @torch.inference_mode()
     def _logits(self, rows: Sequence[Array], parts: Sequence[Array]) -> tuple[Tensor, Tensor]:
-        """Returns the logits at the masked places of some rows, and the tokens that they hide."""
+        """Return the logits at the masked places of some rows, and the tokens that they hide."""
         marks = [np.isin(np.arange(len(ids)), part) for ids, part in zip(rows, parts, strict=True)]
         hidden = [Row(self._hidden(ids, part), mark) for ids, part, mark in zip(rows, parts, marks, strict=True)]
         ids, attended, marked = padded(hidden)

@@ -70,7 +70,7 @@ def require_multilabel(seen: Range, kind: Outputs | None, last_layer: Any) -> st
     constant = bool((seen.lowest == seen.highest).all())
     if kind is None and seen.in_unit_interval and not constant and last_layer() != "affine":
         raise ModelError(
-            f"every output of the model lies between 0 and 1 ({seen.low:.3g} to {seen.high:.3g}), as probabilities do "
+            f"every output of the model is between 0 and 1 ({seen.low:.3g} to {seen.high:.3g}), as probabilities do "
             "and logits hardly ever. If it ends in a sigmoid, remove it and train on logits, or say what they are with "
             'outputs="logits" or "probabilities" in the recipe'
         )

@@ -37,14 +37,14 @@ class Asked:
     kind: torch.dtype = torch.float32
 
     def __call__(self, rows: slice) -> Float[Array, "rows classes"]:
-        """Returns the outputs for a batch, in single precision or, of a network in double precision, in double."""
+        """Return the outputs for a batch, in single precision or, of a network in double precision, in double."""
         with torch.no_grad(), blame("evaluating the model"):
             outputs = outputs_of(answer_of(self.network, self._inputs(rows)), self.output)
         self.kind = outputs.dtype
         return (outputs if outputs.dtype == torch.float64 else outputs.float()).cpu().numpy()
 
     def last_layer(self, rows: slice) -> str:
-        """Returns what the outputs come from, as `recipe.networks.last_layer` names it."""
+        """Return what the outputs come from, as `recipe.networks.last_layer` names it."""
         try:
             with torch.enable_grad():
                 inputs = each(self._inputs(rows), _traced)
@@ -63,7 +63,7 @@ def _traced(part: torch.Tensor) -> torch.Tensor:
 
 
 def steady(network: torch.nn.Module, ask: Callable[[slice], Array], first: Float[Array, "batch numbers"]) -> None:
-    """Refuses a network that is random or that mixes the examples of a batch; as `require_steady`."""
+    """Refuse a network that is random or that mixes the examples of a batch; as `require_steady`."""
     suspects = [
         name or type(module).__name__
         for name, module in network.named_modules()
@@ -74,7 +74,7 @@ def steady(network: torch.nn.Module, ask: Callable[[slice], Array], first: Float
 
 
 def asked(network: torch.nn.Module, x: Inputs, device: str, output: Output | None = None) -> Asked:
-    """Returns the network on a device and in evaluation mode, ready to be asked about inputs."""
+    """Return the network on a device and in evaluation mode, ready to be asked about inputs."""
     with blame("evaluating the model"):
         network.to(device)
         network.eval()

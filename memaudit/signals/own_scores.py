@@ -121,7 +121,7 @@ class OwnScores:
             )
 
     def _require_total(self, ids: Array) -> None:
-        """Raises ModelError unless the probabilities of all tokens in one place sum to 1.
+        """Raise ModelError unless the probabilities of all tokens in one place sum to 1.
 
         For a model that finds all tokens equally likely they do so in any column: the check then shows nothing. Such a
         model has learned nothing that could be scored wrongly.
@@ -138,7 +138,7 @@ class OwnScores:
                 )
 
     def _total(self, before: Array, vocabulary: int) -> float:
-        """Returns the sum of the probabilities of all tokens after some."""
+        """Return the sum of the probabilities of all tokens after some."""
         size = max(1, self._most // (_BEFORE + 1))
         total = 0.0
         for start in range(0, vocabulary, size):
@@ -153,12 +153,12 @@ class OwnScores:
         return most_tokens(self.population.renderer.vocabulary, self.device)
 
     def _one(self, ids: Array) -> Float[Array, " predicted"]:
-        """Returns the values of one row from its second token on, after checking that they are log-probabilities."""
+        """Return the values of one row from its second token on, after checking that they are log-probabilities."""
         return self.tokens([[Row(ids, np.arange(len(ids)) > 0)]]).logp
 
     @torch.inference_mode()
     def _values(self, ids: Int[Array, "texts tokens"]) -> Float[Array, "texts tokens"]:
-        """Returns what the function returns for texts of one length."""
+        """Return what the function returns for texts of one length."""
         assert self.population.token_logprobs is not None
         asked = torch.as_tensor(ids, dtype=torch.long, device=self.device)
         with blame("token_logprobs()"):
@@ -174,7 +174,7 @@ class OwnScores:
 
 
 def _of_one_length(rows: Sequence[Row], most: int) -> Iterator[list[int]]:
-    """Yields the numbers of rows of one length, at least one and otherwise of at most so many tokens together."""
+    """Yield the numbers of rows of one length, at least one and otherwise of at most so many tokens together."""
     lengths = np.array([len(row.ids) for row in rows])
     for length in np.unique(lengths):
         same, size = np.flatnonzero(lengths == length).tolist(), max(1, most // int(length))

@@ -89,7 +89,7 @@ def _of_classes(outputs: Array, y: Array, kind: str) -> tuple[Array, Array]:
     if kind == "logits" and seen.in_unit_interval and seen.low < seen.high:
         what = "and sums to 1 with the others of its row: they are probabilities" if seen.distributions else ""
         raise EvidenceError(
-            f"stated are logits, but every output lies between 0 and 1 {what}. State what they are; true logits may "
+            f"stated are logits, but every output is between 0 and 1 {what}. State what they are; true logits may "
             "all be made smaller by 1, which changes nothing"
         )
     told: OfClasses = next(name for name in OF_CLASSES if name == kind)

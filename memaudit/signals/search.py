@@ -48,7 +48,7 @@ def best_first(
     device: str = "cpu",
     batch: int = 64,
 ) -> Search:
-    """Returns the cheapest secrets of a space in their order, found by Dijkstra's algorithm over beginnings of secrets.
+    """Return the cheapest secrets of a space in their order, found by Dijkstra's algorithm over beginnings of secrets.
 
     A beginning's cost is −log p, which never falls as it grows; so a complete secret that is the cheapest of all open
     beginnings is the next best. (This does not hold for costs per token, or after calibration by other models.) The
@@ -107,12 +107,12 @@ def best_first(
 
 
 def _least(*heaps: list[_Node]) -> float:
-    """Returns the least cost in some heaps, infinite if they are empty."""
+    """Return the least cost in some heaps, infinite if they are empty."""
     return min((heap[0][0] for heap in heaps if heap), default=math.inf)
 
 
 def _children(root: Contexts, nodes: list[_Node]) -> Iterator[_Node]:
-    """Yields all nodes one step further; those of equal length are read in one batch."""
+    """Yield all nodes one step further; those of equal length are read in one batch."""
     for length, group in groupby(sorted(nodes, key=_length), key=_length):
         parents = list(group)
         paths = np.array([path for _, path in parents], dtype=int)

@@ -14,7 +14,7 @@ Array = np.ndarray
 
 
 def secret_row(space: TokenSpace, secret: Int[Array, " steps"], after: bool) -> Row:
-    """Returns the row of a secret, its tokens marked, up to its end or, with `after`, with all that follows."""
+    """Return the row of a secret, its tokens marked, up to its end or, with `after`, with all that follows."""
     tokens = space.tokens(secret)
     ids = np.concatenate([space.prefix, tokens, space.suffix if after else space.suffix[:0]])
     places = np.arange(len(ids)) - len(space.prefix)
@@ -27,7 +27,7 @@ def costs_by_row(
     references: Int[Array, "references steps"] | None,
     after: bool = False,
 ) -> tuple[float, Float[Array, " references"]]:
-    """Returns −Σ log p of the tokens of a canary's secret and of each reference, in nats; smaller = better known.
+    """Return −Σ log p of the tokens of a canary's secret and of each reference, in nats; smaller = better known.
 
     Args:
         tokens: Scores rows.

@@ -45,7 +45,7 @@ class Contexts:
         alphabets: Sequence[Int[Array, " symbols"]],
         device: str,
     ) -> Contexts:
-        """Returns the one context from which all secrets start.
+        """Return the one context from which all secrets start.
 
         Raises:
             ValueError: The prefix is empty; an alphabet is, or has a token twice; a token is not in the vocabulary.
@@ -55,7 +55,7 @@ class Contexts:
         return _read(model, alphabets, torch.tensor(prefix[None], dtype=torch.long, device=device), None)
 
     def then(self, rows: Int[Array, " chosen"], symbols: Int[Array, "chosen steps"]) -> Contexts:
-        """Returns copies of the contexts in `rows`, each after it has read some symbols of the steps to come."""
+        """Return copies of the contexts in `rows`, each after it has read some symbols of the steps to come."""
         steps = symbols.shape[1]
         new = np.stack([alphabet[chosen] for alphabet, chosen in zip(self.ahead, symbols.T, strict=False)], axis=1)
         where, new_tokens = (torch.tensor(a, dtype=torch.long, device=self.tokens.device) for a in (rows, new))
@@ -73,7 +73,7 @@ def _read(
     past: Any,
     new: int = 0,
 ) -> Contexts:
-    """Returns the contexts after the model has read the `new` last tokens, or all where it has no past."""
+    """Return the contexts after the model has read the `new` last tokens, or all where it has no past."""
     unread = tokens if past is None else tokens[:, -new:]
     with torch.inference_mode():
         answer = ask(model, unread, torch.ones_like(tokens), past, cache=True)
@@ -91,7 +91,7 @@ def secret_costs(
     device: str = "cpu",
     batch: int = 512,
 ) -> Float[Array, " secrets"]:
-    """Returns −log p(secret | prefix) of the given secrets, in nats; smaller = better known to the model.
+    """Return −log p(secret | prefix) of the given secrets, in nats; smaller = better known to the model.
 
     It is the log-perplexity that exposure ranks by, over the secret's own steps. Beginnings that several secrets share
     are read once.
@@ -121,7 +121,7 @@ def secret_costs(
 
 
 def _costs_of_sorted(root: Contexts, secrets: Int[Array, "secrets steps"]) -> Float[Array, " secrets"]:
-    """Returns the costs of secrets of which those that begin alike are neighbours."""
+    """Return the costs of secrets of which those that begin alike are neighbours."""
     contexts, rows, costs = root, np.zeros(len(secrets), dtype=int), np.zeros(len(secrets))
     for step, symbols in enumerate(secrets.T, start=1):
         costs += contexts.costs[rows, symbols]
@@ -139,7 +139,7 @@ def space_costs(
     device: str = "cpu",
     batch: int = 512,
 ) -> Float[Array, " space"]:
-    """Returns −log p(secret | prefix) of every secret of the space, in nats, in lexicographic order.
+    """Return −log p(secret | prefix) of every secret of the space, in nats, in lexicographic order.
 
     The trie is walked depth first in blocks: no more than `batch` contexts of each step are kept at a time.
 
@@ -157,7 +157,7 @@ def exact_rank(
     device: str = "cpu",
     batch: int = 512,
 ) -> int:
-    """Returns the number of secrets of the space that cost no more than this one, itself included; 1 = the cheapest.
+    """Return the number of secrets of the space that cost no more than this one, itself included; 1 = the cheapest.
 
     Ties count against the secret, so that exposure is not overstated; what ties is decided up to the rounding of the
     model's own arithmetic. Costs only grow along a secret: what begins more dearly than the whole secret is not
@@ -179,7 +179,7 @@ def exact_rank(
 def _walk(
     root: Contexts, batch: int, bound: float = math.inf
 ) -> Iterator[tuple[Int[Array, "some steps"], Float[Array, "some symbols"]]]:
-    """Yields in lexicographic order (all symbols but the last, costs with each last one), where within the bound."""
+    """Yield in lexicographic order (all symbols but the last, costs with each last one), where within the bound."""
 
     def below(contexts: Contexts, paths: Array, spent: Array) -> Iterator[tuple[Array, Array]]:
         totals = spent[:, None] + contexts.costs
@@ -214,7 +214,7 @@ def _check_space(
 
 
 def check_secrets(secrets: Int[Array, "secrets steps"], alphabets: Sequence[Int[Array, " symbols"]]) -> None:
-    """Refuses secrets that do not consist of one symbol of each alphabet.
+    """Refuse secrets that do not consist of one symbol of each alphabet.
 
     Raises:
         ValueError: With the secret, or the shape.

@@ -50,7 +50,7 @@ def _require_classes(correct: Bool[Array, " rows"], y: Int[Array, " rows"]) -> N
     if float(binom.cdf(hits, rows, least / rows)) < _ALARM:
         raise ModelError(
             f"the model is right about {hits} of the {rows} examples it was trained on, as its outputs are read; "
-            f"whoever always names the rarest class is right about {least}. Return one column for each label, in "
+            f"always predicting the rarest class is right for {least}. Return one column for each label, in "
             "the order of the labels, and larger for a likelier class: neither losses nor distances"
         )
 

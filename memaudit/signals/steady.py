@@ -62,7 +62,7 @@ def require_steady(
 def _changed(
     a: Float[Array, "rows classes"], b: Float[Array, "rows classes"], allowed: Float[Array, " classes"], rounding: float
 ) -> int:
-    """Returns how many rows differ by more than is allowed, and than relative rounding."""
+    """Return how many rows differ by more than is allowed, and than relative rounding."""
     finite = np.isfinite(a) & np.isfinite(b)  # a class that is masked has −inf
     a, b = np.where(finite, a, 0.0).astype(np.float64), np.where(finite, b, 0.0).astype(np.float64)
     allowed = allowed + rounding * np.maximum(np.abs(a), np.abs(b)).max(axis=0) + np.finfo(np.float32).tiny

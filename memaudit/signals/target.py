@@ -30,7 +30,7 @@ Array = np.ndarray
 def question(
     model: torch.nn.Module, population: TextPopulation, recipe: Recipe, held_out: Array, device: str = "cpu"
 ) -> dict[str, Array]:
-    """Returns the target's answers to what no shadow is asked, by name.
+    """Return the target's answers to what no shadow is asked, by name.
 
     base [units]                         mean log-probability under the base that training started from, if there is one
     search_rank, search_queries [canaries]  rank of the canary in its space and contexts that the search read; where
@@ -59,7 +59,7 @@ def question(
 def read_again(
     network: torch.nn.Module, weights: Sequence[Path], recorded: dict[str, Array], device: str = "cpu"
 ) -> Float[Array, "models samplers texts tokens"]:
-    """Returns the log-probability under other models of each token that the target wrote, given all before it, in nats.
+    """Return the log-probability under other models of each token that the target wrote, given all before it, in nats.
 
     Args:
         network: Of the models' kind, such as the target; its weights are replaced.
@@ -104,7 +104,7 @@ def _searches(model: torch.nn.Module, population: TextPopulation, device: str) -
 def _generated(
     model: torch.nn.Module, population: TextPopulation, held_out: Array, device: str
 ) -> list[tuple[Row, Row]]:
-    """Returns the rows of what the model writes, sampler after sampler, each with its row in lower case."""
+    """Return the rows of what the model writes, sampler after sampler, each with its row in lower case."""
     if not population.writes or population.objective == "seq2seq":  # which writes in answer to an input alone
         return []
     start, probes = population.renderer.start, population.probes
@@ -143,7 +143,7 @@ def _row(prompt: Array, text: Sequence[int] | Array) -> Row:
 
 
 def _lowered(population: TextPopulation, prompt: Array, text: Array) -> Row:
-    """Returns the row of a text in lower case; a text that is empty in print stays as it is."""
+    """Return the row of a text in lower case; a text that is empty in print stays as it is."""
     string = population.renderer.tokenizer.decode(text, skip_special_tokens=True).lower()
     ids, _ = population.renderer.encode(string)
     room = population.renderer.rendering.context - len(prompt)

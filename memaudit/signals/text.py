@@ -22,7 +22,7 @@ SEARCH_QUERIES = 2000  # contexts that a search for one canary may read
 
 
 def measure_text(model: torch.nn.Module, population: TextPopulation, device: str = "cpu") -> dict[str, Array]:
-    """Returns what one language model says about every unit, canary and secret.
+    """Return what one language model says about every unit, canary and secret.
 
     phi [units, 1]               mean log-probability of a unit's tokens, in nats; larger = likelier
     correct [units]              share of its tokens that are the likeliest
@@ -64,13 +64,13 @@ def measure_text(model: torch.nn.Module, population: TextPopulation, device: str
 def unit_phi(
     model: torch.nn.Module, population: TextPopulation, units: slice, device: str = "cpu"
 ) -> Float[Array, "units 1"]:
-    """Returns φ of some units: the mean log-probability of a unit's tokens, in nats; larger = likelier."""
+    """Return φ of some units: the mean log-probability of a unit's tokens, in nats; larger = likelier."""
     tokens = reading(model, population, device).tokens(population.representatives[units])
     return tokens.means(tokens.logp)[:, None].astype(np.float32)
 
 
 def canary_rows(population: TextPopulation) -> tuple[Row, ...]:
-    """Returns the canaries' rows with the secret's tokens marked: up to its end, or whole for a masked model."""
+    """Return the canaries' rows with the secret's tokens marked: up to its end, or whole for a masked model."""
     after = population.objective == "masked"
     return tuple(secret_row(space, space.secret, after) for space in population.spaces)
 
@@ -78,7 +78,7 @@ def canary_rows(population: TextPopulation) -> tuple[Row, ...]:
 def _written(
     read: Reading, model: torch.nn.Module, population: TextPopulation, costs: list[tuple[float, Array]], device: str
 ) -> dict[str, Array]:
-    """Returns what a model that writes says about the suffixes, and which canaries a search returns first."""
+    """Return what a model that writes says about the suffixes, and which canaries a search returns first."""
     asked = as_causal(model, population)
     first = [_first(asked, population, number, *both, device) for number, both in enumerate(costs)]
     return {
@@ -97,7 +97,7 @@ def _continued(model: torch.nn.Module, population: TextPopulation, device: str) 
 def _first(
     model: torch.nn.Module, population: TextPopulation, number: int, own: float, others: Array, device: str
 ) -> bool:
-    """Returns whether a search finds the canary first; it is spared where a secret is known to be as likely."""
+    """Return whether a search finds the canary first; it is spared where a secret is known to be as likely."""
     space, whole = population.spaces[number], population.references[number] is None
     if (others <= own).sum() > whole:  # a whole space holds the canary itself
         return False

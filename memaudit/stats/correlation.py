@@ -10,7 +10,7 @@ Array = np.ndarray
 
 
 def spearman(x: Float[Array, " n"], y: Float[Array, " n"]) -> float:
-    """Returns Spearman's rank correlation, ties given their mean rank; 0 if either side is constant."""
+    """Return Spearman's rank correlation, ties given their mean rank; 0 if either side is constant."""
     a, b = stats.rankdata(x), stats.rankdata(y)
     a, b = a - a.mean(), b - b.mean()
     norm = np.sqrt((a @ a) * (b @ b))
@@ -21,7 +21,7 @@ _EXPLAINED = 0.999  # share of a rank variance beyond which nothing is left to c
 
 
 def partial_spearman(x: Float[Array, " n"], y: Float[Array, " n"], given: Float[Array, " n"]) -> float | None:
-    """Returns the rank correlation of x and y with that of `given` taken out of both; None where it explains one.
+    """Return the rank correlation of x and y with that of `given` taken out of both; None where it explains one.
 
     Source: Kendall 1942, partial rank correlation: the partial correlation of the ranks.
     """
@@ -34,7 +34,7 @@ def partial_spearman(x: Float[Array, " n"], y: Float[Array, " n"], given: Float[
 def spearman_interval(
     rho: float, n: int, without_each: Float[Array, " clusters"], level: Float[Array, " levels"] | float = 0.95
 ) -> tuple[Array, Array]:
-    """Returns an interval of a Spearman correlation whose two sides were both estimated from a bank of models.
+    """Return an interval of a Spearman correlation whose two sides were both estimated from a bank of models.
 
     Two sources of chance add up on Fisher's z scale: which examples there were, var = (1 + ρ²/2)/(n − 3), and which
     models were trained, by the jackknife over whole clusters of models. Noise in the scores of single examples enters

@@ -14,7 +14,7 @@ _ROUNDING = 1e-12  # of shares
 def clopper_pearson(
     hits: Shaped[Array, "..."] | int, trials: Shaped[Array, "..."] | int, level: Shaped[Array, "..."] | float = 0.95
 ) -> tuple[Array, Array]:
-    """Returns the exact two-sided interval of a binomial share; it covers at least as often as `level` says.
+    """Return the exact two-sided interval of a binomial share; it covers at least as often as `level` says.
 
     Args:
         hits: Number of successes, at most `trials`; need not be whole.
@@ -25,7 +25,7 @@ def clopper_pearson(
     """
     k, n = np.asarray(hits, dtype=float), np.asarray(trials, dtype=float)
     if np.any(n < 1) or np.any(k < 0) or np.any(k > n):
-        raise ValueError(f"hits must lie in [0, trials] and trials be at least 1, got {hits} of {trials}")
+        raise ValueError(f"hits must be in [0, trials] and trials be at least 1, got {hits} of {trials}")
     tail = (1 - level) / 2
     none, all_ = k == 0, k == n
     low = np.where(none, 0.0, special.betaincinv(np.where(none, 1, k), n - k + 1, tail))
@@ -36,7 +36,7 @@ def clopper_pearson(
 def wilson(
     hits: Shaped[Array, "..."] | int, trials: Shaped[Array, "..."] | int, level: float = 0.95
 ) -> tuple[Array, Array]:
-    """Returns Wilson's score interval of a binomial share: the shares that a two-sided z test would not reject.
+    """Return Wilson's score interval of a binomial share: the shares that a two-sided z test would not reject.
 
     Source: Wilson 1927, as in Brown, Cai & DasGupta 2001, equation 4.
     """
@@ -55,7 +55,7 @@ def newcombe_wilson(
     trials0: Shaped[Array, "..."] | int,
     level: float = 0.95,
 ) -> tuple[Array, Array]:
-    """Returns the interval of the difference of two independent shares, share1 − share0.
+    """Return the interval of the difference of two independent shares, share1 − share0.
 
     It combines the two Wilson intervals and stays sensible where a share is 0 or 1.
 
@@ -72,7 +72,7 @@ def newcombe_paired(
     trials: Shaped[Array, "..."] | int,
     level: float = 0.95,
 ) -> tuple[Array, Array]:
-    """Returns the interval of the difference of two shares of the same units, share1 − share0.
+    """Return the interval of the difference of two shares of the same units, share1 − share0.
 
     The two Wilson intervals are combined with the correlation φ of the paired outcomes.
 
@@ -99,7 +99,7 @@ def mover_difference(
     second: tuple[Shaped[Array, "..."] | float, Shaped[Array, "..."] | float, Shaped[Array, "..."] | float],
     correlation: Shaped[Array, "..."] | float = 0.0,
 ) -> tuple[Array, Array]:
-    """Returns the interval of first − second, from the value and the ends of the interval of each.
+    """Return the interval of first − second, from the value and the ends of the interval of each.
 
     Args:
         first: (value, low, high).
@@ -204,7 +204,7 @@ def without_variation(
     least: float = 0.0,
     most: float = 1.0,
 ) -> tuple[Array, Array]:
-    """Returns an interval for the mean of values in [least, most] that are the same in every cluster.
+    """Return an interval for the mean of values in [least, most] that are the same in every cluster.
 
     Resampling such clusters would promise certainty. The ends are those of Clopper–Pearson for as many trials as there
     are clusters, the trials that fail being taken for `least`, or for `most`; of no cluster, least and most themselves.
@@ -259,7 +259,7 @@ def cluster_difference_interval(
 
 
 def holm(p: Float[Array, " tests"]) -> Float[Array, " tests"]:
-    """Returns p-values adjusted for several tests: by accident, any of them is below α with probability at most α.
+    """Return p-values adjusted for several tests: under the null, any is below α with probability at most α.
 
     Source: Holm 1979 (Scandinavian Journal of Statistics 6:65).
     """

@@ -10,7 +10,7 @@ Array = np.ndarray
 
 
 def predictive_p_value(value: float, sample: Float[Array, " models"], resolution: float = 0.0) -> float:
-    """Returns the two-sided p-value of one new observation against a normal sample of unknown mean and variance.
+    """Return the two-sided p-value of one new observation against a normal sample of unknown mean and variance.
 
     Small when `value` would be an unusual next member of the sample. `resolution` is the least difference that counts:
     a sample of shares that all happen to be equal is not therefore without variance.
@@ -27,7 +27,7 @@ def predictive_p_value(value: float, sample: Float[Array, " models"], resolution
 def predictive_share_p_value(
     hits: int, trials: int, sample_hits: Int[Array, " models"], sample_trials: Int[Array, " models"]
 ) -> float:
-    """Returns the two-sided p-value of a share in one new model against the shares of a sample of models.
+    """Return the two-sided p-value of a share in one new model against the shares of a sample of models.
 
     The larger of two p-values: that of a prediction interval for shares on the scale of equal variance, where no share
     scatters by less than its binomial error; and the exact one of equal shares. The first allows for models whose true

@@ -1,4 +1,4 @@
-"""ROC points and thresholds. Scores rise with membership; an example is accused when its score exceeds a threshold."""
+"""ROC points and thresholds. Scores rise with membership; an example is flagged when its score exceeds a threshold."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Array = np.ndarray
 
 
 def resolvable(fpr: float, nonmembers: int) -> bool:
-    """Returns whether that many non-members can show a false-positive rate at all: at least one expected accusation.
+    """Return whether that many non-members can show a false-positive rate at all: at least one expected false positive.
 
     Below 1/nonmembers the only rate that can be observed is zero, whatever the true one is.
     """
@@ -21,14 +21,14 @@ def resolvable(fpr: float, nonmembers: int) -> bool:
 
 
 def least_nonmembers(fpr: float) -> int:
-    """Returns the least number of non-members that can show a false-positive rate, as `resolvable` says."""
+    """Return the least number of non-members that can show a false-positive rate, as `resolvable` says."""
     return int(np.ceil(1 / fpr - 1e-9))
 
 
 def threshold(nonmember_scores: Float[Array, " n"], fpr: float) -> float:
-    """Returns the score above which at most the share `fpr` of the given non-members lies.
+    """Return the score above which at most the share `fpr` of the given non-members is.
 
-    It is the (k+1)-th largest score with k = ⌊fpr·n⌋; a block of ties at the threshold is not accused at all. The share
+    It is the (k+1)-th largest score with k = ⌊fpr·n⌋; a block of ties at the threshold is not flagged. The share
     is kept on the given scores; of fresh ones like them (k + 1)/(n + 1) are to be expected above it, up to 1/(n + 1)
     more. The scores of a whole bank are given here, thousands in most cases.
 
@@ -42,7 +42,7 @@ def threshold(nonmember_scores: Float[Array, " n"], fpr: float) -> float:
 
 
 def _above(fpr: float, n: int) -> int:
-    """Return how many of n non-members may lie above a threshold for a rate."""
+    """Return how many of n non-members may be above a threshold for a rate."""
     return int(fpr * n + 1e-9)  # 0.3 * 10 is 2.999…
 
 
@@ -58,7 +58,7 @@ def transferred_thresholds(
     folds: int = 8,
     cluster: Int[Array, "pairs examples"] | None = None,
 ) -> Float[Array, " clusters"]:
-    """Returns for each pair of models the threshold that the *other* models' non-members set for `fpr`.
+    """Return for each pair of models the threshold that the *other* models' non-members set for `fpr`.
 
     A threshold read off the target's own non-members adapts to them, and promises a false-positive rate that it does
     not keep. Here pairs are dealt into folds, and a fold takes its threshold from all the other folds.
@@ -101,8 +101,8 @@ def tpr_draws(
 ) -> Float[Array, " resamples"]:
     """Return bootstrap draws of the mean TPR over target models at one false-positive rate.
 
-    Whole target pairs and whole examples are resampled, and the threshold is set anew each time. The same examples are
-    flagged in many targets, so that a binomial interval, or one over targets alone, would be far too narrow. The same
+    Whole target pairs and whole examples are resampled, and the threshold is recomputed each time. The same examples
+    are flagged in many targets, so that a binomial interval, or one over targets alone, would be far too narrow. The same
     seed draws the same pairs and examples from any scores of this shape: differences of such draws are paired.
 
     Args:
@@ -230,7 +230,7 @@ def tpr_interval(
     resamples: int = 200,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Returns the percentile interval of the mean TPR over target models at one false-positive rate: see `tpr_draws`.
+    """Return the percentile interval of the mean TPR over target models at one false-positive rate: see `tpr_draws`.
 
     Raises:
         ValueError: Too few scores to resolve the rate.
@@ -239,13 +239,13 @@ def tpr_interval(
 
 
 def percentiles(draws: Float[Array, " resamples"], level: float = 0.95) -> tuple[float, float]:
-    """Returns the percentile interval of bootstrap draws."""
+    """Return the percentile interval of bootstrap draws."""
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
 def auc(inside: Float[Array, " members"], outside: Float[Array, " nonmembers"]) -> float:
-    """Returns the probability that a random member scores above a random non-member, ties counting one half.
+    """Return the probability that a random member scores above a random non-member, ties counting one half.
 
     Source: Mann & Whitney 1947; Bamber 1975.
     """
@@ -253,14 +253,14 @@ def auc(inside: Float[Array, " members"], outside: Float[Array, " nonmembers"]) 
 
 
 def _below(scores: Float[Array, " some"], others: Float[Array, " n"]) -> Float[Array, " some"]:
-    """Return how many of the others lie below each score, ties counting one half. Both are sorted."""
+    """Return how many of the others are below each score, ties counting one half. Both are sorted."""
     return (np.searchsorted(others, scores, side="left") + np.searchsorted(others, scores, side="right")) / 2
 
 
 def auc_interval(
     inside: Float[Array, " members"], outside: Float[Array, " nonmembers"], level: float = 0.95
 ) -> tuple[float, float]:
-    """Returns DeLong's normal interval of the AUC, clipped to [0, 1], for independent examples.
+    """Return DeLong's normal interval of the AUC, clipped to [0, 1], for independent examples.
 
     Where the scores separate perfectly DeLong's variance is 0; the open end is then the Clopper–Pearson bound of as
     many disjoint pairs of a member and a non-member, all of them ranked alike.
@@ -283,7 +283,7 @@ def auc_interval(
 def roc_points(
     inside: Float[Array, " members"], outside: Float[Array, " nonmembers"], fprs: Float[Array, " rates"]
 ) -> tuple[Float[Array, " rates"], Float[Array, " rates"]]:
-    """Returns (tpr, fpr) measured at the thresholds that the given non-members themselves set for each rate.
+    """Return (tpr, fpr) measured at the thresholds that the given non-members themselves set for each rate.
 
     Reads the ROC of the scores at hand: for drawing and for comparison with papers, never for a limit.
     Rates that the non-members cannot resolve are read at zero false positives.
@@ -298,7 +298,7 @@ def roc_points(
 def own_tpr(inside: Float[Array, " members"], outside: Float[Array, " nonmembers"], fpr: float) -> float:
     """Return the TPR at a threshold that the given non-members themselves set, unbiased where there is nothing to find.
 
-    Of fresh scores, j/(n + 1) lie above the j-th largest of n on average. The TPR is interpolated between the two
+    Of fresh scores, j/(n + 1) are above the j-th largest of n on average. The TPR is interpolated between the two
     thresholds whose expected rates enclose `fpr`; below 1/(n + 1), between that of the largest score and 0.
     """
     down = np.sort(outside)[::-1]

@@ -49,7 +49,7 @@ def unreachable(outside: Float[Array, "pairs examples"], fpr: float) -> Reached 
 
 @dataclass(frozen=True, slots=True)
 class TransferredRate:
-    """The share of a target's members that lie above a threshold which shadow models set for a false-positive rate.
+    """The share of a target's members above a threshold which shadow models set for a false-positive rate.
 
     It estimates the true-positive rate at exactly that false-positive rate, both being probabilities over examples and
     over training runs of the recipe. `variance` is the variance of the share, `binomial` the part that independent
@@ -90,7 +90,7 @@ def transferred_rate(
     """Return the true-positive rate of a target at a threshold from its shadows, with its whole variance.
 
     Three things are random besides the single member: the target is one training run of many, which differ in how far
-    their scores lie from the threshold; the threshold comes from a few shadow models and these examples; and copies or
+    their scores are from the threshold; the threshold comes from a few shadow models and these examples; and copies or
     other dependent examples make the members fewer than they are. The variance is the sum of
 
     - binomial: T(1 − T)/members, with T = (hits + ½)/(members + 1),
@@ -100,7 +100,7 @@ def transferred_rate(
       single models, where they are no pairs) and by examples, carried over by the slope of the shadows' mean ROC curve.
 
     Args:
-        flagged: Which of the target's members lie above the threshold.
+        flagged: Which of the target's members are above the threshold.
         inside: Scores of shadows that were trained on the example, own pair left out.
         outside: Scores of shadows that were not.
         couples: Which models the scores come from.

@@ -11,7 +11,7 @@ _FLOOR = 0.01
 
 
 def floored(variance: Float[Array, "..."], mean: Float[Array, "..."] | float) -> Float[Array, "..."]:
-    """Returns the variances of examples, none of them below 1 % of the mean over all examples.
+    """Return the variances of examples, none of them below 1 % of the mean over all examples.
 
     A few models agree on an example by chance. Its variance would then be tiny, any distance from it many standard
     deviations, and the logarithm of a variance of 0 infinite. The 1 % is a convention of this project.

@@ -1,6 +1,6 @@
 """The training loop of a ClassifierRecipe.
 
-What is unusual about it: the whole population lies on the device as one tensor, there is no data loader; every
+What is unusual about it: the whole population is on the device as one tensor, there is no data loader; every
 example draws its own augmentation; the loss and correctness of every example in every epoch are kept, because they
 fall out of the forward pass; and everything random comes from one seed.
 """
@@ -28,7 +28,7 @@ _TRAINED = "trained_by_memaudit"
 def train_classifier(
     recipe: ClassifierRecipe, x: Any, y: Tensor, counts: UInt8[Array, " examples"], seed: int
 ) -> tuple[torch.nn.Module, dict[str, Array]]:
-    """Returns a trained network and its dynamics.
+    """Return a trained network and its dynamics.
 
     The dynamics are `loss` (nats) and `hit` (correct), `[epochs, training examples]`, in the order of the rows and
     repeated as often as the example is trained on; both are taken in training mode, just before the update. The loss is
@@ -84,7 +84,7 @@ def _picked(x: Any, rows: Tensor) -> Any:
 
 
 def _untrained(recipe: ClassifierRecipe) -> torch.nn.Module:
-    """Returns a new network; one that `model()` keeps would carry one shadow model's training over to the next."""
+    """Return a new network; one that `model()` keeps would carry one shadow model's training over to the next."""
     network = recipe.model()
     if not isinstance(network, torch.nn.Module):
         raise RecipeError(f"model() returned {type(network).__name__}; return an untrained torch.nn.Module")
@@ -95,7 +95,7 @@ def _untrained(recipe: ClassifierRecipe) -> torch.nn.Module:
 
 
 def _batch_sizes(rows: int, batch: int) -> list[int]:
-    """Returns the sizes of one epoch's batches; a last batch of one joins its neighbour, for batch statistics' sake."""
+    """Return the sizes of one epoch's batches; a last batch of one joins its neighbour, for batch statistics' sake."""
     sizes = [batch] * (rows // batch) + [rows % batch] * (rows % batch > 0)
     if len(sizes) > 1 and sizes[-1] == 1 < batch:
         sizes[-2:] = [batch + 1]
@@ -103,7 +103,7 @@ def _batch_sizes(rows: int, batch: int) -> list[int]:
 
 
 def _require_outputs(logits: Tensor, y: Tensor) -> None:
-    """Raises RecipeError if outputs are no logits, or none is some label's: a GPU's loss would end the process."""
+    """Raise RecipeError if outputs are no logits, or none is some label's: a GPU's loss would end the process."""
     if logits.ndim != 2:
         raise RecipeError(f"the model's output has shape {tuple(logits.shape)}; return logits [batch, classes]")
     wanted = 1 if y.is_floating_point() else y.shape[1] if y.ndim == 2 else 0
@@ -127,12 +127,12 @@ def _require_outputs(logits: Tensor, y: Tensor) -> None:
 
 
 def factor(schedule: str, progress: float) -> float:
-    """Returns what the learning rate is multiplied by, at a share of the way through training."""
+    """Return what the learning rate is multiplied by, at a share of the way through training."""
     return (1 + math.cos(math.pi * progress)) / 2 if schedule == "cosine" else 1.0
 
 
 def _loss(logits: Tensor, labels: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
-    """Returns each example's loss, and whether it is classified correctly."""
+    """Return each example's loss, and whether it is classified correctly."""
     logits = logits if logits.itemsize >= 4 else logits.float()
     if labels.is_floating_point():
         loss = mse_loss(logits[:, 0], labels.to(logits.dtype), reduction="none")

@@ -79,7 +79,7 @@ class Shard:
             raise SettingsError(f"a shard is I/N with 1 ≤ I ≤ N, got {self.part}/{self.of}")
 
     def models(self, shadows: int) -> range:
-        """Returns the models of this shard."""
+        """Return the models of this shard."""
         return range(self.part - 1, shadows, self.of)
 
 
@@ -98,7 +98,7 @@ def fill(
     progress: Callable[[Progress], None] | None = None,
     repaired: Callable[[int, str], None] | None = None,
 ) -> Bank:
-    """Returns the bank in a folder after training every model that it lacks.
+    """Return the bank in a folder after training every model that it lacks.
 
     Every model is trained on one thread and from a seed of its own, so that the bank is the same however many workers
     fill it, and whether or not it was interrupted.
@@ -165,7 +165,7 @@ def train(
     seed: int = 0,
     device: str = "auto",
 ) -> Any:
-    """Returns one model made by a recipe on given members: a target that is made just as its shadows are.
+    """Return one model made by a recipe on given members: a target that is made just as its shadows are.
 
     Args:
         recipe: How to make a model, or where the recipe is (`recipe.py:recipe`).
@@ -186,7 +186,7 @@ def train(
 
 
 def draw_members(recipe: Recipe | str, *, seed: int = 0, share: float = 0.5) -> Counts:
-    """Returns how often a target is to be trained on each example: 0 or 1 by a fair coin, the same for all of a unit.
+    """Return how often a target is to be trained on each example: 0 or 1, the same for all of a unit.
 
     Of each canary of a language model a dose, as in the shadow models: none for half of them. Membership that is drawn
     is what makes an audit's false-positive rates and exposures mean what they say.
@@ -210,13 +210,13 @@ def draw_members(recipe: Recipe | str, *, seed: int = 0, share: float = 0.5) -> 
 
 
 def require_shadows(shadows: int) -> None:
-    """Raises SettingsError unless the number of shadows is even and positive."""
+    """Raise SettingsError unless the number of shadows is even and positive."""
     if shadows < 2 or shadows % 2:
         raise SettingsError(f"shadows = {shadows}: shadow models come in complementary pairs; give an even number")
 
 
 class _Watch:
-    """Counts the models in the folder, whoever made them, and tells the caller."""
+    """Count the models in the folder, whichever process trained them, and report to the caller."""
 
     def __init__(self, bank: Bank, wanted: range, tell: Callable[[Progress], None] | None):
         self.bank, self.wanted, self.tell = bank, wanted, tell
@@ -271,7 +271,7 @@ def _fill_in_processes(workshop: Workshop, bank: Bank, missing: list[int], worke
 
 
 def _follow_parent() -> None:
-    """Runs first in a worker process: the parent alone answers Ctrl-C, and a worker ends when its parent is gone."""
+    """Run first in a worker process: the parent alone answers Ctrl-C, and a worker ends when its parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
@@ -284,7 +284,7 @@ def _end_with_parent() -> None:
 
 
 def _work(workshop: Workshop, bank: Bank, models: list[int], values: dict[str, tuple[str | None, ...]]) -> None:
-    """Runs in a worker process: makes the models that are still missing."""
+    """Run in a worker process: makes the models that are still missing."""
     require_same_values(workshop.recipe, values)
     with one_thread():
         for model in models:

@@ -27,7 +27,7 @@ def train_language_model(
     device: str,
     watched: Int[Array, " watched"] | None = None,
 ) -> tuple[torch.nn.Module, dict[str, Array]]:
-    """Returns a trained language model and its dynamics.
+    """Return a trained language model and its dynamics.
 
     The dynamics are `epoch_accuracy` `[epochs, watched]`, the share of a unit's tokens that are predicted right after
     each epoch (exact memorization, Tirumala et al. 2022), and `epoch_age` `[epochs, watched]`, the steps that have
@@ -90,7 +90,7 @@ def train_language_model(
 def _survival(
     recipe: LanguageModelRecipe, population: TextPopulation, rows: Sequence[Row], counts: UInt8[Array, " ids"]
 ) -> tuple[Survival, list[int], list[str]]:
-    """Returns how often every canary's secret is really trained on, and how often it should be."""
+    """Return how often every canary's secret is really trained on, and how often it should be."""
     needles = [np.concatenate([space.prefix, space.tokens(space.secret)]) for space in population.spaces]
     batches = _batches(rows, np.zeros(len(rows), np.int64), recipe)
     found = survival(
@@ -102,7 +102,7 @@ def _survival(
 def _batches(
     rows: Sequence[Row], owners: Int[Array, " rows"], recipe: LanguageModelRecipe
 ) -> list[tuple[list[Row], Int[Array, " owners"]]]:
-    """Returns one epoch's batches, each with the units and canaries that are in it."""
+    """Return one epoch's batches, each with the units and canaries that are in it."""
     groups = [[i] for i in range(len(rows))]
     if recipe.rendering.packing:
         groups = packed([len(row.ids) for row in rows], recipe.rendering.context)

@@ -20,7 +20,7 @@ _MASKED, _REPLACED, _RANDOM = 0.15, 0.8, 0.9  # shares; the last two cumulative
 def loss_of(
     model: torch.nn.Module, population: TextPopulation, rows: Sequence[Row], random: torch.Generator, device: str
 ) -> Tensor:
-    """Returns the mean cross-entropy over the tokens that count, in nats.
+    """Return the mean cross-entropy over the tokens that count, in nats.
 
     Args:
         model: In training mode.
@@ -45,7 +45,7 @@ def loss_of(
 
 
 def masked(ids: Tensor, marked: Tensor, population: TextPopulation, random: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Returns rows of which 15 % of the marked tokens are hidden, at least one of each row, and the labels.
+    """Return rows of which 15 % of the marked tokens are hidden, at least one of each row, and the labels.
 
     Of the hidden tokens 80 % are the mask token, 10 % a random token and 10 % themselves.
 

@@ -9,7 +9,7 @@ from memaudit.errors import SettingsError
 
 
 def choose_device(device: str) -> str:
-    """Returns the device that `auto` stands for, or the one that was asked for.
+    """Return the device that `auto` selects, or the one that was asked for.
 
     Raises:
         SettingsError: There is no such device here.
@@ -26,7 +26,7 @@ def choose_device(device: str) -> str:
 
 
 def device_name(device: str) -> str:
-    """Returns what the device is called, "cpu" or "cuda, NVIDIA A100"; raises as `choose_device` does."""
+    """Return what the device is called, "cpu" or "cuda, NVIDIA A100"; raises as `choose_device` does."""
     import torch
 
     chosen = choose_device(device)
@@ -35,7 +35,7 @@ def device_name(device: str) -> str:
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """Limits every numeric library to one thread within: processes do not fight, and sums are added in one order."""
+    """Limit every numeric library to one thread within: processes do not fight, and sums are added in one order."""
     import torch
     from threadpoolctl import threadpool_limits
 

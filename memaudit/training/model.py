@@ -99,7 +99,7 @@ class Workshop:
         return WeakValueDictionary()  # models that train() returned, while they exist
 
     def require_unchanged(self, step: str) -> None:
-        """Raises RecipeError if the user's code has changed the population, and with it all further models.
+        """Raise RecipeError if the user's code has changed the population, and with it all further models.
 
         What it is given are copies; but `examples()` may return arrays that the user's code keeps, and works on.
         """
@@ -110,7 +110,7 @@ class Workshop:
             )
 
     def counts(self, model: int) -> UInt8[Array, " ids"]:
-        """Returns how often one model of the bank is trained on each example, and on each canary."""
+        """Return how often one model of the bank is trained on each example, and on each canary."""
         if not isinstance(self.examples, TextPopulation):
             return half_in_units(self.seed, model, self.examples.unit_of, self.examples.strata, self._design.roles)
         coins = half(self.seed, model, len(self.examples), self._design.roles)
@@ -118,7 +118,7 @@ class Workshop:
         return np.concatenate([coins, planted])
 
     def require_classes(self) -> None:
-        """Raises RecipeError if half of the models would be trained on one class, and the estimator refuses that."""
+        """Raise RecipeError if half of the models would be trained on one class, and the estimator refuses that."""
         examples = self.examples
         if not isinstance(self.recipe, EstimatorRecipe) or not isinstance(examples, Examples):
             return
@@ -142,7 +142,7 @@ class Workshop:
             ) from error
 
     def make(self, bank: Bank, model: int) -> None:
-        """Trains one model of the bank and stores it.
+        """Train one model of the bank and stores it.
 
         Raises:
             RecipeError: The user's code failed, or what it returned is no model; says which model it was.
@@ -180,24 +180,24 @@ class Workshop:
             require_own_checkpoints(bank)
 
     def memberships(self, counts: UInt8[Array, " ids"]) -> dict[str, Array]:
-        """Returns how often a model was trained on each candidate and canary, as it is stored."""
+        """Return how often a model was trained on each candidate and canary, as it is stored."""
         counts = counts_of_candidates(self.examples, self._design, counts)
         if not isinstance(self.measured, TextPopulation):
             return {"members": counts}
         return {"members": counts[: len(self.measured)], "doses": counts[len(self.measured) :]}
 
     def weights(self, trained: Any) -> bytes | None:
-        """Returns a network's weights as a safetensors file; None if they are not kept, or it is no network."""
+        """Return a network's weights as a safetensors file; None if they are not kept, or it is no network."""
         return _weights(trained) if self.keep_weights else None
 
     def measure(self, trained: Any) -> dict[str, Array]:
-        """Returns the signals of a trained model over the candidates, by name."""
+        """Return the signals of a trained model over the candidates, by name."""
         recipe = self.recipe
         queries, outputs = getattr(recipe, "queries", ()), getattr(recipe, "outputs", None)
         return measure(trained, self.measured, queries, self.device, outputs, getattr(recipe, "output", None))
 
     def _require_next_token(self, trained: Any) -> None:
-        """Raises ModelError if a user's own loop trained a language model on labels that are not shifted.
+        """Raise ModelError if a user's own loop trained a language model on labels that are not shifted.
 
         Only of a whole training: a model that is hardly trained also says what it has just read.
         """
@@ -207,7 +207,7 @@ class Workshop:
             reading(trained, self.examples, self.device).require_trained()
 
     def _require_own(self, trained: Any, counts: UInt8[Array, " ids"], seed: int, phi: Array) -> None:
-        """Raises RecipeError if train() returns one object for several models, each going on from the one before.
+        """Raise RecipeError if train() returns one object for several models, each going on from the one before.
 
         An object that is fitted afresh at every call is the same model when it is fitted again.
         """
@@ -221,14 +221,14 @@ class Workshop:
             )
 
     def with_epochs(self, epochs: int) -> Workshop:
-        """Returns the same workshop with another number of epochs; the data on the device is not sent there again."""
+        """Return the same workshop with another number of epochs; the data on the device is not sent there again."""
         assert isinstance(self.recipe, ClassifierRecipe | LanguageModelRecipe)
         other = copy(self)
         vars(other)["recipe"] = replace(self.recipe, epochs=epochs)
         return other
 
     def train(self, counts: UInt8[Array, " examples"], seed: int) -> tuple[Any, dict[str, Array]]:
-        """Returns a model trained on each example as often as it is counted, and what training recorded on the way."""
+        """Return a model trained on each example as often as it is counted, and what training recorded on the way."""
         with training(self.recipe):
             return self._train(counts, seed)
 
@@ -294,7 +294,7 @@ class Workshop:
 
 
 def _train_seeded(seed: int, train: Callable[[Array, int], Any], counts: Array) -> Any:
-    """Returns what training returns; the caller's random state is as before, whatever training draws."""
+    """Return what training returns; the caller's random state is as before, whatever training draws."""
     import random
 
     import torch
@@ -312,14 +312,14 @@ def _train_seeded(seed: int, train: Callable[[Array, int], Any], counts: Array) 
 
 
 def _checksum(population: Population) -> int:
-    """Returns a number that changes with the inputs and labels of examples; texts cannot be changed."""
+    """Return a number that changes with the inputs and labels of examples; texts cannot be changed."""
     if not isinstance(population, Examples):
         return 0
     return crc32(np.ascontiguousarray(population.y).data, population.inputs.checksum())
 
 
 def _weights(model: Any) -> bytes | None:
-    """Returns a network's weights as the content of a safetensors file; None for models that are no networks."""
+    """Return a network's weights as the content of a safetensors file; None for models that are no networks."""
     if not hasattr(model, "state_dict"):
         return None
     from safetensors.torch import save

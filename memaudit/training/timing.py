@@ -1,7 +1,7 @@
 """How long one shadow model takes, from training small parts of one; nothing of it is kept, and no bank is touched.
 
 One epoch is timed on more and more of a model's members, then more and more epochs on as many. Both stop where the last
-step took long enough to be told from noise, or where there is no more. With L examples and e epochs at the end, of n
+step took long enough to exceed timing noise, or where there is no more. With L examples and e epochs at the end, of n
 and E, the whole takes
 
     t(L, e) + (E − e) · epoch + E · (n − L) · b
@@ -65,7 +65,7 @@ def time_model(
     clock: Callable[[], float] = time.perf_counter,
     design: Design | None = None,
 ) -> Timing:
-    """Returns how long one shadow model takes on one thread, as `fill` trains it; takes some seconds to find out.
+    """Return how long one shadow model takes on one thread, as `fill` trains it; takes some seconds to find out.
 
     A model that is trained within about a second is trained whole, and measured. Of a language model's training set
     the documents are fewer in a trial; its canaries are all there, as planted.
@@ -102,7 +102,7 @@ def time_model(
 
 
 class _Trials:
-    """Trains parts of a bank's model 0 against a clock, and keeps the last one."""
+    """Train parts of a bank's model 0 against a clock, and keeps the last one."""
 
     def __init__(self, workshop: Workshop, clock: Callable[[], float]):
         self.workshop, self.clock = workshop, clock
@@ -117,7 +117,7 @@ class _Trials:
         self.dynamics: dict[str, Array] = {}
 
     def training(self, size: int, epochs: int) -> float:
-        """Returns the seconds of training on `size` members."""
+        """Return the seconds of training on `size` members."""
         workshop = self.workshop if self.opaque else self.workshop.with_epochs(epochs)
         counts = self.counts.copy()
         counts[self.order[size:]] = 0
@@ -127,13 +127,13 @@ class _Trials:
         return self.clock() - started
 
     def evaluation(self) -> tuple[float, dict[str, Array]]:
-        """Returns the seconds of taking the last model's signals, and these."""
+        """Return the seconds of taking the last model's signals, and these."""
         started = self.clock()
         signals = self.workshop.measure(self.model)
         return self.clock() - started, signals
 
     def stored(self, signals: dict[str, Array], size: int, epochs: int) -> int:
-        """Returns the bytes that the whole model takes on the disk, up to the headers of files.
+        """Return the bytes that the whole model takes on the disk, up to the headers of files.
 
         Args:
             signals: Of the last model.
@@ -148,7 +148,7 @@ class _Trials:
         )
 
     def by_size(self) -> tuple[int, float, float, list[int]]:
-        """Returns the last size, its seconds for one epoch, those of one more example in it, and the last two sizes."""
+        """Return the last size, its seconds for one epoch, those of one more example in it, and the last two sizes."""
         sizes = [self._warmed_up()]
         seconds, added = self.training(sizes[-1], 1), 0.0
         while sizes[-1] < self.most and added < _TELLING:
@@ -159,7 +159,7 @@ class _Trials:
         return sizes[-1], seconds, max(added, 0.0) / grown, sizes[-2:]
 
     def by_epochs(self, size: int, seconds: float) -> tuple[int, float, float]:
-        """Returns the last number of epochs, its seconds, and those of one epoch more.
+        """Return the last number of epochs, its seconds, and those of one epoch more.
 
         Args:
             size: Members to train on.
@@ -174,7 +174,7 @@ class _Trials:
         return epochs, seconds, epoch
 
     def _warmed_up(self) -> int:
-        """Returns the smallest size that can be trained on, after doing so once: what is first loads libraries.
+        """Return the smallest size that can be trained on, after doing so once: what is first loads libraries.
 
         A loop of the user's may need more examples than the smallest trial has: some of each class in every fold, say.
         """
@@ -190,7 +190,7 @@ class _Trials:
                 return size
 
     def told(self, epochs: int, sizes: list[int]) -> str:
-        """Returns in words what was tried."""
+        """Return in words what was tried."""
         size = sizes[-1]
         if (size, epochs) == (self.most, self.epochs):
             return "one whole training"
@@ -203,7 +203,7 @@ class _Trials:
 
 
 def _order(members: Int[Array, " members"], examples: Population) -> Int[Array, " members"]:
-    """Returns the members in the order in which trials take them up: at random, but one of each class first."""
+    """Return the members in the order in which trials take them up: at random, but one of each class first."""
     shuffled = np.random.default_rng(0).permutation(members)
     if not isinstance(examples, Examples) or examples.task is not Task.CLASSIFICATION:
         return shuffled

@@ -1,4 +1,4 @@
-"""How the model is made: the data, the network, the training. memaudit makes its shadow models from this."""
+"""How the model is trained: data, network, training. memaudit trains its shadow models with it."""
 
 import numpy as np
 from sklearn.datasets import load_digits
@@ -8,13 +8,13 @@ import memaudit as ma
 
 
 def examples():
-    """All that may be in the training set, and about as many examples that are held out."""
+    """Return the training set and about as many held-out examples."""
     images, labels = load_digits(return_X_y=True)
     return ma.Examples((images / 16).astype(np.float32).reshape(-1, 1, 8, 8), labels)
 
 
 def model():
-    """An untrained network."""
+    """Return an untrained network."""
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10))
 
 

@@ -1,4 +1,4 @@
-"""Trains the model that is to be audited, on half of the examples drawn at random, and says who they were."""
+"""Train the model to be audited on a random half of the examples, and save it with the list of members."""
 
 from recipe import recipe
 

@@ -1,4 +1,4 @@
-"""Trains the model that is to be audited: each document is a member by a fair coin, each canary is planted by lot."""
+"""Train the model to be audited on randomly drawn documents and canaries, and save it with the list of members."""
 
 from recipe import recipe
 
