@@ -108,7 +108,7 @@ def test_a_rate_that_the_nonmembers_cannot_resolve_is_refused_and_the_rest_is_sa
 ) -> None:
     done = command("audit", "model.safetensors", "--fpr", 0.02, "--fpr", 0.001)
     assert done.returncode == 0, done.stderr
-    assert "100 non-members cannot show a false-positive rate of 0.1%" in " ".join(done.stderr.split())
+    assert "100 non-members cannot resolve a 0.1% FPR" in " ".join(done.stderr.split())
     assert {r.finding.at_fpr for r in reported(project).results if r.finding.metric == "tpr"} == {0.02}
     flags = [name for name in evidence(project)[0] if name.startswith("flagged")]
     assert all(name.startswith("flagged_at_0.02") for name in flags)

@@ -149,7 +149,7 @@ def test_few_passages_that_nobody_memorized_are_called_so(population: TextPopula
 def test_without_weights_it_is_said_that_nothing_was_compared(population: TextPopulation) -> None:
     evidence = replace(made(population, [12], gain=5.0), reading=None)
     (finding,), _ = generation_check.run(evidence)
-    assert any("not tested" in note for note in finding.notes)
+    assert any("Not tested" in note for note in finding.notes)
     assert not any(table.title == "Why training text is generated" for table in finding.tables)
 
 

@@ -66,8 +66,8 @@ def test_a_limit_on_a_rate_that_ties_keep_from_is_undecided() -> None:
 def test_the_comparison_says_not_reached() -> None:
     evidence = _evidence(Law(name="", levels=5), 8, 600, "global-threshold", "lira-online")
     rows = {row[0]: row for row in membership._comparison(evidence).rows}
-    assert rows["global-threshold"][2] == "not reached (ties)"
-    assert str(rows["global-threshold"][3]).startswith("0% or ")
+    assert rows["Loss threshold"][2] == "not reachable (ties)"
+    assert str(rows["Loss threshold"][3]).startswith("0% or ")
 
 
 # --- single examples --------------------------------------------------------------------------------------------------
@@ -166,7 +166,7 @@ def test_an_outlook_counts_effective_members(shadows: int, fpr: float) -> None:
         return found.can_pass, found.reason, np.array([c.passes for c in found.chances])
 
     assert look(members)[0] is True
-    assert look(members - 1)[:2] == (False, "even if nobody is found, 1 more members are needed")
+    assert look(members - 1)[:2] == (False, "even if no member is identified, 1 more members are needed")
     of: Callable[[float], float] = lambda rate: chances(limit, int(3000 / effect + 1e-6), rate).passes  # noqa: E731
     assert look(3000)[2] == pytest.approx([of(0.05 * factor) for factor in (0.1, 0.5, 2, 5)])
 

@@ -39,7 +39,7 @@ def test_a_gate_can_pass_from_the_least_number_of_members_on(top: float) -> None
     limit = Limit(metric="tpr", attack="lira-online", at_fpr=0.01, max=top)
     enough, too_few = (outlooks([limit], ATTACKS, [0.01], members, 10_000, MANY)[0] for members in (least, least - 1))
     assert enough.can_pass
-    assert (too_few.can_pass, too_few.reason) == (False, "even if nobody is found, 1 more members are needed")
+    assert (too_few.can_pass, too_few.reason) == (False, "even if no member is identified, 1 more members are needed")
 
 
 def test_a_rate_that_the_non_members_cannot_show_is_named_with_how_many_it_takes() -> None:
