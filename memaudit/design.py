@@ -27,7 +27,7 @@ Array = np.ndarray
 _MEMBERS, _TRAINING, _CONTROL, _TARGET, _CANDIDATES = 0, 1, 2, 4, 5
 
 _TOLERANCE = 0.05  # of the share: models of training sets that differ by a tenth mostly look alike (benchmarks.shares)
-_LIKELY, _POSSIBLE = 2.0, 3.3  # standard deviations of a share drawn by fair coins: probabilities of 0.05 and 0.001
+_LIKELY, _POSSIBLE = 2.0, 3.3  # standard deviations of the share under random halves: probabilities of 0.05 and 0.001
 
 _DRAWS = 64  # of a pair with two classes in either half; if there is one, all miss it with a probability of 1e-8
 
@@ -74,7 +74,7 @@ def target_half(seed: int, examples: int) -> UInt8[Array, " examples"]:
 
 
 def target_share(seed: int, examples: int, share: float) -> UInt8[Array, " examples"]:
-    """Return a target's memberships, 0 or 1: a share of the examples, drawn at random; by fair coins if it is 1/2.
+    """Return a target's memberships, 0 or 1: a random share of the examples, each with probability 1/2 if it is 1/2.
 
     Raises:
         ValueError: The share leaves no member or no non-member.
@@ -83,7 +83,7 @@ def target_share(seed: int, examples: int, share: float) -> UInt8[Array, " examp
         return target_half(seed, examples)
     members = round(share * examples) if 0 < share < 1 else 0
     if not 0 < members < examples:
-        raise ValueError(f"a share of members lies between 0 and 1 and leaves some on both sides, got {share}")
+        raise ValueError(f"share must be between 0 and 1 and leave at least one member and one non-member, got {share}")
     row = np.zeros(examples, np.uint8)
     row[_stream(seed, _TARGET, 0).permutation(examples)[:members]] = 1
     return row
@@ -110,10 +110,9 @@ class Design:
 
     @classmethod
     def for_members(cls, members: Bool[Array, " units"], seed: int) -> Design:
-        """Return the design for a target: halves if its share of members is likely to have been drawn by fair coins.
+        """Return the design for a target: halves if its share of members is likely under random halves.
 
-        Otherwise the candidates are all units of the smaller side, and as many of the larger, drawn at random: a random
-        sample of the members, or of the non-members.
+        Otherwise the candidates are all units of the smaller side and a random sample of the same size of the larger.
         """
         if _off_half(members) <= _LIKELY:
             return cls.halves(len(members))
@@ -159,15 +158,15 @@ class Design:
 
 
 def about_half(members: Bool[Array, " units"]) -> bool:
-    """Return whether a bank of halves that is there can serve a target, by its share of members.
+    """Return whether an existing bank of halves suits a target, by its share of members.
 
-    It can if that is one half, give or take 5 percentage points or what fair coins make possible.
+    It does if that is one half, within 5 percentage points or what random halves make possible.
     """
     return bool(abs(members.mean() - 0.5) <= _TOLERANCE or _off_half(members) <= _POSSIBLE)
 
 
 def _off_half(members: Bool[Array, " units"]) -> float:
-    """Return how far the share of members is from one half, in standard deviations of one drawn by fair coins."""
+    """Return how far the share of members is from one half, in standard deviations under random halves."""
     return float(abs(members.mean() - 0.5) * 2 * np.sqrt(len(members)))
 
 

@@ -94,7 +94,7 @@ def write_first(path: Path, data: bytes, mode: int | None = None) -> None:
 
 @contextlib.contextmanager
 def locked(path: Path, handle: int, shared: bool = False) -> Iterator[None]:
-    """Holds an open file against other processes, or with `shared` against those that write.
+    """Lock an open file against other processes, or with `shared` against those that write.
 
     Without flock a writer is held off by a lock file, and a reader by nothing: it may meet a line that is not whole.
     """
@@ -112,7 +112,7 @@ def locked(path: Path, handle: int, shared: bool = False) -> Iterator[None]:
 
 
 def rehearse(draft: Path) -> None:
-    """Makes, fills, renames and removes a small folder, so that a disk that cannot do it is known beforehand."""
+    """Make, fill, rename and remove a small folder, to find out early whether the disk can do it."""
     renamed = draft.with_name(f"{draft.name}0")
     try:
         draft.mkdir(private_mode(folder=True))
@@ -125,7 +125,7 @@ def rehearse(draft: Path) -> None:
 
 
 def move_folder(source: Path, destination: Path) -> None:
-    """Renames a folder; one that is already at the destination stays."""
+    """Rename a folder; one that is already at the destination stays."""
     try:
         source.rename(destination)
     except OSError:
@@ -134,7 +134,7 @@ def move_folder(source: Path, destination: Path) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Waits until the names in a folder are on the disk, where the file system can do that."""
+    """Wait until the names in a folder are on the disk, where the file system can do that."""
     with contextlib.suppress(PermissionError):  # Windows opens no folder
         handle = os.open(path, os.O_RDONLY)
         try:
@@ -153,7 +153,7 @@ def _sync(handle: int) -> None:
 
 @contextlib.contextmanager
 def _lock_file(path: Path) -> Iterator[None]:
-    """Holds a file that only one process can make; one that a killed process left is taken away after a while."""
+    """Hold a file that only one process can make; one left by a killed process is removed after a while."""
     lock = path.with_name(f".{path.name}.lock")
     seen, since = None, time.monotonic()
     while True:

@@ -239,7 +239,7 @@ def test_random_augmentation_needs_listed_members_and_says_so(
             x, y = super().__getitem__(place)
             return x + np.random.default_rng().normal(size=8).astype(np.float32), y
 
-    with pytest.raises(EvidenceError, match=r"who is trained on\? a row differs when it is read twice"):
+    with pytest.raises(EvidenceError, match=r"The members are not known: a row differs when it is read twice"):
         Watch(own.recipe, tmp_path / "model.pt").begin(Noisy(rows))
     watch = Watch(own.recipe, tmp_path / "model.pt", ids)
     watch.begin(Noisy(rows))

@@ -226,7 +226,7 @@ BAD_MAKES: dict[str, tuple[list[object], tuple[str, ...]]] = {
     "a template without a secret": (["--template", "{name}", "-o", "x.json"], ("'{name}'", "{secret}")),
     "tokens of no tokenizer": (["--family", "tokens", "-o", "x.json"], ("--tokenizer",)),
     "no tokenizer there": (["--tokenizer", "nowhere", "-o", "x.json"], ("nowhere holds no tokenizer.json",)),
-    "a file that is there": (["-o", "canaries.json"], ("canaries.json is there already", "--force")),
+    "a file that is there": (["-o", "canaries.json"], ("canaries.json exists already", "--force")),
     "a folder that is not there": (["-o", "nowhere/x.json"], ("nowhere/x.json cannot be written",)),
 }
 
@@ -474,9 +474,9 @@ BAD_PLANTS: dict[str, tuple[list[object], tuple[str, ...]]] = {
     "no copies": (["--levels", "0,0"], ("--levels", "'0,0'")),
     "no context": (["--tokenizer", "."], ("--tokenizer and --context go together",)),
     "no tokenizer": (["--context", "64"], ("--tokenizer and --context go together",)),
-    "over the data": (["--output", "train.jsonl", "--force"], ("train.jsonl is what is read",)),
-    "over the data by another name": (["--output", "../{}/train.jsonl", "--force"], ("train.jsonl is what is read",)),
-    "over the canaries": (["--output", "canaries.json", "--force"], ("canaries.json is what is read",)),
+    "over the data": (["--output", "train.jsonl", "--force"], ("train.jsonl is an input",)),
+    "over the data by another name": (["--output", "../{}/train.jsonl", "--force"], ("train.jsonl is an input",)),
+    "over the canaries": (["--output", "canaries.json", "--force"], ("canaries.json is an input",)),
     "into no folder": (["--output", "nowhere/planted.jsonl"], ("cannot be written", "No such file")),
 }
 
@@ -494,7 +494,7 @@ def test_a_bad_planting(here: Path, complaint: Complaint, flags: list[object], s
 def test_no_file_is_replaced_unless_by_force(here: Path, command: Command, complaint: Complaint, name: str) -> None:
     (here / name).write_text("precious", "utf-8")
     message = complaint("canary", "plant", "canaries.json", "train.jsonl", "-o", "planted.jsonl")
-    assert f"{name} is there already; --force replaces it" in message
+    assert f"{name} exists already; --force replaces it" in message
     assert [path.name for path in here.glob("planted*")] == [name]
     assert (here / name).read_text("utf-8") == "precious"
     _plant(command, "--force")
@@ -570,7 +570,7 @@ def test_another_manifest_is_told_in_a_few_lines(here: Path, command: Command, c
     _plant(command)
     command("canary", "make", *BARE, "--seed", 2**101, "-o", "others.json")
     message = complaint("canary", "check", "planted.public.json", "others.json")
-    assert "others.json is not what planted.public.json commits to" in message
+    assert "others.json does not match planted.public.json" in message
     assert len(message.splitlines()) == 12
     assert "more" in message.splitlines()[-1]
 

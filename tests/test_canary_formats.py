@@ -325,7 +325,7 @@ def test_check_finds_canaries_that_training_does_not_see_as_planted(
     in_tokens = ["--tokenizer", tokenizers / "bytes", "--context", 128]
     assert command(*_check("planted.json")).returncode == 0
     done = command(*_check("planted.json", *in_tokens))
-    assert (done.returncode, "nobody chose them" in done.stdout) == (0, True)
+    assert (done.returncode, "so they were not chosen" in done.stdout) == (0, True)
     manifest = read_manifest("planted.manifest.json")
     row, name = manifest.positions[0][0], manifest.canaries[0].name
     change, by_text = DAMAGE[damage]
@@ -358,8 +358,8 @@ def test_check_tells_secrets_that_somebody_chose(here: Path, command: Command) -
     _plant(command, lines(FORMS["messages"]), "--seed", 2**99)
     done = command("canary", "check", "planted.public.json", "planted.manifest.json")
     assert done.returncode == 0
-    assert "does not show that nobody chose them" in done.stderr
-    assert "nobody chose them" not in done.stdout
+    assert "so they may have been chosen" in done.stderr
+    assert "not chosen" not in done.stdout
 
 
 @pytest.mark.parametrize("form", FORMS)

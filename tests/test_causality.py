@@ -247,7 +247,7 @@ class Outputs(loops.Recurrent):  # type: ignore[name-defined,misc]
 @pytest.mark.parametrize("last", [nn.Softmax(-1), nn.Sigmoid()])
 def test_probabilities_are_no_logits(last: Callable[[Tensor], Tensor], people: TextPopulation) -> None:
     """A softmax of probabilities is almost uniform: every model would look as if it had learned nothing."""
-    with pytest.raises(ModelError, match=r"the model returns probabilities, not logits: every output lies between 0"):
+    with pytest.raises(ModelError, match=r"the model returns probabilities, not logits: every output is between 0"):
         require_causal(Outputs(last), people)
     require_causal(Outputs(nn.LogSoftmax(-1)), people)
 

@@ -89,7 +89,7 @@ BAD_CALLS: dict[str, tuple[list[str], tuple[str, ...]]] = {
     "a rate of 2": (["--fpr", "2"], ("--fpr", "2")),
     "negative seed": (["--seed", "-1"], ("--seed", "-1")),
     "no workers": (["--workers", "0"], ("--workers", "0")),
-    "a device that is none": (["--device", "abacus"], ("device 'abacus' is not to be had",)),
+    "a device that is none": (["--device", "abacus"], ("device 'abacus' is not available",)),
     "an unknown flag": (["--shadow", "8"], ("No such option", "--shadows")),
     "a word that is none": (["--evidence", "ful"], ("'ful'", "full")),
     "no recipe file": (["--recipe", "other.py:recipe"], ("there is no recipe file", "other.py", "memaudit init")),

@@ -102,7 +102,9 @@ def test_blocks_and_uneven_shares_are_said() -> None:
     uneven = rng.random((24, 2000)) < rng.choice([0.3, 0.7], 2000)
     assert any("more of the shadow models than chance" in words for words in design_of(uneven).caveats)
     sizes = rng.random((24, 2000)) < np.linspace(0.3, 0.7, 24)[:, None]
-    assert any("30% to 70%" in words or "were not all made alike" in words for words in design_of(sizes).caveats)
+    assert any(
+        "30% to 70%" in words or "were not all drawn in the same way" in words for words in design_of(sizes).caveats
+    )
 
 
 # --- couples ----------------------------------------------------------------------------------------------------------

@@ -192,13 +192,13 @@ def test_the_margin_moves_the_decision() -> None:
             compare(old, new, margin)
 
 
-def test_false_accusations_are_compared_beside() -> None:
+def test_false_positives_are_compared_beside() -> None:
     flags = np.arange(MEMBERS) < 300
     few, many = np.arange(500) < 5, np.arange(500) < 50
     (change,) = compare(side(flags, few), side(flags | (np.arange(MEMBERS) == 999), many)).changes
-    assert change.accused is not None
-    assert change.accused.value == pytest.approx(0.09)
-    assert change.accused.low > 0
+    assert change.flagged is not None
+    assert change.flagged.value == pytest.approx(0.09)
+    assert change.flagged.low > 0
 
 
 def test_training_sets_that_differ_are_compared_on_what_they_share() -> None:
@@ -283,7 +283,7 @@ DIFFERENT: dict[str, tuple[Callable[[Report], Report], str]] = {
     "key": (_provenance(evidence__key="l"), "the bank's key: not the same"),
     "seed": (_provenance(bank__seed="1"), "bank.seed: 0 → 1"),
     "recipe": (_provenance(bank__recipe__epochs=None), r"bank.recipe.epochs: 40 → \(none\)"),
-    "an old report": (_provenance(commitment__examples=None), "the examples: not told by a report that is old"),
+    "an old report": (_provenance(commitment__examples=None), "the examples: missing from a report that is old"),
     "shadows": (
         lambda report: replace(report, subject=replace(report.subject, shadows=32)),
         "shadow models: 64 → 32",
@@ -396,7 +396,14 @@ def test_two_audits_are_compared_example_by_example(place: Path, command: Comman
     }
     text = " ".join(done.stdout.split())
     assert "undecided The audits cannot decide whether the new release leaks more than the old one." in text
-    assert "99% interval, 100 pairs" in text
+    assert "99% interval, 100 pairs" in " ".join(command("diff", "old", "new", "-v").stdout.split())
+    lines = done.stdout.splitlines()
+    head = next(n for n, line in enumerate(lines) if line.startswith("Finding"))
+    assert lines[head].split() == ["Finding", "Old", "New", "Change", "95%", "CI", "FPR", "change", "Verdict"]
+    rows = [line for line in lines[head + 1 : lines.index("", head)] if " points " in line]
+    assert len(rows) == len(expected.changes)
+    assert {row.split()[-1] for row in rows} <= {"undecided", "regression", "noted"}
+    assert all("(99% CI)" in row for row in rows)
 
 
 def test_the_exit_code_is_the_decision(place: Path, command: Command, complaint: Callable[..., str]) -> None:

@@ -252,7 +252,7 @@ def test_a_shard_that_is_none_is_refused(part: int, of: int) -> None:
 
 
 def test_a_device_that_is_not_there_is_a_clear_error(recipe: Any, tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="'cuda:77' is not to be had"):
+    with pytest.raises(SettingsError, match="'cuda:77' is not available"):
         ma.fill(tmp_path / "bank", recipe, 2, device="cuda:77")
 
 

@@ -253,7 +253,7 @@ def _upper(place: Path) -> None:
     ("spoil", "said"),
     [
         (_linked, "report.digest is no plain file"),
-        (lambda place: (place / DIGEST).unlink(), "report.digest, which SHA256SUMS lists, is missing"),
+        (lambda place: (place / DIGEST).unlink(), "report.digest is missing, but SHA256SUMS lists it"),
         (_unlisted, "SHA256SUMS does not list report.json"),
         (_upper, "SHA256SUMS does not list report.json"),
         (lambda place: (place / "SHA256SUMS").rename("x") and (place / "SHA256SUMS").symlink_to("x"), "no plain file"),
@@ -331,10 +331,10 @@ def test_a_ledger_that_does_not_hold_the_audit_refuses_it(
     ledger = audited_place / "memaudit.ledger.jsonl"
     assert "the chain of" in command("gate", "report.json", "--ledger", ledger).stdout
     (tmp_path / "new.jsonl").touch()
-    assert "does not hold this audit" in complaint("gate", "report.json", "--ledger", "new.jsonl")
+    assert "does not contain this audit" in complaint("gate", "report.json", "--ledger", "new.jsonl")
     fields["attempt"] |= {"number": 2, "earlier": ["pass"], "of_model": 2}
     save(fields)
-    assert "is not what report.json says" in complaint("gate", "report.json", "--ledger", ledger)
+    assert "differs from report.json" in complaint("gate", "report.json", "--ledger", ledger)
 
 
 # ---- waivers
@@ -416,7 +416,7 @@ def test_what_the_ledger_says_of_an_audit_is_what_the_report_says(
     change(fields)
     save(fields)
     ledger = audited_place / "memaudit.ledger.jsonl"
-    assert "is not what report.json says" in complaint("gate", "report.json", "--ledger", ledger)
+    assert "differs from report.json" in complaint("gate", "report.json", "--ledger", ledger)
 
 
 def test_the_clocks_of_two_machines_differ(fields: Fields, command: Command) -> None:

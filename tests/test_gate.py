@@ -116,7 +116,7 @@ def test_the_verdict_is_the_exit_code(
 ) -> None:
     """Both bounds are those of a two-sided interval at 90 %."""
     audited(hits)
-    done = command("gate", "report.json")
+    done = command("gate", "report.json", "--sentences")
     assert done.returncode == code, done.stderr
     ends = binomtest(hits, 1000).proportion_ci(0.9)
     reason = said.format(low=f"{100 * ends.low:.2g}%", high=f"{100 * ends.high:.2g}%")
@@ -129,8 +129,26 @@ def test_the_verdict_is_the_exit_code(
         "not checked   who made the report (--require-signature), which model is released (--model), how often it was "
         "audited (--ledger), whether results are missing (a report of memaudit 0.1.0 does not say)",
     ]
-    zero = command("gate", "report.json", "--exit-zero")
+    zero = command("gate", "report.json", "--exit-zero", "-v")
     assert (zero.returncode, zero.stdout) == (0, f"{done.stdout.strip()} (not used: --exit-zero)\n")
+
+
+@pytest.mark.parametrize(
+    ("hits", "words"),
+    [(60, "6% 4.6–7.7% ≤ 10% PASS"), (200, "20% 18–23% ≤ 10% FAIL"), (95, "9.5% 7.8–11% ≤ 10% INCONCLUSIVE")],
+)
+def test_every_limit_has_a_row_and_a_reason_unless_it_passes(
+    audited: Callable[..., None], command: Command, hits: int, words: str
+) -> None:
+    audited(hits, GATE + '[[gate]]\nmetric = "exposure"\nmax = 4\nrequired = false\n')
+    lines = command("gate", "report.json").stdout.splitlines()
+    table, reasons = lines[: lines.index("")], lines[lines.index("") + 1 :]
+    assert table[0].split() == ["Finding", "Value", "95%", "CI", "Limit", "Verdict"]
+    assert " ".join(table[1].split()).endswith(f"FPR {words}")
+    assert " ".join(table[2].split()) == "exposure, not measured - - ≤ 4 NO LIMIT SET"
+    assert [line.split(":")[0] for line in reasons if "low-fpr" in line] == (
+        [] if "PASS" in words else [f"{words.split()[-1].lower():<14}low-fpr (tpr of lira-online at 0.01 FPR ≤ 0.1)"]
+    )
 
 
 def test_too_few_members_are_inconclusive_with_the_number_that_would_do(
@@ -168,7 +186,7 @@ def test_what_comes_of_an_undecided_gate_is_the_gates_choice_and_printed(
     audited(95, f'{GATE}on_inconclusive = "{choice}"\n')
     done = command("gate", "report.json")
     assert done.returncode == code
-    assert done.stdout.startswith("inconclusive  low-fpr")
+    assert "\ninconclusive  low-fpr" in done.stdout
     assert said in done.stdout
     assert f"inconclusive: exit code {code}" in done.stdout
 
@@ -187,7 +205,8 @@ def test_a_gate_on_all_attacks_is_told_by_the_worst(audited: Callable[..., None]
     audited(200, '[[gate]]\nmetric = "tpr"\nmax = 0.1\n')
     done = command("gate", "report.json")
     assert done.returncode == 1
-    gate, *_ = done.stdout.splitlines()
+    assert "(worst of 2)" in " ".join(done.stdout.splitlines()[1].split())
+    gate = next(line for line in done.stdout.splitlines() if line.startswith("fail "))
     assert gate.startswith("fail          tpr (tpr ≤ 0.1): worst of 2, Membership inference, lira-online, at 0.01: ")
     assert "at 95% confidence (jointly over 2 comparisons)" in gate
 
@@ -220,7 +239,7 @@ def test_nothing_to_judge_and_nothing_to_judge_by_are_2(
     (tmp_path / "cut.json").write_bytes((tmp_path / "report.json").read_bytes()[:-20])
     assert "cut.json" in complaint("gate", "cut.json")
     monkeypatch.setattr("memaudit.cli.settings.find", lambda start: None)
-    assert "there are no limits" in complaint("gate", "report.json")
+    assert "no limits: there is no memaudit.toml" in complaint("gate", "report.json")
 
 
 # ---- waivers
@@ -242,7 +261,8 @@ def test_a_waiver_is_printed_whatever_it_does(
     audited(200, GATE + text)
     done = command("gate", "report.json")
     assert done.returncode == code
-    gate, waiver, *_, end = done.stdout.splitlines()
+    _, row, _, gate, waiver, *_, end = done.stdout.splitlines()
+    assert row.endswith("FAIL, WAIVED" if code == 0 else "FAIL")
     assert gate.startswith("fail (waived)" if code == 0 else "fail   ")
     assert waiver.startswith("waiver        low-fpr, for model ")
     assert waiver.endswith(f"owner ann, approved by bob: {state}")
@@ -250,7 +270,7 @@ def test_a_waiver_is_printed_whatever_it_does(
     audited(60, GATE + text)
     done = command("gate", "report.json")
     assert done.returncode == 0
-    assert done.stdout.splitlines()[1].startswith("waiver        low-fpr")
+    assert done.stdout.splitlines()[3].startswith("waiver        low-fpr")
 
 
 # ---- outputs
@@ -282,7 +302,7 @@ def test_control_characters_of_a_report_do_not_reach_the_terminal(
     done = command("gate", "report.json")
     assert "\x1b" not in done.stdout
     assert "\u202e" not in done.stdout
-    assert len(done.stdout.splitlines()) == 7
+    assert len(command("gate", "report.json", "--sentences").stdout.splitlines()) == 7
 
 
 def test_a_gate_needs_no_torch(audited: Callable[..., None], tmp_path: Path) -> None:
@@ -317,7 +337,7 @@ def test_the_gate_says_what_the_audit_said(
     assert audit.returncode == code, audit.stderr
     saved: Any = reports.load(project / "audit" / "report.json")
     gate = command("gate", "audit/report.json", "--out", f"json={tmp_path / 'again.json'}")
-    assert (gate.returncode, gate.stdout.split()[0]) == (code, audit.stdout.split(":")[0])
+    assert (gate.returncode, gate.stdout.splitlines()[-1].split(":")[0]) == (code, audit.stdout.split(":")[0])
     assert reports.load(tmp_path / "again.json") == saved
     assert float(saved.provenance["seconds per shadow model"]) > 0
 

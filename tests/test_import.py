@@ -260,7 +260,7 @@ def test_arrays_that_do_not_fit_are_refused(
 def test_a_missing_array_and_a_missing_kind_are_named(made: outputs.Made, tmp_path: Path) -> None:
     with pytest.raises(EvidenceError, match="the array 'members' is missing; there are: labels, outputs"):
         import_bank(tmp_path / "bank", kind="logits", outputs=made.logits[:6], labels=made.labels)
-    with pytest.raises(SettingsError, match="what are the outputs"):
+    with pytest.raises(SettingsError, match="the kind of the outputs is not known"):
         import_bank(tmp_path / "bank", **made.shadows)
     with pytest.raises(EvidenceError, match="kind 'odds'"):
         import_bank(tmp_path / "bank", kind="odds", **made.shadows)
@@ -461,7 +461,7 @@ def test_the_command_imports_and_says_the_design(
         (["bank", "import", "shadows.npz", "--kind", "logits"], 0, "3 complementary pairs"),
         (["bank", "status"], 0, "imported outputs"),
         (["bank", "import"], 2, "name a SOURCE"),
-        (["bank", "import", "shadows.npz"], 2, "what are the outputs?"),
+        (["bank", "import", "shadows.npz"], 2, "the kind of the outputs is not known"),
         (["bank", "import", "shadows.npz", "--models", "m"], 2, "--models FOLDER goes with"),
         (["bank", "import", "no.npz", "--kind", "logits"], 2, "there is no no.npz"),
     ):

@@ -112,7 +112,7 @@ def test_a_recipe_that_trains_nothing(project: Path, command: Command, edit: Edi
     assert done.returncode == 0, done.stderr
     assert reported(project).rung is Rung.TARGET
     for arguments in (("audit", "model.safetensors", "--shadows", "8"), ("bank", "fill", "--shadows", "8")):
-        assert "no train function, so that no shadow model can be trained" in complaint(*arguments)
+        assert "no train function, so no shadow model can be trained" in complaint(*arguments)
 
 
 # --- limits -----------------------------------------------------------------------------------------------------------

@@ -169,7 +169,7 @@ def tampered(ledger: Path, change: Callable[[list[bytes]], list[bytes]]) -> str:
     ledger.write_bytes(b"".join(lines))
     with pytest.raises(MemauditError) as told:
         read(ledger)
-    with pytest.raises(MemauditError, match="does not follow"):
+    with pytest.raises(MemauditError, match="the chain is broken"):
         append(ledger, ENTRY)
     assert ledger.read_bytes() == b"".join(lines), "nothing is added to a broken chain"
     return str(told.value)
@@ -200,7 +200,7 @@ CHANGES: dict[str, tuple[Callable[[list[bytes]], list[bytes]], int]] = {
 
 @pytest.mark.parametrize(("change", "line"), CHANGES.values(), ids=CHANGES)
 def test_a_change_shows_where_it_is(ledger: Path, change: Callable[[list[bytes]], list[bytes]], line: int) -> None:
-    assert f"{FILE}:{line}: this line does not follow" in tampered(ledger, change)
+    assert f"{FILE}:{line}: the chain is broken at this line" in tampered(ledger, change)
 
 
 def test_no_byte_can_be_changed_unseen(ledger: Path) -> None:
@@ -379,5 +379,5 @@ def test_a_bank_of_the_earlier_version_without_its_ledger_says_so(project: Path,
 
 def test_an_audit_that_cannot_be_recorded_gives_no_verdict(project: Path, complaint: Callable[..., str]) -> None:
     (project / FILE).write_text("nonsense\n", "utf-8")
-    assert f"{FILE}:1: this line does not follow" in complaint("audit", "model.safetensors", "-q")
+    assert f"{FILE}:1: the chain is broken at this line" in complaint("audit", "model.safetensors", "-q")
     assert not (project / "audit").exists()

@@ -253,7 +253,7 @@ FORGED: dict[str, tuple[Callable[[Path], object], str]] = {
     "a limit rewritten": (_rewritten('"max": 1.0', '"max": 0.9'), "is about another report"),
     "the signature taken away": (lambda p: (p / "audit" / SIGNATURE).unlink(), "is not signed"),
     "signed by somebody else": (_signed_by_another, "is not signed with"),
-    "a ledger begun anew": (lambda p: (p / "memaudit.ledger.jsonl").write_bytes(b""), "does not hold this audit"),
+    "a ledger begun anew": (lambda p: (p / "memaudit.ledger.jsonl").write_bytes(b""), "does not contain this audit"),
     "no ledger": (lambda p: (p / "memaudit.ledger.jsonl").unlink(), "the ledger of audits"),
     "another model": (lambda p: (p.parent / "model" / "model.safetensors").write_bytes(b"x"), "is not about release"),
     "no report": (lambda p: shutil.rmtree(p / "audit"), "cannot be read"),

@@ -129,7 +129,7 @@ def fresh(project: Path) -> Path:
 def test_a_plan_says_what_there_is_to_say_and_leaves_nothing(fresh: Path, command: Command) -> None:
     said = command("plan")
     assert said.returncode == 0, said.stderr
-    assert "8 are still to be trained" in said.stdout
+    assert "8 still to train" in said.stdout
     assert "assumed to be half" in said.stdout
     assert "tpr of lira-online at 0.1 FPR ≤ 0.3" in said.stdout
     assert not (fresh / "bank").exists()

@@ -456,7 +456,7 @@ def test_plan_says_what_a_bank_of_candidates_can_resolve_and_that_halves_would_b
 ) -> None:
     told = " ".join(command("plan", "model.safetensors").stdout.split())
     assert "members 160, non-members 40 (as listed)" in told
-    assert "40 members and 40 non-members, which the figures will be about" in told
+    assert "40 members and 40 non-members, which the results will describe" in told
     assert "lowest false-positive rate that can be measured is 2.5 %" in told
     assert "warning" not in told
     assert command("bank", "fill", "-q").returncode == 0  # of halves

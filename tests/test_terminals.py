@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -132,3 +133,14 @@ def test_streams_and_environment_are_as_before(report: Path, command: Callable[.
     command("gate", report)
     assert (sys.stdout, sys.stderr, os.environ.get("PYTHONIOENCODING")) == before
     print("still open")
+
+
+def test_no_number_of_a_table_is_cut_in_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cut interval would be another number."""
+    from memaudit.cli.terminal import table
+
+    monkeypatch.setenv("COLUMNS", "40")
+    row = ("MIA005 SLiRA, TPR at 1% FPR", "7.4%", "−3.1 to +12.2 points (99% CI)", "≤ 10.25%", "INCONCLUSIVE")
+    lines = table(("Finding", "Value", "95% CI", "Limit", "Verdict"), [row], io.StringIO())
+    first = next(re.sub(r"\x1b\[[0-9;]*m", "", line) for line in lines if "7.4" in line)
+    assert [cell.strip() for cell in re.split(" {2,}", first)][1:] == list(row[1:])

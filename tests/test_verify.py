@@ -160,11 +160,11 @@ PROBLEMS: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     ),
     "evidence with a row too long": (
         _then_sums(_replaced("evidence.csv", b"a,1,1", b"a,1,1,1")),
-        ["rows are of unequal length"],
+        ["rows differ in length"],
     ),
     "evidence without members": (
         _then_sums(_replaced("evidence.csv", b"id,member", b"id,x")),
-        ["is no evidence of an audit"],
+        ["is not the evidence of an audit"],
     ),
     "no digest": (
         _then_sums(lambda p: (p / DIGEST).unlink()),
@@ -222,7 +222,7 @@ def test_a_half_written_folder_has_no_sums(folder: Path) -> None:
 @pytest.mark.parametrize("content", ["", f"{'0' * 64}  data.csv\n"])
 def test_sums_of_something_else_are_not_written_over(tmp_path: Path, content: str) -> None:
     (tmp_path / SUMS).write_text(content, "utf-8")
-    with pytest.raises(MemauditError, match="is not of an audit"):
+    with pytest.raises(MemauditError, match="is not a file of an audit"):
         unseal(tmp_path, [REPORT])
     assert (tmp_path / SUMS).read_text("utf-8") == content
 
@@ -284,9 +284,9 @@ def _line(audited: Path) -> bytes:
 
 
 LEDGERS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
-    "emptied": (lambda line: b"", "does not hold this audit"),
-    "another verdict": (lambda line: line.replace(b'"noted"', b'"pass"'), "does not hold this audit"),
-    "nonsense": (lambda line: line + b"x\n", "does not follow from those before it"),
+    "emptied": (lambda line: b"", "does not contain this audit"),
+    "another verdict": (lambda line: line.replace(b'"noted"', b'"pass"'), "does not contain this audit"),
+    "nonsense": (lambda line: line + b"x\n", "the chain is broken at this line"),
 }
 
 
@@ -311,7 +311,7 @@ def test_an_attempt_that_was_changed_in_the_report_is_named(audited: Path, compl
     (audited / "audit" / REPORT).write_text(json.dumps(content), "utf-8")
     (audited / "audit" / DIGEST).write_text(hashlib.sha256(canonical(content)).hexdigest(), "utf-8")
     sums(audited / "audit")
-    assert "what it says of this audit is not what report.json says" in complaint("verify", "audit")
+    assert "its entry for this audit differs from report.json" in complaint("verify", "audit")
 
 
 def test_model_examples_and_members_can_be_shown_to_be_those_of_the_audit(

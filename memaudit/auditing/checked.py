@@ -16,7 +16,7 @@ from memaudit.types import Attempt, Report
 
 @dataclass(frozen=True)
 class Checked:
-    """What was found to be right, and what was not."""
+    """The results of a verification: what is right, and what is not."""
 
     told: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -29,7 +29,7 @@ class Checked:
 
 
 def check_ledger(checked: Checked, report: Report, place: Path) -> None:
-    """Compares a report with the ledger's entry about its audit."""
+    """Compare a report with the ledger's entry about its audit."""
     if report.attempt is None:
         checked.problems.append(f"{place}: the report does not say which entry it is")
         return
@@ -40,19 +40,19 @@ def check_ledger(checked: Checked, report: Report, place: Path) -> None:
         return
     if report.attempt.entry not in found.hashes:
         checked.problems.append(
-            f"{place} does not hold this audit: it is of another place (--ledger), was restarted, or was changed"
+            f"{place} does not contain this audit: it is another ledger (--ledger), was restarted, or was changed"
         )
         return
     number = found.hashes.index(report.attempt.entry)
     entry = found.entries[number]
     if not isinstance(entry, Entry) or not _records(entry, found.attempt(number), report):
-        checked.problems.append(f"{place}: what it says of this audit is not what {REPORT} says")
+        checked.problems.append(f"{place}: its entry for this audit differs from {REPORT}")
         return
     if report.plan is not None:
         if found.planned(report.plan.sha256) == report.plan and report.plan.entry in found.hashes[:number]:
             checked.told.append(f"the plan {report.plan.sha256[:12]}… was entered before the audit")
         else:
-            checked.problems.append(f"{place}: what it says of the plan is not what {REPORT} says")
+            checked.problems.append(f"{place}: its entry for the plan differs from {REPORT}")
     after = found.audits()[len(found.audits(number + 1)) :]
     later = [e.verdict for e in after if e.follows(entry)]
     torn = f"; {found.torn} lines were cut short and are no entries" if found.torn else ""
@@ -71,7 +71,7 @@ def _records(entry: Entry, attempt: Attempt, report: Report) -> bool:
 
 
 def check_model(checked: Checked, report: Report, model: Path) -> None:
-    """Compares the SHA-256 of a model, a file or a folder, with the report's.
+    """Compare the SHA-256 of a model, a file or a folder, with the report's.
 
     Raises:
         SettingsError: There is no such model.
@@ -89,7 +89,7 @@ def check_model(checked: Checked, report: Report, model: Path) -> None:
 
 
 def check_signature(checked: Checked, report: Report, file: Path, public: Sequence[Path]) -> None:
-    """Verifies the signature beside a report with any of the public keys.
+    """Verify the signature beside a report with any of the public keys.
 
     Raises:
         SettingsError: One of the keys is none.

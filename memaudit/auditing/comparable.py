@@ -1,4 +1,4 @@
-"""What two audits must have in common to be compared, and which of their examples are one and the same."""
+"""What two audits must have in common to be compared, and which examples they share."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def same_model(old: Report, new: Report) -> bool:
 def pairing(old: Side, new: Side) -> tuple[Pairing | None, tuple[str, ...]]:
     """Return the evidence in pairs, or why there are none, and what a reader must know about them."""
     if same_model(old.report, new.report):
-        return None, ("Both audits are of one and the same model.",)
+        return None, ("Both audits are of the same model.",)
     if old.evidence is None or new.evidence is None:
         lacking = " and ".join(str(side.place) for side in (old, new) if side.evidence is None)
         return None, (f"Not paired: there is no {EVIDENCE} beside {lacking}. {_UNPAIRED}",)
@@ -134,7 +134,7 @@ def _of_origin(old: Report, new: Report) -> Iterator[str]:
     ours = {"commitment.examples": "the examples", "evidence.key": "the bank's key"}
     for name, what in ours.items():
         if name not in old.provenance or name not in new.provenance:
-            yield f"{what}: not told by a report that is old or of the public edition"
+            yield f"{what}: missing from a report that is old or of the public edition"
         elif old.provenance[name] != new.provenance[name]:
             yield f"{what}: not the same"
     for name in sorted(old.provenance.keys() | new.provenance.keys()):

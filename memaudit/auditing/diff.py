@@ -31,8 +31,8 @@ _LEVEL = 0.95
 class Change:
     """How much more the new release leaks; above 0 is worse.
 
-    `pairs` is the number of members that the change was taken over one by one, None where it was not. `accused` is the
-    change in the share of non-members that are flagged, taken likewise.
+    `pairs` is the number of members that were compared one by one, None for an unpaired change. `flagged` is the change
+    in the measured FPR, also paired.
     """
 
     finding: Finding
@@ -40,7 +40,7 @@ class Change:
     new: float
     change: Estimate
     pairs: int | None = None
-    accused: Estimate | None = None
+    flagged: Estimate | None = None
     verdict: Verdict = Verdict.NOTED
 
 
@@ -81,7 +81,7 @@ def compare(old: Side, new: Side, margin: float = 0.0) -> Comparison:
         SettingsError: The margin is negative.
     """
     if not (math.isfinite(margin) and margin >= 0):
-        raise SettingsError(f"the margin is a change that is still accepted, 0 or more; got {margin:g}")
+        raise SettingsError(f"margin must be 0 or more, got {margin:g}")
     if told := differences(old, new):
         lines = (one_line(line, 300) for line in told)  # which others may have written
         raise EvidenceError("\n  ".join([f"{old.place} and {new.place} cannot be compared:", *lines]))
@@ -90,14 +90,14 @@ def compare(old: Side, new: Side, margin: float = 0.0) -> Comparison:
     deciding = {key for key, (_, limited) in compared.items() if limited}
     deciding = deciding or {key for key, (finding, _) in compared.items() if finding.metric == "tpr"}
     if not deciding:
-        raise EvidenceError("there is nothing to compare: no attack on membership was measured, and no limit was set")
+        raise EvidenceError("nothing to compare: neither report has a membership attack or a limit")
     pairs, notes = pairing(old, new)
     changes = []
     for key, (finding, _) in compared.items():
         level = 1 - (1 - _LEVEL) / len(deciding) if key in deciding else _LEVEL
         change = _change(before[key][0], finding, pairs, level)
         if same_model(old.report, new.report):
-            nothing = replace(change.change, low=0.0, high=0.0, method="one and the same model")
+            nothing = replace(change.change, low=0.0, high=0.0, method="same model")
             change = replace(change, change=nothing)
         changes.append(replace(change, verdict=_judged(change.change, margin) if key in deciding else Verdict.NOTED))
     failed = (f"{s.place}: {c.title}" for s in (old, new) for c in s.report.controls if c.passed is False)
@@ -130,7 +130,7 @@ def _change(before: Finding, after: Finding, pairs: Pairing | None, level: float
         new=float(found[1][shared].mean()),
         change=_paired(found[0][shared], found[1][shared], level),
         pairs=int(shared.sum()),
-        accused=_paired(found[0][outside], found[1][outside], _LEVEL) if outside.any() else None,
+        flagged=_paired(found[0][outside], found[1][outside], _LEVEL) if outside.any() else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""The per-example evidence: who is how exposed. It is personal data and goes to a file of its own."""
+"""The per-example evidence: how exposed each example is. It is personal data and has its own file."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Key:
         return self._mac("key", b"")[:16]
 
     def hashed(self, identifier: str) -> str:
-        """Return what an example is called where its id is not told: 64 bits in hexadecimal."""
+        """Return what an example is called where its id is not shown: 64 bits in hexadecimal."""
         return self._mac("id", identifier.encode("utf-8", "surrogatepass"))[:16]
 
     def commitments(self, population: Population, counts: UInt8[Array, " ids"] | None = None) -> dict[str, str]:
@@ -233,8 +233,8 @@ def _key(path: Path, make: bool) -> bytes:
         key = bytes.fromhex(path.read_text("ascii"))
     except (OSError, ValueError) as error:
         raise BankError(
-            f"the key of hashes and commitments, {path}, cannot be had: {error}. The first audit with a bank makes it, "
-            "and must be able to write into the bank, or else beside the ledger of audits (--ledger FILE)"
+            f"the key of hashes and commitments, {path}, cannot be read or made: {error}. The first audit with a "
+            "bank makes it: it must be able to write into the bank or beside the ledger of audits (--ledger FILE)"
         ) from error
     if len(key) != _KEY_BYTES:
         raise BankError(f"{path} is damaged: it holds no key of {_KEY_BYTES} bytes; remove it and a new one is made")

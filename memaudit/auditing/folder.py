@@ -44,7 +44,7 @@ def unseal(folder: Path, names: Sequence[str]) -> None:
             f"{folder} is a bank. Its key must not be stored with a report; give the report another folder"
         )
     if sums.exists() and not (_plain(sums) and REPORT in _listed(sums)[0]):
-        raise MemauditError(f"{sums} is not of an audit; give the report a folder of its own")
+        raise MemauditError(f"{sums} is not a file of an audit. Give the report its own folder")
     (folder / SIGNATURE).unlink(missing_ok=True)
     sums.unlink(missing_ok=True)
     for name in (*names, DIGEST, SUMS, SIGNATURE):
@@ -104,7 +104,7 @@ def _beside(path: Path) -> list[str]:
     if _plain(sums):
         listed = _listed(sums)[0]
         if ours and DIGEST in listed and not stated.exists():
-            problems.append(f"{DIGEST}, which {SUMS} lists, is missing")
+            problems.append(f"{DIGEST} is missing, but {SUMS} lists it")
         if ours and stated.exists() and path.name not in listed:
             problems.append(f"{SUMS} does not list {REPORT}")
         elif path.name in listed and listed[path.name] != sha256(path):
@@ -115,7 +115,7 @@ def _beside(path: Path) -> list[str]:
 
 
 def require_intact(folder: Path) -> Report:
-    """Return the report of a folder; raises MemauditError, saying all that differs, if it is not as it was written."""
+    """Return the report of a folder; raises MemauditError, listing every difference, if it was changed."""
     report, problems = verify(folder)
     if report is None or problems:
         lines = (one_line(problem, 1000) for problem in problems)  # names and values that others wrote
@@ -145,9 +145,9 @@ def _files(folder: Path) -> Iterator[Path]:
         if len(str(name).splitlines()) > 1 or str(name).endswith("\n"):
             raise MemauditError(f"{shown} is a name with a line break; rename it")
         if entry.is_dir() and entry.is_symlink():
-            raise MemauditError(f"{shown} is a link to a folder, whose files no digest is about; copy them here")
+            raise MemauditError(f"{shown} is a link to a folder, which a digest cannot cover. Copy the files here")
         if not (entry.is_dir() or entry.is_file()):
-            raise MemauditError(f"{shown} is neither a file nor a folder; take it away")
+            raise MemauditError(f"{shown} is neither a file nor a folder. Remove it")
         if entry.is_file():
             yield name
 
@@ -168,7 +168,7 @@ def read_evidence(path: Path) -> list[dict[str, str]]:
     finally:
         csv.field_size_limit(longest)
     if not {"id", "member"} <= {*(rows.fieldnames or ())} or any(None in [*row, *row.values()] for row in found):
-        raise MemauditError(f"{path} is no evidence of an audit: columns are missing, or rows are of unequal length")
+        raise MemauditError(f"{path} is not the evidence of an audit: columns are missing, or rows differ in length")
     return [row | {"id": restored(row["id"])} for row in found]
 
 

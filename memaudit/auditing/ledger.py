@@ -1,11 +1,11 @@
-"""The run ledger: one line for every audit, so that auditing again until it passes shows, and one for every plan.
+"""The run ledger: one line for every audit, so repeated auditing until a pass is visible, and one for every plan.
 
 A ledger is a file of JSON lines that is only ever appended to. Each line is an `Entry` or a `PlanEntry` in the
-canonical form of RFC 8785 and holds the SHA-256 of the entry before it: no entry can be changed, taken out or put in
-without changing all that follow, down to the one that a report names. It is not signed: who can write it can also write
-it anew. Then a signed report names an entry that the new one lacks, and so does the bank (`Witness`).
+canonical form of RFC 8785 and holds the SHA-256 of the entry before it: no entry can be changed, removed or
+inserted without changing all later ones, including the one that a report names. It is not signed: whoever can write it
+can also replace it. Then a signed report names an entry that the new one lacks, and so does the bank (`Witness`).
 
-A line that was cut short by a crash is no entry. The next audit ends it with a mark, and goes on behind it.
+A line that was cut short by a crash is no entry. The next audit ends it with a mark and continues after it.
 """
 
 from __future__ import annotations
@@ -249,9 +249,9 @@ def _parsed(path: Path, content: bytes) -> Ledger:
         entry = _entry(line)
         if entry is None or entry.previous != (hashes[-1] if hashes else _BEGINNING):
             raise MemauditError(
-                f"{path}:{number}: this line does not follow from those before it: one of them was changed, taken out "
-                "or put in. How often a model was audited is no longer known. Keep the file as evidence; "
-                "once it is moved away, the next audit begins a new one"
+                f"{path}:{number}: the chain is broken at this line: an entry was changed, removed or inserted. "
+                "How often a model was audited is no longer known. Keep the file as evidence and move it away; "
+                "the next audit begins a new one"
             )
         entries.append(entry)
         hashes.append(_hash(line))

@@ -214,14 +214,14 @@ def require_planned(
     if different:
         lines = "\n".join(f"  {name}: {planned.get(name)} → {own.get(name)}" for name in different)
         raise SettingsError(
-            f"this audit is not the one that was planned in {path} (plan → audit):\n{lines}\n"
-            "audit as planned, or make a new plan, which the report will show to be a later one"
+            f"this audit differs from the plan {path} (plan → audit):\n{lines}\n"
+            "audit as planned, or make a new plan; the report will show that it is later"
         )
     entered = ledgers.read(place).planned(hashlib.sha256(data).hexdigest()) if place.exists() else None
     if entered is None:
         raise SettingsError(
-            f"{place} does not hold the plan {path}: it was changed, or made with another bank, so that nothing shows "
-            "that it was made beforehand; make a new plan"
+            f"{place} does not hold the plan {path}: it was changed, or made with another bank, so it does not show "
+            "that it was made before the audit. Make a new plan"
         )
     return entered
 

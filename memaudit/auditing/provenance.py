@@ -26,7 +26,7 @@ HASHES = (
     "examples.labels.sha256",
     "examples.ids.sha256",
     "design.sha256",
-)  # whoever knows all but one could try
+)  # someone who knows all but one could try
 _SECONDS = 10  # for git to answer
 
 

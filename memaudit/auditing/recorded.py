@@ -91,7 +91,7 @@ def open_outputs(
     who = members if members is not None else who
     who = arrays.get("members") if who is None else who
     if who is None:
-        raise EvidenceError(f"{path} has no array members: who was the model trained on? Give --members FILE")
+        raise EvidenceError(f"{path} has no array `members`. Say who the model was trained on: --members FILE")
     if isinstance(who, np.ndarray) and who.dtype.kind in "fiu" and who.shape == examples.y.shape:
         who = Counts(memberships(who))
     found = membership(who, examples)
@@ -119,7 +119,7 @@ def open_outputs(
 def _of_recipe(recipe: Recipe | str, arrays: Arrays) -> Examples:
     examples = population(load_recipe(recipe) if isinstance(recipe, str) else recipe)
     if not isinstance(examples, Examples):
-        raise EvidenceError("recorded outputs are of a classifier; the recipe is one of a language model")
+        raise EvidenceError("recorded outputs are for classifiers, but the recipe is of a language model")
     labels, ids = arrays.get("labels"), arrays.get("ids")
     for what, found, own in (("labels", labels, examples.y), ("ids", ids, examples.ids)):
         if found is not None and not np.array_equal(found.astype(own.dtype) if what == "labels" else found, own):

@@ -66,8 +66,8 @@ OVERLAP = (
     "hides their leak; a control tests whether the references know members from non-members.",
 )
 WHOLE = (
-    "That the listed members are the whole training set was not checked. A data manifest (--manifest), written by "
-    "whoever keeps the data, allows the check."
+    "Whether the listed members are the whole training set was not checked. A data manifest (--manifest) from the data "
+    "owner allows the check."
 )
 
 
@@ -81,7 +81,7 @@ SIGNALS = {
         "deviations of the labels. Attacks that see in which direction the prediction is off may find more."
     ),
 }
-"""What membership is told by, where a model is no classifier of one label an example."""
+"""The signal of membership, for a model that is not a classifier with one label per example."""
 
 
 RECORDED = ("The model was audited from recorded outputs. That they come from the released model was not checked.",)

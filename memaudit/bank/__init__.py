@@ -1,4 +1,4 @@
-"""The directory on disk: who was trained on what, and what was recorded."""
+"""The directory on disk: training sets and recorded signals of the shadow models."""
 
 from memaudit.bank.folder import Bank
 from memaudit.bank.matched import Matched

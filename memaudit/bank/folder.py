@@ -1,4 +1,4 @@
-"""The directory on disk: who was trained on what, and what was recorded.
+"""The directory on disk: training sets and recorded signals of the shadow models.
 
     bank.json                       schema, number of examples, fingerprint
     design-….npy                    the role of each unit, unless the models are trained on halves
@@ -333,7 +333,7 @@ class Bank:
         if self.imported and str(there) != all_:
             raise BankError(
                 f"the import into {self.path} is not finished: {there} of {all_} models are there. Run the same "
-                "`memaudit bank import` again; it goes on where it stopped"
+                "`memaudit bank import` again; it resumes where it stopped"
             )
 
     def _require_whole(self, model: int, name: str) -> None:
@@ -382,7 +382,7 @@ def _disk_trouble(path: Path) -> Any:
             free = f"; {shutil.disk_usage(path).free / 2**20:.0f} MiB are free"
         way_out = "fix the disk and run the same command again; it resumes where it stopped"
         if error.errno in _REFUSED:
-            way_out = "name a folder that can be written (--bank FOLDER); a copy of the bank goes on where it stopped"
+            way_out = "name a folder that can be written (--bank FOLDER); a copy of the bank resumes where it stopped"
         elif error.errno in _UNABLE:
             way_out = "this file system lacks what a bank needs; keep the bank on another one (--bank FOLDER)"
         raise BankError(

@@ -40,7 +40,7 @@ class Imported:
 
 
 def import_outputs(path: str | Path, arrays: Arrays, kind: str, *, seed: int = 0) -> Imported:
-    """Return the bank that recorded outputs are imported into; goes on where it was interrupted.
+    """Return the bank that recorded outputs are imported into; resumes after an interruption.
 
     Args:
         path: Of the bank's folder; made if there is none.

@@ -134,7 +134,7 @@ def _clusters(members: Bool[Array, "models examples"]) -> Int[Array, " models"]:
     """Return the clusters of models whose training sets overlap more, or less, than those of independent draws.
 
     Of independent draws, the correlation of two memberships has a standard deviation of 1/√examples about a mean that
-    is 0, or −1/(models − 1) where every example is in the same number of models; the median stands for it.
+    is 0, or −1/(models − 1) where every example is in the same number of models; it is estimated by the median.
     """
     from scipy.sparse.csgraph import connected_components
 
@@ -153,21 +153,21 @@ def _kind(inside: Int[Array, " examples"], models: int) -> str:
 
 
 def _uneven(members: Bool[Array, "models examples"]) -> tuple[str, ...]:
-    """Return in words whether examples, or models, differ in their share of memberships more than coins do."""
+    """Return in words whether examples, or models, differ in their share of memberships more than chance explains."""
     models, examples = members.shape
     share = float(members.mean())
     found = []
     spread = float(((members.sum(axis=0) - models * share) ** 2).sum()) / (models * share * (1 - share))
     if spread > stats.chi2.isf(_ALARM, examples):
         found.append(
-            "Some examples are in more of the shadow models than chance explains: membership was not drawn alike for "
-            "all examples."
+            "Some examples are in more of the shadow models than chance explains: their probabilities of "
+            "membership differ."
         )
     shares = members.mean(axis=1)
     if shares.max() - shares.min() > max(_SIZES, _FAR * float(np.sqrt(share * (1 - share) / examples))):
         found.append(
             f"The shadow models' training sets have {shares.min():.0%} to {shares.max():.0%} of the examples: they "
-            "were not all made alike."
+            "were not all drawn in the same way."
         )
     return tuple(found)
 

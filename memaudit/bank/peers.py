@@ -53,7 +53,7 @@ def privacy_meter(folder: Path, single: dict[str, Path]) -> Left | None:
         return None
     if len(signals) > 1:
         names = ", ".join(path.name for path in signals)
-        raise EvidenceError(f"{folder}/signals has several files of signals ({names}); keep the one that is meant")
+        raise EvidenceError(f"{folder}/signals has several files of signals ({names}); keep only the one to import")
     own = {"outputs": signals[0], "members": folder / "memberships.npy"}
     found = read_arrays(None, own | single)
     if "outputs" not in single:

@@ -107,7 +107,7 @@ class Watch:
         self.seen = look(dataset, self._examples) if self.check else Seen(None, why="check=False")
         if self.members is None:
             if self.seen.ids is None:
-                raise EvidenceError(f"who is trained on? {self.seen.why}; give members=...")
+                raise EvidenceError(f"The members are not known: {self.seen.why}; give members=...")
             self.members = list(self.seen.ids)
         known = membership(self.members, self._examples)
         self._require_same(known)

@@ -184,7 +184,7 @@ def _slope_interval(
     """Return the slope of y on x with an effect of every model and canary, and the ends of its interval."""
     slope = _slope(y, x)
     if slope is None:
-        raise EvidenceError("the doses do not vary within models and canaries, so that there is no slope to see")
+        raise EvidenceError("the doses do not vary within models and canaries, so no slope can be estimated")
     residual, spread = _centred(y) - slope * _centred(x), _by_pair(_centred(x) ** 2)
     pull = _by_pair(_centred(x) * residual)
     without: list[Array] = []

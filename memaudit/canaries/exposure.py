@@ -1,4 +1,4 @@
-"""Exposure: how far a model gives a planted secret away, in bits.
+"""Exposure: how much a model reveals about a planted secret, in bits.
 
     exposure = log₂|R| − log₂ rank,   rank = how many secrets of the space cost no more than the canary
 

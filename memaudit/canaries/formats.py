@@ -87,7 +87,7 @@ def national(value: str, regions: Sequence[str], rng: np.random.Generator) -> st
 
 
 def recombined(value: str, others: Sequence[str], rng: np.random.Generator) -> str:
-    """Return a name or an address that is put together from the words of others; digits are drawn anew.
+    """Return a name or an address that is put together from the words of others; digits are random.
 
     Each word comes from the same place of another with as many words, so that what is drawn looks like one.
     """

@@ -96,8 +96,8 @@ def decoys(secret: FoundSecret, n: int, rng: np.random.Generator, forms: Forms =
     """Return values that look like the secret and are not it, drawn independently and uniformly among such values.
 
     Digits replace digits, letters replace letters of the same case, and separators stay. Kept are the domain of an
-    e-mail address, country and area code of a phone number, the country of an IBAN, the issuer (6 digits) of a card, the
-    prefix of a key, and what a pattern fixes; checksums (Luhn, IBAN) are valid. In the secret's place, every decoy
+    e-mail address, country and area code of a phone number, the country of an IBAN, the issuer (6 digits) of a card,
+    the prefix of a key, and what a pattern fixes; checksums (Luhn, IBAN) are valid. In the secret's place, every decoy
     would be recognised as one of the same kind. Names and addresses are put together from the words of others that the
     texts hold, and are none of these.
 

@@ -30,7 +30,7 @@ _TITLE = "Copies: members and non-members are different examples"
 
 
 def _copies(evidence: TargetEvidence) -> Control:
-    """Copies: are members and non-members different examples?
+    """Test whether members and non-members are different examples (copies).
 
     A held-out copy of a member is not a non-member. A copy in the training set of other shadow models hides the effect
     of training on the example. Exact copies, groups and near-duplicate documents therefore form one unit: in or out

@@ -47,7 +47,9 @@ def enough(evidence: Evidence, attacked: Attacked, fpr: float) -> Enough:
     """
     pairs = evidence.bank.shape[0]
     if evidence.matched is not None:
-        return Enough(notes=("Whether more shadow models would find more is told for complementary pairs alone.",))
+        return Enough(
+            notes=("Whether more shadow models would find more can only be measured on complementary pairs.",)
+        )
     if pairs < _LEAST_PAIRS:
         return Enough(notes=(f"The power curve needs at least {2 * _LEAST_PAIRS} shadow models.",))
     parts = [attacked_by(evidence, attacked, count) for count in sizes(pairs)]

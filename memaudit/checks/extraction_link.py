@@ -81,7 +81,7 @@ _Row = tuple[str, int, tuple[float, float, float], tuple[float, float, float]]
 
 
 def _by_bin(gain: Array, greedy: tuple[Array, Array], halves: tuple[Array, Array]) -> list[_Row]:
-    """Returns, for quarters of the texts by memorization on the other half of the pairs, how many are continued."""
+    """Return how many texts are continued, by quarter of memorization on the other half of the pairs."""
     bins = np.empty(gain.shape, int)
     for own, other in (halves, halves[::-1]):
         order = gain[other].mean(axis=0).argsort(kind="stable").argsort()

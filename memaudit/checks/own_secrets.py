@@ -21,7 +21,7 @@ _SHOWN = 20
 
 
 def _own_secrets(evidence: TextTargetEvidence) -> Outcome:
-    """The user's own secrets: does the model rank them above random ones of the same form?
+    """Test whether the model ranks the user's own secrets above random ones of the same form.
 
     E-mail addresses, phone, account and card numbers and keys are detected in the documents by fixed rules (including
     checksums). Each is ranked among decoys of the same format in the same place by the model's log-probability. The

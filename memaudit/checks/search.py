@@ -18,7 +18,7 @@ _SEARCHED = "Canaries found by search"
 
 
 def _search(evidence: TextTargetEvidence) -> Outcome:
-    """Extraction by search: does the model rank an inserted secret first among all secrets of its form?
+    """Extract by search: test whether the model ranks an inserted secret first among all of its form.
 
     A best-first search over prefixes returns the most likely secrets in exact order, without knowing the secret. A
     canary of rank 1 is returned first: anyone who knows its prefix can extract it. The result is the share of canaries

@@ -92,7 +92,7 @@ def planted_without_bank(evidence: TargetEvidence) -> Control:
 
 
 def _references(evidence: TargetEvidence) -> Control:
-    """Reference models: do they know members of the audited model from its non-members?
+    """Test whether the reference models tell members of the audited model from non-members.
 
     A reference model must be trained on neither. It is then as confident in members as in non-members: its area under
     the ROC curve is 0.5. A larger area means that it was trained on members, and that the attacks which compare with it

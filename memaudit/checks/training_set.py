@@ -10,7 +10,7 @@ def _whole(evidence: TargetEvidence) -> Control:
     """Training set: are the members the whole training set?
 
     Leaving identified members out of the list and the examples makes a model look safer, and no shadow model reveals
-    it. A data manifest, written by whoever keeps the data, states the number of training rows and a digest of their
+    it. A data manifest, written by the data owner, states the number of training rows and a digest of their
     contents. The control compares both with the members among the examples, and fails on any difference.
 
     Source: the manifest alone; its value depends on who may write it.

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from memaudit.cli import outputs as formats
-from memaudit.cli import terminal
+from memaudit.cli import results, terminal
 from memaudit.cli.bank_command import fill_bank
 from memaudit.cli.common import Job, job, ledger_option, over_budget, settings_options
 from memaudit.errors import SettingsError
 from memaudit.policy import exit_code
-from memaudit.reports.text import chosen, interval, one_line, quantity, rate
 from memaudit.reports.uncovered import uncovered
-from memaudit.reports.wording import attempts, known, result_label, rung
+from memaudit.reports.wording import attempts, rung
 from memaudit.types import Report, Rung
 
 if TYPE_CHECKING:
@@ -28,8 +26,6 @@ if TYPE_CHECKING:
     from memaudit.auditing import Audit, Target
     from memaudit.bank import Bank
     from memaudit.recipe import Recipe
-
-_INDENT = 14
 
 
 @click.command(short_help="Train missing shadow models, run all attacks, apply the policy and write the report.")
@@ -120,7 +116,7 @@ def conclude(
 
 def _told(report: Report, sentences: bool) -> list[str]:
     """Return what is printed about a report: a table, or sentences, and what must be known beside it."""
-    results = _sentences(report) if sentences else _table(report)
+    found = _sentences(report) if sentences else _table(report)
     entries = [
         *([] if report.rung is Rung.BANK else [("no bank", rung(report))]),
         *(("note", words) for words in report.notices),
@@ -129,42 +125,21 @@ def _told(report: Report, sentences: bool) -> list[str]:
         *(("not run", f"{'; '.join(titles)}: {reason}.") for reason, titles in _not_run(report).items()),
         *([("attempt", str(report.attempt))] if attempts(report.attempt) else []),
     ]
-    lines = _wrapped(entries)
-    return ["", *results, *([""] if lines and not sentences else []), *lines, ""]
+    lines = results.wrapped(entries)
+    return ["", *found, *([""] if lines and not sentences else []), *lines, ""]
 
 
 def _table(report: Report) -> list[str]:
-    columns = ("Finding", "Value", "95% CI", "Limit", "Verdict")
-    rows = []
-    for result in report.results:
-        finding, estimate, limit = result.finding, result.finding.estimate, result.limit
-        attack = known(finding)
-        at = "" if attack is None or finding.at_fpr is None else f", TPR at {rate(finding.at_fpr)} FPR"
-        name = attack.title + at if attack is not None and finding.metric == "tpr" else finding.title
-        rows.append(
-            (
-                one_line(f"{finding.code} {name}", 120),
-                quantity(estimate.value, estimate.unit),
-                interval(estimate),
-                "-" if limit is None else f"≤ {chosen(limit.max, estimate.unit)}",
-                "-" if limit is None else result_label(result),
-            )
-        )
-    return terminal.table(columns, rows, sys.stderr) if rows else []
-
-
-def _sentences(report: Report) -> list[str]:
-    return _wrapped(
-        ("no limit" if r.limit is None else r.verdict, r.finding.sentence + (f" ({r.reason})" if r.limit else ""))
-        for r in report.results
+    return (
+        terminal.table(results.COLUMNS, [results.row(r) for r in report.results], sys.stderr) if report.results else []
     )
 
 
-def _wrapped(entries: Iterable[tuple[str, str]]) -> list[str]:
-    width = shutil.get_terminal_size((120, 24)).columns
-    return [
-        click.wrap_text(f"{kind:<{_INDENT}}{text}", width, subsequent_indent=" " * _INDENT) for kind, text in entries
-    ]
+def _sentences(report: Report) -> list[str]:
+    return results.wrapped(
+        ("no limit" if r.limit is None else r.verdict, r.finding.sentence + (f" ({r.reason})" if r.limit else ""))
+        for r in report.results
+    )
 
 
 def _not_run(report: Report) -> dict[str, list[str]]:
@@ -275,7 +250,7 @@ def _require_folder(folder: Path) -> None:
 def _missing(model: Path) -> str:
     found = "is there" if model.exists() else "is missing"
     return (
-        "a model file alone cannot be audited. Needed are:\n"
+        "A model file alone cannot be audited. An audit needs:\n"
         f"  the model            {model} ({found})\n"
         "  how it was made      recipe.py: its data, its network and its training (missing)\n"
         f"  who it was made with {model}.members.csv: the ids of its members; memaudit.save_target writes it\n"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def command() -> None:
-    """Fills a bank of shadow models, imports one, or says what is in it."""
+    """Fill a bank of shadow models, import one, or show its content."""
 
 
 @command.command()
@@ -65,13 +65,13 @@ def import_(
     device: str | None,
     **arrays: Path | None,
 ) -> None:
-    """Imports shadow models that were trained elsewhere.
+    """Import shadow models that were trained elsewhere.
 
     SOURCE holds the arrays outputs, members and labels: an .npz or .safetensors file, a folder of .npy files, a table
     (.csv or .parquet) with a row for each model and example, or what another audit program left. An option names the
     file of a single array.
 
-    Nothing is unpickled. A call that was interrupted goes on where it stopped.
+    Nothing is unpickled. An interrupted import resumes when it is called again.
     """
     from memaudit.training import import_bank, import_models
 
@@ -79,7 +79,7 @@ def import_(
     place, members = call.place(call.audit.bank), arrays.pop("members")
     if models is None:
         if source is None and arrays["outputs"] is None:
-            raise SettingsError("name a SOURCE of outputs, or give --outputs FILE, or --models FOLDER")
+            raise SettingsError("name a SOURCE of outputs, or give --outputs FILE or --models FOLDER")
         done = import_bank(place, source, kind, members=members, seed=call.audit.seed, **arrays)
     else:
         if source is not None or kind is not None or any(arrays.values()):
@@ -103,12 +103,12 @@ def status(config: Path | None, bank: str | None) -> None:
     damaged = {m: problem for m in models if (problem := found.damage(m))}
     seconds = [found.record(m).get("seconds", 0.0) for m in models if m not in damaged]
     click.echo(f"bank      {found.path}")
-    design = f"in {len(found.pairs())} complete pairs" if found.paired else "that are no pairs"
+    design = f"in {len(found.pairs())} complete pairs" if found.paired else "not in pairs"
     click.echo(f"models    {len(models)} {design}, {len(damaged)} damaged")
     click.echo(f"examples  {found.examples}")
     if seconds:
-        click.echo(f"training  {sum(seconds) / len(seconds):.1f} s a model, {sum(seconds) / 60:.1f} min in all")
-    click.echo("made from")
+        click.echo(f"training  {sum(seconds) / len(seconds):.1f} s per model, {sum(seconds) / 60:.1f} min in total")
+    click.echo("settings")
     for name, value in found.fingerprint.items():
         click.echo(f"  {name:<22} {value}")
     for model, problem in damaged.items():

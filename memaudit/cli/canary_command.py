@@ -27,7 +27,7 @@ _ANY_LENGTH = 1 << 20  # a context that no canary is cut off at
 
 _file = click.Path(path_type=Path, dir_okay=False)
 _folder = click.Path(path_type=Path, file_okay=False)
-_force = click.option("--force", is_flag=True, help="Replace files that are there.")
+_force = click.option("--force", is_flag=True, help="Replace existing files.")
 
 
 @click.group(short_help="Create canaries, plant them in training data, verify them.")
@@ -45,7 +45,7 @@ def command() -> None:
 @click.option("--template", help="Text with {name}, and after it {secret}; by default the family's.")
 @click.option("--tokenizer", type=_folder, help="Make canaries that suit the tokenizer in this folder.")
 @click.option("--spaced/--no-spaced", default=None, help="Symbols with a leading space, or bare ones.")
-@click.option("--seed", type=click.IntRange(0), help="By default 128 random bits: who guesses it knows every secret.")
+@click.option("--seed", type=click.IntRange(0), help="By default 128 random bits; whoever knows it knows every secret.")
 @click.option("-o", "--output", type=_file, required=True, help="Such as canaries.json.")
 @_force
 def make(tokenizer: Path | None, seed: int | None, output: Path, force: bool, **options: Any) -> None:
@@ -84,7 +84,7 @@ def make(tokenizer: Path | None, seed: int | None, output: Path, force: bool, **
 @click.option("--field", default="text", show_default=True, help="Column of the text.")
 @click.option("--levels", default="0,1,2,4,8,16", show_default=True, help="Numbers of copies, dealt at random.")
 @click.option("--seed", type=click.IntRange(0), help="Of copies and rows; by default the canaries' own.")
-@click.option("--tokenizer", type=_folder, help="Look whether the canaries reach training whole; needs --context.")
+@click.option("--tokenizer", type=_folder, help="Check that the canaries reach training whole; needs --context.")
 @click.option("--context", type=int, help="Tokens in a training row.")
 @_force
 def plant(
@@ -98,16 +98,16 @@ def plant(
     context: int | None,
     force: bool,
 ) -> None:
-    """Plants the canaries of a file into training data, each as often as is drawn for it.
+    """Plant the canaries of a file in training data, each with a random number of copies.
 
     TRAIN is JSON Lines, or one JSON array, of strings or of objects: with a text; with prompt and completion; with
-    messages; with conversations (ShareGPT); or with instruction and output (Alpaca). All that is in it stays as it is,
-    byte for byte. Canaries get the system message that most of the others have. Beside
-    planted.jsonl are written planted.manifest.json, to be kept private; planted.public.json, which commits to the
-    secrets without showing them, to be published before training; and planted.canaries.csv for the members file.
+    messages; with conversations (ShareGPT); or with instruction and output (Alpaca). Existing records are not changed.
+    Canaries get the most frequent system message. Beside planted.jsonl the command writes three files:
+    planted.manifest.json, to keep private; planted.public.json, which commits to the secrets without showing them, to
+    publish before training; and planted.canaries.csv for the members file.
 
     With --tokenizer and --context the records are rendered as memaudit.Rendering does, between BOS and EOS, and
-    nothing is written if a canary is cut off, masked, or does not come as often as it was planted.
+    nothing is written if a canary is cut off, masked, or does not occur as often as it was planted.
     """
     from memaudit.canaries import randomised_doses
     from memaudit.recipe.canaries_file import lines_of, plant_lines, read_manifest
@@ -126,7 +126,7 @@ def plant(
     if tokenizer is not None and context is not None:
         _require_survival(lines, manifest, _renderer(tokenizer, context))
     else:
-        _note("not checked whether the canaries reach training whole: give --tokenizer and --context for that")
+        _note("The canaries were not checked for truncation and masking: give --tokenizer and --context.")
     copies = [name for name, dose in doses.items() for _ in range(dose)]
     rows = [line.line if line.row is None else line.row for line in lines]
     _write(
@@ -154,45 +154,45 @@ def plant(
 def check(
     public: Path, manifest: Path, train: Path | None, field: str, tokenizer: Path | None, context: int | None
 ) -> None:
-    """Compares a manifest with its public half, and training data with both: exit code 0, or 2 with what differs.
+    """Compare a manifest with its public half, and training data with both; exit 0, or 2 with the differences.
 
-    With --train, every canary must occur in the data as often as it was planted. With --tokenizer and --context the
-    records are rendered as memaudit.Rendering does and searched for the very tokens that an audit asks with: a canary
-    that is cut off, masked, or has other tokens than alone does not count.
+    With --train, every canary must occur in the data as often as it was planted. With --tokenizer and --context, the
+    records are rendered as by memaudit.Rendering and searched for the tokens that an audit uses. A canary that is cut
+    off, masked, or tokenized differently than alone does not count.
     """
     from memaudit.canaries import drawn_by, verify
     from memaudit.recipe.canaries_file import read_json, read_lines, read_manifest
 
     _require_both(tokenizer, context)
     if tokenizer is not None and train is None:
-        raise SettingsError("--tokenizer counts canaries in training data: give --train")
+        raise SettingsError("--tokenizer counts canaries in training data; give --train")
     published = read_json(public)
     if not isinstance(published, dict) or "seed" in published:  # the differences would be secrets
         raise SettingsError(f"{public} is not the public half of a manifest")
     own = read_manifest(manifest)
     if differences := verify(published, own):
         more = [f"… and {len(differences) - _SHOWN} more"] if len(differences) > _SHOWN else []
-        raise SettingsError("\n  ".join([f"{manifest} is not what {public} commits to:", *differences[:_SHOWN], *more]))
+        raise SettingsError("\n  ".join([f"{manifest} does not match {public}:", *differences[:_SHOWN], *more]))
     if train is not None:
         lines = read_lines(train, field)
         if tokenizer is not None and context is not None:
             _require_survival(lines, own, _renderer(tokenizer, context))
         else:
             _require_present(train, lines, own)
-            _note("compared as text: whether they reach training whole, --tokenizer and --context show")
-    click.echo(f"{manifest} is what {public} commits to")
+            _note("Compared as text only. Give --tokenizer and --context to check for truncation and masking.")
+    click.echo(f"{manifest} matches {public}")
     if drawn_by(own.seed, own.canaries):
-        click.echo("the secrets are those that the committed seed draws: nobody chose them")
+        click.echo("The secrets are those drawn with the committed seed, so they were not chosen.")
     else:
         _note(
-            "the secrets are not those that the manifest's seed draws, so it does not show that nobody chose them: "
-            "plant with the seed of `canary make`"
+            "The secrets are not those drawn with the manifest's seed, so they may have been chosen. "
+            "Plant with the seed of `canary make`."
         )
 
 
 def _require_both(tokenizer: Path | None, context: int | None) -> None:
     if (tokenizer is None) != (context is None):
-        raise SettingsError("--tokenizer and --context go together: both decide what is cut off")
+        raise SettingsError("--tokenizer and --context go together: give both or neither")
 
 
 def _require_present(train: Path, lines: Sequence[Line], manifest: Manifest) -> None:
@@ -207,9 +207,7 @@ def _require_present(train: Path, lines: Sequence[Line], manifest: Manifest) -> 
     ]
     if wrong:
         more = [f"… and {len(wrong) - _SHOWN} more"] if len(wrong) > _SHOWN else []
-        raise SettingsError(
-            "\n  ".join([f"{train} does not hold the canaries as they were planted:", *wrong[:_SHOWN], *more])
-        )
+        raise SettingsError("\n  ".join([f"{train} does not contain the canaries as planted:", *wrong[:_SHOWN], *more]))
 
 
 def _require_survival(lines: Sequence[Line], manifest: Manifest, renderer: Renderer) -> None:
@@ -246,7 +244,7 @@ def _levels(text: str) -> list[int]:
 
 def _doubted(seed: int) -> int:
     if seed.bit_length() < _LEAST_SEED_BITS:
-        _note("a seed as short as this can be guessed, and every secret with it: good for trials alone")
+        _note("This seed is short: it can be guessed, and with it every secret. Use it for trials only.")
     return seed
 
 
@@ -254,9 +252,9 @@ def _require_free(outputs: Iterable[Path], inputs: Iterable[Path], force: bool) 
     read = {path.resolve() for path in inputs}
     for path in outputs:
         if path.resolve() in read:
-            raise SettingsError(f"{path} is what is read; give --output another name")
+            raise SettingsError(f"{path} is an input; give --output another name")
         if path.exists() and not force:
-            raise SettingsError(f"{path} is there already; --force replaces it")
+            raise SettingsError(f"{path} exists already; --force replaces it")
 
 
 def _write(files: Mapping[Path, tuple[bytes, int]]) -> None:

@@ -19,15 +19,15 @@ _LEAST_FREE_GIB = 1
 @click.command(short_help="Check the set-up with one small model and a planted leak.")
 @settings_options
 def command(config: Path | None, quiet: bool, **flags: Any) -> int:
-    """Check the set-up. Trains one small model of the recipe, and finds a leak that is planted for the purpose.
+    """Check the set-up: train one small model of the recipe and detect a planted leak.
 
-    Exits 2 if something is not. Says which step failed and what to do.
+    Exits 2 if a step fails, and says which one and what to do.
     """
     call = job(config, **flags)
     healthy = True
     for name, step in (
         ("versions", _versions),
-        ("a planted leak is found", _planted_leak),
+        ("planted leak", _planted_leak),
         ("disk", _disk),
         ("recipe", _recipe),
     ):
@@ -51,7 +51,7 @@ def _versions(call: Job) -> Iterator[str]:
 
 
 def _planted_leak(call: Job) -> Iterator[str]:
-    """Simulates a bank whose models betray their members by two standard deviations, and one that betrays nothing."""
+    """Simulate a bank whose members are separated by two standard deviations, and one without a leak."""
     import numpy as np
 
     from memaudit.attacks import DEFAULT
@@ -67,8 +67,11 @@ def _planted_leak(call: Job) -> Iterator[str]:
         scores = DEFAULT.scores(target[:, None], PairArrays(inside[..., None], outside[..., None]))
         area = auc(scores[members], scores[~members])
         if not low <= area <= high:
-            raise MemauditError(f"area under the curve {area:.3f} at a shift of {shift}; the installation is broken")
-        yield f"area under the curve {area:.3f} where members stand out by {shift:g} standard deviations"
+            raise MemauditError(
+                f"AUC {area:.3f} at a shift of {shift}, expected {low} to {high}. The installation is broken: "
+                "reinstall memaudit"
+            )
+        yield f"AUC {area:.3f} with members {shift:g} standard deviations above non-members"
 
 
 def _disk(call: Job) -> Iterator[str]:
@@ -76,7 +79,10 @@ def _disk(call: Job) -> Iterator[str]:
     there = next(path for path in (folder, *folder.parents) if path.exists())
     free = shutil.disk_usage(there).free / 2**30
     if free < _LEAST_FREE_GIB:
-        raise MemauditError(f"only {free:.2f} GiB are free in {there}; a bank keeps every model's weights and signals")
+        raise MemauditError(
+            f"only {free:.2f} GiB are free in {there}. A bank stores every model's weights and "
+            "signals: free some space, or choose another folder with --bank"
+        )
     yield f"{free:.0f} GiB free for the bank in {folder}"
 
 
@@ -100,7 +106,7 @@ def _recipe(call: Job) -> Iterator[str]:
         what = f"examples of {examples.classes} {labels}" if labels else "examples with a number to predict"
     yield f"{call.audit.recipe} has {len(examples)} {what}{copies}"
     require_stable(recipe, examples)
-    yield "they are the same when they are read again"
+    yield "a second call of examples() returns the same rows"
     if isinstance(recipe, ClassifierRecipe | LanguageModelRecipe):
         recipe = dataclasses.replace(recipe, epochs=1)
     device = choose_device(call.audit.device)
@@ -116,5 +122,5 @@ def _recipe(call: Job) -> Iterator[str]:
         read_as = evaluate(model, examples, queries, device, outputs, getattr(recipe, "output", None)).read_as
         workshop.require_unchanged("scoring")
     epoch = " for one epoch" if isinstance(recipe, ClassifierRecipe | LanguageModelRecipe) else ""
-    yield f"one model was trained{epoch} and evaluated in {time.perf_counter() - started:.1f} s"
+    yield f"trained one model{epoch} and evaluated it in {time.perf_counter() - started:.1f} s"
     yield f"outputs are read as {read_as}"

@@ -14,7 +14,7 @@ from memaudit.errors import SettingsError
 @click.command(short_help="Explain a finding: meaning, formula, source.")
 @click.argument("code", required=False)
 def command(code: str | None) -> None:
-    """Explain a finding: meaning, formula and source. Without CODE, lists them all."""
+    """Explain a finding: meaning, formula and source. Without CODE, list all findings."""
     from memaudit.checks import by_code
 
     known = by_code()

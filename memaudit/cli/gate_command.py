@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import click
 from memaudit import reports
 from memaudit.auditing import folder
 from memaudit.auditing.checked import Checked, check_ledger, check_model, check_signature
-from memaudit.cli import outputs
+from memaudit.cli import outputs, results, terminal
 from memaudit.cli import settings as toml
 from memaudit.errors import SettingsError
 from memaudit.policy import exit_code, hold
@@ -38,6 +39,7 @@ _path = click.Path(path_type=Path)
 @click.option("--model", type=_path, help="The released model; the report must be about it.")
 @click.option("--ledger", type=_path, help="Ledger of audits, which must contain this one.")
 @click.option("--allow-other-limits", is_flag=True, help="With a signature: limits need not be those of the audit.")
+@click.option("-v", "--sentences", is_flag=True, help="Print every limit as a sentence, not as a table.")
 @click.option("--exit-zero", is_flag=True, help="Exit 0 for every verdict; 2 on errors.")
 @click.option("--out", multiple=True, help=f"The report with the new verdict: {outputs.HELP}")
 def command(
@@ -47,6 +49,7 @@ def command(
     model: Path | None,
     ledger: Path | None,
     allow_other_limits: bool,
+    sentences: bool,
     exit_zero: bool,
     out: tuple[str, ...],
 ) -> int:
@@ -56,8 +59,8 @@ def command(
     With --require-signature, so is one that was not signed with that key, or was made under other limits; with --model,
     one about another model. What was verified, and what was not, is printed.
 
-    Exits 0 if every limit is kept, waived, or only warned about, 1 if one is broken, 3 if it cannot be told, 2 on an
-    error, and also if no limit is set.
+    Exits 0 if every limit is kept, waived, or only warned about, 1 if one is broken, 3 if inconclusive, 2 on an error
+    or if no limit is set.
     """
     file, settings = _settings(config)
     limits = settings.limits()
@@ -78,7 +81,18 @@ def command(
     code = exit_code(judged)
     taken = outputs.write(judged, [*named, *map(outputs.by_suffix, paths)])
     unchecked = _unchecked(loaded, public, model, ledger)
-    told = (*_told(judged, limits), *_about(report, loaded, file), *_verified(loaded, checked, other))
+    held = [_worst(judged, limit) for limit in limits]
+    if not sentences:
+        stream = sys.stderr if taken else sys.stdout
+        rows = [results.row(item, f"(worst of {count})" if count > 1 else "") for item, count in held]
+        click.echo("\n".join([*terminal.table(results.COLUMNS, rows, stream), ""]), err=taken)
+    told = (
+        *_reasons(held, sentences),
+        *uncovered(judged),
+        *(("waiver", _waiver(waived)) for waived in judged.waivers),
+        *_about(report, loaded, file),
+        *_verified(loaded, checked, other),
+    )
     for label, text in (*told, ("not checked", unchecked)):
         if text:
             click.echo(f"{label:<14}{one_line(text, 2000)}", err=taken)
@@ -89,10 +103,10 @@ def command(
 def _settings(config: Path | None) -> tuple[Path, toml.Settings]:
     file = config or toml.find(Path.cwd())
     if file is None:
-        raise SettingsError("there are no limits: no memaudit.toml here or above; --config names one")
+        raise SettingsError("no limits: there is no memaudit.toml here or above. Name one with --config")
     settings = toml.read(file)
     if not settings.gate:
-        raise SettingsError(f"{file} sets no limit; a table [[gate]] does")
+        raise SettingsError(f"{file} sets no limit. Add a [[gate]] table")
     return file, settings
 
 
@@ -145,17 +159,21 @@ def _unchecked(report: Report, public: Sequence[Path], model: Path | None, ledge
     return ", ".join(question for question, is_open in open_questions.items() if is_open)
 
 
-def _told(report: Report, limits: tuple[Limit, ...]) -> Iterator[tuple[str, str]]:
-    """Yield a label and a line for each limit, by its worst result, and for each waiver."""
-    for limit in limits:
-        held: list[Result | Skipped] = [r for r in report.results if r.limit == limit]
-        held += [s for s in report.skipped if s.limit == limit]
-        worst = min(held, key=lambda item: list(Verdict).index(item.verdict))
-        which = f"worst of {len(held)}, {worst.finding.title}: " if isinstance(worst, Result) and held[1:] else ""
-        yield _label(worst), f"{limit.name} ({limit}): {which}{worst.reason}"
-    yield from uncovered(report)
-    for waived in report.waivers:
-        yield "waiver", _waiver(waived)
+def _worst(report: Report, limit: Limit) -> tuple[Result | Skipped, int]:
+    """Return the worst of the results that a limit covers, and how many there are."""
+    held: list[Result | Skipped] = [r for r in report.results if r.limit == limit]
+    held += [s for s in report.skipped if s.limit == limit]
+    return min(held, key=lambda item: list(Verdict).index(item.verdict)), len(held)
+
+
+def _reasons(held: Sequence[tuple[Result | Skipped, int]], passed: bool) -> Iterator[tuple[str, str]]:
+    """Yield a label and the reason for each limit's worst result; for one that passes only if asked for."""
+    for item, count in held:
+        if passed or item.verdict is not Verdict.PASS:
+            limit = item.limit
+            assert limit is not None
+            which = f"worst of {count}, {item.finding.title}: " if isinstance(item, Result) and count > 1 else ""
+            yield _label(item), f"{limit.name} ({limit}): {which}{item.reason}"
 
 
 def _label(item: Result | Skipped) -> str:

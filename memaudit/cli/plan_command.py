@@ -38,9 +38,9 @@ def command(
 ) -> None:  # fmt: skip
     """Estimate the time and disk for the shadow models, and which gates the data can decide.
 
-    Nothing that is trained for it is kept. Without MODEL or --members half of the examples are taken to be members.
-    With -o the plan is written, and its digest entered in the ledger of audits: an audit with --plan keeps to it, and
-    its report shows that the plan came first. Exits 2 if the cost exceeds [budget], unless --yes is given.
+    The trial models are not kept. Without MODEL or --members, half of the examples are assumed to be members. -o writes
+    the plan and enters its digest in the ledger of audits: an audit with --plan follows it, and its report shows that
+    the plan came first. Exits 2 if the cost exceeds [budget], unless --yes is given.
     """
     from memaudit.auditing import plan, require_budget, write_plan
     from memaudit.recipe import members_beside
@@ -75,7 +75,7 @@ def command(
     if output is not None:
         entered = write_plan(found, output, bank, recipe, examples, call.ledger, members)
         click.echo(f"{output}: SHA-256 {entered.sha256}, in the ledger after {entered.audits_before} audits", err=True)
-        click.echo(f'keep to it with: memaudit audit MODEL --plan {output}, or plan = "{output}" in [audit]', err=True)
+        click.echo(f'follow it with: memaudit audit MODEL --plan {output}, or plan = "{output}" in [audit]', err=True)
 
 
 def _print(found: Plan, call: Job) -> None:
@@ -89,30 +89,32 @@ def _print(found: Plan, call: Job) -> None:
     to.print(f"members    {found.members + found.always:,}, non-members {found.nonmembers + found.never:,} ({known})")
     if found.always or found.never:
         to.print(_candidates(found))
-    to.print(f"models     {found.shadows} shadow models, of which {found.missing} are still to be trained")
+    to.print(f"models     {found.shadows} shadow models, {found.missing} still to train")
     to.print(f"one model  {_time(found.cost.seconds)}, {found.cost.stored / 1e6:.1f} MB ({found.cost.source})")
     to.print(f"disk       {found.gigabytes:.2g} GB\n")
     if found.missing:
         to.print(_times(found, call.workers))
         to.print(
-            "\nFewer shadow models take less time and decide the same gates, but the attack is weaker, so that less is "
-            f"found; and the memorization of single examples has intervals {_wider(found)}.\n"
+            "\nFewer shadow models take less time and decide the same gates, but the attack is weaker and finds less. "
+            f"The intervals of single examples' memorization are {_wider(found)}.\n"
         )
     if found.outlooks:
         to.print(_gates(found.outlooks))
     else:
-        to.print(escape("There are no gates: nothing will be decided. A table [[gate]] in memaudit.toml sets a limit."))
+        to.print(
+            escape("No limits are set, so there will be no pass/fail decision. Add a [[gate]] table to memaudit.toml.")
+        )
 
 
 def _candidates(found: Plan) -> str:
-    """Return in words which of the examples the figures will be about, and what the others are for."""
+    """Return in words which examples are measured and what the others are used for."""
     rest = (
         f"every shadow model is trained on the other {found.always:,} members, and so takes longer than on half"
         if found.always
         else f"no shadow model is trained on the other {found.never:,} non-members"
     )
     return (
-        f"candidates {found.members:,} members and {found.nonmembers:,} non-members, which the figures will be about: "
+        f"candidates {found.members:,} members and {found.nonmembers:,} non-members, which the results will describe: "
         f"{rest}. The lowest false-positive rate that can be measured is {100 / max(1, found.nonmembers):.2g} %"
     )
 
@@ -126,19 +128,24 @@ def _times(found: Plan, workers: int) -> Table:
         table.add_column(heading, justify="right")
     for shadows in sorted({*found.cheaper, found.shadows}):
         row = (_time(3600 * found.hours(shadows, count)) for count in counts)
-        table.add_row(f"{shadows}{' (asked for)' if shadows == found.shadows else ''}", *row)
+        table.add_row(f"{shadows}{' (requested)' if shadows == found.shadows else ''}", *row)
     return table
 
 
 def _gates(outlooks: tuple[Outlook, ...]) -> Table:
     from rich.table import Table
 
-    table = Table(title="What the gates can decide", title_justify="left", title_style="bold", show_lines=True)
-    for heading in ("gate", "can it pass?", "true rate: pass / fail / undecided"):
+    table = Table(
+        title="Power of the gates: probability of each verdict, by true rate",
+        title_justify="left",
+        title_style="bold",
+        show_lines=True,
+    )
+    for heading in ("gate", "can it pass?", "true rate: pass / fail / inconclusive"):
         table.add_column(heading)
     for outlook in outlooks:
         rates = (f"{100 * c.rate:.3g}%: {c.passes:.2f} / {c.fails:.2f} / {c.undecided:.2f}" for c in outlook.chances)
-        answer = {True: "yes", False: "no", None: "not known yet"}[outlook.can_pass]
+        answer = {True: "yes", False: "no", None: "unknown"}[outlook.can_pass]
         said = answer + (f": {outlook.reason}" if outlook.reason else "")
         table.add_row(outlook.limit, said, "\n".join(rates))
     return table

@@ -15,7 +15,7 @@ from memaudit.errors import SettingsError
 def command(files: tuple[Path, ...]) -> None:
     """Validate settings without a report: every key, every gate, and that no waiver has expired.
 
-    FILES are by default the nearest memaudit.toml. Exits 0, or 2 and names file, line and key of all that is wrong.
+    FILES are by default the nearest memaudit.toml. Exits 0, or 2 and names the file, line and key of every error.
     """
     found = files or tuple(filter(None, [toml.find(Path.cwd())]))
     if not found:

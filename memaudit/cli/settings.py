@@ -17,7 +17,7 @@ from memaudit.types import Context, Limit, Release, Waiver
 
 FILE = "memaudit.toml"
 _LARGEST, _LONGEST = 2**18, 5_000  # bytes of a file and a line; the time that long keys take grows with the square
-_MOST = 20  # problems that are told
+_MOST = 20  # problems that are shown
 
 
 class AuditSettings(BaseModel):

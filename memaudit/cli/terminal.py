@@ -18,8 +18,9 @@ import click
 from memaudit.errors import MemauditError
 
 _HANDLER = "memaudit.plain"
-_NARROWEST = 40  # columns of a table
-_STYLES = {"FAIL": "bold red", "INCONCLUSIVE": "yellow", "PASS": "green"}
+_NARROWEST, _GAP = 16, 2  # characters: the least width of a table's first column, and the space between two
+_STYLES = {"FAIL": "bold red", "regression": "bold red", "INCONCLUSIVE": "yellow", "undecided": "yellow"}
+_STYLES |= {"PASS": "green", "no regression": "green"}
 _PLAIN = {
     "≤": "<=", "≥": ">=", "→": "->", "←": "<-", "↔": "<->", "−": "-", "–": "-", "—": "-", "…": "...", "×": "x",
     "±": "+/-",
@@ -67,7 +68,7 @@ class _Stream(io.TextIOWrapper):
 
 @contextlib.contextmanager
 def guarded() -> Iterator[None]:
-    """Run a command with standard streams that never raise for what is printed; processes that it starts likewise."""
+    """Run a command with standard streams that never raise for what is printed; also for processes that it starts."""
     before, setting = (sys.stdout, sys.stderr), os.environ.get("PYTHONIOENCODING")
     for number in range(3):  # one that is closed would be the next file that is opened
         try:
@@ -80,7 +81,7 @@ def guarded() -> Iterator[None]:
         yield
     finally:
         lost = sys.stdout.lost if isinstance(sys.stdout, _Stream) else None
-        if lost is not None and lost.errno not in (errno.EPIPE, errno.EBADF):  # nobody wants to read on
+        if lost is not None and lost.errno not in (errno.EPIPE, errno.EBADF):  # the reader has closed the pipe
             click.echo(f"memaudit: standard output cannot be written: {lost.strerror}", err=True)
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, _Stream):
@@ -95,20 +96,24 @@ def guarded() -> Iterator[None]:
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], stream: Any) -> list[str]:
     """Return the lines of a table that fits a stream's encoding and the terminal's width.
 
-    The first column is folded where it is too wide. The last one is coloured by verdict, unless NO_COLOR is set; click
-    takes the colours out where the stream is no terminal.
+    The first column is folded where it is too wide. No other cell is folded or cut: a table that does not fit is wider
+    than the terminal. The last column is coloured by verdict, unless NO_COLOR is set; click removes the colours where
+    the stream is no terminal.
     """
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    width = max(shutil.get_terminal_size((120, 24)).columns, _NARROWEST)
-    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for place, column in enumerate(columns):
-        grid.add_column(column, no_wrap=place > 0, overflow="fold")
     encoding = getattr(stream, "real", None) or getattr(stream, "encoding", None) or "utf-8"
-    for row in rows:
-        cells = [Text(cell.encode(encoding, _HANDLER).decode(encoding)) for cell in row]
+    plain = [[cell.encode(encoding, _HANDLER).decode(encoding) for cell in row] for row in (columns, *rows)]
+    whole = sum(max(map(cell_len, cells)) + _GAP for cells in list(zip(*plain, strict=True))[1:])
+    width = max(shutil.get_terminal_size((120, 24)).columns, _NARROWEST + _GAP + whole)
+    grid = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
+    for place, column in enumerate(plain[0]):
+        grid.add_column(column, no_wrap=place > 0, overflow="fold")
+    for row in plain[1:]:
+        cells = [Text(cell) for cell in row]
         cells[-1].stylize(_STYLES.get(row[-1].partition(",")[0], ""))
         grid.add_row(*cells)
     console = Console(

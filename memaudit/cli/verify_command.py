@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from memaudit.auditing.checked import Checked
 
 _SHOWN = """\
-This shows that no file was changed, added or taken away since SHA256SUMS was written, and that report.json is a whole
-report whose verdict follows from what it holds. It does not show that the figures are true."""
+This shows that no file was changed, added or removed since SHA256SUMS was written, and that report.json is complete and
+consistent with its verdict. It does not show that the results are true."""
 _UNSIGNED = """\
 Nor does it show who wrote it or when: no signature was verified (--signature), and anyone who can write to the folder
 can replace the checksums."""
@@ -44,8 +44,8 @@ def command(
 ) -> None:
     """Verify that an audit's folder is unchanged: checksums, digest, report, and nothing added or missing.
 
-    Where the ledger of audits is to be had, also that its chain is whole and that it holds this audit. Exits 0, or 2
-    and says all that differs.
+    If the ledger of audits is available, also verify that its chain is intact and that it contains this audit. Exits 0,
+    or 2 and lists every difference.
     """
     from memaudit.auditing.checked import Checked, check_model, check_signature
     from memaudit.auditing.folder import REPORT, SIGNATURE, SUMS, verify

@@ -59,19 +59,19 @@ class Link:
 def rates_by_bin(
     scores: Float[Array, "pairs examples"],
     caught: Bool[Array, "pairs examples"],
-    accused: Bool[Array, "pairs examples"],
+    wrong: Bool[Array, "pairs examples"],
 ) -> tuple[LinkBin, ...]:
     """Return TPR and FPR of each memorization bin, over all pairs as targets; empty bins are left out.
 
     Args:
         scores: Memorization by which the examples of each target pair are binned, measured on *other* models.
         caught: Whether the example is flagged by the attack on the pair's inside model: a true positive.
-        accused: Whether it is flagged by the attack on the outside model: a false positive.
+        wrong: Whether it is flagged by the attack on the outside model: a false positive.
     """
     bins = np.digitize(scores, EDGES)
     edges = (-1.0, *EDGES, 1.0)
     inside = np.stack([bins == b for b in range(len(edges) - 1)], axis=-1)
-    trials, hits, false = ((inside & f[..., None]).sum(axis=1).astype(float) for f in (bins >= 0, caught, accused))
+    trials, hits, false = ((inside & f[..., None]).sum(axis=1).astype(float) for f in (bins >= 0, caught, wrong))
     found = np.broadcast_to(hits.sum(axis=1, keepdims=True), hits.shape)
     tpr, fpr, share = (_ratios(*of) for of in ((hits, trials), (false, trials), (hits, found)))
     examples = trials.mean(axis=0)
@@ -139,7 +139,7 @@ def cross_fitted_link(
             tokens that it predicts.
         outside_correct: The same for the model that lacks it.
         attack: Given the indices of some pairs, attacks each of them with the others of them alone, and returns
-            (caught, accused): whether each example is flagged on the pair's inside and on its outside model.
+            (caught, wrong): whether each example is flagged on the pair's inside and on its outside model.
 
     Raises:
         ValueError: Fewer than 6 pairs, which is 3 in each half.
@@ -151,10 +151,10 @@ def cross_fitted_link(
         raise ValueError(f"the cross-fitted link needs at least 6 pairs of models, got {count}")
     gain = inside_correct.astype(np.float32) - outside_correct.astype(np.float32)
     halves = np.arange(0, count, 2), np.arange(1, count, 2)
-    caught, accused = np.empty((2, count, examples), bool)
+    caught, wrong = np.empty((2, count, examples), bool)
     binned_by = np.empty(gain.shape)
     for own, other in (halves, halves[::-1]):
-        caught[own], accused[own] = attack(own)
+        caught[own], wrong[own] = attack(own)
         binned_by[own] = gain[other].mean(axis=0, dtype=np.float64)  # in float32, 9 of 10 is below the edge 0.90
 
     rho, without_each = cross_fitted_spearman(gain, caught)
@@ -164,6 +164,6 @@ def cross_fitted_link(
         without_each,
         examples,
         _partial(gain, caught, outside_correct),
-        rates_by_bin(binned_by, caught, accused),
+        rates_by_bin(binned_by, caught, wrong),
         _ratios(memorized.astype(float), found.astype(float))[0],
     )

@@ -1,6 +1,6 @@
 """Augmentation for training, and the augmented views of an example that are scored as further queries.
 
-An augmentation takes a batch of images `[batch, channels, height, width]` and a generator and draws anew for every
+An augmentation takes a batch of images `[batch, channels, height, width]` and a generator and draws for every
 example; a query is a fixed view, the same for every example.
 """
 

@@ -13,7 +13,7 @@ from memaudit.errors import MemauditError, RecipeError, shown
 
 @contextmanager
 def blame(what: str) -> Iterator[None]:
-    """Turns whatever the user's code raises, `sys.exit` included, into a RecipeError that names its file and line."""
+    """Turn whatever the user's code raises, `sys.exit` included, into a RecipeError that names its file and line."""
     try:
         yield
     except RecipeError as error:

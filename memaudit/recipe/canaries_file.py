@@ -22,7 +22,7 @@ CHECKED = "checked_with"  # beside a manifest's own keys: SHA-256 of the tokeniz
 
 
 class Line(NamedTuple):
-    """A record of a file: where it stands, its JSON as it is written, its value, and what is trained on.
+    """A record of a file: its place, its JSON as written, its value, and its training text.
 
     `row` is its number in the file, None for a canary that was planted.
     """

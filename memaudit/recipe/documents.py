@@ -154,7 +154,7 @@ class Documents:
         return np.bincount(self.unit_of)
 
     def take(self, documents: Int[Array, " some"]) -> Documents:
-        """Return some of the documents; their units are numbered anew."""
+        """Return some of the documents; their units are renumbered."""
         picked = object.__new__(Documents)
         units = np.unique(self.unit_of[documents], return_inverse=True)[1]
         values = tuple(self.texts[document] for document in documents), self.ids[documents], units

@@ -31,7 +31,9 @@ def near_duplicates(texts: Sequence[str], similarity: float) -> Int[Array, " tex
     of Massive Datasets", chapter 3.
     """
     if not 0.1 <= similarity <= 1:
-        raise RecipeError(f"similarity lies between 0.1 and 1, or is None to keep copies apart; got {similarity}")
+        raise RecipeError(
+            f"similarity must be between 0.1 and 1, or None to treat copies as separate examples; got {similarity}"
+        )
     try:
         from datasketch import MinHash, MinHashLSH
     except ModuleNotFoundError as error:

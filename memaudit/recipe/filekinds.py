@@ -126,7 +126,7 @@ _OUTPUTS = (
 
 
 def refuse_pointer(path: Path, error: type[MemauditError] = ModelError) -> None:
-    """Raise an error of that kind if a file is a pointer, which stands for a file that was not downloaded."""
+    """Raise an error of that kind if a file is a Git LFS or git-annex pointer, not the file itself."""
     if path.is_file() and kind_of(path) is Kind.POINTER:
         raise error(refusal(path, Kind.POINTER))
 

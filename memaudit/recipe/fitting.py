@@ -52,7 +52,7 @@ def fit(path: Path, network: Module, content: Any, state_dict: str | None = None
 
 
 def _choose(path: Path, content: Any, own: Own, state_dict: str | None) -> Found:
-    """Return the one set of weights that is meant."""
+    """Return the set of weights to load."""
     everything = found_in(content, own)
     found = everything if state_dict is None else _at(state_dict, everything)
     if not found:

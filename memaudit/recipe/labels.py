@@ -104,7 +104,7 @@ def _coded(y: Array) -> tuple[Array, tuple[str, ...]]:
         return y, ()
     values = y.tolist()
     if (row := next((row for row, value in enumerate(values) if missing(value)), None)) is not None:
-        raise RecipeError(f"labels must be whole numbers, booleans or strings; that of row {row} is missing; drop it")
+        raise RecipeError(f"labels must be whole numbers, booleans or strings; row {row} has none. Drop the row")
     if all(isinstance(value, bool | int | np.integer | np.bool_) for value in values):
         return np.array(values), ()
     kinds = sorted({type(value).__name__ for value in values})
@@ -125,7 +125,8 @@ def not_classes(y: Array) -> Bool[Array, " examples"]:
 def _several(y: Array) -> Array:
     if y.ndim != 2 or y.shape[1] < 2:
         raise RecipeError(
-            f"several labels an example are an array [examples, labels] of 0 and 1; labels have shape {y.shape}. Lists "
+            f"several labels per example must be an array [examples, labels] of 0 and 1; labels have shape {y.shape}. "
+            "Lists "
             "of names become one with sklearn.preprocessing.MultiLabelBinarizer().fit_transform(y)"
         )
     wrong = ~np.isin(y, (0, 1)).all(axis=1) if y.dtype.kind in "biuf" else np.ones(len(y), bool)

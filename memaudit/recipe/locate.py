@@ -89,7 +89,7 @@ def _import_file(path: Path) -> ModuleType:
 
 
 def _beside(folder: Path, first: bool = True) -> None:
-    """Lets the modules in a folder be imported, before all others or behind them."""
+    """Make the modules in a folder importable, before all others or after them."""
     if str(folder) not in sys.path:
         sys.path.insert(0 if first else len(sys.path), str(folder))
 

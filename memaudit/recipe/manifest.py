@@ -1,4 +1,4 @@
-"""A data manifest: how large a training set is and what it holds, as stated by whoever keeps the data."""
+"""A data manifest: how large a training set is and what it holds, as stated by the data owner."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Manifest(NamedTuple):
 
 
 def write_manifest(path: str | Path, examples: Examples | Documents) -> None:
-    """Write the manifest of a whole training set. Let whoever keeps the data do it, not whoever trains the model."""
+    """Write the manifest of a whole training set. The data owner should do it, not the person who trains the model."""
     found = _manifest((content, 1) for _, content in examples.contents())
     write_whole(Path(path), json.dumps({"schema": SCHEMA, **found._asdict()}, indent=2).encode() + b"\n")
 

@@ -68,8 +68,8 @@ class Membership:
 
     Of `listed` ids, the content of `compared` was compared with the example of that id: by a digest beside it, or by
     an id that is itself a hash of the content. `split` is the number of units, copies or a group, of which some but not
-    all were trained on. `sha256` is that of the members file, if it has a salt: with a hash of bare ids, whoever knows
-    all members but one could look whether a candidate is the last.
+    all were trained on. `sha256` is that of the members file, if it has a salt: with a hash of bare ids, someone
+    who knows all members but one could test candidates for the last.
     """
 
     counts: UInt8[Array, " ids"]

@@ -34,7 +34,7 @@ _TELLING = {
 
 
 class Line(NamedTuple):
-    """One value of a members file, where it stands, and the digest beside it, empty if there is none."""
+    """One value of a members file, its place, and the digest beside it, empty if there is none."""
 
     place: str
     value: str
@@ -153,7 +153,7 @@ def whole(place: str, value: str, kind: str) -> int:
     most, value = 1 if kind == MASK else MOST_COPIES, value.strip()
     short = value.isdecimal() and value.isascii() and len(value) <= _LONGEST
     if not (short and int(value) <= most):
-        rule = "a mask holds 0 and 1" if most == 1 else f"a count lies between 0 and {most}"
+        rule = "a mask holds 0 and 1" if most == 1 else f"a count must be between 0 and {most}"
         raise EvidenceError(f"{place}: {rule}, got {value[:_SHOWN]!r}{'…' if value[_SHOWN:] else ''}")
     return int(value)
 

@@ -1,4 +1,4 @@
-"""What is in a language model's folder, told before a library would stumble over it."""
+"""The content of a language model's folder, checked before a library fails on it."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def require_plain(folder: Path, config: dict[str, Any], objective: Objective = "causal") -> None:
-    """Raise ModelError, in words for what the library would stumble over."""
+    """Raise ModelError, for content on which the library would fail."""
     if config.get("is_encoder_decoder") and objective != "seq2seq":
         raise ModelError(f"{folder} holds {described(config)}, {ENCODER_DECODER}")
     require_floats(folder, config)

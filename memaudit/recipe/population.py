@@ -1,6 +1,6 @@
-"""The population of a language model, rendered: what is trained on, and everything that a model will be asked.
+"""The rendered population of a language model: training rows and the rows of every probe.
 
-It is the same for every model of a bank, so that one model's answers can be held against another's.
+It is the same for every model of a bank, so models can be compared.
 """
 
 from __future__ import annotations
@@ -213,9 +213,9 @@ class TextPopulation:
     def windows(self) -> tuple[tuple[Row, ...], ...]:
         """For each context length, a row of every testable unit: the context, and the suffix to be continued.
 
-        All contexts end where the same suffix begins; in front stands what the text begins with, BOS in most cases.
-        Where a longer prompt is masked from the loss, the longest context is the row from its beginning: whoever asks
-        gives the whole prompt. `trained` marks the suffix alone.
+        All contexts end where the same suffix begins, and start with the start of the text, BOS in most cases. Where a
+        longer prompt is masked from the loss, the longest context is the whole row before the suffix: an attacker has
+        the whole prompt. `trained` marks the suffix alone.
         """
         start, longest = len(self.renderer.start), max(self.probes.contexts)
 
@@ -289,7 +289,7 @@ class TextPopulation:
             if _content(self._rows(number)) != _content(self.rows[number]):
                 raise RecipeError(
                     f"document {number} has other tokens when it is rendered again: the tokenizer or its chat template "
-                    "depends on chance or the clock. Make it return the same tokens for the same text"
+                    "is random or depends on the clock. Make it return the same tokens for the same text"
                 )
 
     def _rows(self, number: int) -> tuple[Row, ...]:
@@ -365,7 +365,7 @@ def _continued(row: Row, first: int, suffix: int) -> int | None:
 
 
 def _replaced(text: Text, old: str, new: str) -> Any:
-    """Return a document with a value replaced wherever it stands."""
+    """Return a document with every occurrence of a value replaced."""
     if isinstance(text, str):
         return text.replace(old, new)
     if isinstance(text, Mapping):

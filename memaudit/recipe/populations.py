@@ -35,7 +35,7 @@ def population(recipe: Recipe) -> Population:
     if not isinstance(recipe, CallableRecipe):
         raise RecipeError("examples() returned Documents; return memaudit.Examples(x, y)")
     if recipe.rendering is None:
-        raise RecipeError("examples() returned documents, so that the recipe needs rendering=memaudit.Rendering(...)")
+        raise RecipeError("examples() returned documents, so the recipe needs rendering=memaudit.Rendering(...)")
     return TextPopulation(found, recipe.rendering, recipe.probes, recipe.token_logprobs)
 
 

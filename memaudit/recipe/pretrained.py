@@ -161,7 +161,7 @@ def _loaded(folder: Path, loader: Any, config: dict[str, Any], wanted: str) -> M
                 trust_remote_code=False,
                 local_files_only=True,
                 output_loading_info=True,
-                ignore_mismatched_sizes=True,  # they are told below
+                ignore_mismatched_sizes=True,  # they are reported below
             )
         model, info = loaded
     except Exception as error:  # what a damaged folder makes of the loader is any of a dozen kinds
@@ -196,7 +196,7 @@ def _require_same_settings(folder: Path, model: Any, made: Any) -> None:
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Keeps the transformers library from drawing progress bars and printing tables for a moment."""
+    """Keep the transformers library from drawing progress bars and printing tables for a moment."""
     from transformers.utils import logging
 
     shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()

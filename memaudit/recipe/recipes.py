@@ -215,12 +215,12 @@ class LanguageModelRecipe:
             raise RecipeError(f"adapter must be a configuration of peft, such as LoraConfig(r=8), got {self.adapter!r}")
         _require_loop(self.epochs, self.batch_size, self.schedule)
         if not self.clip > 0:
-            raise RecipeError(f"clip is the largest norm of a gradient and lies above 0, got {self.clip}")
+            raise RecipeError(f"clip is the largest norm of a gradient and must be above 0, got {self.clip}")
 
 
 @dataclass(frozen=True, slots=True)
 class CallableRecipe:
-    """The user's own training, whatever it does.
+    """Train with the user's own code.
 
     Args:
         examples: Returns the population; `Documents` for a language model.
@@ -233,7 +233,7 @@ class CallableRecipe:
             token t + 1. It is given an attention mask and a cache where it takes them. docs/language-models.md says
             what encoder-decoders, masked models and models of any other class return. None if no model can be
             trained: the audit then has no shadow models.
-        load: `load(path)` returns the model that the file holds; the user answers for the safety of what it does.
+        load: `load(path)` returns the model that the file holds; its safety is the user's responsibility.
         model: Returns an untrained network; with it, model files are loaded by memaudit, and `load` is not needed.
         queries: Further fixed views of the inputs to score each example by.
         rendering: For a language model: how `train` turns texts into rows.

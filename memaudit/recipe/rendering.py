@@ -174,12 +174,12 @@ class Renderer:
 
     @property
     def start(self) -> Array:
-        """What stands before a text: BOS, or nothing."""
+        """Return the tokens before a text: BOS, or nothing."""
         return np.asarray([self._special("bos")] if self.rendering.bos else [], np.int32)
 
     @property
     def end(self) -> Array:
-        """What stands behind a text: EOS, or nothing."""
+        """Return the tokens after a text: EOS, or nothing."""
         return np.asarray([self._special("eos")] if self.rendering.eos else [], np.int32)
 
     @property
@@ -227,9 +227,9 @@ class Renderer:
         )  # fmt: skip
 
     def _joined(self, *parts: tuple[str | Array, bool]) -> Rendered:
-        """Return strings, each cut into tokens by itself, and tokens without characters, end to end.
+        """Join strings, each tokenized by itself, and tokens without characters.
 
-        Of each part it is said whether the loss counts it.
+        Each part comes with whether the loss counts it.
         """
         string, ids, trained, offsets = "", [], [], []
         for part, counts in parts:
@@ -254,7 +254,7 @@ class Renderer:
         return Rendered(string, ids, trained, offsets)
 
     def _said(self, messages: Sequence[Mapping[str, str]], string: str) -> tuple[int, int]:
-        """Return where in a conversation what its last message says begins and ends; its role stands before."""
+        """Return where the content of a conversation's last message begins and ends, without its role."""
         until = self._templated(messages)
         before = self._templated(messages[:-1], prompt=True)
         if not until.startswith(before):  # an empty thought, for instance, with which only an answer begins

@@ -1,4 +1,4 @@
-"""The shapes that a training text can have, whoever made the file: read into a few, and made again for a canary."""
+"""The shapes of training texts in common files: read into a few, and rebuilt for a canary."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class Secrets:
         if short := next((value for value in values if len(value) < _SHORTEST), None):
             raise RecipeError(
                 f"a listed secret has {len(short)} characters; one of fewer than {_SHORTEST} occurs in any text by "
-                "chance: leave it out, or give a pattern with what stands around it"
+                "chance. Remove it, or give a pattern that includes its surroundings"
             )
         forms = Forms(
             values=values,

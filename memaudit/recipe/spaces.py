@@ -159,5 +159,5 @@ def _require_round_trip(space: TokenSpace, canary: Canary, row: Callable[[Array]
 def _split(canary: Canary, why: str) -> str:
     return (
         f"canary {canary.name!r} cannot be ranked with this tokenizer: {why}. Every symbol must be a single token "
-        "where it stands: choose another family or other symbols (a leading space, such as ' 7', often helps)"
+        "in its place: choose another family or other symbols (a leading space, such as ' 7', often helps)"
     )

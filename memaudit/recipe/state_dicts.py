@@ -108,7 +108,7 @@ def _containers(content: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
 
 
 def _by_name(path: tuple[str, ...], inner: Mapping[str, Any], own: Own) -> list[Found]:
-    """Return the sets of weights in one dict, whatever stands before their names."""
+    """Return the sets of weights in one dict, whatever the prefix of their names."""
     keys, names = _canonical(inner), _canonical(own.shapes)
     if keys is None or names is None:
         keys, names = {key: key for key in inner}, {name: name for name in own.shapes}
@@ -169,7 +169,7 @@ def _of_optimizer(path: tuple[str, ...], inner: Mapping[Any, Any], own: Own) -> 
 
 
 def _prefixes(keys: Mapping[str, str], mangled: Mapping[str, str], own: Own) -> list[str]:
-    """Return what stands in the file before the name of the first weight, or of one that it shares memory with."""
+    """Return the file's prefix of the name of the first weight, or of one that it shares memory with."""
     first = next((name for name in (*own.parameters, *own.needed)), None)
     anchors = [name for name, own_name in mangled.items() if first and own_name in own.tied.get(first, (first,))]
     return list(dict.fromkeys(key.removesuffix(name) for name in anchors for key in keys if key.endswith(name)))

@@ -1,4 +1,4 @@
-"""Canaries that suit a tokenizer: every symbol of their secrets is one token where it stands."""
+"""Canaries that suit a tokenizer: every symbol of their secrets is one token in its place."""
 
 from __future__ import annotations
 

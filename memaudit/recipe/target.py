@@ -33,10 +33,10 @@ def save_target(
     *,
     trusted: Iterable[str] = (),
 ) -> None:
-    """Write a trained model's weights and, beside them, who was trained on.
+    """Write a trained model's weights and, beside them, its members.
 
-    The members are written last, and those of an earlier model at the same place are removed first: whenever it is
-    killed, no model stands beside the members of another. Nothing is written that `load_target` would refuse.
+    The members of an earlier model at the same place are removed first and the new ones are written last: if the
+    process is killed, no model is beside the members of another. Nothing is written that `load_target` would refuse.
 
     Args:
         model: A torch network (`.safetensors`, `.pt`), a scikit-learn estimator (`.skops`), a classifier of XGBoost

@@ -47,7 +47,7 @@ def stored(state: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def put_weights(network: Module, path: Path) -> None:
-    """Gives a network the weights in a file that hold what `weights_of` took from another one of its kind.
+    """Load into a network the weights that `weights_of` took from another one of its kind.
 
     Raises:
         ModelError: They are a network's of another kind.

@@ -43,7 +43,7 @@ FORMATS: dict[str, Callable[[Report], bytes]] = {
 }
 SUFFIXES = {".html": "html", ".json": "json", ".md": "md", ".pdf": "pdf"}  # the format that a path alone names
 FOLDER = ("html", "json", "md")  # what every audit writes, as report.html and so on
-_PAGES = ("html", "md", "pdf")  # for people: nobody who is not meant to sees single examples by accident
+_PAGES = ("html", "md", "pdf")  # for people: single examples must not reach unintended readers
 
 
 def renderer(name: str) -> Callable[[Report], bytes]:

@@ -124,11 +124,12 @@ class Card:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """A heading and its content."""
+    """A heading and its content; on a screen, a folded one shows its heading until it is opened."""
 
     title: str
     content: tuple[Block | Section, ...]
     id: str = ""
+    folded: bool = False
 
 
 Block = Paragraph | Points | Facts | Grid | Picture | Card | Badges
@@ -172,7 +173,7 @@ def grid(table: Table) -> Grid:
 
 
 def titled(words: str) -> str:
-    """Return a title that is not empty: whoever hears the page read would not know what is below it."""
+    """Return a title that is not empty: a screen reader would otherwise announce an empty heading."""
     return words if words.strip() else "–"
 
 

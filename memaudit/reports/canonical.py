@@ -89,7 +89,7 @@ def _number(value: int | float) -> str:
     sign, digits, exponent = Decimal(repr(float(value))).normalize().as_tuple()
     assert isinstance(exponent, int)
     text = "".join(map(str, digits))
-    point = len(text) + exponent  # where the decimal point stands among the digits
+    point = len(text) + exponent  # the place of the decimal point among the digits
     if _FIXED_FROM < point - 1 < _FIXED_TO:
         if exponent >= 0:
             text += "0" * exponent

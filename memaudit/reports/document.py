@@ -62,8 +62,14 @@ def _part(report: Report, name: str, parts: dict[str, _Content]) -> Section:
     content: list[Block | Section] = []
     for own, build in parts.items():
         blocks = tuple(build(report))
-        content += [Section(id=own, title=wording.TITLES[own], content=blocks)] if own else blocks
+        folded = name == "about" or (own == "controls" and _all_passed(report))
+        content += [Section(id=own, title=wording.TITLES[own], content=blocks, folded=folded)] if own else blocks
     return Section(id=name, title=wording.TITLES[name], content=tuple(content))
+
+
+def _all_passed(report: Report) -> bool:
+    """Return whether controls were run and passed: then the first page says enough for most readers."""
+    return bool(report.controls) and all(control.passed for control in report.controls)
 
 
 def _shown(words: str) -> str:
@@ -74,12 +80,11 @@ def _shown(words: str) -> str:
 
 def _front(report: Report) -> tuple[tuple[Section, ...], ...]:
     """Return the rows of the first page."""
-    steps = wording.VERDICTS[report.verdict].steps
     return (
         (overview.many(report), overview.who(report)),
         (overview.trust(report),),
         (
-            Section(title="What to do next", content=(listed(steps, numbered=True),)),
+            Section(title="What to do next", content=(listed(wording.steps(report), numbered=True),)),
             Section(title="What was not tested", content=_untested(report)),
         ),
         *((section,) for section in overview.limits(report)),

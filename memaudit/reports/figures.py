@@ -25,6 +25,7 @@ _WIDTH, _HEIGHT = 4.7, 4.3  # inches: at phone width the 11 pt letters are still
 _TOP = 1.5  # of a logarithmic axis: a marker at 100% must not be cut
 _BASE, _LINE = 1.1, 0.27  # inches: of a forest plot without rows, and of a row
 _ROW, _FEW_ROWS = 0.21, 2  # a legend of more rows must not take its height from the axes
+_WIDE, _NARROW = 44, 24  # characters in a line of an axis' label, and of one beside the names of rows
 _FONT = "DejaVu Sans"  # comes with matplotlib, so that a figure looks the same everywhere
 _DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 2, 1, 2)))
 _MARKERS = "os^Dv"
@@ -76,7 +77,9 @@ def _saved(figure: Figure, theme: Theme, **options: Any) -> bytes:
         if figure.below:
             _bars(panels[1], figure, theme.value)
             panels[0].tick_params(axis="x", labelbottom=False)
-        panels[-1].set_xlabel("\n".join([*_wrapped(figure.x_label), *notes]))
+        beside = figure.kind is FigureKind.FOREST  # the names of its rows leave the axis less room
+        below = [line for text in (figure.x_label, *notes) for line in _wrapped(text, _NARROW if beside else _WIDE)]
+        panels[-1].set_xlabel("\n".join(below))
         panels[0].set_ylabel("\n".join(_wrapped(figure.y_label)))
         named = [axes.get_legend_handles_labels() for axes in panels]
         handles, labels = ([item for part in parts for item in part] for parts in zip(*named, strict=True))
@@ -179,8 +182,8 @@ def _label(text: str, limit: int = 40) -> str:
     return one_line("".join(drawable), limit)
 
 
-def _wrapped(text: str) -> list[str]:
-    return textwrap.wrap(_label(text, 120), 44)
+def _wrapped(text: str, width: int = _WIDE) -> list[str]:
+    return textwrap.wrap(_label(text, 120), width)
 
 
 def _ink(ink: Ink, index: int) -> str:
@@ -322,9 +325,12 @@ def _forest(axes: Axes, figure: Figure, ink: Ink) -> list[str]:
         axes.plot(
             x, y, color=color, linestyle="", marker=marker, markeredgewidth=2, label=_label(curve.label), **hollow
         )
-    labels = [_label(tick, 30) for tick in figure.ticks]
+    labels = ["\n".join(_wrapped(_label(tick, 2 * _NARROW - 8), _NARROW)) for tick in figure.ticks]
+    crowded = any("\n" in label for label in labels)
     axes.set_yticks(range(len(labels)), labels)
     for place, tick in enumerate(axes.get_yticklabels()):
+        if crowded:
+            tick.set(fontsize=9, linespacing=0.95)
         if place not in rows:
             tick.set(fontweight="bold", fontsize=9.5)
     axes.tick_params(axis="y", length=0)
@@ -334,7 +340,7 @@ def _forest(axes: Axes, figure: Figure, ink: Ink) -> list[str]:
 
 
 def _places(axes: Axes, figure: Figure, ink: Ink) -> None:
-    """Draws curves over named places, with their intervals, and the marked heights."""
+    """Draw curves over named places, with their intervals, and the marked heights."""
     for index, curve in enumerate(figure.curves):
         color, shift = _ink(ink, index), 0.12 * (index - (len(figure.curves) - 1) / 2)
         x = [value + shift for value in curve.x]
@@ -349,7 +355,7 @@ def _places(axes: Axes, figure: Figure, ink: Ink) -> None:
 
 
 def _marks(axes: Axes, figure: Figure, ink: Ink) -> None:
-    """Draws the marked heights; the names of two that are near stand at the two ends of their lines."""
+    """Draw the marked heights; the names of two that are close are at opposite ends of their lines."""
     near = 0.06 * (axes.get_ylim()[1] - axes.get_ylim()[0])
     last, at_right = -math.inf, True
     for mark in sorted(figure.marks, key=lambda mark: mark.y):

@@ -1,4 +1,4 @@
-"""What a pipeline is told: one outcome per gate and per control. Nothing in it is about single examples."""
+"""The outcomes for a pipeline: one per gate and per control. They contain nothing about single examples."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from memaudit.reports.uncovered import uncovered
 from memaudit.types import Access, Curve, Figure, FigureKind, Finding, Limit, Report, Result, Rung, Verdict
 
 _SHARES = ("tpr", "canaries", "secrets", "extraction")  # metrics that one axis can show
+_LEVEL = 0.95  # of an interval on the first page
 _MOST = 6  # limits on the first page
 _NO_BANK = "Not measured. It needs a bank of shadow models: run “memaudit bank fill” and repeat the audit."
 
@@ -80,10 +81,29 @@ def _many(report: Report) -> Iterator[Block]:
     if figure is not None and first is not None:
         yield picture(figure)
         yield Paragraph(words=first.finding.sentence)
+        if plain := " ".join(_compared(report, first.finding)):
+            yield Paragraph(words=plain)
     elif not report.results:
         yield Paragraph(words="No check produced a result. “Checks that could not run” gives the reasons.")
     else:
         yield Paragraph(words="No attack success rate was measured. “All results” lists what was.")
+
+
+def _compared(report: Report, finding: Finding) -> Iterator[str]:
+    """Yield how many members the rate of an attack on membership is, and whether it beats guessing."""
+    estimate, chance, tested = finding.estimate, finding.at_fpr, finding.n
+    if finding.metric != "tpr" or chance is None or estimate.level != _LEVEL:
+        return
+    if finding.counted == "training examples":
+        low, value, high, guessed = (
+            f"{round(tested * x):,}" for x in (estimate.low, estimate.value, estimate.high, chance)
+        )
+        yield f"In numbers: about {value} ({low}–{high}) of the {tested:,} members tested; guessing finds {guessed}."
+    if estimate.low > chance:
+        sound = report.controls and not any(control.passed is False for control in report.controls)
+        yield f"The whole interval is above guessing{', which shows a leak' if sound else ''}."
+    elif estimate.high > chance:
+        yield "The interval includes guessing: this result neither shows nor excludes a leak."
 
 
 def link(report: Report) -> Finding | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from memaudit.reports import overview, photos, standing, text, wording
 from memaudit.reports.blocks import (
@@ -66,13 +67,21 @@ def _row(same: list[Result]) -> tuple[str, ...]:
     finding = result.finding
     limits = [r.limit.max for r in same if r.limit is not None]
     return (
-        f"{finding.title} ({finding.code})",
+        _name(finding),
         _value(finding.estimate.value, result),
         text.interval(finding.estimate),
         _chance(finding),
         "none" if not limits else f"≤\N{NO-BREAK SPACE}{text.chosen(min(limits), finding.estimate.unit)}",
         wording.result_label(result) if limits else "–",
     )
+
+
+def _name(finding: Finding) -> str:
+    """Return what a finding is called; one of a known attack by the attack, as in the figures."""
+    attack = wording.known(finding)
+    if attack is None or finding.metric != "tpr" or finding.at_fpr is None:
+        return f"{finding.title} ({finding.code})"
+    return f"{attack.title}, TPR at a {text.rate(finding.at_fpr)} FPR ({finding.code})"
 
 
 def _chance(finding: Finding) -> str:
@@ -95,7 +104,10 @@ def _value(value: float, result: Result) -> str:
 
 def found(report: Report) -> Iterator[Block | Section]:
     """Yield the figures, tables and methods behind the attacks."""
-    yield from _findings(report, ("LNK", "MEM"), inside=False)
+    details = tuple(_findings(report, ("LNK", "MEM"), inside=False))
+    if details:
+        yield Paragraph(words="Each entry below has the curves, tables, method and source of one measurement.")
+    yield from (replace(section, folded=True) for section in details)
 
 
 def link(report: Report) -> Iterator[Block | Section]:

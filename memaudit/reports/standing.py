@@ -73,7 +73,8 @@ METHOD_WITHOUT_BANK = (
 
 IMPORTED = (
     "The audited model is compared with {shadows} shadow models that were trained elsewhere and imported. That they "
-    "were made in the same way, and on which examples, was stated by whoever imported them; the fidelity control "
+    "were made in the same way, and on which examples, was stated by the person who imported them; the fidelity "
+    "control "
     "compares them with the audited model."
 )  # in place of the first paragraph
 

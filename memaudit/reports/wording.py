@@ -85,8 +85,8 @@ VERDICTS = {
         meaning="No limit is set, so this report does not decide whether the results are acceptable.",
         steps=(
             "Agree on acceptable limits with the person responsible for data protection.",
-            "Add them to memaudit.toml as [[gate]] tables and run the audit again. The shadow models are reused, so "
-            "this takes seconds.",
+            "Add them to memaudit.toml as [[gate]] tables and run the audit again. The shadow models are reused.",
+            "If the leak is too large, choose a mitigation from “What to do”, retrain, and audit the new model.",
         ),
     ),
 }
@@ -180,7 +180,7 @@ def steps(report: Report) -> tuple[str, ...]:
     usual = VERDICTS[report.verdict].steps
     if report.rung is Rung.BANK:
         return usual
-    return (*(step.partition(": the shadow models are kept")[0] for step in usual), _FILL)
+    return (*(step.removesuffix(" The shadow models are reused.") for step in usual), _FILL)
 
 
 def compared(report: Report) -> str:

@@ -81,7 +81,7 @@ def hits(texts: Sequence[Sequence[Row]], scored: Scored) -> Float[Array, " texts
 
 
 def _scored(model: torch.nn.Module, rows: Sequence[Row], device: str) -> Scored:
-    """Yields, batch by batch, the places of the marked tokens among all, their logits in float32, and the tokens."""
+    """Yield, batch by batch, the places of the marked tokens among all, their logits in float32, and the tokens."""
     counts = np.array([int(row.trained.sum()) for row in rows], np.int64)
     ends = np.cumsum(counts)
     model = model.to(device).eval()

@@ -64,7 +64,7 @@ def _require_labels(correct: Float[Array, " rows"], y: Int[Array, "rows labels"]
     if correct.mean() < rarer - np.sqrt(-np.log(_ALARM) / (2 * len(y))):
         raise ModelError(
             f"the model is right about {correct.mean():.0%} of the labels of the examples it was trained on, as its "
-            f"outputs are read; whoever always names the rarer value of a label is right about {rarer:.0%}. Return one "
+            f"outputs are read; always naming the rarer value of a label is right about {rarer:.0%}. Return one "
             "column for each label, in the order of the labels, larger where the label is likelier to be 1"
         )
 

@@ -102,7 +102,7 @@ def tpr_draws(
     """Return bootstrap draws of the mean TPR over target models at one false-positive rate.
 
     Whole target pairs and whole examples are resampled, and the threshold is recomputed each time. The same examples
-    are flagged in many targets, so that a binomial interval, or one over targets alone, would be far too narrow. The same
+    are flagged in many targets, so a binomial interval, or one over targets alone, would be far too narrow. The same
     seed draws the same pairs and examples from any scores of this shape: differences of such draws are paired.
 
     Args:

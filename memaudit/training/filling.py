@@ -1,4 +1,4 @@
-"""Filling a bank: what is missing is trained, by one process or several, and stored model by model.
+"""Train the missing shadow models in parallel and store each one atomically.
 
 The folder is the only state. A fill that is killed goes on when it is called again; several fills, on one machine or
 many, can share a folder, by shards or without: each takes what is missing in an order of its own.
@@ -188,25 +188,27 @@ def train(
 def draw_members(recipe: Recipe | str, *, seed: int = 0, share: float = 0.5) -> Counts:
     """Return how often a target is to be trained on each example: 0 or 1, the same for all of a unit.
 
-    Of each canary of a language model a dose, as in the shadow models: none for half of them. Membership that is drawn
-    is what makes an audit's false-positive rates and exposures mean what they say.
+    Each canary of a language model gets a dose, as in the shadow models: 0 for half of them. Only random membership
+    makes an audit's false-positive rates and exposures valid.
 
     Args:
         recipe: Whose examples, or where the recipe is (`recipe.py:recipe`).
-        seed: Of the draw; it has nothing to do with the bank's, even if the number is the same.
-        share: Of the units that are to be members. Other than one half, it is drawn exactly, without coins.
+        seed: Seed of the draw; independent of the bank's, even if the number is the same.
+        share: Share of the units that become members. One half: each with probability 1/2. Any other: exactly so.
 
     Raises:
         SettingsError: The share leaves no member or no non-member.
     """
     examples = population(load_recipe(recipe) if isinstance(recipe, str) else recipe)
     if not 0 < round(share * number_of_units(examples)) < number_of_units(examples):
-        raise SettingsError(f"share = {share}: it lies between 0 and 1 and leaves some members and some non-members")
+        raise SettingsError(
+            f"share = {share}: it must be between 0 and 1 and leave at least one member and one non-member"
+        )
     if not isinstance(examples, TextPopulation):
         return Counts(target_in_units(seed, examples.unit_of, examples.strata, share), examples)
-    coins = target_share(seed, len(examples), share)
+    drawn = target_share(seed, len(examples), share)
     planted = target_doses(seed, len(examples.canaries), examples.probes.doses)
-    return Counts(np.concatenate([coins, planted]), examples)
+    return Counts(np.concatenate([drawn, planted]), examples)
 
 
 def require_shadows(shadows: int) -> None:

@@ -37,7 +37,7 @@ def import_bank(
     correct: Any = None,
     seed: int = 0,
 ) -> Imported:
-    """Return the bank that the outputs of shadow models are imported into; goes on where it was interrupted.
+    """Return the bank that the outputs of shadow models are imported into; resumes after an interruption.
 
     Args:
         path: Of the bank's folder; made if there is none.
@@ -76,7 +76,9 @@ def import_bank(
         found = Arrays(found.values | values, _joined(found.sha256, digest_of(values)))
     stated = kind or ("" if left is None else left.kind)
     if not stated:
-        raise SettingsError("what are the outputs? Say so with --kind (kind=): logits, probabilities, losses, …")
+        raise SettingsError(
+            "the kind of the outputs is not known. Name it with --kind (kind=): logits, probabilities, losses, …"
+        )
     return import_outputs(path, found, stated, seed=seed)
 
 
@@ -107,7 +109,7 @@ def import_models(
     recipe = load_recipe(recipe) if isinstance(recipe, str) else recipe
     examples = population(recipe)
     if not isinstance(examples, Examples):
-        raise EvidenceError("models are imported of classifiers; the recipe is one of a language model")
+        raise EvidenceError("only classifiers can be imported, but the recipe is of a language model")
     files = _files(Path(models))
     matrix = _beside(files, examples) if members is None else _given(members, files, examples)
 

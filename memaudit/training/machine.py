@@ -21,7 +21,7 @@ def choose_device(device: str) -> str:
     try:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise SettingsError(f"device {device!r} is not to be had: {str(error).splitlines()[0]}") from error
+        raise SettingsError(f"device {device!r} is not available: {str(error).splitlines()[0]}") from error
     return device
 
 

@@ -68,7 +68,7 @@ class Workshop:
     def __post_init__(self) -> None:
         if isinstance(self.recipe, CallableRecipe) and self.recipe.train is None:
             raise RecipeError(
-                "the recipe has no train function, so that no shadow model can be trained: give "
+                "the recipe has no train function, so no shadow model can be trained. Give "
                 "CallableRecipe(train=...), or audit without shadow models (--shadows 0)"
             )
         object.__setattr__(self, "_checksum", _checksum(self.examples))

@@ -1,0 +1,53 @@
+"""Rows of the table of results that `audit` and `gate` print, and text that is wrapped beside it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Sequence
+
+import click
+
+from memaudit.reports.text import chosen, interval, one_line, quantity, rate
+from memaudit.reports.wording import VERDICTS, known, result_label
+from memaudit.types import Finding, Result, Skipped
+
+COLUMNS = ("Finding", "Value", "95% CI", "Limit", "Verdict")
+_INDENT = 14
+
+
+def name(finding: Finding) -> str:
+    """Return what a table calls a finding: its code with its title, of an attack also the false-positive rate."""
+    attack = known(finding)
+    title = finding.title
+    if attack is not None and finding.metric == "tpr":
+        title = attack.title + ("" if finding.at_fpr is None else f", TPR at {rate(finding.at_fpr)} FPR")
+    return one_line(f"{finding.code} {title}", 120)
+
+
+def row(item: Result | Skipped, which: str = "") -> tuple[str, ...]:
+    """Return the cells of a result, or of a limit without one.
+
+    Args:
+        item: The result, or a skipped check with a limit.
+        which: What is added to the name of the finding, such as "(worst of 2)".
+    """
+    limit = item.limit
+    if isinstance(item, Skipped):
+        assert limit is not None
+        return f"{one_line(limit.name, 120)}, not measured", "-", "-", f"≤ {limit.max:g}", VERDICTS[item.verdict].label
+    estimate = item.finding.estimate
+    return (
+        f"{name(item.finding)} {which}".rstrip(),
+        quantity(estimate.value, estimate.unit),
+        interval(estimate),
+        "-" if limit is None else f"≤ {chosen(limit.max, estimate.unit)}",
+        "-" if limit is None else result_label(item),
+    )
+
+
+def wrapped(entries: Iterable[Sequence[str]], indent: int = _INDENT) -> list[str]:
+    """Return a line for each label and text, wrapped at the width of the terminal."""
+    width = shutil.get_terminal_size((120, 24)).columns
+    return [
+        click.wrap_text(f"{label:<{indent}}{text}", width, subsequent_indent=" " * indent) for label, text in entries
+    ]
