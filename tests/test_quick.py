@@ -67,7 +67,9 @@ def test_a_network_that_knows_its_members_by_heart(tmp_path: Path) -> None:
     assert {skipped.code for skipped in report.skipped} == {"MEM001", "LNK001"}
     done.save(tmp_path / "x.json")
     assert load(tmp_path / "x.json") == report
-    assert contradictions(report) == ("attempt: it is not said which attempt this was; every audit says so",)
+    assert contradictions(report) == (
+        'attempt: the number of the attempt is missing; record it: memaudit.quick(..., ledger="memaudit.ledger.jsonl")',
+    )
     for name in ("x.html", "x.md"):
         done.save(tmp_path / name)
         text = (tmp_path / name).read_text("utf-8")
@@ -130,7 +132,7 @@ REFUSED: dict[str, tuple[Callable[[Side, Side], tuple[Any, Any]], str]] = {
         "there are 2 different members",
     ),
     "other columns": (lambda a, b: (a, (b[0][:, :4], b[1])), r"shape \(5,\), of non-members \(4,\)"),
-    "labels missing": (lambda a, b: ((a[0], a[1][:-1]), b), "members: there are 100 inputs and 99 labels"),
+    "labels missing": (lambda a, b: ((a[0], a[1][:-1]), b), "members: examples need one label per input"),
     "no data": (lambda a, b: (7, b), "members are a int: give"),
 }
 
@@ -154,7 +156,8 @@ def test_a_loader_that_shuffles_is_refused() -> None:
     ("model", "outputs", "said"),
     [
         (lambda fitted: fitted.predict_proba, None, "the model returns probabilities: every row sums to 1"),
-        (lambda fitted: fitted.predict, "one-vs-rest", "is for torch networks"),
+        (lambda fitted: fitted.predict, "one-vs-rest", 'outputs="one-vs-rest" is not for a function'),
+        (lambda fitted: lambda x: fitted.predict_proba(x)[:, 1], None, "every number is between 0 and 1"),
         (lambda fitted: "model", None, "a str does not predict"),
     ],
 )
@@ -183,3 +186,166 @@ def test_the_ledger_counts_if_it_is_asked_for(tmp_path: Path) -> None:
     assert first is not None and second is not None
     assert (first.number, second.number, second.of_model) == (1, 2, 2)
     assert contradictions(ma.quick(model, members, others, **call).report) == ()
+
+
+# --- every kind of input and label ------------------------------------------------------------------------------------
+
+
+def halves(x: Any, y: Any, n: int = 200) -> tuple[Any, Any]:
+    return (x[: n // 2], y[: n // 2]), (x[n // 2 :], y[n // 2 :])
+
+
+def numbers_of(report: Report) -> list[Any]:
+    return [(r.finding.attack, r.finding.at_fpr, r.finding.estimate) for r in report.results]
+
+
+class Parts(torch.nn.Module):
+    """A linear model of one array, or of two: by name, or by position."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = torch.nn.Linear(5, 2)
+        self.dropout = torch.nn.Dropout(0.5)
+
+    def forward(self, a: torch.Tensor, b: torch.Tensor | None = None) -> torch.Tensor:
+        return torch.as_tensor(self.dropout(self.layer(a if b is None else torch.cat([a, b], dim=1))))
+
+
+def parted(x: Array, y: Array) -> list[dict[str, Any]]:
+    rows = zip(torch.tensor(x), y, strict=True)
+    return [{"a": row[:2], "b": row[2:], "labels": int(label)} for row, label in rows]
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda x, y: ({"a": x[:, :2], "b": x[:, 2:]}, y),
+        lambda x, y: ((x[:, :2], x[:, 2:]), y),
+        lambda x, y: ({"a": torch.tensor(x[:, :2]), "b": torch.tensor(x[:, 2:], requires_grad=True)}, torch.tensor(y)),
+        parted,
+        lambda x, y: DataLoader(parted(x, y), batch_size=16),  # type: ignore[arg-type]
+        lambda x, y: DataLoader([((r[:2], r[2:]), int(of)) for r, of in zip(x, y, strict=True)], batch_size=16),  # type: ignore[arg-type]
+        lambda x, y: ma.Examples({"a": x[:, :2], "b": x[:, 2:]}, y),
+    ],
+    ids=["dict", "tuple", "tensors", "items", "loader of dicts", "loader of tuples", "Examples"],
+)
+def test_several_arrays_give_the_numbers_of_one(form: Callable[[Array, Array], Any]) -> None:
+    members, others = data(200)
+    model = Parts().train()
+    call: dict[str, Any] = {"fprs": [0.05], "attacks": ["global-threshold"]}
+    usual = ma.quick(model, members, others, **call).report
+    assert numbers_of(ma.quick(model, form(*members), form(*others), **call).report) == numbers_of(usual)
+
+
+def test_a_network_is_left_as_it_was() -> None:
+    members, others = data(200)
+    model = Parts().train()
+    model.layer.eval()
+    ma.quick(model, members, others, fprs=[0.05])
+    assert (model.training, model.layer.training, model.dropout.training) == (True, False, True)
+
+
+def test_names_of_classes_are_numbered_once_for_both_sides() -> None:
+    """Non-members without class "b": of each side alone, "c" would be number 2 and number 1."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(300, 4))
+    y = np.array(["a", "b", "c"])[np.digitize(x[:, 0], [-0.4, 0.4])]
+    model = LogisticRegression().fit(x[:150], y[:150])
+    keep = y[150:] != "b"
+    sides = (x[:150], y[:150]), (x[150:][keep], y[150:][keep])
+    call: dict[str, Any] = {"fprs": [0.05], "attacks": ["global-threshold"]}
+    usual = ma.quick(model, *sides, **call).report
+    named = ma.quick(model, *(ma.Examples(*side) for side in sides), **call).report
+    assert numbers_of(named) == numbers_of(usual)
+    codes = {name: number for number, name in enumerate("abc")}
+    scores = model.decision_function(x)
+    p = np.exp(scores - np.logaddexp.reduce(scores, axis=1, keepdims=True))[np.arange(300), [codes[name] for name in y]]
+    phi = np.log(p / (1 - p))
+    outside = np.sort(phi[150:][keep])[::-1]
+    cut = outside[int(0.05 * (len(outside) + 1)) - 1]
+    assert usual.results[0].finding.estimate.value == pytest.approx((phi[:150] > cut).mean())
+
+
+def test_a_table_of_strings_and_a_pipeline() -> None:
+    pandas = pytest.importorskip("pandas")
+    from sklearn.compose import make_column_transformer
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder
+
+    (x, y), (other, of) = data(200)
+    tables = [pandas.DataFrame({"c": [f"k{v > 0}" for v in side[:, 0]], "n": side[:, 1]}) for side in (x, other)]
+    encoder = make_column_transformer((OneHotEncoder(), ["c"]), remainder="passthrough")
+    model = make_pipeline(encoder, LogisticRegression()).fit(tables[0], y)
+    done = ma.quick(model, (tables[0], y), (tables[1], of), fprs=[0.05])
+    assert attacks(done.report) == {"quantile-regression", "class-threshold", "global-threshold"}
+    phi = [model.decision_function(table) * (2 * labels - 1) for table, labels in zip(tables, (y, of), strict=True)]
+    assert tpr(done.report, "global-threshold").value == (phi[0] > np.sort(phi[1])[-5]).mean()
+    with pytest.raises(MemauditError, match="some have the columns c, n, others n"):
+        ma.quick(model, (tables[0], y), (tables[1][["n"]], of))
+
+
+def test_texts_and_sparse_matrices() -> None:
+    from scipy import sparse
+    from sklearn.feature_extraction.text import CountVectorizer
+    from sklearn.pipeline import make_pipeline
+
+    rng = np.random.default_rng(0)
+    texts = [" ".join(f"w{n}" for n in rng.integers(0, 60, 8)) for _ in range(200)]
+    y = rng.integers(0, 2, 200)
+    model = make_pipeline(CountVectorizer(vocabulary=[f"w{n}" for n in range(60)]), LogisticRegression())
+    model.fit(texts[:100], y[:100])
+    call: dict[str, Any] = {"fprs": [0.05], "attacks": ["global-threshold"]}
+    by_text = ma.quick(model, *halves(texts, y), **call).report
+    counts = sparse.csr_matrix(model[0].transform(texts))
+    by_counts = ma.quick(model[1], *halves(counts, y), **call).report
+    assert tpr(by_text, "global-threshold") == tpr(by_counts, "global-threshold")
+    assert tpr(by_text, "global-threshold").value > 0.2
+
+
+def test_numbers_and_several_labels() -> None:
+    from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(400, 5))
+    y = 3 * x[:, 0] + rng.normal(size=400)
+    model = RandomForestRegressor(20, random_state=0).fit(x[:200], y[:200])
+    sides = halves(x, y, 400)
+    report = ma.quick(model, *sides, fprs=[0.05], task="regression").report
+    assert attacks(report) == {"quantile-regression", "global-threshold"}
+    assert "minus the absolute error" in report.limitations[0]
+    error = -np.abs(model.predict(x) - y)
+    assert tpr(report, "global-threshold").value == (error[:200] > np.sort(error[200:])[-10]).mean()
+    for other in (model.predict, model):
+        given = [ma.Examples(*side, task="regression") for side in sides]
+        assert numbers_of(ma.quick(other, *given, fprs=[0.05]).report) == numbers_of(report)
+    several = (x[:, :3] + rng.normal(size=(400, 3)) > 0).astype(int)
+    forest = RandomForestClassifier(20, random_state=0).fit(x[:200], several[:200])
+    sides = halves(x, several, 400)
+    report = ma.quick(forest, *sides, fprs=[0.05], task="multilabel").report
+    assert tpr(report, "global-threshold").low > 0.2
+    chances = lambda rows: np.stack([p[:, 1] for p in forest.predict_proba(rows)], axis=1)  # noqa: E731
+    alike = ma.quick(chances, *sides, fprs=[0.05], task="multilabel", outputs="probabilities").report
+    assert tpr(alike, "global-threshold").low > 0.2
+    with pytest.raises(MemauditError, match='set outputs="logits" or "probabilities"'):
+        ma.quick(chances, *sides, task="multilabel")
+    with pytest.raises(MemauditError, match="for different tasks: multilabel and regression"):
+        ma.quick(forest, ma.Examples(*sides[0], task="multilabel"), sides[1], task="regression")
+
+
+def test_groups_of_examples_are_kept() -> None:
+    members, others = data(200)
+    model = LogisticRegression().fit(*members)
+    grouped = ma.Examples(*members, groups=np.arange(100) // 2)
+    report = ma.quick(model, grouped, others, fprs=[0.05]).report
+    assert (report.subject.members, report.subject.nonmembers) == (50, 100)
+    assert "belong to the same group" in report.notices[0]
+
+
+def test_nothing_asked_is_refused() -> None:
+    members, others = data(200)
+    model = LogisticRegression().fit(*members)
+    with pytest.raises(MemauditError, match="no false-positive rate"):
+        ma.quick(model, members, others, fprs=[])
+    with pytest.raises(MemauditError, match="no attack"):
+        ma.quick(model, members, others, attacks=[])

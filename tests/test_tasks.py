@@ -267,6 +267,18 @@ def test_memorization_of_shares_is_the_mean_difference_and_its_intervals_cover()
     assert scores.method == counterfactual(inside, outside).method
 
 
+@pytest.mark.parametrize("kind", [MultilabelEvidence, RegressionEvidence])
+def test_no_interval_of_a_share_reaches_beyond_one(kind: Any) -> None:
+    """Three pairs: Student's t with 2 degrees of freedom is 4.3. A gate refuses a report with such an interval."""
+    rng = np.random.default_rng(0)
+    inside, outside = rng.random((3, 400)), rng.random((3, 400))
+    scores, free = _evidence(kind, inside, outside).memorization, counterfactual(inside, outside)
+    assert free.low.min() < -1 and free.high.max() > 1
+    assert (scores.low.min(), scores.high.max()) == (-1, 1)
+    np.testing.assert_allclose(scores.low, np.maximum(free.low, -1), atol=1e-6)
+    np.testing.assert_allclose(scores.value, free.value, atol=1e-6)
+
+
 def _evidence(kind: Any, inside: Array, outside: Array) -> Any:
     pairs, examples = inside.shape
     members = halves(0, 2 * pairs, examples)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from memaudit.attacks import OF_DISTRIBUTION, STATISTICS
 from memaudit.auditing.ground import Ground
 from memaudit.auditing.target import Target
 from memaudit.errors import SettingsError, hint
 from memaudit.recipe import LanguageModelRecipe, Population, Recipe, TextPopulation
+from memaudit.recipe.labels import Task
 from memaudit.types import ATTACKS_BY_METRIC, USUAL_ATTACKS, Limit, Rung
 
 _OF_CLASSIFIERS = ("quantile-regression", "class-threshold", "modified-entropy")
@@ -29,16 +31,24 @@ def usual_attacks(target: Target, base: Ground, limits: Sequence[Limit]) -> tupl
     """Return the attacks that are usual for a target by what there is to go on, and those that a limit is set for."""
     if base.rung is Rung.BANK:
         return default_attacks(target.recipe, target.population, limits)
-    own = STATISTICS if isinstance(target.population, TextPopulation) else ("quantile-regression", "class-threshold")
-    usual = (
+    with_references = (
         *(("rmia-offline", "reference") if base.references is not None else ()),
         *(("base",) if base.base else ()),
-        *(("modified-entropy",) if "modified_entropy" in target.recorded else ()),
-        *own,
-        "global-threshold",
     )
+    return (*with_references, *default_without_bank(target.recorded, target.population, limits, with_references))
+
+
+def default_without_bank(
+    recorded: Mapping[str, Any], population: Population, limits: Sequence[Limit], made: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """Return the attacks that are usual without other models, and those that a limit is set for and are not made."""
+    own: Iterable[str] = STATISTICS
+    if not isinstance(population, TextPopulation):
+        has_classes = population.task is Task.CLASSIFICATION
+        own = ("quantile-regression", *(("class-threshold",) if has_classes else ()))
+    usual = (*(("modified-entropy",) if "modified_entropy" in recorded else ()), *own, "global-threshold")
     limited = [limit.attack for limit in limits if limit.metric == "tpr" and limit.attack is not None]
-    return tuple(dict.fromkeys([*usual, *limited]))
+    return tuple(name for name in dict.fromkeys([*usual, *limited]) if name not in made)
 
 
 def require_fitting(target: Target, attacks: Sequence[str]) -> None:
@@ -57,11 +67,13 @@ def require_fitting(target: Target, attacks: Sequence[str]) -> None:
             )
 
 
-def require_choices(fprs: Sequence[float], attacks: Sequence[str]) -> None:
-    """Raise SettingsError for a rate outside (0, 1) or an attack that does not exist."""
+def require_choices(fprs: Sequence[float], attacks: Sequence[str] | None) -> None:
+    """Raise SettingsError for a rate outside (0, 1), an attack that does not exist, or none of either."""
+    if not fprs or (attacks is not None and not attacks):
+        raise SettingsError(f"no {'attack' if fprs else 'false-positive rate'} is named; name one, or leave it out")
     for fpr in fprs:
         if not 0 < fpr < 1:
             raise SettingsError(f"a false-positive rate must be between 0 and 1, got {fpr:g}")
-    for name in attacks:
+    for name in attacks or ():
         if name not in ATTACKS_BY_METRIC["tpr"]:
             raise SettingsError(f"there is no attack {name!r}; {hint(name, ATTACKS_BY_METRIC['tpr'])}")

@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from memaudit import policy, reports
 from memaudit.auditing import ledger as ledgers
 from memaudit.auditing.choices import require_choices, require_fitting, usual_attacks
@@ -36,11 +38,7 @@ from memaudit.checks.tasks import BANK_EVIDENCE, TARGET_EVIDENCE
 from memaudit.design import Role
 from memaudit.errors import EvidenceError, MemauditError, SettingsError
 from memaudit.files import make_private_folder, write_whole
-from memaudit.recipe import (
-    Recipe,
-    TextPopulation,
-    recipe_digest,
-)
+from memaudit.recipe import Examples, Recipe, TextPopulation, recipe_digest
 from memaudit.types import (
     Attempt,
     Context,
@@ -60,7 +58,9 @@ from memaudit.types import (
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-__all__ = ["LEAST_SHADOWS", "Audit", "audit", "examine", "recorded"]
+__all__ = ["LEAST_SHADOWS", "Audit", "audit", "examine", "of_examples", "recorded"]
+
+Array = np.ndarray
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ def audit(
         raise EvidenceError(f"{model} needs a recipe to be loaded; for recorded outputs, pass memaudit.Outputs(...)")
     else:
         target = open_target(model, recipe, members, device, state_dict=state_dict, manifest=manifest, trusted=trusted)
-    require_choices(fprs, attacks or ())
+    require_choices(fprs, attacks)
     require_fitting(target, attacks or ())
     bank = Bank.open(bank) if isinstance(bank, str | Path) and shadows != 0 else bank
     place = Path(ledger) if ledger is not None else _ledger(bank, target)
@@ -271,22 +271,27 @@ def _facts(base: Ground, fprs: tuple[float, ...], attacks: tuple[str, ...], devi
         assert isinstance(base.recordings, Recordings)
         reading = read_by_shadows(target, base.bank, base.recordings, device)
         return TextEvidence(**shared, bank=base.recordings, reading=reading, share=base.share)
-    rows = population.representatives
-    inputs = population.inputs if len(rows) == len(population) else population.take(rows).inputs
-    entropy = recorded.get("modified_entropy")
-    shared |= {
-        "phi": recorded["phi"][rows],
-        "correct": recorded["correct"][rows],
-        "x": inputs.features(),
-        "y": population.y[rows],
-        "texts": inputs.texts,
-        "names": population.class_names,
-        "modified_entropy": None if entropy is None else entropy[rows],
-    }
+    shared |= of_examples(population, recorded)
     if base.recordings is None:
         return TARGET_EVIDENCE[population.task](**shared)
     matched = base.recordings.couples if isinstance(base.recordings, Matched) else None
     return BANK_EVIDENCE[population.task](**shared, bank=base.recordings, matched=matched, share=base.share)
+
+
+def of_examples(examples: Examples, recorded: dict[str, Array]) -> dict[str, Any]:
+    """Return what checks may look at of examples that are no documents, and of what a model answered: by units."""
+    rows = examples.representatives
+    inputs = examples.inputs if len(rows) == len(examples) else examples.take(rows).inputs
+    entropy = recorded.get("modified_entropy")
+    return {
+        "phi": recorded["phi"][rows],
+        "correct": recorded["correct"][rows],
+        "x": inputs.features(),
+        "y": examples.y[rows],
+        "texts": inputs.texts,
+        "names": examples.class_names,
+        "modified_entropy": None if entropy is None else entropy[rows],
+    }
 
 
 def examine(

@@ -8,7 +8,7 @@ from memaudit.bank import Bank
 from memaudit.bank.imported import GUESSED
 from memaudit.checks.memorized import of_all
 from memaudit.design import Role
-from memaudit.recipe import TextPopulation
+from memaudit.recipe import Population, TextPopulation
 from memaudit.recipe.labels import Task
 from memaudit.types import Rung
 
@@ -131,7 +131,7 @@ def limitations(target: Target, base: Ground) -> tuple[str, ...]:
 
 def notices(target: Target) -> tuple[str, ...]:
     """Return what a reader must know before the results."""
-    return (*_unchecked(target), *_copies(target))
+    return (*_unchecked(target), *copies(target.population))
 
 
 def _with_bank(base: Ground) -> tuple[str, ...]:
@@ -199,8 +199,8 @@ def _unchecked(target: Target) -> tuple[str, ...]:
     )
 
 
-def _copies(target: Target) -> tuple[str, ...]:
-    population = target.population
+def copies(population: Population) -> tuple[str, ...]:
+    """Return what a reader must know of copies among the examples; nothing if there are none."""
     if isinstance(population, TextPopulation):
         if not population.duplicates:
             return ()

@@ -36,7 +36,7 @@ class MultilabelEvidence(MultilabelTargetEvidence, ClassifierEvidence):
     @cached_property
     def memorization(self) -> Counterfactual:
         """How many more of an example's labels are predicted right because of training on it, over the whole bank."""
-        return counterfactual(*self.correct_by_pair)
+        return counterfactual(*self.correct_by_pair).of_shares()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,7 @@ class RegressionEvidence(RegressionTargetEvidence, ClassifierEvidence):
     @cached_property
     def memorization(self) -> Counterfactual:
         """By how much training on an example raises the explained share, over the whole bank."""
-        return counterfactual(*self.correct_by_pair)
+        return counterfactual(*self.correct_by_pair).of_shares()
 
 
 TARGET_EVIDENCE: dict[Task, type[ClassifierTargetEvidence]] = {

@@ -231,7 +231,7 @@ class TextEvidence(TextTargetEvidence, Evidence):
     @cached_property
     def memorization(self) -> Counterfactual:
         """Counterfactual memorization over the whole bank: of the share of tokens that are predicted."""
-        return counterfactual(*self.correct_by_pair)
+        return counterfactual(*self.correct_by_pair).of_shares()
 
     def _scored(self, name: str) -> Attacked:
         if name == "base":

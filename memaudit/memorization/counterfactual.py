@@ -8,7 +8,7 @@ text. With per-token accuracy it is in [−1, 1], with log-probabilities in nats
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
@@ -29,6 +29,10 @@ class Counterfactual:
     low: Float[Array, " examples"]
     high: Float[Array, " examples"]
     method: str
+
+    def of_shares(self) -> Counterfactual:
+        """Return the same scores where M is a share: no interval reaches beyond −1 and 1, as no difference does."""
+        return replace(self, low=np.maximum(self.low, -1), high=np.minimum(self.high, 1))
 
 
 def counterfactual(

@@ -20,6 +20,7 @@ _MOST_REFERENCES, _LEAST_OF_BANK = 6, 6  # five that were given, and the base
 _FIRST = datetime(2025, 1, 1, tzinfo=UTC)  # there was no memaudit before
 _AHEAD = timedelta(days=1)  # that another machine's clock may be
 _SKEW = timedelta(hours=1)  # between the clocks of plan and audit; the ledger has their order
+_QUICK = "memaudit.quick("  # without a ledger it records no attempt
 _CONTROLS = re.compile(r"CTL\d{3}")
 _SHA256 = re.compile("[0-9a-f]{64}")
 
@@ -35,7 +36,7 @@ def contradictions(report: Report, now: datetime | None = None) -> tuple[str, ..
         *_of_subject(report.subject),
         *_of_rung(report),
         *_of_times(report, now or datetime.now(UTC)),
-        *_of_attempt(report.attempt),
+        *_of_attempt(report.attempt, report.provenance.get("command", "")),
     ]
     for finding in dict.fromkeys(result.finding for result in report.results):
         name = f"{finding.code} {finding.title}"
@@ -105,9 +106,10 @@ def _moment(text: str) -> datetime | None:
         return None
 
 
-def _of_attempt(attempt: Attempt | None) -> Iterator[str]:
+def _of_attempt(attempt: Attempt | None, command: str) -> Iterator[str]:
     if attempt is None:
-        yield "attempt: the number of the attempt is missing; every audit has one"
+        way = 'record it: memaudit.quick(..., ledger="memaudit.ledger.jsonl")' if command.startswith(_QUICK) else ""
+        yield f"attempt: the number of the attempt is missing; {way or 'every audit has one'}"
         return
     if attempt.number != len(attempt.earlier) + 1 or attempt.of_model < 1 or attempt.torn < 0:
         yield f"attempt: number {attempt.number} after {len(attempt.earlier)} others, {attempt.of_model} of the model"

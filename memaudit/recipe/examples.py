@@ -14,7 +14,7 @@ from jaxtyping import Int
 
 from memaudit.errors import RecipeError, shown
 from memaudit.recipe.inputs import Inputs, read_inputs
-from memaudit.recipe.inputs.arrays import Arrays
+from memaudit.recipe.inputs.arrays import Arrays, array_of
 from memaudit.recipe.labels import Labels, Task, label_texts, not_classes, read_labels, strata
 
 Array = np.ndarray
@@ -110,21 +110,10 @@ class Examples:
         Raises:
             RecipeError: Reading an item twice gives two different inputs, or items have no label.
         """
-        try:
-            x, y = collated([dataset[i] for i in range(len(dataset))], label)
-            if y.ndim != 1 and task != "multilabel":
-                raise ValueError(f"labels {y.shape} are several for an item")
-            again = collated([dataset[i] for i in range(min(_READ_TWICE, len(y)))], label)
-        except (TypeError, ValueError, LookupError, RuntimeError) as error:
+        x, y = read_items(dataset, label)
+        if y.ndim != 1 and task != "multilabel":
             raise RecipeError(
-                f"the dataset does not yield (input, label) pairs of one shape: {shown(error)}"
-            ) from error
-        some = len(again[1])
-        one, other = read_inputs(x, len(y)), read_inputs(again[0], some)
-        if not (list(islice(one.contents(), some)) == list(other.contents()) and _equal(y[:some], again[1])):
-            raise RecipeError(
-                "the dataset's transform is random (an item differs when it is read twice); remove augmentation from "
-                "the dataset and give it to ClassifierRecipe(augment=...), which draws again in every epoch"
+                f"the dataset does not yield (input, label) pairs: labels {y.shape} are several for an item"
             )
         return cls(x, y, ids, groups=groups, task=task)
 
@@ -270,6 +259,27 @@ class Examples:
         return Labels(self.y, self.class_names, self.task)
 
 
+def read_items(dataset: Any, label: str | None = None) -> tuple[Any, Array]:
+    """Return the inputs and labels of a map-style dataset; see `Examples.from_dataset`.
+
+    Raises:
+        RecipeError: Reading an item twice gives two different inputs, or items have no label.
+    """
+    try:
+        x, y = collated([dataset[i] for i in range(len(dataset))], label)
+        again = collated([dataset[i] for i in range(min(_READ_TWICE, len(y)))], label)
+    except (TypeError, ValueError, LookupError, RuntimeError) as error:
+        raise RecipeError(f"the dataset does not yield (input, label) pairs of one shape: {shown(error)}") from error
+    some = len(again[1])
+    one, other = read_inputs(x, len(y)), read_inputs(again[0], some)
+    if not (list(islice(one.contents(), some)) == list(other.contents()) and _equal(y[:some], again[1])):
+        raise RecipeError(
+            "the dataset's transform is random (an item differs when it is read twice); leave augmentation out of "
+            "the dataset and give it to ClassifierRecipe(augment=...), where every epoch draws anew"
+        )
+    return x, y
+
+
 def collated(items: Sequence[Any], label: str | None) -> tuple[Any, Array]:
     """Return the inputs and labels of a dataset's items as they are; whether they are labels is seen later.
 
@@ -277,20 +287,25 @@ def collated(items: Sequence[Any], label: str | None) -> tuple[Any, Array]:
         ValueError: Inputs that a dict names differ in shape.
         LookupError: An item is no pair, or a dict without the label.
     """
-    pairs = [_pair(item, label) for item in items]
-    inputs, labels = [pair[0] for pair in pairs], np.array([np.asarray(pair[1]) for pair in pairs])
+    pairs = [pair(item, label) for item in items]
+    inputs, labels = [x for x, _ in pairs], np.array([np.asarray(array_of(y)) for _, y in pairs])
     labels = labels.reshape(len(pairs)) if labels.size == len(pairs) else labels
     if isinstance(inputs[0], Mapping):
         return {name: _stacked([one[name] for one in inputs], name) for name in inputs[0]}, labels
     if isinstance(inputs[0], str):
         return inputs, labels
-    arrays = [np.asarray(one) for one in inputs]
+    arrays = [np.asarray(array_of(one)) for one in inputs]
     if len({array.shape for array in arrays}) > 1:
         return inputs, labels
     return np.stack(arrays), labels
 
 
-def _pair(item: Any, label: str | None) -> tuple[Any, Any]:
+def pair(item: Any, label: str | None) -> tuple[Any, Any]:
+    """Return the input and the label of an item or a batch; a dict's label is the entry named, or "label" or "labels".
+
+    Raises:
+        LookupError: A dict has no such entry.
+    """
     if not isinstance(item, Mapping):
         return item[0], item[1]
     names = ("label", "labels") if label is None else (label,)
@@ -302,7 +317,7 @@ def _pair(item: Any, label: str | None) -> tuple[Any, Any]:
 
 
 def _stacked(values: Sequence[Any], name: str) -> Array:
-    arrays = [np.asarray(value) for value in values]
+    arrays = [np.asarray(array_of(value)) for value in values]
     if len({array.shape for array in arrays}) > 1:
         raise ValueError(f'{name!r} differs in length from item to item; pad it: tokenizer(..., padding="max_length")')
     return np.stack(arrays)

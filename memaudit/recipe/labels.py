@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Shaped
 
 from memaudit.errors import RecipeError
+from memaudit.recipe.inputs.arrays import array_of
 from memaudit.recipe.inputs.table import missing
 
 Array = np.ndarray
@@ -50,7 +51,7 @@ def read_labels(y: Any, task: str | None = None) -> Labels:
         raise RecipeError(f"task={task!r}: choose one of {', '.join(repr(t.value) for t in Task)}")
     if np.ma.is_masked(y):
         raise RecipeError("inputs or labels are masked in places; impute or drop these in examples()")
-    found = np.asarray(y.toarray() if hasattr(y, "toarray") else y)
+    found = np.asarray(y.toarray() if hasattr(y, "toarray") else array_of(y))
     if found.dtype.kind in "UT" and isinstance(y, list | tuple):  # in which NumPy makes strings of other values, too
         found = np.array(y, dtype=object)
     match Task(task or Task.CLASSIFICATION):

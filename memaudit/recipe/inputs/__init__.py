@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from memaudit.errors import RecipeError
@@ -33,4 +34,20 @@ def read_inputs(x: Any, count: int) -> Inputs:
     return found
 
 
-__all__ = ["KINDS", "Arrays", "Inputs", "Objects", "SeveralArrays", "Sparse", "Table", "Texts", "read_inputs"]
+def join(inputs: Sequence[Inputs]) -> Any:
+    """Return the rows of several inputs, one after the other, in the form in which they were given.
+
+    Raises:
+        RecipeError: They are of different kinds, or do not go together.
+    """
+    kinds = dict.fromkeys(type(each) for each in inputs)
+    if len(kinds) > 1:
+        told = " and ".join(kind.__name__.lower() for kind in kinds)
+        raise RecipeError(f"inputs are of different kinds ({told}); give all in one form")
+    try:
+        return next(iter(kinds)).joined([each.x for each in inputs])
+    except (ValueError, TypeError) as error:
+        raise RecipeError(f"inputs do not go together: {error}") from error
+
+
+__all__ = ["KINDS", "Arrays", "Inputs", "Objects", "SeveralArrays", "Sparse", "Table", "Texts", "join", "read_inputs"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -37,6 +37,11 @@ class Arrays(Inputs):
     def take(self, rows: Rows) -> Array:
         """Return a copy of some rows."""
         return np.array(self.x[rows])
+
+    @classmethod
+    def joined(cls, parts: Sequence[Any]) -> Array:
+        """Return one array of all rows."""
+        return np.concatenate(list(parts))
 
     def contents(self) -> Iterator[bytes]:
         """Yield the bytes of each row."""
@@ -74,7 +79,7 @@ class SeveralArrays(Inputs):
             return None
         if not x:
             raise RecipeError("inputs are an empty dict; give an array for each argument of the model")
-        arrays = {str(name): _array(part, str(name)) for name, part in x.items()}
+        arrays = {str(name): numbers(part, f"inputs, {str(name)!r},") for name, part in x.items()}
         if len({len(array) for array in arrays.values()}) > 1:
             told = ", ".join(f"{name!r} has {len(array)}" for name, array in arrays.items())
             raise RecipeError(f"the arrays of inputs have different numbers of rows: {told}")
@@ -90,6 +95,18 @@ class SeveralArrays(Inputs):
         """Return a copy of some rows of every array."""
         found: dict[str, Array] | tuple[Array, ...] = self._each(part.take(rows) for part in self._parts.values())
         return found
+
+    @classmethod
+    def joined(cls, parts: Sequence[Any]) -> dict[str, Array] | tuple[Array, ...]:
+        """Return the rows of every array, under its name or in its place."""
+        first = parts[0]
+        if any(type(part) is not type(first) or len(part) != len(first) for part in parts):
+            raise ValueError("they are not the same number of arrays, in a dict or a tuple")
+        if isinstance(first, tuple):
+            return tuple(map(np.concatenate, zip(*parts, strict=True)))
+        if other := next((part.keys() for part in parts if part.keys() != first.keys()), None):
+            raise ValueError(f"some have the arrays {', '.join(first)}, others {', '.join(other)}")
+        return {name: np.concatenate([part[name] for part in parts]) for name in first}
 
     def row(self, row: int) -> Any:
         """Return one row of every array."""
@@ -114,12 +131,21 @@ class SeveralArrays(Inputs):
         return zlib.crc32(str([part.checksum() for part in self._parts.values()]).encode())
 
 
+def array_of(x: Any) -> Any:
+    """Return what a tensor holds as an array, bfloat16 as single precision; anything else as it is."""
+    if not hasattr(x, "detach"):
+        return x
+    x = x.detach().cpu()
+    return (x.float() if "bfloat16" in str(x.dtype) else x).numpy()
+
+
 def numbers(x: Any, what: str) -> Array:
     """Return an array of finite numbers, as a network can be given.
 
     Raises:
         RecipeError: It is something else.
     """
+    x = array_of(x)
     if np.ma.is_masked(x):
         raise RecipeError(f"{what} are masked in places; impute or drop these in examples()")
     try:
@@ -139,10 +165,6 @@ def numbers(x: Any, what: str) -> Array:
         row = int(np.flatnonzero(~np.isfinite(x.reshape(len(x), -1)).all(axis=1))[0])
         raise RecipeError(f"{what} hold NaN or infinity, first in row {row}; impute or drop them in examples()")
     return x
-
-
-def _array(part: Any, name: str) -> Array:
-    return numbers(part.detach().cpu().numpy() if hasattr(part, "detach") else part, f"inputs, {name!r},")
 
 
 def _named(x: dict[str, Array] | tuple[Array, ...]) -> Iterator[tuple[Any, Array]]:

@@ -52,6 +52,15 @@ class Inputs(ABC):
         """Return the adapter of some rows."""
         return type(self)(self.take(rows))
 
+    @classmethod
+    def joined(cls, parts: Sequence[Any]) -> Any:
+        """Return the rows of several inputs of this kind, one after the other, in the same form.
+
+        Raises:
+            ValueError: They do not go together, such as tables with other columns.
+        """
+        raise ValueError(f"inputs of the kind {cls.__name__} cannot be joined")
+
     @abstractmethod
     def contents(self) -> Iterator[bytes]:
         """Yield the content of each row: rows with the same content are copies."""

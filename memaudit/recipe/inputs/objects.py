@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -46,6 +46,11 @@ class Objects(Inputs):
         from copy import deepcopy
 
         return [deepcopy(self.x[row]) for row in as_rows(rows, len(self.x))]
+
+    @classmethod
+    def joined(cls, parts: Sequence[Any]) -> list[Any]:
+        """Return one list of all rows."""
+        return [row for part in parts for row in part]
 
     def contents(self) -> Iterator[bytes]:
         """Yield type, shape and bytes of each row."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any, Self
 
@@ -45,6 +45,13 @@ class Sparse(Inputs):
     def take(self, rows: Rows) -> Any:
         """Return a copy of some rows."""
         return self.x[rows].copy()
+
+    @classmethod
+    def joined(cls, parts: Sequence[Any]) -> Any:
+        """Return one matrix of all rows."""
+        from scipy import sparse
+
+        return sparse.vstack(list(parts), format="csr")
 
     def contents(self) -> Iterator[bytes]:
         """Yield columns and values of the entries of each row that are not 0."""

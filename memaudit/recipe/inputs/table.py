@@ -7,6 +7,7 @@ import math
 import zlib
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from importlib import import_module
 from typing import Any, Self
 
 import numpy as np
@@ -59,6 +60,21 @@ class Table(Inputs):
         if hasattr(self.x, "iloc"):
             return self.x.iloc[numbers].copy()
         return self.x.take(numbers) if hasattr(self.x, "num_rows") else self.x[numbers]
+
+    @classmethod
+    def joined(cls, parts: Sequence[Any]) -> Any:
+        """Return one table of all rows; of pandas, with a new index."""
+        if len(kinds := {(type(part).__module__.partition(".")[0], type(part).__name__) for part in parts}) > 1:
+            raise ValueError(f"they are tables of {' and '.join(sorted('.'.join(kind) for kind in kinds))}")
+        names = _schema(parts[0])[0]
+        if other := next((_schema(part)[0] for part in parts if _schema(part)[0] != names), None):
+            raise ValueError(f"some have the columns {', '.join(names)}, others {', '.join(other)}")
+        rows = list(parts)
+        name, _ = next(iter(kinds))
+        library = import_module(name)
+        if name == "pyarrow":
+            return library.concat_tables([library.table(part) for part in rows])
+        return library.concat(rows, ignore_index=True) if name == "pandas" else library.concat(rows)
 
     def taken(self, rows: Rows) -> Table:
         """Return the adapter of some rows, whose contents are as they are here."""

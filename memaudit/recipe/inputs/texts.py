@@ -48,6 +48,11 @@ class Texts(Inputs):
         """Return a list of some texts."""
         return [self.x[row] for row in as_rows(rows, len(self.x))]
 
+    @classmethod
+    def joined(cls, parts: Sequence[Any]) -> list[str]:
+        """Return one list of all texts."""
+        return [text for part in parts for text in part]
+
     def contents(self) -> Iterator[bytes]:
         """Yield each text in UTF-8."""
         return (text.encode("utf-8", "surrogatepass") for text in self.x)
