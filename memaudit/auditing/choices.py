@@ -19,8 +19,7 @@ def default_attacks(recipe: Recipe | None, population: Population, limits: Seque
     usual: tuple[str, ...] = USUAL_ATTACKS
     if isinstance(population, TextPopulation):
         has_base = isinstance(recipe, LanguageModelRecipe) and recipe.base is not None
-        known = [name for name in STATISTICS if population.token_logprobs is None or name not in OF_DISTRIBUTION]
-        usual += ("reference", *(["base"] if has_base else []), *known)
+        usual += ("reference", *(["base"] if has_base else []), *_statistics(population))
     limited = [limit.attack for limit in limits if limit.metric == "tpr" and limit.attack is not None]
     return tuple(dict.fromkeys([*usual, *limited]))
 
@@ -29,7 +28,11 @@ def usual_attacks(target: Target, base: Ground, limits: Sequence[Limit]) -> tupl
     """Return the attacks that are usual for a target by what there is to go on, and those that a limit is set for."""
     if base.rung is Rung.BANK:
         return default_attacks(target.recipe, target.population, limits)
-    own = STATISTICS if isinstance(target.population, TextPopulation) else ("quantile-regression", "class-threshold")
+    own = (
+        _statistics(target.population)
+        if isinstance(target.population, TextPopulation)
+        else ("quantile-regression", "class-threshold")
+    )
     usual = (
         *(("rmia-offline", "reference") if base.references is not None else ()),
         *(("base",) if base.base else ()),
@@ -39,6 +42,11 @@ def usual_attacks(target: Target, base: Ground, limits: Sequence[Limit]) -> tupl
     )
     limited = [limit.attack for limit in limits if limit.metric == "tpr" and limit.attack is not None]
     return tuple(dict.fromkeys([*usual, *limited]))
+
+
+def _statistics(population: TextPopulation) -> tuple[str, ...]:
+    """Return the attacks on texts that the kind of model allows."""
+    return tuple(name for name in STATISTICS if population.token_logprobs is None or name not in OF_DISTRIBUTION)
 
 
 def require_fitting(target: Target, attacks: Sequence[str]) -> None:
