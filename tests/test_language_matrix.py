@@ -222,7 +222,7 @@ ALONE = [pytest.param(name, marks=() if name.startswith("lstm") else pytest.mark
 
 
 @pytest.mark.parametrize("name", ALONE)
-@pytest.mark.parametrize("share", [0.5, 0.8])
+@pytest.mark.parametrize("share", [0.5, 0.7])
 def test_every_kind_is_audited_without_other_models(name: str, share: float, tmp_path: Path) -> None:
     """By the attacks that are usual for it: min-k++ is not among them where a function scores the tokens."""
     recipe, file, _ = KINDS[name]
@@ -231,7 +231,7 @@ def test_every_kind_is_audited_without_other_models(name: str, share: float, tmp
     ma.save_target(ma.train(recipe, members, seed=1, device="cpu"), tmp_path / file, members)
     done = ma.audit(tmp_path / file, recipe, fprs=(0.1,), device="cpu", ledger=tmp_path / "ledger.jsonl")
     found = {one.finding.code: one.finding for one in done.report.results}
-    assert found.keys() >= {"CAN003", "CAN010", "MIA003"}
+    assert found.keys() >= {"CAN003", "CAN010", "MIA010"}
     assert found["CAN010"].n == (members[-6:] > 0).sum()
     passed = {control.code: control.passed for control in done.report.controls}["CTL006"]
     assert passed is (None if (members[-6:] > 0).all() else True)
