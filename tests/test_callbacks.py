@@ -532,7 +532,7 @@ def test_lightning_with_some_of_its_batches_is_not_audited(
         enable_model_summary=False, **{"max_epochs": 2, **limit},
     )  # fmt: skip
     if "limit_train_batches" in limit:
-        with pytest.raises(EvidenceError, match="reads 2 of [0-9]+ batches"):
+        with pytest.raises(EvidenceError, match=r"reads 2 of [0-9]+ batches"):
             trainer.fit(Module(), loader)
         return
     trainer.fit(Module(), loader)

@@ -229,7 +229,7 @@ def _phi(network: Module, recipe: Recipe, examples: Population, places: Array) -
 
 
 def _loss_of(examples: Population) -> Callable[[Array], Array]:
-    """Return what makes a loss of a signal: an error and a text's log-probability are losses with their sign changed."""
+    """Return what makes a loss of a signal; −error and a log-probability only change their sign."""
     own = isinstance(examples, TextPopulation) or examples.task is Task.REGRESSION
     return np.negative if own else cross_entropy
 
