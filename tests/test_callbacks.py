@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 import torch
 from loading import RECIPES, unregistered
+from torch.utils.data import DataLoader, DistributedSampler, RandomSampler, SubsetRandomSampler, WeightedRandomSampler
 
 import memaudit as ma
 from memaudit.bank import Bank
-from memaudit.callbacks.seen import look, undisturbed
+from memaudit.callbacks.seen import look, read_by, undisturbed
 from memaudit.callbacks.watch import Watch, named
 from memaudit.errors import BankError, EvidenceError
 from memaudit.recipe import load_recipe, load_target, member_counts, read_members
@@ -290,6 +291,107 @@ def test_copies_with_one_row_in_the_data_are_one_member() -> None:
     assert look([(x[0], 0)] * 3 + [(x[2], 1)], examples).ids == ("a", "b", "c", "a")
 
 
+NUMBERS = np.random.default_rng(0).normal(size=(40, 5)).astype(np.float32)
+CLASSES = np.arange(40) % 2
+ROWS: dict[str, tuple[ma.Examples, Any]] = {
+    "several labels": (
+        ma.Examples(NUMBERS, np.stack([CLASSES, np.arange(40) // 20], axis=1), task="multilabel"),
+        lambda x, y: {"x": torch.tensor(x), "labels": torch.tensor(y).float()},
+    ),
+    "a number": (
+        ma.Examples(NUMBERS, NUMBERS[:, 0] + 0.1, task="regression"),
+        lambda x, y: (x, torch.tensor(y, dtype=torch.float32)),
+    ),
+    "named arrays": (
+        ma.Examples({"a": NUMBERS, "b": NUMBERS[:, :2]}, CLASSES), lambda x, y: {"id": 7, **x, "labels": y}
+    ),
+    "arrays by position": (ma.Examples((NUMBERS, NUMBERS[:, :2]), CLASSES), lambda x, y: (*x, y)),
+    "texts": (ma.Examples([f"text {n}" for n in range(40)], CLASSES), lambda x, y: {"text": x, "label": y}),
+    "names of classes": (ma.Examples(NUMBERS, np.array(["no", "yes"])[CLASSES]), lambda x, y: (x, ["no", "yes"][y])),
+    "arrays of several sizes": (
+        ma.Examples([NUMBERS[n, : 2 + n % 3] for n in range(40)], CLASSES), lambda x, y: (torch.tensor(x), y)
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ROWS)
+def test_rows_of_every_kind_of_example_are_found(kind: str) -> None:
+    examples, change = ROWS[kind]
+    found = look([change(*examples[row]) for row in range(0, 40, 3)], examples)
+    assert found.why == ""
+    assert set(found.ids or ()) == set(examples.ids[::3].tolist())
+    x, y = examples[0]
+    other = 1 - np.asarray(y) if examples.task != "regression" else y + 1
+    with pytest.raises(EvidenceError, match="1 of the 2 rows"):
+        look([change(x, y), change(x, other if np.ndim(other) else type(y)(other))], examples)
+
+
+def test_the_loss_of_a_regression_is_its_error(tmp_path: Path) -> None:
+    examples = ROWS["a number"][0]
+    recipe = ma.CallableRecipe(lambda: examples, lambda *_, **__: None, model=lambda: torch.nn.Linear(5, 1))
+    watch = Watch(recipe, tmp_path / "model.pt", examples.ids[:20].tolist())
+    watch.begin([examples[row] for row in range(20)])
+    network = torch.nn.Linear(5, 1)
+    found = watch.observe(network, 1)
+    assert found is not None
+    with torch.no_grad():
+        error = np.abs(network(torch.from_numpy(NUMBERS))[:, 0].numpy() - examples.y) / examples.y.std()
+    np.testing.assert_allclose(
+        [found.loss_members, found.loss_nonmembers], [error[:20].mean(), error[20:].mean()], 1e-5
+    )
+
+
+# ---- rows that the trainer does not read
+
+
+def test_a_sampler_of_some_rows_reads_these_alone(own: ModuleType, ids: list[str], rows: list[Any]) -> None:
+    chosen = [5, 3, 11]
+    loader = DataLoader(rows, batch_size=2, sampler=SubsetRandomSampler(chosen))
+    assert set(look(read_by(loader)[0], own.examples()).ids or ()) == {ids[row] for row in chosen}
+
+
+@pytest.mark.parametrize(
+    ("sampler", "why"),
+    [
+        (lambda rows: RandomSampler(rows), ""),
+        (lambda rows: DistributedSampler(rows, num_replicas=2, rank=0), ""),
+        (lambda rows: RandomSampler(rows, num_samples=4), "draws 4 of"),
+        (lambda rows: RandomSampler(rows, replacement=True), "with replacement"),
+        (lambda rows: WeightedRandomSampler([1.0] * len(rows), len(rows)), "with replacement"),
+    ],
+)
+def test_a_sampler_that_may_leave_rows_out_needs_listed_members(
+    own: ModuleType, rows: list[Any], tmp_path: Path, sampler: Any, why: str
+) -> None:
+    dataset, unknown = read_by(DataLoader(rows, batch_size=2, sampler=sampler(rows)))
+    assert dataset is rows
+    assert why in unknown
+    assert bool(why) is bool(unknown)
+    watch = Watch(own.recipe, tmp_path / "model.pt")
+    if why:
+        with pytest.raises(EvidenceError, match=f"who is trained on.*{why}"):
+            watch.begin(dataset, unknown)
+    else:
+        watch.begin(dataset, unknown)
+
+
+@pytest.mark.parametrize(("steps", "whole"), [(2, False), (100, True)])
+def test_a_training_of_less_than_an_epoch_is_not_audited(
+    own: ModuleType, rows: list[Any], tmp_path: Path, caplog: pytest.LogCaptureFixture, steps: int, whole: bool
+) -> None:
+    from memaudit.callbacks.transformers import MemauditCallback
+
+    callback = MemauditCallback(own.recipe, tmp_path / "model.pt", sample=0)
+    trainer = own.trainer(rows, 1, [callback], epochs=1)
+    trainer.args.max_steps = steps
+    trainer.args.gradient_accumulation_steps = 2
+    trainer.train()
+    assert (callback.watch.error is None) is whole
+    assert (tmp_path / "model.pt").exists() is whole
+    if not whole:
+        assert "some members were never read" in caplog.text
+
+
 # ---- what fails at the end
 
 
@@ -386,6 +488,56 @@ def test_lightning_is_observed_saved_and_audited(workplace: Path, tmp_path: Path
     np.testing.assert_array_equal(read_members(tmp_path / "model.pt.members.csv", examples), members)
     saved = load_target(tmp_path / "model.pt", recipe).state_dict()
     assert all(torch.equal(saved[name], value) for name, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize("limit", [{"limit_train_batches": 2}, {"max_steps": 2}, {}])
+def test_lightning_with_some_of_its_batches_is_not_audited(
+    workplace: Path, tmp_path: Path, limit: dict[str, int]
+) -> None:
+    pytest.importorskip("lightning")
+    import lightning
+
+    from memaudit.callbacks.lightning import MemauditCallback
+
+    recipe = load_recipe(str(workplace / "recipe.py"))
+    assert isinstance(recipe, ma.ClassifierRecipe)
+    examples, network = recipe.examples(), recipe.model()
+    members = np.asarray(ma.draw_members(recipe, seed=3))
+
+    class Module(lightning.LightningModule):
+        """With two optimizers, which are stepped by hand."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = network
+            self.automatic_optimization = False
+
+        def training_step(self, batch: Any, number: int) -> None:
+            x, y = batch
+            optimizers = self.optimizers()
+            for optimizer in optimizers if isinstance(optimizers, list) else [optimizers]:
+                optimizer.zero_grad()
+            self.manual_backward(torch.nn.functional.cross_entropy(self.net(x), y))
+            for optimizer in optimizers if isinstance(optimizers, list) else [optimizers]:
+                optimizer.step()
+
+        def configure_optimizers(self) -> Any:
+            parameters = list(self.parameters())
+            return [torch.optim.SGD(parameters[:1], 0.1), torch.optim.SGD(parameters[1:], 0.1)]
+
+    callback = MemauditCallback(recipe, tmp_path / "model.pt", network=lambda _: network, sample=10)
+    loader = DataLoader(examples.take(np.flatnonzero(members)), batch_size=25, shuffle=True)  # type: ignore[arg-type, var-annotated]
+    trainer = lightning.Trainer(
+        accelerator="cpu", callbacks=[callback], logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, **{"max_epochs": 2, **limit},
+    )  # fmt: skip
+    if "limit_train_batches" in limit:
+        with pytest.raises(EvidenceError, match=r"reads 2 of [0-9]+ batches"):
+            trainer.fit(Module(), loader)
+        return
+    trainer.fit(Module(), loader)
+    assert ("some members were never read" in str(callback.watch.error)) is ("max_steps" in limit)
+    assert (tmp_path / "model.pt").exists() is not ("max_steps" in limit)
 
 
 # ---- TRL

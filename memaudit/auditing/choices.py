@@ -21,8 +21,7 @@ def default_attacks(recipe: Recipe | None, population: Population, limits: Seque
     usual: tuple[str, ...] = USUAL_ATTACKS
     if isinstance(population, TextPopulation):
         has_base = isinstance(recipe, LanguageModelRecipe) and recipe.base is not None
-        known = [name for name in STATISTICS if population.token_logprobs is None or name not in OF_DISTRIBUTION]
-        usual += ("reference", *(["base"] if has_base else []), *known)
+        usual += ("reference", *(["base"] if has_base else []), *_statistics(population))
     limited = [limit.attack for limit in limits if limit.metric == "tpr" and limit.attack is not None]
     return tuple(dict.fromkeys([*usual, *limited]))
 
@@ -42,13 +41,20 @@ def default_without_bank(
     recorded: Mapping[str, Any], population: Population, limits: Sequence[Limit], made: Sequence[str] = ()
 ) -> tuple[str, ...]:
     """Return the attacks that are usual without other models, and those that a limit is set for and are not made."""
-    own: Iterable[str] = STATISTICS
-    if not isinstance(population, TextPopulation):
+    own: Iterable[str]
+    if isinstance(population, TextPopulation):
+        own = _statistics(population)
+    else:
         has_classes = population.task is Task.CLASSIFICATION
         own = ("quantile-regression", *(("class-threshold",) if has_classes else ()))
     usual = (*(("modified-entropy",) if "modified_entropy" in recorded else ()), *own, "global-threshold")
     limited = [limit.attack for limit in limits if limit.metric == "tpr" and limit.attack is not None]
     return tuple(name for name in dict.fromkeys([*usual, *limited]) if name not in made)
+
+
+def _statistics(population: TextPopulation) -> tuple[str, ...]:
+    """Return the attacks on texts that the kind of model allows."""
+    return tuple(name for name in STATISTICS if population.token_logprobs is None or name not in OF_DISTRIBUTION)
 
 
 def require_fitting(target: Target, attacks: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from torch.nn import Module
 
+from memaudit.callbacks.seen import read_by
 from memaudit.callbacks.watch import Watch, named
 
 
@@ -36,7 +38,11 @@ class MemauditCallback(Callback):
         Raises:
             EvidenceError: The trainer reads other examples than the members.
         """
-        self.watch.begin(getattr(trainer.train_dataloader, "dataset", None))
+        loader = trainer.train_dataloader
+        dataset, unknown = read_by(loader)
+        if hasattr(loader, "__len__") and trainer.num_training_batches < len(loader):
+            unknown = f"the trainer reads {trainer.num_training_batches} of {len(loader)} batches"
+        self.watch.begin(dataset, unknown)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Observe the model; the numbers go to all loggers of the trainer."""
@@ -49,7 +55,8 @@ class MemauditCallback(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save and audit the model."""
         if trainer.is_global_zero:
-            self.watch.end(self._network(pl_module))
+            batches, epoch = trainer.fit_loop.total_batch_idx + 1, trainer.num_training_batches  # infinite of a stream
+            self.watch.end(self._network(pl_module), math.inf if math.isinf(epoch) else batches / epoch)
 
 
 def _itself(module: LightningModule) -> Module:

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from torch.utils.data import Subset, SubsetRandomSampler
 
 from memaudit.errors import EvidenceError
 from memaudit.recipe import Examples, Population, TextPopulation
+from memaudit.recipe.labels import Task
 
 Array = np.ndarray
 
@@ -48,9 +50,9 @@ def look(dataset: Any, population: Population) -> Seen:
     """
     if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
         return Seen(None, why="the trainer reads a stream, which cannot be read twice")
-    wanted = dict(_wanted(population))
-    read = _texts(population, wanted) if isinstance(population, TextPopulation) else _inputs(population)
     try:
+        wanted = dict(_wanted(population))
+        read = _texts(population, wanted) if isinstance(population, TextPopulation) else _inputs(population)
         with undisturbed():
             keys = [key for place in range(len(dataset)) for key in read(dataset[place])]
             again = [key for place in range(min(len(dataset), _READ_TWICE)) for key in read(dataset[place])]
@@ -68,6 +70,23 @@ def look(dataset: Any, population: Population) -> Seen:
             "others are. examples() must return the whole training set: add these rows to it, or train without them"
         )
     return Seen(len(dataset), tuple(ids), 0, sha256)
+
+
+def read_by(loader: Any) -> tuple[Any, str]:
+    """Return the rows that a loader reads in an epoch, and why they are unknown; empty if they are known."""
+    dataset, batches = getattr(loader, "dataset", None), getattr(loader, "batch_sampler", None)
+    while hasattr(batches, "batch_sampler"):  # one process's part of the batches
+        batches = batches.batch_sampler
+    sampler = getattr(batches, "sampler", None)
+    if not hasattr(sampler, "__len__") or not hasattr(dataset, "__len__") or hasattr(sampler, "num_replicas"):
+        return dataset, ""
+    if getattr(sampler, "replacement", False):
+        return dataset, "the trainer's sampler draws rows with replacement, so some may never be read"
+    if isinstance(sampler, SubsetRandomSampler):
+        return Subset(dataset, [int(row) for row in sampler.indices]), ""
+    if len(sampler) < len(dataset):
+        return dataset, f"the trainer's sampler draws {len(sampler)} of {len(dataset)} rows"
+    return dataset, ""
 
 
 @contextmanager
@@ -104,8 +123,10 @@ def _matched(wanted: Mapping[str, Sequence[bytes]], have: Counter[bytes]) -> tup
 def _wanted(population: Population) -> Iterator[tuple[str, Sequence[bytes]]]:
     """Yield the id and the keys of every example, document and canary."""
     if not isinstance(population, TextPopulation):
-        for name, x, y in zip(population.ids, population.x, population.y, strict=True):
-            yield str(name), (_key(x, y, population.x),)
+        like = population.inputs.row(0)
+        for row, name in enumerate(population.ids):
+            x, _ = population[row]
+            yield str(name), (_key(x, population.y[row], like, population),)
         return
     special = _special(population)
     for name, rows in zip(population.documents.ids, population.rows, strict=True):
@@ -119,26 +140,62 @@ def _wanted(population: Population) -> Iterator[tuple[str, Sequence[bytes]]]:
 
 def _inputs(population: Examples) -> Callable[[Any], list[bytes]]:
     """Return what makes the key of a row of an input and a label."""
-    return lambda row: [_key(*_pair(row), population.x)]
+    like = population.inputs.row(0)
+    return lambda row: [_key(*_pair(row, like), like, population)]
 
 
-def _key(x: Any, y: Any, like: Array) -> bytes:
-    """Return the content of an example, in single precision: trainers convert types."""
-    values = np.asarray(x)
-    kind = np.float32 if like.dtype.kind == "f" else np.int64
-    if like.dtype.kind != "f" and values.dtype.kind == "f":
+def _key(x: Any, y: Any, like: Any, population: Examples) -> bytes:
+    """Return the content of an example."""
+    return _label(y, population) + _content(x, like)
+
+
+def _label(y: Any, population: Examples) -> bytes:
+    """Return a label; numbers to predict in single precision."""
+    if population.task is Task.REGRESSION:
+        return repr(float(np.float32(y))).encode()
+    if population.task is Task.MULTILABEL:
+        return f"{np.asarray(y).astype(np.int64).ravel().tolist()}".encode()
+    return f"{population.class_names.index(y) if isinstance(y, str) else int(y)}".encode()
+
+
+def _content(x: Any, like: Any) -> bytes:
+    """Return an input that has the form of another, in single precision: trainers convert types.
+
+    Raises:
+        LookupError: A named part is not there.
+        ValueError: It has another form.
+    """
+    if isinstance(like, Mapping):
+        return b"".join(f" {name} ".encode() + _content(x[name], like[name]) for name in like)
+    if isinstance(like, tuple):
+        return b"".join(_content(part, one) for part, one in zip(x, like, strict=True))
+    if isinstance(like, str) or isinstance(x, str):
+        if type(like) is not type(x):
+            raise ValueError("a text became something else")
+        return f" {len(x)} {x}".encode()
+    values, kind = np.asarray(x), np.asarray(like).dtype.kind
+    if kind != "f" and values.dtype.kind == "f":
         raise ValueError("whole numbers became floating-point numbers")
-    return f"{values.shape} {int(y)} ".encode() + np.ascontiguousarray(values, kind).tobytes()
+    return (
+        f" {values.shape} ".encode() + np.ascontiguousarray(values, np.float32 if kind == "f" else np.int64).tobytes()
+    )
 
 
-def _pair(row: Any) -> tuple[Any, Any]:
-    """Return the input and the label of a row: of a pair, or of a mapping with one input beside its label."""
-    if not isinstance(row, Mapping):
-        x, y = row
-        return x, y
-    (label,) = (name for name in _LABELS if name in row)
-    (x,) = (value for name, value in row.items() if name != label)
-    return x, row[label]
+def _pair(row: Any, like: Any) -> tuple[Any, Any]:
+    """Return the input and the label of a row: of a pair, or of a mapping with the label beside the inputs."""
+    if isinstance(row, Mapping):
+        (label,) = (name for name in _LABELS if name in row)
+        rest = {name: value for name, value in row.items() if name != label}
+        return (rest if isinstance(like, Mapping) else _only(rest)), row[label]
+    if isinstance(like, tuple) and len(row) == len(like) + 1:
+        return tuple(row[:-1]), row[-1]
+    x, y = row
+    return x, y
+
+
+def _only(rest: Mapping[str, Any]) -> Any:
+    (x,) = rest.values()
+    return x
 
 
 def _texts(population: TextPopulation, wanted: Mapping[str, Sequence[bytes]]) -> Callable[[Any], list[bytes]]:

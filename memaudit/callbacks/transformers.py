@@ -6,6 +6,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from memaudit.callbacks.seen import read_by
 from memaudit.callbacks.watch import Log, Watch, log, named
 
 
@@ -39,7 +40,7 @@ class MemauditCallback(TrainerCallback):
             EvidenceError: The trainer reads other examples than the members.
         """
         self._whole = _is_whole(args)
-        self.watch.begin(getattr(given.get("train_dataloader"), "dataset", None))
+        self.watch.begin(*read_by(given.get("train_dataloader")))
 
     def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any) -> None:
         """Observe the model."""
@@ -56,7 +57,7 @@ class MemauditCallback(TrainerCallback):
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any) -> None:
         """Save and audit the model."""
         if state.is_world_process_zero and self._whole:
-            self.watch.end(given["model"])
+            self.watch.end(given["model"], state.epoch or 0.0)
 
 
 def _is_whole(args: TrainingArguments) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -26,6 +27,7 @@ from memaudit.recipe import (
     membership,
     save_target,
 )
+from memaudit.recipe.labels import Task
 from memaudit.recipe.manifest import SCHEMA, manifest_of
 from memaudit.recipe.members import Listed
 from memaudit.recipe.populations import population
@@ -40,6 +42,7 @@ Array = np.ndarray
 Log = Callable[[dict[str, float]], Any]
 
 _SEED = 0  # of the sample that is observed: the same examples in every epoch
+_ROUNDING = 1e-6
 log = logging.getLogger("memaudit")
 
 
@@ -48,7 +51,8 @@ class Observation:
     """One look at the model while it trains, on a sample of members and held-out examples.
 
     `auc` is the area under the ROC curve of the global threshold (Yeom et al. 2018), 0.5 = nothing, with its 95 %
-    DeLong interval. Losses are in nats: the cross-entropy of an example, or the mean over a text's tokens.
+    DeLong interval. Losses are in nats: the cross-entropy of an example, or the mean over a text's tokens. Of a
+    regression, the loss is the absolute error in standard deviations of the labels.
     """
 
     epoch: float
@@ -69,7 +73,7 @@ class Watch:
         audit: Arguments of `memaudit.audit` beside model and recipe, such as {"bank": "bank"}; {} audits without a
             bank, and None audits nothing.
         sample: Members, and as many held-out examples, that are observed after every epoch; 0 observes nothing.
-        check: Whether the trainer's rows are read and compared with the examples.
+        check: Whether the trainer's rows are read and compared with the examples, and all must be trained on.
         strict: Whether a failure to save or to audit is raised. It is logged in any case.
         then: Called with the finished audit, such as `memaudit.loggers.mlflow.log_audit`.
     """
@@ -94,17 +98,22 @@ class Watch:
         self.audit: Audit | None = None
         self.error: Exception | None = None
 
-    def begin(self, dataset: Any) -> None:
+    def begin(self, dataset: Any, unknown: str = "") -> None:
         """Find out who the members are, before the first step.
 
         Where contents can be compared, `<path>.manifest.json` states what the trainer reads, and the audit compares
         the members with it.
 
+        Args:
+            dataset: The rows that the trainer reads in an epoch.
+            unknown: Why it is not known which of them it reads.
+
         Raises:
             EvidenceError: The trainer reads other examples than the members, or it cannot be told who they are.
         """
         self._examples = population(self.recipe)
-        self.seen = look(dataset, self._examples) if self.check else Seen(None, why="check=False")
+        unknown = unknown if self.check else "check=False"
+        self.seen = Seen(None, why=unknown) if unknown else look(dataset, self._examples)
         if self.members is None:
             if self.seen.ids is None:
                 raise EvidenceError(f"The members are not known: {self.seen.why}; give members=...")
@@ -136,18 +145,23 @@ class Watch:
         except Exception as error:
             log.warning("memaudit: the model could not be observed after epoch %g: %s", epoch, shown(error))
             return None
-        found = _observation(epoch, phi[: len(inside)], phi[len(inside) :], isinstance(self._examples, TextPopulation))
+        found = _observation(epoch, phi[: len(inside)], phi[len(inside) :], _loss_of(self._examples))
         self.observations.append(found)
         return found
 
-    def end(self, network: Module) -> None:
+    def end(self, network: Module, epochs: float = math.inf) -> None:
         """Save the model with its members, and audit it if that was asked for.
+
+        Args:
+            network: The trained model.
+            epochs: How often the trainer read its rows; after less than one epoch some members were never read.
 
         Raises:
             Exception: Saving or auditing failed, and `strict` is set.
         """
         try:
             assert self.members is not None
+            self._require_read(epochs)
             save_target(network, self.path, self.members, self._examples)
             if self.wanted is not None:
                 stated = {"manifest": self.manifest} if self.seen and self.seen.ids is not None else {}
@@ -159,6 +173,14 @@ class Watch:
             log.error("memaudit: the model of this training run was not audited: %s", shown(error))
             if self.strict:
                 raise
+
+    def _require_read(self, epochs: float) -> None:
+        """Raise EvidenceError where the training ended before every row was read."""
+        if self.check and epochs < 1 - _ROUNDING:
+            raise EvidenceError(
+                f"the training ended after {epochs:.2g} of an epoch, so some members were never read. Train for an "
+                "epoch or more, or save the model with memaudit.save_target and list the members that were read"
+            )
 
     def _require_same(self, known: Membership) -> None:
         """Raise EvidenceError where the members are others than the trainer's rows; warn where nobody can tell."""
@@ -198,16 +220,22 @@ def _phi(network: Module, recipe: Recipe, examples: Population, places: Array) -
     """Return the signal of some examples or units, in nats; larger = more confident."""
     device = str(next((p.device for p in network.parameters()), "cpu"))
     if not isinstance(examples, TextPopulation):
-        outputs = getattr(recipe, "outputs", None)
-        return evaluate(network, examples.take(places), device=device, outputs=outputs).phi[:, 0]
+        read_as = {name: getattr(recipe, name, None) for name in ("outputs", "output")}
+        return evaluate(network, examples.take(places), device=device, **read_as).phi[:, 0]
     from memaudit.signals.language import token_statistics
 
     tokens = token_statistics(network, [examples.representatives[unit] for unit in places], device)
     return tokens.means(tokens.logp)
 
 
-def _observation(epoch: float, inside: Array, outside: Array, text: bool) -> Observation:
-    first, second = (float((-phi if text else cross_entropy(phi)).mean()) for phi in (inside, outside))
+def _loss_of(examples: Population) -> Callable[[Array], Array]:
+    """Return what makes a loss of a signal; −error and a log-probability only change their sign."""
+    own = isinstance(examples, TextPopulation) or examples.task is Task.REGRESSION
+    return np.negative if own else cross_entropy
+
+
+def _observation(epoch: float, inside: Array, outside: Array, loss: Callable[[Array], Array]) -> Observation:
+    first, second = (float(loss(phi).mean()) for phi in (inside, outside))
     return Observation(float(epoch), first, second, auc(inside, outside), *auc_interval(inside, outside))
 
 

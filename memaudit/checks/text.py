@@ -67,7 +67,7 @@ class TextTargetEvidence(TargetEvidence):
         return Rung.REFERENCES if "base" in self.recorded else super().rung
 
     def _known(self) -> dict[str, Any]:
-        found = {name: statistic(self.tokens, self.zlib_bytes) for name, (statistic, _) in STATISTICS.items()}
+        found = {name: STATISTICS[name][0](self.tokens, self.zlib_bytes) for name in self._statistics}
         base = {"base": self.recorded["base"]} if "base" in self.recorded else {}
         return {"statistics": found | base}
 
@@ -107,6 +107,11 @@ class TextTargetEvidence(TargetEvidence):
     def scores_alone(self) -> bool:
         """Whether the models give the probability of each token and not of its rivals."""
         return not isinstance(self.tokens, TokenStatistics)
+
+    @property
+    def _statistics(self) -> tuple[str, ...]:
+        """The attacks on tokens that the model's answers are enough for."""
+        return tuple(name for name in STATISTICS if not (self.scores_alone and name in OF_DISTRIBUTION))
 
     @cached_property
     def own_suffixes(self) -> Suffixes:
@@ -250,8 +255,7 @@ class TextEvidence(TextTargetEvidence, Evidence):
     @cached_property
     def _shadow_statistics(self) -> dict[str, Float[Array, "models units"]]:
         """Every statistic of every shadow; each shadow's tokens are read once."""
-        left_out = OF_DISTRIBUTION if self.scores_alone else ()
-        found: dict[str, list[Array]] = {name: [] for name in STATISTICS if name not in left_out}
+        found: dict[str, list[Array]] = {name: [] for name in self._statistics}
         for model in range(2 * self.bank.shape[0]):
             tokens = recorded_tokens(self.bank.everything(model))
             for name, values in found.items():

@@ -274,8 +274,8 @@ def read_items(dataset: Any, label: str | None = None) -> tuple[Any, Array]:
     one, other = read_inputs(x, len(y)), read_inputs(again[0], some)
     if not (list(islice(one.contents(), some)) == list(other.contents()) and _equal(y[:some], again[1])):
         raise RecipeError(
-            "the dataset's transform is random (an item differs when it is read twice); leave augmentation out of "
-            "the dataset and give it to ClassifierRecipe(augment=...), where every epoch draws anew"
+            "the dataset's transform is random (an item differs when it is read twice); remove augmentation from "
+            "the dataset and give it to ClassifierRecipe(augment=...), which draws again in every epoch"
         )
     return x, y
 
