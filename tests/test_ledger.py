@@ -111,7 +111,7 @@ def test_an_attempt_in_words() -> None:
     first = Attempt(number=1, of_model=1, of_policy=1, in_all=1, entry="")
     assert str(first) == (
         "attempt 1 with this model, these examples or this recipe "
-        "(1 under these limits, 1 of this model file, 1 audits in the ledger)"
+        "(1 under these limits, 1 of this model file, 1 audit in the ledger)"
     )
     assert attempts(first) == ""
     third = Attempt(number=3, earlier=("fail", "inconclusive"), of_model=1, of_policy=2, in_all=7, lost=True, entry="")

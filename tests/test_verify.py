@@ -256,7 +256,7 @@ def test_an_audit_is_verified_and_what_that_shows_is_said(audited: Path, command
     assert "no signature was verified (--signature), and whoever can write the folder can write the sums anew" in said
     assert report.attempt is not None
     assert command("audit", "model.safetensors", "-q", "--out", "again").returncode == 0
-    assert "1 audits in the ledger), after it: noted" in command("verify", "audit").stdout
+    assert "1 audit in the ledger), after it: noted" in command("verify", "audit").stdout
     assert "attempt 2 with this model, these examples or this recipe, before it: noted" in (
         command("verify", "again").stdout
     )

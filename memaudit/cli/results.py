@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import click
 
 from memaudit.reports.text import chosen, interval, one_line, quantity, rate
-from memaudit.reports.wording import VERDICTS, known, result_label
+from memaudit.reports.wording import known, result_label, skipped_label
 from memaudit.types import Finding, Result, Skipped
 
 COLUMNS = ("Finding", "Value", "95% CI", "Limit", "Verdict")
@@ -34,7 +34,7 @@ def row(item: Result | Skipped, which: str = "") -> tuple[str, ...]:
     limit = item.limit
     if isinstance(item, Skipped):
         assert limit is not None
-        return f"{one_line(limit.name, 120)}, not measured", "-", "-", f"≤ {limit.max:g}", VERDICTS[item.verdict].label
+        return f"{one_line(limit.name, 120)}, not measured", "-", "-", f"≤ {limit.max:g}", skipped_label(item)
     estimate = item.finding.estimate
     return (
         f"{name(item.finding)} {which}".rstrip(),
