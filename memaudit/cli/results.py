@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 
 import click
 
-from memaudit.reports.text import chosen, interval, one_line, quantity, rate
-from memaudit.reports.wording import known, result_label, skipped_label
+from memaudit.reports.text import chosen, interval, one_line, quantity
+from memaudit.reports.wording import called, result_label, skipped_label
 from memaudit.types import Finding, Result, Skipped
 
 COLUMNS = ("Finding", "Value", "95% CI", "Limit", "Verdict")
@@ -17,11 +17,7 @@ _INDENT = 14
 
 def name(finding: Finding) -> str:
     """Return what a table calls a finding: its code with its title, of an attack also the false-positive rate."""
-    attack = known(finding)
-    title = finding.title
-    if attack is not None and finding.metric == "tpr":
-        title = attack.title + ("" if finding.at_fpr is None else f", TPR at {rate(finding.at_fpr)} FPR")
-    return one_line(f"{finding.code} {title}", 120)
+    return one_line(f"{finding.code} {called(finding)}", 120)
 
 
 def row(item: Result | Skipped, which: str = "") -> tuple[str, ...]:
