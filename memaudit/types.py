@@ -441,7 +441,8 @@ class Attempt:
         lost = "; the ledger lacks earlier audits with this bank" if self.lost else ""
         return (
             f"attempt {self.number} with this model, these examples or this recipe{before} ({self.of_policy} under "
-            f"these limits, {self.of_model} of this model file, {self.in_all} audits in the ledger){lost}"
+            f"these limits, {self.of_model} of this model file, {self.in_all} "
+            f"{'audit' if self.in_all == 1 else 'audits'} in the ledger){lost}"
         )
 
 

@@ -145,7 +145,7 @@ def test_every_limit_has_a_row_and_a_reason_unless_it_passes(
     table, reasons = lines[: lines.index("")], lines[lines.index("") + 1 :]
     assert table[0].split() == ["Finding", "Value", "95%", "CI", "Limit", "Verdict"]
     assert " ".join(table[1].split()).endswith(f"FPR {words}")
-    assert " ".join(table[2].split()) == "exposure, not measured - - ≤ 4 NO LIMIT SET"
+    assert " ".join(table[2].split()) == "exposure, not measured - - ≤ 4 NOT RUN"
     assert [line.split(":")[0] for line in reasons if "low-fpr" in line] == (
         [] if "PASS" in words else [f"{words.split()[-1].lower():<14}low-fpr (tpr of lira-online at 0.01 FPR ≤ 0.1)"]
     )

@@ -111,24 +111,23 @@ def test_an_attempt_in_words() -> None:
     first = Attempt(number=1, of_model=1, of_policy=1, in_all=1, entry="")
     assert str(first) == (
         "attempt 1 with this model, these examples or this recipe "
-        "(1 under these limits, 1 of this model file, 1 audits in the ledger)"
+        "(1 under these limits, 1 of this model file, 1 audit in the ledger)"
     )
     assert attempts(first) == ""
     third = Attempt(number=3, earlier=("fail", "inconclusive"), of_model=1, of_policy=2, in_all=7, lost=True, entry="")
     assert "before it: fail, inconclusive (2 under these limits, 1 of this model file, 7 audits" in str(third)
     assert str(third).endswith("the ledger lacks earlier audits with this bank")
     assert attempts(third) == (
-        "This is audit number 3 with this model, these examples or this recipe; the earlier ones said: fail, "
-        "inconclusive. Of these, 2 used the same limits and 1 the same model file. The ledger holds 7 audits in all. "
-        "The ledger lacks earlier audits with this bank: it was deleted, moved or taken back. How many there were is "
-        "not known."
+        "This is audit number 3 with this model, these examples or this recipe (earlier verdicts: FAIL, INCONCLUSIVE): "
+        "2 with the same limits, 1 of the same model file, 7 in the ledger. The ledger lacks earlier audits with this "
+        "bank: it was deleted, moved or reset. Their number is unknown."
     )
 
 
 def test_an_attempt_of_the_earlier_version_in_words() -> None:
     third = Attempt(number=3, earlier=("fail", "inconclusive"), of_model=4, entry="")
     assert str(third) == "attempt 3 of this model under this policy, before it: fail, inconclusive"
-    assert attempts(third).endswith("the earlier ones said: fail, inconclusive; 4 audits of it are known in all.")
+    assert attempts(third).endswith(" (earlier verdicts: FAIL, INCONCLUSIVE). 4 audits of this model are known.")
 
 
 # A policy

@@ -230,7 +230,7 @@ def test_a_plan_that_was_changed_or_is_in_no_ledger_is_refused(fresh: Path, comm
 def test_a_plan_after_an_audit_says_after_how_many(fresh: Path, command: Command) -> None:
     command("audit", MODEL, "-q")
     assert load(fresh / "audit" / "report.json").plan is None
-    assert "none was entered" in (fresh / "audit" / "report.html").read_text("utf-8")
+    assert "none was recorded in the ledger" in (fresh / "audit" / "report.html").read_text("utf-8")
     command("plan", "-o", "plan.json", "-q")
     command("audit", MODEL, "--plan", "plan.json", "-q")
     report = load(fresh / "audit" / "report.json")

@@ -19,10 +19,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import samples
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from memaudit import reports
 from memaudit.errors import EvidenceError, MemauditError
@@ -34,6 +36,7 @@ from memaudit.reports.regulation import mapping
 from memaudit.types import (
     Bounds,
     Context,
+    Control,
     Curve,
     Figure,
     FigureKind,
@@ -41,6 +44,7 @@ from memaudit.types import (
     Mark,
     Report,
     Result,
+    Rung,
     Skipped,
     Table,
     Verdict,
@@ -804,3 +808,62 @@ def test_only_certainty_is_shown_as_0_or_100_percent(share: float) -> None:
 )
 def test_quantities(value: float, unit: str, shown: str) -> None:
     assert text.quantity(value, unit).replace("\N{NO-BREAK SPACE}", " ") == shown
+
+
+# ---- short pages, and plain answers on the first one
+
+
+def test_what_specialists_need_is_folded_on_the_page_and_whole_in_its_text() -> None:
+    page = document(REPORT)
+    about, found = (next(s for s in page.sections if s.id == name) for name in ("about", "found"))
+    assert all(isinstance(part, Section) and part.folded for part in about.content)
+    evidence = [part for part in found.content if isinstance(part, Section) and not part.id]
+    assert evidence and all(part.folded for part in evidence)
+    content = html.render(REPORT).decode()
+    assert content.count('<details class="fold">') == len(about.content) + len(evidence)
+    assert "<details open" not in content
+
+
+def test_controls_are_folded_only_if_all_passed() -> None:
+    assert not _section(REPORT, "controls").folded, "one of the sample's controls failed"
+    passed = tuple(dataclasses.replace(control, passed=True) for control in REPORT.controls)
+    assert _section(dataclasses.replace(REPORT, controls=passed), "controls").folded
+    assert not _section(dataclasses.replace(REPORT, controls=()), "controls").folded
+
+
+@pytest.mark.parametrize(
+    ("hits", "passed", "said"),
+    [
+        (200, True, "The whole interval is above guessing, which shows a leak."),
+        (200, False, "The whole interval is above guessing."),
+        (10, True, "The interval includes guessing: this result neither shows nor excludes a leak."),
+    ],
+)
+def test_the_first_page_says_in_numbers_what_an_attack_finds(hits: int, passed: bool, said: str) -> None:
+    finding = dataclasses.replace(samples.found("lira-online", hits), counted="training examples")
+    report = samples.audited([], finding)
+    report = dataclasses.replace(report, controls=(Control(code="CTL001", title="x", sentence="x", passed=passed),))
+    words = [block.words for block in document(report).front[0][0].content if isinstance(block, Paragraph)]
+    assert words[-1].endswith(said)
+    assert f"In numbers: about {hits} (" in words[-1]
+    assert "of the 1,000 members tested; guessing finds 10." in words[-1]
+
+
+def test_without_shadow_models_no_step_says_that_they_are_reused() -> None:
+    report = samples.audited([], samples.found("lira-online", 10))
+    assert "reused" in str(document(report).front[2])
+    steps = str(document(dataclasses.replace(report, rung=Rung.TARGET)).front[2])
+    assert "reused" not in steps
+    assert "bank fill --shadows 64" in steps
+
+
+def test_no_word_of_a_forest_plot_is_cut_at_its_edges() -> None:
+    """Long names make the axis narrow, and a label below it would reach over the edge."""
+    low = [samples.found(name, 1) for name in ("lira-online", "rmia")]
+    estimate = dataclasses.replace(low[0].estimate, value=1e-4, low=0.0)
+    figure = forest(samples.audited([], *(dataclasses.replace(f, estimate=estimate) for f in low)))
+    assert figure is not None
+    ticks = tuple("Modified-entropy threshold per class" if n else tick for n, tick in enumerate(figure.ticks))
+    drawn = figures.png(dataclasses.replace(figure, ticks=ticks), figures.Theme.LIGHT)
+    image = np.asarray(Image.open(io.BytesIO(drawn)).convert("L"))
+    assert image[:, :2].min() == image[:, -2:].min() == 255

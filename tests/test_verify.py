@@ -253,10 +253,13 @@ def test_an_audit_is_verified_and_what_that_shows_is_said(audited: Path, command
     assert (audited / "audit" / DIGEST).read_text("ascii").split()[0] in said
     assert "attempt 1 with this model, these examples or this recipe (1 under these limits, 1 of" in said
     assert "the chain of 1 audits is whole" in said
-    assert "no signature was verified (--signature), and whoever can write the folder can write the sums anew" in said
+    assert (
+        "no signature was verified (--signature), and anyone who can write to the folder can replace the checksums"
+        in said
+    )
     assert report.attempt is not None
     assert command("audit", "model.safetensors", "-q", "--out", "again").returncode == 0
-    assert "1 audits in the ledger), after it: noted" in command("verify", "audit").stdout
+    assert "1 audit in the ledger), after it: noted" in command("verify", "audit").stdout
     assert "attempt 2 with this model, these examples or this recipe, before it: noted" in (
         command("verify", "again").stdout
     )

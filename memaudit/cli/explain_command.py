@@ -19,7 +19,7 @@ def command(code: str | None) -> None:
 
     known = by_code()
     if code is None:
-        deliver("\n".join(f"{code}  {checks[0].title}" for code, checks in known.items()))
+        deliver("\n".join(f"{code}  {checks[0].title}" for code, checks in sorted(known.items())))
         return
     if code.upper() not in known:
         near = get_close_matches(code.upper(), known, 1)

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 
 import click
 
-from memaudit.reports.text import chosen, interval, one_line, quantity, rate
-from memaudit.reports.wording import VERDICTS, known, result_label
+from memaudit.reports.text import chosen, interval, one_line, quantity
+from memaudit.reports.wording import called, result_label, skipped_label
 from memaudit.types import Finding, Result, Skipped
 
 COLUMNS = ("Finding", "Value", "95% CI", "Limit", "Verdict")
@@ -17,11 +17,7 @@ _INDENT = 14
 
 def name(finding: Finding) -> str:
     """Return what a table calls a finding: its code with its title, of an attack also the false-positive rate."""
-    attack = known(finding)
-    title = finding.title
-    if attack is not None and finding.metric == "tpr":
-        title = attack.title + ("" if finding.at_fpr is None else f", TPR at {rate(finding.at_fpr)} FPR")
-    return one_line(f"{finding.code} {title}", 120)
+    return one_line(f"{finding.code} {called(finding)}", 120)
 
 
 def row(item: Result | Skipped, which: str = "") -> tuple[str, ...]:
@@ -34,7 +30,7 @@ def row(item: Result | Skipped, which: str = "") -> tuple[str, ...]:
     limit = item.limit
     if isinstance(item, Skipped):
         assert limit is not None
-        return f"{one_line(limit.name, 120)}, not measured", "-", "-", f"≤ {limit.max:g}", VERDICTS[item.verdict].label
+        return f"{one_line(limit.name, 120)}, not measured", "-", "-", f"≤ {limit.max:g}", skipped_label(item)
     estimate = item.finding.estimate
     return (
         f"{name(item.finding)} {which}".rstrip(),

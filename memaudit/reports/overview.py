@@ -157,7 +157,7 @@ def _of_worst(same: list[Result]) -> Point:
     """Return what became of a limit that several results may be about, the worst first."""
     worst = max((result for result in same if result.verdict is same[0].verdict), key=_of_limit)
     which = f" (worst of {len(same)} results)" if same[1:] else ""
-    words = f"“{worst.limit}”: {titled(worst.finding.title)}{which}. {wording.sentence(worst.reason)}"
+    words = f"“{worst.limit}”: {titled(wording.called(worst.finding))}{which}. {wording.sentence(worst.reason)}"
     return Point(lead=wording.result_label(worst), words=words)
 
 

@@ -54,7 +54,7 @@ def _once(results: list[Result]) -> list[list[Result]]:
 def _card(result: Result) -> Card:
     return Card(
         badge=wording.badge(result.verdict, wording.result_label(result)),
-        title=titled(result.finding.title),
+        title=titled(wording.called(result.finding)),
         content=(
             Paragraph(words=result.finding.sentence),
             Paragraph(words=f"{wording.sentence(result.reason)} {_limit(result)}"),
@@ -67,21 +67,13 @@ def _row(same: list[Result]) -> tuple[str, ...]:
     finding = result.finding
     limits = [r.limit.max for r in same if r.limit is not None]
     return (
-        _name(finding),
+        f"{wording.called(finding)} ({finding.code})",
         _value(finding.estimate.value, result),
         text.interval(finding.estimate),
         _chance(finding),
         "none" if not limits else f"≤\N{NO-BREAK SPACE}{text.chosen(min(limits), finding.estimate.unit)}",
         wording.result_label(result) if limits else "–",
     )
-
-
-def _name(finding: Finding) -> str:
-    """Return what a finding is called; one of a known attack by the attack, as in the figures."""
-    attack = wording.known(finding)
-    if attack is None or finding.metric != "tpr" or finding.at_fpr is None:
-        return f"{finding.title} ({finding.code})"
-    return f"{attack.title}, TPR at a {text.rate(finding.at_fpr)} FPR ({finding.code})"
 
 
 def _chance(finding: Finding) -> str:

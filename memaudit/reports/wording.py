@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from memaudit.reports.blocks import Badge
-from memaudit.reports.text import percent
+from memaudit.reports.text import percent, rate
 from memaudit.reports.uncovered import uncovered
 from memaudit.types import (
     ATTACKS_BY_METRIC,
@@ -211,6 +211,14 @@ def name(report: Report) -> str:
 def known(finding: Finding) -> KnownAttack | None:
     """Return the title and access level of a finding's attack; None if it has none, or one of another package."""
     return ATTACKS_BY_METRIC.get(finding.metric, {}).get(finding.attack or "")
+
+
+def called(finding: Finding) -> str:
+    """Return what a finding is called in a table; one of a known attack by the attack, as in the figures."""
+    attack = known(finding)
+    if attack is None or finding.metric != "tpr" or finding.at_fpr is None:
+        return finding.title
+    return f"{attack.title}, TPR at {rate(finding.at_fpr)} FPR"
 
 
 def headline(report: Report) -> str:
