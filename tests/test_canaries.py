@@ -266,7 +266,7 @@ def test_a_column_of_another_name() -> None:
 
 @pytest.mark.parametrize(
     ("copies", "what"),
-    [([1, 1], "2 doses"), ([1, 1, 1, 1, -1], "-1"), ({"Nobody": 1}, "Nobody"), ({CANARIES[0].name: 1}, "alone")],
+    [([1, 1], "2 doses"), ([1, 1, 1, 1, -1], "-1"), ({"Nobody": 1}, "Nobody"), ({CANARIES[0].name: 1}, "unmatched")],
 )
 def test_doses_that_do_not_fit_are_refused(copies: Mapping[str, int] | Sequence[int], what: str) -> None:
     with pytest.raises(SettingsError, match=what):

@@ -110,7 +110,7 @@ def test_copies_are_one_example_in_the_results(tmp_path: Path) -> None:
     assert control(done.report).passed is True
     assert done.evidence is not None
     assert len(done.evidence.decode().splitlines()) == 1 + ROWS
-    assert any("60 of the 360 examples are exact copies" in line for line in done.report.limitations)
+    assert any("60 of the 360 examples are exact copies" in line for line in done.report.notices)
     target = open_target(tmp_path / "m.skops", TREES)
     assert target.membership is not None
     assert target.membership.split == 0

@@ -280,5 +280,5 @@ def test_no_unkeyed_hash_of_the_data_is_in_an_audits_folder(project: Path, comma
 
 
 def test_the_report_does_not_go_where_the_key_lies(project: Path, complaint: Callable[..., str]) -> None:
-    assert "whose key must not lie with a report" in complaint("audit", "model.safetensors", "-q", "--out", "bank")
+    assert "Its key must not be stored with a report" in complaint("audit", "model.safetensors", "-q", "--out", "bank")
     assert not (project / "bank" / "report.json").exists()

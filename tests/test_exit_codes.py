@@ -188,7 +188,7 @@ def test_too_few_outsiders_are_inconclusive_and_the_number_that_is_asked_for_dec
     asked = re.search(r"needed:\s+(\d+)\s+more\s+non-members", few.stderr)
     assert asked is not None, few.stderr
     before, after = report(folder / "few")["subject"], report(folder / "leaky")["subject"]
-    assert before["members"] == after["members"]
+    assert before["members"] + before["always"] == after["members"] + after["always"]
     assert after["nonmembers"] == before["nonmembers"] + int(asked[1])
     assert leaky.returncode == 1
 

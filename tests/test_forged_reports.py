@@ -170,7 +170,7 @@ FORGED: dict[str, tuple[Callable[[Fields], object], str]] = {
     "made in 1999": (_set("created", "1999-12-31T23:59:59+00:00"), "is before there was a memaudit"),
     "made in the future": (
         _set("created", (datetime.now(UTC) + timedelta(days=3)).isoformat()),
-        "lies in the future",
+        "is in the future",
     ),
     "made at no time": (_set("created", "yesterday"), "created: no time"),
     "made before its plan": (
@@ -180,7 +180,7 @@ FORGED: dict[str, tuple[Callable[[Fields], object], str]] = {
         }),
         "it was not made before the audit",
     ),
-    "the attempt removed": (_set("attempt", None), "the number of the attempt is missing this was"),
+    "the attempt removed": (_set("attempt", None), "the number of the attempt is missing"),
     "another number of attempts": (_set("attempt.number", 7), "attempt: number 7 after 0 others"),
     "an attempt's verdict that is none": (
         lambda f: f["attempt"].update(number=2, earlier=["fine"], of_model=2),
@@ -376,7 +376,7 @@ def test_a_waiver_that_its_owner_approved_excuses_nothing(
     done = command("gate", "report.json")
     assert done.returncode == 1
     assert "owner Ann, approved by ANN: void: its owner approved it" in done.stdout
-    assert "waiver.0.approved_by: 'ANN' is the owner; have somebody else approve the waiver" in complaint("policy")
+    assert "waiver.0.approved_by: 'ANN' is the owner; another person must approve the waiver" in complaint("policy")
 
 
 # ---- what is known
@@ -436,7 +436,7 @@ def test_the_gate_says_which_report_it_held_against_which_limits_and_what_came_o
     save(fields)
     lines = dict(line.split(maxsplit=1) for line in command("gate", "report.json").stdout.splitlines())
     digest = fields["subject"]["sha256"]
-    assert lines["report"].startswith(f"report.json: model.safetensors (SHA-256 {digest}), audited 20")
+    assert lines["report"].startswith(f"report.json: place/model.safetensors (SHA-256 {digest}), audited 20")
     assert lines["report"].endswith(" on 100 members and 100 non-members with 16 shadow models (rung 2)")
     assert lines["limits"] == str(Path("memaudit.toml").resolve())
     assert lines["controls"] == "passed: CTL001, CTL002, CTL005, CTL003, CTL004; not run: CTL007"

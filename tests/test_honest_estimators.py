@@ -125,7 +125,7 @@ def test_a_poor_model_is_no_turned_one(hits: int, fine: bool) -> None:
     if fine:
         require_sense(signals, counts, examples)
     else:
-        with pytest.raises(ModelError, match=f"right about {hits} of the 100 examples .* right about 25"):
+        with pytest.raises(ModelError, match=f"right about {hits} of the 100 examples .* right for 25"):
             require_sense(signals, counts, examples)
 
 

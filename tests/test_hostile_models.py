@@ -303,7 +303,7 @@ FOLDERS: dict[str, tuple[str, Make, str]] = {
     "a description that is a pipe": ("config.json", os.mkfifo, "a pipe, a device"),
     "a pipe further down": ("tokenizer/merges.txt", os.mkfifo, "a pipe, a device"),
     "pickled weights": ("pytorch_model.bin", _pickle, "pytorch_model.bin, a pickle, which can run code"),
-    "a pickle as weights": ("model.safetensors", _pickle, "cannot be loaded as a language model"),
+    "a pickle as weights": ("model.safetensors", _pickle, "cannot be loaded as a causal language model"),
     "one byte of weights": ("model.safetensors", lambda path: path.write_bytes(b"x"), "cannot be loaded"),
 }
 

@@ -223,8 +223,6 @@ def test_outputs_that_cannot_be_audited_are_refused(
 
 def test_what_else_an_audit_needs_is_named(pairs: tuple[outputs.Made, Bank], tmp_path: Path) -> None:
     made, bank = pairs
-    with pytest.raises(EvidenceError, match="needs a bank"):
-        run_audit(memaudit.Outputs(**made.target))
     with pytest.raises(EvidenceError, match="needs a recipe"):
         run_audit("model.pt", bank=bank)
     np.savez(tmp_path / "t.npz", **made.target)
@@ -363,7 +361,7 @@ def test_a_model_that_runs_in_onnxruntime_alone(tmp_path: Path) -> None:
     ).bank
     target = memaudit.Outputs(recorded[-1], y, members[-1], inputs=x, kind="probabilities", name="model.onnx")
     report = memaudit.audit(target, bank=bank, fprs=(0.1,), attacks=FAST, ledger=tmp_path / "l").report
-    assert report.subject.model == "model.onnx"
+    assert report.subject.model.endswith("model.onnx")
     assert controls(report)["CTL001"] and controls(report)["CTL003"]
     found = next(r.finding for r in report.results if r.finding.attack == "lira-online")
     assert found.estimate.low > 0.1, "60 features and 150 rows: it leaks"

@@ -531,7 +531,10 @@ def test_a_search_is_held_against_canaries_that_were_not_planted(population: Tex
     lacking = (evidence.shadow_doses == 0).sum(axis=1)
     found, searches = lacking[::2].sum(), lacking.sum() + (evidence.doses == 0).sum()
     assert finding.blind == pytest.approx(found / searches)
-    assert f"Control, canaries not inserted: {found:,} of {searches:,}." in finding.sentence
+    assert (
+        f"Control, canaries not inserted in this model or a shadow model: {found:,} of {searches:,}."
+        in finding.sentence
+    )
 
 
 def test_a_text_is_recited_if_it_stands_in_six_documents_however_they_differ_elsewhere(

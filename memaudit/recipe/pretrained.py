@@ -172,7 +172,7 @@ def _loaded(folder: Path, loader: Any, config: dict[str, Any], wanted: str) -> M
             ) from error
         if "for this kind of AutoModel" in str(error):
             raise ModelError(f"{folder} holds {described(config)}, which is no {wanted}") from error
-        raise ModelError(f"{folder} cannot be loaded as {wanted}: {type(error).__name__} {reason}") from error
+        raise ModelError(f"{folder} cannot be loaded as a {wanted}: {type(error).__name__} {reason}") from error
     wrong = {
         kind: sorted(map(str, info.get(kind) or ())) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")
     }
