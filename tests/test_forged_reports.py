@@ -180,7 +180,7 @@ FORGED: dict[str, tuple[Callable[[Fields], object], str]] = {
         }),
         "it was not made before the audit",
     ),
-    "the attempt removed": (_set("attempt", None), "the number of the attempt is missing this was"),
+    "the attempt removed": (_set("attempt", None), "the number of the attempt is missing; every audit has one"),
     "another number of attempts": (_set("attempt.number", 7), "attempt: number 7 after 0 others"),
     "an attempt's verdict that is none": (
         lambda f: f["attempt"].update(number=2, earlier=["fine"], of_model=2),
@@ -434,7 +434,7 @@ def test_the_gate_says_which_report_it_held_against_which_limits_and_what_came_o
 ) -> None:
     next(control for control in fields["controls"] if control["code"] == "CTL007")["passed"] = None
     save(fields)
-    lines = dict(line.split(maxsplit=1) for line in command("gate", "report.json").stdout.splitlines())
+    lines = dict(line.split(maxsplit=1) for line in command("gate", "report.json", "-v").stdout.splitlines())
     digest = fields["subject"]["sha256"]
     assert lines["report"].startswith(f"report.json: model.safetensors (SHA-256 {digest}), audited 20")
     assert lines["report"].endswith(" on 100 members and 100 non-members with 16 shadow models (rung 2)")
