@@ -170,7 +170,7 @@ FORGED: dict[str, tuple[Callable[[Fields], object], str]] = {
     "made in 1999": (_set("created", "1999-12-31T23:59:59+00:00"), "is before there was a memaudit"),
     "made in the future": (
         _set("created", (datetime.now(UTC) + timedelta(days=3)).isoformat()),
-        "lies in the future",
+        "is in the future",
     ),
     "made at no time": (_set("created", "yesterday"), "created: no time"),
     "made before its plan": (
@@ -436,7 +436,7 @@ def test_the_gate_says_which_report_it_held_against_which_limits_and_what_came_o
     save(fields)
     lines = dict(line.split(maxsplit=1) for line in command("gate", "report.json", "-v").stdout.splitlines())
     digest = fields["subject"]["sha256"]
-    assert lines["report"].startswith(f"report.json: model.safetensors (SHA-256 {digest}), audited 20")
+    assert lines["report"].startswith(f"report.json: place/model.safetensors (SHA-256 {digest}), audited 20")
     assert lines["report"].endswith(" on 100 members and 100 non-members with 16 shadow models (rung 2)")
     assert lines["limits"] == str(Path("memaudit.toml").resolve())
     assert lines["controls"] == "passed: CTL001, CTL002, CTL005, CTL003, CTL004; not run: CTL007"
