@@ -400,10 +400,10 @@ def test_two_audits_are_compared_example_by_example(place: Path, command: Comman
     lines = done.stdout.splitlines()
     head = next(n for n, line in enumerate(lines) if line.startswith("Finding"))
     assert lines[head].split() == ["Finding", "Old", "New", "Change", "95%", "CI", "FPR", "change", "Verdict"]
-    rows = [line for line in lines[head + 1 : lines.index("", head)] if " points " in line]
-    assert len(rows) == len(expected.changes)
-    assert {row.split()[-1] for row in rows} <= {"undecided", "regression", "noted"}
-    assert all("(99% CI)" in row for row in rows)
+    shown = [line for line in lines[head + 1 : lines.index("", head)] if " points " in line]
+    assert len(shown) == len(expected.changes)
+    assert {row.split()[-1] for row in shown} <= {"undecided", "regression", "noted"}
+    assert all("(99% CI)" in row for row in shown)
 
 
 def test_the_exit_code_is_the_decision(place: Path, command: Command, complaint: Callable[..., str]) -> None:
