@@ -28,6 +28,7 @@ from memaudit.recipe import (
 )
 from memaudit.recipe.manifest import Manifest, manifest_of, read_manifest
 from memaudit.recipe.populations import candidates, counts_of_candidates, require_stable, units_of
+from memaudit.recipe.recipes import asking
 from memaudit.signals import measure
 from memaudit.training import choose_device, population
 
@@ -108,9 +109,7 @@ def _answers(target: Target, examples: Population, counts: UInt8[Array, " ids"],
     from memaudit.signals.target import question
 
     loaded, on = load_target(target.model, target.recipe, examples, target.state_dict), choose_device(device)
-    recorded = measure(
-        loaded, examples, getattr(target.recipe, "queries", ()), on, getattr(target.recipe, "outputs", None)
-    )
+    recorded = measure(loaded, examples, device=on, **asking(target.recipe))
     return recorded | question(loaded, examples, target.recipe, ~units_of(examples, counts), on)
 
 
@@ -180,9 +179,7 @@ def open_target(
     require_both(examples, who_was, mask)
     stated = None if manifest is None else (read_manifest(manifest), manifest_of(examples, counts))
     try:
-        queries, outputs = getattr(recipe, "queries", ()), getattr(recipe, "outputs", None)
-        output = getattr(recipe, "output", None)
-        recorded = measure(loaded, examples, queries, choose_device(device), outputs, output, entropy=True)
+        recorded = measure(loaded, examples, device=choose_device(device), entropy=True, **asking(recipe))
         if text is not None:
             from memaudit.signals.target import question
 
