@@ -65,10 +65,10 @@ LOOK_LIKE_PROBABILITIES: dict[str, tuple[Array, Callable[[torch.Tensor], torch.T
     "softmax": (LOGITS, nn.Softmax(dim=1), "sums to 1. Remove the softmax"),
     "softmax by hand": (LOGITS, softmax_by_hand, "sums to 1. Remove the softmax"),
     "softmax in bfloat16": (LOGITS, lambda z: z.bfloat16().softmax(dim=1), "sums to 1. Remove the softmax"),
-    "one sigmoid": (LOGIT, torch.sigmoid, "lies between 0 and 1"),
-    "one sigmoid in a column": (LOGIT[:, None], torch.sigmoid, "lies between 0 and 1"),
-    "one sigmoid by hand": (LOGIT, sigmoid_by_hand, "lies between 0 and 1"),
-    "a sigmoid a class": (LOGITS, torch.sigmoid, "lies between 0 and 1"),
+    "one sigmoid": (LOGIT, torch.sigmoid, "is between 0 and 1"),
+    "one sigmoid in a column": (LOGIT[:, None], torch.sigmoid, "is between 0 and 1"),
+    "one sigmoid by hand": (LOGIT, sigmoid_by_hand, "is between 0 and 1"),
+    "a sigmoid a class": (LOGITS, torch.sigmoid, "is between 0 and 1"),
     "percentages": (LOGITS, lambda z: 100 * z.softmax(dim=1), "every row sums to 100"),
     "votes of 20": (LOGITS, votes_of_20, "every row sums to 20"),
     "hard decisions": (LOGITS, lambda z: F.one_hot(z.argmax(dim=1), 4).float(), "sums to 1. Remove the softmax"),
@@ -153,7 +153,7 @@ def test_true_logits_between_0_and_1_are_logits_where_the_last_layer_is_linear()
 
 @pytest.mark.parametrize("high", [0.009, 0.5])
 def test_small_positive_outputs_are_no_log_probabilities(high: float) -> None:
-    with pytest.raises(ModelError, match="lies between 0 and 1"):
+    with pytest.raises(ModelError, match="is between 0 and 1"):
         evaluate(Table(RNG.random((200, 4)) * high), numbered(Y))
 
 

@@ -211,7 +211,8 @@ def _loaded(
     Raises:
         ModelError: One does not load, or is the target.
     """
-    found, models = [], []
+    found: list[Array] = []
+    models: list[tuple[str, str]] = []
     for file in map(Path, files):
         digest = sha256(file) if file.exists() else ""
         if digest == target.sha256:

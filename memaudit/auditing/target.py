@@ -73,7 +73,8 @@ class Target:
     @property
     def name(self) -> str:
         """What the model is called in a report: its file or folder, and where that is not telling, its parent too."""
-        path = f"{self.model.resolve().parent.name}/" if self.model.stem.lower() in _UNTELLING else ""
+        untelling = self.model.stem.lower() in _UNTELLING and self.model.exists()  # a name that was given is kept
+        path = f"{self.model.resolve().parent.name}/" if untelling else ""
         return f"{path}{self.model.name}".encode("utf-8", "backslashreplace").decode()  # a name may be no text
 
     @property
