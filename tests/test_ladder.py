@@ -5,18 +5,21 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import memaudit as ma
 from memaudit import policy
 from memaudit.checks import CONTROLS, ClassifierTargetEvidence, all_checks
 from memaudit.checks.evidence import estimate
 from memaudit.checks.held_out import METHOD
+from memaudit.errors import MemauditError
 from memaudit.policy.consistency import contradictions
 from memaudit.reports import load
 from memaudit.types import Control, Estimate, Finding, Limit, Report, Result, Rung, Subject, Verdict, Why
@@ -202,6 +205,47 @@ def test_a_few_shadows_are_reference_models(project: Path, command: Command, sha
     assert found["rmia-offline"].low > 0.5
 
 
+def test_one_shadow_is_no_reference_for_what_it_was_trained_on(project: Path) -> None:
+    recipe = f"{project / 'recipe.py'}:recipe"
+    with pytest.raises(MemauditError, match=r"\d+ examples are in the training set of every shadow model \(1\)"):
+        ma.audit(project / "model.safetensors", recipe, project / "bank", shadows=1)
+
+
+class Heads(torch.nn.Module):
+    """Two outputs: the first are the logits of another head, which the recipe does not name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = torch.nn.Linear(4, 2), torch.nn.Linear(4, 2)
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"logits": self.first(x), "other": self.second(x)}
+
+
+def test_every_model_is_asked_for_the_output_that_the_recipe_names(tmp_path: Path) -> None:
+    """The same weights under `output="other"`, and as a model of that output alone: references say the same."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 4)).astype(np.float32)
+    examples = ma.Examples(x, (x[:, 0] > 0).astype(int))
+    reports = []
+    for name, model, output in (("both", Heads, "other"), ("one", partial(torch.nn.Linear, 4, 2), None)):
+        recipe = ma.CallableRecipe(lambda: examples, model=model, output=output)
+        for number, file in enumerate(("model.pt", "reference.pt")):
+            torch.manual_seed(number)
+            first, second = torch.nn.Linear(4, 2), torch.nn.Linear(4, 2)
+            network = Heads() if name == "both" else second
+            if isinstance(network, Heads):
+                network.first, network.second = first, second
+            (tmp_path / name).mkdir(exist_ok=True)
+            torch.save(network.state_dict(), tmp_path / name / file)
+        call: dict[str, Any] = {"members": np.arange(200) < 100, "fprs": [0.1], "ledger": tmp_path / "ledger.jsonl"}
+        references = [tmp_path / name / "reference.pt"]
+        reports.append(ma.audit(tmp_path / name / "model.pt", recipe, references=references, **call).report)
+    both, one = ([(r.finding.attack, r.finding.estimate) for r in report.results] for report in reports)
+    assert both == one
+    assert "rmia-offline" in dict(both)
+
+
 def test_six_shadows_are_a_bank(project: Path) -> None:
     recipe = f"{project / 'recipe.py'}:recipe"
     assert ma.audit(project / "model.safetensors", recipe, project / "bank", shadows=6).report.rung is Rung.BANK
@@ -230,6 +274,9 @@ def test_references_that_are_refused(project: Path, complaint: Any, reference: P
     six = [part for _ in range(6) for part in ("--reference", reference.name)]
     assert "6 reference models were given, and 5 at most are used" in complaint(*call, *six)
     assert "there is no model" in complaint(*call, "--reference", "nowhere.pt")
+    shutil.copy(reference, project / "again.pt")
+    twice = ("--reference", reference.name, "--reference", "again.pt")
+    assert "again.pt is the same model as reference.pt" in complaint(*call, *twice)
     assert "leave --reference out" in complaint("audit", "model.safetensors", "--reference", reference.name)
 
 

@@ -20,7 +20,7 @@ from memaudit.bank import Bank
 from memaudit.errors import BankError, EvidenceError, MemauditError, SettingsError
 from memaudit.policy import hold
 from memaudit.policy.consistency import contradictions
-from memaudit.types import Limit, Report, Verdict
+from memaudit.types import Limit, Report, Rung, Verdict
 
 Array = np.ndarray
 FAST = ("lira-online", "global-threshold")
@@ -223,6 +223,8 @@ def test_outputs_that_cannot_be_audited_are_refused(
 
 def test_what_else_an_audit_needs_is_named(pairs: tuple[outputs.Made, Bank], tmp_path: Path) -> None:
     made, bank = pairs
+    report = run_audit(memaudit.Outputs(**made.target), ledger=tmp_path / "ledger.jsonl").report
+    assert report.rung is Rung.TARGET
     with pytest.raises(EvidenceError, match="needs a recipe"):
         run_audit("model.pt", bank=bank)
     np.savez(tmp_path / "t.npz", **made.target)
@@ -416,3 +418,41 @@ def test_the_command_audits_outputs_with_an_imported_bank(
 def test_the_errors_of_the_tree_are_all_memaudit_s(tmp_path: Path) -> None:
     with pytest.raises(MemauditError, match="there is no"):
         open_outputs(tmp_path / "none.npz", "logits")
+
+
+# --- what outputs alone cannot be of ----------------------------------------------------------------------------------
+
+
+def _of(y: Array, task: str | None, outputs: Array, tmp_path: Path, **more: object) -> Report:
+    x = np.random.default_rng(0).normal(size=(len(y), 3))
+    examples = memaudit.Examples(x, y, task=task)  # type: ignore[arg-type]
+    source = memaudit.Outputs(outputs, members=np.arange(len(y)) < len(y) // 2, **more)  # type: ignore[arg-type]
+    recipe = memaudit.CallableRecipe(lambda: examples)
+    return run_audit(source, recipe, fprs=[0.1], ledger=tmp_path / "ledger.jsonl").report
+
+
+@pytest.mark.parametrize("task", ["multilabel", "regression"])
+@pytest.mark.parametrize("kind", ["logits", "losses"])
+def test_outputs_of_several_labels_or_numbers_are_refused(task: str, kind: str, tmp_path: Path) -> None:
+    """An absolute error would otherwise be read as a cross-entropy."""
+    rng = np.random.default_rng(1)
+    y = rng.integers(0, 2, (100, 3)) if task == "multilabel" else rng.normal(size=100)
+    outputs = rng.normal(size=(100, 3)) if kind == "logits" else rng.random(100)
+    with pytest.raises(EvidenceError, match=f"one label an example; the recipe is for {task}"):
+        _of(y, task, outputs, tmp_path, kind=kind)
+
+
+def test_labels_with_names_are_compared_by_name_or_number(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    y, outputs = np.array(["no", "yes"])[rng.integers(0, 2, 100)], rng.normal(size=(100, 2))
+    usual = _of(y, None, outputs, tmp_path)
+    for labels in (y, y.tolist(), y.astype(object), (y == "yes").astype(int), (y == "yes").astype(float)):
+        assert _of(y, None, outputs, tmp_path, labels=labels).results == usual.results
+    with pytest.raises(EvidenceError, match="the labels of the outputs are not those of the recipe"):
+        _of(y, None, outputs, tmp_path, labels=y[::-1])
+
+
+@pytest.mark.parametrize("inputs", [[np.arange(n % 3 + 2) for n in range(100)], [{"a": 1}] * 100])
+def test_inputs_that_are_no_array_are_refused(inputs: list[object]) -> None:
+    with pytest.raises(EvidenceError, match="inputs are a list; give one array of numbers or strings"):
+        memaudit.Outputs(np.zeros((100, 2)), inputs=inputs).arrays()

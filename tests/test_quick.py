@@ -349,3 +349,14 @@ def test_nothing_asked_is_refused() -> None:
         ma.quick(model, members, others, fprs=[])
     with pytest.raises(MemauditError, match="no attack"):
         ma.quick(model, members, others, attacks=[])
+
+
+def test_labels_from_one() -> None:
+    """An estimator knows its classes by name; a network's columns count from 0."""
+    members, others = [(x, y + 1) for x, y in data(200)]
+    call: dict[str, Any] = {"fprs": [0.05], "attacks": ["global-threshold"]}
+    usual = ma.quick(LogisticRegression().fit(*data(200)[0]), *data(200), **call).report
+    found = ma.quick(LogisticRegression().fit(*members), members, others, **call).report
+    assert numbers_of(found) == numbers_of(usual)
+    with pytest.raises(MemauditError, match="the model has 2 classes; labels count from 0: subtract 1"):
+        ma.quick(torch.nn.Linear(5, 2), members, others)

@@ -18,6 +18,7 @@ from memaudit.design import Chosen, Design, Role
 from memaudit.errors import EvidenceError, ModelError, SettingsError
 from memaudit.recipe import Examples, TextPopulation, fingerprint, load_target, recipe_folder
 from memaudit.recipe.populations import number_of_units
+from memaudit.recipe.recipes import asking
 from memaudit.signals import measure
 from memaudit.training import choose_device
 from memaudit.training.designing import require_fitting_design
@@ -127,6 +128,11 @@ def ground(
     few = _of_shadows(target, bank, used)
     if given is not None:
         few = References(np.concatenate([few.phi, given.phi]), np.concatenate([few.out, given.out]))
+    if never := int((~few.out.any(axis=0)).sum()):
+        raise EvidenceError(
+            f"{never} examples are in the training set of every shadow model ({len(used)}), so nothing shows how a "
+            "model without them answers. Use more shadow models, or none (--shadows 0)"
+        )
     return Ground(target, bank, design, references=few, shadows=len(used), models=others, base=base)
 
 
@@ -205,11 +211,14 @@ def _loaded(
     Raises:
         ModelError: One does not load, or is the target.
     """
-    found, models = [], []
+    found: list[Array] = []
+    models: list[tuple[str, str]] = []
     for file in map(Path, files):
         digest = sha256(file) if file.exists() else ""
         if digest == target.sha256:
             raise ModelError(f"{file} is the audited model itself; a reference is another model")
+        if twin := next((name for name, other in models if other == digest != ""), None):
+            raise ModelError(f"{file} is the same model as {twin}; give each reference once")
         found.append(_signal(target, file, device))
         models.append((file.name, digest))
     if not found:
@@ -225,9 +234,7 @@ def _signal(target: Target, file: Path, device: str) -> Array:
     text = population if isinstance(population, TextPopulation) else None
     model = load_target(file, recipe, text)
     try:
-        recorded = measure(
-            model, population, getattr(recipe, "queries", ()), choose_device(device), getattr(recipe, "outputs", None)
-        )
+        recorded = measure(model, population, device=choose_device(device), **asking(recipe))
     except ModelError as error:
         raise ModelError(f"reference model {file}: {error}") from error
     phi = recorded["phi"].mean(axis=1, dtype=np.float64)

@@ -15,6 +15,8 @@ from memaudit.bank.imported import memberships, population_of
 from memaudit.bank.peers import left_by_a_program
 from memaudit.errors import EvidenceError, SettingsError
 from memaudit.recipe import Counts, Examples, Recipe, load_recipe, membership
+from memaudit.recipe.inputs.arrays import array_of
+from memaudit.recipe.labels import Task
 from memaudit.recipe.populations import units_of
 from memaudit.signals.recorded import OF_LABELS, recorded_signals
 from memaudit.training import population
@@ -53,11 +55,31 @@ class Outputs:
         """Return the arrays by name; the members are not among them."""
         given = {"outputs": self.outputs, "labels": self.labels, "ids": self.ids, "inputs": self.inputs}
         values = {
-            name: np.asarray(list(value) if name == "ids" else value)
+            name: _plain(list(value) if name == "ids" else value, name)
             for name, value in (given | {"correct": self.correct}).items()
             if value is not None
         }
         return Arrays(values, digest_of(values))
+
+
+def _plain(value: Any, name: str) -> Array:
+    """Return an array of numbers or strings.
+
+    Raises:
+        EvidenceError: It is something else, such as a table.
+    """
+    try:
+        found = np.asarray(array_of(value))
+    except ValueError:  # of rows that differ in length
+        found = np.array(None)
+    if found.dtype == object and found.ndim == 1 and (name == "ids" or all(isinstance(one, str) for one in found)):
+        found = found.astype(str)
+    if found.dtype.kind not in "biufUT":
+        way = ", or give the recipe whose examples they are: recipe=..." if name == "inputs" else ""
+        raise EvidenceError(
+            f"{name} are a {type(value).__name__}; give one array of numbers or strings for all examples{way}"
+        )
+    return found
 
 
 def open_outputs(
@@ -120,8 +142,14 @@ def _of_recipe(recipe: Recipe | str, arrays: Arrays) -> Examples:
     examples = population(load_recipe(recipe) if isinstance(recipe, str) else recipe)
     if not isinstance(examples, Examples):
         raise EvidenceError("recorded outputs are for classifiers, but the recipe is of a language model")
+    if examples.task is not Task.CLASSIFICATION:
+        raise EvidenceError(
+            f"recorded outputs are of a classifier with one label an example; the recipe is for {examples.task}. Audit "
+            "the model itself: memaudit audit MODEL, or memaudit.quick"
+        )
     labels, ids = arrays.get("labels"), arrays.get("ids")
-    for what, found, own in (("labels", labels, examples.y), ("ids", ids, examples.ids)):
-        if found is not None and not np.array_equal(found.astype(own.dtype) if what == "labels" else found, own):
+    own_labels = examples.y if labels is None or labels.dtype.kind in "biuf" else examples.labels
+    for what, found, own in (("labels", labels, own_labels), ("ids", ids, examples.ids)):
+        if found is not None and not np.array_equal(found, own):
             raise EvidenceError(f"the {what} of the outputs are not those of the recipe's examples, in their order")
     return examples

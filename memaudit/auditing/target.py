@@ -28,6 +28,7 @@ from memaudit.recipe import (
 )
 from memaudit.recipe.manifest import Manifest, manifest_of, read_manifest
 from memaudit.recipe.populations import candidates, counts_of_candidates, require_stable, units_of
+from memaudit.recipe.recipes import asking
 from memaudit.signals import measure
 from memaudit.training import choose_device, population
 
@@ -72,7 +73,8 @@ class Target:
     @property
     def name(self) -> str:
         """What the model is called in a report: its file or folder, and where that is not telling, its parent too."""
-        path = f"{self.model.resolve().parent.name}/" if self.model.stem.lower() in _UNTELLING else ""
+        untelling = self.model.stem.lower() in _UNTELLING and self.model.exists()  # a name that was given is kept
+        path = f"{self.model.resolve().parent.name}/" if untelling else ""
         return f"{path}{self.model.name}".encode("utf-8", "backslashreplace").decode()  # a name may be no text
 
     @property
@@ -108,9 +110,7 @@ def _answers(target: Target, examples: Population, counts: UInt8[Array, " ids"],
     from memaudit.signals.target import question
 
     loaded, on = load_target(target.model, target.recipe, examples, target.state_dict), choose_device(device)
-    recorded = measure(
-        loaded, examples, getattr(target.recipe, "queries", ()), on, getattr(target.recipe, "outputs", None)
-    )
+    recorded = measure(loaded, examples, device=on, **asking(target.recipe))
     return recorded | question(loaded, examples, target.recipe, ~units_of(examples, counts), on)
 
 
@@ -180,9 +180,7 @@ def open_target(
     require_both(examples, who_was, mask)
     stated = None if manifest is None else (read_manifest(manifest), manifest_of(examples, counts))
     try:
-        queries, outputs = getattr(recipe, "queries", ()), getattr(recipe, "outputs", None)
-        output = getattr(recipe, "output", None)
-        recorded = measure(loaded, examples, queries, choose_device(device), outputs, output, entropy=True)
+        recorded = measure(loaded, examples, device=choose_device(device), entropy=True, **asking(recipe))
         if text is not None:
             from memaudit.signals.target import question
 

@@ -31,6 +31,7 @@ from memaudit.recipe.labels import Task
 from memaudit.recipe.manifest import SCHEMA, manifest_of
 from memaudit.recipe.members import Listed
 from memaudit.recipe.populations import population
+from memaudit.recipe.recipes import asking
 from memaudit.signals import evaluate
 from memaudit.signals.logits import cross_entropy
 from memaudit.stats import auc, auc_interval
@@ -220,8 +221,8 @@ def _phi(network: Module, recipe: Recipe, examples: Population, places: Array) -
     """Return the signal of some examples or units, in nats; larger = more confident."""
     device = str(next((p.device for p in network.parameters()), "cpu"))
     if not isinstance(examples, TextPopulation):
-        read_as = {name: getattr(recipe, name, None) for name in ("outputs", "output")}
-        return evaluate(network, examples.take(places), device=device, **read_as).phi[:, 0]
+        asked = asking(recipe) | {"queries": ()}
+        return evaluate(network, examples.take(places), device=device, **asked).phi[:, 0]
     from memaudit.signals.language import token_statistics
 
     tokens = token_statistics(network, [examples.representatives[unit] for unit in places], device)

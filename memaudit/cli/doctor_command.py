@@ -12,6 +12,7 @@ import click
 
 from memaudit.cli.common import Job, job, settings_options
 from memaudit.errors import MemauditError
+from memaudit.recipe.recipes import asking
 
 _LEAST_FREE_GIB = 1
 
@@ -118,8 +119,7 @@ def _recipe(call: Job) -> Iterator[str]:
         workshop.measure(model)
         read_as = "the logits of the next token"
     else:
-        queries, outputs = getattr(recipe, "queries", ()), getattr(recipe, "outputs", None)
-        read_as = evaluate(model, examples, queries, device, outputs, getattr(recipe, "output", None)).read_as
+        read_as = evaluate(model, examples, device=device, **asking(recipe)).read_as
         workshop.require_unchanged("scoring")
     epoch = " for one epoch" if isinstance(recipe, ClassifierRecipe | LanguageModelRecipe) else ""
     yield f"trained one model{epoch} and evaluated it in {time.perf_counter() - started:.1f} s"

@@ -36,6 +36,9 @@ Output = str | int | Callable[[Any], Any]
 """Which part of what a network returns are its outputs: a key or attribute, a place, or a function of all of it."""
 
 
+_ASKED: tuple[tuple[str, Any], ...] = (("queries", ()), ("outputs", None), ("output", None))
+
+
 @dataclass(frozen=True, slots=True)
 class SGD:
     """Stochastic gradient descent, as `torch.optim.SGD`."""
@@ -295,6 +298,11 @@ class EstimatorRecipe:
 
 
 Recipe = ClassifierRecipe | LanguageModelRecipe | CallableRecipe | EstimatorRecipe
+
+
+def asking(recipe: Any) -> dict[str, Any]:
+    """Return how every model of a recipe is asked: `queries`, `outputs` and `output`, as arguments of `measure`."""
+    return {name: getattr(recipe, name, default) for name, default in _ASKED}
 
 
 def is_regressor(estimator: Any) -> bool:

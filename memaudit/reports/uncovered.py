@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from memaudit.reports.text import interval, quantity, rate
-from memaudit.types import ASKED_ATTACKS, USUAL_ATTACKS, Finding, Limit, Report
+from memaudit.types import ASKED_ATTACKS, USUAL_ATTACKS, Finding, Limit, Report, Rung
 
 
 def uncovered(report: Report) -> tuple[tuple[str, str], ...]:
@@ -31,10 +31,12 @@ def _unattacked(report: Report, limits: tuple[Limit, ...]) -> Iterator[tuple[str
     asked = report.provenance.get(ASKED_ATTACKS, "").split(", ")
     left_out = [name for name in USUAL_ATTACKS if name not in asked]
     if left_out and any(asked) and any(limit.metric == "tpr" for limit in limits):
+        bank = "run them with a bank of shadow models: memaudit bank fill"
+        way = "remove “attacks” from [audit]" if report.rung is Rung.BANK else bank
         yield (
             "not attacked",
             f"The audit ran only {', '.join(asked)}, and the limit on true-positive rates covers no other attack. "
-            f"{', '.join(left_out)} may find more: remove “attacks” from [audit].",
+            f"{', '.join(left_out)} may find more: {way}.",
         )
 
 

@@ -200,7 +200,11 @@ def _checked(outputs: Array, examples: Examples, rows: slice) -> Float[Array, "r
     count = max(2, outputs.shape[1])
     if examples.classes > count:
         row = int(np.argmax(examples.y >= count))
-        raise ModelError(f"labels out of range: row {row} has label {examples.y[row]}, the model has {count} classes")
+        from_one = examples.y.min() == 1 and examples.classes == count + 1
+        raise ModelError(
+            f"labels out of range: row {row} has label {examples.y[row]}, the model has {count} classes"
+            + ("; labels count from 0: subtract 1" if from_one else "")
+        )
     usable = np.isfinite(outputs)
     if outputs.shape[1] > 2:
         masked = np.isneginf(outputs)

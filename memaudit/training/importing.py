@@ -16,6 +16,7 @@ from memaudit.bank.peers import left_by_a_program
 from memaudit.errors import EvidenceError, SettingsError
 from memaudit.recipe import Examples, Recipe, load_recipe, load_target, members_beside, membership
 from memaudit.recipe.populations import population
+from memaudit.recipe.recipes import asking
 from memaudit.signals import Signals, measure
 from memaudit.training.machine import choose_device
 
@@ -115,8 +116,7 @@ def import_models(
 
     def signals(model: int) -> Signals:
         loaded = load_target(files[model], recipe)
-        queries, outputs = getattr(recipe, "queries", ()), getattr(recipe, "outputs", None)
-        found = measure(loaded, examples, queries, choose_device(device), outputs)
+        found = measure(loaded, examples, device=choose_device(device), **asking(recipe))
         return Signals(found["phi"], found["correct"], "as the recipe says")
 
     digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
