@@ -18,7 +18,7 @@ from memaudit.design import Chosen, Design, Role
 from memaudit.errors import EvidenceError, ModelError, SettingsError
 from memaudit.recipe import Examples, TextPopulation, fingerprint, load_target, recipe_folder
 from memaudit.recipe.populations import number_of_units
-from memaudit.signals import measure
+from memaudit.signals import measure_by
 from memaudit.training import choose_device
 from memaudit.training.designing import require_fitting_design
 from memaudit.types import Rung
@@ -225,9 +225,7 @@ def _signal(target: Target, file: Path, device: str) -> Array:
     text = population if isinstance(population, TextPopulation) else None
     model = load_target(file, recipe, text)
     try:
-        recorded = measure(
-            model, population, getattr(recipe, "queries", ()), choose_device(device), getattr(recipe, "outputs", None)
-        )
+        recorded = measure_by(recipe, model, population, choose_device(device))
     except ModelError as error:
         raise ModelError(f"reference model {file}: {error}") from error
     phi = recorded["phi"].mean(axis=1, dtype=np.float64)

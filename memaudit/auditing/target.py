@@ -28,7 +28,7 @@ from memaudit.recipe import (
 )
 from memaudit.recipe.manifest import Manifest, manifest_of, read_manifest
 from memaudit.recipe.populations import candidates, counts_of_candidates, require_stable, units_of
-from memaudit.signals import measure
+from memaudit.signals import measure_by
 from memaudit.training import choose_device, population
 
 Array = np.ndarray
@@ -73,7 +73,9 @@ class Target:
     def name(self) -> str:
         """What the model is called in a report: its file or folder, and where that is not telling, its parent too."""
         path = f"{self.model.resolve().parent.name}/" if self.model.stem.lower() in _UNTELLING else ""
-        return f"{path}{self.model.name}".encode("utf-8", "backslashreplace").decode()  # a name may be no text
+        return (
+            (self.called or f"{path}{self.model.name}").encode("utf-8", "backslashreplace").decode()
+        )  # a name may be no text
 
     @property
     def ids(self) -> Array:
@@ -108,9 +110,7 @@ def _answers(target: Target, examples: Population, counts: UInt8[Array, " ids"],
     from memaudit.signals.target import question
 
     loaded, on = load_target(target.model, target.recipe, examples, target.state_dict), choose_device(device)
-    recorded = measure(
-        loaded, examples, getattr(target.recipe, "queries", ()), on, getattr(target.recipe, "outputs", None)
-    )
+    recorded = measure_by(target.recipe, loaded, examples, on)
     return recorded | question(loaded, examples, target.recipe, ~units_of(examples, counts), on)
 
 
@@ -180,9 +180,7 @@ def open_target(
     require_both(examples, who_was, mask)
     stated = None if manifest is None else (read_manifest(manifest), manifest_of(examples, counts))
     try:
-        queries, outputs = getattr(recipe, "queries", ()), getattr(recipe, "outputs", None)
-        output = getattr(recipe, "output", None)
-        recorded = measure(loaded, examples, queries, choose_device(device), outputs, output, entropy=True)
+        recorded = measure_by(recipe, loaded, examples, choose_device(device), entropy=True)
         if text is not None:
             from memaudit.signals.target import question
 

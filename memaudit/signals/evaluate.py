@@ -63,6 +63,14 @@ def measure(
     return found
 
 
+def measure_by(
+    recipe: Any, model: Any, population: Population, device: str = "cpu", entropy: bool = False
+) -> dict[str, Array]:
+    """Return everything that is recorded about one model whose outputs are read as its recipe says; see `measure`."""
+    queries, outputs = getattr(recipe, "queries", ()), getattr(recipe, "outputs", None)
+    return measure(model, population, queries, device, outputs, getattr(recipe, "output", None), entropy)
+
+
 def evaluate(
     model: Any,
     examples: Examples,

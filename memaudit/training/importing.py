@@ -16,7 +16,7 @@ from memaudit.bank.peers import left_by_a_program
 from memaudit.errors import EvidenceError, SettingsError
 from memaudit.recipe import Examples, Recipe, load_recipe, load_target, members_beside, membership
 from memaudit.recipe.populations import population
-from memaudit.signals import Signals, measure
+from memaudit.signals import Signals, measure_by
 from memaudit.training.machine import choose_device
 
 Array = np.ndarray
@@ -113,8 +113,7 @@ def import_models(
 
     def signals(model: int) -> Signals:
         loaded = load_target(files[model], recipe)
-        queries, outputs = getattr(recipe, "queries", ()), getattr(recipe, "outputs", None)
-        found = measure(loaded, examples, queries, choose_device(device), outputs)
+        found = measure_by(recipe, loaded, examples, choose_device(device))
         return Signals(found["phi"], found["correct"], "as the recipe says")
 
     digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]

@@ -41,7 +41,7 @@ from memaudit.recipe.labels import Task
 from memaudit.recipe.networks import each, tensors
 from memaudit.recipe.populations import candidates, counts_of_candidates, number_of_units
 from memaudit.recipe.weights import weights_of
-from memaudit.signals import measure
+from memaudit.signals import measure_by
 from memaudit.signals.sense import require_sense
 
 Array = np.ndarray
@@ -192,9 +192,7 @@ class Workshop:
 
     def measure(self, trained: Any) -> dict[str, Array]:
         """Return the signals of a trained model over the candidates, by name."""
-        recipe = self.recipe
-        queries, outputs = getattr(recipe, "queries", ()), getattr(recipe, "outputs", None)
-        return measure(trained, self.measured, queries, self.device, outputs, getattr(recipe, "output", None))
+        return measure_by(self.recipe, trained, self.measured, self.device)
 
     def _require_next_token(self, trained: Any) -> None:
         """Raise ModelError if a user's own loop trained a language model on labels that are not shifted.
