@@ -43,7 +43,8 @@ class Target:
     """A model that is ready to be audited: loaded, run over all examples, with its members known.
 
     Of a model of which only outputs were recorded, `outputs` says what these are, and `guessed` whether an example
-    counts as classified correctly because its label's probability is above 1/2; there need be no recipe.
+    counts as classified correctly because its label's probability is above 1/2; there need be no recipe. `called` is
+    what the user calls a model that is in no file.
     """
 
     recipe: Recipe | None
@@ -57,6 +58,7 @@ class Target:
     manifest: tuple[Manifest, Manifest] | None = None
     outputs: str = ""
     guessed: bool = False
+    called: str = ""
 
     def only(self, rows: Int[Array, " rows"]) -> Target:
         """Return the same target with some of its examples."""
