@@ -527,9 +527,10 @@ def test_lightning_with_some_of_its_batches_is_not_audited(
 
     callback = MemauditCallback(recipe, tmp_path / "model.pt", network=lambda _: network, sample=10)
     loader = DataLoader(examples.take(np.flatnonzero(members)), batch_size=25, shuffle=True)  # type: ignore[arg-type, var-annotated]
+    limits: Any = {"max_epochs": 2, **limit}
     trainer = lightning.Trainer(
         accelerator="cpu", callbacks=[callback], logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, **{"max_epochs": 2, **limit},
+        enable_model_summary=False, **limits,
     )  # fmt: skip
     if "limit_train_batches" in limit:
         with pytest.raises(EvidenceError, match=r"reads 2 of [0-9]+ batches"):

@@ -5,6 +5,7 @@ Random tests fix their seed; each states the probability of a false alarm under 
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import replace
 from functools import cache
 from typing import NamedTuple
@@ -18,10 +19,11 @@ from memaudit.attacks import Lira, attack
 from memaudit.bank.matching import design_of, matched
 from memaudit.checks import ClassifierEvidence
 from memaudit.checks.controls import null_area
+from memaudit.checks.tasks import MultilabelEvidence, RegressionEvidence
 from memaudit.design import NullPairs, PairArrays, by_pair
 from memaudit.design import coins as swaps
 from memaudit.errors import EvidenceError
-from memaudit.memorization import memorization
+from memaudit.memorization import Counterfactual, memorization
 from memaudit.stats import Couples, threshold, tpr_interval, transferred_rate, transferred_thresholds
 
 Array = np.ndarray
@@ -267,6 +269,30 @@ def test_memorization_is_that_of_all_models_with_and_without() -> None:
     assert np.array_equal(evidence.memorization.value, expected.value)
     assert evidence.gains.mean() == pytest.approx(expected.value.mean())
     assert len(evidence.gains) == 16
+
+
+@pytest.mark.parametrize("kind", [MultilabelEvidence, RegressionEvidence])
+def test_shares_of_all_models_are_compared_where_an_example_has_several_labels_or_a_number(
+    kind: type[ClassifierEvidence],
+) -> None:
+    """The mean and its interval are of one number: couples alone would leave out models."""
+    evidence, signals = _evidence(1)
+    correct = 1 / (1 + np.exp(-signals[:-1]))
+    bank = copy(evidence.bank)
+    object.__setattr__(bank, "correct", correct)
+    found = kind(**{name: getattr(evidence, name) for name in ("phi", "correct", "members", "x", "y", "matched")},
+        bank=bank, fprs=(0.05,), attacks=("lira-online",),
+    )  # fmt: skip
+    inside = bank.members > 0
+    for example in (0, 7, 400):
+        law = stats.ttest_ind(*(correct[side[:, example], example] for side in (inside, ~inside)), equal_var=False)
+        low, high = law.confidence_interval(0.95)
+        scores = found.memorization
+        assert isinstance(scores, Counterfactual) and "models" in scores.method
+        np.testing.assert_allclose(
+            (scores.value[example], scores.low[example], scores.high[example]), ((low + high) / 2, low, high)
+        )
+    assert found.gains.mean() == pytest.approx(found.memorization.value.mean())
 
 
 def test_correctness_of_couples_is_that_of_their_models() -> None:

@@ -20,6 +20,7 @@ from safetensors.numpy import save_file
 
 import memaudit
 from memaudit.bank import Bank
+from memaudit.bank.arrays import read_arrays
 from memaudit.bank.imported import Imported
 from memaudit.errors import BankError, EvidenceError, MemauditError, SettingsError
 from memaudit.signals import scaled_logit
@@ -214,6 +215,22 @@ def test_members_that_are_marked_by_zero_are_refused(made: outputs.Made, tmp_pat
         import_bank(tmp_path / "bank", kind="logits", **made.shadows | {"members": 1 - made.shadows["members"]})
 
 
+@pytest.mark.parametrize("heading", ["", "Unnamed: 0", "__index_level_0__", "b"])
+def test_a_column_of_a_table_that_is_no_output_is_refused(heading: str, tmp_path: Path) -> None:
+    """An index that pandas wrote, or a heading that occurs twice."""
+    rows = [f"{row},{row % 2},{row % 2},{row},0.5" for row in range(20)]
+    (tmp_path / "t.csv").write_text("\n".join([f"example,member,label,{heading},b", *rows]))
+    with pytest.raises(EvidenceError, match=r"is an index rather than outputs|several columns 'b'"):
+        read_arrays(tmp_path / "t.csv", {})
+
+
+def test_a_folder_with_two_files_of_an_array_is_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "outputs.npy", np.zeros((3, 2)))
+    (tmp_path / "outputs.csv").write_text("1,2\n3,4\n5,6\n")
+    with pytest.raises(EvidenceError, match=r"both outputs\.npy and outputs\.csv"):
+        read_arrays(tmp_path, {})
+
+
 def test_labels_of_other_examples_are_refused(made: outputs.Made, tmp_path: Path) -> None:
     big = outputs.made(outputs.pairs(6, 2000), leak=6.0)
     wrong = (big.labels + 1) % outputs.CLASSES
@@ -287,6 +304,7 @@ from pathlib import Path
 from typing import Any
 import memaudit.bank.imported as imported
 from memaudit.bank import Bank
+from memaudit.bank.arrays import read_arrays
 write = Bank.write
 def stop(self, model, *rest):
     if model == 3:
@@ -393,6 +411,50 @@ def test_a_folder_of_models_is_loaded_by_the_recipe(trained: Path, tmp_path: Pat
         import_models(tmp_path / "c", trained / "models", recipe, matrix[:5])
     done = memaudit.audit(trained / "model.safetensors", recipe, beside.bank, fprs=[0.1], attacks=["lira-online"])
     assert {c.code: c.passed for c in done.report.controls}["CTL003"] is not None, "inputs are those of the recipe"
+
+
+_TWO_HEADS = """
+import numpy as np
+from torch import nn
+import memaudit as ma
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Linear(5, 2)
+
+    def forward(self, x):
+        z = self.body(x)
+        return {"logits": 0 * z + x[:, :2], "own": z}
+
+def examples():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 5)).astype(np.float32)
+    return ma.Examples(x, (x[:, 0] + rng.normal(size=200) > 0).astype(int))
+
+recipe = ma.ClassifierRecipe(examples, Net, epochs=5, batch_size=20, optimizer=ma.SGD(lr=0.3), output="own")
+"""
+
+
+def test_imported_models_and_references_are_asked_for_the_output_that_the_recipe_names(tmp_path: Path) -> None:
+    """A network returns a part called logits, which the recipe does not mean."""
+    from memaudit.auditing import open_target
+    from memaudit.auditing.ground import ground
+
+    (tmp_path / "recipe.py").write_text(_TWO_HEADS)
+    recipe = memaudit.recipe.load_recipe(f"{tmp_path / 'recipe.py'}:recipe")
+    (tmp_path / "models").mkdir()
+    for number, row in enumerate(outputs.pairs(6, 200, seed=5)):
+        model = memaudit.train(recipe, row, seed=number)
+        memaudit.save_target(model, tmp_path / "models" / f"model-{number}.safetensors", row, recipe)
+    first = open_target(tmp_path / "models" / "model-0.safetensors", recipe)
+    found = import_models(tmp_path / "bank", tmp_path / "models", recipe)
+    place = int(np.flatnonzero(found.design.order == 0)[0])
+    np.testing.assert_array_equal(found.bank.tensors(place)["phi"], first.recorded["phi"])
+    other = open_target(tmp_path / "models" / "model-1.safetensors", recipe)
+    base = ground(first, references=[tmp_path / "models" / "model-1.safetensors"])
+    assert base.references is not None
+    np.testing.assert_allclose(base.references.phi[0], other.recorded["phi"][:, 0], rtol=1e-6)
 
 
 def test_models_are_imported_in_the_order_of_their_numbers(trained: Path, tmp_path: Path) -> None:

@@ -467,3 +467,10 @@ def test_a_language_model_without_shadows(tmp_path: Path, command: Command, monk
     text = (tmp_path / "audit" / "report.html").read_text("utf-8")
     assert "Shadows with the text" not in text
     assert "in models without them" not in text
+
+
+def test_shadows_that_all_saw_an_example_are_no_references_for_it(project: Path, tmp_path: Path) -> None:
+    """Half a pair, as of a bank whose filling was stopped, leaves half of the examples without a reference."""
+    recipe = f"{project / 'recipe.py'}:recipe"
+    with pytest.raises(ma.MemauditError, match="were in the training sets of all shadow models that are used"):
+        ma.audit(project / "model.safetensors", recipe, project / "bank", shadows=1)

@@ -15,7 +15,9 @@ import pytest
 import memaudit
 from memaudit.auditing import audit as run_audit
 from memaudit.auditing import open_outputs
+from memaudit.auditing.ground import ground
 from memaudit.auditing.run import Audit
+from memaudit.auditing.target import Target
 from memaudit.bank import Bank
 from memaudit.errors import BankError, EvidenceError, MemauditError, SettingsError
 from memaudit.policy import hold
@@ -223,8 +225,8 @@ def test_outputs_that_cannot_be_audited_are_refused(
 
 def test_what_else_an_audit_needs_is_named(pairs: tuple[outputs.Made, Bank], tmp_path: Path) -> None:
     made, bank = pairs
-    report = run_audit(memaudit.Outputs(**made.target), ledger=tmp_path / "ledger.jsonl").report
-    assert report.rung is Rung.TARGET
+    alone = run_audit(memaudit.Outputs(**made.target), ledger=tmp_path / "ledger.jsonl", fprs=(0.05,)).report
+    assert (alone.rung, alone.subject.shadows) == (Rung.TARGET, 0)
     with pytest.raises(EvidenceError, match="needs a recipe"):
         run_audit("model.pt", bank=bank)
     np.savez(tmp_path / "t.npz", **made.target)
@@ -456,3 +458,152 @@ def test_labels_with_names_are_compared_by_name_or_number(tmp_path: Path) -> Non
 def test_inputs_that_are_no_array_are_refused(inputs: list[object]) -> None:
     with pytest.raises(EvidenceError, match="inputs are a list; give one array of numbers or strings"):
         memaudit.Outputs(np.zeros((100, 2)), inputs=inputs).arrays()
+
+
+# --- what an audit with less than a bank, or of other numbers, would get wrong ----------------------------------------
+
+
+@pytest.mark.parametrize("shadows", [2, 4])
+def test_a_model_that_is_among_a_few_shadows_is_refused(pairs: tuple[outputs.Made, Bank], shadows: int) -> None:
+    made, bank = pairs
+    number = bank.record(0)["imported"]
+    target = memaudit.Outputs(made.logits[number], made.labels, made.members[number])
+    with pytest.raises(BankError, match=f"the audited model is shadow model {number} of the bank"):
+        run_audit(target, bank=bank, shadows=shadows)
+
+
+def test_a_few_imported_shadows_are_references_for_what_no_copy_of_they_saw(tmp_path: Path) -> None:
+    """Of two copies that one model saw one of, it is no reference for either."""
+    members = outputs.pairs(8, 200)
+    members[:, 1] = ~members[:, 0]
+    made = outputs.made(members, leak=3.0)
+    made.labels[1], inputs = made.labels[0], np.random.default_rng(0).normal(size=(200, 3))
+    inputs[1] = inputs[0]
+    bank = memaudit.import_bank(tmp_path / "bank", kind="logits", inputs=inputs, **made.shadows).bank
+    target = open_outputs(memaudit.Outputs(**made.target, inputs=inputs))
+    with pytest.raises(BankError, match="1 of the 199 examples were in the training sets of all shadow models"):
+        ground(target, bank, shadows=4)
+    seen = np.stack([bank.tensors(model)["members"] for model in range(4)]) > 0
+    members[:, 1] = members[:, 0]
+    bank = memaudit.import_bank(
+        tmp_path / "whole", kind="logits", inputs=inputs, **made.shadows | {"members": members}
+    ).bank
+    seen = np.stack([bank.tensors(model)["members"] for model in range(4)]) > 0
+    few = ground(target, bank, shadows=4).references
+    assert few is not None
+    assert np.array_equal(few.out, ~np.delete(seen, 1, axis=1))
+
+
+def test_damage_of_a_few_shadows_is_found(tmp_path: Path) -> None:
+    made = outputs.made(outputs.pairs(6, 100), leak=3.0)
+    bank = memaudit.import_bank(tmp_path / "bank", kind="logits", **made.shadows).bank
+    file = tmp_path / "bank" / "models" / "0001" / "signals.safetensors"
+    file.write_bytes(file.read_bytes()[:-4] + b"\0\0\0\1")
+    with pytest.raises(BankError, match=r"model 1 of .* is damaged"):
+        run_audit(memaudit.Outputs(**made.target), bank=bank, shadows=4)
+
+
+@pytest.mark.parametrize("mine", [True, False])
+def test_numbers_of_rows_in_another_order_are_ids(tmp_path: Path, mine: bool) -> None:
+    """Numbers of rows that are in their order are no sign that rows are: the other side's may be in another."""
+    made = outputs.made(outputs.pairs(8, 100), leak=3.0)
+    order = np.random.default_rng(0).permutation(100)
+    own = {"outputs": made.logits[..., 0], "members": made.members}
+    bank = memaudit.import_bank(
+        tmp_path / "bank", kind="scaled-logits", ids=np.arange(100) if mine else order,
+        outputs=own["outputs"][:-1] if mine else own["outputs"][:-1, order],
+        members=own["members"][:-1] if mine else own["members"][:-1, order],
+    ).bank  # fmt: skip
+    rows = order if mine else np.arange(100)
+    target = memaudit.Outputs(own["outputs"][-1, rows], None, own["members"][-1, rows], rows, kind="scaled-logits")
+    with pytest.raises(BankError, match="the ids of the model's 100 examples"):
+        run_audit(target, bank=bank)
+
+
+def test_ids_of_one_side_and_inputs_of_the_other_are_not_compared(tmp_path: Path) -> None:
+    """Without ids, examples with inputs are called by hashes of these, which no given id is."""
+    made = outputs.made(outputs.pairs(8, 100), leak=3.0)
+    inputs = np.random.default_rng(0).normal(size=(100, 3))
+    bank = memaudit.import_bank(tmp_path / "bank", kind="logits", inputs=inputs, **made.shadows).bank
+    names = [f"person {number}" for number in range(100)]
+    assert audited(made, bank, tmp_path, outputs={"ids": names, "inputs": inputs}).report.results
+    with pytest.raises(BankError, match="the ids of the model's 100 examples"):
+        audited(made, bank, tmp_path, outputs={"inputs": inputs[::-1]})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"correct": np.ones(3)}, r"correct is 0 or 1 .* got an array of float64, \[3\]"),
+        ({"correct": np.full(400, np.nan)}, "correct is 0 or 1 .* with other values"),
+        ({"correct": np.array(["yes"] * 400)}, "correct is 0 or 1"),
+        ({"labels": np.zeros(400)}, "all 400 examples have the label"),
+        ({"labels": np.array(["a", "b"] * 200)}, "labels are numbers"),
+    ],
+)
+def test_arrays_of_a_model_that_mean_nothing_are_refused(
+    changes: dict[str, object], message: str, pairs: tuple[outputs.Made, Bank]
+) -> None:
+    with pytest.raises(EvidenceError, match=message):
+        run_audit(memaudit.Outputs(**pairs[0].target | changes), bank=pairs[1])
+
+
+@pytest.mark.parametrize("size", [1e39, -1e308])
+def test_outputs_that_single_precision_does_not_hold_are_refused(pairs: tuple[outputs.Made, Bank], size: float) -> None:
+    made, bank = pairs
+    values = made.logits[-1].copy()
+    values[7, made.labels[7]] = size
+    with pytest.raises(EvidenceError, match="outputs are too large, first those of example 7"):
+        run_audit(memaudit.Outputs(**made.target | {"outputs": values}), bank=bank)
+
+
+def test_without_a_bank_outputs_the_wrong_way_around_are_refused(pairs: tuple[outputs.Made, Bank]) -> None:
+    made, _ = pairs
+    p = outputs.softmax(made.logits[-1])
+    with pytest.raises(EvidenceError, match="is right about"):
+        open_outputs(memaudit.Outputs(100.0 * (np.arange(4) != made.labels[:, None]), made.labels, made.members[-1]))
+    with pytest.raises(EvidenceError, match="less confident in the examples it was trained on"):
+        run_audit(memaudit.Outputs(**made.target | {"outputs": -np.log(p)}))
+    losses = -np.log(p[np.arange(400), made.labels])
+    target = memaudit.Outputs(losses, made.labels, made.members[-1], kind="scaled-logits")
+    with pytest.raises(EvidenceError, match="less confident in the examples it was trained on"):
+        run_audit(target)
+    with pytest.raises(EvidenceError, match="less confident"):
+        run_audit(memaudit.Outputs(**made.target | {"members": made.members[-1] == 0}))
+
+
+@pytest.mark.parametrize("task", ["regression", "multilabel"])
+def test_outputs_of_a_recipe_of_another_task_are_refused(task: str) -> None:
+    """A prediction is no scaled logit, and three labels are not three classes."""
+    from sklearn.linear_model import Ridge
+    from sklearn.tree import DecisionTreeClassifier
+
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(100, 3)), rng.normal(size=100)
+    labels = y if task == "regression" else (x > 0).astype(int)
+    model = Ridge() if task == "regression" else DecisionTreeClassifier()
+    recipe = memaudit.EstimatorRecipe(lambda: memaudit.Examples(x, labels, task=task), model)  # type: ignore[arg-type]
+    values, kind = (y, "scaled-logits") if task == "regression" else (x, "logits")
+    target = memaudit.Outputs(values, members=np.arange(100) < 50, kind=kind)
+    with pytest.raises(EvidenceError, match=f"the recipe's task is {task}"):
+        run_audit(target, recipe)
+
+
+def test_labels_and_ids_are_compared_with_the_recipe_s_in_any_form(tmp_path: Path) -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    rng = np.random.default_rng(0)
+    x, names = rng.normal(size=(100, 3)), np.array(["cat", "dog"])
+    y = (x[:, 0] > 0).astype(int)
+    recipe = memaudit.EstimatorRecipe(
+        lambda: memaudit.Examples(x, names[y].tolist(), np.arange(100)), LogisticRegression()
+    )
+
+    def opened(labels: Array) -> Target:
+        return open_outputs(memaudit.Outputs(5 * x[:, :1], labels, np.arange(100) < 50, np.arange(100)), recipe=recipe)
+
+    for labels in (y, names[y]):
+        assert opened(labels).members.sum() == 50
+    for labels in (y + 0.7, names[1 - y]):
+        with pytest.raises(EvidenceError, match="the labels of the outputs are not those of the recipe"):
+            opened(labels)

@@ -15,7 +15,7 @@ from memaudit.bank import Bank, Matched, Recordings
 from memaudit.bank.imported import GUESSED, require_other_model, require_same_examples, whole_units
 from memaudit.bank.inputs import require_inputs
 from memaudit.design import Chosen, Design, Role
-from memaudit.errors import EvidenceError, ModelError, SettingsError
+from memaudit.errors import BankError, EvidenceError, ModelError, SettingsError
 from memaudit.recipe import Examples, TextPopulation, fingerprint, load_target, recipe_folder
 from memaudit.recipe.populations import number_of_units
 from memaudit.recipe.recipes import asking
@@ -29,6 +29,7 @@ Shadows = Recordings | Matched | Chosen
 
 LEAST_SHADOWS = 6  # of a bank; fewer serve as reference models
 MOST_REFERENCES = 5
+_REVERSED = 5.0  # standard errors; a model that learns nothing of its members reaches it once in 3 million audits
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,7 @@ def ground(
         )
     base = "base" in target.recorded
     if bank is None or shadows == 0:
+        _require_direction(target)
         given, models = _loaded(target, references, device)
         return Ground(target, references=given, models=models, base=base)
     bank = bank if isinstance(bank, Bank) else Bank.open(bank)
@@ -124,14 +126,16 @@ def ground(
             return Ground(measured, bank, design, recordings, shadows=count)
     if not used:
         bank.read(shadows)  # which says that there are none
-    given, others = _loaded(target, references, device)
+    _require_direction(target)
     few = _of_shadows(target, bank, used)
+    given, others = _loaded(target, references, device)
     if given is not None:
         few = References(np.concatenate([few.phi, given.phi]), np.concatenate([few.out, given.out]))
-    if never := int((~few.out.any(axis=0)).sum()):
-        raise EvidenceError(
-            f"{never} examples are in the training set of every shadow model ({len(used)}), so nothing shows how a "
-            "model without them answers. Use more shadow models, or none (--shadows 0)"
+    if lacking := int((~few.out.any(axis=0)).sum()):
+        raise BankError(
+            f"{lacking} of the {few.out.shape[1]} examples were in the training sets of all shadow models that are "
+            f"used ({len(used)} of the bank in {bank.path}), so that no model is a reference for them. Use more of its "
+            "models, in complete pairs, or none (--shadows 0)"
         )
     return Ground(target, bank, design, references=few, shadows=len(used), models=others, base=base)
 
@@ -146,6 +150,7 @@ def _fitting(bank: Bank, target: Target) -> Design | None:
         if not isinstance(target.population, Examples):
             raise EvidenceError(f"the bank in {bank.path} was imported, and is of classifiers")
         require_same_examples(bank, target.population)
+        require_other_model(bank, target.recorded["phi"])
         return None
     if target.recipe is None:
         raise EvidenceError(
@@ -157,6 +162,24 @@ def _fitting(bank: Bank, target: Target) -> Design | None:
     require_fitting_design(bank, design, target.members)
     require_inputs(bank, recipe_folder(target.recipe))
     return design
+
+
+def _require_direction(target: Target) -> None:
+    """Raise EvidenceError if recorded outputs are less confident in members than in others, with no bank to compare.
+
+    With a bank, the fidelity control finds numbers that are not what is stated.
+    """
+    if not target.outputs:
+        return
+    inside, outside = (target.recorded["phi"][target.counts > 0], target.recorded["phi"][target.counts == 0])
+    sides = [side.mean(axis=1, dtype=np.float64) for side in (inside, outside)]
+    error = np.sqrt(sum(side.var(ddof=1) / len(side) for side in sides))
+    if sides[0].mean() - sides[1].mean() < -_REVERSED * error:
+        raise EvidenceError(
+            "the model is less confident in the examples it was trained on than in others: members are marked by 0 "
+            "instead of 1, the outputs are not what is stated (losses instead of scaled logits, for instance), or "
+            "members and non-members were not drawn alike. Correct them, or audit with a bank of shadow models"
+        )
 
 
 def _correct_alike(target: Target, bank: Bank) -> Target:
@@ -180,7 +203,6 @@ def _usable(target: Target, bank: Bank, shadows: int | None) -> tuple[Target, Sh
     rows = population.representatives
     if not bank.imported and isinstance(recordings, Recordings):
         return target, recordings if len(rows) == len(population) else Chosen(recordings, rows)
-    require_other_model(bank, target.recorded["phi"])
     units = whole_units(np.stack([bank.tensors(model)["members"] for model in bank.models()]), population.unit_of)
     if isinstance(recordings, Matched):
         units &= np.isin(rows, recordings.kept)
@@ -194,13 +216,14 @@ def _usable(target: Target, bank: Bank, shadows: int | None) -> tuple[Target, Sh
 
 def _of_shadows(target: Target, bank: Bank, models: Sequence[int]) -> References:
     """Return the signals of a few shadow models, each a reference for the examples that it was not trained on."""
-    recorded = [bank.tensors(model) for model in models]
+    recorded = bank.verified(models)
     phi = np.stack([of["phi"].mean(axis=1, dtype=np.float64) for of in recorded])
     members = np.stack([of["members"] for of in recorded])
     if isinstance(target.population, TextPopulation):
         return References(phi, members[:, : phi.shape[1]] == 0)
-    rows = target.population.representatives
-    return References(phi[:, rows], members[:, rows] == 0)
+    rows, unit_of = target.population.representatives, target.population.unit_of
+    inside = np.stack([np.bincount(unit_of, row) for row in members])  # of imported models, on some copies perhaps
+    return References(phi[:, rows], inside == 0)
 
 
 def _loaded(

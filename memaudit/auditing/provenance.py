@@ -25,6 +25,7 @@ HASHES = (
     "examples.sha256",
     "examples.labels.sha256",
     "examples.ids.sha256",
+    "examples.ids.sorted.sha256",
     "design.sha256",
 )  # someone who knows all but one could try
 _SECONDS = 10  # for git to answer

@@ -13,12 +13,14 @@ from memaudit.auditing.target import Target, require_both
 from memaudit.bank.arrays import Arrays, digest_of, read_arrays
 from memaudit.bank.imported import memberships, population_of
 from memaudit.bank.peers import left_by_a_program
-from memaudit.errors import EvidenceError, SettingsError
+from memaudit.errors import EvidenceError, ModelError, SettingsError
 from memaudit.recipe import Counts, Examples, Recipe, load_recipe, membership
+from memaudit.recipe.examples import named
 from memaudit.recipe.inputs.arrays import array_of
 from memaudit.recipe.labels import Task
 from memaudit.recipe.populations import units_of
-from memaudit.signals.recorded import OF_LABELS, recorded_signals
+from memaudit.signals.recorded import OF_CLASSES, OF_LABELS, recorded_signals
+from memaudit.signals.sense import require_sense
 from memaudit.training import population
 
 Array = np.ndarray
@@ -120,6 +122,11 @@ def open_outputs(
     mask = units_of(examples, found.counts)
     require_both(examples, found, mask)
     signals = recorded_signals(outputs, examples.y, stated, arrays.get("correct"))
+    if stated in OF_CLASSES and arrays.get("correct") is None:
+        try:
+            require_sense({"correct": signals.correct}, found.counts, examples)
+        except ModelError as error:
+            raise EvidenceError(f"{path}: {error}") from error
     if (signals.phi == signals.phi[0]).all():
         raise EvidenceError(f"{path}: the outputs are the same for all examples; there is nothing an attack could use")
     recorded = {"phi": signals.phi, "correct": signals.correct}
@@ -135,6 +142,7 @@ def open_outputs(
         membership=found,
         outputs=stated,
         guessed=guessed,
+        called=path.name if isinstance(source, Outputs) else "",
     )
 
 
@@ -150,6 +158,6 @@ def _of_recipe(recipe: Recipe | str, arrays: Arrays) -> Examples:
     labels, ids = arrays.get("labels"), arrays.get("ids")
     own_labels = examples.y if labels is None or labels.dtype.kind in "biuf" else examples.labels
     for what, found, own in (("labels", labels, own_labels), ("ids", ids, examples.ids)):
-        if found is not None and not np.array_equal(found, own):
+        if found is not None and not np.array_equal(named(found) if what == "ids" else found, own):
             raise EvidenceError(f"the {what} of the outputs are not those of the recipe's examples, in their order")
     return examples

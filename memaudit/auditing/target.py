@@ -44,7 +44,8 @@ class Target:
     """A model that is ready to be audited: loaded, run over all examples, with its members known.
 
     Of a model of which only outputs were recorded, `outputs` says what these are, and `guessed` whether an example
-    counts as classified correctly because its label's probability is above 1/2; there need be no recipe.
+    counts as classified correctly because its label's probability is above 1/2; there need be no recipe. `called` is
+    what the user calls a model that is in no file.
     """
 
     recipe: Recipe | None
@@ -58,6 +59,7 @@ class Target:
     manifest: tuple[Manifest, Manifest] | None = None
     outputs: str = ""
     guessed: bool = False
+    called: str = ""
 
     def only(self, rows: Int[Array, " rows"]) -> Target:
         """Return the same target with some of its examples."""
@@ -73,9 +75,10 @@ class Target:
     @property
     def name(self) -> str:
         """What the model is called in a report: its file or folder, and where that is not telling, its parent too."""
-        untelling = self.model.stem.lower() in _UNTELLING and self.model.exists()  # a name that was given is kept
+        untelling = self.model.stem.lower() in _UNTELLING and self.model.exists()
         path = f"{self.model.resolve().parent.name}/" if untelling else ""
-        return f"{path}{self.model.name}".encode("utf-8", "backslashreplace").decode()  # a name may be no text
+        name = self.called or f"{path}{self.model.name}"
+        return name.encode("utf-8", "backslashreplace").decode()  # a name may be no text
 
     @property
     def ids(self) -> Array:

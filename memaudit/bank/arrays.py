@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import itertools
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ NAMES = ("outputs", "members", "labels", "ids", "inputs", "correct")
 ARCHIVES, TABLES = (".npz", ".safetensors"), (".csv", ".parquet")
 _PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".joblib", ".p")
 _KEYS = ("model", "example", "member", "label", "correct")
+_INDEX = ("Unnamed: ", "__index_level_")  # what pandas calls an index that it wrote and read again
 _WAY_OUT = "Save the arrays without pickling: numpy.savez(path, outputs=outputs, members=members, labels=labels)"
 
 
@@ -93,6 +95,8 @@ def _files(source: Path | None) -> list[Path]:
     if not source.is_dir():
         return [source]
     files = [path for name in NAMES for suffix in (".npy", ".csv") if (path := source / f"{name}{suffix}").is_file()]
+    if twice := [path.stem for path, other in itertools.pairwise(files) if path.stem == other.stem]:
+        raise EvidenceError(f"{source} has both {twice[0]}.npy and {twice[0]}.csv; keep the one that is meant")
     if files:
         return files
     pickled = sorted(path.name for path in source.iterdir() if path.suffix in _PICKLES)
@@ -197,6 +201,7 @@ def _of_table(path: Path) -> dict[str, Array]:
     """Return the arrays of a long table."""
     names, columns = _parquet(path) if path.suffix == ".parquet" else _csv_columns(path)
     table = dict(zip(names, columns, strict=True))
+    _require_headings(path, names)
     outputs = [name for name in names if name not in _KEYS]
     lacking = [name for name in ("example", "label") if name not in table] + ([] if outputs else ["of outputs"])
     if lacking:
@@ -224,6 +229,18 @@ def _of_table(path: Path) -> dict[str, Array]:
     if "model" not in table:
         found |= {name: found[name][0] for name in ("outputs", "members", "correct") if name in found}
     return found
+
+
+def _require_headings(path: Path, names: Sequence[str]) -> None:
+    """Raise EvidenceError if a column has the heading of another, or is an index that a table of pandas left."""
+    for name in names:
+        if not name.strip() or name.startswith(_INDEX):
+            raise EvidenceError(
+                f"{path} has a column {name!r}, which is an index rather than outputs: write the table without it "
+                "(index=False)"
+            )
+        if names.count(name) > 1:
+            raise EvidenceError(f"{path} has several columns {name!r}; give each its own heading")
 
 
 def _numbered(values: Sequence[Any]) -> tuple[tuple[str, ...], Int[Array, " rows"]]:

@@ -24,6 +24,7 @@ import secrets
 import shlex
 import shutil
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -286,6 +287,17 @@ class Bank:
         """Return everything recorded about one model."""
         return load_file(self._signals_path(model))
 
+    def verified(self, models: Sequence[int]) -> list[dict[str, Array]]:
+        """Return everything recorded about some models, after checking every file against its checksum.
+
+        Raises:
+            BankError: A file is damaged, or an import is not finished.
+        """
+        self._require_finished()
+        for model in models:
+            self._require_whole(model, _SIGNALS)
+        return [self.tensors(model) for model in models]
+
     @property
     def paired(self) -> bool:
         """Whether its models are complementary pairs, as all that were trained here are."""
@@ -338,7 +350,8 @@ class Bank:
 
     def _require_whole(self, model: int, name: str) -> None:
         if problem := self.damage(model, (name,)):
-            raise BankError(f"model {model} of {self.path} is damaged ({problem}); `memaudit bank fill` repairs it")
+            way_out = "import it again into another folder" if self.imported else "`memaudit bank fill` repairs it"
+            raise BankError(f"model {model} of {self.path} is damaged ({problem}); {way_out}")
 
     @property
     def _mark(self) -> str:

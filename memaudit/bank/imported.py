@@ -27,6 +27,8 @@ Array = np.ndarray
 
 OUTPUTS, MODELS = "imported outputs", "imported models"  # the origin in a fingerprint
 _FROM_OUTPUTS, GUESSED = "from the outputs", "the label’s probability is above 1/2"  # what counts as correct
+_LABELS, _IDS, _NAMES = "examples.labels.sha256", "examples.ids.sha256", "examples.ids.sorted.sha256"
+_KIND = "examples.ids"
 _SAME = 1e-4  # difference of signals, in nats, and relative, that is rounding
 _REVERSED = 5.0  # standard errors; models that learn nothing of their members reach it once in 3 million banks
 
@@ -125,13 +127,16 @@ def require_same_examples(bank: Bank, examples: Examples) -> None:
 
     Labels are compared, and ids where both have them.
     """
-    own = _digests(examples)
-    count = bank.fingerprint["examples.count"]
+    own, stated = _digests(examples), bank.fingerprint
+    count = stated.get("examples.count")
     if count != str(len(examples)):
         raise BankError(f"the bank in {bank.path} is of {count} examples, and the model's outputs of {len(examples)}")
-    for what in ("labels", "ids"):
-        stated, found = bank.fingerprint[f"examples.{what}.sha256"], own[f"examples.{what}.sha256"]
-        if stated and found and stated != found:
+    differ = {name for name in own if stated.get(name) != own[name]}
+    labels = _LABELS in differ and stated.get(_LABELS) and own[_LABELS]
+    # Of another kind, such as numbers of rows and hashes of contents, ids can only be compared if they are the same.
+    ids = _IDS in differ and not {_KIND, _NAMES} <= differ
+    for what, are_others in (("labels", labels), ("ids", ids)):
+        if are_others:
             raise BankError(
                 f"the {what} of the model's {len(examples)} examples are not those of the bank in {bank.path}: these "
                 "are other examples, or the same in another order. Give the rows in the order of the imported arrays"
@@ -140,8 +145,9 @@ def require_same_examples(bank: Bank, examples: Examples) -> None:
 
 def require_other_model(bank: Bank, phi: Float[Array, "examples queries"]) -> None:
     """Raise BankError if a model with these signals is among the models of an imported bank."""
-    for model in bank.models():
-        own = bank.tensors(model)["phi"]
+    models = bank.models()
+    for model, recorded in zip(models, bank.verified(models), strict=True):
+        own = recorded["phi"]
         if own.shape == phi.shape and np.allclose(own, phi, rtol=_SAME, atol=_SAME):
             number = bank.record(model).get("imported", model)
             raise BankError(
@@ -178,6 +184,12 @@ def population_of(arrays: Arrays, count: int, kind: str) -> Examples:
         labels = labels[0]
     if len(labels) != count:
         raise EvidenceError(f"there are {len(labels)} labels for {count} examples")
+    if labels.dtype.kind not in "biuf":
+        raise EvidenceError("labels are numbers, those of the columns of outputs from 0; these are strings")
+    if kind in OF_CLASSES and len(labels) and (labels == labels[0]).all():
+        raise EvidenceError(
+            f"all {len(labels)} examples have the label {labels[0]}; a classifier has two classes or more"
+        )
     try:
         return Examples.recorded(labels, ids) if inputs is None else Examples(inputs, labels, ids)
     except RecipeError as error:
@@ -213,12 +225,19 @@ def _lines(examples: Examples, design: Design, seed: int) -> dict[str, str]:
 
 
 def _digests(examples: Examples) -> dict[str, str]:
-    """Return digests of labels and of ids; empty where there are none."""
-    numbers = np.arange(len(examples)).astype(str)
-    given = not np.array_equal(examples.ids, numbers)
-    names = hashlib.sha256("\0".join(map(str, examples.ids)).encode("utf-8", "surrogatepass")).hexdigest()
+    """Return a digest of labels, empty where there are none; what ids are; and their digests, as given and sorted."""
+    ids = [str(name) for name in examples.ids]
     labels = hashlib.sha256(examples.y.tobytes()).hexdigest() if examples.y.any() else ""
-    return {"examples.labels.sha256": labels, "examples.ids.sha256": names if given else ""}
+    kind = "given"
+    if ids == [str(row) for row in range(len(ids))]:
+        kind = "row numbers"
+    elif examples.has_inputs and examples.ids_are_hashes:
+        kind = "hashes of contents"
+    return {_LABELS: labels, _KIND: kind, _IDS: _of_names(ids), _NAMES: _of_names(sorted(ids))}
+
+
+def _of_names(names: list[str]) -> str:
+    return hashlib.sha256("\0".join(names).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _require_direction(bank: Bank) -> None:

@@ -4,6 +4,7 @@ from memaudit.memorization.counterfactual import (
     Counterfactual,
     Top,
     counterfactual,
+    counterfactual_of_models,
     cross_fitted_top,
     null_deviation,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "Memorization",
     "Top",
     "counterfactual",
+    "counterfactual_of_models",
     "cross_fitted_link",
     "cross_fitted_spearman",
     "cross_fitted_top",

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from scipy import stats
 
 Array = np.ndarray
@@ -57,6 +57,38 @@ def counterfactual(
     value, se = _mean(_gain(inside, outside))
     half = stats.t.ppf((1 + level) / 2, len(inside) - 1) * se
     return Counterfactual(value, se, value - half, value + half, "Student t over pairs")
+
+
+def counterfactual_of_models(
+    values: Float[Array, "models examples"], members: UInt8[Array, "models examples"], level: float = 0.95
+) -> Counterfactual:
+    """Return counterfactual memorization per example from models whose training sets were drawn independently.
+
+    Not for complementary pairs: they are correlated, and `counterfactual` is theirs.
+
+    Args:
+        values: M of each model; finite.
+        members: How often each model was trained on each example.
+        level: Coverage of the intervals, for each example by itself.
+
+    Raises:
+        ValueError: An example has fewer than two models with it, or without it.
+
+    Source: Welch 1947 (Biometrika 34:28), the difference of two independent means.
+    """
+    sides = [np.where(side, values, np.nan) for side in (members > 0, members == 0)]
+    counts = np.stack([np.isfinite(side).sum(axis=0) for side in sides])
+    if counts.min(initial=2) < 2:
+        raise ValueError(f"example {int(counts.min(axis=0).argmin())} has fewer than two models with it, or without it")
+    means = [np.nanmean(side, axis=0) for side in sides]
+    parts = np.stack([np.nanvar(side, axis=0, ddof=1) for side in sides]) / counts
+    square = parts.sum(axis=0)
+    shares = (parts**2 / (counts - 1)).sum(axis=0)
+    free = np.where(shares > 0, square**2 / np.where(shares > 0, shares, 1), 1)
+    se = np.sqrt(square)
+    half = stats.t.ppf((1 + level) / 2, free) * se
+    value = means[0] - means[1]
+    return Counterfactual(value, se, value - half, value + half, "Welch t over models")
 
 
 def null_deviation(

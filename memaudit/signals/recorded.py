@@ -53,8 +53,27 @@ def recorded_signals(
     else:
         phi = _of_labels(outputs.astype(np.float64), kind)
         right = (phi if phi.ndim == 1 else phi[:, 0]) > 0
-    right = right if correct is None else np.asarray(correct) > 0
-    return Signals((phi[:, None] if phi.ndim == 1 else phi).astype(np.float32), right.astype(bool), kind)
+    right = right if correct is None else _given(np.asarray(correct), len(y))
+    with np.errstate(over="ignore"):
+        signals = (phi[:, None] if phi.ndim == 1 else phi).astype(np.float32)
+    _require_finite(signals, "outputs are too large")
+    return Signals(signals, right.astype(bool), kind)
+
+
+def _given(correct: Array, examples: int) -> Array:
+    if correct.shape != (examples,) or correct.dtype.kind not in "buif" or not np.isin(correct, (0, 1)).all():
+        raise EvidenceError(
+            f"correct is 0 or 1 for each of the {examples} examples; got an array of {correct.dtype}, "
+            f"{list(correct.shape)}" + (", with other values" if correct.shape == (examples,) else "")
+        )
+    return correct > 0
+
+
+def _require_finite(outputs: Array, problem: str, also: float | None = None) -> None:
+    finite = np.isfinite(outputs) if also is None else np.isfinite(outputs) | (outputs == also)
+    if not finite.all():
+        row = int(np.flatnonzero(~finite.reshape(len(finite), -1).all(axis=1))[0])
+        raise EvidenceError(f"{problem}, first those of example {row}")
 
 
 def _require_numbers(outputs: Array, y: Array, kind: str) -> None:
@@ -68,12 +87,8 @@ def _require_numbers(outputs: Array, y: Array, kind: str) -> None:
         )
     if outputs.dtype.kind not in "fiub":
         raise EvidenceError(f"outputs are numbers, got an array of {outputs.dtype}")
-    finite = np.isfinite(outputs)
-    if kind == "log-probabilities":
-        finite |= np.isneginf(outputs)  # of a probability of 0
-    if not finite.all():
-        row = int(np.flatnonzero(~finite.reshape(len(finite), -1).all(axis=1))[0])
-        raise EvidenceError(f"outputs are NaN or infinite, first those of example {row}")
+    of_zero = -np.inf if kind == "log-probabilities" else None  # the logarithm of a probability of 0
+    _require_finite(outputs, "outputs are NaN or infinite", of_zero)
 
 
 def _of_classes(outputs: Array, y: Array, kind: str) -> tuple[Array, Array]:
