@@ -220,8 +220,8 @@ def _phi(network: Module, recipe: Recipe, examples: Population, places: Array) -
     """Return the signal of some examples or units, in nats; larger = more confident."""
     device = str(next((p.device for p in network.parameters()), "cpu"))
     if not isinstance(examples, TextPopulation):
-        read_as = {name: getattr(recipe, name, None) for name in ("outputs", "output")}
-        return evaluate(network, examples.take(places), device=device, **read_as).phi[:, 0]
+        outputs, output = getattr(recipe, "outputs", None), getattr(recipe, "output", None)
+        return evaluate(network, examples.take(places), device=device, outputs=outputs, output=output).phi[:, 0]
     from memaudit.signals.language import token_statistics
 
     tokens = token_statistics(network, [examples.representatives[unit] for unit in places], device)
