@@ -341,6 +341,31 @@ def test_the_loss_of_a_regression_is_its_error(tmp_path: Path) -> None:
     )
 
 
+def test_the_output_that_the_recipe_names_is_observed(tmp_path: Path) -> None:
+    class Two(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = torch.nn.Linear(5, 2)
+
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return x * 2, self.layer(x)
+
+    examples = ma.Examples(NUMBERS, CLASSES)
+    recipe = ma.CallableRecipe(lambda: examples, lambda *_, **__: None, model=Two, output=1)
+    watch = Watch(recipe, tmp_path / "model.pt", examples.ids[:20].tolist(), check=False)
+    watch.begin(None)
+    network = Two()
+    found = watch.observe(network, 1)
+    assert found is not None
+    with torch.no_grad():
+        losses = torch.nn.functional.cross_entropy(
+            network.layer(torch.from_numpy(NUMBERS)), torch.as_tensor(CLASSES), reduction="none"
+        ).numpy()
+    np.testing.assert_allclose(
+        [found.loss_members, found.loss_nonmembers], [losses[:20].mean(), losses[20:].mean()], 1e-4
+    )
+
+
 # ---- rows that the trainer does not read
 
 

@@ -10,15 +10,17 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from subprocess import CompletedProcess
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from scipy.stats import binomtest
 
 from memaudit import reports, stats
+from memaudit.cli.policy_settings import GateSettings
 from memaudit.cli.settings import read
 from memaudit.errors import SettingsError
 from memaudit.policy import hold
+from memaudit.policy.controls import needed_controls
 from memaudit.types import Attempt, Control, Estimate, Finding, Limit, Report, Result, Subject, Verdict
 
 Command = Callable[..., CompletedProcess[str]]
@@ -356,6 +358,17 @@ def test_the_tables_in_the_documentation_are_what_the_command_prints() -> None:
         "<!-- end of benchmarks.operating_characteristics -->",
     )
     assert page.partition(begin)[2].partition(end)[0] == done.stdout
+
+
+def test_the_documentation_names_every_metric_and_the_controls_of_each() -> None:
+    page = (ROOT / "docs" / "gate.md").read_text("utf-8")
+    listed = re.findall(r"[\w-]+", page.partition('metric = "tpr"')[2].partition("attack = ")[0])
+    metrics = get_args(GateSettings.model_fields["metric"].annotation)
+    assert tuple(listed) == metrics
+    rows = [line for line in page.splitlines() if line.startswith("| CTL006")]
+    assert {metric for metric in metrics if f"`{metric}`" in rows[0]} == {
+        metric for metric in metrics if "CTL006" in needed_controls(metric)
+    }
 
 
 def test_the_gate_and_the_waiver_in_the_documentation_can_be_read(tmp_path: Path) -> None:

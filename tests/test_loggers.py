@@ -1,6 +1,7 @@
 """Experiment trackers and model cards: each library reads back what was logged, and nothing names an example."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from memaudit import reports
 from memaudit.errors import MemauditError
 from memaudit.loggers.content import COLUMNS, content
 from memaudit.reports.text import interval
-from memaudit.types import Control, Edition, Report
+from memaudit.types import ATTACKS_BY_METRIC, Control, Edition, Report
 
 REPORT = sample_report()
 TPR = "memaudit/MIA001/lira/0.001"
@@ -28,13 +29,40 @@ def test_every_finding_has_a_value_and_an_interval() -> None:
     assert (row["code"], row["limit"], row["verdict"]) == ("MIA001", 0.01, "fail")
 
 
-def test_two_findings_of_one_name_are_two_metrics_and_one_under_two_limits_is_one() -> None:
+@pytest.mark.parametrize("edition", [Edition.PUBLIC, Edition.INTERNAL])
+def test_two_findings_of_one_name_are_two_metrics_and_one_under_two_limits_is_one(edition: Edition) -> None:
     first = REPORT.results[2]
     other = replace(first.finding, estimate=replace(first.finding.estimate, value=0.5))
-    found = content(replace(REPORT, results=(first, first, replace(first, finding=other))), Edition.INTERNAL)
+    second = replace(first, finding=replace(first.finding, figures=(), tables=()))  # as a policy writes it
+    found = content(replace(REPORT, results=(first, second, replace(first, finding=other))), edition)
     assert {name for name in found.metrics if name.endswith("value")} == {f"{TPR}/value", f"{TPR}/2/value"}
     assert found.metrics[f"{TPR}/2/value"] == 0.5
     assert len(found.rows) == 3
+
+
+@pytest.mark.parametrize("attack", ["min-k++", "zurück <x>|#%", "../../x", "..", "a" * 300])
+def test_a_name_is_one_that_every_tracker_takes(attack: str) -> None:
+    """MLflow takes letters, digits and _ - . : / of 250 characters at most, and no folder above its own."""
+    first = REPORT.results[2]
+    named = replace(first, finding=replace(first.finding, attack=attack))
+    names = list(content(replace(REPORT, results=(first, named, named))).metrics)
+    assert len(names) == 6
+    for name in names:
+        assert re.fullmatch(r"[A-Za-z0-9_./-]{1,250}", name)
+        assert not {"", ".", ".."} & set(name.split("/"))
+
+
+def test_mlflow_takes_every_attack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mlflow = pytest.importorskip("mlflow")
+    from mlflow.utils.validation import _validate_metric_name
+
+    assert mlflow
+    first = REPORT.results[2]
+    for attack in ATTACKS_BY_METRIC["tpr"]:
+        for name in content(
+            replace(REPORT, results=(replace(first, finding=replace(first.finding, attack=attack)),))
+        ).metrics:
+            _validate_metric_name(name)
 
 
 def test_a_failed_control_is_a_label() -> None:

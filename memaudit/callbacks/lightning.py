@@ -38,7 +38,7 @@ class MemauditCallback(Callback):
         Raises:
             EvidenceError: The trainer reads other examples than the members.
         """
-        loader = trainer.train_dataloader
+        loader: Any = trainer.train_dataloader
         dataset, unknown = read_by(loader)
         if hasattr(loader, "__len__") and trainer.num_training_batches < len(loader):
             unknown = f"the trainer reads {trainer.num_training_batches} of {len(loader)} batches"

@@ -74,10 +74,11 @@ def look(dataset: Any, population: Population) -> Seen:
 
 def read_by(loader: Any) -> tuple[Any, str]:
     """Return the rows that a loader reads in an epoch, and why they are unknown; empty if they are known."""
-    dataset, batches = getattr(loader, "dataset", None), getattr(loader, "batch_sampler", None)
+    dataset: Any = getattr(loader, "dataset", None)
+    batches: Any = getattr(loader, "batch_sampler", None)
     while hasattr(batches, "batch_sampler"):  # one process's part of the batches
         batches = batches.batch_sampler
-    sampler = getattr(batches, "sampler", None)
+    sampler: Any = getattr(batches, "sampler", None)
     if not hasattr(sampler, "__len__") or not hasattr(dataset, "__len__") or hasattr(sampler, "num_replicas"):
         return dataset, ""
     if getattr(sampler, "replacement", False):

@@ -6,12 +6,13 @@ A tracker is read by many. So the `public` edition of the report is logged unles
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from memaudit import reports
 from memaudit.errors import MemauditError
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("code", "finding", "attack", "at FPR", "value", "low", "high", "unit", "n", "limit", "verdict", "reason")
 FILES = ("html", "json")
+_UNNAMEABLE, _LONGEST = re.compile(r"[^A-Za-z0-9_.-]"), 80
 FOLDER = "memaudit"  # before the names of metrics and of files
 
 
@@ -101,15 +103,26 @@ def _rows(report: Report) -> Iterator[tuple[Cell, ...]]:
         )
 
 
+def findings(report: Report) -> Iterator[Finding]:
+    """Yield every finding once, however many limits it is compared with; the first of its results has the figures."""
+    told: set[Finding] = set()
+    for finding in (result.finding for result in report.results):
+        bare = replace(finding, figures=(), tables=(), notes=())
+        if bare not in told:
+            told.add(bare)
+            yield finding
+
+
 def _named(report: Report) -> Iterator[tuple[str, Finding]]:
     """Yield every finding once, under a name of its own: the second of a name ends in /2."""
     counts: Counter[str] = Counter()
-    told: list[Any] = []
-    for finding in (result.finding for result in report.results):
-        if any(finding is other for other in told):  # one that several limits are about
-            continue
-        told.append(finding)
+    for finding in findings(report):
         rate = None if finding.at_fpr is None else f"{finding.at_fpr:g}"
-        name = "/".join(part for part in (FOLDER, finding.code, finding.attack, rate) if part)
+        name = "/".join(_part(part) for part in (FOLDER, finding.code, finding.attack, rate) if part)
         counts[name] += 1
         yield (name if counts[name] == 1 else f"{name}/{counts[name]}"), finding
+
+
+def _part(text: str) -> str:
+    """Return a part of a name that every tracker takes, MLflow being the strictest, and that leaves no folder."""
+    return _UNNAMEABLE.sub("_", text.replace("+", "p"))[:_LONGEST].lstrip(".") or "_"

@@ -11,7 +11,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from memaudit import reports
 from memaudit.files import write_whole
-from memaudit.loggers.content import content
+from memaudit.loggers.content import content, findings
 from memaudit.reports.text import interval, percent
 from memaudit.types import Edition, Finding, Report
 
@@ -65,13 +65,11 @@ def update_card(
 
 
 def _results(report: Report) -> Iterator[EvalResult]:
-    told: set[int] = set()
     if any(control.passed is False for control in report.controls):
         return
-    for finding in (result.finding for result in report.results):
-        if id(finding) in told or finding.metric not in _TASKS:
+    for finding in findings(report):
+        if finding.metric not in _TASKS:
             continue
-        told.add(id(finding))
         task, task_name = _TASKS[finding.metric]
         yield EvalResult(
             task_type=task,
