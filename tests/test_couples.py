@@ -5,7 +5,6 @@ Random tests fix their seed; each states the probability of a false alarm under 
 
 from __future__ import annotations
 
-from copy import copy
 from dataclasses import replace
 from functools import cache
 from typing import NamedTuple
@@ -277,8 +276,8 @@ def test_shares_of_all_models_are_compared_where_an_example_has_several_labels_o
 ) -> None:
     """The mean and its interval are of one number: couples alone would leave out models."""
     evidence, signals = _evidence(1)
-    correct = 1 / (1 + np.exp(-signals[:-1]))
-    bank = copy(evidence.bank)
+    correct = 1 / (1 + np.exp(-signals[:-1].astype(np.float64)))
+    bank = evidence.bank
     object.__setattr__(bank, "correct", correct)
     found = kind(**{name: getattr(evidence, name) for name in ("phi", "correct", "members", "x", "y", "matched")},
         bank=bank, fprs=(0.05,), attacks=("lira-online",),
