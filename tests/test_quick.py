@@ -1,6 +1,7 @@
 """`memaudit.quick`: what it takes, what it refuses, and what it says."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ import memaudit as ma
 from memaudit.errors import MemauditError
 from memaudit.policy import exit_code
 from memaudit.policy.consistency import contradictions
+from memaudit.policy.plausible import of_finding
 from memaudit.reports import load
+from memaudit.stats import clopper_pearson
 from memaudit.types import Limit, Report, Rung, Verdict
 
 Array = np.ndarray
@@ -360,3 +363,24 @@ def test_labels_from_one() -> None:
     assert numbers_of(found) == numbers_of(usual)
     with pytest.raises(MemauditError, match="the model has 2 classes; labels count from 0: subtract 1"):
         ma.quick(torch.nn.Linear(5, 2), members, others)
+
+
+def test_an_interval_without_the_error_of_the_threshold_is_no_result() -> None:
+    members, others = data()
+    model = LogisticRegression().fit(*members)
+    report = ma.quick(model, members, others, fprs=[0.05], attacks=["global-threshold"]).report
+    finding = report.results[0].finding
+    hits = round(finding.estimate.value * finding.n)
+
+    def narrow(level: float) -> tuple[float, float]:
+        low, high = clopper_pearson(hits, finding.n, level)
+        return float(low), float(high)
+
+    bounds = tuple(
+        replace(b, low=narrow(2 * b.confidence - 1)[0], high=narrow(2 * b.confidence - 1)[1])
+        for b in finding.estimate.bounds
+    )
+    low, high = narrow(0.95)
+    forged = replace(finding, estimate=replace(finding.estimate, low=low, high=high, bounds=bounds))
+    assert list(of_finding(finding, report)) == []
+    assert any("is no 0.95 interval" in problem for problem in of_finding(forged, report))

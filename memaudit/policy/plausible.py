@@ -16,6 +16,7 @@ _PUBLIC_ROUNDING = 0.006  # the public edition keeps three digits
 _TINY = 1e-9
 _RANGES = {"share": (-1.0, 1.0), "correlation": (-1.0, 1.0), "bits": (0.0, math.inf)}
 _BINOMIAL = ("tpr", "canaries", "secrets", "extraction")  # shares of units that were counted
+_HELD_OUT = "MIA010"
 _OWN = re.compile(r"(MIA|MEM|LNK|CAN|EXT|CTL|DP)\d+")
 
 
@@ -172,8 +173,8 @@ def _within(value: float, low: float, high: float, slack: float) -> bool:
 def _of_count(finding: Finding, slack: float) -> Iterator[str]:
     """Yield what is wrong with a share of n units: it is a whole number of them, and no interval can be narrower.
 
-    Those of true-positive rates are Clopper–Pearson's for fewer, effective units, and so wider; all others are
-    Clopper–Pearson's themselves.
+    Those of true-positive rates are Clopper–Pearson's for fewer, effective units, and so wider; where non-members set
+    the threshold, half of each error is the threshold's. All others are Clopper–Pearson's themselves.
     """
     from memaudit.stats import clopper_pearson
 
@@ -186,7 +187,7 @@ def _of_count(finding: Finding, slack: float) -> Iterator[str]:
     ends = [(estimate.level, estimate.low, estimate.high)]
     ends += [(2 * b.confidence - 1, b.low, b.high) for b in estimate.bounds]
     for level, low, high in ends:
-        least, most = map(float, clopper_pearson(hits, n, level))
+        least, most = map(float, clopper_pearson(hits, n, (1 + level) / 2 if finding.code == _HELD_OUT else level))
         wide = _at_most(low, least, slack) and _at_most(most, high, slack)
         if not wide or (exact and not (_near(low, least, slack) and _near(high, most, slack))):
             yield f"{low:.4g} to {high:.4g} is no {level:.4g} interval of {hits:,} among {n:,} ({finding.counted})"
