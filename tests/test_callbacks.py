@@ -371,7 +371,7 @@ def test_the_output_that_the_recipe_names_is_observed(tmp_path: Path) -> None:
 
 def test_a_sampler_of_some_rows_reads_these_alone(own: ModuleType, ids: list[str], rows: list[Any]) -> None:
     chosen = [5, 3, 11]
-    loader = DataLoader(rows, batch_size=2, sampler=SubsetRandomSampler(chosen))
+    loader = DataLoader(rows, batch_size=2, sampler=SubsetRandomSampler(chosen))  # type: ignore[arg-type, var-annotated]
     assert set(look(read_by(loader)[0], own.examples()).ids or ()) == {ids[row] for row in chosen}
 
 
@@ -388,7 +388,8 @@ def test_a_sampler_of_some_rows_reads_these_alone(own: ModuleType, ids: list[str
 def test_a_sampler_that_may_leave_rows_out_needs_listed_members(
     own: ModuleType, rows: list[Any], tmp_path: Path, sampler: Any, why: str
 ) -> None:
-    dataset, unknown = read_by(DataLoader(rows, batch_size=2, sampler=sampler(rows)))
+    loader: DataLoader[Any] = DataLoader(rows, batch_size=2, sampler=sampler(rows))  # type: ignore[arg-type]
+    dataset, unknown = read_by(loader)
     assert dataset is rows
     assert why in unknown
     assert bool(why) is bool(unknown)
@@ -517,7 +518,7 @@ def test_lightning_is_observed_saved_and_audited(workplace: Path, tmp_path: Path
 
 @pytest.mark.parametrize("limit", [{"limit_train_batches": 2}, {"max_steps": 2}, {}])
 def test_lightning_with_some_of_its_batches_is_not_audited(
-    workplace: Path, tmp_path: Path, limit: dict[str, int]
+    workplace: Path, tmp_path: Path, limit: dict[str, Any]
 ) -> None:
     pytest.importorskip("lightning")
     import lightning

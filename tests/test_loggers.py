@@ -62,7 +62,7 @@ def test_mlflow_takes_every_attack(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         for name in content(
             replace(REPORT, results=(replace(first, finding=replace(first.finding, attack=attack)),))
         ).metrics:
-            _validate_metric_name(name)
+            _validate_metric_name(name)  # type: ignore[no-untyped-call]
 
 
 def test_a_failed_control_is_a_label() -> None:
