@@ -70,8 +70,9 @@ class HeldOutRate:
         Each end may err with probability (1 − level)/2. Half of it goes to the threshold: the lower end is taken at the
         lowest threshold whose FPR is surely at most the stated one, the upper end at the highest whose FPR is surely at
         least that. The other half goes to the Clopper–Pearson bound of the members flagged there. It holds at every
-            number of examples, and is wider than an interval by the delta method. No narrower one holds for every ROC
-        curve: where the TPR jumps from one value to 1 at the stated FPR, either error alone misses it, so that they add up.
+        number of examples, and is wider than an interval by the delta method. No narrower one holds for every ROC
+        curve: where the TPR jumps from one value to 1 at the stated FPR, either error alone misses it, so that they
+        add up.
         """
         ends = [self._ends(float(each)) for each in np.atleast_1d(level)]
         low, high = (np.array(side) for side in zip(*ends, strict=True))
