@@ -12,7 +12,7 @@ import memaudit as ma
 
 
 def documents():
-    """All that may be in the training set, and about as many documents that are held out."""
+    """Return the training set and about as many held-out documents."""
     library = Path(sysconfig.get_paths()["stdlib"])
     trees = (ast.parse(path.read_text("utf-8")) for path in sorted(library.glob("*.py")))
     described = (node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef | ast.FunctionDef))
@@ -21,7 +21,7 @@ def documents():
 
 
 def tokenizer():
-    """A byte-pair encoding of 1,000 tokens in which every digit is a token of its own."""
+    """Return a byte-pair encoding of 1,000 tokens in which every digit is a token of its own."""
     bpe = Tokenizer(models.BPE())
     digits = pre_tokenizers.Digits(individual_digits=True)
     bpe.pre_tokenizer = pre_tokenizers.Sequence([digits, pre_tokenizers.ByteLevel(add_prefix_space=False)])
@@ -37,7 +37,7 @@ def tokenizer():
 
 
 def model():
-    """An untrained transformer of 0.2 million parameters."""
+    """Return an untrained transformer of 0.2 million parameters."""
     return LlamaForCausalLM(
         LlamaConfig(
             vocab_size=1000,
