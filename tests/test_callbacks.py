@@ -395,7 +395,7 @@ def test_a_sampler_that_may_leave_rows_out_needs_listed_members(
     assert bool(why) is bool(unknown)
     watch = Watch(own.recipe, tmp_path / "model.pt")
     if why:
-        with pytest.raises(EvidenceError, match=f"who is trained on.*{why}"):
+        with pytest.raises(EvidenceError, match=f"The members are not known.*{why}"):
             watch.begin(dataset, unknown)
     else:
         watch.begin(dataset, unknown)
@@ -473,13 +473,13 @@ def test_sharded_weights_are_left_alone(
 # ---- Lightning
 
 
-def test_lightning_is_observed_saved_and_audited(workplace: Path, tmp_path: Path) -> None:
+def test_lightning_is_observed_saved_and_audited(project: Path, tmp_path: Path) -> None:
     pytest.importorskip("lightning")
     import lightning
 
     from memaudit.callbacks.lightning import MemauditCallback
 
-    recipe = load_recipe(str(workplace / "recipe.py"))
+    recipe = load_recipe(str(project / "recipe.py"))
     assert isinstance(recipe, ma.ClassifierRecipe)
     examples, network = recipe.examples(), recipe.model()
     members = np.asarray(ma.draw_members(recipe, seed=3))
@@ -496,7 +496,7 @@ def test_lightning_is_observed_saved_and_audited(workplace: Path, tmp_path: Path
         def configure_optimizers(self) -> torch.optim.Optimizer:
             return torch.optim.SGD(self.parameters(), 0.1, momentum=0.9)
 
-    wanted = {"bank": workplace / "bank", "fprs": [0.05], "device": "cpu", "ledger": tmp_path / "ledger.jsonl"}
+    wanted = {"bank": project / "bank", "fprs": [0.05], "device": "cpu", "ledger": tmp_path / "ledger.jsonl"}
     callback = MemauditCallback(recipe, tmp_path / "model.pt", network=lambda _: network, audit=wanted)
     loader = torch.utils.data.DataLoader(examples.take(np.flatnonzero(members)), batch_size=25, shuffle=True)  # type: ignore[arg-type, var-annotated]
     trainer = lightning.Trainer(
@@ -518,14 +518,14 @@ def test_lightning_is_observed_saved_and_audited(workplace: Path, tmp_path: Path
 
 @pytest.mark.parametrize("limit", [{"limit_train_batches": 2}, {"max_steps": 2}, {}])
 def test_lightning_with_some_of_its_batches_is_not_audited(
-    workplace: Path, tmp_path: Path, limit: dict[str, Any]
+    project: Path, tmp_path: Path, limit: dict[str, Any]
 ) -> None:
     pytest.importorskip("lightning")
     import lightning
 
     from memaudit.callbacks.lightning import MemauditCallback
 
-    recipe = load_recipe(str(workplace / "recipe.py"))
+    recipe = load_recipe(str(project / "recipe.py"))
     assert isinstance(recipe, ma.ClassifierRecipe)
     examples, network = recipe.examples(), recipe.model()
     members = np.asarray(ma.draw_members(recipe, seed=3))

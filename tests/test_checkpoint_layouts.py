@@ -141,7 +141,7 @@ def test_a_real_checkpoint_of_lightning_is_read(tmp_path: Path) -> None:
         (
             lightning(state_dict=prefixed("model.", RAW) | prefixed("ema_model.module.", EMA)),
             "model",
-            "ema_model.module",
+            "ema_model",
         ),
         ({"model": prefixed("_orig_mod.", RAW), "model_ema": prefixed("_orig_mod.module.", EMA)}, "model", "model_ema"),
     ],

@@ -229,7 +229,7 @@ def test_a_key_is_made_once_whoever_comes_first(tmp_path: Path) -> None:
 
 
 def test_a_key_that_must_not_be_made_is_missed(tmp_path: Path) -> None:
-    with pytest.raises(BankError, match=r"evidence\.key, cannot be had"):
+    with pytest.raises(BankError, match=r"evidence\.key, cannot be read or made"):
         Key(tmp_path, make=False)
     assert not list(tmp_path.iterdir())
     with pytest.raises(BankError, match="must be able to write into the bank"):

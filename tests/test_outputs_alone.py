@@ -209,7 +209,7 @@ def test_ids_are_compared_where_both_have_them(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"members": None}, "has no array members"),
+        ({"members": None}, "has no array `members`"),
         ({"members": np.zeros(400, bool)}, "0 members"),
         ({"kind": "probabilities"}, "not what is stated"),
         ({"outputs": np.zeros((400, 4))}, "the same for all examples"),
@@ -585,7 +585,7 @@ def test_outputs_of_a_recipe_of_another_task_are_refused(task: str) -> None:
     recipe = memaudit.EstimatorRecipe(lambda: memaudit.Examples(x, labels, task=task), model)  # type: ignore[arg-type]
     values, kind = (y, "scaled-logits") if task == "regression" else (x, "logits")
     target = memaudit.Outputs(values, members=np.arange(100) < 50, kind=kind)
-    with pytest.raises(EvidenceError, match=f"the recipe's task is {task}"):
+    with pytest.raises(EvidenceError, match=f"the recipe is for {task}"):
         run_audit(target, recipe)
 
 

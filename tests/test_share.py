@@ -139,7 +139,7 @@ def test_coins_are_hardly_ever_taken_for_another_share() -> None:
 
 @pytest.mark.parametrize("share", [0.0, 1.0, 1.5, 0.001])
 def test_a_share_that_leaves_a_side_empty_is_refused(share: float) -> None:
-    with pytest.raises(SettingsError, match="leaves some members and some non-members"):
+    with pytest.raises(SettingsError, match="leave at least one member and one non-member"):
         members(share)
 
 

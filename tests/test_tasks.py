@@ -378,7 +378,7 @@ def test_names_count_in_a_digest() -> None:
         (arrays()[1], "regression", "one number for each example"),
         (np.where(np.arange(N) == 7, np.nan, 1.0 * np.arange(N)), "regression", "first in row 7"),
         (np.ones(N), "regression", "have the label 1"),
-        (["a"] * (N - 1) + [None], None, "row 159 is missing"),
+        (["a"] * (N - 1) + [None], None, "row 159 has none"),
         (["a"] * (N - 1) + [3], None, "they are int and str"),
         (np.arange(N) % 2, "ranking", "'classification', 'multilabel', 'regression'"),
     ],

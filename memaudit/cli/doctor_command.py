@@ -12,7 +12,6 @@ import click
 
 from memaudit.cli.common import Job, job, settings_options
 from memaudit.errors import MemauditError
-from memaudit.recipe.recipes import asking
 
 _LEAST_FREE_GIB = 1
 
@@ -93,6 +92,7 @@ def _recipe(call: Job) -> Iterator[str]:
 
     from memaudit.recipe import ClassifierRecipe, LanguageModelRecipe, TextPopulation
     from memaudit.recipe.populations import require_stable
+    from memaudit.recipe.recipes import asking
     from memaudit.signals import evaluate
     from memaudit.training import choose_device, population
     from memaudit.training.model import Workshop

@@ -419,7 +419,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "a classifier for amounts": (ma.EstimatorRecipe(of_amounts, KNeighborsClassifier()), "fit a regressor"),
     "missing labels": (
         ma.EstimatorRecipe(missing_labels, KNeighborsClassifier()),
-        "that of row 0 is missing|is missing",
+        "row 3 has none",
     ),
     "tokens of several lengths": (classifier(uneven_tokens, Bag), "pad it"),
     "NaN in an array": (ma.EstimatorRecipe(holey_array, KNeighborsClassifier()), "NaN or infinity, first in row"),
