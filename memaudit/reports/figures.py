@@ -22,6 +22,7 @@ from memaudit.reports.text import ends, number, one_line, percent, spelled
 from memaudit.types import Curve, Figure, FigureKind, Table
 
 _WIDTH, _HEIGHT = 4.7, 4.3  # inches: at phone width the 11 pt letters are still as many pixels high
+_ABOVE = 0.36  # its row: where the mark of a limit is
 _TOP = 1.5  # of a logarithmic axis: a marker at 100% must not be cut
 _BASE, _LINE = 1.1, 0.27  # inches: of a forest plot without rows, and of a row
 _ROW, _FEW_ROWS = 0.21, 2  # a legend of more rows must not take its height from the axes
@@ -320,10 +321,17 @@ def _forest(axes: Axes, figure: Figure, ink: Ink) -> list[str]:
             axes.hlines(y, _clipped(curve.low, floor), _clipped(curve.high, floor), color=color, linewidth=2)
             for place, value in zip(y, curve.y, strict=True):
                 axes.text(1.02, place, percent(value), transform=axes.get_yaxis_transform(), va="center", fontsize=10)
-        color, marker = ((color, "o"), (ink.guessing, "|"), (color, "s"))[index % 3]
-        hollow = {"markerfacecolor": ink.paper, "markersize": 7} if index == 2 else {"markersize": 11 if index else 6}
+        color, marker, size = ((color, "o", 6), (ink.guessing, "|", 11), (color, "v", 5))[index % 3]
+        y = [place - _ABOVE for place in y] if marker == "v" else y  # which points at the value and hides nothing
         axes.plot(
-            x, y, color=color, linestyle="", marker=marker, markeredgewidth=2, label=_label(curve.label), **hollow
+            x,
+            y,
+            color=color,
+            linestyle="",
+            marker=marker,
+            markersize=size,
+            markeredgewidth=2,
+            label=_label(curve.label),
         )
     labels = ["\n".join(_wrapped(_label(tick, 2 * _NARROW - 8), _NARROW)) for tick in figure.ticks]
     crowded = any("\n" in label for label in labels)
