@@ -47,6 +47,16 @@ def _own_files(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MEMAUDIT_SHARED", "")
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _own_imports() -> Iterator[None]:
+    """The next file finds no folder to import from, and no module called recipe, that this one left behind."""
+    path, modules = list(sys.path), set(sys.modules)
+    yield
+    sys.path[:] = path
+    for name in {"recipe", "train", "helper", "lazy"} & (sys.modules.keys() - modules):
+        del sys.modules[name]
+
+
 @contextmanager
 def _forgotten(below: Path) -> Iterator[None]:
     """Forgets at the end what was imported from a folder: the next test has another recipe.py."""
