@@ -34,12 +34,13 @@ _SECONDS = 10  # for git to answer
 def provenance(
     target: Target,
     base: Ground,
+    made: dict[str, str],
     fprs: Sequence[float],
     attacks: Sequence[str],
     device: str,
     command: str = "",
 ) -> dict[str, str]:
-    """Return what is needed to do the same again; the command is the one that was run."""
+    """Return what is needed to do the same again; `made` is what `made_from` returns, `command` what was run."""
     packages = _PACKAGES + (_PACKAGES_OF_TEXT if isinstance(target.population, TextPopulation) else ())
     return {
         **surroundings(device),
@@ -52,7 +53,7 @@ def provenance(
         "git commit of the recipe": revision(() if target.recipe is None else sources(target.recipe)),
         **({"outputs": target.outputs} if target.outputs else {}),
         "exact copies among the examples": str(target.population.duplicates),
-        **_of_others(target, base),
+        **_of_others(base, made),
         **{f"package.{name}": _version(name) for name in packages},
     }
 
@@ -66,11 +67,10 @@ def surroundings(device: str) -> dict[str, str]:
     }
 
 
-def _of_others(target: Target, base: Ground) -> dict[str, str]:
+def _of_others(base: Ground, made: dict[str, str]) -> dict[str, str]:
     """Return what the target was compared with, and how it was made."""
     given = {f"reference.{number}": f"{name} {digest}" for number, (name, digest) in enumerate(base.models, 1)}
     if base.bank is None:
-        made = made_from(target, base)
         own = {name: value for name, value in made.items() if name.startswith(("recipe.", "source."))}
         return given | own
     models = () if base.bank.imported else base.bank.models()[: base.shadows]

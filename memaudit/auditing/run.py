@@ -207,7 +207,8 @@ def audit(
         always=base.count(Role.ALWAYS),
         never=base.count(Role.NEVER),
     )
-    origin = provenance(target, base, fprs, attacks, device, command)
+    made = made_from(target, base)
+    origin = provenance(target, base, made, fprs, attacks, device, command)
     report = examine(facts, subject, untested(target, base.rung), limitations(target, base), origin)
     audited, level = base.bank is not None and Key.made(base.bank.path), EvidenceLevel(evidence)
     # Not before: a bank that has a key was audited.
@@ -216,7 +217,7 @@ def audit(
     report = replace(report, provenance=origin | bound(target, key, level))
     report = replace(policy.hold(report, limits, waivers), context=context or Context(), plan=planned)
     report = replace(report, notices=notices(target))
-    report = replace(report, attempt=recorded(report, limits, base.bank, made_from(target, base), data, place, audited))
+    report = replace(report, attempt=recorded(report, limits, base.bank, made, data, place, audited))
     if level is EvidenceLevel.NONE or not _trusted(report.controls):
         return Audit(report, None)
     full = level is EvidenceLevel.FULL
