@@ -16,7 +16,13 @@ from memaudit.checks.exposure import canary_null
 from memaudit.checks.fidelity import fidelity_check
 from memaudit.checks.link import bin_name, flag_with, link_rate
 from memaudit.checks.planted import planted_check
-from memaudit.checks.target_controls import null_without_bank, planted_without_bank, references_check
+from memaudit.checks.target_controls import (
+    PLANTED,
+    null_without_bank,
+    planted_control,
+    planted_without_bank,
+    references_check,
+)
 from memaudit.checks.training_set import training_set_check
 from memaudit.design import EveryNth, NullPairs, Pairs, coins, step_of, swapped
 from memaudit.memorization import cross_fitted_link
@@ -27,9 +33,6 @@ from memaudit.types import Control, Table
 Array = np.ndarray
 
 BLIND = "CTL003"
-_PLANTED = 3  # standard deviations
-_LEAST_AREA = 0.9
-_LEAST_SHARE = 0.25  # of the TPR that known laws would give
 _NULL_ERRORS = 4 * np.sqrt(2)  # standard errors; √2 because the folds of a learned attack depend on each other
 _ALARM = 0.01  # probability of a false alarm of the calibration check
 
@@ -134,38 +137,16 @@ def _planted(evidence: TargetEvidence) -> Control:
     if not isinstance(evidence, Evidence):
         return planted_without_bank(evidence)
     step = step_of(len(evidence.members))
-    shift, members = _PLANTED * evidence.margin.deviation, evidence.members[::step]
+    shift, members = PLANTED * evidence.margin.deviation, evidence.members[::step]
     phi = (evidence.phi + (shift * evidence.members)[:, None].astype(evidence.phi.dtype))[::step]
     bank = EveryNth(_Planted(evidence.bank, shift), step)
     attacked = Attacked.of(attack(DEFAULT.name, evidence.signal), phi, bank)
-    inside, outside = attacked.target[members], attacked.target[~members]
-    area, (low, high) = auc(inside, outside), auc_interval(inside, outside)
-    missed, rows = [], []
-    for fpr in evidence.resolved_fprs:
-        found = float(attacked.flagged(fpr)[members].mean())
-        ideal = float(stats.norm.cdf(stats.norm.ppf(fpr) + _PLANTED))
-        rows.append((rate(fpr), percent(found), percent(ideal)))
-        if found < _LEAST_SHARE * ideal:
-            missed.append(rate(fpr))
-    passed = area >= _LEAST_AREA and not missed
-    return Control(
-        code="CTL005",
-        title="Positive control: a planted leak is found",
-        passed=passed,
-        sentence=(
-            f"A planted leak of {_PLANTED} standard deviations is "
-            + ("found" if passed else "missed" + (f" at {', '.join(missed)} FPR" if missed else ""))
-            + f" (AUC {area:.3f}, 95% CI {low:.3f}–{high:.3f})."
-            + ("" if passed else " " + _advice(evidence, missed))
-        ),
-        source="binormal model, Green & Swets 1966",
-        tables=(
-            Table(
-                title="The planted leak",
-                columns=("FPR", "TPR", "TPR with known distributions"),
-                rows=tuple(rows),
-            ),
-        ),
+    return planted_control(
+        f"A planted leak of {PLANTED} standard deviations",
+        attacked.target[members],
+        attacked.target[~members],
+        {fpr: float(attacked.flagged(fpr)[members].mean()) for fpr in evidence.resolved_fprs},
+        lambda missed: _advice(evidence, missed),
     )
 
 

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
+from jaxtyping import Float
 from scipy import stats
 
 from memaudit.attacks import TARGET_ATTACKS
 from memaudit.checks.evidence import ControlCheck, TargetEvidence
-from memaudit.reports.text import percent
+from memaudit.reports.text import percent, rate
 from memaudit.stats import HeldOutRate, auc, auc_interval
 from memaudit.types import Control, Rung, Table
 
 Array = np.ndarray
 
-_PLANTED = 3  # standard deviations
+PLANTED = 3  # standard deviations
 _LEAST_AREA = 0.9
-_LEAST_SHARE = 0.25  # of the TPR that a normal law would give
+_LEAST_SHARE = 0.25  # of the TPR that known laws would give
 _ALARM = 0.01  # probability of a false alarm over all reference models
 _NULL_ERRORS = 4 * np.sqrt(2)  # standard errors; √2 because cross-fitted scores depend on each other
 
@@ -41,12 +43,12 @@ def null_without_bank(evidence: TargetEvidence) -> Control:
     passed = abs(areas[worst] - 0.5) <= _NULL_ERRORS * error
     return Control(
         code="CTL002",
-        title="Negative control: is nothing found where there is nothing?",
+        title="Negative control: no leak with permuted labels",
         passed=bool(passed),
         sentence=(
-            f"With randomly permuted membership labels, the AUC furthest from chance is {areas[worst]:.4f} ({worst}); "
-            f"chance gives 0.5 within {_NULL_ERRORS * error:.4f}. "
-            + ("The analysis finds nothing." if passed else "The analysis is at fault: chance does not explain it.")
+            f"With randomly permuted membership labels, the AUC furthest from 0.5 is {areas[worst]:.4f} ({worst}; "
+            f"expected: 0.5 ± {_NULL_ERRORS * error:.4f}). "
+            + ("No leak is found, as expected." if passed else "The analysis is at fault: it finds a leak by itself.")
         ),
         source="label permutation",
     )
@@ -56,36 +58,52 @@ def planted_without_bank(evidence: TargetEvidence) -> Control:
     """Return the positive control: one threshold must find a leak that is planted into the model's confidence."""
     members, phi = evidence.members, evidence.answers.phi
     outside = phi[~members]
-    inside = phi[members] + _PLANTED * outside.std()
+    inside = phi[members] + PLANTED * outside.std()
+    found = {fpr: HeldOutRate(inside, outside, fpr).value for fpr in evidence.resolved_fprs}
+    return planted_control(
+        f"A planted leak of {PLANTED} standard deviations between examples",
+        inside,
+        outside,
+        found,
+        lambda missed: "One model's answers are too uneven to show a leak at these rates: use shadow models.",
+    )
+
+
+def planted_control(
+    leak: str,
+    inside: Float[Array, " members"],
+    outside: Float[Array, " nonmembers"],
+    found: Mapping[float, float],
+    advice: Callable[[list[str]], str],
+) -> Control:
+    """Return the positive control from the scores of an attack on a planted leak.
+
+    Args:
+        leak: The planted leak in words, which begin a sentence.
+        inside: Scores of members.
+        outside: Scores of non-members.
+        found: The TPR at each FPR.
+        advice: Returns what can help, from the FPRs at which the leak is missed, in words.
+    """
     area, (low, high) = auc(inside, outside), auc_interval(inside, outside)
-    missed, rows = [], []
-    for fpr in evidence.resolved_fprs:
-        found = HeldOutRate(inside, outside, fpr).value
-        ideal = float(stats.norm.cdf(stats.norm.ppf(fpr) + _PLANTED))
-        rows.append((percent(fpr), percent(found), percent(ideal)))
-        if found < _LEAST_SHARE * ideal:
-            missed.append(percent(fpr))
+    ideal = {fpr: float(stats.norm.cdf(stats.norm.ppf(fpr) + PLANTED)) for fpr in found}
+    missed = [rate(fpr) for fpr, tpr in found.items() if tpr < _LEAST_SHARE * ideal[fpr]]
     passed = area >= _LEAST_AREA and not missed
+    where = f" at {', '.join(missed)} FPR" if missed else ""
     return Control(
         code="CTL005",
-        title="Positive control: would a leak be found?",
+        title="Positive control: a planted leak is found",
         passed=passed,
         sentence=(
-            f"A leak of {_PLANTED} standard deviations between examples, planted into the model's answers, is "
-            + ("found" if passed else "missed" + (f" at {', '.join(missed)} false positives" if missed else ""))
-            + f" (AUC {area:.3f}, {low:.3f} to {high:.3f})."
-            + (
-                ""
-                if passed
-                else " One model's answers are too uneven to show a leak at these rates: use shadow models."
-            )
+            f"{leak} is {'found' if passed else f'missed{where}'} (AUC {area:.3f}, 95% CI {low:.3f}–{high:.3f})."
+            + ("" if passed else f" {advice(missed)}")
         ),
         source="binormal model, Green & Swets 1966",
         tables=(
             Table(
                 title="The planted leak",
-                columns=("False-positive rate", "Members found", "With a normal law"),
-                rows=tuple(rows),
+                columns=("FPR", "TPR", "TPR with known distributions"),
+                rows=tuple((rate(fpr), percent(tpr), percent(ideal[fpr])) for fpr, tpr in found.items()),
             ),
         ),
     )
