@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from memaudit.attacks import TARGET_ATTACKS
-from memaudit.checks.evidence import Check, Outcome, TargetEvidence, between, estimate, with_interval
-from memaudit.checks.membership import own_rate_note, title_of
-from memaudit.reports.text import percent
+from memaudit.checks.attack_results import (
+    POINTS,
+    Share,
+    cells,
+    curve,
+    own_rate_note,
+    roc,
+    sentence,
+    table,
+    tied,
+    title_at,
+    unresolved,
+)
+from memaudit.checks.evidence import Check, Outcome, TargetEvidence, estimate
 from memaudit.reports.text import rate as written
-from memaudit.stats import HeldOutRate, auc, auc_interval, clopper_pearson, least_nonmembers, own_tpr, roc_points
-from memaudit.types import Cell, Curve, Figure, FigureKind, Finding, Rung, Skipped, Table
+from memaudit.stats import HeldOutRate, clopper_pearson, own_tpr, roc_points
+from memaudit.types import Curve, Figure, Finding, Rung, Skipped, Table
 
 Array = np.ndarray
 
 METHOD = "order statistics of the non-members for the threshold, Clopper–Pearson for the members"
-_CURVES, _POINTS = 4, 24
-_REFERENCES = {
-    "reference": "Loss calibrated by reference models",
-    "rmia-offline": "RMIA (offline), with reference models",
-}
 
 
 def _held_out(evidence: TargetEvidence) -> Outcome:
@@ -48,7 +56,7 @@ def _held_out(evidence: TargetEvidence) -> Outcome:
     skipped: list[Skipped] = []
     for name in evidence.without_bank:
         for fpr in evidence.fprs:
-            title = f"Membership inference, {name}, at {percent(fpr)} false positives"
+            title = title_at(name, fpr)
             if reason := _not_measured(evidence, name, fpr):
                 skipped.append(Skipped(code="MIA010", title=title, reason=reason))
                 continue
@@ -62,25 +70,15 @@ held_out_check = Check("MIA010", "Membership inference without shadow models", "
 def _not_measured(evidence: TargetEvidence, name: str, fpr: float) -> str:
     if reason := evidence.lacks(name):
         return reason
-    nonmembers = int((~evidence.members).sum())
     if fpr not in evidence.resolved_fprs:
-        return (
-            f"{nonmembers:,} non-members cannot show a false-positive rate of {percent(fpr)}. At least "
-            f"{least_nonmembers(fpr):,} non-members are needed"
-        )
+        return unresolved(fpr, int((~evidence.members).sum()))
     beside = evidence.held_out(name, fpr).unreachable()
-    if beside is None:
-        return ""
-    return (
-        f"a false-positive rate of {percent(fpr)} is not reached: the attack's scores are tied, and the nearest rates "
-        f"that a threshold can have are {percent(beside.below)} and {percent(beside.above)}"
-    )
+    return "" if beside is None else tied(fpr, beside)
 
 
 def _finding(evidence: TargetEvidence, title: str, name: str, fpr: float, first: bool) -> Finding:
     rate = evidence.held_out(name, fpr)
     found = estimate(rate.value, rate.interval, "share", METHOD)
-    measured = _measured(rate)
     blind, members = evidence.blind
     return Finding(
         code="MIA010",
@@ -89,11 +87,7 @@ def _finding(evidence: TargetEvidence, title: str, name: str, fpr: float, first:
         attack=name,
         at_fpr=fpr,
         estimate=found,
-        sentence=(
-            f"{_REFERENCES.get(name, title_of(name))} identifies {percent(found.value)} of members at a {written(fpr)} "
-            f"false-positive rate (95% CI {between(found.low, found.high)}). Measured FPR: {percent(measured[0])} "
-            f"({between(measured[1], measured[2])})."
-        ),
+        sentence=sentence(name, fpr, found, _measured(rate)),
         blind=own_tpr(blind[members], blind[~members], fpr),
         n=len(rate.inside),
         counted="training examples",
@@ -117,61 +111,49 @@ def _too_few(rate: HeldOutRate) -> tuple[str, ...]:
     if len(rate.outside) >= least:
         return ()
     return (
-        f"With {len(rate.outside):,} non-members the lower end of the interval at {percent(rate.fpr)} is always 0: a "
-        f"leak at this rate can be shown with {least:,} or more.",
+        f"With {len(rate.outside):,} non-members, the lower end of the interval at a {written(rate.fpr)} FPR is always "
+        f"0. A leak at this rate can be shown with {least:,} or more.",
     )
 
 
 def _roc(evidence: TargetEvidence) -> Figure:
     """Return TPR by FPR at thresholds that the non-members set; the first attack with its interval."""
     nonmembers = int((~evidence.members).sum())
-    rates = np.geomspace(1 / nonmembers, 1 - 1 / nonmembers, _POINTS)
-    names = [name for name in evidence.without_bank if not evidence.lacks(name)][:_CURVES]
+    rates = np.geomspace(1 / nonmembers, 1 - 1 / nonmembers, POINTS)
+    names = _made(evidence)
     curves = tuple(_curve(evidence, name, rates, band=place == 0) for place, name in enumerate(names))
-    return Figure(
-        kind=FigureKind.ROC,
-        title="True-positive rate by false-positive rate",
-        x_label="False-positive rate (thresholds set by the model's non-members)",
-        y_label="True-positive rate",
-        curves=curves,
-        alt=f"Receiver operating characteristic on logarithmic axes, of {', '.join(names)}.",
-        unresolved=1 / nonmembers,
-    )
+    return roc(curves, "the model's non-members", nonmembers)
+
+
+def _made(evidence: TargetEvidence) -> list[str]:
+    return [name for name in evidence.without_bank if not evidence.lacks(name)]
 
 
 def _curve(evidence: TargetEvidence, name: str, rates: Array, band: bool) -> Curve:
-    scores, members = evidence.scores(name), evidence.members
-    ends: tuple[tuple[float, ...], ...] = ((), ())
     if band:
-        intervals = [evidence.held_out(name, rate).interval() for rate in rates]
-        ends = tuple(tuple(map(float, side)) for side in zip(*intervals, strict=True))
-        y = tuple(evidence.held_out(name, rate).value for rate in rates)
-    else:
-        y = tuple(map(float, roc_points(scores[members], scores[~members], rates)[0]))
-    return Curve(x=tuple(rates.tolist()), y=y, label=name, low=ends[0], high=ends[1])
+        tprs = [evidence.held_out(name, rate).value for rate in rates]
+        return curve(name, rates, tprs, lambda fpr: evidence.held_out(name, fpr).interval())
+    scores, members = evidence.scores(name), evidence.members
+    return curve(name, rates, roc_points(scores[members], scores[~members], rates)[0].tolist())
 
 
 def _comparison(evidence: TargetEvidence) -> Table:
     """Return every attack with its AUC, and TPR beside measured FPR at each rate that can be resolved."""
     members, rows = evidence.members, []
-    for name in (name for name in evidence.without_bank if not evidence.lacks(name)):
-        inside, outside = evidence.scores(name)[members], evidence.scores(name)[~members]
-        area = auc(inside, outside), *auc_interval(inside, outside)
-        cells = [part for fpr in evidence.resolved_fprs for part in _rates(evidence.held_out(name, fpr))]
-        rows.append((name, "{:.3f} ({:.3f} to {:.3f})".format(*area), *cells))
-    columns = ["Attack", "AUC"]
-    for fpr in evidence.resolved_fprs:
-        columns += [f"TPR at {percent(fpr)}", "measured FPR"]
+    for name in _made(evidence):
+        scores = evidence.scores(name)
+        found = [evidence.held_out(name, fpr) for fpr in evidence.resolved_fprs]
+        rates = [cells(rate.unreachable(), partial(_rates, rate)) for rate in found]
+        rows.append((name, (scores[members], scores[~members]), rates))
     models = "" if evidence.rung is Rung.BANK else " No shadow models were used."
     note = (
-        "AUC: DeLong. TPR: 95% interval with the uncertainty of the threshold. Measured FPR: each fifth of the "
-        f"non-members at the threshold of the others, Clopper–Pearson.{models}"
+        "95% CIs. AUC: DeLong. TPR: includes the threshold. Measured FPR: Clopper–Pearson, each fifth of the "
+        f"non-members at the threshold of the others.{models}"
     )
-    return Table(title="Attacks without shadow models", columns=tuple(columns), rows=tuple(rows), note=note)
+    return table("Attacks without shadow models", evidence.resolved_fprs, rows, note)
 
 
-def _rates(rate: HeldOutRate) -> tuple[Cell, Cell]:
-    if (beside := rate.unreachable()) is not None:
-        return "not reached (ties)", f"{percent(beside.below)} or {percent(beside.above)}"
+def _rates(rate: HeldOutRate) -> tuple[Share, Share]:
+    """Return the TPR and the measured FPR, with intervals."""
     low, high = map(float, rate.interval())
-    return with_interval(rate.value, low, high), with_interval(*_measured(rate))
+    return (rate.value, low, high), _measured(rate)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from memaudit.attacks import BANK_ATTACKS, TARGET_ATTACKS
+from memaudit.checks.attack_results import title_at
 from memaudit.checks.evidence import Check, ClassifierTargetEvidence, Evidence, TargetEvidence
 from memaudit.checks.text import TextTargetEvidence
 from memaudit.policy import NEEDS_BANK
 from memaudit.policy.plausible import MEASURES
-from memaudit.reports.text import percent
 from memaudit.types import Skipped
 
 _KINDS = (ClassifierTargetEvidence, TextTargetEvidence)
@@ -29,7 +29,7 @@ def out_of_reach(check: Check, evidence: TargetEvidence) -> list[Skipped]:
     return [
         Skipped(
             code=check.code,
-            title=f"Membership inference, {name}, at {percent(fpr)} false positives",
+            title=title_at(name, fpr),
             reason=reason,
         )
         for name in asked

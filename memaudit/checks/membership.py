@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from scipy import stats
 
 from memaudit.attacks import ATTACKS, STATISTICS
+from memaudit.checks.attack_results import (
+    POINTS,
+    Share,
+    cells,
+    curve,
+    own_rate_note,
+    roc,
+    sentence,
+    table,
+    tied,
+    title_at,
+    unresolved,
+)
 from memaudit.checks.enough import Enough, enough
-from memaudit.checks.evidence import Attacked, Check, Evidence, Outcome, between, estimate, share_of, with_interval
+from memaudit.checks.evidence import Attacked, Check, Evidence, Outcome, between, estimate, share_of
 from memaudit.checks.text import TextEvidence
 from memaudit.reports.text import percent, rate
-from memaudit.stats import (
-    Reached,
-    auc,
-    auc_interval,
-    least_nonmembers,
-    own_tpr,
-    own_tpr_interval,
-    threshold,
-)
-from memaudit.types import ATTACKS_BY_METRIC, Cell, Curve, Figure, FigureKind, Finding, Skipped, Table
+from memaudit.stats import own_tpr, threshold
+from memaudit.types import Curve, Figure, Finding, Skipped, Table
 
 Array = np.ndarray
 
 METHOD = "Korn–Graubard, with the variance of the threshold and between training runs"
 _COMPARED = ("lira-online-per-example", "lira-online-pooled", "rmia-offline")  # in the table of every report
-_POINTS = 24  # of a curve
 
 
 def _slira(evidence: Evidence) -> Outcome:
@@ -165,7 +171,7 @@ def _run(evidence: Evidence, code: str, *families: str) -> Outcome:
     made = (name for name in evidence.with_bank if name.startswith(families))
     for name in made:
         for fpr in evidence.fprs:
-            title = f"Membership inference, {name}, at {rate(fpr)} FPR"
+            title = title_at(name, fpr)
             reason = _not_measured(evidence, name, fpr)
             if reason:
                 skipped.append(Skipped(code=code, title=title, reason=reason))
@@ -178,27 +184,15 @@ def _run(evidence: Evidence, code: str, *families: str) -> Outcome:
 def _not_measured(evidence: Evidence, name: str, fpr: float) -> str:
     """Return why an attack has no true-positive rate at a false-positive rate; empty if it has one."""
     if fpr not in evidence.resolved_fprs:
-        nonmembers = int((~evidence.members).sum())
-        return (
-            f"{nonmembers:,} non-members cannot resolve a {rate(fpr)} FPR: fewer than one false positive is expected. "
-            f"At least {least_nonmembers(fpr):,} non-members are needed"
-        )
+        return unresolved(fpr, int((~evidence.members).sum()))
     beside = evidence.attacked(name).unreachable(fpr)
-    return "" if beside is None else f"a {rate(fpr)} FPR cannot be reached: {_ties(beside)}"
-
-
-def _ties(beside: Reached) -> str:
-    return (
-        f"the attack's scores are tied, and the nearest possible rates are {percent(beside.below)} and "
-        f"{percent(beside.above)}"
-    )
+    return "" if beside is None else tied(fpr, beside)
 
 
 def _finding(evidence: Evidence, code: str, title: str, attacked: Attacked, fpr: float, first: bool) -> Finding:
     name = attacked.attack.name
     tpr = evidence.tpr(name, fpr)
     found = estimate(tpr.value, tpr.interval, "share", METHOD)
-    real, real_low, real_high = share_of(attacked.flagged(fpr)[~evidence.members])
     caught, _ = attacked.shadows_flagged(fpr)
     ends = attacked.shadows_interval(fpr)
     main = first and name == evidence.with_bank[0]
@@ -210,11 +204,7 @@ def _finding(evidence: Evidence, code: str, title: str, attacked: Attacked, fpr:
         attack=name,
         at_fpr=fpr,
         estimate=found,
-        sentence=(
-            f"{title_of(name)} identifies {percent(found.value)} of members at a {rate(fpr)} false-positive rate "
-            f"(95% CI {between(found.low, found.high)}). Measured FPR on this model: {percent(real)} "
-            f"({between(real_low, real_high)})."
-        ),
+        sentence=sentence(name, fpr, found, share_of(attacked.flagged(fpr)[~evidence.members])),
         blind=own_tpr(*_blind(evidence), fpr) if evidence.has_inputs else None,
         n=tpr.trials,
         counted="training examples",
@@ -227,12 +217,6 @@ def _finding(evidence: Evidence, code: str, title: str, attacked: Attacked, fpr:
             *((_variance_note(tpr.design_effect), *_blind_note(evidence, fpr), *more.notes) if main else ()),
         ),
     )
-
-
-def title_of(name: str) -> str:
-    """Return what an attack is called in reports."""
-    known = ATTACKS_BY_METRIC["tpr"].get(name)
-    return name if known is None else known.title
 
 
 def _variance_note(design_effect: float) -> str:
@@ -249,15 +233,6 @@ def _blind(evidence: Evidence) -> tuple[Array, Array]:
 
 def _blind_note(evidence: Evidence, fpr: float) -> tuple[str, ...]:
     return (own_rate_note(*_blind(evidence), fpr),) if evidence.has_inputs else ()
-
-
-def own_rate_note(inside: Array, outside: Array, fpr: float) -> str:
-    """Return in a sentence how many members the blind adversary identifies, from its scores."""
-    value, (low, high) = own_tpr(inside, outside, fpr), own_tpr_interval(inside, outside, fpr)
-    return (
-        f"Blind baseline (data alone, no model): {percent(value)} (95% CI {between(low, high)}, bootstrap over "
-        "examples)."
-    )
 
 
 def _single(evidence: Evidence, attacked: Attacked, fpr: float) -> Table:
@@ -296,58 +271,37 @@ def _roc(evidence: Evidence) -> Figure:
     n_out = int((~evidence.members).sum())
     names = evidence.with_bank
     least = max(1 / n_out, *(1 / evidence.attacked(name).outside.size for name in names))
-    rates = np.geomspace(least, 1, _POINTS)
+    rates = np.geomspace(least, 1, POINTS)
     curves = tuple(_curve(evidence, name, rates, band=place == 0) for place, name in enumerate(names))
-    said = "; ".join(
-        f"{curve.label} identifies {percent(curve.y[int(np.searchsorted(rates, 0.01, side='right')) - 1])} of members"
-        for curve in curves
-    )
-    return Figure(
-        kind=FigureKind.ROC,
-        title="ROC curves of all attacks",
-        x_label="False-positive rate (thresholds set on the shadow models)",
-        y_label="True-positive rate",
-        curves=curves,
-        alt=f"ROC curves on log-log axes. At a 1% FPR: {said}.",
-        unresolved=1 / n_out,
-    )
+    return roc(curves, "the shadow models", n_out)
 
 
 def _curve(evidence: Evidence, name: str, rates: Array, band: bool) -> Curve:
     attacked = evidence.attacked(name)
     members = attacked.target[evidence.members]
-    y = tuple(float((members > threshold(attacked.outside.ravel(), rate)).mean()) for rate in rates)
-    ends: tuple[tuple[float, ...], ...] = ((), ())
-    if band:  # several would hide each other
-        intervals = [evidence.tpr(name, rate).interval() for rate in rates]
-        ends = tuple(tuple(map(float, side)) for side in zip(*intervals, strict=True))
-    return Curve(x=tuple(rates.tolist()), y=y, label=title_of(name), low=ends[0], high=ends[1])
+    tprs = [float((members > threshold(attacked.outside.ravel(), rate)).mean()) for rate in rates]
+    # bands of several would hide each other
+    return curve(name, rates, tprs, (lambda fpr: evidence.tpr(name, fpr).interval()) if band else None)
 
 
 def _comparison(evidence: Evidence) -> Table:
     """Return every attack with its AUC, and TPR beside measured FPR at each rate that can be resolved."""
-    members = evidence.members
-    rows = []
+    members, rows = evidence.members, []
     for name in dict.fromkeys([*evidence.with_bank, *_COMPARED]):
         attacked = evidence.attacked(name)
-        inside, outside = attacked.target[members], attacked.target[~members]
-        area = auc(inside, outside), *auc_interval(inside, outside)
-        cells = [part for fpr in evidence.resolved_fprs for part in _rates(evidence, attacked, fpr)]
-        rows.append((title_of(name), "{:.3f} ({:.3f}–{:.3f})".format(*area), *cells))
-    columns = ["Attack", "AUC"]
-    for fpr in evidence.resolved_fprs:
-        columns += [f"TPR at {rate(fpr)} FPR", "Measured FPR"]
+        rates = [
+            cells(attacked.unreachable(fpr), partial(_rates, evidence, attacked, fpr)) for fpr in evidence.resolved_fprs
+        ]
+        rows.append((name, (attacked.target[members], attacked.target[~members]), rates))
     note = (
         "95% CIs. AUC: DeLong, over examples only. TPR: includes the threshold and the variation between training "
         "runs. Measured FPR: Clopper–Pearson. Thresholds are set on the shadow models."
     )
-    return Table(title="All attacks", columns=tuple(columns), rows=tuple(rows), note=note)
+    return table("All attacks", evidence.resolved_fprs, rows, note)
 
 
-def _rates(evidence: Evidence, attacked: Attacked, fpr: float) -> tuple[Cell, Cell]:
-    if (beside := attacked.unreachable(fpr)) is not None:
-        return "not reachable (ties)", f"{percent(beside.below)} or {percent(beside.above)}"
+def _rates(evidence: Evidence, attacked: Attacked, fpr: float) -> tuple[Share, Share]:
+    """Return the TPR and the measured FPR, with intervals."""
     tpr = evidence.tpr(attacked.attack.name, fpr)
     low, high = map(float, tpr.interval())
-    measured = share_of(attacked.flagged(fpr)[~evidence.members])
-    return with_interval(tpr.value, low, high), with_interval(*measured)
+    return (tpr.value, low, high), share_of(attacked.flagged(fpr)[~evidence.members])
