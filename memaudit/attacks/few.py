@@ -7,7 +7,7 @@ from jaxtyping import Float
 
 from memaudit.attacks.answers import Answers, References, TargetAttack
 from memaudit.attacks.interface import Signal, log_probability
-from memaudit.attacks.rmia import DEFAULT_A, offline_log_mean
+from memaudit.attacks.rmia import DEFAULT_A, Rmia, log_mean, offline_log_mean
 from memaudit.types import Rung
 
 Array = np.ndarray
@@ -26,8 +26,7 @@ def offline_ratio(answers: Answers) -> Float[Array, " examples"]:
     """
     few = _of(answers)
     logs = np.where(few.out, log_probability(few.phi, answers.signal), -np.inf)
-    top = logs.max(axis=0)
-    log_out = top + np.log(np.exp(logs - top).sum(axis=0) / few.out.sum(axis=0))
+    log_out = log_mean(logs) - np.log(few.out.mean(axis=0))
     return np.asarray(
         log_probability(answers.phi, answers.signal) - offline_log_mean(log_out, DEFAULT_A[answers.signal])
     )
@@ -40,8 +39,8 @@ def difference(answers: Answers) -> Float[Array, " examples"]:
 
 
 RMIA_OFFLINE = TargetAttack(
-    name="rmia-offline",
-    source="Zarifzadeh et al. 2024 (ICML), RMIA, offline",
+    name=Rmia(offline=True).name,
+    source=Rmia(offline=True).source,
     score=offline_ratio,
     rung=Rung.REFERENCES,
     fits=lambda answers: answers.references is not None,

@@ -13,7 +13,7 @@ from memaudit.attacks import TARGET_ATTACKS
 from memaudit.checks.evidence import ControlCheck, TargetEvidence
 from memaudit.reports.text import percent, rate
 from memaudit.stats import HeldOutRate, auc, auc_interval
-from memaudit.types import Control, Rung, Table
+from memaudit.types import OF_REFERENCES, Control, Rung, Table
 
 Array = np.ndarray
 
@@ -145,7 +145,7 @@ def _references(evidence: TargetEvidence) -> Control:
         source="DeLong et al. 1988",
         tables=(Table(title="Reference models", columns=("Model", "Members", "Non-members", "AUC"), rows=tuple(rows)),),
         overstates=("tpr",) if many else (),
-        attacks=tuple(name for name, found in TARGET_ATTACKS.items() if found.rung is Rung.REFERENCES),
+        attacks=OF_REFERENCES,
     )
 
 

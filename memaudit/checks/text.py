@@ -10,7 +10,15 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped, UInt8
 
-from memaudit.attacks import OF_DISTRIBUTION, STATISTICS, GlobalThreshold, Signal, blind_text_scores, zlib_bytes
+from memaudit.attacks import (
+    OF_DISTRIBUTION,
+    STATISTICS,
+    TARGET_ATTACKS,
+    GlobalThreshold,
+    Signal,
+    blind_text_scores,
+    zlib_bytes,
+)
 from memaudit.canaries import calibrated, rank_exposure, sampled_exposure
 from memaudit.checks.evidence import Attacked, Evidence, Shadows, TargetEvidence
 from memaudit.design import PairArrays, by_pair
@@ -242,7 +250,7 @@ class TextEvidence(TextTargetEvidence, Evidence):
         if name == "base":
             base = self.recorded["base"][:, None]
             pairs = PairArrays(*by_pair(self.bank.stacked("phi") - base, self.bank.members))
-            attack = GlobalThreshold("base", "loss beside the base's: Carlini et al. 2021 (USENIX), section 5.2")
+            attack = GlobalThreshold("base", TARGET_ATTACKS["base"].source)
             return Attacked.of(attack, self.phi - base, pairs)
         if name not in STATISTICS:
             return super()._scored(name)

@@ -10,7 +10,17 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from memaudit.policy.plausible import MEASURES
-from memaudit.types import ASKED_ATTACKS, ASKED_RATES, ATTACKS_BY_METRIC, Control, Edition, Finding, Report, Rung
+from memaudit.types import (
+    ASKED_ATTACKS,
+    ASKED_RATES,
+    ATTACKS_BY_METRIC,
+    OF_REFERENCES,
+    Control,
+    Edition,
+    Finding,
+    Report,
+    Rung,
+)
 
 ALWAYS = ("CTL001", "CTL002", "CTL003", "CTL004", "CTL005", "CTL007", "LNK001")
 WITHOUT_BANK = ("CTL002", "CTL003", "CTL005", "CTL007", "LNK001")
@@ -20,9 +30,8 @@ OF_TEXTS = (
     *("CTL006", "CTL009", "MEM002", "MEM003", "LNK002", "CAN001", "CAN002", "CAN003", "CAN010"),
     *("EXT001", "EXT002", "EXT003", "EXT004"),
 )
-_OF_REFERENCES = ("rmia-offline", "reference", "base")
 _OVERSTATED = {"CTL004": ("tpr",), "CTL014": ("tpr",), "CTL006": ("exposure", "canaries", "planted-exposure")}
-_CONCERNED = {"CTL009": ("calibrated", "raw", "search"), "CTL014": _OF_REFERENCES}
+_CONCERNED = {"CTL009": ("calibrated", "raw", "search"), "CTL014": OF_REFERENCES}
 _PERCENTAGE = re.compile(r"([<>] ?)?(\d+(?:\.\d+)?)(?=%|–[\d.]+%|–[<>] ?[\d.]+%)")
 
 

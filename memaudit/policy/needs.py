@@ -7,12 +7,11 @@ from statistics import NormalDist
 
 from memaudit.policy.comparison import Comparison
 from memaudit.policy.plausible import MEASURES
-from memaudit.types import Limit, Report, Rung
+from memaudit.types import OF_REFERENCES, Limit, Report, Rung
 
 NEEDS_BANK = "a bank of shadow models: memaudit bank fill --shadows 64"
 SHADOW_SECONDS = "seconds per shadow model"  # a key of a report's provenance
 
-_OF_REFERENCES = ("rmia-offline", "reference", "base")  # attacks that compare with other models
 _POWER = 0.8
 _MOST = 10**6  # times as much data
 _MOST_UNITS = 10**8
@@ -66,7 +65,7 @@ def unmeasured(limit: Limit, report: Report) -> str:
     """Return what it takes to measure what a limit is about; empty if it is not known."""
     if report.rung < Rung.BANK and rung_of(limit) is Rung.BANK:
         return NEEDS_BANK
-    if report.rung is Rung.TARGET and limit.metric == "tpr" and limit.attack in _OF_REFERENCES:
+    if report.rung is Rung.TARGET and limit.metric == "tpr" and limit.attack in OF_REFERENCES:
         return f"reference models (--reference PATH), or {NEEDS_BANK}"
     if limit.metric != "tpr" or limit.at_fpr is None:
         return ""

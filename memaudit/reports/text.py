@@ -7,6 +7,7 @@ import re
 import unicodedata
 from calendar import month_name
 from datetime import date, datetime
+from decimal import Decimal
 
 from memaudit.types import Cell, Estimate
 
@@ -73,8 +74,8 @@ def percent(share: float) -> str:
 
 
 def rate(share: float) -> str:
-    """Return a rate that somebody chose, exactly: 0.00125 is "0.125%"."""
-    return f"{100 * share:.10g}%"
+    """Return a rate that somebody chose, exactly and without an exponent: 0.00125 is "0.125%"."""
+    return f"{Decimal(f'{100 * share:.10g}'):f}%"
 
 
 def ends(low: str, high: str) -> str:
