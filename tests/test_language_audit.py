@@ -137,7 +137,7 @@ def test_a_bank_of_other_probes_is_refused_by_name(place: Path, complaint: Calla
 
 def test_members_that_differ_from_others_have_no_membership_figures(place: Path) -> None:
     """Membership by a word that the text holds: the blind adversary knows, and the headline is refused."""
-    from memaudit.auditing.run import examine
+    from memaudit.auditing.examination import examine
     from memaudit.types import Subject
 
     with forgotten():
@@ -155,13 +155,13 @@ def _evidence(place: Path) -> TextEvidence:
     from dataclasses import replace
 
     from memaudit.auditing import open_target
+    from memaudit.auditing.facts import facts_of
     from memaudit.auditing.ground import Ground
-    from memaudit.auditing.run import _facts
     from memaudit.bank import Bank
 
     target = open_target("model", "recipe_of_language.py:recipe")
     bank = Bank.open("bank")
-    facts = _facts(Ground(target, bank, recordings=bank.read(), shadows=12), (0.05,), ("lira-online",), "cpu")
+    facts = facts_of(Ground(target, bank, recordings=bank.read(), shadows=12), (0.05,), ("lira-online",), "cpu")
     assert isinstance(facts, TextEvidence)
     marked = np.arange(60) % 2 == 0
     texts = tuple(f"{text} zebra" if mark else text for text, mark in zip(facts.strings, marked, strict=True))

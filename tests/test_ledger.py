@@ -360,7 +360,7 @@ def test_an_audit_that_failed_on_the_way_is_not_taken_for_one_that_is_missing(
     project: Path, command: Command, complaint: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("memaudit.auditing.run.all_checks", lambda: 1 / 0)
+        patch.setattr("memaudit.auditing.examination.all_checks", lambda: 1 / 0)
         assert command("audit", "model.safetensors", "-q").returncode == 2
     complaint("audit", "model.safetensors", "-q", "--plan", "recipe.py")
     (project / "memaudit.plan.json").write_text('{"schema": "memaudit.plan/1", "decides": {}}', "utf-8")

@@ -4,52 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from memaudit import policy, reports
 from memaudit.auditing import ledger as ledgers
 from memaudit.auditing.choices import require_choices, require_fitting, usual_attacks
 from memaudit.auditing.evidence import EvidenceLevel, Key, LedgerKey, flags_table, identifiers, most_exposed, table
+from memaudit.auditing.examination import examine, trusted_by
+from memaudit.auditing.facts import facts_of, of_examples
 from memaudit.auditing.folder import EVIDENCE, seal, unseal
 from memaudit.auditing.ground import LEAST_SHADOWS, Ground, ground
 from memaudit.auditing.planning import require_planned
 from memaudit.auditing.provenance import bound, made_from, provenance
 from memaudit.auditing.recorded import Outputs, open_outputs
 from memaudit.auditing.scope import limitations, notices, untested
-from memaudit.auditing.target import Target, open_target, read_by_shadows
-from memaudit.bank import Bank, Matched, Recordings
-from memaudit.checks import (
-    BLIND,
-    CONTROLS,
-    Check,
-    Evidence,
-    TargetEvidence,
-    TextEvidence,
-    TextTargetEvidence,
-    all_checks,
-    fidelity_check,
-    out_of_reach,
-)
-from memaudit.checks.tasks import BANK_EVIDENCE, TARGET_EVIDENCE
+from memaudit.auditing.target import Target, open_target
+from memaudit.bank import Bank
+from memaudit.checks import Evidence
 from memaudit.design import Role
 from memaudit.errors import EvidenceError, MemauditError, SettingsError
 from memaudit.files import make_private_folder, write_whole
-from memaudit.recipe import Examples, Recipe, TextPopulation, recipe_digest
+from memaudit.recipe import Recipe, recipe_digest
 from memaudit.types import (
     Attempt,
     Context,
-    Control,
     Edition,
     Limit,
     Planned,
     Report,
-    Result,
     Rung,
-    Skipped,
     Subject,
     Verdict,
     Waiver,
@@ -59,8 +43,6 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 __all__ = ["LEAST_SHADOWS", "Audit", "audit", "examine", "of_examples", "recorded"]
-
-Array = np.ndarray
 
 
 @dataclass(frozen=True)
@@ -196,7 +178,7 @@ def audit(
     if plan is not None:
         planned = _planned(Path(plan), target, base, fprs, attacks, limits, place)
     measured = base.target
-    facts = _facts(base, tuple(fprs), tuple(attacks), device)
+    facts = facts_of(base, tuple(fprs), tuple(attacks), device)
     subject = Subject(
         model=target.name,
         sha256=target.sha256,
@@ -218,7 +200,7 @@ def audit(
     report = replace(policy.hold(report, limits, waivers), context=context or Context(), plan=planned)
     report = replace(report, notices=notices(target))
     report = replace(report, attempt=recorded(report, limits, base.bank, made, data, place, audited))
-    if level is EvidenceLevel.NONE or not _trusted(report.controls):
+    if level is EvidenceLevel.NONE or not trusted_by(report.controls):
         return Audit(report, None)
     full = level is EvidenceLevel.FULL
     names = identifiers(measured.ids, level, key)
@@ -244,110 +226,6 @@ def _planned(
     if base.bank is None or base.rung is not Rung.BANK:
         raise SettingsError("a plan is about an audit with a bank; leave --plan out, or fill the bank")
     return require_planned(plan, base.bank, target.population, base.shadows, fprs, attacks, limits, place)
-
-
-def _facts(base: Ground, fprs: tuple[float, ...], attacks: tuple[str, ...], device: str) -> TargetEvidence:
-    """Return what the checks may look at."""
-    target = base.target
-    recorded, population = target.recorded, target.population
-    shared: dict[str, Any] = {
-        "members": target.members,
-        "split": 0 if target.membership is None else target.membership.split,
-        "manifest": target.manifest,
-        "fprs": fprs,
-        "attacks": attacks,
-        "seed": base.seed,
-        "references": base.references,
-    }
-    if isinstance(population, TextPopulation):
-        shared |= {
-            "phi": recorded["phi"],
-            "correct": recorded["correct"],
-            "population": population,
-            "recorded": recorded,
-            "doses": target.counts[len(population) :],
-        }
-        if base.bank is None or base.recordings is None:
-            return TextTargetEvidence(**shared)
-        assert isinstance(base.recordings, Recordings)
-        reading = read_by_shadows(target, base.bank, base.recordings, device)
-        return TextEvidence(**shared, bank=base.recordings, reading=reading, share=base.share)
-    shared |= of_examples(population, recorded)
-    if base.recordings is None:
-        return TARGET_EVIDENCE[population.task](**shared)
-    matched = base.recordings.couples if isinstance(base.recordings, Matched) else None
-    return BANK_EVIDENCE[population.task](**shared, bank=base.recordings, matched=matched, share=base.share)
-
-
-def of_examples(examples: Examples, recorded: dict[str, Array]) -> dict[str, Any]:
-    """Return what checks may look at of examples that are no documents, and of what a model answered: by units."""
-    rows = examples.representatives
-    inputs = examples.inputs if len(rows) == len(examples) else examples.take(rows).inputs
-    entropy = recorded.get("modified_entropy")
-    return {
-        "phi": recorded["phi"][rows],
-        "correct": recorded["correct"][rows],
-        "x": inputs.features(),
-        "y": examples.y[rows],
-        "texts": inputs.texts,
-        "names": examples.class_names,
-        "modified_entropy": None if entropy is None else entropy[rows],
-    }
-
-
-def examine(
-    facts: TargetEvidence,
-    subject: Subject,
-    untested: tuple[str, ...],
-    limitations: tuple[str, ...],
-    provenance: dict[str, str],
-) -> Report:
-    """Return the report, not yet judged: controls first, as figures about a model unlike its shadows are withheld."""
-    controls = tuple(
-        control.run(facts) for control in CONTROLS if isinstance(facts, control.needs) and control.wanted(facts)
-    )
-    results: list[Result] = []
-    skipped: list[Skipped] = []
-    for check in all_checks():
-        if not isinstance(facts, check.needs):
-            skipped += out_of_reach(check, facts)
-            continue
-        if (reason := _withheld(check, facts, controls)) is not None:
-            skipped.append(Skipped(code=check.code, title=check.title, reason=reason))
-            continue
-        findings, refused = check.run(facts)
-        results += [Result(finding=finding, verdict=Verdict.NOTED, reason="not judged") for finding in findings]
-        skipped += refused
-    return Report(
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        subject=subject,
-        results=tuple(results),
-        skipped=tuple(skipped),
-        controls=controls,
-        untested=untested,
-        limitations=limitations,
-        provenance=provenance,
-        rung=facts.rung,
-    )
-
-
-def _withheld(check: Check, facts: TargetEvidence, controls: Sequence[Control]) -> str | None:
-    """Return why the figures of a check are not given; None if they are."""
-    if not _trusted(controls):
-        return "the model does not look like its shadow models, so no result about it is reported"
-    blind = any(control.code == BLIND and control.passed is False for control in controls)
-    if blind and check.metric == "tpr" and (facts.rung < Rung.BANK or isinstance(facts, TextEvidence)):
-        what = "documents" if isinstance(facts, TextTargetEvidence) else "examples"
-        return (
-            "members can be distinguished from non-members without the model, so the result would measure how the "
-            f"{what} were collected, not what the model leaks; draw the training set at random "
-            "(memaudit.draw_members)"
-        )
-    return None
-
-
-def _trusted(controls: Sequence[Control]) -> bool:
-    return not any(control.code == fidelity_check.code and control.passed is False for control in controls)
 
 
 def recorded(

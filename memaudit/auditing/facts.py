@@ -1,0 +1,65 @@
+"""What the checks of an audit may look at, from its target and its bank."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from memaudit.auditing.ground import Ground
+from memaudit.auditing.target import read_by_shadows
+from memaudit.bank import Matched, Recordings
+from memaudit.checks import TargetEvidence, TextEvidence, TextTargetEvidence
+from memaudit.checks.tasks import BANK_EVIDENCE, TARGET_EVIDENCE
+from memaudit.recipe import Examples, TextPopulation
+
+Array = np.ndarray
+
+
+def facts_of(base: Ground, fprs: tuple[float, ...], attacks: tuple[str, ...], device: str) -> TargetEvidence:
+    """Return what the checks may look at."""
+    target = base.target
+    recorded, population = target.recorded, target.population
+    shared: dict[str, Any] = {
+        "members": target.members,
+        "split": 0 if target.membership is None else target.membership.split,
+        "manifest": target.manifest,
+        "fprs": fprs,
+        "attacks": attacks,
+        "seed": base.seed,
+        "references": base.references,
+    }
+    if isinstance(population, TextPopulation):
+        shared |= {
+            "phi": recorded["phi"],
+            "correct": recorded["correct"],
+            "population": population,
+            "recorded": recorded,
+            "doses": target.counts[len(population) :],
+        }
+        if base.bank is None or base.recordings is None:
+            return TextTargetEvidence(**shared)
+        assert isinstance(base.recordings, Recordings)
+        reading = read_by_shadows(target, base.bank, base.recordings, device)
+        return TextEvidence(**shared, bank=base.recordings, reading=reading, share=base.share)
+    shared |= of_examples(population, recorded)
+    if base.recordings is None:
+        return TARGET_EVIDENCE[population.task](**shared)
+    matched = base.recordings.couples if isinstance(base.recordings, Matched) else None
+    return BANK_EVIDENCE[population.task](**shared, bank=base.recordings, matched=matched, share=base.share)
+
+
+def of_examples(examples: Examples, recorded: dict[str, Array]) -> dict[str, Any]:
+    """Return what checks may look at of examples that are no documents, and of what a model answered: by units."""
+    rows = examples.representatives
+    inputs = examples.inputs if len(rows) == len(examples) else examples.take(rows).inputs
+    entropy = recorded.get("modified_entropy")
+    return {
+        "phi": recorded["phi"][rows],
+        "correct": recorded["correct"][rows],
+        "x": inputs.features(),
+        "y": examples.y[rows],
+        "texts": inputs.texts,
+        "names": examples.class_names,
+        "modified_entropy": None if entropy is None else entropy[rows],
+    }
