@@ -17,7 +17,7 @@ from loading import RECIPES, unregistered
 from scipy import stats
 
 import memaudit as ma
-from memaudit.canaries import formats
+from memaudit.canaries import people
 from memaudit.canaries.formats import Forms, Kind
 from memaudit.canaries.secrets import FoundSecret, decoys, find_secrets, redact
 from memaudit.errors import EvidenceError, RecipeError
@@ -149,10 +149,26 @@ class Result:
     score: float
 
 
+class NlpEngineProvider:
+    """The documented interface of presidio_analyzer.nlp_engine.NlpEngineProvider; its engine is its configuration."""
+
+    def __init__(self, nlp_configuration: dict[str, Any]):
+        self.engine = nlp_configuration
+
+    def create_engine(self) -> dict[str, Any]:
+        return self.engine
+
+
 class AnalyzerEngine:
     """The documented interface of presidio_analyzer.AnalyzerEngine, with names that everybody knows."""
 
     asked: list[tuple[str, tuple[str, ...]]] = []  # noqa: RUF012  (shared with the test)
+    model = ""
+
+    def __init__(self, nlp_engine: dict[str, Any], supported_languages: list[str]):
+        (model,) = nlp_engine["models"]
+        assert (nlp_engine["nlp_engine_name"], [model["lang_code"]]) == ("spacy", supported_languages)
+        AnalyzerEngine.model = model["model_name"]
 
     def analyze(self, text: str, language: str, entities: list[str] | None = None) -> list[Result]:
         self.asked.append((language, tuple(entities or ())))
@@ -166,14 +182,18 @@ class AnalyzerEngine:
 
 @pytest.fixture
 def presidio(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[AnalyzerEngine]]:
-    """Makes presidio_analyzer importable; here it is a stub of its documented interface."""
-    library: Any = ModuleType("presidio_analyzer")
-    library.AnalyzerEngine = AnalyzerEngine
-    monkeypatch.setitem(sys.modules, "presidio_analyzer", library)
+    """Makes presidio and spaCy importable; here they are stubs of their documented interfaces."""
+    libraries: dict[str, Any] = {n: ModuleType(n) for n in ("presidio_analyzer", "presidio_analyzer.nlp_engine")}
+    libraries |= {"spacy": ModuleType("spacy"), "spacy.util": ModuleType("spacy.util")}
+    libraries["presidio_analyzer"].AnalyzerEngine = AnalyzerEngine
+    libraries["presidio_analyzer.nlp_engine"].NlpEngineProvider = NlpEngineProvider
+    libraries["spacy.util"].get_installed_models = lambda: ["en_core_web_sm", "en_core_web_lg", "de_core_news_md"]
+    for name, library in libraries.items():
+        monkeypatch.setitem(sys.modules, name, library)
     monkeypatch.setattr(AnalyzerEngine, "asked", [])
-    formats._analyzer.cache_clear()
+    people._analyzer.cache_clear()
     yield AnalyzerEngine
-    formats._analyzer.cache_clear()
+    people._analyzer.cache_clear()
 
 
 def test_names_and_addresses_are_what_presidio_finds(presidio: type[AnalyzerEngine]) -> None:
@@ -211,9 +231,53 @@ def test_a_name_without_others_has_no_decoys(presidio: type[AnalyzerEngine]) -> 
 
 def test_without_presidio_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "presidio_analyzer", None)
-    formats._analyzer.cache_clear()
+    people._analyzer.cache_clear()
     with pytest.raises(EvidenceError, match="pip install presidio-analyzer"):
         find_secrets(["Otto Weiss"], forms=Secrets(names=True).forms)
+
+
+def test_the_largest_model_of_the_language_is_taken(presidio: type[AnalyzerEngine]) -> None:
+    find_secrets(["Otto Weiss"], forms=Secrets(names=True).forms)
+    assert presidio.model == "en_core_web_lg"
+    find_secrets(["Otto Weiss"], forms=Secrets(names=True, language="de").forms)
+    assert presidio.model == "de_core_news_md"
+
+
+def test_a_language_without_a_model_is_refused_and_nothing_is_downloaded(presidio: type[AnalyzerEngine]) -> None:
+    with pytest.raises(EvidenceError, match="'fr', and none is installed: python -m spacy download fr_core_news_lg"):
+        find_secrets(["Otto Weiss"], forms=Secrets(names=True, language="fr").forms)
+    assert not presidio.asked
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_real_presidio_finds_names_in_german(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installed spaCy model whose names and places are rules: what presidio makes of it is presidio's own doing."""
+    pytest.importorskip("presidio_analyzer")
+    spacy = pytest.importorskip("spacy")
+    model = spacy.blank("de")
+    rules = [{"label": "PER", "pattern": name} for name in ("Otto Weiss", "Anna Braun", "Emma Lang")]
+    model.add_pipe("entity_ruler").add_patterns([*rules, {"label": "LOC", "pattern": "Hamburg"}])
+    model.meta |= {"name": "tiny", "version": "1.0.0"}
+    package = tmp_path / "de_tiny"
+    package.mkdir()
+    model.to_disk(package / "de_tiny-1.0.0")
+    (package / "meta.json").write_bytes((package / "de_tiny-1.0.0" / "meta.json").read_bytes())
+    code = "from spacy.util import load_model_from_init_py\n\ndef load(**more):\n"
+    (package / "__init__.py").write_text(code + "    return load_model_from_init_py(__file__, **more)\n", "utf-8")
+    (tmp_path / "de_tiny-1.0.0.dist-info").mkdir()
+    about = "Metadata-Version: 2.1\nName: de_tiny\nVersion: 1.0.0\n"
+    (tmp_path / "de_tiny-1.0.0.dist-info" / "METADATA").write_text(about, "utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("spacy.util.get_installed_models", lambda: ["de_tiny"])  # spaCy looks only when it is imported
+    people._analyzer.cache_clear()
+    forms = Secrets(names=True, addresses=True, language="de").forms
+    found = find_secrets(["Otto Weiss und Anna Braun.", "Emma Lang schreibt Otto Weiss nach Hamburg."], forms=forms)
+    assert {(s.kind, s.value, s.documents) for s in found} == {
+        (Kind.NAME, "Otto Weiss", (0, 1)),
+        (Kind.NAME, "Anna Braun", (0,)),
+        (Kind.NAME, "Emma Lang", (1,)),
+        (Kind.ADDRESS, "Hamburg", (1,)),
+    }
 
 
 # --- in a recipe ------------------------------------------------------------------------------------------------------

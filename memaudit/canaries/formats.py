@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from memaudit.canaries.people import entities
 from memaudit.errors import LANGUAGE_EXTRA, EvidenceError
 
 Span = tuple[int, int]
@@ -166,26 +167,7 @@ _ENTITIES = {Kind.NAME: "PERSON", Kind.ADDRESS: "LOCATION"}  # as presidio calls
 
 
 def _entities(text: str, forms: Forms, kind: Kind) -> Iterator[Span]:
-    """Yield names or addresses, the surest first, as presidio-analyzer finds them.
-
-    Source: presidio_analyzer.AnalyzerEngine.analyze, which returns results with entity_type, start, end and score.
-    """
-    if _ENTITIES[kind] not in forms.entities:
-        return
-    found = _analyzer().analyze(text=text, language=forms.language, entities=[_ENTITIES[kind]])
-    for result in sorted(found, key=lambda result: (-result.score, result.start)):
-        yield result.start, result.end
-
-
-@lru_cache(maxsize=1)
-def _analyzer() -> Any:
-    try:
-        return importlib.import_module("presidio_analyzer").AnalyzerEngine()
-    except ModuleNotFoundError as error:
-        raise EvidenceError(
-            "names and addresses are found by presidio: pip install presidio-analyzer, and the model that it uses, by "
-            f"default: python -m spacy download en_core_web_lg ({error})"
-        ) from error
+    return entities(text, _ENTITIES[kind], forms.language) if _ENTITIES[kind] in forms.entities else iter(())
 
 
 def _known_keys(text: str) -> Iterator[Span]:
