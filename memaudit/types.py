@@ -97,6 +97,11 @@ class Verdict(StrEnum):
     NOTED = "noted"
 
 
+def word(verdict: str) -> str:
+    """Return a verdict as one word for people and scripts: `pass`, `fail`, `inconclusive` or `no-limit-set`."""
+    return "no-limit-set" if verdict == Verdict.NOTED else str(verdict)
+
+
 def worst(verdicts: Iterable[Verdict]) -> Verdict:
     """Return the worst of the verdicts; NOTED if there are none."""
     order = list(Verdict)
@@ -436,7 +441,7 @@ class Attempt:
     torn: int = 0
 
     def __str__(self) -> str:
-        before = f", before it: {', '.join(self.earlier)}" if self.earlier else ""
+        before = f", before it: {', '.join(map(word, self.earlier))}" if self.earlier else ""
         if not self.in_all:
             return f"attempt {self.number} of this model under this policy{before}"
         lost = "; the ledger lacks earlier audits with this bank" if self.lost else ""

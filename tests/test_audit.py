@@ -51,7 +51,7 @@ def test_a_leak_is_found_and_noted_without_a_limit(project: Path, command: Comma
     """A network that learned noise by heart: most members are found at 2% false positives, and memorization is high."""
     done = command("audit", "model.safetensors")
     assert done.returncode == 0, done.stderr
-    assert done.stdout == f"noted: {project / 'audit' / 'report.html'}\n"
+    assert done.stdout == f"no-limit-set: {project / 'audit' / 'report.html'}\n"
     report = reported(project)
     assert report.verdict is Verdict.NOTED
     assert (report.subject.members, report.subject.nonmembers, report.subject.shadows) == (100, 100, 16)

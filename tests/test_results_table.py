@@ -9,9 +9,9 @@ import re
 import pytest
 import samples
 
-from memaudit.cli import terminal
+from memaudit.cli import results, terminal
 from memaudit.cli.audit_command import _told
-from memaudit.types import Limit, Report
+from memaudit.types import Limit, Report, Verdict, word
 
 LIMITS = [Limit(metric="tpr", attack="lira-online", at_fpr=0.01, max=0.05)]
 REPORT = samples.audited(LIMITS, samples.found("lira-online", 10), samples.found("lira-offline", 200))
@@ -69,3 +69,23 @@ def test_colour_is_left_out_on_request_and_hostile_text_does_nothing(monkeypatch
     monkeypatch.setenv("NO_COLOR", "1")
     lines = terminal.table(("A", "V"), [("[red]a[/red]", "FAIL")], stream)
     assert lines[1] == "[red]a[/red]  FAIL"
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_text_beside_a_label_is_wrapped_in_a_terminal_and_nowhere_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    entries = [("report", "one two three four five six seven eight nine")]
+    assert results.wrapped(entries, stream=io.StringIO()) == ["report        " + entries[0][1]]
+    (shown,) = results.wrapped(entries, stream=_Terminal())
+    first, *others = shown.split("\n")
+    assert first.startswith("report        one") and others
+    assert all(len(line) <= 40 for line in (first, *others))
+    assert all(line.startswith(" " * 14) for line in others)
+
+
+def test_a_verdict_is_one_word_for_scripts() -> None:
+    assert [word(verdict) for verdict in Verdict] == ["fail", "inconclusive", "pass", "no-limit-set"]

@@ -259,8 +259,8 @@ def test_an_audit_is_verified_and_what_that_shows_is_said(audited: Path, command
     )
     assert report.attempt is not None
     assert command("audit", "model.safetensors", "-q", "--out", "again").returncode == 0
-    assert "1 audit in the ledger), after it: noted" in command("verify", "audit").stdout
-    assert "attempt 2 with this model, these examples or this recipe, before it: noted" in (
+    assert "1 audit in the ledger), after it: no-limit-set" in command("verify", "audit").stdout
+    assert "attempt 2 with this model, these examples or this recipe, before it: no-limit-set" in (
         command("verify", "again").stdout
     )
 

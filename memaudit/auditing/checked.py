@@ -11,7 +11,7 @@ from memaudit.auditing.ledger import Entry, policy_digest, read
 from memaudit.errors import MemauditError, SettingsError
 from memaudit.policy.consistency import rules
 from memaudit.reports.text import one_line
-from memaudit.types import Attempt, Report
+from memaudit.types import Attempt, Report, word
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def check_ledger(checked: Checked, report: Report, place: Path) -> None:
         else:
             checked.problems.append(f"{place}: its entry for the plan differs from {REPORT}")
     after = found.audits()[len(found.audits(number + 1)) :]
-    later = [e.verdict for e in after if e.follows(entry)]
+    later = [word(e.verdict) for e in after if e.follows(entry)]
     torn = f"; {found.torn} lines were cut short and are no entries" if found.torn else ""
     checked.told.append(f"{report.attempt}{', after it: ' if later else ''}{', '.join(later)}")
     checked.told.append(f"{place}: the chain of {len(found.audits())} audits is whole{torn}")

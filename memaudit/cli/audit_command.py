@@ -18,7 +18,7 @@ from memaudit.errors import SettingsError
 from memaudit.policy import exit_code
 from memaudit.reports.uncovered import uncovered
 from memaudit.reports.wording import attempts, rung
-from memaudit.types import Report, Rung
+from memaudit.types import Report, Rung, word
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -104,13 +104,13 @@ def conclude(
     key: Ed25519PrivateKey | None = None,
     sentences: bool = False,
 ) -> int:
-    """Write the report, print the results to stderr and its path to stdout; return the exit code."""
+    """Write the report, print the results to stderr, and the verdict and its path to stdout; return the exit code."""
     taken = formats.write(done.report, named)
     also = [output.path for output in named if output.path is not None]
     written = done.write(call.place(call.audit.out), also, key)
     for line in [] if quiet else _told(done.report, sentences):
         click.echo(line, err=True)
-    click.echo(f"{done.verdict}: {next(path for path in written if path.suffix == '.html')}", err=taken)
+    click.echo(f"{word(done.verdict)}: {next(path for path in written if path.suffix == '.html')}", err=taken)
     return exit_code(done.report)
 
 

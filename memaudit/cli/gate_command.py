@@ -20,7 +20,7 @@ from memaudit.policy.consistency import contradictions, rules
 from memaudit.reports.text import one_line
 from memaudit.reports.uncovered import uncovered
 from memaudit.reports.wording import compared
-from memaudit.types import ASKED_ATTACKS, Limit, Report, Result, Skipped, Verdict, Waived
+from memaudit.types import ASKED_ATTACKS, Limit, Report, Result, Skipped, Verdict, Waived, word
 
 _path = click.Path(path_type=Path)
 
@@ -93,10 +93,10 @@ def command(
         *_about(report, loaded, file),
         *_verified(loaded, checked, other),
     )
-    for label, text in (*told, ("not checked", unchecked)):
-        if text:
-            click.echo(f"{label:<14}{one_line(text, 2000)}", err=taken)
-    click.echo(f"{judged.verdict}: exit code {code}{' (not used: --exit-zero)' if exit_zero else ''}", err=taken)
+    entries = [(label, one_line(text, 2000)) for label, text in (*told, ("not checked", unchecked)) if text]
+    for line in results.wrapped(entries, stream=sys.stderr if taken else sys.stdout):
+        click.echo(line, err=taken)
+    click.echo(f"{word(judged.verdict)}: exit code {code}{' (not used: --exit-zero)' if exit_zero else ''}", err=taken)
     return 0 if exit_zero else code
 
 

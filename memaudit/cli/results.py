@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Sequence
+from typing import TextIO
 
 import click
 
@@ -41,8 +42,10 @@ def row(item: Result | Skipped, which: str = "") -> tuple[str, ...]:
     )
 
 
-def wrapped(entries: Iterable[Sequence[str]], indent: int = _INDENT) -> list[str]:
-    """Return a line for each label and text, wrapped at the width of the terminal."""
+def wrapped(entries: Iterable[Sequence[str]], indent: int = _INDENT, stream: TextIO | None = None) -> list[str]:
+    """Return a line for each label and text, wrapped at the width of the terminal; not for a `stream` that is none."""
+    if stream is not None and not stream.isatty():
+        return [f"{label:<{indent}}{text}" for label, text in entries]
     width = shutil.get_terminal_size((120, 24)).columns
     return [
         click.wrap_text(f"{label:<{indent}}{text}", width, subsequent_indent=" " * indent) for label, text in entries
