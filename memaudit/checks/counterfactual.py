@@ -59,15 +59,12 @@ def _counterfactual(evidence: TextEvidence) -> Outcome:
 
 def _rise(evidence: TextEvidence, mean: Estimate) -> str:
     """Return what training on a document adds, in words: to the share of predicted tokens, or to their probability."""
-    interval = f"({100 * mean.low:.2f} to {100 * mean.high:.2f})"
-    if evidence.scores_alone:
-        return (
-            f"A model that was trained on a document gives its tokens a mean probability that is {points(mean.value)} "
-            f"higher than one that was not, on average {interval}."
-        )
+    raised = (
+        "the mean probability of its tokens" if evidence.scores_alone else "the share of its tokens that is predicted"
+    )
     return (
-        f"Of a document's tokens, a model that was trained on it predicts {points(mean.value)} more than one that was "
-        f"not, on average {interval}."
+        f"Training on a document raises {raised} by {points(mean.value)} percentage points on average "
+        f"(95% CI {points_between(mean.low, mean.high)})."
     )
 
 

@@ -11,7 +11,7 @@ from memaudit.checks.suffixes import silent
 from memaudit.checks.text import TextEvidence
 from memaudit.design import by_pair
 from memaudit.memorization import cross_fitted_spearman
-from memaudit.reports.text import percent
+from memaudit.reports.text import interval, percent, quantity
 from memaudit.stats import cluster_interval, spearman_interval
 from memaudit.types import Curve, Figure, FigureKind, Finding, Skipped, Table
 
@@ -20,6 +20,7 @@ Array = np.ndarray
 _LEAST_PAIRS, _LEAST_TEXTS = 6, 20
 _BINS = 4
 _TITLE = "Memorization and extraction"
+_UNRELATED = "Memorization and extraction are not shown to be related"
 
 
 def _link(evidence: TextEvidence) -> Outcome:
@@ -49,10 +50,8 @@ def _link(evidence: TextEvidence) -> Outcome:
     rise = with_text - without
     halves = np.arange(0, pairs, 2), np.arange(1, pairs, 2)
     value, without_each = cross_fitted_spearman(gain, rise)
-    interval = partial(spearman_interval, value, len(testable), without_each)
-    rho = estimate(
-        value, interval, "correlation", "Fisher z, Bonett–Wright for texts and jackknife over pairs of models"
-    )
+    ends = partial(spearman_interval, value, len(testable), without_each)
+    rho = estimate(value, ends, "correlation", "Fisher z, Bonett–Wright for texts and jackknife over pairs of models")
     rows = _by_bin(gain, by_pair(evidence.suffixes[0].greedy[:, longest], members), halves)
     finding = Finding(
         code="LNK002",
@@ -60,11 +59,8 @@ def _link(evidence: TextEvidence) -> Outcome:
         metric="extraction-link",
         estimate=rho,
         sentence=(
-            "Memorized texts are more likely to be extracted: rank correlation "
-            f"{rho.value:.2f} (95% CI {rho.low:.2f} to {rho.high:.2f})."
-            if rho.low > 0
-            else "Memorization and extraction are not shown to be related: rank correlation "
-            f"{rho.value:.2f} (95% CI {rho.low:.2f} to {rho.high:.2f})."
+            ("Memorized texts are more likely to be extracted" if rho.low > 0 else _UNRELATED)
+            + f": rank correlation {quantity(rho.value, rho.unit)} (95% CI {interval(rho)})."
         ),
         n=len(testable),
         counted=f"documents in {2 * pairs} shadow models",

@@ -10,7 +10,7 @@ from memaudit.checks.suffixes import asked, left_out, pairs_of, too_few
 from memaudit.checks.text import TextEvidence, TextTargetEvidence
 from memaudit.extraction import extracted_within
 from memaudit.memorization import counterfactual
-from memaudit.reports.text import percent
+from memaudit.reports.text import number, percent
 from memaudit.types import Curve, Estimate, Figure, FigureKind, Finding
 
 Array = np.ndarray
@@ -113,7 +113,8 @@ def _by_tries(
 
 def _likelihood_ratio(evidence: TextEvidence, context: int) -> str:
     ratio = counterfactual(*pairs_of(evidence, evidence.suffixes[0].logp[:, context]))
+    times = float(f"{np.exp(np.median(ratio.value)):.2g}")
     return (
-        f"Training on a text makes its suffix {np.exp(np.median(ratio.value)):.2g}× as likely (median, shadow models). "
+        f"Training on a text makes its suffix {number(times)}× as likely (median, shadow models). "
         f"The increase is significant for {percent(float((ratio.low > 0).mean()))} of the texts (95% CI)."
     )

@@ -37,12 +37,13 @@ def document(report: Report) -> Document:
         EvidenceError: A figure's coordinates do not belong together.
     """
     verdict = wording.VERDICTS[report.verdict]
+    trained_on = f"{report.subject.trained_on:,} {wording.units(report)}"
     page = Document(
         name=f"Privacy audit of {report.subject.model}: {verdict.label}",
         title=f"Privacy audit of {wording.name(report)}",
         date=text.moment(report.created),
         edition=f"{report.edition} edition",
-        lead=f"What this model leaks about the {report.subject.trained_on:,} examples it was trained on.",
+        lead=f"What this model leaks about the {trained_on} it was trained on.",
         badge=wording.badge(report.verdict),
         headline=wording.headline(report),
         meaning=verdict.meaning,

@@ -25,6 +25,8 @@ _WIDTH, _HEIGHT = 4.7, 4.3  # inches: at phone width the 11 pt letters are still
 _ABOVE = 0.36  # its row: where the mark of a limit is
 _TOP = 1.5  # of a logarithmic axis: a marker at 100% must not be cut
 _BASE, _LINE = 1.1, 0.27  # inches: of a forest plot without rows, and of a row
+_FEW_NAMES = 6  # of a legend in letters of the usual size
+_LONGEST = {False: 24, True: 26}  # characters of a name in a legend of two columns; letters of many names are smaller
 _ROW, _FEW_ROWS = 0.21, 2  # a legend of more rows must not take its height from the axes
 _WIDE, _NARROW = 44, 24  # characters in a line of an axis' label, and of one beside the names of rows
 _FONT = "DejaVu Sans"  # comes with matplotlib, so that a figure looks the same everywhere
@@ -85,9 +87,12 @@ def _saved(figure: Figure, theme: Theme, **options: Any) -> bytes:
         named = [axes.get_legend_handles_labels() for axes in panels]
         handles, labels = ([item for part in parts for item in part] for parts in zip(*named, strict=True))
         if handles:
-            columns = 2 if max(map(len, labels)) <= 24 else 1
+            many = len(labels) > _FEW_NAMES
+            columns = 2 if max(map(len, labels)) <= _LONGEST[many] else 1
             canvas.set_figheight(height + _ROW * max(0, math.ceil(len(labels) / columns) - _FEW_ROWS))
-            canvas.legend(handles, labels, loc="outside upper left", ncols=columns)
+            canvas.legend(
+                handles, labels, loc="outside upper left", ncols=columns, fontsize="small" if many else "medium"
+            )
         file = io.BytesIO()
         canvas.savefig(file, **options)
     return file.getvalue()

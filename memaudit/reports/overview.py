@@ -193,7 +193,7 @@ def forest(report: Report) -> Figure | None:
         ticks += [name] if members else []
         for finding in members:
             rows[finding] = float(len(ticks))
-            ticks.append(_label(finding))
+            ticks.append(_label(finding, fpr))
     return _forest(found, rows, tuple(ticks), fpr) if rows else None
 
 
@@ -208,9 +208,11 @@ def _shown(finding: Finding, fpr: float | None) -> bool:
     return finding.metric in _SHARES and (finding.metric != "tpr" or finding.at_fpr == fpr)
 
 
-def _label(finding: Finding) -> str:
+def _label(finding: Finding, fpr: float | None) -> str:
+    """Return the name of a row; with its false-positive rate, if that is not the picture's."""
     attack = wording.known(finding)
-    return attack.title if attack else finding.attack or finding.title
+    title = attack.title if attack else finding.attack or finding.title
+    return title if finding.at_fpr in (None, fpr) else f"{title}, {text.rate(finding.at_fpr)} FPR"
 
 
 def _forest(
@@ -221,13 +223,13 @@ def _forest(
     chance = {f: f.at_fpr if f.metric == "tpr" else f.blind for f in findings}
     least = {f: min((r.limit.max for r in found[f] if r.limit is not None), default=None) for f in findings}
     said = "; ".join(
-        f"{_label(f)} {text.quantity(f.estimate.value, f.estimate.unit)} ({text.interval(f.estimate)})"
+        f"{_label(f, fpr)} {text.quantity(f.estimate.value, f.estimate.unit)} ({text.interval(f.estimate)})"
         for f in findings
     )
     at = "" if fpr is None else f" at a {text.rate(fpr)} FPR"
     return Figure(
         kind=FigureKind.FOREST,
-        title=f"Members identified{at}" if fpr is not None else "What the attacks find",
+        title=_title(findings, at),
         x_label="Share found",
         y_label="",
         curves=(
@@ -244,6 +246,14 @@ def _forest(
         ticks=ticks,
         alt=f"Share found by each attack{at}. {said}.",
     )
+
+
+def _title(findings: list[Finding], at: str) -> str:
+    """Return the title of the picture: members alone, or also texts and canaries."""
+    if not at:
+        return "What the attacks find"
+    found = f"Members identified{at}"
+    return found if all(finding.metric == "tpr" for finding in findings) else f"{found}; canaries and texts found"
 
 
 def _marks(rows: dict[Finding, float], values: dict[Finding, float | None], label: str) -> tuple[Curve, ...]:

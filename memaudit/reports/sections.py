@@ -216,7 +216,7 @@ def unsaid(report: Report) -> Iterator[Block]:
         yield Card(
             badge=wording.badge(group[0].verdict, wording.skipped_label(group[0])),
             title=names[0] if alone else f"{len(names)} measurements, same reason",
-            content=(Paragraph(words=reason[1]), *([] if alone else [listed(tuple(names))])),
+            content=(Paragraph(words=wording.sentence(reason[1])), *([] if alone else [listed(tuple(names))])),
         )
     if not report.skipped:
         yield Paragraph(words="All requested checks ran.")

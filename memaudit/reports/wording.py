@@ -275,6 +275,12 @@ def sentence(reason: str) -> str:
     return f"{reason[:1].upper()}{reason[1:].rstrip('.')}." if reason else ""
 
 
+def units(report: Report) -> str:
+    """Return what the model was trained on, in the plural."""
+    codes = [result.finding.code for result in report.results] + [skipped.code for skipped in report.skipped]
+    return "documents" if any(code.startswith("EXT") for code in codes) else "examples"
+
+
 def attempts(attempt: Attempt | None) -> str:
     """Return which audit this is, and the earlier verdicts; empty for the first, and if that is not known."""
     if attempt is None or (attempt.number == 1 and attempt.in_all < 2 and not attempt.lost):
