@@ -14,10 +14,10 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
-from memaudit.errors import LANGUAGE_EXTRA, RecipeError
+from memaudit.errors import RecipeError
 from memaudit.recipe.blame import blame
-from memaudit.recipe.filekinds import refuse_pointer
 from memaudit.recipe.shapes import Text, conversation, prompted
+from memaudit.recipe.tokenizer import load_tokenizer
 
 Array = np.ndarray
 
@@ -99,7 +99,7 @@ class Renderer:
 
     def __init__(self, rendering: Rendering):
         self.rendering = rendering
-        self.tokenizer = _tokenizer(rendering.tokenizer)
+        self.tokenizer = load_tokenizer(rendering.tokenizer)
         for wanted, name in ((rendering.bos, "bos"), (rendering.eos, "eos")):
             if wanted and self._special(name) is None:
                 raise RecipeError(f"the tokenizer has no {name.upper()} token; give it one, or set {name}=False")
@@ -306,44 +306,3 @@ def _row(ids: Array, trained: Array) -> Row:
 def _nowhere(ids: Array, at: int) -> Array:
     """Return the places of tokens that stand for no character."""
     return np.full((len(ids), 2), at, np.int64)
-
-
-def _tokenizer(place: str | Path | Callable[[], Any]) -> Any:
-    try:
-        from transformers import AutoTokenizer
-    except ModuleNotFoundError as error:
-        raise RecipeError(f"{LANGUAGE_EXTRA} ({error})") from error
-    if callable(place):
-        with blame("tokenizer()"):
-            found = place()
-    else:
-        found = _load_tokenizer(Path(place), AutoTokenizer)
-    if not getattr(found, "is_fast", False):
-        raise RecipeError(f"the tokenizer is a {type(found).__name__}; a fast one is needed, which knows its offsets")
-    return found
-
-
-def _load_tokenizer(folder: Path, loader: Any) -> Any:
-    if not (folder / "tokenizer.json").is_file():
-        raise RecipeError(
-            f"{folder} holds no tokenizer.json; save a fast tokenizer there with save_pretrained{_of_slow(folder)}"
-        )
-    for file in sorted(folder.glob("*.json")):
-        refuse_pointer(file, RecipeError)
-    settings = folder / "tokenizer_config.json"
-    try:
-        if settings.is_file() and "auto_map" in json.loads(settings.read_text("utf-8")):
-            raise RecipeError(f"the tokenizer in {folder} needs trust_remote_code, which runs its code; it is refused")
-        return loader.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    except RecipeError:
-        raise
-    except Exception as error:  # what a damaged folder makes of the loader is any of a dozen kinds
-        raise RecipeError(f"the tokenizer in {folder} cannot be read: {type(error).__name__} {error}") from error
-
-
-def _of_slow(folder: Path) -> str:
-    """Return what a folder has of a tokenizer that is no fast one, and what it takes to convert that."""
-    for ending, package in ((".tiktoken", "tiktoken"), (".model", "sentencepiece")):
-        if found := sorted(file.name for file in folder.glob(f"*{ending}")):
-            return f". It holds {found[0]}: with {package} installed, AutoTokenizer.from_pretrained(folder) converts it"
-    return ""
