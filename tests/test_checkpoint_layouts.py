@@ -6,61 +6,19 @@ from itertools import permutations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
+from checkpoints import State, made, of, prefixed, same
 from safetensors.torch import save_file
-from torch import nn
 
 from memaudit.errors import ModelError
-from memaudit.recipe import ClassifierRecipe, Examples, load_target
-from memaudit.recipe.recipes import SGD
-
-State = dict[str, Any]
+from memaudit.recipe import load_target
 
 PREFIXES = ("module.", "_orig_mod.", "_module.", "model.", "_fsdp_wrapped_module.")
 
 
-class Net(nn.Module):
-    """Names of several parts, and buffers."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.body = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
-        self.head = nn.Linear(4, 2)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.head(self.body(x))
-        return logits
-
-
-def made(seed: int) -> nn.Module:
-    torch.manual_seed(seed)
-    network = Net()
-    with torch.no_grad():
-        for value in network.state_dict().values():
-            if value.is_floating_point():
-                value.copy_(torch.rand(value.shape))
-    return network
-
-
 RAW, EMA = made(0), made(1)
-RECIPE = ClassifierRecipe(
-    lambda: Examples(np.zeros((20, 3), np.float32), np.arange(20) % 2),
-    Net,
-    epochs=1,
-    batch_size=10,
-    optimizer=SGD(lr=0.1),
-)
-
-
-def prefixed(prefix: str, network: nn.Module) -> State:
-    return {prefix + name: value for name, value in network.state_dict().items()}
-
-
-def same(one: nn.Module, other: nn.Module) -> bool:
-    theirs = other.state_dict()
-    return all(torch.equal(value, theirs[name]) for name, value in one.state_dict().items())
+RECIPE = of()
 
 
 @pytest.mark.parametrize("prefix", [*PREFIXES, *map("".join, permutations(PREFIXES, 2)), "".join(PREFIXES)])

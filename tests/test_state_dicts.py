@@ -6,35 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
+from checkpoints import Net, State, made, of, prefixed, same
 from safetensors.torch import save_file
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from memaudit.errors import ModelError
-from memaudit.recipe import ClassifierRecipe, Examples, load_target, save_target
-from memaudit.recipe.recipes import SGD
-
-State = dict[str, torch.Tensor]
-
-
-def data() -> Examples:
-    return Examples(np.zeros((20, 3), np.float32), np.arange(20) % 2)
-
-
-class Net(nn.Module):
-    """Names of several parts, and a buffer."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.body = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
-        self.head = nn.Linear(4, 2)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.head(self.body(x))
-        return logits
+from memaudit.recipe import load_target, save_target
 
 
 class Plain(nn.Module):
@@ -46,30 +26,7 @@ class Plain(nn.Module):
         self.head = nn.Linear(4, 2)
 
 
-def made(seed: int, kind: Callable[[], nn.Module] = Net) -> nn.Module:
-    torch.manual_seed(seed)
-    network = kind()
-    with torch.no_grad():
-        for value in network.state_dict().values():
-            if value.is_floating_point():
-                value.copy_(torch.rand(value.shape))
-    return network
-
-
-def of(model: Callable[[], nn.Module] = Net) -> ClassifierRecipe:
-    return ClassifierRecipe(data, model, epochs=1, batch_size=10, optimizer=SGD(lr=0.1))
-
-
 RAW, EMA = made(0), made(1)
-
-
-def prefixed(prefix: str, network: nn.Module, change: Callable[[str], str] = str) -> State:
-    return {prefix + change(name): value for name, value in network.state_dict().items()}
-
-
-def same(one: nn.Module, other: nn.Module) -> bool:
-    theirs = other.state_dict()
-    return all(torch.equal(value, theirs[name]) for name, value in one.state_dict().items())
 
 
 def lit_ema(network: nn.Module) -> State:
