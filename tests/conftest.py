@@ -41,6 +41,17 @@ os.environ.pop("CI", None)  # where texts of exceptions are not shown, see test_
 RECIPES = Path(__file__).parent / "recipes"
 
 
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Threads cost more than they give with models of the size that tests have."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(autouse=True)
 def _own_files(monkeypatch: pytest.MonkeyPatch) -> None:
     """A command sets this where its settings say so; the next test starts without."""

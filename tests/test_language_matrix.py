@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -21,21 +21,14 @@ from memaudit.errors import MemauditError, SettingsError
 from memaudit.recipe import Recipe, TextPopulation
 from memaudit.training import population
 
-Array = np.ndarray
+pytestmark = pytest.mark.usefixtures("one_thread")
 
+Array = np.ndarray
 
 loops = unregistered(RECIPES / "own_loop.py")
 LEAST = 6  # shadow models; too few for the links
 LINKS = {"LNK001", "LNK002"}
 BY_EPOCH = {"MEM003"}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -318,39 +311,39 @@ def test_an_audit_finds_the_members_of_a_model_that_memorizes_and_of_no_other(na
             assert low <= 0.5 <= high
 
 
-def test_scores_of_ones_own_through_the_command_line(
+@pytest.fixture
+def by_command(
     tmp_path: Path, command: Callable[..., CompletedProcess[str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+) -> Callable[[Recipe, str, str], CompletedProcess[str]]:
+    """Trains a model of a recipe in a file of tests/recipes, saves it under a name, and audits it by the command."""
     import memaudit.reports.figures
 
     monkeypatch.setattr(memaudit.reports.figures, "render", lambda figure, theme: b"<svg/>")
-    for name in ("kinds.py", "language.py"):
-        shutil.copy(RECIPES / name, tmp_path)
-    recipe = kinds.lstm_recipe()
-    members = ma.draw_members(recipe, seed=5)
-    ma.save_target(ma.train(recipe, members, seed=1, device="cpu"), tmp_path / "model.pt", members)
     monkeypatch.chdir(tmp_path)
-    done = command("audit", "model.pt", "--recipe", "kinds.py", "--shadows", LEAST, "--workers", 1, "--fpr", 0.1)
-    assert done.returncode == 0, done.stderr
+
+    def run(recipe: Recipe, file: str, name: str) -> CompletedProcess[str]:
+        for source in (file, "language.py"):
+            shutil.copy(RECIPES / source, tmp_path)
+        members = ma.draw_members(recipe, seed=5)
+        ma.save_target(ma.train(recipe, members, seed=1, device="cpu"), tmp_path / name, members)
+        done = command("audit", name, "--recipe", file, "--shadows", LEAST, "--workers", 1, "--fpr", 0.1)
+        assert done.returncode == 0, done.stderr
+        return done
+
+    return run
+
+
+def test_scores_of_ones_own_through_the_command_line(
+    by_command: Callable[..., CompletedProcess[str]], tmp_path: Path
+) -> None:
+    recipe = kinds.lstm_recipe()
+    by_command(recipe, "kinds.py", "model.pt")
     with pytest.raises(SettingsError, match="needs the probabilities of all tokens"):
         ma.audit(tmp_path / "model.pt", recipe, "memaudit-bank", attacks=("slira", "min-k++"), device="cpu")
 
 
-def test_a_users_own_loop_through_the_command_line(
-    tmp_path: Path, command: Callable[..., CompletedProcess[str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import memaudit.reports.figures
-
-    monkeypatch.setattr(memaudit.reports.figures, "render", lambda figure, theme: b"<svg/>")
-    for name in ("own_loop.py", "language.py"):
-        shutil.copy(RECIPES / name, tmp_path)
-    recipe = loops.own()
-    members = ma.draw_members(recipe, seed=5)
-    ma.save_target(ma.train(recipe, members, seed=1, device="cpu"), tmp_path / "model", members)
-    monkeypatch.chdir(tmp_path)
-    done = command("audit", "model", "--recipe", "own_loop.py", "--shadows", LEAST, "--workers", 1, "--fpr", 0.1)
-    assert done.returncode == 0, done.stderr
-    assert "own train()" in done.stderr
+def test_a_users_own_loop_through_the_command_line(by_command: Callable[..., CompletedProcess[str]]) -> None:
+    assert "own train()" in by_command(loops.own(), "own_loop.py", "model").stderr
 
 
 def test_a_population_is_made_before_anything_is_trained(tmp_path: Path) -> None:
