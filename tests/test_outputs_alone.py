@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -341,34 +342,66 @@ def test_the_model_behind_an_interface_with_shadows_from_a_recipe(tmp_path: Path
 # --- any model that runs somewhere: ONNX, Keras -----------------------------------------------------------------------
 
 
+Run = Callable[[Array, Array, Array], Array]
+"""Trains on (inputs, labels) and returns the probabilities for all inputs, the third."""
+
+
+def found_by_probabilities(run: Run, name: str, tmp_path: Path) -> None:
+    """Audits a model by its probabilities alone: 60 features and 150 rows, so that it leaks."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(300, 60)).astype(np.float32)
+    y = (x[:, 0] + rng.normal(size=300) > 0).astype(int)
+    members = np.vstack([outputs.pairs(8, 300), rng.random(300) < 0.5])
+    recorded = np.stack([run(x[row], y[row], x) for row in members])
+    bank = memaudit.import_bank(
+        tmp_path / "bank", kind="probabilities", outputs=recorded[:-1], members=members[:-1], labels=y, inputs=x
+    ).bank
+    target = memaudit.Outputs(recorded[-1], y, members[-1], inputs=x, kind="probabilities", name=name)
+    done = memaudit.audit(target, bank=bank, fprs=(0.1,), attacks=FAST, ledger=tmp_path / "l")
+    assert done.report.subject.model.endswith(name)
+    assert controls(done.report)["CTL001"] and controls(done.report)["CTL003"]
+    found = next(r.finding for r in done.report.results if r.finding.attack == "lira-online")
+    assert found.estimate.low > 0.1
+    right, wrong = (np.maximum(recorded[-1][np.arange(300), of], 1e-30).astype(float) for of in (y, 1 - y))
+    phi = np.log(right / wrong)
+    inside, outside = phi[members[-1]], phi[~members[-1]]
+    area = np.mean(inside[:, None] > outside) + 0.5 * np.mean(inside[:, None] == outside)
+    table = next(t for r in done.report.results for t in r.finding.tables if t.title == "All attacks")
+    (shown,) = (row[1] for row in table.rows if row[0] == "Loss threshold")
+    assert str(shown).startswith(f"{area:.3f} "), "the AUC of one threshold is that of the recorded probabilities"
+
+
 def test_a_model_that_runs_in_onnxruntime_alone(tmp_path: Path) -> None:
     """Estimators are exported to ONNX, run by onnxruntime, and audited by the probabilities that it returns."""
     onnxruntime = pytest.importorskip("onnxruntime")
     skl2onnx = pytest.importorskip("skl2onnx")
     from sklearn.linear_model import LogisticRegression
 
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(300, 60)).astype(np.float32)
-    y = (x[:, 0] + rng.normal(size=300) > 0).astype(int)
-    members = np.vstack([outputs.pairs(8, 300), rng.random(300) < 0.5])
-
-    def run(row: Array) -> Array:
-        model = LogisticRegression(C=100.0, max_iter=1000).fit(x[row], y[row])
+    def run(inputs: Array, labels: Array, asked: Array) -> Array:
+        model = LogisticRegression(C=100.0, max_iter=1000).fit(inputs, labels)
         options = {id(model): {"zipmap": False}}
-        graph = skl2onnx.to_onnx(model, x[:1], options=options, target_opset=17)
+        graph = skl2onnx.to_onnx(model, asked[:1], options=options, target_opset=17)
         session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
-        return np.asarray(session.run(["probabilities"], {session.get_inputs()[0].name: x})[0])
+        return np.asarray(session.run(["probabilities"], {session.get_inputs()[0].name: asked})[0])
 
-    recorded = np.stack([run(row) for row in members])
-    bank = memaudit.import_bank(
-        tmp_path / "bank", kind="probabilities", outputs=recorded[:-1], members=members[:-1], labels=y, inputs=x
-    ).bank
-    target = memaudit.Outputs(recorded[-1], y, members[-1], inputs=x, kind="probabilities", name="model.onnx")
-    report = memaudit.audit(target, bank=bank, fprs=(0.1,), attacks=FAST, ledger=tmp_path / "l").report
-    assert report.subject.model.endswith("model.onnx")
-    assert controls(report)["CTL001"] and controls(report)["CTL003"]
-    found = next(r.finding for r in report.results if r.finding.attack == "lira-online")
-    assert found.estimate.low > 0.1, "60 features and 150 rows: it leaks"
+    found_by_probabilities(run, "model.onnx", tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_keras_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models are saved and loaded in Keras' own format, and audited by what `predict` returns."""
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    keras = pytest.importorskip("keras")
+
+    def run(inputs: Array, labels: Array, asked: Array) -> Array:
+        keras.utils.set_random_seed(0)
+        network = keras.Sequential([keras.Input((60,)), keras.layers.Dense(2, activation="softmax")])
+        network.compile(optimizer=keras.optimizers.Adam(0.05), loss="sparse_categorical_crossentropy")
+        network.fit(inputs, labels, batch_size=50, epochs=60, verbose=0)
+        network.save(tmp_path / "model.keras")
+        return np.asarray(keras.models.load_model(tmp_path / "model.keras").predict(asked, verbose=0))
+
+    found_by_probabilities(run, "model.keras", tmp_path)
 
 
 # --- the command ------------------------------------------------------------------------------------------------------
