@@ -867,3 +867,38 @@ def test_no_word_of_a_forest_plot_is_cut_at_its_edges() -> None:
     drawn = figures.png(dataclasses.replace(figure, ticks=ticks), figures.Theme.LIGHT)
     image = np.asarray(Image.open(io.BytesIO(drawn)).convert("L"))
     assert image[:, :2].min() == image[:, -2:].min() == 255
+
+
+# --- rates and units --------------------------------------------------------------------------------------------------
+
+
+def test_a_row_at_another_rate_than_the_pictures_says_so() -> None:
+    members = samples.found("lira-online", 10)
+    canaries = dataclasses.replace(members, code="CAN002", metric="canaries", attack="raw", at_fpr=0.001)
+    figure = forest(samples.audited([], members, canaries))
+    assert figure is not None
+    assert figure.title == "Members identified at a 1% FPR; canaries and texts found"
+    assert {"LiRA (online)", "Canaries, raw, 0.1% FPR"} <= set(figure.ticks)
+    alone = forest(samples.audited([], members))
+    assert alone is not None
+    assert alone.title == "Members identified at a 1% FPR"
+
+
+def test_a_language_model_was_trained_on_documents() -> None:
+    members = samples.found("lira-online", 10)
+    texts = dataclasses.replace(members, code="EXT001", metric="extraction", attack="greedy", at_fpr=None)
+    assert "examples it was trained on" in document(samples.audited([], members)).lead
+    assert "documents it was trained on" in document(samples.audited([], members, texts)).lead
+
+
+def test_the_reason_of_a_check_that_could_not_run_is_a_sentence() -> None:
+    refused = Skipped(code="CAN003", title="Exposed secrets", reason="no key was found")
+    report = dataclasses.replace(samples.audited([]), skipped=(refused,))
+    assert "No key was found." in html.render(report).decode()
+
+
+@pytest.mark.parametrize("share", [0.00125, 5e-7, 0.01, 1.0])
+def test_a_chosen_rate_has_no_exponent(share: float) -> None:
+    written = text.rate(share)
+    assert re.fullmatch(r"\d+(\.\d+)?%", written)
+    assert float(written[:-1]) == pytest.approx(100 * share, rel=1e-9)
