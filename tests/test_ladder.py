@@ -249,6 +249,21 @@ def test_every_model_is_asked_for_the_output_that_the_recipe_names(tmp_path: Pat
     assert "rmia-offline" in dict(both)
 
 
+@pytest.mark.parametrize("shadows", [4, 16])
+def test_a_shadow_model_is_no_target_of_its_own_bank(project: Path, shadows: int) -> None:
+    """Its members are as stated and every control would pass: nothing but its own place in the bank is wrong."""
+    from memaudit.bank import Bank
+
+    recipe = f"{project / 'recipe.py'}:recipe"
+    bank = Bank.open(project / "bank")
+    shutil.copy(project / "bank" / "models" / "0005" / "weights.safetensors", project / "shadow.safetensors")
+    inside = bank.tensor(5, "members") > 0
+    with pytest.raises(MemauditError, match="the audited model is shadow model 5 of the bank"):
+        ma.audit(project / "shadow.safetensors", recipe, bank, members=inside, shadows=shadows)
+    done = ma.audit(project / "shadow.safetensors", recipe, members=inside, fprs=[0.05])
+    assert done.report.rung is Rung.TARGET
+
+
 def test_six_shadows_are_a_bank(project: Path) -> None:
     recipe = f"{project / 'recipe.py'}:recipe"
     assert ma.audit(project / "model.safetensors", recipe, project / "bank", shadows=6).report.rung is Rung.BANK

@@ -117,6 +117,7 @@ def ground(
     used = [model for model in bank.models() if shadows is None or model < shadows]
     if len(used) >= LEAST_SHADOWS:
         measured, recordings = _usable(target, bank, shadows)
+        require_other_model(bank, target.recorded["phi"])
         if references:
             raise SettingsError(
                 f"the bank has {len(used)} shadow models, which say more than reference models: leave --reference "
@@ -128,6 +129,7 @@ def ground(
         bank.read(shadows)  # which says that there are none
     _require_direction(target)
     few = _of_shadows(target, bank, used)
+    require_other_model(bank, target.recorded["phi"])
     given, others = _loaded(target, references, device)
     if given is not None:
         few = References(np.concatenate([few.phi, given.phi]), np.concatenate([few.out, given.out]))
@@ -150,7 +152,6 @@ def _fitting(bank: Bank, target: Target) -> Design | None:
         if not isinstance(target.population, Examples):
             raise EvidenceError(f"the bank in {bank.path} was imported, and is of classifiers")
         require_same_examples(bank, target.population)
-        require_other_model(bank, target.recorded["phi"])
         return None
     if target.recipe is None:
         raise EvidenceError(
