@@ -281,7 +281,7 @@ def test_a_table_of_strings_and_a_pipeline() -> None:
     encoder = make_column_transformer((OneHotEncoder(), ["c"]), remainder="passthrough")
     model = make_pipeline(encoder, LogisticRegression()).fit(tables[0], y)
     done = ma.quick(model, (tables[0], y), (tables[1], of), fprs=[0.05])
-    assert attacks(done.report) == {"quantile-regression", "class-threshold", "global-threshold"}
+    assert attacks(done.report) == {"modified-entropy", "quantile-regression", "class-threshold", "global-threshold"}
     phi = [model.decision_function(table) * (2 * labels - 1) for table, labels in zip(tables, (y, of), strict=True)]
     assert tpr(done.report, "global-threshold").value == (phi[0] > np.sort(phi[1])[-5]).mean()
     with pytest.raises(MemauditError, match="some have the columns c, n, others n"):

@@ -51,6 +51,38 @@ def test_the_modified_entropy_of_sure_models_does_not_saturate() -> None:
     assert modified_entropy(logits, np.ones(3, int)) == pytest.approx(2 * gaps, rel=1e-9)
 
 
+def test_the_modified_entropy_of_estimators_and_of_recorded_outputs_is_the_published_one() -> None:
+    """Of margins, of probabilities, of a forest's votes with half a vote more for each class, and of what is recorded."""
+    import sklearn.ensemble
+    import sklearn.linear_model
+    import sklearn.naive_bayes
+
+    import memaudit as ma
+    from memaudit.signals import evaluate
+    from memaudit.signals.recorded import recorded_signals
+
+    rng = np.random.default_rng(5)
+    for classes in (2, 3):
+        x = rng.normal(size=(120, 4))
+        y = np.digitize(x[:, 0] + rng.normal(size=120), [0.0, 0.7][: classes - 1])
+        examples = ma.Examples(x, y)
+        logistic = sklearn.linear_model.LogisticRegression().fit(x, y)
+        bayes = sklearn.naive_bayes.GaussianNB().fit(x, y)
+        forest = sklearn.ensemble.RandomForestClassifier(20, random_state=0).fit(x, y)
+        votes = 20 * forest.predict_proba(x) + 0.5
+        of = {logistic: logistic.predict_proba(x), bayes: bayes.predict_proba(x)}
+        for model, p in (of | {forest: votes / votes.sum(axis=1, keepdims=True)}).items():
+            found = evaluate(model, examples, entropy=True).modified_entropy
+            assert found == pytest.approx(published_entropy(p, y), rel=1e-4), model
+            assert evaluate(model, examples).modified_entropy is None
+        p = logistic.predict_proba(x)
+        for kind, values in {"probabilities": p, "log-probabilities": np.log(p), "logits": np.log(p) - 1}.items():
+            recorded = recorded_signals(values, y, kind, entropy=True).modified_entropy
+            assert recorded == pytest.approx(published_entropy(p, y), rel=1e-9)
+        assert recorded_signals(p, y, "one-vs-rest", entropy=True).modified_entropy is None
+    assert recorded_signals(np.ones(9), np.zeros(9, int), "losses", entropy=True).modified_entropy is None
+
+
 def answers(seed: int, n: int = 400, shift: float = 0.0, classes: int = 3, **more: object) -> Answers:
     """Half members; φ depends on the class and on one input, and is higher by `shift` for members."""
     rng = np.random.default_rng(seed)
