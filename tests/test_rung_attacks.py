@@ -1,14 +1,15 @@
 """Attacks without a bank: the published arithmetic, exact rates where there is nothing to find, and known leaks."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy import special, stats
 
-from memaudit.attacks import TARGET_ATTACKS, Answers, References, Rmia, Signal
+from memaudit.attacks import TARGET_ATTACKS, Answers, References, Rmia, Signal, Slira
 from memaudit.attacks.thresholds import by_class
-from memaudit.design import PairArrays
+from memaudit.design import PairArrays, by_pair, halves
 from memaudit.signals.logits import log_probabilities, modified_entropy
 from memaudit.stats import HeldOutRate, auc
 
@@ -257,3 +258,50 @@ def test_surer_bounds_hold_less_sure_ones() -> None:
     assert (np.diff(low) <= 0).all()
     assert (np.diff(high) >= 0).all()
     assert low[0] <= rate.value <= high[0]
+
+
+# --- SLiRA from a few shadow models -----------------------------------------------------------------------------------
+
+
+def few(seed: int, n: int = 800, shadows: int = 4, leak: float = 2.0) -> Answers:
+    """Complementary pairs of shadow models and a target, with the same differences between examples."""
+    rng = np.random.default_rng(seed)
+    members = halves(seed, shadows, n).astype(bool)
+    inside, hard = np.vstack([members, rng.random(n) < 0.5]), 2 * rng.normal(size=n)
+    phi = hard + rng.normal(size=(shadows + 1, n)) + leak * inside
+    pairs = PairArrays(*by_pair(phi[:-1, :, None], halves(seed, shadows, n)))
+    return Answers(phi=phi[-1], members=inside[-1], references=References(phi[:-1], ~members, pairs))
+
+
+def test_the_learned_score_is_the_mean_over_the_pair_that_is_left_out() -> None:
+    some = few(0)
+    assert some.references is not None and some.references.pairs is not None
+    pairs = some.references.pairs
+    attack = Slira().learn(pairs)
+    swapped = PairArrays(pairs.inside[::-1], pairs.outside[::-1])
+    expected = (attack.scores(some.phi[:, None], pairs) + attack.scores(some.phi[:, None], swapped)) / 2
+    assert TARGET_ATTACKS["slira"].score(some) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_learned_score_does_not_depend_on_who_the_targets_members_are() -> None:
+    some = few(1)
+    others = replace(some, members=np.random.default_rng(0).permutation(some.members))
+    assert np.array_equal(TARGET_ATTACKS["slira"].score(some), TARGET_ATTACKS["slira"].score(others))
+
+
+def test_the_learned_score_finds_more_than_one_threshold() -> None:
+    area = {
+        name: np.mean(
+            [auc(s[a.members], s[~a.members]) for a in map(few, range(4)) for s in [TARGET_ATTACKS[name].score(a)]]
+        )
+        for name in ("slira", "global-threshold")
+    }
+    assert area["slira"] > area["global-threshold"] + 0.05
+
+
+def test_pairs_are_needed_to_learn_from() -> None:
+    some = few(2, shadows=2)
+    assert not TARGET_ATTACKS["slira"].fits(some)
+    assert some.references is not None
+    assert not TARGET_ATTACKS["slira"].fits(replace(some, references=replace(some.references, pairs=None)))
+    assert TARGET_ATTACKS["slira"].fits(few(2))

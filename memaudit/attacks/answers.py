@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
 from memaudit.attacks.interface import Signal
+from memaudit.design import PairArrays
 from memaudit.types import Rung
 
 Array = np.ndarray
@@ -22,11 +23,12 @@ FOLDS = 5
 class References:
     """Signals of reference models, averaged over queries, and which examples each was not trained on.
 
-    Every example is outside at least one of them.
+    Every example is outside at least one of them. `pairs` are the complementary pairs of shadow models among them.
     """
 
     phi: Float[Array, "models examples"]
     out: Bool[Array, "models examples"]
+    pairs: PairArrays | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +91,8 @@ class Answers:
 class TargetAttack:
     """An attack without a bank: `score` maps answers to one score per example, larger = more likely a member.
 
-    `rung` is the lowest that it can be made on. `fits` tells whether the answers have what it needs.
+    `rung` is the lowest that it can be made on. `fits` tells whether the answers have what it needs, and `needs` says
+    in words what that is.
     """
 
     name: str
@@ -97,3 +100,4 @@ class TargetAttack:
     score: Callable[[Answers], Float[Array, " examples"]]
     rung: Rung = Rung.TARGET
     fits: Callable[[Answers], bool] = lambda answers: True
+    needs: str = "it does not fit this kind of model, or its outputs"

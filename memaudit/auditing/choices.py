@@ -31,6 +31,7 @@ def usual_attacks(target: Target, base: Ground, limits: Sequence[Limit]) -> tupl
     if base.rung is Rung.BANK:
         return default_attacks(target.recipe, target.population, limits)
     with_references = (
+        *(("slira",) if base.references is not None and base.references.pairs is not None else ()),
         *(("rmia-offline", "reference") if base.references is not None else ()),
         *(("base",) if base.base else ()),
     )

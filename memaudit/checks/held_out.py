@@ -17,6 +17,7 @@ Array = np.ndarray
 METHOD = "order statistics of the non-members for the threshold, Clopper–Pearson for the members"
 _CURVES, _POINTS = 4, 24
 _REFERENCES = {
+    "slira": "SLiRA, learned from a few shadow models,",
     "reference": "Loss calibrated by reference models",
     "rmia-offline": "RMIA (offline), with reference models",
 }
@@ -29,7 +30,8 @@ def _held_out(evidence: TargetEvidence) -> Outcome:
     beside it. `global-threshold` is the model's confidence. `class-threshold` and `modified-entropy` have a threshold
     for each class. `quantile-regression` predicts from input and label how confident the model is where it was not
     trained on the example. For texts, `zlib`, `min-k` and `min-k++` adjust the loss. With reference models,
-    `rmia-offline`, `reference` and `base` compare the model's confidence with theirs.
+    `rmia-offline`, `reference` and `base` compare the model's confidence with theirs. From four shadow models of the
+    recipe on, `slira` learns from them what a member's confidence looks like; see MIA005.
 
     The threshold is set by the model's own non-members, for the stated false-positive rate (FPR). What is fitted to
     non-members is fitted to four fifths of them and used on the last fifth. The number is the share of members above
@@ -162,7 +164,7 @@ def _comparison(evidence: TargetEvidence) -> Table:
     columns = ["Attack", "AUC"]
     for fpr in evidence.resolved_fprs:
         columns += [f"TPR at {percent(fpr)}", "measured FPR"]
-    models = "" if evidence.rung is Rung.BANK else " No shadow models were used."
+    models = " No shadow models were used." if evidence.rung is Rung.TARGET else ""
     note = (
         "AUC: DeLong. TPR: 95% interval with the uncertainty of the threshold. Measured FPR: each fifth of the "
         f"non-members at the threshold of the others, Clopper–Pearson.{models}"

@@ -20,7 +20,7 @@ OF_TEXTS = (
     *("CTL006", "CTL009", "MEM002", "MEM003", "LNK002", "CAN001", "CAN002", "CAN003", "CAN010"),
     *("EXT001", "EXT002", "EXT003", "EXT004"),
 )
-_OF_REFERENCES = ("rmia-offline", "reference", "base")
+_OF_REFERENCES = ("slira", "rmia-offline", "reference", "base")
 _OVERSTATED = {"CTL004": ("tpr",), "CTL014": ("tpr",), "CTL006": ("exposure", "canaries", "planted-exposure")}
 _CONCERNED = {"CTL009": ("calibrated", "raw", "search"), "CTL014": _OF_REFERENCES}
 _PERCENTAGE = re.compile(r"([<>] ?)?(\d+(?:\.\d+)?)(?=%|–[\d.]+%|–[<>] ?[\d.]+%)")

@@ -93,7 +93,9 @@ def evaluate(
         signals = _of_network(model, examples, queries, device, outputs, output, entropy)
     else:
         phi, correct, read_as, *entropies = _of_estimator(model, examples, outputs)
-        signals = Signals(phi[:, None].astype(np.float32), correct, read_as, entropies[0] if entropy and entropies else None)
+        signals = Signals(
+            phi[:, None].astype(np.float32), correct, read_as, entropies[0] if entropy and entropies else None
+        )
     if (signals.phi[:, 0] == signals.phi[0, 0]).all() and not signals.correct.all():
         raise ModelError(
             f"the model has the same confidence in the label of all {len(examples)} examples (φ = "
