@@ -203,9 +203,40 @@ def test_the_interval_covers_from_the_least_number_of_examples(
     assert max(low, high) < 24
 
 
+def texts(seed: int, n: int = 400, shift: float = 0.0) -> Answers:
+    """Half members; the mean log-probability depends on what zlib makes of a text, its noise on the length."""
+    rng = np.random.default_rng(seed)
+    members, lengths, bits = rng.permutation(n) < n // 2, rng.integers(5, 200, n), rng.uniform(2, 6, n)
+    phi = -bits + rng.normal(size=n) / np.sqrt(lengths / 20) + shift * members
+    known = np.column_stack([lengths, bits]).astype(float)
+    return Answers(phi=phi, members=members, signal=Signal.LOG_PROBABILITY, seed=seed, description=known)
+
+
+def test_what_depends_on_the_text_is_taken_out() -> None:
+    some = texts(0, n=2000, shift=0.5)
+    areas = [
+        auc(scores[some.members], scores[~some.members])
+        for scores in (some.phi, TARGET_ATTACKS["quantile-regression"].score(some))
+    ]
+    assert areas[1] > areas[0] + 0.05
+
+
+def test_a_base_and_references_are_known_of_a_text() -> None:
+    """The mean of the references that were not trained on it: another signal of one that was changes nothing."""
+    some, rng = texts(1, n=200), np.random.default_rng(0)
+    score = TARGET_ATTACKS["quantile-regression"].score
+    out = np.array([np.arange(200) % 2 == 0, np.arange(200) % 2 == 1])
+    phi = some.phi + 0.1 * rng.normal(size=(2, 200))
+    with_them = replace(some, references=References(phi, out))
+    assert not np.array_equal(score(some), score(with_them))
+    assert np.array_equal(score(with_them), score(replace(some, references=References(np.where(out, phi, 9.0), out))))
+    assert not np.array_equal(score(some), score(replace(some, statistics={"base": phi[0]})))
+
+
 FITTED: dict[str, Callable[[int], Answers]] = {
     "class-threshold": lambda seed: answers(seed, n=100, classes=5),
     "quantile-regression": lambda seed: answers(seed, n=100, classes=3),
+    "quantile-regression of texts": lambda seed: texts(seed, n=100),
 }
 
 
@@ -216,7 +247,7 @@ def test_fitted_scores_keep_their_rates_where_there_is_nothing(name: str) -> Non
     audits, broken, areas = 200, 0, []
     for seed in range(audits):
         some = FITTED[name](seed)
-        scores = TARGET_ATTACKS[name].score(some)
+        scores = TARGET_ATTACKS[name.split()[0]].score(some)
         inside, outside = scores[some.members], scores[~some.members]
         broken += bool(HeldOutRate(inside, outside, 0.1).interval(0.9)[0] > 0.1)
         areas.append(auc(inside, outside))

@@ -42,6 +42,7 @@ class Answers:
         seed: Of the folds.
         x: Inputs, of a classifier.
         y: Labels: classes from 0, several labels `[examples, labels]`, or numbers.
+        description: Of a text: what is known of it without the target.
         modified_entropy: Of the target's outputs, in nats, where it was recorded.
         statistics: Other scores of the target by name, such as those of a text's tokens; larger = more member-like.
         references: Other models' signals, if there are any.
@@ -53,6 +54,7 @@ class Answers:
     seed: int = 0
     x: Shaped[Array, "examples ..."] | None = None
     y: Shaped[Array, "examples ..."] | None = None
+    description: Float[Array, "examples features"] | None = None
     modified_entropy: Float[Array, " examples"] | None = None
     statistics: dict[str, Float[Array, " examples"]] = field(default_factory=dict)
     references: References | None = None

@@ -13,7 +13,7 @@ from memaudit.recipe import LanguageModelRecipe, Population, Recipe, TextPopulat
 from memaudit.recipe.labels import Task
 from memaudit.types import ATTACKS_BY_METRIC, USUAL_ATTACKS, Limit, Rung
 
-_OF_CLASSIFIERS = ("quantile-regression", "class-threshold", "modified-entropy")
+_OF_CLASSIFIERS = ("class-threshold", "modified-entropy")
 
 
 def default_attacks(recipe: Recipe | None, population: Population, limits: Sequence[Limit]) -> tuple[str, ...]:
@@ -44,7 +44,7 @@ def default_without_bank(
     """Return the attacks that are usual without other models, and those that a limit is set for and are not made."""
     own: Iterable[str]
     if isinstance(population, TextPopulation):
-        own = _statistics(population)
+        own = (*_statistics(population), "quantile-regression")
     else:
         has_classes = population.task is Task.CLASSIFICATION
         own = ("quantile-regression", *(("class-threshold",) if has_classes else ()))
