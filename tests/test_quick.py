@@ -1,5 +1,6 @@
 """`memaudit.quick`: what it takes, what it refuses, and what it says."""
 
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from sklearn.tree import DecisionTreeClassifier
 from torch.utils.data import DataLoader, TensorDataset
 
 import memaudit as ma
+from loading import RECIPES, unregistered
 from memaudit.errors import MemauditError
 from memaudit.policy import exit_code
 from memaudit.policy.consistency import contradictions
@@ -21,6 +23,7 @@ from memaudit.reports import load
 from memaudit.stats import clopper_pearson
 from memaudit.types import Limit, Report, Rung, Verdict
 
+TINY = unregistered(RECIPES / "language.py")
 Array = np.ndarray
 Side = tuple[Array, Array]
 
@@ -392,31 +395,23 @@ def test_an_interval_without_the_error_of_the_threshold_is_no_result() -> None:
 @pytest.fixture(scope="module")
 def written() -> list[str]:
     """Sixty documents of random words."""
-    import random
-
-    from tests.recipes.language import WORDS
-
-    return [" ".join(random.Random(n).choices(WORDS, k=24)) for n in range(60)]
+    return [" ".join(random.Random(n).choices(TINY.WORDS, k=24)) for n in range(60)]
 
 
 @pytest.fixture(scope="module")
 def speaker(written: list[str]) -> Any:
     """A tiny language model that was trained on the first half of them."""
-    from tests.recipes.language import model, tokenizer
-
     probes = ma.Probes(canaries=0, secrets=0, generated=0, records=0, watched=0)
     recipe = ma.LanguageModelRecipe(
-        lambda: ma.Documents(written), ma.Rendering(tokenizer, context=96), model=model, epochs=20, batch_size=8,
+        lambda: ma.Documents(written), ma.Rendering(TINY.tokenizer, context=96), model=TINY.model, epochs=20, batch_size=8,
         optimizer=ma.AdamW(lr=1e-2), probes=probes,
     )  # fmt: skip
     return ma.train(recipe, np.arange(60) < 30, seed=0, device="cpu")
 
 
 def test_a_language_model_with_its_tokenizer(speaker: Any, written: list[str], tmp_path: Path) -> None:
-    from tests.recipes.language import tokenizer
-
     speaker.train()
-    done = ma.quick((speaker, tokenizer()), written[:30], written[30:], fprs=[0.1], ledger=tmp_path / "ledger.jsonl")
+    done = ma.quick((speaker, TINY.tokenizer()), written[:30], written[30:], fprs=[0.1], ledger=tmp_path / "ledger.jsonl")
     report = done.report
     assert speaker.training
     assert (report.rung, report.subject.members, report.subject.nonmembers) == (Rung.TARGET, 30, 30)
@@ -428,7 +423,7 @@ def test_a_language_model_with_its_tokenizer(speaker: Any, written: list[str], t
     assert contradictions(report) == ()
     phi = []
     for text in written:
-        ids = torch.tensor([[0, *tokenizer()(text, add_special_tokens=False)["input_ids"], 1]])
+        ids = torch.tensor([[0, *TINY.tokenizer()(text, add_special_tokens=False)["input_ids"], 1]])
         with torch.no_grad():
             logp = speaker.eval()(ids).logits[0, :-1].log_softmax(-1)
         phi.append(float(logp.gather(1, ids[0, 1:, None]).mean()))
@@ -437,14 +432,12 @@ def test_a_language_model_with_its_tokenizer(speaker: Any, written: list[str], t
 
 
 def test_a_folder_says_the_same(speaker: Any, written: list[str], tmp_path: Path) -> None:
-    from tests.recipes.language import tokenizer
-
     speaker.save_pretrained(tmp_path / "mine")
-    tokenizer().save_pretrained(tmp_path / "mine")
+    TINY.tokenizer().save_pretrained(tmp_path / "mine")
     call: dict[str, Any] = {"fprs": [0.1], "attacks": ["global-threshold"]}
     of_folder = ma.quick(tmp_path / "mine", written[:30], written[30:], **call).report
     assert of_folder.subject.model == "mine"
-    rendering = ma.Rendering(tokenizer, context=96)
+    rendering = ma.Rendering(TINY.tokenizer, context=96)
     assert numbers_of(ma.quick(speaker, written[:30], written[30:], rendering=rendering, **call).report) == numbers_of(
         of_folder
     )
@@ -465,7 +458,5 @@ def test_a_folder_says_the_same(speaker: Any, written: list[str], tmp_path: Path
 def test_texts_and_models_that_are_refused(
     speaker: Any, written: list[str], change: Callable[..., tuple[Any, Any, Any]], said: str
 ) -> None:
-    from tests.recipes.language import tokenizer
-
     with pytest.raises(MemauditError, match=said):
-        ma.quick(*change((speaker, tokenizer()), written[:30], written[30:]))
+        ma.quick(*change((speaker, TINY.tokenizer()), written[:30], written[30:]))
