@@ -22,7 +22,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repetitions", type=int, default=200)
     asked = parser.parse_args()
-    print("| continuous columns | whole numbers | rows | no copies | 5 % copies | 10 % | 20 % |\n|--:|---|--:|--:|--:|--:|--:|")
+    print(
+        "| continuous columns | whole numbers | rows | no copies | 5 % copies | 10 % | 20 % |\n|--:|---|--:|--:|--:|--:|--:|"
+    )
     for continuous in (1, 2, 3):
         for ages in (False, True):
             for rows in (300, 2_000):

@@ -403,15 +403,17 @@ def speaker(written: list[str]) -> Any:
     """A tiny language model that was trained on the first half of them."""
     probes = ma.Probes(canaries=0, secrets=0, generated=0, records=0, watched=0)
     recipe = ma.LanguageModelRecipe(
-        lambda: ma.Documents(written), ma.Rendering(TINY.tokenizer, context=96), model=TINY.model, epochs=20, batch_size=8,
-        optimizer=ma.AdamW(lr=1e-2), probes=probes,
+        lambda: ma.Documents(written), ma.Rendering(TINY.tokenizer, context=96), model=TINY.model, epochs=20,
+        batch_size=8, optimizer=ma.AdamW(lr=1e-2), probes=probes,
     )  # fmt: skip
     return ma.train(recipe, np.arange(60) < 30, seed=0, device="cpu")
 
 
 def test_a_language_model_with_its_tokenizer(speaker: Any, written: list[str], tmp_path: Path) -> None:
     speaker.train()
-    done = ma.quick((speaker, TINY.tokenizer()), written[:30], written[30:], fprs=[0.1], ledger=tmp_path / "ledger.jsonl")
+    done = ma.quick(
+        (speaker, TINY.tokenizer()), written[:30], written[30:], fprs=[0.1], ledger=tmp_path / "ledger.jsonl"
+    )
     report = done.report
     assert speaker.training
     assert (report.rung, report.subject.members, report.subject.nonmembers) == (Rung.TARGET, 30, 30)

@@ -53,7 +53,7 @@ def test_the_modified_entropy_of_sure_models_does_not_saturate() -> None:
 
 
 def test_the_modified_entropy_of_estimators_and_of_recorded_outputs_is_the_published_one() -> None:
-    """Of margins, of probabilities, of a forest's votes with half a vote more for each class, and of what is recorded."""
+    """Of margins, of probabilities, of a forest's votes with half a vote more for each class, and as recorded."""
     import sklearn.ensemble
     import sklearn.linear_model
     import sklearn.naive_bayes

@@ -38,6 +38,20 @@ def usual_attacks(target: Target, base: Ground, limits: Sequence[Limit]) -> tupl
     return (*with_references, *default_without_bank(target.recorded, target.population, limits, with_references))
 
 
+def attacks_without_bank(
+    recipe: Recipe | None, population: Population, limits: Sequence[Limit], shadows: int, references: int
+) -> tuple[str, ...]:
+    """Return the attacks that are usual with fewer shadow models than a bank has, before there is a target."""
+    text, has_base = isinstance(population, TextPopulation), getattr(recipe, "base", None) is not None
+    made = (
+        *(("slira",) if shadows >= 4 else ()),
+        *(("rmia-offline", "reference") if shadows + references else ()),
+        *(("base",) if has_base else ()),
+    )
+    entropy = {} if text or population.task is not Task.CLASSIFICATION else {"modified_entropy": None}
+    return (*made, *default_without_bank(entropy, population, limits, made))
+
+
 def default_without_bank(
     recorded: Mapping[str, Any], population: Population, limits: Sequence[Limit], made: Sequence[str] = ()
 ) -> tuple[str, ...]:

@@ -75,7 +75,9 @@ def language_model(model: Any, rendering: Rendering | None) -> tuple[Any, Render
     if isinstance(model, str | Path):
         place = Path(model)
         if not place.is_dir():
-            raise ModelError(f"there is no folder {place}; give a folder that save_pretrained wrote, or (model, tokenizer)")
+            raise ModelError(
+                f"there is no folder {place}; give a folder that save_pretrained wrote, or (model, tokenizer)"
+            )
         model, tokenizer = load_folder(place, "causal" if rendering is None else rendering.objective), place
     elif isinstance(model, tuple) and len(model) == 2:
         model, given = model
