@@ -23,7 +23,8 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=200)
     asked = parser.parse_args()
     print(
-        "| continuous columns | whole numbers | rows | no copies | 5 % copies | 10 % | 20 % |\n|--:|---|--:|--:|--:|--:|--:|"
+        "| continuous columns | whole numbers | rows | no copies | 5 % copies | 10 % | 20 % |\n"
+        "|--:|---|--:|--:|--:|--:|--:|"
     )
     for continuous in (1, 2, 3):
         for ages in (False, True):

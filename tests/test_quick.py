@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from loading import RECIPES, unregistered
 from sklearn.linear_model import LogisticRegression
 from sklearn.tree import DecisionTreeClassifier
 from torch.utils.data import DataLoader, TensorDataset
 
 import memaudit as ma
-from loading import RECIPES, unregistered
 from memaudit.errors import MemauditError
 from memaudit.policy import exit_code
 from memaudit.policy.consistency import contradictions

@@ -89,7 +89,8 @@ def language_model(model: Any, rendering: Rendering | None) -> tuple[Any, Render
         )
     if rendering is None and tokenizer is None:
         raise SettingsError(
-            "which tokenizer does the language model have? Give (model, tokenizer), or rendering=memaudit.Rendering(...)"
+            "which tokenizer does the language model have? Give (model, tokenizer), or "
+            "rendering=memaudit.Rendering(...)"
         )
     return model, rendering or _usual(tokenizer, model.config)
 

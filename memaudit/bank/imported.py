@@ -146,7 +146,8 @@ def require_same_examples(bank: Bank, examples: Examples) -> None:
 def require_other_model(bank: Bank, phi: Float[Array, "examples queries"]) -> None:
     """Raise BankError if a model with these signals is among the models of a bank.
 
-    Of a bank that was filled here, exactly one model must have them: where several do, signals do not tell models apart.
+    Of a bank that was filled here, exactly one model must have them: where several do, signals do not tell models
+    apart.
     """
     twins = [model for model in bank.models() if _alike(bank.tensor(model, "phi"), phi)]
     if not twins or (len(twins) > 1 and not bank.imported):

@@ -46,8 +46,9 @@ def _copies(evidence: TargetEvidence) -> Control:
     is compared at distances below 1, 3, 10 and 20 % of the usual one (the median distance to the fifth neighbour). In
     models without the example, the effect of training on the neighbour is compared with the effect of training on the
     example itself. The control fails if more than 1 % of the examples have such a neighbour and its effect exceeds half
-    of the example's own, by 3.3 standard errors. Below 1 % of the usual distance, it fails whatever the effect, unless chance explains them: in
-    a table with one continuous column beside categories, 4.6 % of the rows have so near a neighbour that is no copy.
+    of the example's own, by 3.3 standard errors. Below 1 % of the usual distance, it fails whatever the effect, unless
+    chance explains them: in a table with one continuous column beside categories, about 5 % of the rows have so near a
+    neighbour that is no copy.
     Without a bank there are no effects, and only these nearest copies are found. It does not detect near copies that
     are far apart in input space, such as shifted images.
 

@@ -29,7 +29,8 @@ def _held_out(evidence: TargetEvidence) -> Outcome:
     An example is flagged when its score exceeds a threshold. The scores see this model alone, or a few reference models
     beside it. `global-threshold` is the model's confidence. `class-threshold` and `modified-entropy` have a threshold
     for each class. `quantile-regression` predicts how confident the model is where it was not trained on the example:
-    from input and label, or of a text from its length, its size when compressed, and the loss of base and references. For texts, `zlib`, `min-k` and `min-k++` adjust the loss. With reference models,
+    from input and label, or of a text from its length, its size when compressed, and the loss of base and references.
+    For texts, `zlib`, `min-k` and `min-k++` adjust the loss. With reference models,
     `rmia-offline`, `reference` and `base` compare the model's confidence with theirs. From four shadow models of the
     recipe on, `slira` learns from them what a member's confidence looks like; see MIA005.
 
