@@ -26,8 +26,8 @@ def location_scale(answers: Answers) -> Float[Array, " examples"]:
     Of a text, the signal is its mean log-probability per token, and what is known of it are the number of its tokens,
     the bits per token that zlib needs for it, the mean log-probability per token under the base model, and that under
     the reference models that were not trained on it, as far as there are any. Nothing that the target says of the text
-    is among them: a model that has memorized a text gives its tokens low ranks and high probabilities alike, which would
-    explain the signal away.
+    is among them: a model that has memorized a text gives its tokens low ranks and high probabilities alike, which
+    would explain the signal away.
 
     Source: Bertran et al. 2023 (NeurIPS), "Scalable Membership Inference Attacks via Quantile Regression", with a
     Gaussian in place of one regression for each quantile.
