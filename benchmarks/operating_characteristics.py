@@ -173,16 +173,20 @@ _HEAD = f"| {' | '.join(_COLUMNS)} |\n|{'---|' * len(_COLUMNS)}"
 
 def gate(found: Audit, limit: float, controlled: bool) -> Verdict:
     """Return the policy's verdict; controls that were not run are taken to pass, and so are all unless `controlled`."""
+    seen = tuple(replace(c, attacks=()) for c in found.controls if c.code in QUICK) if controlled else ()
+    return gate_on(found.found, found.members, limit, seen)
+
+
+def gate_on(found: Estimate, members: int, limit: float, controls: Sequence[Control] = ()) -> Verdict:
+    """Return the policy's verdict on a true-positive rate; controls that are not given are taken to pass."""
     finding = Finding(
-        code="MIA001", title="", metric="tpr", attack="a", at_fpr=FPR, estimate=found.found, sentence="",
-        n=found.members, source="",
+        code="MIA001", title="", metric="tpr", attack="a", at_fpr=FPR, estimate=found, sentence="", n=members,
+        source="",
     )  # fmt: skip
-    codes = (*QUICK, *LEARNED)
-    passing = {code: Control(code=code, title="", passed=True, sentence="") for code in codes}
-    if controlled:
-        passing |= {c.code: replace(c, attacks=()) for c in found.controls if c.code in QUICK}
+    passing = {code: Control(code=code, title="", passed=True, sentence="") for code in (*QUICK, *LEARNED)}
+    passing |= {control.code: control for control in controls}
     report = Report(
-        created="", subject=Subject(model="", sha256="", members=found.members, nonmembers=EXAMPLES, shadows=2),
+        created="", subject=Subject(model="", sha256="", members=members, nonmembers=EXAMPLES, shadows=2),
         results=(Result(finding=finding, verdict=Verdict.NOTED, reason=""),), skipped=(),
         controls=tuple(passing.values()), provenance={},
     )  # fmt: skip

@@ -75,7 +75,7 @@ ATTACKS_BY_METRIC = {  # what a limit on a metric can name
     },
     "planted-exposure": {"raw": KnownAttack("Raw exposure, exact test", Access.OUTPUTS)},
 }
-OF_REFERENCES = ("rmia-offline", "reference", "base")  # what one to five other models are enough for
+OF_REFERENCES = ("slira", "rmia-offline", "reference", "base")  # what one to five other models are enough for
 USUAL_ATTACKS = ("slira", "lira-online", "lira-offline", "rmia", "global-threshold")  # on every kind of model
 ASKED_ATTACKS, ASKED_RATES = "attacks", "false-positive rates"  # in the provenance: what the audit was asked for
 

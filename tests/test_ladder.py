@@ -178,8 +178,8 @@ def reference(project: Path) -> Path:
 def test_reference_models_are_a_rung(project: Path, command: Command, reference: Path) -> None:
     gates(project, GATE.format("", 0.9999))
     done = command("audit", "model.safetensors", "--shadows", "0", "--reference", reference.name)
-    report = reported(project)
     assert done.returncode == 3, done.stderr
+    report = reported(project)
     assert (report.rung, report.subject.shadows, report.subject.references) == (Rung.REFERENCES, 0, 1)
     assert contradictions(report) == ()
     assert {"rmia-offline", "reference"} <= {r.finding.attack for r in report.results}
@@ -203,6 +203,23 @@ def test_a_few_shadows_are_reference_models(project: Path, command: Command, sha
     assert contradictions(report) == ()
     found = {r.finding.attack: r.finding.estimate for r in report.results if r.finding.at_fpr == 0.1}
     assert found["rmia-offline"].low > 0.5
+    assert ("slira" in found) is (shadows >= 4)
+    assert "No shadow models were used" not in (project / "audit" / "report.md").read_text("utf-8")
+
+
+def test_slira_from_four_shadows_can_fail_a_limit_but_not_keep_one(project: Path) -> None:
+    """It is weaker than with a bank, so that what it misses says little."""
+    verdicts = []
+    for most in (0.1, 0.9999):
+        limit = Limit(metric="tpr", attack="slira", at_fpr=0.1, max=most)
+        recipe = f"{project / 'recipe.py'}:recipe"
+        call: dict[str, Any] = {"shadows": 5, "fprs": [0.1], "attacks": ["slira"], "limits": [limit]}
+        report = ma.audit(project / "model.safetensors", recipe, project / "bank", **call).report
+        assert [r.finding.code for r in report.results] == ["MIA010"]
+        verdicts.append((report.results[0].verdict, report.results[0].why))
+    assert verdicts[0] == (Verdict.FAIL, None)
+    assert verdicts[1][0] is Verdict.INCONCLUSIVE
+    assert policy.rung_of(limit) is Rung.BANK
 
 
 def test_one_shadow_is_no_reference_for_what_it_was_trained_on(project: Path) -> None:
@@ -247,6 +264,21 @@ def test_every_model_is_asked_for_the_output_that_the_recipe_names(tmp_path: Pat
     both, one = ([(r.finding.attack, r.finding.estimate) for r in report.results] for report in reports)
     assert both == one
     assert "rmia-offline" in dict(both)
+
+
+@pytest.mark.parametrize("shadows", [4, 16])
+def test_a_shadow_model_is_no_target_of_its_own_bank(project: Path, shadows: int) -> None:
+    """Its members are as stated and every control would pass: nothing but its own place in the bank is wrong."""
+    from memaudit.bank import Bank
+
+    recipe = f"{project / 'recipe.py'}:recipe"
+    bank = Bank.open(project / "bank")
+    shutil.copy(project / "bank" / "models" / "0005" / "weights.safetensors", project / "shadow.safetensors")
+    inside = bank.tensor(5, "members") > 0
+    with pytest.raises(MemauditError, match="the audited model is shadow model 5 of the bank"):
+        ma.audit(project / "shadow.safetensors", recipe, bank, members=inside, shadows=shadows)
+    done = ma.audit(project / "shadow.safetensors", recipe, members=inside, fprs=[0.05])
+    assert done.report.rung is Rung.TARGET
 
 
 def test_six_shadows_are_a_bank(project: Path) -> None:

@@ -1,5 +1,6 @@
 """`memaudit.quick`: what it takes, what it refuses, and what it says."""
 
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from loading import RECIPES, unregistered
 from sklearn.linear_model import LogisticRegression
 from sklearn.tree import DecisionTreeClassifier
 from torch.utils.data import DataLoader, TensorDataset
@@ -21,6 +23,7 @@ from memaudit.reports import load
 from memaudit.stats import clopper_pearson
 from memaudit.types import Limit, Report, Rung, Verdict
 
+TINY = unregistered(RECIPES / "language.py")
 Array = np.ndarray
 Side = tuple[Array, Array]
 
@@ -281,7 +284,7 @@ def test_a_table_of_strings_and_a_pipeline() -> None:
     encoder = make_column_transformer((OneHotEncoder(), ["c"]), remainder="passthrough")
     model = make_pipeline(encoder, LogisticRegression()).fit(tables[0], y)
     done = ma.quick(model, (tables[0], y), (tables[1], of), fprs=[0.05])
-    assert attacks(done.report) == {"quantile-regression", "class-threshold", "global-threshold"}
+    assert attacks(done.report) == {"modified-entropy", "quantile-regression", "class-threshold", "global-threshold"}
     phi = [model.decision_function(table) * (2 * labels - 1) for table, labels in zip(tables, (y, of), strict=True)]
     assert tpr(done.report, "global-threshold").value == (phi[0] > np.sort(phi[1])[-5]).mean()
     with pytest.raises(MemauditError, match="some have the columns c, n, others n"):
@@ -384,3 +387,78 @@ def test_an_interval_without_the_error_of_the_threshold_is_no_result() -> None:
     forged = replace(finding, estimate=replace(finding.estimate, low=low, high=high, bounds=bounds))
     assert list(of_finding(finding, report)) == []
     assert any("is no 0.95 interval" in problem for problem in of_finding(forged, report))
+
+
+# --- language models --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def written() -> list[str]:
+    """Sixty documents of random words."""
+    return [" ".join(random.Random(n).choices(TINY.WORDS, k=24)) for n in range(60)]
+
+
+@pytest.fixture(scope="module")
+def speaker(written: list[str]) -> Any:
+    """A tiny language model that was trained on the first half of them."""
+    probes = ma.Probes(canaries=0, secrets=0, generated=0, records=0, watched=0)
+    recipe = ma.LanguageModelRecipe(
+        lambda: ma.Documents(written), ma.Rendering(TINY.tokenizer, context=96), model=TINY.model, epochs=20,
+        batch_size=8, optimizer=ma.AdamW(lr=1e-2), probes=probes,
+    )  # fmt: skip
+    return ma.train(recipe, np.arange(60) < 30, seed=0, device="cpu")
+
+
+def test_a_language_model_with_its_tokenizer(speaker: Any, written: list[str], tmp_path: Path) -> None:
+    speaker.train()
+    done = ma.quick(
+        (speaker, TINY.tokenizer()), written[:30], written[30:], fprs=[0.1], ledger=tmp_path / "ledger.jsonl"
+    )
+    report = done.report
+    assert speaker.training
+    assert (report.rung, report.subject.members, report.subject.nonmembers) == (Rung.TARGET, 30, 30)
+    assert attacks(report) == {"zlib", "min-k", "min-k++", "quantile-regression", "global-threshold"}
+    assert {"CTL002", "CTL003", "CTL005", "CTL007"} <= {control.code for control in report.controls}
+    assert {s.reason.split(":")[0] for s in report.skipped if s.code.startswith(("EXT", "CAN01"))} == {
+        "memaudit.quick scores texts and asks for nothing else"
+    }
+    assert contradictions(report) == ()
+    phi = []
+    for text in written:
+        ids = torch.tensor([[0, *TINY.tokenizer()(text, add_special_tokens=False)["input_ids"], 1]])
+        with torch.no_grad():
+            logp = speaker.eval()(ids).logits[0, :-1].log_softmax(-1)
+        phi.append(float(logp.gather(1, ids[0, 1:, None]).mean()))
+    cut = np.sort(phi[30:])[-3]
+    assert tpr(report, "global-threshold", 0.1).value == np.mean(np.array(phi[:30]) > cut)
+
+
+def test_a_folder_says_the_same(speaker: Any, written: list[str], tmp_path: Path) -> None:
+    speaker.save_pretrained(tmp_path / "mine")
+    TINY.tokenizer().save_pretrained(tmp_path / "mine")
+    call: dict[str, Any] = {"fprs": [0.1], "attacks": ["global-threshold"]}
+    of_folder = ma.quick(tmp_path / "mine", written[:30], written[30:], **call).report
+    assert of_folder.subject.model == "mine"
+    rendering = ma.Rendering(TINY.tokenizer, context=96)
+    assert numbers_of(ma.quick(speaker, written[:30], written[30:], rendering=rendering, **call).report) == numbers_of(
+        of_folder
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda m, a, b: (m, a, [*b, a[0].upper()]), "1 texts are among the members and, exactly or as near-dup"),
+        (lambda m, a, b: (m, a[:9], b), "there are 9 members"),
+        (lambda m, a, b: (m, a, b[:2] * 10), "there are 2 different non-members, without near-duplicates"),
+        (lambda m, a, b: (m[0], a, b), "which tokenizer does the language model have"),
+        (lambda m, a, b: (LogisticRegression(), a, b), "is no language model of the transformers library"),
+        (lambda m, a, b: ("nowhere", a, b), "there is no folder nowhere"),
+    ],
+    ids=["copies", "few members", "one text", "no tokenizer", "a classifier", "no folder"],
+)
+def test_texts_and_models_that_are_refused(
+    speaker: Any, written: list[str], change: Callable[..., tuple[Any, Any, Any]], said: str
+) -> None:
+    with pytest.raises(MemauditError, match=said):
+        ma.quick(*change((speaker, TINY.tokenizer()), written[:30], written[30:]))

@@ -1,14 +1,15 @@
 """Attacks without a bank: the published arithmetic, exact rates where there is nothing to find, and known leaks."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy import special, stats
 
-from memaudit.attacks import TARGET_ATTACKS, Answers, References, Rmia, Signal
+from memaudit.attacks import TARGET_ATTACKS, Answers, References, Rmia, Signal, Slira
 from memaudit.attacks.thresholds import by_class
-from memaudit.design import PairArrays
+from memaudit.design import PairArrays, by_pair, halves
 from memaudit.signals.logits import log_probabilities, modified_entropy
 from memaudit.stats import HeldOutRate, auc
 
@@ -49,6 +50,38 @@ def test_the_modified_entropy_of_sure_models_does_not_saturate() -> None:
     found = modified_entropy(logits, np.zeros(3, int))
     assert found == pytest.approx(2 * np.exp(-gaps) ** 2, rel=1e-9)
     assert modified_entropy(logits, np.ones(3, int)) == pytest.approx(2 * gaps, rel=1e-9)
+
+
+def test_the_modified_entropy_of_estimators_and_of_recorded_outputs_is_the_published_one() -> None:
+    """Of margins, of probabilities, of a forest's votes with half a vote more for each class, and as recorded."""
+    import sklearn.ensemble
+    import sklearn.linear_model
+    import sklearn.naive_bayes
+
+    import memaudit as ma
+    from memaudit.signals import evaluate
+    from memaudit.signals.recorded import recorded_signals
+
+    rng = np.random.default_rng(5)
+    for classes in (2, 3):
+        x = rng.normal(size=(120, 4))
+        y = np.digitize(x[:, 0] + rng.normal(size=120), [0.0, 0.7][: classes - 1])
+        examples = ma.Examples(x, y)
+        logistic = sklearn.linear_model.LogisticRegression().fit(x, y)
+        bayes = sklearn.naive_bayes.GaussianNB().fit(x, y)
+        forest = sklearn.ensemble.RandomForestClassifier(20, random_state=0).fit(x, y)
+        votes = 20 * forest.predict_proba(x) + 0.5
+        of = {logistic: logistic.predict_proba(x), bayes: bayes.predict_proba(x)}
+        for model, p in (of | {forest: votes / votes.sum(axis=1, keepdims=True)}).items():
+            found = evaluate(model, examples, entropy=True).modified_entropy
+            assert found == pytest.approx(published_entropy(p, y), rel=1e-4), model
+            assert evaluate(model, examples).modified_entropy is None
+        p = logistic.predict_proba(x)
+        for kind, values in {"probabilities": p, "log-probabilities": np.log(p), "logits": np.log(p) - 1}.items():
+            recorded = recorded_signals(values, y, kind, entropy=True).modified_entropy
+            assert recorded == pytest.approx(published_entropy(p, y), rel=1e-9)
+        assert recorded_signals(p, y, "one-vs-rest", entropy=True).modified_entropy is None
+    assert recorded_signals(np.ones(9), np.zeros(9, int), "losses", entropy=True).modified_entropy is None
 
 
 def answers(seed: int, n: int = 400, shift: float = 0.0, classes: int = 3, **more: object) -> Answers:
@@ -170,9 +203,40 @@ def test_the_interval_covers_from_the_least_number_of_examples(
     assert max(low, high) < 24
 
 
+def texts(seed: int, n: int = 400, shift: float = 0.0) -> Answers:
+    """Half members; the mean log-probability depends on what zlib makes of a text, its noise on the length."""
+    rng = np.random.default_rng(seed)
+    members, lengths, bits = rng.permutation(n) < n // 2, rng.integers(5, 200, n), rng.uniform(2, 6, n)
+    phi = -bits + rng.normal(size=n) / np.sqrt(lengths / 20) + shift * members
+    known = np.column_stack([lengths, bits]).astype(float)
+    return Answers(phi=phi, members=members, signal=Signal.LOG_PROBABILITY, seed=seed, description=known)
+
+
+def test_what_depends_on_the_text_is_taken_out() -> None:
+    some = texts(0, n=2000, shift=0.5)
+    areas = [
+        auc(scores[some.members], scores[~some.members])
+        for scores in (some.phi, TARGET_ATTACKS["quantile-regression"].score(some))
+    ]
+    assert areas[1] > areas[0] + 0.05
+
+
+def test_a_base_and_references_are_known_of_a_text() -> None:
+    """The mean of the references that were not trained on it: another signal of one that was changes nothing."""
+    some, rng = texts(1, n=200), np.random.default_rng(0)
+    score = TARGET_ATTACKS["quantile-regression"].score
+    out = np.array([np.arange(200) % 2 == 0, np.arange(200) % 2 == 1])
+    phi = some.phi + 0.1 * rng.normal(size=(2, 200))
+    with_them = replace(some, references=References(phi, out))
+    assert not np.array_equal(score(some), score(with_them))
+    assert np.array_equal(score(with_them), score(replace(some, references=References(np.where(out, phi, 9.0), out))))
+    assert not np.array_equal(score(some), score(replace(some, statistics={"base": phi[0]})))
+
+
 FITTED: dict[str, Callable[[int], Answers]] = {
     "class-threshold": lambda seed: answers(seed, n=100, classes=5),
     "quantile-regression": lambda seed: answers(seed, n=100, classes=3),
+    "quantile-regression of texts": lambda seed: texts(seed, n=100),
 }
 
 
@@ -183,7 +247,7 @@ def test_fitted_scores_keep_their_rates_where_there_is_nothing(name: str) -> Non
     audits, broken, areas = 200, 0, []
     for seed in range(audits):
         some = FITTED[name](seed)
-        scores = TARGET_ATTACKS[name].score(some)
+        scores = TARGET_ATTACKS[name.split()[0]].score(some)
         inside, outside = scores[some.members], scores[~some.members]
         broken += bool(HeldOutRate(inside, outside, 0.1).interval(0.9)[0] > 0.1)
         areas.append(auc(inside, outside))
@@ -225,3 +289,50 @@ def test_surer_bounds_hold_less_sure_ones() -> None:
     assert (np.diff(low) <= 0).all()
     assert (np.diff(high) >= 0).all()
     assert low[0] <= rate.value <= high[0]
+
+
+# --- SLiRA from a few shadow models -----------------------------------------------------------------------------------
+
+
+def few(seed: int, n: int = 800, shadows: int = 4, leak: float = 2.0) -> Answers:
+    """Complementary pairs of shadow models and a target, with the same differences between examples."""
+    rng = np.random.default_rng(seed)
+    members = halves(seed, shadows, n).astype(bool)
+    inside, hard = np.vstack([members, rng.random(n) < 0.5]), 2 * rng.normal(size=n)
+    phi = hard + rng.normal(size=(shadows + 1, n)) + leak * inside
+    pairs = PairArrays(*by_pair(phi[:-1, :, None], halves(seed, shadows, n)))
+    return Answers(phi=phi[-1], members=inside[-1], references=References(phi[:-1], ~members, pairs))
+
+
+def test_the_learned_score_is_the_mean_over_the_pair_that_is_left_out() -> None:
+    some = few(0)
+    assert some.references is not None and some.references.pairs is not None
+    pairs = some.references.pairs
+    attack = Slira().learn(pairs)
+    swapped = PairArrays(pairs.inside[::-1], pairs.outside[::-1])
+    expected = (attack.scores(some.phi[:, None], pairs) + attack.scores(some.phi[:, None], swapped)) / 2
+    assert TARGET_ATTACKS["slira"].score(some) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_learned_score_does_not_depend_on_who_the_targets_members_are() -> None:
+    some = few(1)
+    others = replace(some, members=np.random.default_rng(0).permutation(some.members))
+    assert np.array_equal(TARGET_ATTACKS["slira"].score(some), TARGET_ATTACKS["slira"].score(others))
+
+
+def test_the_learned_score_finds_more_than_one_threshold() -> None:
+    area = {
+        name: np.mean(
+            [auc(s[a.members], s[~a.members]) for a in map(few, range(4)) for s in [TARGET_ATTACKS[name].score(a)]]
+        )
+        for name in ("slira", "global-threshold")
+    }
+    assert area["slira"] > area["global-threshold"] + 0.05
+
+
+def test_pairs_are_needed_to_learn_from() -> None:
+    some = few(2, shadows=2)
+    assert not TARGET_ATTACKS["slira"].fits(some)
+    assert some.references is not None
+    assert not TARGET_ATTACKS["slira"].fits(replace(some, references=replace(some.references, pairs=None)))
+    assert TARGET_ATTACKS["slira"].fits(few(2))

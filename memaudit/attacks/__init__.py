@@ -6,7 +6,7 @@ from memaudit.attacks.answers import Answers, References, TargetAttack
 from memaudit.attacks.bavaria import Bavaria, Predictive
 from memaudit.attacks.blind import blind_scores, blind_text_scores
 from memaudit.attacks.calibration import Sablayrolles
-from memaudit.attacks.few import BASE, REFERENCE, RMIA_OFFLINE
+from memaudit.attacks.few import BASE, REFERENCE, RMIA_OFFLINE, SLIRA
 from memaudit.attacks.interface import Attack, Signal, taught
 from memaudit.attacks.language import OF_DISTRIBUTION, STATISTICS, Calibrated, zlib_bytes
 from memaudit.attacks.lira import Lira, Side, Variance
@@ -37,6 +37,7 @@ _WITHOUT_BANK: tuple[TargetAttack, ...] = (
     BY_CLASS,
     MODIFIED_ENTROPY,
     GLOBAL,
+    SLIRA,
     RMIA_OFFLINE,
     REFERENCE,
     BASE,

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
 from memaudit.attacks.interface import Signal
+from memaudit.design import PairArrays
 from memaudit.types import Rung
 
 Array = np.ndarray
@@ -22,11 +23,12 @@ FOLDS = 5
 class References:
     """Signals of reference models, averaged over queries, and which examples each was not trained on.
 
-    Every example is outside at least one of them.
+    Every example is outside at least one of them. `pairs` are the complementary pairs of shadow models among them.
     """
 
     phi: Float[Array, "models examples"]
     out: Bool[Array, "models examples"]
+    pairs: PairArrays | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +42,7 @@ class Answers:
         seed: Of the folds.
         x: Inputs, of a classifier.
         y: Labels: classes from 0, several labels `[examples, labels]`, or numbers.
+        description: Of a text: what is known of it without the target.
         modified_entropy: Of the target's outputs, in nats, where it was recorded.
         statistics: Other scores of the target by name, such as those of a text's tokens; larger = more member-like.
         references: Other models' signals, if there are any.
@@ -51,6 +54,7 @@ class Answers:
     seed: int = 0
     x: Shaped[Array, "examples ..."] | None = None
     y: Shaped[Array, "examples ..."] | None = None
+    description: Float[Array, "examples features"] | None = None
     modified_entropy: Float[Array, " examples"] | None = None
     statistics: dict[str, Float[Array, " examples"]] = field(default_factory=dict)
     references: References | None = None
@@ -89,7 +93,8 @@ class Answers:
 class TargetAttack:
     """An attack without a bank: `score` maps answers to one score per example, larger = more likely a member.
 
-    `rung` is the lowest that it can be made on. `fits` tells whether the answers have what it needs.
+    `rung` is the lowest that it can be made on. `fits` tells whether the answers have what it needs, and `needs` says
+    in words what that is.
     """
 
     name: str
@@ -97,3 +102,4 @@ class TargetAttack:
     score: Callable[[Answers], Float[Array, " examples"]]
     rung: Rung = Rung.TARGET
     fits: Callable[[Answers], bool] = lambda answers: True
+    needs: str = "it does not fit this kind of model, or its outputs"

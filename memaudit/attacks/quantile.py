@@ -1,4 +1,4 @@
-"""Quantile regression: how high would the signal of this example be if it were no member?"""
+"""Quantile regression: how high would the signal of this example or text be if it were no member?"""
 
 from __future__ import annotations
 
@@ -23,11 +23,16 @@ def location_scale(answers: Answers) -> Float[Array, " examples"]:
     squared error, log σ² by that of the logarithm of the squared residual. One threshold on the score is a quantile of
     the signal that depends on the example.
 
+    Of a text, the signal is its mean log-probability per token, and what is known of it are the number of its tokens,
+    the bits per token that zlib needs for it, the mean log-probability per token under the base model, and that under
+    the reference models that were not trained on it, as far as there are any. Nothing that the target says of the text
+    is among them: a model that has memorized a text gives its tokens low ranks and high probabilities alike, which
+    would explain the signal away.
+
     Source: Bertran et al. 2023 (NeurIPS), "Scalable Membership Inference Attacks via Quantile Regression", with a
     Gaussian in place of one regression for each quantile.
     """
-    assert answers.x is not None and answers.y is not None
-    seen, phi = features(answers.x, answers.y, answers.seed), answers.phi.astype(np.float64)
+    seen, phi = _known(answers), answers.phi.astype(np.float64)
 
     def fit(rows: Array) -> Callable[[Array], Array]:
         mean = _regression(answers.seed).fit(seen[rows], phi[rows])
@@ -43,6 +48,20 @@ def location_scale(answers: Answers) -> Float[Array, " examples"]:
     return answers.cross_fitted(fit)
 
 
+def _known(answers: Answers) -> Float[Array, "examples features"]:
+    """Return what is known of each example without the target."""
+    if answers.description is None:
+        assert answers.x is not None and answers.y is not None
+        return features(answers.x, answers.y, answers.seed)
+    columns = [answers.description]
+    if "base" in answers.statistics:
+        columns.append(answers.statistics["base"][:, None])
+    if answers.references is not None:
+        phi, out = answers.references.phi, answers.references.out
+        columns.append((np.where(out, phi, 0).sum(axis=0) / out.sum(axis=0))[:, None])
+    return np.hstack(columns)
+
+
 def _regression(seed: int) -> Any:
     from sklearn.ensemble import HistGradientBoostingRegressor
 
@@ -55,5 +74,5 @@ QUANTILE = TargetAttack(
     name="quantile-regression",
     source="Bertran et al. 2023 (NeurIPS)",
     score=location_scale,
-    fits=lambda answers: answers.x is not None and answers.y is not None,
+    fits=lambda answers: answers.description is not None or (answers.x is not None and answers.y is not None),
 )

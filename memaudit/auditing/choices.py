@@ -13,7 +13,7 @@ from memaudit.recipe import LanguageModelRecipe, Population, Recipe, TextPopulat
 from memaudit.recipe.labels import Task
 from memaudit.types import ATTACKS_BY_METRIC, USUAL_ATTACKS, Limit, Rung
 
-_OF_CLASSIFIERS = ("quantile-regression", "class-threshold", "modified-entropy")
+_OF_CLASSIFIERS = ("class-threshold", "modified-entropy")
 
 
 def default_attacks(recipe: Recipe | None, population: Population, limits: Sequence[Limit]) -> tuple[str, ...]:
@@ -31,10 +31,25 @@ def usual_attacks(target: Target, base: Ground, limits: Sequence[Limit]) -> tupl
     if base.rung is Rung.BANK:
         return default_attacks(target.recipe, target.population, limits)
     with_references = (
+        *(("slira",) if base.references is not None and base.references.pairs is not None else ()),
         *(("rmia-offline", "reference") if base.references is not None else ()),
         *(("base",) if base.base else ()),
     )
     return (*with_references, *default_without_bank(target.recorded, target.population, limits, with_references))
+
+
+def attacks_without_bank(
+    recipe: Recipe | None, population: Population, limits: Sequence[Limit], shadows: int, references: int
+) -> tuple[str, ...]:
+    """Return the attacks that are usual with fewer shadow models than a bank has, before there is a target."""
+    text, has_base = isinstance(population, TextPopulation), getattr(recipe, "base", None) is not None
+    made = (
+        *(("slira",) if shadows >= 4 else ()),
+        *(("rmia-offline", "reference") if shadows + references else ()),
+        *(("base",) if has_base else ()),
+    )
+    entropy = {} if text or population.task is not Task.CLASSIFICATION else {"modified_entropy": None}
+    return (*made, *default_without_bank(entropy, population, limits, made))
 
 
 def default_without_bank(
@@ -43,7 +58,7 @@ def default_without_bank(
     """Return the attacks that are usual without other models, and those that a limit is set for and are not made."""
     own: Iterable[str]
     if isinstance(population, TextPopulation):
-        own = _statistics(population)
+        own = (*_statistics(population), "quantile-regression")
     else:
         has_classes = population.task is Task.CLASSIFICATION
         own = ("quantile-regression", *(("class-threshold",) if has_classes else ()))

@@ -14,7 +14,7 @@ from memaudit.auditing.target import Target, of_candidates
 from memaudit.bank import Bank, Matched, Recordings
 from memaudit.bank.imported import GUESSED, require_other_model, require_same_examples, whole_units
 from memaudit.bank.inputs import require_inputs
-from memaudit.design import Chosen, Design, Role
+from memaudit.design import Chosen, Design, PairArrays, Role, by_pair
 from memaudit.errors import BankError, EvidenceError, ModelError, SettingsError
 from memaudit.recipe import Examples, TextPopulation, fingerprint, load_target, recipe_folder
 from memaudit.recipe.populations import number_of_units
@@ -29,6 +29,7 @@ Shadows = Recordings | Matched | Chosen
 
 LEAST_SHADOWS = 6  # of a bank; fewer serve as reference models
 MOST_REFERENCES = 5
+_LEAST_PAIRS = 2  # of shadow models, that an attack can learn from
 _REVERSED = 5.0  # standard errors; a model that learns nothing of its members reaches it once in 3 million audits
 
 
@@ -117,6 +118,7 @@ def ground(
     used = [model for model in bank.models() if shadows is None or model < shadows]
     if len(used) >= LEAST_SHADOWS:
         measured, recordings = _usable(target, bank, shadows)
+        require_other_model(bank, target.recorded["phi"])
         if references:
             raise SettingsError(
                 f"the bank has {len(used)} shadow models, which say more than reference models: leave --reference "
@@ -128,9 +130,10 @@ def ground(
         bank.read(shadows)  # which says that there are none
     _require_direction(target)
     few = _of_shadows(target, bank, used)
+    require_other_model(bank, target.recorded["phi"])
     given, others = _loaded(target, references, device)
     if given is not None:
-        few = References(np.concatenate([few.phi, given.phi]), np.concatenate([few.out, given.out]))
+        few = References(np.concatenate([few.phi, given.phi]), np.concatenate([few.out, given.out]), few.pairs)
     if lacking := int((~few.out.any(axis=0)).sum()):
         raise BankError(
             f"{lacking} of the {few.out.shape[1]} examples were in the training sets of all shadow models that are "
@@ -150,7 +153,6 @@ def _fitting(bank: Bank, target: Target) -> Design | None:
         if not isinstance(target.population, Examples):
             raise EvidenceError(f"the bank in {bank.path} was imported, and is of classifiers")
         require_same_examples(bank, target.population)
-        require_other_model(bank, target.recorded["phi"])
         return None
     if target.recipe is None:
         raise EvidenceError(
@@ -220,10 +222,26 @@ def _of_shadows(target: Target, bank: Bank, models: Sequence[int]) -> References
     phi = np.stack([of["phi"].mean(axis=1, dtype=np.float64) for of in recorded])
     members = np.stack([of["members"] for of in recorded])
     if isinstance(target.population, TextPopulation):
-        return References(phi, members[:, : phi.shape[1]] == 0)
-    rows, unit_of = target.population.representatives, target.population.unit_of
-    inside = np.stack([np.bincount(unit_of, row) for row in members])  # of imported models, on some copies perhaps
-    return References(phi[:, rows], inside == 0)
+        out = members[:, : phi.shape[1]] == 0
+    else:
+        rows, unit_of = target.population.representatives, target.population.unit_of
+        phi = phi[:, rows]
+        out = np.stack([np.bincount(unit_of, row) for row in members]) == 0  # imported: of some copies perhaps
+    return References(phi, out, _pairs(phi, out, models))
+
+
+def _pairs(phi: Array, out: Array, models: Sequence[int]) -> PairArrays | None:
+    """Return the complementary pairs among a few shadow models, if there are enough for an attack that learns.
+
+    The models of a pair follow each other, from an even number; of imported models in one order or another they need
+    not be complementary.
+    """
+    there = [place for place, model in enumerate(models) if model % 2 == 0 and model + 1 in models]
+    chosen = [(first, first + 1) for first in there if (out[first] != out[first + 1]).all()]
+    if len(chosen) < _LEAST_PAIRS:
+        return None
+    rows = np.array(chosen).ravel()
+    return PairArrays(*by_pair(phi[rows, :, None], (~out[rows]).astype(np.uint8)))
 
 
 def _loaded(

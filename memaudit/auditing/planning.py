@@ -16,9 +16,10 @@ from jaxtyping import Bool
 
 from memaudit import policy
 from memaudit.auditing import ledger as ledgers
-from memaudit.auditing.choices import default_attacks, require_choices
+from memaudit.auditing.choices import attacks_without_bank, default_attacks, require_choices
 from memaudit.auditing.costs import Cost, cost_to_fill
 from memaudit.auditing.evidence import Key
+from memaudit.auditing.ground import LEAST_SHADOWS
 from memaudit.auditing.provenance import HASHES
 from memaudit.bank import Bank
 from memaudit.design import Design, Role
@@ -28,7 +29,7 @@ from memaudit.recipe import Population, Recipe, fingerprint, load_recipe, read_m
 from memaudit.recipe.populations import number_of_units, units_of
 from memaudit.training import population
 from memaudit.training.designing import WAY_OUT, design_for, size_mismatch
-from memaudit.types import Limit, Planned
+from memaudit.types import Limit, Planned, Rung
 
 Array = np.ndarray
 
@@ -90,13 +91,14 @@ def plan(
     device: str = "auto",
     weights: bool = True,
     examples: Population | None = None,
+    references: int = 0,
 ) -> Plan:
     """Return what an audit will cost and what it can decide; trains a little to see how long it takes, keeps nothing.
 
     Args:
         recipe: How models are made, or where the recipe is (`recipe.py:recipe`).
         bank: The folder of the bank, there or not. If it holds models, their recorded cost is taken.
-        shadows: Number of models that the audit is to have.
+        shadows: Number of models that the audit is to have; fewer than six are reference models, and 0 none at all.
         seed: Of the bank.
         members: The target's file of members; without it, half of the examples are taken to be members.
         fprs: False-positive rates to measure at.
@@ -105,17 +107,24 @@ def plan(
         device: Where models are trained.
         weights: Whether the bank keeps them.
         examples: The recipe's population, where it has been made already.
+        references: Number of reference models beside the shadow models.
 
     Raises:
         MemauditError: The recipe failed, or something does not fit; the message says what to do.
     """
     recipe = load_recipe(recipe) if isinstance(recipe, str) else recipe
     examples = population(recipe) if examples is None else examples
-    attacks = default_attacks(recipe, examples, limits) if attacks is None else attacks
+    rung = Rung.BANK if shadows >= LEAST_SHADOWS else Rung.REFERENCES if shadows + references else Rung.TARGET
+    if attacks is None:
+        attacks = default_attacks(recipe, examples, limits)
+        if rung < Rung.BANK:
+            attacks = attacks_without_bank(recipe, examples, limits, shadows, references)
     require_choices(fprs, attacks)
     who = None if members is None else units_of(examples, read_members(members, examples))
-    design, warnings = _design(Path(bank), examples, seed, who)
-    missing, cost = cost_to_fill(Path(bank), recipe, examples, shadows, seed, device, weights, design)
+    design, warnings = _design(Path(bank), examples, seed, who) if shadows else (_everybody(examples), ())
+    missing, cost = 0, Cost(seconds=0.0, stored=0, source="no shadow models")
+    if shadows:
+        missing, cost = cost_to_fill(Path(bank), recipe, examples, shadows, seed, device, weights, design)
     measured = int(design.candidates.sum())
     inside = measured // 2 if who is None else int(who[design.candidates].sum())
     return Plan(
@@ -129,9 +138,15 @@ def plan(
         never=design.count(Role.NEVER),
         warnings=warnings,
         cost=cost,
-        outlooks=policy.outlooks(limits, attacks, fprs, inside, measured - inside, shadows),
+        outlooks=policy.outlooks(limits, attacks, fprs, inside, measured - inside, shadows)
+        if rung is Rung.BANK
+        else policy.held_out_outlooks(limits, attacks, fprs, inside, measured - inside, rung),
         decides=_decides(fingerprint(recipe, examples, seed) | design.lines(), shadows, fprs, attacks, limits),
     )
+
+
+def _everybody(examples: Population) -> Design:
+    return Design.halves(number_of_units(examples))
 
 
 def _design(
@@ -162,6 +177,8 @@ def write_plan(
     Raises:
         MemauditError: The file, the bank or the ledger cannot be written.
     """
+    if found.shadows < LEAST_SHADOWS:
+        raise SettingsError("a plan is kept about an audit with a bank, of six shadow models or more; leave -o out")
     place = ledgers.beside(bank) if ledger is None else ledger
     seed = int(found.decides["seed"])
     who = None if members is None else units_of(examples, read_members(members, examples))

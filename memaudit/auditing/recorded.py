@@ -121,7 +121,7 @@ def open_outputs(
     found = membership(who, examples)
     mask = units_of(examples, found.counts)
     require_both(examples, found, mask)
-    signals = recorded_signals(outputs, examples.y, stated, arrays.get("correct"))
+    signals = recorded_signals(outputs, examples.y, stated, arrays.get("correct"), entropy=True)
     if stated in OF_CLASSES and arrays.get("correct") is None:
         try:
             require_sense({"correct": signals.correct}, found.counts, examples)
@@ -130,6 +130,8 @@ def open_outputs(
     if (signals.phi == signals.phi[0]).all():
         raise EvidenceError(f"{path}: the outputs are the same for all examples; there is nothing an attack could use")
     recorded = {"phi": signals.phi, "correct": signals.correct}
+    if signals.modified_entropy is not None:
+        recorded["modified_entropy"] = signals.modified_entropy
     loaded = load_recipe(recipe) if isinstance(recipe, str) else recipe
     guessed = stated in OF_LABELS and arrays.get("correct") is None
     return Target(

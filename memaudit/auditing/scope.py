@@ -34,6 +34,9 @@ ADAPTERS = (
     "fine-tuning of the same base nor to adapters of another size."
 )
 SILENT = "Extraction of text: a masked model, and one that is scored by token_logprobs(), is not made to write."
+NOT_WRITTEN = (
+    "Extraction of text, canaries and secrets: memaudit.quick scores texts, and does not make the model write."
+)
 INPUTS = "What the model reveals about its inputs: of an encoder-decoder only the outputs are scored, given the inputs."
 MASKED = (
     "Tokens of a masked model are scored by pseudo-log-likelihood: each is masked once, with a seventh of its row. An "

@@ -34,7 +34,7 @@ from safetensors.numpy import load_file, save
 
 from memaudit import files, notebook
 from memaudit.bank.matched import Matched, read_matched
-from memaudit.bank.recordings import Recordings
+from memaudit.bank.recordings import Recordings, recording
 from memaudit.design import Design, Role
 from memaudit.errors import BankError
 
@@ -286,6 +286,14 @@ class Bank:
     def tensors(self, model: int) -> dict[str, Array]:
         """Return everything recorded about one model."""
         return load_file(self._signals_path(model))
+
+    def tensor(self, model: int, name: str) -> Array:
+        """Return one recording of one model.
+
+        Raises:
+            BankError: Its file cannot be read.
+        """
+        return recording(self._signals_path(model), name)
 
     def verified(self, models: Sequence[int]) -> list[dict[str, Array]]:
         """Return everything recorded about some models, after checking every file against its checksum.

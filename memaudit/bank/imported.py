@@ -144,16 +144,27 @@ def require_same_examples(bank: Bank, examples: Examples) -> None:
 
 
 def require_other_model(bank: Bank, phi: Float[Array, "examples queries"]) -> None:
-    """Raise BankError if a model with these signals is among the models of an imported bank."""
-    models = bank.models()
-    for model, recorded in zip(models, bank.verified(models), strict=True):
-        own = recorded["phi"]
-        if own.shape == phi.shape and np.allclose(own, phi, rtol=_SAME, atol=_SAME):
-            number = bank.record(model).get("imported", model)
-            raise BankError(
-                f"the audited model is shadow model {number} of the bank in {bank.path}, or has the same outputs. "
-                "Import the shadow models without it, and of complementary pairs without its other half"
-            )
+    """Raise BankError if a model with these signals is among the models of a bank.
+
+    Of a bank that was filled here, exactly one model must have them: where several do, signals do not tell models
+    apart.
+    """
+    twins = [model for model in bank.models() if _alike(bank.tensor(model, "phi"), phi)]
+    if not twins or (len(twins) > 1 and not bank.imported):
+        return
+    number = bank.record(twins[0]).get("imported", twins[0])
+    way_out = (
+        "Import the shadow models without it, and of complementary pairs without its other half"
+        if bank.imported
+        else "A shadow model is no target of its own bank: audit a model that was trained apart from it"
+    )
+    raise BankError(
+        f"the audited model is shadow model {number} of the bank in {bank.path}, or has the same outputs. {way_out}"
+    )
+
+
+def _alike(own: Float[Array, "examples queries"], phi: Float[Array, "examples queries"]) -> bool:
+    return own.shape == phi.shape and bool(np.allclose(own, phi, rtol=_SAME, atol=_SAME))
 
 
 def memberships(members: Array) -> UInt8[Array, "models examples"]:

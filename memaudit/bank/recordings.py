@@ -75,7 +75,7 @@ class Recordings:
 
     def stacked(self, name: str) -> Shaped[Array, "models ..."]:
         """Return one recording of every model."""
-        return np.stack([_tensor(f, name) for f in self.files])
+        return np.stack([recording(f, name) for f in self.files])
 
     @cached_property
     def shape(self) -> tuple[int, int, int]:
@@ -125,7 +125,7 @@ class Recordings:
         inside, outside = np.empty((2, pairs, stop - start, self.shape[2]), np.float32)
         for pair in range(pairs):
             models = slice(2 * pair, 2 * pair + 2)
-            phi = np.stack([_tensor(file, "phi", at) for file in self.files[models]])
+            phi = np.stack([recording(file, "phi", at) for file in self.files[models]])
             (inside[pair],), (outside[pair],) = by_pair(phi, self.members[models, at])
         inside.flags.writeable = outside.flags.writeable = False
         return _Span(start, inside, outside)
@@ -139,7 +139,8 @@ def _as_slice(pairs: Int[Array, " some"]) -> Int[Array, " some"] | slice:
     return pairs
 
 
-def _tensor(path: Path, name: str, examples: slice = slice(None)) -> Array:
+def recording(path: Path, name: str, examples: slice = slice(None)) -> Array:
+    """Return one recording of a model, or some examples of it."""
     with _opened(path) as file:
         return (
             file.get_tensor(name) if examples == slice(None) else file.get_slice(name)[examples]

@@ -130,7 +130,10 @@ def _planted(evidence: TargetEvidence) -> Control:
 
     Without a bank, the confidence in every member is raised by three standard deviations of the confidence over
     non-members, and one threshold on the confidence must find that. It says nothing about smaller leaks: the
-    differences between examples hide them.
+    differences between examples hide them. It fails at the lowest rates of small sets where some examples are far
+    easier than the others, as boilerplate among texts: the threshold is then at one of these. With 100 non-members it
+    fails at a 1 % FPR in 0.2 % of audits if signals are normal, in 38 % if they have 3 degrees of freedom, and in 93 %
+    if 3 % of the texts are boilerplate; at a 10 % FPR never (1,000 simulated audits each).
 
     Source: the binormal model (Green & Swets 1966).
     """

@@ -23,6 +23,8 @@ _SPLIT = 0.001  # share of members: a true-positive rate can be wrong by that mu
 _NEAR = 0.01  # share of examples
 _RADII = (0.01, 0.03, 0.1, 0.2)  # of the usual distance
 _SURE = 0.01  # of it: two examples of several features that are this near are copies, whatever the models say
+_LINE = 0.1  # of it, up to where neighbours are counted to know how many are that near by chance
+_MOST_BY_CHANCE = 0.1  # of examples: copies that differ a little each are not explained away
 _ACTS = 0.5  # share of an example's own effect from which on another acts as its copy
 _ERRORS = 2.33 * np.sqrt(2)  # standard errors, for a false alarm of 1 % at each distance; copies come in twos
 _LOOKED_AT = 2_000
@@ -44,7 +46,9 @@ def _copies(evidence: TargetEvidence) -> Control:
     is compared at distances below 1, 3, 10 and 20 % of the usual one (the median distance to the fifth neighbour). In
     models without the example, the effect of training on the neighbour is compared with the effect of training on the
     example itself. The control fails if more than 1 % of the examples have such a neighbour and its effect exceeds half
-    of the example's own, by 3.3 standard errors. Below 1 % of the usual distance, it fails whatever the effect.
+    of the example's own, by 3.3 standard errors. Below 1 % of the usual distance, it fails whatever the effect, unless
+    chance explains them: in a table with one continuous column beside categories, about 5 % of the rows have so near a
+    neighbour that is no copy.
     Without a bank there are no effects, and only these nearest copies are found. It does not detect near copies that
     are far apart in input space, such as shifted images.
 
@@ -109,7 +113,7 @@ def _near(evidence: ClassifierTargetEvidence) -> tuple[str, Table]:
                 own, other, known = effects
                 acts = acts or _acts(own[near & known], other[near & known])
             cells.append((name, percent(radius), percent(share), "yes" if share and acts else "no"))
-            if share > _NEAR and acts:
+            if share > (_by_chance(distance / usual) if radius <= _SURE else 0) + _NEAR and acts:
                 faults.append(share)
     fault = (
         f"{percent(max(faults))} of the examples have a near copy that affects the models as the example itself does "
@@ -120,6 +124,22 @@ def _near(evidence: ClassifierTargetEvidence) -> tuple[str, Table]:
     )
     columns = ("Features", "Distance below (share of the usual)", "Examples with such a neighbour", "Acts as a copy")
     return fault, Table(title="Near copies", columns=columns, rows=tuple(cells))
+
+
+def _by_chance(distance: Float[Array, " rows"]) -> float:
+    """Return the largest share of neighbours within 1 % of the usual distance that chance explains.
+
+    Two rows that agree in all categories and whole numbers differ in the continuous columns alone. With one such column
+    neighbours are as frequent in each hundredth of the usual distance: how many there are from 1 to 10 % says how many
+    to expect below 1 %. With more columns there are fewer. Of one column in all, 4.6 % are expected.
+
+    Args:
+        distance: To the nearest neighbour, in usual distances.
+    """
+    beyond = distance[distance >= _SURE]
+    between = float((beyond < _LINE).mean()) if len(beyond) else 0.0
+    expected = min(1 - (1 - between) ** (_SURE / (_LINE - _SURE)), _MOST_BY_CHANCE)
+    return expected + _ERRORS * float(np.sqrt(expected / len(distance)))
 
 
 def _effects(

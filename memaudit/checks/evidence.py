@@ -184,9 +184,7 @@ class TargetEvidence(ABC):
     def lacks(self, name: str) -> str:
         """Return why an attack that needs no bank cannot be made; empty if it can."""
         found = TARGET_ATTACKS[name]
-        if found.rung > self.rung or (found.rung is Rung.REFERENCES and self.references is None and name != "base"):
-            return "it compares the model with reference models, and none were given: --reference PATH"
-        return "" if found.fits(self.answers) else "it does not fit this kind of model, or its outputs"
+        return "" if found.rung <= self.rung and found.fits(self.answers) else found.needs
 
     @abstractmethod
     def loss(self, phi: Float[Array, "..."]) -> Float[Array, "..."]:

@@ -35,9 +35,11 @@ def _held_out(evidence: TargetEvidence) -> Outcome:
 
     An example is flagged when its score exceeds a threshold. The scores see this model alone, or a few reference models
     beside it. `global-threshold` is the model's confidence. `class-threshold` and `modified-entropy` have a threshold
-    for each class. `quantile-regression` predicts from input and label how confident the model is where it was not
-    trained on the example. For texts, `zlib`, `min-k` and `min-k++` adjust the loss. With reference models,
-    `rmia-offline`, `reference` and `base` compare the model's confidence with theirs.
+    for each class. `quantile-regression` predicts how confident the model is where it was not trained on the example:
+    from input and label, or of a text from its length, its size when compressed, and the loss of base and references.
+    For texts, `zlib`, `min-k` and `min-k++` adjust the loss. With reference models,
+    `rmia-offline`, `reference` and `base` compare the model's confidence with theirs. From four shadow models of the
+    recipe on, `slira` learns from them what a member's confidence looks like; see MIA005.
 
     The threshold is set by the model's own non-members, for the stated false-positive rate (FPR). What is fitted to
     non-members is fitted to four fifths of them and used on the last fifth. The number is the share of members above
@@ -145,7 +147,7 @@ def _comparison(evidence: TargetEvidence) -> Table:
         found = [evidence.held_out(name, fpr) for fpr in evidence.resolved_fprs]
         rates = [cells(rate.unreachable(), partial(_rates, rate)) for rate in found]
         rows.append((name, (scores[members], scores[~members]), rates))
-    models = "" if evidence.rung is Rung.BANK else " No shadow models were used."
+    models = " No shadow models were used." if evidence.rung is Rung.TARGET else ""
     note = (
         "95% CIs. AUC: DeLong. TPR: includes the threshold. Measured FPR: Clopper–Pearson, each fifth of the "
         f"non-members at the threshold of the others.{models}"

@@ -77,7 +77,9 @@ class TextTargetEvidence(TargetEvidence):
     def _known(self) -> dict[str, Any]:
         found = {name: STATISTICS[name][0](self.tokens, self.zlib_bytes) for name in self._statistics}
         base = {"base": self.recorded["base"]} if "base" in self.recorded else {}
-        return {"statistics": found | base}
+        lengths = self.tokens.lengths.astype(np.float64)
+        description = np.column_stack([lengths, 8 * self.zlib_bytes / lengths])
+        return {"statistics": found | base, "description": description}
 
     def loss(self, phi: Float[Array, "..."]) -> Float[Array, "..."]:
         """Return the mean cross-entropy per token, of which the signal is the negative."""

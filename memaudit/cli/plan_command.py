@@ -14,6 +14,7 @@ from memaudit.cli.common import Job, job, ledger_option, over_budget, settings_o
 from memaudit.cli.terminal import deliver
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
     from memaudit.auditing import Plan
@@ -48,7 +49,8 @@ def command(
 
     call = job(config, **flags, fpr=list(fpr) or None)
     settings, recipe = call.audit, call.recipe()
-    require_shadows(settings.shadows)
+    if settings.shadows != 0:
+        require_shadows(settings.shadows)
     members = None if settings.members is None else call.place(settings.members)
     if members is None and model is not None:
         members = members_beside(model)
@@ -65,6 +67,7 @@ def command(
         device=settings.device,
         weights=settings.weights,
         examples=examples,
+        references=len(settings.references),
     )
     if as_json:
         deliver(json.dumps(asdict(found), indent=2))
@@ -86,9 +89,27 @@ def _print(found: Plan, call: Job) -> None:
     known = "assumed to be half" if found.assumed else "as listed"
     for warning in found.warnings:
         to.print(f"[bold]warning[/]    {escape(warning)}")
+    if not found.warnings:
+        _print_counts(found, to, known)
+    if found.shadows:
+        _print_cost(found, call, to)
+    if found.warnings:
+        return
+    if found.outlooks:
+        to.print(_gates(found.outlooks))
+    else:
+        to.print(
+            escape("No limits are set, so there will be no pass/fail decision. Add a [[gate]] table to memaudit.toml.")
+        )
+
+
+def _print_counts(found: Plan, to: Console, known: str) -> None:
     to.print(f"members    {found.members + found.always:,}, non-members {found.nonmembers + found.never:,} ({known})")
     if found.always or found.never:
         to.print(_candidates(found))
+
+
+def _print_cost(found: Plan, call: Job, to: Console) -> None:
     to.print(f"models     {found.shadows} shadow models, {found.missing} still to train")
     to.print(f"one model  {_time(found.cost.seconds)}, {found.cost.stored / 1e6:.1f} MB ({found.cost.source})")
     to.print(f"disk       {found.gigabytes:.2g} GB\n")
@@ -97,12 +118,6 @@ def _print(found: Plan, call: Job) -> None:
         to.print(
             "\nFewer shadow models take less time and decide the same gates, but the attack is weaker and finds less. "
             f"The intervals of single examples' memorization are {_wider(found)}.\n"
-        )
-    if found.outlooks:
-        to.print(_gates(found.outlooks))
-    else:
-        to.print(
-            escape("No limits are set, so there will be no pass/fail decision. Add a [[gate]] table to memaudit.toml.")
         )
 
 

@@ -8,7 +8,7 @@ from memaudit.policy.comparison import Comparison, compare
 from memaudit.policy.holm import holm
 from memaudit.policy.judge import EXIT_CODES, exit_code, hold
 from memaudit.policy.needs import NEEDS_BANK, SHADOW_SECONDS, rung_of
-from memaudit.policy.outlook import Outlook, outlooks
+from memaudit.policy.outlook import Outlook, held_out_outlooks, outlooks
 from memaudit.policy.power import Chances, chances, least_broken, least_units, most_kept
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "chances",
     "compare",
     "exit_code",
+    "held_out_outlooks",
     "hold",
     "holm",
     "least_broken",

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
+from memaudit.policy.needs import NEEDS_BANK, rung_of
 from memaudit.policy.power import Chances, chances, design_effect, least_units
-from memaudit.types import Limit
+from memaudit.types import Limit, Rung
 
 _RATES = (0.1, 0.5, 2.0, 5.0)  # true rates that are looked at, as multiples of the limit
 _ROUNDING = 1e-6
@@ -56,6 +57,64 @@ def outlooks(
         _outlook(limit, shown[limit], comparisons, members, nonmembers, design_effect(shadows, limit.at_fpr or lowest))
         for limit in limits
     )
+
+
+def held_out_outlooks(
+    limits: Sequence[Limit],
+    attacks: Sequence[str],
+    fprs: Sequence[float],
+    members: int,
+    nonmembers: int,
+    rung: Rung,
+) -> tuple[Outlook, ...]:
+    """Return for each limit whether an audit without a bank can decide it at all, all controls being taken to pass.
+
+    The interval is that of `HeldOutRate`, exact at every number of examples. How likely each verdict is depends on the
+    whole ROC curve, not on the true rate alone, so that no probabilities are given: a limit can pass if it does where
+    no member is identified.
+
+    Args:
+        limits: The limits.
+        attacks: The names of those that will be run.
+        fprs: False-positive rates that will be measured.
+        members: Of the target.
+        nonmembers: Of the target, which set the thresholds.
+        rung: Of the audit.
+    """
+    shown = {limit: _findings(limit, attacks, fprs, nonmembers) for limit in limits}
+    comparisons = max(1, sum(shown.values()))
+    lowest = min((fpr for fpr in fprs if fpr * nonmembers >= 1), default=max(fprs, default=1.0))
+    return tuple(
+        _held_out(limit, shown[limit], comparisons, members, nonmembers, limit.at_fpr or lowest, rung)
+        for limit in limits
+    )
+
+
+def _held_out(
+    limit: Limit, findings: int, comparisons: int, members: int, nonmembers: int, fpr: float, rung: Rung
+) -> Outlook:
+    from scipy.stats import binom
+
+    from memaudit.stats import clopper_pearson, least_nonmembers
+
+    if rung_of(limit) > rung:
+        can_fail = " It can fail." if limit.metric == "tpr" and limit.attack is None and findings else ""
+        return Outlook(limit=str(limit), can_pass=False, reason=f"it takes {NEEDS_BANK}.{can_fail}")
+    if limit.metric != "tpr":
+        return Outlook(limit=str(limit), can_pass=None, reason="unknown before the audit: it depends on the texts")
+    if not findings:
+        missing = max(0, least_nonmembers(fpr) - nonmembers)
+        lacking = f"{missing:,} more non-members are needed" if missing else "its attack is not run"
+        return Outlook(limit=str(limit), can_pass=False, reason=f"nothing is measured that it is about: {lacking}")
+    error = (1 - limit.confidence) / comparisons
+    loose = int(binom.ppf(1 - error / 2, nonmembers, fpr)) + 1
+    most = float(clopper_pearson(0, members, 1 - error)[1]) if loose <= nonmembers else 1.0
+    strict = int(binom.ppf(error / 2, nonmembers, fpr))
+    blunt = "" if strict else f"; it cannot fail: no threshold of {nonmembers:,} non-members surely has a {fpr:g} FPR"
+    if most > limit.max:
+        reason = f"even if no member is identified, the upper bound is {most:.2g}{blunt}"
+        return Outlook(limit=str(limit), can_pass=False, reason=reason)
+    return Outlook(limit=str(limit), can_pass=True, reason=blunt.removeprefix("; "))
 
 
 def _findings(limit: Limit, attacks: Sequence[str], fprs: Sequence[float], nonmembers: int) -> int:

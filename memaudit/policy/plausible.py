@@ -48,7 +48,7 @@ MEASURES = {
         "share",
         (
             *("global-threshold", "class-threshold", "modified-entropy", "quantile-regression", "zlib", "min-k"),
-            *("rmia-offline", "reference", "base"),
+            *("slira", "rmia-offline", "reference", "base"),
         ),
         "members",
         Rung.TARGET,

@@ -14,7 +14,14 @@ from memaudit.recipe.blame import blame
 from memaudit.recipe.inputs.kind import Rows
 from memaudit.recipe.recipes import Outputs
 from memaudit.signals.boosters import Boosted, by_margins
-from memaudit.signals.logits import LEAST_LOGIT, is_correct, scaled_logit, scaled_logit_of_probabilities
+from memaudit.signals.logits import (
+    LEAST_LOGIT,
+    is_correct,
+    log_probabilities_of,
+    modified_entropy,
+    scaled_logit,
+    scaled_logit_of_probabilities,
+)
 from memaudit.signals.steady import require_steady
 
 Array = np.ndarray
@@ -29,8 +36,8 @@ _AGREEMENT = 0.5  # of the largest output with predict(); SVC decides ties other
 
 def estimator_signals(
     model: Any, examples: Examples, outputs: Outputs | None
-) -> tuple[Float[Array, " examples"], Bool[Array, " examples"], str]:
-    """Return φ in nats, correctness by the estimator's own `predict`, and in words what was read.
+) -> tuple[Float[Array, " examples"], Bool[Array, " examples"], str, Float[Array, " examples"]]:
+    """Return φ in nats, correctness by the estimator's own `predict`, in words what was read, and modified entropies.
 
     Args:
         model: With `decision_function`, which is preferred because it does not saturate, or `predict_proba`. Of a
@@ -56,11 +63,13 @@ def estimator_signals(
     if predicted is not None:
         _require_decisions(scores, predicted, seen, method)
     full = _full_columns(scores, seen, examples.classes, method)
+    correct = is_correct(full, examples.y) if predicted is None else predicted == examples.y
     if method == "predict_proba":
         phi = scaled_logit_of_probabilities(full, examples.y, votes(model))
+        logits = log_probabilities_of(full, votes(model))
     else:
-        phi = scaled_logit(full, examples.y)
-    return phi, is_correct(full, examples.y) if predicted is None else predicted == examples.y, _told(model, method)
+        phi, logits = scaled_logit(full, examples.y), full
+    return phi, correct, _told(model, method), modified_entropy(logits, examples.y)
 
 
 def _told(model: Any, method: str) -> str:

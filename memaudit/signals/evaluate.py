@@ -83,7 +83,7 @@ def evaluate(
         device: Where a network is evaluated.
         outputs: What the model's outputs are; None takes logits, and refuses what looks like probabilities.
         output: Which part of what a network returns they are.
-        entropy: Whether the modified entropy of a network's outputs is measured, too.
+        entropy: Whether the modified entropy of a classifier's outputs is measured, too.
 
     Raises:
         ModelError: The outputs are not finite, random, or no logits; there is no output for some label; all examples
@@ -92,8 +92,10 @@ def evaluate(
     if is_network(model):
         signals = _of_network(model, examples, queries, device, outputs, output, entropy)
     else:
-        phi, correct, read_as = _of_estimator(model, examples, outputs)
-        signals = Signals(phi[:, None].astype(np.float32), correct, read_as)
+        phi, correct, read_as, *entropies = _of_estimator(model, examples, outputs)
+        signals = Signals(
+            phi[:, None].astype(np.float32), correct, read_as, entropies[0] if entropy and entropies else None
+        )
     if (signals.phi[:, 0] == signals.phi[0, 0]).all() and not signals.correct.all():
         raise ModelError(
             f"the model has the same confidence in the label of all {len(examples)} examples (φ = "
@@ -102,7 +104,8 @@ def evaluate(
     return signals
 
 
-def _of_estimator(model: Any, examples: Examples, outputs: Outputs | None) -> tuple[Array, Array, str]:
+def _of_estimator(model: Any, examples: Examples, outputs: Outputs | None) -> tuple[Any, ...]:
+    """Return φ, correctness, in words what was read, and of a classifier with one label each the modified entropy."""
     if examples.task is Task.REGRESSION and hasattr(model, "predict"):
         return regression_estimator(model, examples)
     if not hasattr(model, "predict_proba") and not hasattr(model, "decision_function"):

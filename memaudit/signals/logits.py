@@ -69,6 +69,16 @@ def log_probabilities(p: Float[Array, "examples classes"]) -> Float[Array, "exam
     return np.log(np.maximum(p.astype(np.float64), np.finfo(np.float32).tiny))
 
 
+def log_probabilities_of(p: Float[Array, "examples classes"], votes: int | None) -> Float[Array, "examples classes"]:
+    """Return log p of each class, finite at 0, with the corrections of `scaled_logit_of_probabilities`.
+
+    Of n votes, every class has half a vote more; other probabilities are at least 1e-6.
+    """
+    p = p.astype(np.float64)
+    raised = np.maximum(p, _LEAST_PROBABILITY) if votes is None else votes * p + 0.5
+    return np.asarray(np.log(raised) - np.log(raised.sum(axis=1, keepdims=True)))
+
+
 def modified_entropy(logits: Float[Array, "examples classes"], y: Int[Array, " examples"]) -> Float[Array, " examples"]:
     """Return −(1 − p_y) log p_y − Σ_{c ≠ y} p_c log(1 − p_c) per example, in nats; 0 = sure of the true label.
 

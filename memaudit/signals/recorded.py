@@ -9,7 +9,7 @@ from jaxtyping import Float, Int, Shaped
 
 from memaudit.errors import EvidenceError, ModelError
 from memaudit.signals.evaluate import Signals
-from memaudit.signals.kinds import Range, require_kind, signals_of
+from memaudit.signals.kinds import Range, entropy_of, require_kind, signals_of
 
 Array = np.ndarray
 
@@ -32,6 +32,7 @@ def recorded_signals(
     y: Int[Array, " examples"],
     kind: str,
     correct: Shaped[Array, " examples"] | None = None,
+    entropy: bool = False,
 ) -> Signals:
     """Return the signals of one model from its recorded outputs.
 
@@ -42,14 +43,19 @@ def recorded_signals(
         kind: What they are, one of `KINDS`.
         correct: Whether each example is classified correctly, where that is known. Of a kind that is about the label
             alone, an example counts as correct without it if the label's probability is above 1/2.
+        entropy: Whether the modified entropy is measured, too, where the outputs are a distribution over classes.
 
     Raises:
         EvidenceError: They are not what is stated, or not finite.
     """
     outputs = np.asarray(outputs)
     _require_numbers(outputs, y, kind)
+    entropies = None
     if kind in OF_CLASSES:
-        phi, right = _of_classes(outputs, y, kind)
+        values, told = _read_classes(outputs, y, kind)
+        phi, right = signals_of(values, y, told)
+        if entropy and told != "one-vs-rest":
+            entropies = entropy_of(values, y, told)
     else:
         phi = _of_labels(outputs.astype(np.float64), kind)
         right = (phi if phi.ndim == 1 else phi[:, 0]) > 0
@@ -57,7 +63,7 @@ def recorded_signals(
     with np.errstate(over="ignore"):
         signals = (phi[:, None] if phi.ndim == 1 else phi).astype(np.float32)
     _require_finite(signals, "outputs are too large")
-    return Signals(signals, right.astype(bool), kind)
+    return Signals(signals, right.astype(bool), kind, entropies)
 
 
 def _given(correct: Array, examples: int) -> Array:
@@ -91,7 +97,8 @@ def _require_numbers(outputs: Array, y: Array, kind: str) -> None:
     _require_finite(outputs, "outputs are NaN or infinite", of_zero)
 
 
-def _of_classes(outputs: Array, y: Array, kind: str) -> tuple[Array, Array]:
+def _read_classes(outputs: Array, y: Array, kind: str) -> tuple[Array, OfClasses]:
+    """Return outputs by class in double precision, once they are known to be what is stated."""
     classes = max(2, outputs.shape[1])
     if int(y.max()) >= classes:
         row = int(np.argmax(y >= classes))
@@ -112,7 +119,7 @@ def _of_classes(outputs: Array, y: Array, kind: str) -> tuple[Array, Array]:
         require_kind(seen, told, lambda: "")
     except ModelError as error:
         raise EvidenceError(str(error).replace("the recipe says", "is stated")) from error
-    return signals_of(values, y, told)
+    return values, told
 
 
 def _of_labels(values: Float[Array, "examples ..."], kind: str) -> Float[Array, "examples ..."]:
