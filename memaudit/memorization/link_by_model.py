@@ -17,6 +17,8 @@ from memaudit.stats import Couples, partial_spearman, spearman, spearman_interva
 
 Array = np.ndarray
 
+_DIGITS = 12
+
 
 @dataclass(frozen=True)
 class Half:
@@ -67,7 +69,8 @@ class Half:
         )
         right_in, models_in, right_out, models_out, caught, attacked = left
         outside = right_out / models_out
-        return right_in / models_in - outside, outside, caught / attacked
+        gain = np.round(right_in / models_in - outside, _DIGITS)  # 2/3 − 1/3 and 1/3 − 0 are ties
+        return gain, outside, caught / attacked
 
     def by_bin(self, bins: Int[Array, " examples"], count: int) -> tuple[Array, ...]:
         """Return caught, attacked, wrong, non-members attacked: [clusters, bins] each."""
@@ -110,7 +113,7 @@ def link_of_halves(first: Half, second: Half) -> Link:
         np.array(without_each),
         examples,
         _interval(partial, partials, int(here.sum())),
-        binned_rates(caught, tried, wrong, others, examples),
+        binned_rates(caught, tried, wrong, others, float(examples)),
         ratios(memorized, caught.sum(axis=1, keepdims=True))[0],
     )
 
