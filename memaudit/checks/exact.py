@@ -14,7 +14,7 @@ from memaudit.canaries.exact import exact_p, mean_interval, null_mean, planted_p
 from memaudit.checks.evidence import Check, ControlCheck, Outcome, estimate, share_of, with_interval
 from memaudit.checks.text import TextTargetEvidence
 from memaudit.recipe import TextPopulation
-from memaudit.types import Control, Estimate, Finding, Rung, Skipped, Table
+from memaudit.types import Cell, Control, Estimate, Finding, Rung, Skipped, Table
 
 Array = np.ndarray
 
@@ -169,7 +169,7 @@ def _notes(evidence: Questioned, ranked: Ranked, planted: Bool[Array, " canaries
 
 def _by_dose(evidence: Questioned, ranked: Ranked) -> Table:
     """Return exposure, rank share and p-value at each dose, that of the canaries that were not planted among them."""
-    rows = []
+    rows: list[tuple[Cell, ...]] = []
     for dose in np.unique(evidence.doses).tolist():
         here = ranked.take(evidence.doses == dose)
         ranks = np.sort(here.rank).tolist()
@@ -183,6 +183,9 @@ def _by_dose(evidence: Questioned, ranked: Ranked) -> Table:
                 f"{exact_p(here.rank, here.of):.2g}",
             )
         )
+    planted = ranked.take(evidence.doses > 0)
+    exact = f"{exact_p(planted.rank, planted.of):.2g}"
+    rows.append(("all planted", len(planted.rank), "–", f"{planted.bits.mean():.2f}", _share(planted), exact))
     among = ", ".join(f"{of:,}" for of in np.unique(ranked.of).tolist())
     return Table(
         title="Canaries in this model by how often they were planted",

@@ -201,6 +201,10 @@ def _table(linked: Linked, units: str) -> Table:
         )
         for b in linked.link.bins
     )
+    found = linked.link.memorized
+    all_ = round(sum(b.examples for b in linked.link.bins if b.low >= MEMORIZED))
+    share = percent(sum(b.examples for b in linked.link.bins if b.low >= MEMORIZED) / linked.link.examples)
+    total = (f"≥ {MEMORIZED:g}, all ({share} of examples)", all_, "–", "–", with_interval(*found), "–", "–")
     return Table(
         title="Attack success by memorization",
         columns=(
@@ -212,7 +216,7 @@ def _table(linked: Linked, units: str) -> Table:
             "TPR, this model",
             "FPR, this model",
         ),
-        rows=rows,
+        rows=(*rows, total),
         note=(
             f"95% CIs. Shadow models: each is a target, cross-fitted; Korn–Graubard over {units}, with the bins taken "
             f"as given. This model: memorization from one half of the {units.removesuffix(' of models')}, references "
