@@ -2,8 +2,8 @@
 
 Of the known checks. The value and the ends of its interval must occur in the sentence. All other numbers in it, such as
 p-values and controls, must occur in the estimates, tables, figures or notes of the findings of its metric. The public
-edition has no tables, and reports of memaudit before 0.3 do not repeat all numbers there: of both, only the estimate is
-compared.
+edition has no tables: only the estimate is compared. Of reports of memaudit before 0.3, only that of true-positive
+rates is.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ def otherwise_said(report: Report) -> Iterator[str]:
     if ASKED_ATTACKS not in report.provenance:  # of memaudit 0.1
         return
     findings = list(dict.fromkeys(result.finding for result in report.results if result.finding.code in MEASURES))
-    public = report.edition is Edition.PUBLIC
-    whole = not public and _version(report.provenance.get("memaudit", "")) >= _SINCE
+    public, new = report.edition is Edition.PUBLIC, _version(report.provenance.get("memaudit", "")) >= _SINCE
+    findings = [finding for finding in findings if new or finding.metric == "tpr"]
+    whole = new and not public
     supported = {metric: _numbers(findings, metric) for metric in {f.metric for f in findings}} if whole else {}
     for finding in findings:
         name = f"{finding.code} {finding.title}"
