@@ -105,11 +105,15 @@ def test_the_page_on_members_writes_a_manifest(tmp_path: Path, monkeypatch: pyte
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PAGES_OF_AN_AUDIT)
 def test_the_commands_of_a_page_run_on_an_audited_model(
-    name: str, project: Path, command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    name: str, project: Path, command: Command, two_limits: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """In a folder with a recipe, a bank and an audited model: all commands of the page, in order."""
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "audits").mkdir()
+    with (project / "memaudit.toml").open("a", encoding="utf-8") as settings:
+        settings.write(two_limits)
+    if name == "gate.md":  # which shows the gate of the page on signing
+        _console("$ memaudit key audit.pem\n$ memaudit audit model.safetensors --sign audit.pem\n", command, (0, 1, 3))
     model = next(path for path in project.iterdir() if path.suffix in (".safetensors", ".pt"))
     ran = 0
     for snippet in _runnable(DOCS / name):
