@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, DistributedSampler, RandomSampler, Subs
 
 import memaudit as ma
 from memaudit.bank import Bank
-from memaudit.callbacks.seen import look, read_by, undisturbed
+from memaudit.callbacks.seen import dropped_by, look, read_by, undisturbed
 from memaudit.callbacks.watch import Watch, named
 from memaudit.errors import BankError, EvidenceError
 from memaudit.recipe import load_recipe, load_target, member_counts, read_members
@@ -393,6 +393,31 @@ def test_a_sampler_that_may_leave_rows_out_needs_listed_members(
             watch.begin(dataset, unknown)
     else:
         watch.begin(dataset, unknown)
+
+
+def test_the_last_rows_of_a_sequential_loader_that_drops_them_are_no_members(own: ModuleType, ids: list[str]) -> None:
+    rows = [own.examples()[row] for row in range(7)]
+    loader: DataLoader[Any] = DataLoader(rows, batch_size=3, drop_last=True)  # type: ignore[arg-type]
+    dataset, unknown = read_by(loader)
+    assert (len(dataset), unknown, dropped_by(loader)) == (6, "", 0.0)
+    shuffled: DataLoader[Any] = DataLoader(rows, batch_size=3, drop_last=True, shuffle=True)  # type: ignore[arg-type]
+    assert len(read_by(shuffled)[0]) == 7
+    assert dropped_by(shuffled) == pytest.approx(1 / 7)
+    kept: DataLoader[Any] = DataLoader(rows, batch_size=3, shuffle=True)  # type: ignore[arg-type]
+    assert dropped_by(kept) == dropped_by(None) == 0.0
+
+
+@pytest.mark.parametrize(("epochs", "read"), [(1, False), (2, False), (3, True)])
+def test_a_row_that_may_never_have_been_read_is_no_member(
+    own: ModuleType, rows: list[Any], tmp_path: Path, epochs: int, read: bool
+) -> None:
+    """One of n rows is left out of each epoch: 1 is never read in one epoch, 1/n in two, 1/n² in three."""
+    assert 10 < len(rows) < 100
+    watch = Watch(own.recipe, tmp_path / "model.pt", sample=0)
+    watch.begin(rows, "", 1 / len(rows))
+    watch.end(own.recipe.model(), epochs)
+    assert (tmp_path / "model.pt").exists() is read
+    assert read or "never read" in str(watch.error)
 
 
 @pytest.mark.parametrize(("steps", "whole"), [(2, False), (100, True)])

@@ -108,6 +108,10 @@ def test_mlflow_has_metrics_tags_table_pictures_and_report(tmp_path: Path, monke
         log_audit(replace(REPORT, results=REPORT.results[:1]), run_id=run.info.run_id)  # of a run that has ended
         found = mlflow.get_run(run.info.run_id)
         assert mlflow.active_run() is None
+        log_audit(REPORT)
+        assert mlflow.active_run() is None, "a run that was started for the audit is ended"
+        assert mlflow.last_active_run().info.run_id != run.info.run_id
+        assert mlflow.last_active_run().info.status == "FINISHED"
     finally:
         mlflow.set_tracking_uri(None)
     assert found.data.metrics == content(REPORT).metrics

@@ -94,12 +94,51 @@ def matched(members: Bool[Array, "models examples"], design: Design, seed: int) 
         design: Of the matrix.
         seed: Of the matching; it has nothing to do with any output.
     """
+    return drawn_couples(members[:, design.kept], design.couples, design.clusters, seed)
+
+
+def drawn_couples(
+    members: Bool[Array, "models examples"],
+    couples: int,
+    clusters: Int[Array, " models"],
+    seed: int,
+    part: Int[Array, " models"] | None = None,
+) -> Couples:
+    """Return for each example so many models with it in random order, matched with as many without it.
+
+    Args:
+        members: Every example has so many models on either side.
+        couples: Their number.
+        clusters: Of each model.
+        seed: Of the matching.
+        part: Models of a lower part come first.
+    """
     draw = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(members.shape[0],)))
-    here = members[:, design.kept]
-    keys = draw.random(here.shape, dtype=np.float32)
-    sides = (np.argsort(np.where(side, keys, 2), axis=0, kind="stable")[: design.couples] for side in (here, ~here))
+    keys = draw.random(members.shape, dtype=np.float32)
+    if part is not None:
+        keys += part[:, None]
+    sides = (np.argsort(np.where(s, keys, np.inf), axis=0, kind="stable")[:couples] for s in (members, ~members))
     inside, outside = (np.ascontiguousarray(side.astype(np.int32)) for side in sides)
-    return Couples(inside, outside, design.clusters.astype(np.int32))
+    return Couples(inside, outside, clusters.astype(np.int32))
+
+
+def sides(members: Bool[Array, "models examples"]) -> Int[Array, " examples"]:
+    """Return how many models each example has on both sides at least: with it, and without it."""
+    inside = members.sum(axis=0)
+    return np.asarray(np.minimum(inside, len(members) - inside))
+
+
+def most_couples(sides: Int[Array, " examples"]) -> tuple[int, Bool[Array, " examples"]]:
+    """Return the number of couples that gives the most of them in all, and which examples have so many.
+
+    It is 0 where no example has `LEAST_COUPLES`. Which examples are left out depends on the memberships alone.
+    """
+    counts = np.arange(LEAST_COUPLES, max(int(sides.max(initial=0)), LEAST_COUPLES) + 1)
+    cells = [int(count * (sides >= count).sum()) for count in counts]
+    if not max(cells):
+        return 0, np.zeros(len(sides), bool)
+    count = int(counts[int(np.argmax(cells))])
+    return count, sides >= count
 
 
 def _require_distinct(members: Bool[Array, "models examples"]) -> None:

@@ -10,7 +10,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from torch.nn import Module
 
-from memaudit.callbacks.seen import read_by
+from memaudit.callbacks.seen import dropped_by, read_by
 from memaudit.callbacks.watch import Watch, named
 
 
@@ -42,7 +42,7 @@ class MemauditCallback(Callback):
         dataset, unknown = read_by(loader)
         if hasattr(loader, "__len__") and trainer.num_training_batches < len(loader):
             unknown = f"the trainer reads {trainer.num_training_batches} of {len(loader)} batches"
-        self.watch.begin(dataset, unknown)
+        self.watch.begin(dataset, unknown, dropped_by(loader))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Observe the model; the numbers go to all loggers of the trainer."""

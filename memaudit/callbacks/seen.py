@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from torch.utils.data import Subset, SubsetRandomSampler
+from torch.utils.data import SequentialSampler, Subset, SubsetRandomSampler
 
 from memaudit.errors import EvidenceError
 from memaudit.recipe import Examples, Population, TextPopulation
@@ -75,10 +75,7 @@ def look(dataset: Any, population: Population) -> Seen:
 def read_by(loader: Any) -> tuple[Any, str]:
     """Return the rows that a loader reads in an epoch, and why they are unknown; empty if they are known."""
     dataset: Any = getattr(loader, "dataset", None)
-    batches: Any = getattr(loader, "batch_sampler", None)
-    while hasattr(batches, "batch_sampler"):  # one process's part of the batches
-        batches = batches.batch_sampler
-    sampler: Any = getattr(batches, "sampler", None)
+    sampler: Any = getattr(_batches(loader), "sampler", None)
     if not hasattr(sampler, "__len__") or not hasattr(dataset, "__len__") or hasattr(sampler, "num_replicas"):
         return dataset, ""
     if getattr(sampler, "replacement", False):
@@ -87,7 +84,33 @@ def read_by(loader: Any) -> tuple[Any, str]:
         return Subset(dataset, [int(row) for row in sampler.indices]), ""
     if len(sampler) < len(dataset):
         return dataset, f"the trainer's sampler draws {len(sampler)} of {len(dataset)} rows"
+    if isinstance(sampler, SequentialSampler) and (dropped := _left_over(loader)):
+        return Subset(dataset, range(len(dataset) - dropped)), ""
     return dataset, ""
+
+
+def dropped_by(loader: Any) -> float:
+    """Return the share of the rows that a loader leaves out of each epoch, other ones each time (`drop_last=True`)."""
+    sampler: Any = getattr(_batches(loader), "sampler", None)
+    dropped = 0 if isinstance(sampler, SequentialSampler) else _left_over(loader)
+    return dropped / len(sampler) if dropped else 0.0
+
+
+def _batches(loader: Any) -> Any:
+    """Return the sampler of all batches, if a process reads a part of them."""
+    batches: Any = getattr(loader, "batch_sampler", None)
+    while hasattr(batches, "batch_sampler"):
+        batches = batches.batch_sampler
+    return batches
+
+
+def _left_over(loader: Any) -> int:
+    """Return how many rows of an epoch are in no batch, as they do not fill one."""
+    batches = _batches(loader)
+    sampler: Any = getattr(batches, "sampler", None)
+    if not getattr(batches, "drop_last", False) or not hasattr(sampler, "__len__"):
+        return 0
+    return int(len(sampler) % batches.batch_size)
 
 
 @contextmanager

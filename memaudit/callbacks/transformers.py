@@ -6,7 +6,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from memaudit.callbacks.seen import read_by
+from memaudit.callbacks.seen import dropped_by, read_by
 from memaudit.callbacks.watch import Log, Watch, log, named
 
 
@@ -40,7 +40,8 @@ class MemauditCallback(TrainerCallback):
             EvidenceError: The trainer reads other examples than the members.
         """
         self._whole = _is_whole(args)
-        self.watch.begin(*read_by(given.get("train_dataloader")))
+        loader = given.get("train_dataloader")
+        self.watch.begin(*read_by(loader), dropped_by(loader))
 
     def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any) -> None:
         """Observe the model."""

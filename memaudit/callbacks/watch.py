@@ -44,6 +44,7 @@ Log = Callable[[dict[str, float]], Any]
 
 _SEED = 0  # of the sample that is observed: the same examples in every epoch
 _ROUNDING = 1e-6
+_UNREAD = 0.01  # rows that may never have been read: expected number
 log = logging.getLogger("memaudit")
 
 
@@ -99,7 +100,7 @@ class Watch:
         self.audit: Audit | None = None
         self.error: Exception | None = None
 
-    def begin(self, dataset: Any, unknown: str = "") -> None:
+    def begin(self, dataset: Any, unknown: str = "", dropped: float = 0.0) -> None:
         """Find out who the members are, before the first step.
 
         Where contents can be compared, `<path>.manifest.json` states what the trainer reads, and the audit compares
@@ -108,11 +109,12 @@ class Watch:
         Args:
             dataset: The rows that the trainer reads in an epoch.
             unknown: Why it is not known which of them it reads.
+            dropped: Share of the rows that are left out of each epoch, other ones each time.
 
         Raises:
             EvidenceError: The trainer reads other examples than the members, or it cannot be told who they are.
         """
-        self._examples = population(self.recipe)
+        self._examples, self._dropped = population(self.recipe), dropped
         unknown = unknown if self.check else "check=False"
         self.seen = Seen(None, why=unknown) if unknown else look(dataset, self._examples)
         if self.members is None:
@@ -181,6 +183,14 @@ class Watch:
             raise EvidenceError(
                 f"the training ended after {epochs:.2g} of an epoch, so some members were never read. Train for an "
                 "epoch or more, or save the model with memaudit.save_target and list the members that were read"
+            )
+        rows = (self.seen.rows if self.seen else None) or len(self._examples.ids)
+        unread = rows * self._dropped ** math.floor(epochs + _ROUNDING) if self._dropped else 0.0
+        if self.check and unread > _UNREAD:
+            raise EvidenceError(
+                f"the loader leaves {self._dropped:.2g} of the rows out of each epoch (drop_last=True), so about "
+                f"{unread:.2g} of them were never read, and nobody knows which. Use drop_last=False, or train for more "
+                "epochs"
             )
 
     def _require_same(self, known: Membership) -> None:

@@ -229,6 +229,8 @@ def _forgetting(evidence: TextEvidence, first: Array, members: Array) -> Table:
                     f"{points(rise.value)} ({points_between(rise.low, rise.high)})",
                 )
             )
+    whole = _difference(first, members)
+    rows.append(("all", int(members.sum()), f"{points(whole.value)} ({points_between(whole.low, whole.high)})"))
     return Table(
         title="Forgetting: gain in tokens predicted after the first epoch, by steps since the document was seen",
         columns=("Steps since", "Documents × models", "Percentage points above unseen documents"),

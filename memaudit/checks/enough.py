@@ -7,16 +7,19 @@ from typing import NamedTuple
 
 import numpy as np
 
+from memaudit.bank import Matched
+from memaudit.bank.matching import LEAST_COUPLES
 from memaudit.checks.evidence import Attacked, Evidence, points_between, share_of, with_interval
 from memaudit.design import EveryNth, step_of
 from memaudit.reports.text import percent, points, rate
-from memaudit.stats import percentiles, tpr_draws, tpr_interval, transferred_rate
+from memaudit.stats import percentiles, resolvable, tpr_draws, transferred_rate
 from memaudit.types import Curve, Figure, FigureKind, Table
 
 Interval = tuple[float, float, float]
 
 _LEAST_REFERENCES = 3  # pairs: one is left out, and two have a variance
 _LEAST_PAIRS = 2 * _LEAST_REFERENCES
+_LEAST_FALSE_POSITIVES = 10  # expected behind the threshold of a part of models that are no pairs
 _SIZES = 3  # each costs an attack that learns
 
 
@@ -37,6 +40,14 @@ class Size(NamedTuple):
     nonmembers: Interval
 
 
+class PowerCurve(NamedTuple):
+    """The attack by number of shadow models, and what the last step adds; `examples` are those that are looked at."""
+
+    sizes: list[Size]
+    gain: Interval
+    examples: int
+
+
 def enough(evidence: Evidence, attacked: Attacked, fpr: float) -> Enough:
     """Return how what the attack finds has grown with the bank, and in words whether it still grows.
 
@@ -45,16 +56,52 @@ def enough(evidence: Evidence, attacked: Attacked, fpr: float) -> Enough:
         attacked: The attack's scores with the whole bank.
         fpr: The false-positive rate that thresholds are set for.
     """
-    pairs = evidence.bank.shape[0]
+    curve = power_curve(evidence, attacked, fpr)
+    if isinstance(curve, str):
+        return Enough(notes=(curve,))
+    units = "pairs of models" if evidence.matched is None else "models"
+    return Enough((_figure(curve.sizes, fpr),), (_table(curve, fpr, units),), (_in_words(curve.gain, curve.sizes),))
+
+
+def power_curve(evidence: Evidence, attacked: Attacked, fpr: float) -> PowerCurve | str:
+    """Return the attack with parts of the bank and with all of it, or in words why there is no such curve."""
     if evidence.matched is not None:
-        return Enough(
-            notes=("Whether more shadow models would find more can only be measured on complementary pairs.",)
-        )
+        return _of_models(evidence, attacked, fpr)
+    pairs = evidence.bank.shape[0]
     if pairs < _LEAST_PAIRS:
-        return Enough(notes=(f"The power curve needs at least {2 * _LEAST_PAIRS} shadow models.",))
-    parts = [attacked_by(evidence, attacked, count) for count in sizes(pairs)]
-    curve = [_size(evidence, part, fpr) for part in parts]
-    return Enough((_figure(curve, fpr),), (_table(curve, fpr),), (_in_words(gain(parts[-2], parts[-1], fpr), curve),))
+        return f"The power curve needs at least {2 * _LEAST_PAIRS} shadow models."
+    counts = sizes(pairs)
+    parts = [attacked_by(evidence, attacked, count) for count in counts]
+    curve = [_size(evidence, part, fpr, 2 * count) for part, count in zip(parts, counts, strict=True)]
+    return PowerCurve(curve, gain(parts[-2], parts[-1], fpr), parts[-1].inside.shape[1])
+
+
+def _of_models(evidence: Evidence, attacked: Attacked, fpr: float) -> PowerCurve | str:
+    """Return the curve over models that are no complementary pairs.
+
+    Couples are drawn anew: the first ones of each example are of a part of the models alone.
+    """
+    assert isinstance(evidence.bank, Matched)
+    nested = [evidence.bank.nested(parts, evidence.seed) for parts in (_SIZES, 2)]
+    most = len(evidence.members) / 2
+    found = nested[0] if nested[0] is not None and len(nested[0].bank.kept) >= most else nested[1]
+    if (
+        evidence.couples.groups < 2 * _LEAST_PAIRS
+        or found is None
+        or not resolvable(fpr / _LEAST_FALSE_POSITIVES, found.couples[0] * len(found.bank.kept))
+    ):
+        return (
+            f"The power curve needs at least {2 * _LEAST_PAIRS} shadow models, and enough examples that are in "
+            f"{LEAST_COUPLES} models of their first half and not in {LEAST_COUPLES} others."
+        )
+    here = np.isin(evidence.bank.kept, found.bank.kept)
+    some: Evidence = replace(
+        evidence, bank=found.bank, matched=found.bank.couples, phi=evidence.phi[here], members=evidence.members[here]
+    )
+    whole = some.scored(attacked.attack)
+    parts = [attacked_by(some, whole, count) for count in found.couples]
+    curve = [_size(some, part, fpr, models) for part, models in zip(parts, found.models, strict=True)]
+    return PowerCurve(curve, gain(parts[-2], parts[-1], fpr), parts[-1].inside.shape[1])
 
 
 def sizes(pairs: int) -> list[int]:
@@ -71,10 +118,12 @@ def attacked_by(evidence: Evidence, attacked: Attacked, pairs: int) -> Attacked:
     Of more than 10,000 examples, so many are looked at, evenly spaced.
     """
     step = step_of(len(evidence.members))
+    matched = None if evidence.matched is None else evidence.matched.take(pairs, step)
     if pairs == len(attacked.inside):
         target, inside, outside = (s[..., ::step] for s in (attacked.target, attacked.inside, attacked.outside))
-        return Attacked(attacked.attack, target, inside, outside)
-    return Attacked.of(attacked.attack, evidence.phi[::step], EveryNth(evidence.bank.take(np.arange(pairs)), step))
+        return Attacked(attacked.attack, target, inside, outside, matched)
+    bank = EveryNth(evidence.bank.take(np.arange(pairs)), step)
+    return replace(Attacked.of(attacked.attack, evidence.phi[::step], bank), matched=matched)
 
 
 def gain(part: Attacked, whole: Attacked, fpr: float) -> Interval:
@@ -84,9 +133,9 @@ def gain(part: Attacked, whole: Attacked, fpr: float) -> Interval:
     are found. Value, and the ends of the interval, which covers at least 95%: percentiles of paired `stats.tpr_draws`.
     """
     targets = len(part.inside)
-    same = replace(whole, inside=whole.inside[:targets], outside=whole.outside[:targets])
+    same = replace(whole, inside=whole.inside[:targets], outside=whole.outside[:targets], matched=part.matched)
     value = _found(same, fpr) - _found(part, fpr)
-    draws = tpr_draws(same.inside, same.outside, fpr) - tpr_draws(part.inside, part.outside, fpr)
+    draws = tpr_draws(*same.by_unit, fpr) - tpr_draws(*part.by_unit, fpr)
     return value, *percentiles(draws)
 
 
@@ -94,14 +143,14 @@ def _found(attacked: Attacked, fpr: float) -> float:
     return float(attacked.shadows_flagged(fpr)[0].mean())
 
 
-def _size(evidence: Evidence, attacked: Attacked, fpr: float) -> Size:
+def _size(evidence: Evidence, attacked: Attacked, fpr: float, models: int) -> Size:
     step, pairs = step_of(len(evidence.members)), len(attacked.inside)
     flagged, members = attacked.flagged(fpr), evidence.members[::step]
     couples = evidence.couples.take(pairs, step)
     tpr = transferred_rate(flagged[members], attacked.inside, attacked.outside, couples, fpr)
     low, high = map(float, tpr.interval())
-    shadows = _found(attacked, fpr), *tpr_interval(attacked.inside, attacked.outside, fpr)
-    return Size(2 * pairs, shadows, (tpr.value, low, high), share_of(flagged[~members]))
+    shadows = _found(attacked, fpr), *attacked.shadows_interval(fpr)
+    return Size(models, shadows, (tpr.value, low, high), share_of(flagged[~members]))
 
 
 def _in_words(gain: Interval, curve: list[Size]) -> str:
@@ -120,15 +169,15 @@ def _in_words(gain: Interval, curve: list[Size]) -> str:
     )
 
 
-def _table(curve: list[Size], fpr: float) -> Table:
+def _table(curve: PowerCurve, fpr: float, units: str) -> Table:
     return Table(
         title="Attack by number of shadow models",
         columns=("Shadow models", "TPR, shadow models", "TPR, this model", "FPR, this model"),
-        rows=tuple((size.models, *(with_interval(*share) for share in size[1:])) for size in curve),
+        rows=tuple((size.models, *(with_interval(*share) for share in size[1:])) for size in curve.sizes),
         note=(
-            f"At a {rate(fpr)} FPR, with 95% CIs. Each row's models are among those of the next row. Shadow models: "
-            "each is a target, with its pair left out; bootstrap over pairs of models and examples. This model: TPR "
-            "with the interval of the finding, FPR with Clopper–Pearson's. At most 10,000 examples, evenly spaced."
+            f"At a {rate(fpr)} FPR, on {curve.examples:,} examples, with 95% CIs. Each row's models are among those of "
+            "the next row. Shadow models: each is a target, with its pair left out; bootstrap over "
+            f"{units} and examples. This model: TPR with the interval of the finding, FPR with Clopper–Pearson's."
         ),
     )
 

@@ -99,10 +99,15 @@ class Attacked:
 
     def shadows_interval(self, fpr: float) -> tuple[float, float]:
         """Return the 95 % interval of the shadows' mean true-positive rate: bootstrap over models and examples."""
+        return tpr_interval(*self.by_unit, fpr)
+
+    @property
+    def by_unit(self) -> tuple[Float[Array, "units examples"], Float[Array, "units examples"]]:
+        """(inside, outside): the scores by independent unit, a pair of models or a cluster; NaN where there is none."""
         if self.matched is None:
-            return tpr_interval(self.inside, self.outside, fpr)
-        inside = self.matched.by_cluster(self.matched.inside, self.inside)
-        return tpr_interval(inside, self.matched.by_cluster(self.matched.outside, self.outside), fpr)
+            return self.inside, self.outside
+        matched = self.matched
+        return matched.by_cluster(matched.inside, self.inside), matched.by_cluster(matched.outside, self.outside)
 
     def unreachable(self, fpr: float) -> Reached | None:
         """Return the rates beside one that ties keep the attack from; None if it is reached."""

@@ -14,13 +14,15 @@ from memaudit.canaries.exact import exact_p, mean_interval, null_mean, planted_p
 from memaudit.checks.evidence import Check, ControlCheck, Outcome, estimate, share_of, with_interval
 from memaudit.checks.text import TextTargetEvidence
 from memaudit.recipe import TextPopulation
-from memaudit.types import Control, Estimate, Finding, Rung, Skipped, Table
+from memaudit.reports.text import percent, rate
+from memaudit.types import Cell, Control, Curve, Estimate, Figure, FigureKind, Finding, Rung, Skipped, Table
 
 Array = np.ndarray
 
 _TITLE = "Planted canaries in this model, exact test"
 _BUDGETS = (1, 10, 100, 1000, 10_000)
 _RANKS = 8  # shown
+_FIRSTS = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5)  # shares of the secrets, in the model's order
 _ALARM = 0.001  # probability of a false alarm of the control
 
 
@@ -127,10 +129,40 @@ def _exact(evidence: Questioned) -> Outcome:
         n=len(own.rank),
         counted="planted canaries",
         source="Carlini et al. 2019 (USENIX Security), exposure; Fisher 1925",
+        figures=(_figure(ranked, planted, p),) if ranked.of.min() * _FIRSTS[-1] >= 1 else (),
         tables=(_by_dose(evidence, ranked), *_budgets(evidence, own, planted)),
         notes=_notes(evidence, ranked, planted),
     )
     return (finding,), ()
+
+
+def _figure(ranked: Ranked, planted: Bool[Array, " canaries"], p: float) -> Figure:
+    """Return the share of the canaries among the model's first guesses, beside chance: ranks against uniform ranks."""
+    firsts = [first for first in _FIRSTS if first * ranked.of.min() >= 1]
+    places = tuple(float(place) for place in range(len(firsts)))
+
+    def curve(label: str, here: Bool[Array, " canaries"]) -> Curve:
+        own = ranked.take(here)
+        found = [share_of(own.rank <= first * own.of) for first in firsts]
+        value, low, high = (tuple(column) for column in zip(*found, strict=True))
+        return Curve(x=places, y=value, label=label, low=low, high=high)
+
+    curves = [curve("planted canaries", planted)]
+    if not planted.all():
+        curves.append(curve("canaries that were not planted", ~planted))
+    said = "; ".join(
+        f"{percent(y)} among the first {rate(first)} of the guesses"
+        for first, y in zip(firsts, curves[0].y, strict=True)
+    )
+    return Figure(
+        kind=FigureKind.SHARES,
+        title="How early does the model guess the planted canaries?",
+        x_label="Among the model's first guesses (share of all secrets of the form)",
+        y_label="Share of canaries guessed",
+        curves=(*curves, Curve(x=places, y=tuple(firsts), label="chance: a model that has not seen them")),
+        ticks=tuple(rate(first) for first in firsts),
+        alt=f"Share of the canaries that the model guesses early. Planted: {said}. Exact p-value: {p:.2g}.",
+    )
 
 
 def _mean(evidence: Questioned, own: Ranked, planted: Bool[Array, " canaries"]) -> Estimate:
@@ -169,7 +201,7 @@ def _notes(evidence: Questioned, ranked: Ranked, planted: Bool[Array, " canaries
 
 def _by_dose(evidence: Questioned, ranked: Ranked) -> Table:
     """Return exposure, rank share and p-value at each dose, that of the canaries that were not planted among them."""
-    rows = []
+    rows: list[tuple[Cell, ...]] = []
     for dose in np.unique(evidence.doses).tolist():
         here = ranked.take(evidence.doses == dose)
         ranks = np.sort(here.rank).tolist()
@@ -183,6 +215,9 @@ def _by_dose(evidence: Questioned, ranked: Ranked) -> Table:
                 f"{exact_p(here.rank, here.of):.2g}",
             )
         )
+    planted = ranked.take(evidence.doses > 0)
+    exact = f"{exact_p(planted.rank, planted.of):.2g}"
+    rows.append(("all planted", len(planted.rank), "–", f"{planted.bits.mean():.2f}", _share(planted), exact))
     among = ", ".join(f"{of:,}" for of in np.unique(ranked.of).tolist())
     return Table(
         title="Canaries in this model by how often they were planted",

@@ -6,12 +6,12 @@ import numpy as np
 from jaxtyping import Bool
 
 from memaudit.canaries import NULL_MEAN_BITS, P_EXPOSED_BITS, DoseCurve, dose_curve, fisher, mean_at_dose
-from memaudit.checks.evidence import Check, ControlCheck, Outcome, between, estimate, share_of
+from memaudit.checks.evidence import Check, ControlCheck, Outcome, between, estimate, share_of, with_interval
 from memaudit.checks.exposure_shown import by_dose_figure, by_dose_table, of_target_table, times
 from memaudit.checks.text import TextEvidence
 from memaudit.errors import EvidenceError
 from memaudit.reports.text import percent
-from memaudit.types import Control, Estimate, Finding, Skipped
+from memaudit.types import Control, Estimate, Finding, Skipped, Table
 
 Array = np.ndarray
 
@@ -144,6 +144,17 @@ def _detection(evidence: TextEvidence, kind: str, planted: Bool[Array, " canarie
         n=int(planted.sum()),
         counted="inserted canaries",
         source=_SOURCE,
+        tables=(_detected_table(flagged, planted),),
+    )
+
+
+def _detected_table(flagged: Bool[Array, " canaries"], planted: Bool[Array, " canaries"]) -> Table:
+    sides = [("Inserted", flagged[planted]), ("Not inserted", flagged[~planted])]
+    return Table(
+        title=f"Canaries with an exposure of at least {P_EXPOSED_BITS:.2f} bits in this model",
+        columns=("In this model", "Canaries", "Detected", "Share"),
+        rows=tuple((name, len(of), int(of.sum()), with_interval(*share_of(of))) for name, of in sides if len(of)),
+        note="Chance: 1%. 95% CIs: Clopper–Pearson.",
     )
 
 

@@ -45,7 +45,8 @@ def _generated(evidence: TextTargetEvidence) -> Outcome:
     """
     if "generated" not in evidence.recorded:
         reason = silent(evidence) or (
-            "an encoder-decoder writes in answer to an input alone"
+            "an encoder-decoder generates only in answer to an input, and there is no input that stands for none; "
+            "EXT001 and EXT002 prompt it with the inputs of the training data"
             if evidence.population.objective == "seq2seq"
             else "the model generated no texts: Probes(generated=0), or its texts begin with no BOS token, or half "
             "of a row has fewer than 20 tokens"

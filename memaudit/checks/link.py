@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 
 from memaudit.attacks import Attack, Lira
+from memaudit.bank import Matched
+from memaudit.bank.matching import LEAST_COUPLES
 from memaudit.checks.evidence import Check, Evidence, between, estimate, share_of, with_interval
 from memaudit.design import Pairs
-from memaudit.memorization import EDGES, MEMORIZED, Link, LinkBin, cross_fitted_link
+from memaudit.memorization import EDGES, MEMORIZED, Half, Link, LinkBin, cross_fitted_link, link_of_halves
 from memaudit.reports.text import percent, rate
 from memaudit.stats import resolvable, threshold, transferred_thresholds
 from memaudit.types import Curve, Estimate, Figure, FigureKind, Finding, Skipped, Table
@@ -17,6 +21,7 @@ Array = np.ndarray
 
 _ATTACK = Lira()  # cheap enough to be made again on every part of the bank
 _LEAST_PAIRS = 6
+_LEAST_MODELS = 12  # independent ones, where they are no pairs
 _LEAST_FALSE_POSITIVES = 10  # expected behind every threshold
 Interval = tuple[float, float, float]
 
@@ -36,6 +41,57 @@ def link_rate(evidence: Evidence) -> float | None:
     return min(rates, default=None)
 
 
+@dataclass(frozen=True, slots=True)
+class Linked:
+    """The link at a false-positive rate, and (TPR, FPR) of the target in each bin, by the bin's lower edge."""
+
+    link: Link
+    fpr: float
+    target: dict[float, tuple[str, str]]
+
+
+def _of_pairs(evidence: Evidence) -> Linked | str:
+    """Return the link over complementary pairs, or why there is none."""
+    fpr = link_rate(evidence)
+    if evidence.bank.shape[0] < _LEAST_PAIRS or fpr is None:
+        return f"it needs at least {2 * _LEAST_PAIRS} shadow models and enough examples to set thresholds"
+    link = cross_fitted_link(*evidence.correct_by_pair, lambda some: flag_with(evidence.bank, some, fpr))
+    return Linked(link, fpr, _target_by_bin(evidence, fpr))
+
+
+def link_of_models(evidence: Evidence) -> Linked | str:
+    """Return the link over models that are no complementary pairs, or why there is none."""
+    bank = evidence.bank
+    assert isinstance(bank, Matched)
+    halves = bank.halves(evidence.seed) if evidence.couples.groups >= _LEAST_MODELS else None
+    if halves is None:
+        return (
+            f"it splits the shadow models into two halves, and needs at least {LEAST_COUPLES} with and without the "
+            f"same examples in each; train more than these {bank.couples.models} shadow models"
+        )
+    couples, examples, _ = halves[0].shape
+    rates = [fpr for fpr in evidence.fprs if resolvable(fpr / _LEAST_FALSE_POSITIVES, couples * examples // 2)]
+    if not rates:
+        return f"only {examples:,} examples have {LEAST_COUPLES} shadow models with and without them in each half"
+    fpr = min(rates)
+    made = [_attacked_half(half, fpr) for half in halves]
+    link = link_of_halves(made[0][0], made[1][0])
+    here = np.isin(bank.kept, halves[0].kept)
+    cut = threshold(made[1][1], fpr)
+    flagged = _ATTACK.scores(evidence.phi[here], halves[1]) > cut
+    return Linked(link, fpr, _target(made[0][0].measured()[0], flagged, evidence.members[here]))
+
+
+def _attacked_half(half: Matched, fpr: float) -> tuple[Half, Array]:
+    """Return half of the models with what LiRA flags within it, and the scores of its non-members."""
+    couples = half.couples
+    inside, outside = _ATTACK.leave_pair_out(half)
+    within, without = (couples.clusters[side] for side in (couples.inside, couples.outside))
+    cut = transferred_thresholds(outside, fpr, cluster=without)
+    flags = inside > cut[within], outside > cut[without]
+    return Half(half.correct, half.members > 0, couples, *flags), outside.ravel()
+
+
 def _link(evidence: Evidence) -> tuple[tuple[Finding, ...], tuple[Skipped, ...]]:
     """How much of the attack's success at a low false-positive rate comes from memorized examples.
 
@@ -51,15 +107,11 @@ def _link(evidence: Evidence) -> tuple[tuple[Finding, ...], tuple[Skipped, ...]]
     Source: memorization as in MEM001; Spearman with Bonett & Wright 2000 and a jackknife over pairs; Kendall 1942 for
     the partial correlation; Korn & Graubard 1998 for the rates.
     """
-    fpr = link_rate(evidence)
-    if evidence.matched is not None:
-        reason = "the interval of the link needs shadow models that are complementary pairs"
-        return (), (Skipped(code="LNK001", title="Memorization and attack", reason=reason),)
-    if evidence.bank.shape[0] < _LEAST_PAIRS or fpr is None:
-        reason = f"it needs at least {2 * _LEAST_PAIRS} shadow models and enough examples to set thresholds"
-        return (), (Skipped(code="LNK001", title="Memorization and attack", reason=reason),)
-    link = cross_fitted_link(*evidence.correct_by_pair, lambda some: flag_with(evidence.bank, some, fpr))
-    method = "Fisher z, Bonett–Wright for examples and jackknife over pairs of models"
+    linked = _of_pairs(evidence) if evidence.matched is None else link_of_models(evidence)
+    if isinstance(linked, str):
+        return (), (Skipped(code="LNK001", title="Memorization and attack", reason=linked),)
+    link, fpr, units = linked.link, linked.fpr, "pairs of models" if evidence.matched is None else "models"
+    method = f"Fisher z, Bonett–Wright for examples and jackknife over {units}"
     rho = estimate(link.rho, link.interval, "correlation", method)
     finding = Finding(
         code="LNK001",
@@ -70,10 +122,10 @@ def _link(evidence: Evidence) -> tuple[tuple[Finding, ...], tuple[Skipped, ...]]
         estimate=rho,
         sentence=_sentence(link, rho, fpr),
         n=link.examples,
-        counted=f"examples in {2 * evidence.bank.shape[0]} shadow models",
-        source="cross-fitted over pairs; Spearman 1904, Bonett & Wright 2000",
+        counted=f"examples in {evidence.couples.models} shadow models",
+        source=f"cross-fitted over {units.removesuffix(' of models')}; Spearman 1904, Bonett & Wright 2000",
         figures=(_figure(link, fpr),),
-        tables=(_table(link, evidence, fpr),),
+        tables=(_table(linked, units),),
         notes=(
             "Nearly all training examples are classified correctly. Memorization then measures how hard an example is, "
             "and the two cannot be separated."
@@ -137,8 +189,7 @@ def _figure(link: Link, fpr: float) -> Figure:
     )
 
 
-def _table(link: Link, evidence: Evidence, fpr: float) -> Table:
-    target = _target_by_bin(evidence, fpr)
+def _table(linked: Linked, units: str) -> Table:
     rows = tuple(
         (
             bin_name(b),
@@ -146,10 +197,14 @@ def _table(link: Link, evidence: Evidence, fpr: float) -> Table:
             with_interval(*b.tpr),
             with_interval(*b.fpr),
             with_interval(*b.share),
-            *target.get(b.low, ("–", "–")),
+            *linked.target.get(b.low, ("–", "–")),
         )
-        for b in link.bins
+        for b in linked.link.bins
     )
+    found = linked.link.memorized
+    all_ = round(sum(b.examples for b in linked.link.bins if b.low >= MEMORIZED))
+    share = percent(sum(b.examples for b in linked.link.bins if b.low >= MEMORIZED) / linked.link.examples)
+    total = (f"≥ {MEMORIZED:g}, all ({share} of examples)", all_, "–", "–", with_interval(*found), "–", "–")
     return Table(
         title="Attack success by memorization",
         columns=(
@@ -161,11 +216,11 @@ def _table(link: Link, evidence: Evidence, fpr: float) -> Table:
             "TPR, this model",
             "FPR, this model",
         ),
-        rows=rows,
+        rows=(*rows, total),
         note=(
-            "95% CIs. Shadow models: each is a target, cross-fitted; Korn–Graubard over pairs of models, with the bins "
-            "taken as given. This model: memorization from one half of the pairs, references and threshold from the "
-            "other; Clopper–Pearson."
+            f"95% CIs. Shadow models: each is a target, cross-fitted; Korn–Graubard over {units}, with the bins taken "
+            f"as given. This model: memorization from one half of the {units.removesuffix(' of models')}, references "
+            "and threshold from the other; Clopper–Pearson."
         ),
     )
 
@@ -178,7 +233,13 @@ def _target_by_bin(evidence: Evidence, fpr: float) -> dict[float, tuple[str, str
     references = evidence.bank.take(pairs[pairs % 2 == 1])
     cut = threshold(_ATTACK.leave_pair_out(references)[1].ravel(), fpr)
     flagged = _ATTACK.scores(evidence.phi, references) > cut
-    told = [_by_bin(gain, flagged, who) for who in (evidence.members, ~evidence.members)]
+    return _target(gain, flagged, evidence.members)
+
+
+def _target(
+    gain: Float[Array, " examples"], flagged: Bool[Array, " examples"], members: Bool[Array, " examples"]
+) -> dict[float, tuple[str, str]]:
+    told = [_by_bin(gain, flagged, who) for who in (members, ~members)]
     return {low: (told[0].get(low, "–"), told[1].get(low, "–")) for low in told[0].keys() | told[1].keys()}
 
 

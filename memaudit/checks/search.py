@@ -66,9 +66,19 @@ def _search(evidence: TextTargetEvidence) -> Outcome:
         n=int(planted.sum()),
         counted="inserted canaries",
         source="Carlini et al. 2019 (USENIX Security)",
-        tables=(_by_dose(evidence, first), *more),
+        tables=(_by_dose(evidence, first), _searched(first[planted], control, cost), *more),
     )
     return (finding,), ()
+
+
+def _searched(own: Bool[Array, " planted"], control: Bool[Array, " searches"], cost: str) -> Table:
+    sides = (("Inserted in this model", own), ("Control", control))
+    return Table(
+        title="Searches for canaries that were inserted, and for others",
+        columns=("Canaries", "Searches", "Rank 1"),
+        rows=tuple((name, len(of), int(of.sum())) for name, of in sides),
+        note=cost.strip(),
+    )
 
 
 search_check = Check("EXT003", _SEARCHED, "extraction", _search, TextTargetEvidence)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import mlflow
 
-from memaudit.loggers.content import COLUMNS, FOLDER, content
+from memaudit.loggers.content import COLUMNS, FOLDER, Content, content
 from memaudit.types import Edition, Report
 
 if TYPE_CHECKING:
@@ -20,16 +20,24 @@ def log_audit(audit: Audit | Report, *, run_id: str | None = None, edition: Edit
 
     Args:
         audit: What `memaudit.audit` returned, or its report.
-        run_id: The run; by default the active one.
+        run_id: The run; by default the active one, or a new one that is ended afterwards.
         edition: "public" or "internal": how much of the report is uploaded.
 
     Raises:
         MemauditError: The edition is restricted.
     """
-    found = content(audit, edition)
+    found, active = content(audit, edition), mlflow.active_run()
+    if run_id is not None:
+        _log(found, run_id)
+    elif active is not None:
+        _log(found, active.info.run_id)
+    else:
+        with mlflow.start_run() as run:
+            _log(found, run.info.run_id)
+
+
+def _log(found: Content, run_id: str) -> None:
     client = mlflow.MlflowClient()
-    run = mlflow.active_run() or mlflow.start_run() if run_id is None else client.get_run(run_id)
-    run_id = run.info.run_id
     for name, value in found.metrics.items():
         client.log_metric(run_id, name, value)
     for name, label in found.labels.items():

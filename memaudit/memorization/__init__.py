@@ -18,12 +18,14 @@ from memaudit.memorization.link import (
     cross_fitted_spearman,
     rates_by_bin,
 )
+from memaudit.memorization.link_by_model import Half, link_of_halves
 from memaudit.memorization.margin import Margin, margin
 
 __all__ = [
     "EDGES",
     "MEMORIZED",
     "Counterfactual",
+    "Half",
     "Link",
     "LinkBin",
     "Margin",
@@ -34,6 +36,7 @@ __all__ = [
     "cross_fitted_link",
     "cross_fitted_spearman",
     "cross_fitted_top",
+    "link_of_halves",
     "margin",
     "memorization",
     "null_deviation",

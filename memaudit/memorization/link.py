@@ -69,18 +69,37 @@ def rates_by_bin(
         wrong: Whether it is flagged by the attack on the outside model: a false positive.
     """
     bins = np.digitize(scores, EDGES)
-    edges = (-1.0, *EDGES, 1.0)
-    inside = np.stack([bins == b for b in range(len(edges) - 1)], axis=-1)
+    inside = np.stack([bins == b for b in range(len(EDGES) + 1)], axis=-1)
     trials, hits, false = ((inside & f[..., None]).sum(axis=1).astype(float) for f in (bins >= 0, caught, wrong))
-    found = np.broadcast_to(hits.sum(axis=1, keepdims=True), hits.shape)
-    tpr, fpr, share = (_ratios(*of) for of in ((hits, trials), (false, trials), (hits, found)))
-    examples = trials.mean(axis=0)
+    return binned_rates(hits, trials, false, trials, float(trials.sum(axis=1).mean()))
+
+
+def binned_rates(
+    caught: Float[Array, "units bins"],
+    tried: Float[Array, "units bins"],
+    wrong: Float[Array, "units bins"],
+    others: Float[Array, "units bins"],
+    examples: float,
+) -> tuple[LinkBin, ...]:
+    """Return TPR and FPR of each memorization bin from the sums of independent units; empty bins are left out.
+
+    Args:
+        caught: True positives of each pair of models, or cluster of them.
+        tried: Members among its targets.
+        wrong: False positives.
+        others: Non-members among its targets.
+        examples: Number of examples in all bins together.
+    """
+    edges = (-1.0, *EDGES, 1.0)
+    found = np.broadcast_to(caught.sum(axis=1, keepdims=True), caught.shape)
+    tpr, fpr, share = (ratios(*of) for of in ((caught, tried), (wrong, others), (caught, found)))
+    sizes = examples * tried.sum(axis=0) / tried.sum()
     return tuple(
-        LinkBin(edges[b], edges[b + 1], float(examples[b]), tpr[b], fpr[b], share[b]) for b in np.flatnonzero(examples)
+        LinkBin(edges[b], edges[b + 1], float(sizes[b]), tpr[b], fpr[b], share[b]) for b in np.flatnonzero(sizes)
     )
 
 
-def _ratios(hits: Float[Array, "pairs bins"], trials: Float[Array, "pairs bins"]) -> list[Interval]:
+def ratios(hits: Float[Array, "pairs bins"], trials: Float[Array, "pairs bins"]) -> list[Interval]:
     """Return sum(hits)/sum(trials) of each bin with its 95 % interval over pairs; 0 where there is no trial."""
     low, high = cluster_interval(hits, trials)
     value = hits.sum(axis=0) / np.maximum(trials.sum(axis=0), 1)
@@ -165,5 +184,5 @@ def cross_fitted_link(
         examples,
         _partial(gain, caught, outside_correct),
         rates_by_bin(binned_by, caught, wrong),
-        _ratios(memorized.astype(float), found.astype(float))[0],
+        ratios(memorized.astype(float), found.astype(float))[0],
     )

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from memaudit.policy.plausible import MEASURES
+from memaudit.policy.words import rounds
 from memaudit.types import (
     ASKED_ATTACKS,
     ASKED_RATES,
@@ -32,7 +33,6 @@ OF_TEXTS = (
 )
 _OVERSTATED = {"CTL004": ("tpr",), "CTL014": ("tpr",), "CTL006": ("exposure", "canaries", "planted-exposure")}
 _CONCERNED = {"CTL009": ("calibrated", "raw", "search"), "CTL014": OF_REFERENCES}
-_PERCENTAGE = re.compile(r"([<>] ?)?(\d+(?:\.\d+)?)(?=%|–[\d.]+%|–[<>] ?[\d.]+%)")
 
 
 def incomplete(report: Report) -> Iterator[str]:
@@ -45,7 +45,6 @@ def incomplete(report: Report) -> Iterator[str]:
     if asked is not None:
         yield from _missing(report)
         yield from _unmeasured(report, asked)
-        yield from _otherwise_said(report)
     elif report.attempt is not None and report.attempt.in_all:
         yield "provenance: the requested attacks are missing; every audit names them"
 
@@ -99,7 +98,7 @@ def _unmeasured(report: Report, asked: str) -> Iterator[str]:
         withheld = [title for title in refused if f", {name}, at " not in title]
         for rate in rates:
             at = rf", {re.escape(name)}, at ([\d.]+)% "
-            told = any(_rounds(found[1], 100 * rate) for title in refused if (found := re.search(at, title)))
+            told = any(rounds(found[1], 100 * rate) for title in refused if (found := re.search(at, title)))
             if (name, rate) not in measured and not told and not _whole(withheld):
                 yield f"{name} at {rate!r} FPR was requested, and has no result"
 
@@ -120,25 +119,3 @@ def _numbers(text: str) -> list[float]:
         return [float(part) for part in text.split(", ") if part]
     except ValueError:
         return []
-
-
-def _otherwise_said(report: Report) -> Iterator[str]:
-    """Yield the true-positive rates whose sentence has other numbers; of the public edition all are rounded."""
-    for finding in _findings(report):
-        ends = (finding.estimate.value, finding.estimate.low, finding.estimate.high)
-        said = [(match[2], bool(match[1])) for match in _PERCENTAGE.finditer(finding.sentence)]
-        slack = 0.006 if report.edition is Edition.PUBLIC else 0.0
-        if finding.metric == "tpr" and not all(
-            any(_rounds(text, 100 * end, slack, bound) for text, bound in said) for end in ends
-        ):
-            yield f"{finding.code} {finding.title}: its sentence has other numbers than its estimate"
-
-
-def _rounds(text: str, value: float, slack: float = 0.0, bound: bool = False) -> bool:
-    """Return whether a number is written so when it is rounded; `slack` is by how much it was rounded before.
-
-    Of a percentage that is written as a `bound`, the value is between it and 0 or 100.
-    """
-    digits = len(text.partition(".")[2])
-    tolerance = (1.0 if bound else 0.5001) * 10**-digits
-    return abs(float(text) - value) <= tolerance + slack * abs(value)

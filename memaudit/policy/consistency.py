@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from memaudit.policy.complete import incomplete
 from memaudit.policy.judge import hold
 from memaudit.policy.plausible import MOST_UNITS, of_estimate, of_finding
+from memaudit.policy.words import otherwise_said
 from memaudit.types import Attempt, Limit, Report, Result, Rung, Skipped, Subject, Verdict, WaiverState
 
 _MOST_REFERENCES, _LEAST_OF_BANK = 6, 6  # five that were given, and the base
@@ -41,7 +42,7 @@ def contradictions(report: Report, now: datetime | None = None) -> tuple[str, ..
     for finding in dict.fromkeys(result.finding for result in report.results):
         name = f"{finding.code} {finding.title}"
         found += [f"{name}: {problem}" for problem in of_finding(finding, report)]
-    found += [*_of_results(report), *incomplete(report)]
+    found += [*_of_results(report), *incomplete(report), *otherwise_said(report)]
     for example in report.exposed:
         found += [f"exposed: {problem}" for problem in of_estimate(example.memorization)]
     if not found:
