@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from memaudit.recipe import CallableRecipe as CallableRecipe
     from memaudit.recipe import ClassifierRecipe as ClassifierRecipe
     from memaudit.recipe import Counts as Counts
+    from memaudit.recipe import Derivation as Derivation
     from memaudit.recipe import Documents as Documents
+    from memaudit.recipe import Draw as Draw
     from memaudit.recipe import EstimatorRecipe as EstimatorRecipe
     from memaudit.recipe import Examples as Examples
     from memaudit.recipe import LanguageModelRecipe as LanguageModelRecipe
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
     from memaudit.recipe import shifted as shifted
     from memaudit.recipe import write_manifest as write_manifest
     from memaudit.training import Shard as Shard
+    from memaudit.training import derive as derive
+    from memaudit.training import derive_target as derive_target
     from memaudit.training import draw_members as draw_members
     from memaudit.training import fill as fill
     from memaudit.training import import_bank as import_bank
@@ -56,11 +60,13 @@ _HOME = {
     "memaudit.bank": ("Bank",),
     "memaudit.errors": ("MemauditError",),
     "memaudit.recipe": (
-        "SGD", "AdamW", "CallableRecipe", "ClassifierRecipe", "Counts", "Documents", "EstimatorRecipe", "Examples",
-        "LanguageModelRecipe", "Probes", "Rendering", "Secrets", "flip", "mirror", "near_copies", "read_canaries",
+        "SGD", "AdamW", "CallableRecipe", "ClassifierRecipe", "Counts", "Derivation", "Documents", "Draw", "EstimatorRecipe",
+        "Examples", "LanguageModelRecipe", "Probes", "Rendering", "Secrets", "flip", "mirror", "near_copies", "read_canaries",
         "save_target", "shift", "shifted", "write_manifest",
     ),
-    "memaudit.training": ("Shard", "draw_members", "fill", "import_bank", "import_models", "train"),
+    "memaudit.training": (
+        "Shard", "derive", "derive_target", "draw_members", "fill", "import_bank", "import_models", "train",
+    ),
     "memaudit.types": ("Context", "Limit", "Release", "Report", "Verdict"),
 }  # fmt: skip
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}

@@ -157,7 +157,8 @@ def _fitting(bank: Bank, target: Target) -> Design | None:
             f"the shadow models of {bank.path} were trained by a recipe; give it beside the outputs, so that its "
             "examples are known (--recipe recipe.py:recipe)"
         )
-    bank.require(fingerprint(target.recipe, target.population, int(bank.fingerprint["seed"])) | bank.design_lines)
+    made = fingerprint(target.recipe, target.population, int(bank.fingerprint["seed"]))
+    bank.require(made | bank.design_lines | bank.derivation_lines)
     design = bank.design(number_of_units(target.population))
     require_fitting_design(bank, design, target.members)
     require_inputs(bank, recipe_folder(target.recipe))

@@ -89,6 +89,11 @@ class Bank:
         return (Path(path) / "bank.json").is_file() and cls.open(path).imported
 
     @classmethod
+    def is_derived(cls, path: str | Path) -> bool:
+        """Return whether there is a bank in a folder whose models were made from another bank's."""
+        return (Path(path) / "bank.json").is_file() and cls.open(path).derived
+
+    @classmethod
     def create(cls, path: str | Path, examples: int, fingerprint: dict[str, str], design: Design | None = None) -> Bank:
         """Return the bank in a folder, which is made if there is none yet, or none with a model in it.
 
@@ -166,6 +171,16 @@ class Bank:
     def design_lines(self) -> dict[str, str]:
         """What the fingerprint says of the design; nothing of halves."""
         return {name: value for name, value in self.fingerprint.items() if name in ("design", "design.sha256")}
+
+    @property
+    def derivation_lines(self) -> dict[str, str]:
+        """What the fingerprint says of how the models were derived from another bank's; nothing where they were not."""
+        return {name: value for name, value in self.fingerprint.items() if name.startswith("derivation.")}
+
+    @property
+    def derived(self) -> bool:
+        """Whether its models were made from another bank's by a derivation."""
+        return bool(self.derivation_lines)
 
     def design(self, units: int) -> Design:
         """Return the role of each unit in the bank's models.
@@ -340,6 +355,11 @@ class Bank:
         self._require_whole(model, _WEIGHTS)
         return self._folder(model) / _WEIGHTS if _WEIGHTS in self.record(model)["sha256"] else None
 
+    def weights_sha256(self, model: int) -> str | None:
+        """Return the SHA-256 of a model's weights, as its record states it; None if they were not kept."""
+        found = self.record(model)["sha256"].get(_WEIGHTS)
+        return None if found is None else str(found)
+
     def _require_finished(self) -> None:
         there, all_ = len(self.models()), self.fingerprint.get("models", "0")
         if self.imported and str(there) != all_:
@@ -350,7 +370,9 @@ class Bank:
 
     def _require_whole(self, model: int, name: str) -> None:
         if problem := self.damage(model, (name,)):
-            way_out = "import it again into another folder" if self.imported else "`memaudit bank fill` repairs it"
+            command = "derive" if self.derived else "fill"
+            repair = f"`memaudit bank {command}` repairs it"
+            way_out = "import it again into another folder" if self.imported else repair
             raise BankError(f"model {model} of {self.path} is damaged ({problem}); {way_out}")
 
     @property

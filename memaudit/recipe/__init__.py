@@ -2,11 +2,13 @@
 
 from memaudit.recipe.augment import flip, mirror, shift, shifted
 from memaudit.recipe.canaries_file import read_canaries
+from memaudit.recipe.derivation import Derivation, Draw
 from memaudit.recipe.documents import Documents
 from memaudit.recipe.examples import Examples
 from memaudit.recipe.fingerprint import (
     changing,
     checkpoints_of,
+    derivation_lines,
     fingerprint,
     inputs_of,
     making_examples,
@@ -44,7 +46,9 @@ __all__ = [
     "CallableRecipe",
     "ClassifierRecipe",
     "Counts",
+    "Derivation",
     "Documents",
+    "Draw",
     "EstimatorRecipe",
     "Examples",
     "LanguageModelRecipe",
@@ -60,6 +64,7 @@ __all__ = [
     "TokenSpace",
     "changing",
     "checkpoints_of",
+    "derivation_lines",
     "fingerprint",
     "flip",
     "inputs_of",

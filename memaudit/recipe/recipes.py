@@ -297,6 +297,10 @@ class EstimatorRecipe:
             )
 
 
+class Step:
+    """What a derivation does, as a dataclass of settings: each of them is a line of the bank's fingerprint."""
+
+
 Recipe = ClassifierRecipe | LanguageModelRecipe | CallableRecipe | EstimatorRecipe
 
 

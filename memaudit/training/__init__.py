@@ -1,6 +1,7 @@
 """Filling a bank: the one place where models are trained."""
 
 from memaudit.recipe.populations import population
+from memaudit.training.deriving import derive, derive_target
 from memaudit.training.filling import Progress, Shard, draw_members, fill, require_shadows, train
 from memaudit.training.importing import import_bank, import_models
 from memaudit.training.machine import choose_device, device_name
@@ -11,6 +12,8 @@ __all__ = [
     "Shard",
     "Timing",
     "choose_device",
+    "derive",
+    "derive_target",
     "device_name",
     "draw_members",
     "fill",

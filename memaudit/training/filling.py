@@ -13,7 +13,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -137,25 +137,41 @@ def fill(
     require_inputs(bank, recipe_folder(recipe))
     if not bank.models():
         require_stable(recipe, examples)
+    discard(bank, bank.damage, repaired)
+    wanted = shard.models(shadows) if shard else range(shadows)
+    if not all(map(bank.has, wanted)) and who is not None and (told := size_mismatch(design, who)):
+        raise BankError(f"{bank.path}: {told}. {WAY_OUT}")  # before hours are spent
+    complete(workshop, bank, wanted, workers, progress)
+    return bank
+
+
+def discard(bank: Bank, problem_of: Callable[[int], str | None], told: Callable[[int, str], None] | None) -> None:
+    """Take the models with a problem out of a bank, so that they are made again, and what killed processes left."""
     bank.sweep()
     for model in bank.models():
-        if problem := bank.damage(model):
+        if problem := problem_of(model):
             bank.discard(model)
-            if repaired is not None:
-                repaired(model, problem)
-    wanted = shard.models(shadows) if shard else range(shadows)
+            if told is not None:
+                told(model, problem)
+
+
+def complete(
+    workshop: Workshop,
+    bank: Bank,
+    wanted: Collection[int],
+    workers: int,
+    progress: Callable[[Progress], None] | None,
+) -> None:
+    """Make those of some models that a bank lacks."""
     missing = [model for model in wanted if not bank.has(model)]
     random.SystemRandom().shuffle(missing)  # two fills of one folder meet the same model seldom, and then harmlessly
     if missing:
-        if who is not None and (told := size_mismatch(design, who)):  # before hours are spent
-            raise BankError(f"{bank.path}: {told}. {WAY_OUT}")
         bank.require_writable()
     watch = _Watch(bank, wanted, progress)
     if workers > 1 and len(missing) > 1:
         _fill_in_processes(workshop, bank, missing, min(workers, len(missing)), watch)
     else:
         _fill_here(workshop, bank, missing, watch)
-    return bank
 
 
 def train(
@@ -220,7 +236,7 @@ def require_shadows(shadows: int) -> None:
 class _Watch:
     """Count the models in the folder, whichever process trained them, and report to the caller."""
 
-    def __init__(self, bank: Bank, wanted: range, tell: Callable[[Progress], None] | None):
+    def __init__(self, bank: Bank, wanted: Collection[int], tell: Callable[[Progress], None] | None):
         self.bank, self.wanted, self.tell = bank, wanted, tell
         self.started = time.perf_counter()
         self.before = self._count()
@@ -245,7 +261,7 @@ def _fill_here(workshop: Workshop, bank: Bank, missing: list[int], watch: _Watch
 
 def _fill_in_processes(workshop: Workshop, bank: Bank, missing: list[int], workers: int, watch: _Watch) -> None:
     try:
-        pickle.dumps(workshop.recipe)
+        pickle.dumps(workshop.code)
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise RecipeError(
             f"the recipe cannot be sent to worker processes: {error}. Define its functions with names at the top level "
@@ -254,7 +270,7 @@ def _fill_in_processes(workshop: Workshop, bank: Bank, missing: list[int], worke
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, _follow_parent) as executor:
         try:
-            values = own_values(workshop.recipe)
+            values = list(map(own_values, workshop.code))
             futures = {executor.submit(_work, workshop, bank, missing[w::workers], values) for w in range(workers)}
             while futures:
                 done, futures = wait(futures, _POLL_SECONDS, FIRST_EXCEPTION)
@@ -285,9 +301,10 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _work(workshop: Workshop, bank: Bank, models: list[int], values: dict[str, tuple[str | None, ...]]) -> None:
+def _work(workshop: Workshop, bank: Bank, models: list[int], values: list[dict[str, tuple[str | None, ...]]]) -> None:
     """Run in a worker process: makes the models that are still missing."""
-    require_same_values(workshop.recipe, values)
+    for code, given in zip(workshop.code, values, strict=True):
+        require_same_values(code, given)
     with one_thread():
         for model in models:
             if not bank.has(model):

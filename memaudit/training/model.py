@@ -152,17 +152,14 @@ class Workshop:
         counts = self.counts(model)
         seed, started, since = training_seed(self.seed, model), time.perf_counter(), time.time()
         try:
-            trained, dynamics = self.train(counts, seed)
+            trained, dynamics = self.produce(model, counts, seed)
             span = {"host": socket.gethostname(), "from": since, "to": time.time()}
             files = checkpoints_of(self.recipe)
             seconds = time.perf_counter() - started
             self.require_unchanged("training")
             with changing(self.recipe):
                 signals = self.measure(trained)
-                self._require_next_token(trained)
-            if isinstance(self.measured, Examples):
-                self._require_own(trained, counts, seed, signals["phi"])
-                require_sense(signals, self.memberships(counts)["members"], self.measured)
+            self.require_sound(trained, counts, seed, signals)
             evaluation = time.perf_counter() - started - seconds
             self.require_unchanged("scoring")
             read = inputs_of(self.recipe)
@@ -175,10 +172,32 @@ class Workshop:
             self.weights(trained),
             {"seed": seed, "seconds": round(seconds, 3), "evaluation": round(evaluation, 3), "device": self.device}
             | ({"inputs": read} if read else {})
-            | ({"checkpoints": span | {"files": files}} if files else {}),
+            | ({"checkpoints": span | {"files": files}} if files else {})
+            | self.origin(model),
         )
         if files:
             require_own_checkpoints(bank)
+
+    def produce(self, model: int, counts: UInt8[Array, " ids"], seed: int) -> tuple[Any, dict[str, Array]]:
+        """Return one model of the bank, and what was recorded while it was made."""
+        return self.train(counts, seed)
+
+    def require_sound(self, trained: Any, counts: UInt8[Array, " ids"], seed: int, signals: dict[str, Array]) -> None:
+        """Raise MemauditError if a trained model cannot be what training makes."""
+        with changing(self.recipe):
+            self._require_next_token(trained)
+        if isinstance(self.measured, Examples):
+            self._require_own(trained, counts, seed, signals["phi"])
+            require_sense(signals, self.memberships(counts)["members"], self.measured)
+
+    def origin(self, model: int) -> dict[str, Any]:
+        """Return what the record of a model says of where it comes from."""
+        return {}
+
+    @property
+    def code(self) -> tuple[Any, ...]:
+        """What holds the user's code: worker processes must find the same."""
+        return (self.recipe,)
 
     def memberships(self, counts: UInt8[Array, " ids"]) -> dict[str, Array]:
         """Return how often a model was trained on each candidate and canary, as it is stored."""
@@ -235,16 +254,16 @@ class Workshop:
         match self.recipe:
             case ClassifierRecipe():
                 with blame("training"):
-                    return _train_seeded(seed, self._classifier, counts)
+                    return seeded(seed, self._classifier, counts)
             case LanguageModelRecipe():
                 with blame("training"):
-                    return _train_seeded(seed, self._language_model, counts)
+                    return seeded(seed, self._language_model, counts)
             case CallableRecipe():
                 with blame("train()"):
-                    return _train_seeded(seed, self._user_loop, counts), {}
+                    return seeded(seed, self._user_loop, counts), {}
             case EstimatorRecipe():
                 with blame("fit()"):
-                    return _train_seeded(seed, self._estimator, counts), {}
+                    return seeded(seed, self._estimator, counts), {}
 
     def _classifier(self, counts: UInt8[Array, " examples"], seed: int) -> tuple[Any, dict[str, Array]]:
         from memaudit.training.classifier import train_classifier
@@ -292,7 +311,7 @@ class Workshop:
         return self.examples.take(np.repeat(np.arange(len(counts)), counts))
 
 
-def _train_seeded(seed: int, train: Callable[[Array, int], Any], counts: Array) -> Any:
+def seeded(seed: int, train: Callable[[Array, int], Any], counts: Array) -> Any:
     """Return what training returns; the caller's random state is as before, whatever training draws."""
     import random
 
