@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from memaudit.recipe import shifted as shifted
     from memaudit.recipe import write_manifest as write_manifest
     from memaudit.training import Shard as Shard
+    from memaudit.training import derivations as derivations
     from memaudit.training import derive as derive
     from memaudit.training import derive_target as derive_target
     from memaudit.training import draw_members as draw_members
@@ -60,12 +61,13 @@ _HOME = {
     "memaudit.bank": ("Bank",),
     "memaudit.errors": ("MemauditError",),
     "memaudit.recipe": (
-        "SGD", "AdamW", "CallableRecipe", "ClassifierRecipe", "Counts", "Derivation", "Documents", "Draw", "EstimatorRecipe",
-        "Examples", "LanguageModelRecipe", "Probes", "Rendering", "Secrets", "flip", "mirror", "near_copies", "read_canaries",
-        "save_target", "shift", "shifted", "write_manifest",
+        "SGD", "AdamW", "CallableRecipe", "ClassifierRecipe", "Counts", "Derivation", "Documents", "Draw",
+        "EstimatorRecipe", "Examples", "LanguageModelRecipe", "Probes", "Rendering", "Secrets", "flip", "mirror",
+        "near_copies", "read_canaries", "save_target", "shift", "shifted", "write_manifest",
     ),
     "memaudit.training": (
-        "Shard", "derive", "derive_target", "draw_members", "fill", "import_bank", "import_models", "train",
+        "Shard", "derivations", "derive", "derive_target", "draw_members", "fill", "import_bank", "import_models",
+        "train",
     ),
     "memaudit.types": ("Context", "Limit", "Release", "Report", "Verdict"),
 }  # fmt: skip

@@ -12,6 +12,7 @@ from jaxtyping import UInt8
 from memaudit.errors import RecipeError, SettingsError
 from memaudit.recipe.population import TextPopulation
 from memaudit.recipe.populations import Population, number_of_units, units_of
+from memaudit.recipe.recipes import Step
 
 Array = np.ndarray
 
@@ -71,6 +72,8 @@ class Derivation:
             raise RecipeError(f"function={self.function!r} of a derivation cannot be called")
         if self.data not in SIDES and not callable(self.data):
             raise RecipeError(f"data={self.data!r}: choose one of {', '.join(SIDES)}, or a function")
+        if isinstance(self.function, Step) and self.function.data not in ("", self.data):
+            raise RecipeError(f"{type(self.function).__name__} repeats the training: data={self.function.data!r}")
 
     def seen(self, examples: Population, members: UInt8[Array, " ids"], seed: int) -> UInt8[Array, " ids"]:
         """Return how often each example is in the data of the derivation of one model.

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from memaudit.canaries.space import Canary
 from memaudit.errors import RecipeError
@@ -298,7 +298,13 @@ class EstimatorRecipe:
 
 
 class Step:
-    """What a derivation does, as a dataclass of settings: each of them is a line of the bank's fingerprint."""
+    """What a derivation does, as a dataclass of settings: each of them is a line of the bank's fingerprint.
+
+    `data` is what it has to be given, where it cannot do with anything else.
+    """
+
+    __slots__ = ()
+    data: ClassVar[str] = ""
 
 
 Recipe = ClassifierRecipe | LanguageModelRecipe | CallableRecipe | EstimatorRecipe

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy.special import log_softmax
 from jaxtyping import Float
+from scipy.special import log_softmax
 
 from memaudit.recipe import Examples
 from memaudit.recipe.recipes import Output, Outputs

@@ -1,6 +1,7 @@
 """Filling a bank: the one place where models are trained."""
 
 from memaudit.recipe.populations import population
+from memaudit.training import derivations
 from memaudit.training.deriving import derive, derive_target
 from memaudit.training.filling import Progress, Shard, draw_members, fill, require_shadows, train
 from memaudit.training.importing import import_bank, import_models
@@ -12,6 +13,7 @@ __all__ = [
     "Shard",
     "Timing",
     "choose_device",
+    "derivations",
     "derive",
     "derive_target",
     "device_name",

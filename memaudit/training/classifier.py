@@ -26,7 +26,13 @@ _TRAINED = "trained_by_memaudit"
 
 
 def train_classifier(
-    recipe: ClassifierRecipe, x: Any, y: Tensor, counts: UInt8[Array, " examples"], seed: int
+    recipe: ClassifierRecipe,
+    x: Any,
+    y: Tensor,
+    counts: UInt8[Array, " examples"],
+    seed: int,
+    network: torch.nn.Module | None = None,
+    until: int | None = None,
 ) -> tuple[torch.nn.Module, dict[str, Array]]:
     """Return a trained network and its dynamics.
 
@@ -41,21 +47,25 @@ def train_classifier(
         y: All labels, on the same device: classes, 0 and 1 `[examples, labels]`, or numbers to predict.
         counts: How often each example is in the training set.
         seed: Of the initialisation, the order of batches, the augmentation and dropout.
+        network: Which is trained further; by default a new one.
+        until: Stop after so many of the epochs, with the learning rate of the whole training.
 
     Raises:
         RecipeError: The loss became NaN or infinite, or the network has no output for some label.
     """
     torch.manual_seed(seed)
     generator = torch.Generator(y.device).manual_seed(seed)
-    network = materialise(_untrained(recipe), x).to(y.device).train()
+    network = materialise(_untrained(recipe), x) if network is None else network
+    network = network.to(y.device).train()
     optimizer = recipe.optimizer(network.parameters())
     full_rates = [group["lr"] for group in optimizer.param_groups]
     rows = torch.from_numpy(np.repeat(np.arange(len(counts)), counts)).to(y.device)
     sizes = _batch_sizes(len(rows), recipe.batch_size)
     steps, step = len(sizes) * recipe.epochs, 0
-    losses = torch.empty(recipe.epochs, len(rows), device=y.device)
-    hits = torch.empty(recipe.epochs, len(rows), dtype=torch.bool, device=y.device)
-    for epoch in range(recipe.epochs):
+    epochs = recipe.epochs if until is None else until
+    losses = torch.empty(epochs, len(rows), device=y.device)
+    hits = torch.empty(epochs, len(rows), dtype=torch.bool, device=y.device)
+    for epoch in range(epochs):
         order = torch.randperm(len(rows), generator=generator, device=y.device)
         parts = []
         for batch in torch.split(rows[order], sizes):

@@ -40,6 +40,7 @@ from memaudit.recipe.blame import blame
 from memaudit.recipe.labels import Task
 from memaudit.recipe.networks import is_network
 from memaudit.recipe.populations import counts_of_candidates, number_of_units, population
+from memaudit.recipe.pretrained import base_answers, require_same_base
 from memaudit.recipe.recipes import asking
 from memaudit.recipe.weights import new_network, put_weights
 from memaudit.training.filling import Progress, Shard, complete, discard
@@ -238,6 +239,14 @@ class _Workshop(Workshop):
             )
 
 
+class Texts(list[Any]):
+    """The texts to train on; `population` and `counts` say what rows they are rendered to."""
+
+    def __init__(self, population: TextPopulation, counts: UInt8[Array, " ids"]):
+        super().__init__(deepcopy(population.texts(counts)))
+        self.population, self.counts = population, counts
+
+
 def _derived(
     derivation: Derivation,
     network: Any,
@@ -253,8 +262,12 @@ def _derived(
     def made(_: Array, seed: int) -> Any:
         return derivation.function(network, dataset, seed=seed, device=device)
 
+    text = examples if isinstance(examples, TextPopulation) and getattr(recipe, "adapter", None) is not None else None
+    base = [] if text is None else base_answers(network, text)
     with training(recipe), blame("the derivation"):
         child = seeded(seed, made, seen)
+    if text is not None:  # of adapters on a base, the adapters alone are stored
+        require_same_base(base_answers(child, text), base)
     if not any(hasattr(child, name) for name in ("state_dict", "predict_proba", "decision_function")):
         raise RecipeError(f"the derivation returned {type(child).__name__}; return the derived network")
     return child.eval() if hasattr(child, "eval") else child
@@ -263,7 +276,7 @@ def _derived(
 def _dataset(examples: Population, seen: UInt8[Array, " ids"]) -> Any:
     """Return the data of a derivation in the form that a user's train() is given."""
     if isinstance(examples, TextPopulation):
-        return deepcopy(examples.texts(seen))
+        return Texts(examples, seen)
     assert isinstance(examples, Examples)
     return examples.take(np.repeat(np.arange(len(seen)), seen))
 

@@ -26,6 +26,7 @@ def train_language_model(
     seed: int,
     device: str,
     watched: Int[Array, " watched"] | None = None,
+    network: torch.nn.Module | None = None,
 ) -> tuple[torch.nn.Module, dict[str, Array]]:
     """Return a trained language model and its dynamics.
 
@@ -40,13 +41,14 @@ def train_language_model(
         seed: Of the initialisation, the order of batches and dropout.
         device: Where to train.
         watched: The units that are looked at after every epoch; by default the population's.
+        network: Which is trained further; by default a new one, or the recipe's base.
 
     Raises:
         RecipeError: The training set is empty, the model has no output for some token, or the loss became NaN.
     """
     torch.manual_seed(seed)
     order = torch.Generator().manual_seed(seed)
-    model = untrained_model(recipe, population, device)
+    model = untrained_model(recipe, population, device) if network is None else network.to(device)
     read = reading(model, population, device)
     read.require()
     base = base_answers(model, population) if recipe.adapter is not None else []

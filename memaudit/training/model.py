@@ -85,15 +85,8 @@ class Workshop:
 
     @cached_property
     def _on_device(self) -> tuple[Any, Any]:
-        import torch
-
         assert isinstance(self.examples, Examples)
-        narrow = self.device.startswith("mps")  # which has no float64
-
-        def sent(part: torch.Tensor) -> torch.Tensor:
-            return (part.float() if narrow and part.dtype == torch.float64 else part).to(self.device)
-
-        return each(tensors(self.examples.x), sent), sent(torch.as_tensor(self.examples.y))
+        return on_device(self.examples, self.device)
 
     @cached_property
     def _returned(self) -> WeakValueDictionary[int, Any]:
@@ -309,6 +302,18 @@ class Workshop:
     def _training_set(self, counts: UInt8[Array, " examples"]) -> Examples:
         assert isinstance(self.examples, Examples)
         return self.examples.take(np.repeat(np.arange(len(counts)), counts))
+
+
+def on_device(examples: Examples, device: str) -> tuple[Any, Any]:
+    """Return inputs and labels as tensors on a device."""
+    import torch
+
+    narrow = device.startswith("mps")  # which has no float64
+
+    def sent(part: torch.Tensor) -> torch.Tensor:
+        return (part.float() if narrow and part.dtype == torch.float64 else part).to(device)
+
+    return each(tensors(examples.x), sent), sent(torch.as_tensor(examples.y))
 
 
 def seeded(seed: int, train: Callable[[Array, int], Any], counts: Array) -> Any:
