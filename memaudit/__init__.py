@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from memaudit.recipe import Counts as Counts
     from memaudit.recipe import Derivation as Derivation
     from memaudit.recipe import Documents as Documents
-    from memaudit.recipe import Draw as Draw
+    from memaudit.recipe import Part as Part
     from memaudit.recipe import EstimatorRecipe as EstimatorRecipe
     from memaudit.recipe import Examples as Examples
     from memaudit.recipe import LanguageModelRecipe as LanguageModelRecipe
@@ -61,7 +61,7 @@ _HOME = {
     "memaudit.bank": ("Bank",),
     "memaudit.errors": ("MemauditError",),
     "memaudit.recipe": (
-        "SGD", "AdamW", "CallableRecipe", "ClassifierRecipe", "Counts", "Derivation", "Documents", "Draw",
+        "SGD", "AdamW", "CallableRecipe", "ClassifierRecipe", "Counts", "Derivation", "Documents", "Part",
         "EstimatorRecipe", "Examples", "LanguageModelRecipe", "Probes", "Rendering", "Secrets", "flip", "mirror",
         "near_copies", "read_canaries", "save_target", "shift", "shifted", "write_manifest",
     ),

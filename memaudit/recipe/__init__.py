@@ -2,7 +2,7 @@
 
 from memaudit.recipe.augment import flip, mirror, shift, shifted
 from memaudit.recipe.canaries_file import read_canaries
-from memaudit.recipe.derivation import Derivation, Draw
+from memaudit.recipe.derivation import Derivation, Part
 from memaudit.recipe.documents import Documents
 from memaudit.recipe.examples import Examples
 from memaudit.recipe.fingerprint import (
@@ -48,7 +48,7 @@ __all__ = [
     "Counts",
     "Derivation",
     "Documents",
-    "Draw",
+    "Part",
     "EstimatorRecipe",
     "Examples",
     "LanguageModelRecipe",

@@ -19,11 +19,11 @@ Array = np.ndarray
 Side = Literal["members", "nonmembers"]
 Chooser = Callable[[Any, Array, int], Array]
 SIDES = ("members", "nonmembers", "none")
-_DRAW = 16  # of the streams drawn from a model's seed
+_PART = 16  # of the streams drawn from a model's seed
 
 
 @dataclass(frozen=True, slots=True)
-class Draw:
+class Part:
     """A random part of a model's members or non-members, drawn unit by unit from the model's seed.
 
     Args:
@@ -42,7 +42,7 @@ class Draw:
 
     def __call__(self, examples: Population, members: UInt8[Array, " ids"], seed: int) -> UInt8[Array, " ids"]:
         """Return how often each example is in the part."""
-        draw = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_DRAW,)))
+        draw = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_PART,)))
         drawn = draw.random(number_of_units(examples)) < self.share
         side = side_of(self.of, examples, members)
         if isinstance(examples, TextPopulation):
@@ -60,7 +60,7 @@ class Derivation:
             and return it. `memaudit.derivations` has pruning, quantization, continued training, unlearning, and
             resetting of layers. `seed` is the one that the parent was trained with.
         data: What the dataset is: the parent's `"members"`, its `"nonmembers"`, `"none"` (the dataset is None), or a
-            function `(examples, members, seed)` that returns how often each example is in it; `Draw` is one. The
+            function `(examples, members, seed)` that returns how often each example is in it; `Part` is one. The
             dataset has the form that `CallableRecipe(train=...)` is given.
     """
 

@@ -13,7 +13,7 @@ from memaudit.training.derivations.continuing import ContinueTraining
 
 @dataclass(frozen=True, slots=True)
 class GradientAscent(Step):
-    """Train a model with the sign of the gradient reversed: give it the examples to forget, `data=Draw("members", …)`.
+    """Train a model with the sign of the gradient reversed: give it the examples to forget, `data=Part("members", …)`.
 
     A baseline, and a rough one: without a bound on the loss it destroys the model if it goes on for long.
 

@@ -16,7 +16,7 @@ from memaudit.recipe.recipes import Step
 class ContinueTraining(Step):
     """Train a model further, by memaudit's own loop.
 
-    On `data="nonmembers"` it is holdout retraining and second-split training; on the rest of a `Draw` of the members it
+    On `data="nonmembers"` it is holdout retraining and second-split training; on the rest of a `Part` of the members it
     is unlearning by fine-tuning on what is retained. The learning rate starts at its full value again: for gentle
     fine-tuning, give `dataclasses.replace(recipe, optimizer=...)`.
 
