@@ -159,7 +159,7 @@ def _fitting(bank: Bank, target: Target) -> Design | None:
         )
     bank.require(fingerprint(target.recipe, target.population, int(bank.fingerprint["seed"])) | bank.design_lines)
     design = bank.design(number_of_units(target.population))
-    require_fitting_design(bank, design, target.members)
+    require_fitting_design(bank.path, design, target.members)
     require_inputs(bank, recipe_folder(target.recipe))
     return design
 

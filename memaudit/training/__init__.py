@@ -1,7 +1,7 @@
 """Filling a bank: the one place where models are trained."""
 
 from memaudit.recipe.populations import population
-from memaudit.training.filling import Progress, Shard, draw_members, fill, require_shadows, train
+from memaudit.training.filling import Progress, Shard, draw_members, fill, train
 from memaudit.training.importing import import_bank, import_models
 from memaudit.training.machine import choose_device, device_name
 from memaudit.training.timing import Timing, time_model
@@ -17,7 +17,6 @@ __all__ = [
     "import_bank",
     "import_models",
     "population",
-    "require_shadows",
     "time_model",
     "train",
 ]
