@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from memaudit.recipe import Counts as Counts
     from memaudit.recipe import Derivation as Derivation
     from memaudit.recipe import Documents as Documents
-    from memaudit.recipe import Part as Part
     from memaudit.recipe import EstimatorRecipe as EstimatorRecipe
     from memaudit.recipe import Examples as Examples
     from memaudit.recipe import LanguageModelRecipe as LanguageModelRecipe
+    from memaudit.recipe import Part as Part
     from memaudit.recipe import Probes as Probes
     from memaudit.recipe import Rendering as Rendering
     from memaudit.recipe import Secrets as Secrets

@@ -160,7 +160,7 @@ def _fitting(bank: Bank, target: Target) -> Design | None:
     made = fingerprint(target.recipe, target.population, int(bank.fingerprint["seed"]))
     bank.require(made | bank.design_lines | bank.derivation_lines)
     design = bank.design(number_of_units(target.population))
-    require_fitting_design(bank, design, target.members)
+    require_fitting_design(bank.path, design, target.members)
     require_inputs(bank, recipe_folder(target.recipe))
     return design
 

@@ -94,7 +94,7 @@ def of_candidates(target: Target, design: Design, device: str = "auto") -> Targe
     Raises:
         EvidenceError: There are too few members or non-members among them.
     """
-    if design.is_halves:
+    if design.measured.all():
         return target
     examples = candidates(target.population, design)
     counts = counts_of_candidates(target.population, design, target.counts)

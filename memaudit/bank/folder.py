@@ -1,7 +1,7 @@
 """The directory on disk: training sets and recorded signals of the shadow models.
 
     bank.json                       schema, number of examples, fingerprint
-    design-….npy                    the role of each unit, unless the models are trained on halves
+    design-….npy                    the role of each unit, unless the models are trained on halves of all
     models/0007/signals.safetensors  members [examples], phi [examples, queries], correct [examples], loss and
                                      hit per epoch and training example, where the loop recorded them
     models/0007/weights.safetensors  if weights are kept
@@ -103,7 +103,7 @@ class Bank:
             path: The folder.
             examples: How many the recipe has.
             fingerprint: Of the recipe.
-            design: The role of each unit; by default the models are trained on halves.
+            design: Of the models; by default they are trained on halves.
 
         Raises:
             BankError: The folder holds models made from something else; the message names what differs.
@@ -133,7 +133,9 @@ class Bank:
         from memaudit.recipe import recipe_digest
 
         values = {
-            "shadow models": f"{len(self.models()):,} ({len(self.pairs()):,} complete pairs)",
+            "shadow models": f"{len(self.models()):,} ({len(self.pairs()):,} complete pairs)"
+            if self.paired
+            else f"{len(self.models()):,}, not in pairs",
             "examples": f"{self.examples:,}",
             "seed": self.fingerprint.get("seed"),
             "recipe": f"{recipe_digest(self.fingerprint)[:16]}…",
@@ -170,7 +172,7 @@ class Bank:
     @property
     def design_lines(self) -> dict[str, str]:
         """What the fingerprint says of the design; nothing of halves."""
-        return {name: value for name, value in self.fingerprint.items() if name in ("design", "design.sha256")}
+        return {n: value for n, value in self.fingerprint.items() if n == "design" or n.startswith("design.")}
 
     @property
     def derivation_lines(self) -> dict[str, str]:
@@ -183,7 +185,7 @@ class Bank:
         return bool(self.derivation_lines)
 
     def design(self, units: int) -> Design:
-        """Return the role of each unit in the bank's models.
+        """Return which units the bank's models are trained on.
 
         Args:
             units: How many units the recipe's population has.
@@ -198,9 +200,7 @@ class Bank:
             roles = np.load(file, allow_pickle=False)
             if roles.dtype != np.uint8 or roles.shape != (units,) or not np.isin(roles, list(Role)).all():
                 raise ValueError(f"it does not hold the roles of {units} units, which the recipe has")
-            found = Design(roles)
-            if found.lines().get("design.sha256") != self.fingerprint["design.sha256"]:
-                raise ValueError("it does not match its checksum")
+            found = Design.read(roles, self.fingerprint)
         except (OSError, ValueError, EOFError) as error:
             raise BankError(
                 f"{file} cannot be read ({error}); restore it, or fill a new bank (--bank FOLDER)"
@@ -315,11 +315,11 @@ class Bank:
 
     @property
     def paired(self) -> bool:
-        """Whether its models are complementary pairs, as all that were trained here are."""
+        """Whether its models are complementary pairs, as they are by default."""
         return self.fingerprint.get("design.pairs", "yes") == "yes"
 
     def matched(self, shadows: int | None = None) -> Matched:
-        """Return the recordings of imported models that are no pairs, matched example by example.
+        """Return the recordings of models that are no pairs, matched example by example.
 
         Raises:
             BankError: A file is damaged, or the import is not finished.

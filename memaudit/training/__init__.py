@@ -3,7 +3,7 @@
 from memaudit.recipe.populations import population
 from memaudit.training import derivations
 from memaudit.training.deriving import derive, derive_target
-from memaudit.training.filling import Progress, Shard, draw_members, fill, require_shadows, train
+from memaudit.training.filling import Progress, Shard, draw_members, fill, train
 from memaudit.training.importing import import_bank, import_models
 from memaudit.training.machine import choose_device, device_name
 from memaudit.training.timing import Timing, time_model
@@ -22,7 +22,6 @@ __all__ = [
     "import_bank",
     "import_models",
     "population",
-    "require_shadows",
     "time_model",
     "train",
 ]

@@ -26,10 +26,11 @@ from jaxtyping import Bool, UInt8
 from memaudit.bank import Bank
 from memaudit.bank.inputs import require_inputs
 from memaudit.canaries.doses import target_doses
-from memaudit.design import target_in_units, target_share
+from memaudit.design import Design, Draw, Role, Subsets, redrawn, target_in_units, target_share
 from memaudit.errors import BankError, RecipeError, SettingsError
 from memaudit.recipe import (
     Counts,
+    Examples,
     Population,
     Recipe,
     TextPopulation,
@@ -43,7 +44,7 @@ from memaudit.recipe import (
 )
 from memaudit.recipe.populations import number_of_units, population, require_stable, units_of
 from memaudit.recipe.weights import require_storable
-from memaudit.training.designing import WAY_OUT, design_for, size_mismatch
+from memaudit.training.designing import WAY_OUT, design_for, require_models, resolved, size_mismatch
 from memaudit.training.machine import choose_device, one_thread
 from memaudit.training.model import Workshop
 
@@ -89,6 +90,7 @@ def fill(
     shadows: int = 64,
     *,
     members: str | Path | Iterable[Any] | None = None,
+    design: Subsets | None = None,
     seed: int = 0,
     workers: int = 1,
     shard: Shard | None = None,
@@ -106,9 +108,12 @@ def fill(
     Args:
         path: The bank's folder; made if there is none.
         recipe: How to make a model, or where the recipe is (`recipe.py:recipe`).
-        shadows: Number of models, even: they come in complementary pairs. A larger number lets the bank grow.
+        shadows: Number of models. They come in complementary pairs, unless the design says otherwise: a multiple of
+            2. A larger number lets the bank grow.
         members: Who the target was trained on, as for `audit`. If these are not about half of the examples, the models
             of a new bank have training sets of the target's size all the same; the bank is then for this target.
+        design: Which subsets of the examples the models are trained on, other than halves. A bank that has models
+            keeps its design without being told again.
         seed: Decides memberships and all randomness of training.
         workers: Processes; more than one needs a recipe that can be imported. A script that asks for them must guard
             its main part with `if __name__ == "__main__"`.
@@ -120,26 +125,27 @@ def fill(
         repaired: Called with (model, what was wrong) for each damaged model that is trained again.
 
     Raises:
-        SettingsError: The number of shadows, workers or the device makes no sense.
+        SettingsError: The number of shadows, workers, the design or the device makes no sense.
         RecipeError: The recipe failed.
         BankError: The folder holds another recipe's bank, or cannot be written, or the bank does not fit the target.
     """
-    require_shadows(shadows)
+    require_positive(shadows)
     recipe = load_recipe(recipe) if isinstance(recipe, str) else recipe
     examples = population(recipe) if examples is None else examples
     who = None if members is None else units_of(examples, membership(members, examples).counts)
-    design = design_for(path, examples, seed, who)
-    workshop = Workshop(recipe, examples, seed, choose_device(device), weights, design)
+    of_bank = design_for(path, examples, seed, who, design)
+    require_models(shadows, of_bank)
+    workshop = Workshop(recipe, examples, seed, choose_device(device), weights, of_bank)
     workshop.require_classes()
     if weights:
         require_storable(recipe)
-    bank = Bank.create(path, len(examples), fingerprint(recipe, examples, seed), design)
+    bank = Bank.create(path, len(examples), fingerprint(recipe, examples, seed), of_bank)
     require_inputs(bank, recipe_folder(recipe))
     if not bank.models():
         require_stable(recipe, examples)
     discard(bank, bank.damage, repaired)
     wanted = shard.models(shadows) if shard else range(shadows)
-    if not all(map(bank.has, wanted)) and who is not None and (told := size_mismatch(design, who)):
+    if not all(map(bank.has, wanted)) and who is not None and (told := size_mismatch(of_bank, who)):
         raise BankError(f"{bank.path}: {told}. {WAY_OUT}")  # before hours are spent
     complete(workshop, bank, wanted, workers, progress)
     return bank
@@ -180,6 +186,7 @@ def train(
     *,
     seed: int = 0,
     device: str = "auto",
+    label_noise: float = 0.0,
 ) -> Any:
     """Return one model made by a recipe on given members: a target that is made just as its shadows are.
 
@@ -188,20 +195,28 @@ def train(
         members: The ids of the training examples, a mask over all examples, or what `draw_members` returned.
         seed: Of everything random in training.
         device: As for `fill`.
+        label_noise: The share of labels to replace by another class, for the target of a bank whose models have such.
 
     Raises:
         RecipeError: The recipe failed.
         EvidenceError: The members do not fit the examples.
+        SettingsError: The label noise is no share, or not for such examples.
     """
     recipe = load_recipe(recipe) if isinstance(recipe, str) else recipe
     examples = population(recipe)
     counts = member_counts(members, examples)
+    if resolved(Subsets(label_noise=label_noise), examples).label_noise:
+        assert isinstance(examples, Examples)
+        y = redrawn(seed, None, examples.y, examples.unit_of, examples.classes, label_noise)
+        examples = examples.relabelled(y)
     with one_thread():
         model, _ = Workshop(recipe, examples, seed, choose_device(device)).train(counts, seed)
     return model
 
 
-def draw_members(recipe: Recipe | str, *, seed: int = 0, share: float = 0.5) -> Counts:
+def draw_members(
+    recipe: Recipe | str, *, seed: int = 0, share: float | None = None, design: Subsets | None = None
+) -> Counts:
     """Return how often a target is to be trained on each example: 0 or 1, the same for all of a unit.
 
     Each canary of a language model gets a dose, as in the shadow models: 0 for half of them. Only random membership
@@ -211,26 +226,44 @@ def draw_members(recipe: Recipe | str, *, seed: int = 0, share: float = 0.5) -> 
         recipe: Whose examples, or where the recipe is (`recipe.py:recipe`).
         seed: Seed of the draw; independent of the bank's, even if the number is the same.
         share: Share of the units that become members. One half: each with probability 1/2. Any other: exactly so.
+        design: Of the bank that the target is to be compared with: the share of its candidates become members, and
+            all other units that are in every model. The share is that of the design.
 
     Raises:
-        SettingsError: The share leaves no member or no non-member.
+        SettingsError: The share leaves no member or no non-member, or the design has its own.
     """
     examples = population(load_recipe(recipe) if isinstance(recipe, str) else recipe)
-    if not 0 < round(share * number_of_units(examples)) < number_of_units(examples):
-        raise SettingsError(
-            f"share = {share}: it must be between 0 and 1 and leave at least one member and one non-member"
-        )
+    of_bank = Design.halves(number_of_units(examples)) if design is None else resolved(design, examples)
+    share = _share(share, of_bank, design is not None)
     if not isinstance(examples, TextPopulation):
-        return Counts(target_in_units(seed, examples.unit_of, examples.strata, share), examples)
-    drawn = target_share(seed, len(examples), share)
+        return Counts(target_in_units(seed, examples.unit_of, examples.strata, share, of_bank.roles), examples)
+    drawn = target_share(seed, len(examples), share, of_bank.roles)
     planted = target_doses(seed, len(examples.canaries), examples.probes.doses)
     return Counts(np.concatenate([drawn, planted]), examples)
 
 
-def require_shadows(shadows: int) -> None:
-    """Raise SettingsError unless the number of shadows is even and positive."""
-    if shadows < 2 or shadows % 2:
-        raise SettingsError(f"shadows = {shadows}: shadow models come in complementary pairs; give an even number")
+def _share(share: float | None, design: Design, asked: bool) -> float:
+    """Return the share of the candidates that become members of a target.
+
+    Raises:
+        SettingsError: It leaves no member or no non-member, or contradicts the design.
+    """
+    if design.draw is Draw.LEAVE_ONE_OUT:
+        raise SettingsError("a leave-one-out design supports no audit, so there is no target to draw members for")
+    if share is not None and asked:
+        raise SettingsError(f"share = {share}: the design says which share of its candidates are members; give one")
+    share, units = design.inclusion if share is None else share, design.count(Role.CANDIDATE)
+    if not 0 < round(share * units) < units:
+        raise SettingsError(
+            f"share = {share}: it must be between 0 and 1 and leave at least one member and one non-member"
+        )
+    return share
+
+
+def require_positive(shadows: int) -> None:
+    """Raise SettingsError if there are to be no shadow models."""
+    if shadows < 1:
+        raise SettingsError(f"shadows = {shadows}: give a positive number of shadow models")
 
 
 class _Watch:
