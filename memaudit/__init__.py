@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     from memaudit.auditing import Audit as Audit
     from memaudit.auditing import Outputs as Outputs
     from memaudit.auditing import Plan as Plan
+    from memaudit.auditing import WhatIf as WhatIf
     from memaudit.auditing import audit as audit
     from memaudit.auditing import plan as plan
     from memaudit.auditing import quick as quick
+    from memaudit.auditing import what_if as what_if
     from memaudit.bank import Bank as Bank
     from memaudit.errors import MemauditError as MemauditError
     from memaudit.recipe import SGD as SGD
@@ -57,7 +59,7 @@ if TYPE_CHECKING:
     from memaudit.types import Verdict as Verdict
 
 _HOME = {
-    "memaudit.auditing": ("Audit", "Outputs", "Plan", "audit", "plan", "quick"),
+    "memaudit.auditing": ("Audit", "Outputs", "Plan", "WhatIf", "audit", "plan", "quick", "what_if"),
     "memaudit.bank": ("Bank",),
     "memaudit.errors": ("MemauditError",),
     "memaudit.recipe": (

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from memaudit.auditing.choices import default_attacks as default_attacks
+    from memaudit.auditing.comparing import WhatIf as WhatIf
+    from memaudit.auditing.comparing import what_if as what_if
     from memaudit.auditing.costs import cost_to_fill as cost_to_fill
     from memaudit.auditing.costs import require_budget as require_budget
     from memaudit.auditing.one_call import quick as quick
@@ -29,6 +31,7 @@ _HOME = {
     "Outputs": "recorded",
     "Plan": "planning",
     "Target": "target",
+    "WhatIf": "comparing",
     "audit": "run",
     "cost_to_fill": "costs",
     "default_attacks": "choices",
@@ -38,6 +41,7 @@ _HOME = {
     "quick": "one_call",
     "require_budget": "costs",
     "require_planned": "planning",
+    "what_if": "comparing",
     "write_plan": "planning",
 }
 

@@ -89,6 +89,10 @@ IMPORTED = (
     "The shadow models were imported. That they were trained as the model was, and on the examples that the membership "
     "matrix says, was not seen; the fidelity control compares their outputs with the model's.",
 )
+DERIVED = (
+    "The shadow models were derived from trained ones ({what}), and the results are about models that were derived in "
+    "the same way. That the audited model was, was not seen; the fidelity control compares its outputs with theirs.",
+)
 CONFIDENT = (
     "Whether the shadow models classify an example correctly was not given. It counts as correct if the probability of "
     "its label is above 1/2, and memorization is of that.",
@@ -117,7 +121,7 @@ def limitations(target: Target, base: Ground) -> tuple[str, ...]:
     recorded = RECORDED if target.outputs else ()
     general = _with_bank(base) if base.rung is Rung.BANK else (*ALONE, *(OVERLAP if base.models else ()))
     signal = SIGNALS.get(getattr(target.population, "task", Task.CLASSIFICATION))
-    imported = () if base.bank is None else _of_import(base.bank, target, base)
+    imported = () if base.bank is None else (*_of_import(base.bank, target, base), *_of_derivation(base.bank))
     return (
         *((signal,) if signal else ()),
         *imported,
@@ -177,6 +181,15 @@ def _of_import(bank: Bank, target: Target, base: Ground) -> tuple[str, ...]:
             "them, or their copies were split between training sets. That does not depend on any output."
         )
     return tuple(lines)
+
+
+def _of_derivation(bank: Bank) -> tuple[str, ...]:
+    """Return what the figures rest on where the shadow models were derived from others."""
+    if not bank.derived:
+        return ()
+    named = (bank.fingerprint.get(f"derivation.{name}", "").strip("'") for name in ("function", "data"))
+    function, data = (words.partition(" ")[0] if " " in words and "(" not in words else words for words in named)
+    return tuple(words.format(what=f"by {function} on data {data}") for words in DERIVED)
 
 
 def _score(target: Target) -> tuple[str, ...]:

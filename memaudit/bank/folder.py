@@ -245,7 +245,7 @@ class Bank:
         if weights is not None:
             contents[_WEIGHTS] = weights
         sums = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
-        record = record | {"model": model, "bank": self._mark, "sha256": sums}
+        record = record | {"model": model, "bank": self.mark, "sha256": sums}
         contents[_RECORD] = json.dumps(record, indent=2).encode()
         temporary = self._temporary(f"{model:04d}")
         with _disk_trouble(self.path):
@@ -272,7 +272,7 @@ class Bank:
         """Return what is wrong with a stored model; None if it is this bank's and its files match their checksums."""
         try:
             record = self.record(model)
-            if record.get("model", model) != model or record.get("bank", self._mark) != self._mark:
+            if record.get("model", model) != model or record.get("bank", self.mark) != self.mark:
                 return f"{_RECORD} says that it is model {record.get('model')}, or of another bank"
             expected = record["sha256"]
             for name in (n for n in names if n in expected):
@@ -341,7 +341,14 @@ class Bank:
         firsts = self.pairs(shadows)
         if not firsts:
             raise BankError(f"the bank in {self.path} holds no complete pair of models; run `memaudit bank fill`")
-        models = [m for first in firsts for m in (first, first + 1)]
+        return self.recordings([m for first in firsts for m in (first, first + 1)])
+
+    def recordings(self, models: Sequence[int]) -> Recordings:
+        """Return the recordings of some pairs of models, after checking every file against its checksum.
+
+        Raises:
+            BankError: A file is damaged.
+        """
         for model in models:
             self._require_whole(model, _SIGNALS)
         return Recordings(tuple(self._signals_path(m) for m in models))
@@ -376,7 +383,7 @@ class Bank:
             raise BankError(f"model {model} of {self.path} is damaged ({problem}); {way_out}")
 
     @property
-    def _mark(self) -> str:
+    def mark(self) -> str:
         """What tells this bank's models from another's, should folders be copied together."""
         return hashlib.sha256(json.dumps(self.fingerprint, sort_keys=True).encode()).hexdigest()
 

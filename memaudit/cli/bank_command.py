@@ -1,23 +1,26 @@
-"""`memaudit bank fill|import|status`."""
+"""`memaudit bank fill|import|derive|compare|status`."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from memaudit.cli.common import Job, job, over_budget, progress, settings_options
+from memaudit.cli.terminal import table
 from memaudit.errors import SettingsError
 
 if TYPE_CHECKING:
     from memaudit.bank import Bank
     from memaudit.recipe import Counts, Population, Recipe
+    from memaudit.training import Shard
 
 
 @click.group()
 def command() -> None:
-    """Fill a bank of shadow models, import one, or show its content."""
+    """Fill a bank of shadow models, import or derive one, compare two, or show the content of one."""
 
 
 @command.command()
@@ -91,6 +94,68 @@ def import_(
 
 
 @command.command()
+@settings_options
+@click.argument("children", type=click.Path(path_type=Path))
+@click.option("--by", required=True, metavar="FILE:NAME", help="The derivation, such as derivations.py:pruned.")
+@click.option("--shard", metavar="I/N", help="Make only this part of the models, such as 3/16.")
+@click.option("--no-weights", is_flag=True, help="Store signals only.")
+def derive(
+    config: Path | None, quiet: bool, children: Path, by: str, shard: str | None, no_weights: bool, **flags: Any
+) -> None:
+    """Derive a bank from another one: each model becomes another by a function, such as pruning.
+
+    CHILDREN is the new bank's folder, --bank the parent. The derivation is a memaudit.Derivation, or a function
+    (model, dataset, *, seed, device), in a file of its own beside recipe.py. Resumes after any interruption.
+    """
+    from memaudit.recipe import load_derivation
+    from memaudit.training import derive
+
+    asked = flags.get("shadows")
+    call = job(config, **flags, weights=False if no_weights else None)
+    recipe = call.recipe()
+
+    def repaired(model: int, problem: str) -> None:
+        click.echo(f"model {model} is derived again: {problem}", err=True)
+
+    with progress(quiet, "derived models") as show:
+        bank = derive(
+            Path.cwd() / children,
+            call.place(call.audit.bank),
+            recipe,
+            load_derivation(by, call.folder),
+            shadows=asked,
+            workers=call.workers,
+            shard=_shard(shard),
+            device=call.audit.device,
+            weights=call.audit.weights,
+            progress=show,
+            repaired=repaired,
+        )
+    click.echo(f"{bank.path}: {len(bank.models())} models derived from {call.place(call.audit.bank)}")
+
+
+@command.command()
+@click.argument("before", type=click.Path(path_type=Path))
+@click.argument("after", type=click.Path(path_type=Path))
+@click.option("--attack", "attacks", multiple=True, help="An attack, such as slira; repeatable.")
+@click.option("--fpr", "fprs", type=float, multiple=True, help="A false-positive rate; repeatable.")
+@click.option("--shadows", type=int, help="Use the first so many models.")
+def compare(before: Path, after: Path, attacks: tuple[str, ...], fprs: tuple[float, ...], shadows: int | None) -> None:
+    """Compare two banks whose models have the same training sets: leak against utility, paired by model.
+
+    AFTER may be derived from BEFORE, or filled by another recipe with the same seed.
+    """
+    from memaudit.auditing.comparing import COLUMNS, what_if
+
+    found = what_if(before, after, attacks=attacks or ("lira-online",), fprs=fprs or (0.01,), shadows=shadows)
+    click.echo(found.title)
+    for line in table(COLUMNS, [change.row for change in found.changes], sys.stdout):
+        click.echo(line)
+    for note in found.notes:
+        click.echo(note, err=True)
+
+
+@command.command()
 @click.option("--config", type=click.Path(path_type=Path), help="Settings; by default the nearest memaudit.toml.")
 @click.option("--bank", help="Folder of the bank.")
 def status(config: Path | None, bank: str | None) -> None:
@@ -112,7 +177,10 @@ def status(config: Path | None, bank: str | None) -> None:
     for name, value in found.fingerprint.items():
         click.echo(f"  {name:<22} {value}")
     for model, problem in damaged.items():
-        click.echo(f"model {model} is damaged: {problem}; `memaudit bank fill` repairs it", err=True)
+        click.echo(
+            f"model {model} is damaged: {problem}; `memaudit bank {'derive' if found.derived else 'fill'}` repairs it",
+            err=True,
+        )
 
 
 def fill_bank(
@@ -128,14 +196,7 @@ def fill_bank(
 
     `members` are the target's, by whose share the models of a new bank are trained.
     """
-    from memaudit.training import Shard, fill, population, require_shadows
-
-    part = None
-    if shard is not None:
-        try:
-            part = Shard(*map(int, shard.split("/")))
-        except (ValueError, TypeError):
-            raise SettingsError(f"--shard is I/N, such as 3/16, got {shard!r}") from None
+    from memaudit.training import fill, population, require_shadows
 
     require_shadows(call.audit.shadows)
     examples = population(recipe) if examples is None else examples
@@ -153,13 +214,22 @@ def fill_bank(
             members=members,
             seed=call.audit.seed,
             workers=call.workers,
-            shard=part,
+            shard=_shard(shard),
             device=call.audit.device,
             weights=call.audit.weights,
             examples=examples,
             progress=show,
             repaired=repaired,
         )
+
+
+def _shard(given: str | None) -> Shard | None:
+    from memaudit.training import Shard
+
+    try:
+        return None if given is None else Shard(*map(int, given.split("/")))
+    except (ValueError, TypeError):
+        raise SettingsError(f"--shard is I/N, such as 3/16, got {given!r}") from None
 
 
 def _require_budget(call: Job, recipe: Recipe, examples: Population, members: Path | Counts | None) -> None:

@@ -19,7 +19,7 @@ from memaudit.recipe.fingerprint import (
     sources,
     training,
 )
-from memaudit.recipe.locate import load_recipe
+from memaudit.recipe.locate import load_derivation, load_recipe
 from memaudit.recipe.manifest import write_manifest
 from memaudit.recipe.members import Counts, Membership, member_counts, members_beside, membership, read_members
 from memaudit.recipe.near import near_copies
@@ -68,6 +68,7 @@ __all__ = [
     "fingerprint",
     "flip",
     "inputs_of",
+    "load_derivation",
     "load_recipe",
     "load_target",
     "making_examples",

@@ -17,6 +17,7 @@ from memaudit.stats.intervals import (
     wilson,
     without_variation,
 )
+from memaudit.stats.paired import paired_change, rate_by_pair
 from memaudit.stats.prediction import predictive_p_value, predictive_share_p_value
 from memaudit.stats.roc import (
     auc,
@@ -56,10 +57,12 @@ __all__ = [
     "newcombe_wilson",
     "own_tpr",
     "own_tpr_interval",
+    "paired_change",
     "partial_spearman",
     "percentiles",
     "predictive_p_value",
     "predictive_share_p_value",
+    "rate_by_pair",
     "resolvable",
     "roc_points",
     "spearman",
