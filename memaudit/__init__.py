@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from memaudit.recipe import EstimatorRecipe as EstimatorRecipe
     from memaudit.recipe import Examples as Examples
     from memaudit.recipe import LanguageModelRecipe as LanguageModelRecipe
+    from memaudit.recipe import Observe as Observe
     from memaudit.recipe import Part as Part
     from memaudit.recipe import Probes as Probes
     from memaudit.recipe import Rendering as Rendering
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from memaudit.recipe import shift as shift
     from memaudit.recipe import shifted as shifted
     from memaudit.recipe import write_manifest as write_manifest
+    from memaudit.signals import observe as observe
+    from memaudit.signals import observing as observing
     from memaudit.training import Shard as Shard
     from memaudit.training import derivations as derivations
     from memaudit.training import derive as derive
@@ -63,10 +66,11 @@ _HOME = {
     "memaudit.bank": ("Bank",),
     "memaudit.errors": ("MemauditError",),
     "memaudit.recipe": (
-        "SGD", "AdamW", "CallableRecipe", "ClassifierRecipe", "Counts", "Derivation", "Documents", "Part",
-        "EstimatorRecipe", "Examples", "LanguageModelRecipe", "Probes", "Rendering", "Secrets", "flip", "mirror",
-        "near_copies", "read_canaries", "save_target", "shift", "shifted", "write_manifest",
+        "SGD", "AdamW", "CallableRecipe", "ClassifierRecipe", "Counts", "Derivation", "Documents",
+        "EstimatorRecipe", "Examples", "LanguageModelRecipe", "Observe", "Part", "Probes", "Rendering", "Secrets",
+        "flip", "mirror", "near_copies", "read_canaries", "save_target", "shift", "shifted", "write_manifest",
     ),
+    "memaudit.signals": ("observe", "observing"),
     "memaudit.training": (
         "Shard", "derivations", "derive", "derive_target", "draw_members", "fill", "import_bank", "import_models",
         "train",

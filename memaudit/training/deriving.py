@@ -39,10 +39,12 @@ from memaudit.recipe import (
 from memaudit.recipe.blame import blame
 from memaudit.recipe.labels import Task
 from memaudit.recipe.networks import is_network
+from memaudit.recipe.observe import Observe
 from memaudit.recipe.populations import counts_of_candidates, number_of_units, population
 from memaudit.recipe.pretrained import base_answers, require_same_base
 from memaudit.recipe.recipes import asking
 from memaudit.recipe.weights import new_network, put_weights
+from memaudit.signals.observing import Observer, watched
 from memaudit.training.filling import Progress, Shard, complete, discard
 from memaudit.training.machine import choose_device, one_thread
 from memaudit.training.model import Workshop, seeded
@@ -175,8 +177,11 @@ class _Workshop(Workshop):
         self._require_parent(network, model)
         with training(self.recipe), blame("the data function of the derivation"):
             seen = self.derivation.seen(self.examples, counts, seed)
-        child = _derived(self.derivation, network, self.recipe, self.examples, seen, seed, self.device)
-        recorded = {"seen": counts_of_candidates(self.examples, self._design, seen)}
+        with watched(self._observer()) as observer:
+            child = _derived(self.derivation, network, self.recipe, self.examples, seen, seed, self.device)
+            with changing(self.recipe), blame("observing the model"):
+                observed = observer.tensors(child)
+        recorded = observed | {"seen": counts_of_candidates(self.examples, self._design, seen)}
         if isinstance(self.measured, TextPopulation):
             recorded["seen"] = recorded["seen"][: len(self.measured)]
         elif self._are_distributions(child):
@@ -187,6 +192,12 @@ class _Workshop(Workshop):
                 before = self._parent_of(model)
                 recorded["divergence"] = divergence(before, child, self.measured, self.device, **asked)
         return child, recorded
+
+    def _observer(self) -> Observer:
+        """Return who watches a derivation that trains: as the recipe says that it trains by."""
+        function = self.derivation.function
+        wanted = getattr(getattr(function, "recipe", self.recipe), "observe", Observe(0))
+        return Observer(self.measured, wanted, asking(self.recipe), getattr(function, "epochs", None))
 
     def _are_distributions(self, child: Any) -> bool:
         """Return whether a child's outputs are a distribution over classes."""

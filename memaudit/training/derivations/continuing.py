@@ -50,4 +50,4 @@ class ContinueTraining(Step):
         from memaudit.training.model import on_device
 
         counts = np.ones(len(dataset), np.uint8)
-        return train_classifier(recipe, *on_device(dataset, device), counts, seed, network=model)[0]
+        return train_classifier(recipe, *on_device(dataset, device), counts, seed, network=model)

@@ -47,11 +47,13 @@ class ResetLayer(Step):
 
     def __call__(self, model: Any, dataset: Any, *, seed: int, device: str) -> Any:
         """Return the network with the layer as it was."""
+        from memaudit.signals.observing import unwatched
         from memaudit.training.classifier import train_classifier
         from memaudit.training.model import on_device
 
         data = (*on_device(dataset, device), np.ones(len(dataset), np.uint8), seed)
-        earlier = train_classifier(self.recipe, *data, until=self.epoch)[0].state_dict()
+        with unwatched():
+            earlier = train_classifier(self.recipe, *data, until=self.epoch).state_dict()
         own = model.state_dict()
         chosen = [name for name in own if name == self.layer or name.startswith(f"{self.layer}.")]
         if not chosen:
@@ -62,7 +64,7 @@ class ResetLayer(Step):
         trained = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(trained[name] and name in chosen)
-        model = train_classifier(replace(self.recipe, epochs=self.retrain), *data, network=model)[0]
+        model = train_classifier(replace(self.recipe, epochs=self.retrain), *data, network=model)
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(trained[name])
         return model
