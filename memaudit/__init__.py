@@ -16,8 +16,12 @@ if TYPE_CHECKING:
     from memaudit.auditing import Plan as Plan
     from memaudit.auditing import WhatIf as WhatIf
     from memaudit.auditing import audit as audit
+    from memaudit.auditing import holdout_retraining as holdout_retraining
     from memaudit.auditing import plan as plan
     from memaudit.auditing import quick as quick
+    from memaudit.auditing import rate_of_forgetting as rate_of_forgetting
+    from memaudit.auditing import second_split as second_split
+    from memaudit.auditing import unlearning as unlearning
     from memaudit.auditing import what_if as what_if
     from memaudit.bank import Bank as Bank
     from memaudit.errors import MemauditError as MemauditError
@@ -62,7 +66,10 @@ if TYPE_CHECKING:
     from memaudit.types import Verdict as Verdict
 
 _HOME = {
-    "memaudit.auditing": ("Audit", "Outputs", "Plan", "WhatIf", "audit", "plan", "quick", "what_if"),
+    "memaudit.auditing": (
+        "Audit", "Outputs", "Plan", "WhatIf", "audit", "holdout_retraining", "plan", "quick", "rate_of_forgetting",
+        "second_split", "unlearning", "what_if",
+    ),
     "memaudit.bank": ("Bank",),
     "memaudit.errors": ("MemauditError",),
     "memaudit.recipe": (
