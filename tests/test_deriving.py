@@ -148,7 +148,9 @@ def test_weights_that_do_not_give_what_was_recorded_are_refused(parent: Bank, re
         ma.derive(tmp_path / "c", own, recipe, same, shadows=2, device="cpu")
 
 
-def test_shards_and_workers_make_the_same_bank_and_damage_is_repaired(parent: Bank, recipe: Any, tmp_path: Path) -> None:
+def test_shards_and_workers_make_the_same_bank_and_damage_is_repaired(
+    parent: Bank, recipe: Any, tmp_path: Path
+) -> None:
     derivation = ma.Derivation(by.ContinueTraining(recipe, 1), "nonmembers")
     whole = ma.derive(tmp_path / "whole", parent, recipe, derivation, device="cpu")
     for part in (1, 2):
@@ -279,7 +281,8 @@ def test_continued_training_and_ascent_move_the_loss_of_what_they_are_given(
 
 
 @pytest.mark.parametrize(
-    "wrong", [lambda: by.Prune(1.0), lambda: by.Quantize(1), lambda: ma.Part("none", 0.5), lambda: ma.Part("members", 0)]  # type: ignore[arg-type]
+    "wrong",
+    [lambda: by.Prune(1.0), lambda: by.Quantize(1), lambda: ma.Part("none", 0.5), lambda: ma.Part("members", 0)],  # type: ignore[arg-type]
 )
 def test_settings_that_make_no_sense_are_refused(wrong: Callable[[], Any]) -> None:
     with pytest.raises(SettingsError):
@@ -296,7 +299,7 @@ def test_the_command_line_derives_and_compares(project: Path, command: Command, 
     assert done.returncode == 0, done.stderr
     assert "Memorization" in done.stdout and "TPR of lira-online at a 5% FPR" in done.stdout
     assert "derivation.function.share" in command("bank", "status", "--bank", "children").stdout
-    assert "derivation: 'Prune'" not in complaint("bank", "fill", "--bank", "children", "-q")
+    assert "derivation.function: 'Prune' → (none)" in complaint("bank", "fill", "--bank", "children", "-q")
     assert "defines no 'prund'; did you mean 'pruned'?" in complaint(
         "bank", "derive", "x", "--by", "derivations_of_mine.py:prund", "-q"
     )
