@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from memaudit.auditing import plan as plan
     from memaudit.auditing import quick as quick
     from memaudit.bank import Bank as Bank
+    from memaudit.design import Subsets as Subsets
     from memaudit.errors import MemauditError as MemauditError
     from memaudit.recipe import SGD as SGD
     from memaudit.recipe import AdamW as AdamW
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
 _HOME = {
     "memaudit.auditing": ("Audit", "Outputs", "Plan", "audit", "plan", "quick"),
     "memaudit.bank": ("Bank",),
+    "memaudit.design": ("Subsets",),
     "memaudit.errors": ("MemauditError",),
     "memaudit.recipe": (
         "SGD", "AdamW", "CallableRecipe", "ClassifierRecipe", "Counts", "Documents", "EstimatorRecipe", "Examples",

@@ -12,6 +12,7 @@ from memaudit.checks.evidence import (
     ClassifierTargetEvidence,
     ControlCheck,
     Evidence,
+    RedrawnLabels,
     TargetEvidence,
 )
 from memaudit.checks.exact import exact_check
@@ -20,6 +21,7 @@ from memaudit.checks.extraction_link import extraction_link_check
 from memaudit.checks.fidelity import fidelity_check
 from memaudit.checks.generation import generation_check
 from memaudit.checks.held_out import held_out_check
+from memaudit.checks.known import known_check
 from memaudit.checks.ladder import out_of_reach
 from memaudit.checks.link import link_check
 from memaudit.checks.membership import MEMBERSHIP
@@ -35,6 +37,7 @@ CHECKS: tuple[Check, ...] = (
     *MEMBERSHIP,
     held_out_check,
     memorization_check,
+    known_check,
     counterfactual_check,
     epoch_check,
     link_check,
@@ -89,6 +92,7 @@ __all__ = [
     "ClassifierTargetEvidence",
     "ControlCheck",
     "Evidence",
+    "RedrawnLabels",
     "TargetEvidence",
     "TextEvidence",
     "TextTargetEvidence",

@@ -346,9 +346,19 @@ class ClassifierTargetEvidence(TargetEvidence):
         return blind_scores(self.x[rows], self.y[rows], self.members[rows], self.seed)
 
 
+@dataclass(frozen=True, slots=True)
+class RedrawnLabels:
+    """Of each shadow model and example: whether the label was replaced, and whether the model predicts that label."""
+
+    redrawn: Bool[Array, "models examples"]
+    fitted: Bool[Array, "models examples"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class ClassifierEvidence(ClassifierTargetEvidence, Evidence):
-    """Of a classifier, with a bank."""
+    """Of a classifier, with a bank. `labels` are those of a bank with label noise."""
+
+    labels: RedrawnLabels | None = None
 
     @cached_property
     def memorization(self) -> Memorization | Counterfactual:

@@ -16,6 +16,7 @@ from memaudit.design.streams import CANDIDATES, stream
 
 Array = np.ndarray
 
+HALVES = "complementary pairs: every unit is in one model of each pair"
 _TOLERANCE = 0.05  # of the share: models of training sets that differ by a tenth mostly look alike (benchmarks.shares)
 _LIKELY, _POSSIBLE = 2.0, 3.3  # standard deviations of the share under random halves: probabilities of 0.05 and 0.001
 
@@ -37,7 +38,7 @@ class Design:
         draw: How it is drawn which candidates a model is trained on.
         inclusion: The probability that a candidate is in a model's training set; 1/2 in pairs.
         label_noise: The share of the units whose label is replaced by another class, anew in each model.
-        chosen: Whether somebody chose the candidates; otherwise they are a random sample.
+        chosen: Whether somebody chose the roles; otherwise the candidates are all units, or a random sample.
     """
 
     roles: UInt8[Array, " units"]
@@ -78,7 +79,7 @@ class Design:
             Draw(lines.get("design.draw", Draw.PAIRS)),
             float(lines.get("design.share", 0.5)),
             float(lines.get("design.label-noise", 0.0)),
-            lines.get("design.candidates") == "chosen",
+            lines.get("design.roles") == "chosen",
         )
         if found.lines().get("design.sha256") != lines.get("design.sha256"):
             raise ValueError("it does not match its checksum")
@@ -152,7 +153,7 @@ class Design:
             told = f"{candidates} of {units} units are left out, one at a time, beside models trained on all"
             gone = self.count(Role.NEVER)
             return f"{told}; {gone} units are in no model" if gone else told
-        told = "complementary pairs: every unit is in one model of each pair"
+        told = HALVES
         if candidates < units or self.draw is Draw.INDEPENDENT:
             told = (
                 f"{candidates} of {units} units are candidates, {self.count(Role.ALWAYS)} are in every model, "
@@ -173,7 +174,7 @@ class Design:
             found["design.share"] = repr(self.inclusion)
         if self.label_noise:
             found["design.label-noise"] = repr(self.label_noise)
-        return found | ({"design.candidates": "chosen"} if self.chosen else {})
+        return found | ({"design.roles": "chosen"} if self.chosen else {})
 
 
 def about_half(members: Bool[Array, " units"]) -> bool:

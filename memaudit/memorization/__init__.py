@@ -9,6 +9,7 @@ from memaudit.memorization.counterfactual import (
     null_deviation,
 )
 from memaudit.memorization.feldman import Memorization, memorization, paired_memorization
+from memaudit.memorization.label_noise import KnownMemorization, known_memorization
 from memaudit.memorization.link import (
     EDGES,
     MEMORIZED,
@@ -24,6 +25,7 @@ __all__ = [
     "EDGES",
     "MEMORIZED",
     "Counterfactual",
+    "KnownMemorization",
     "Link",
     "LinkBin",
     "Margin",
@@ -34,6 +36,7 @@ __all__ = [
     "cross_fitted_link",
     "cross_fitted_spearman",
     "cross_fitted_top",
+    "known_memorization",
     "margin",
     "memorization",
     "null_deviation",

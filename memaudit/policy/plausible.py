@@ -56,6 +56,7 @@ MEASURES = {
     "MEM001": Measure("memorization", "share", counted="up to all"),
     "MEM002": Measure("memorization", "share", counted="up to all"),
     "MEM003": Measure("exact-memorization", "share", counted="up to all"),
+    "MEM008": Measure("known-memorization", "share"),
     "LNK001": Measure("link", "correlation", ("lira-online",), "up to all"),
     "LNK002": Measure("extraction-link", "correlation", counted="up to all"),
     "CAN001": Measure("exposure", "bits", ("calibrated", "raw")),

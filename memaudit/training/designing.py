@@ -45,7 +45,7 @@ def design_for(
     """
     bank = Bank.open(path) if (Path(path) / "bank.json").exists() else None
     asked = None if subsets is None else resolved(subsets, examples, members)
-    if bank is not None and (members is None and subsets is None or bank.models()):
+    if bank is not None and (bank.models() or (members is None and subsets is None)):
         design = bank.design(number_of_units(examples))
         if asked is not None and asked.lines() != design.lines():
             raise BankError(
@@ -93,7 +93,7 @@ def resolved(subsets: Subsets, examples: Population, members: Bool[Array, " unit
         Draw.LEAVE_ONE_OUT if subsets.leave_one_out is not None else draw,
         0.5 if subsets.share is None else subsets.share,
         subsets.label_noise,
-        subsets.candidates is not None,
+        subsets.candidates is not None or subsets.removed is not None,
     )
 
 
@@ -109,10 +109,10 @@ def _units(name: str, listed: Any, examples: Population) -> Bool[Array, " units"
 
 
 def _require_possible(subsets: Subsets, examples: Population) -> None:
-    texts = not isinstance(examples, Examples)
-    if subsets.share is not None and texts:
+    if subsets.share is not None and not isinstance(examples, Examples):
         raise SettingsError("share: documents are trained on in complementary pairs, or left out one at a time")
-    if subsets.label_noise and (texts or examples.task is not Task.CLASSIFICATION):
+    classes = isinstance(examples, Examples) and examples.task is Task.CLASSIFICATION
+    if subsets.label_noise and not classes:
         raise SettingsError("label_noise redraws classes: it needs examples with one class each")
 
 
