@@ -123,6 +123,8 @@ def plan(
     missing, cost = cost_to_fill(Path(bank), recipe, examples, shadows, seed, device, weights, of_bank)
     measured = of_bank.count(Role.CANDIDATE)
     inside = int(of_bank.inclusion * measured) if who is None else int(who[of_bank.candidates].sum())
+    if of_bank.draw is Draw.INDEPENDENT and shadows < of_bank.least:
+        warnings += (f"An audit with this design needs at least {of_bank.least} shadow models.",)
     decided = limits if of_bank.draw is not Draw.LEAVE_ONE_OUT else ()
     return Plan(
         created=datetime.now(UTC).isoformat(timespec="seconds"),

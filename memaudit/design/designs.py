@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -18,6 +19,7 @@ Array = np.ndarray
 
 HALVES = "complementary pairs: every unit is in one model of each pair"
 _TOLERANCE = 0.05  # of the share: models of training sets that differ by a tenth mostly look alike (benchmarks.shares)
+_COUPLES, _MATCHED = 3, 0.98  # models on either side (bank.matching), and of how many examples
 _LIKELY, _POSSIBLE = 2.0, 3.3  # standard deviations of the share under random halves: probabilities of 0.05 and 0.001
 
 
@@ -132,6 +134,14 @@ class Design:
         return {Draw.PAIRS: 2, Draw.INDEPENDENT: 1, Draw.LEAVE_ONE_OUT: self.count(Role.CANDIDATE) + 1}[self.draw]
 
     @property
+    def least(self) -> int:
+        """How many models an audit needs: three with, and three without, 98 % of the examples or more."""
+        models = 2 * _COUPLES
+        while self.draw is Draw.INDEPENDENT and _lacking(models, self.inclusion) > 1 - _MATCHED:
+            models += 1
+        return models
+
+    @property
     def share(self) -> float:
         """The expected share of the units in a model's training set."""
         inclusion = 1 - 1 / self.round if self.draw is Draw.LEAVE_ONE_OUT else self.inclusion
@@ -175,6 +185,12 @@ class Design:
         if self.label_noise:
             found["design.label-noise"] = repr(self.label_noise)
         return found | ({"design.roles": "chosen"} if self.chosen else {})
+
+
+def _lacking(models: int, share: float) -> float:
+    """Return the probability that fewer than three of so many models have an example, or that fewer lack it."""
+    few = {count for few in range(_COUPLES) for count in (few, models - few)}
+    return sum(math.comb(models, count) * share**count * (1 - share) ** (models - count) for count in few)
 
 
 def about_half(members: Bool[Array, " units"]) -> bool:

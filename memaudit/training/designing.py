@@ -129,6 +129,16 @@ def require_models(shadows: int, design: Design) -> None:
     )
 
 
+def require_enough(shadows: int, design: Design) -> None:
+    """Raise SettingsError if so many models of a design support no audit."""
+    if shadows < design.least:
+        raise SettingsError(
+            f"an audit with this design needs at least {design.least} shadow models, and there are {shadows}: each "
+            f"example is in a model with probability {design.inclusion:g}, so that with fewer, too many examples are in "
+            f"nearly all of them, or in hardly any. Fill more: --shadows {design.least}"
+        )
+
+
 def require_fitting_design(path: str | Path, design: Design, members: Bool[Array, " units"]) -> None:
     """Raise BankError unless a target has the units that every model of a bank has, and none that no model has.
 
