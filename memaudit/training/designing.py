@@ -133,9 +133,9 @@ def require_enough(shadows: int, design: Design) -> None:
     """Raise SettingsError if so many models of a design support no audit."""
     if shadows < design.least:
         raise SettingsError(
-            f"an audit with this design needs at least {design.least} shadow models, and there are {shadows}: each "
-            f"example is in a model with probability {design.inclusion:g}, so that with fewer, too many examples are in "
-            f"nearly all of them, or in hardly any. Fill more: --shadows {design.least}"
+            f"an audit with this design needs at least {design.least} shadow models, and there are {shadows}: with "
+            f"fewer, too many examples are in nearly all models, or in hardly any, as each is in one with probability "
+            f"{design.inclusion:g}. Fill more: --shadows {design.least}"
         )
 
 
