@@ -9,15 +9,15 @@ diagonal is memorization. All of it is one matrix product, made block by block: 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped, UInt8
-from scipy import stats
 
 from memaudit.design import by_pair
 from memaudit.memorization.counterfactual import Counterfactual, counterfactual, counterfactual_of_models
+from memaudit.memorization.signs import SignLaw
 
 Array = np.ndarray
 
@@ -151,7 +151,7 @@ class PairInfluence:
     probability 1/2, the mean is the difference.
 
     Without influence, the signs of i are fair coins, independent of the effects on j, so that the law of the sum is
-    known for any number of pairs: binomial if the effects are −1, 0 and 1, and else bounded by Hoeffding's inequality.
+    known for any number of pairs: `SignLaw`.
     """
 
     signs: Float[Array, "pairs training"]
@@ -177,19 +177,16 @@ class PairInfluence:
 
     def least(self, measured: Examples, p: float) -> Float[Array, " block"]:
         """Return how large a sum must be for a p-value of at most `p`; infinite if none can be."""
-        norm, coins = self._norm(measured)
-        if coins is None:
-            return np.sqrt(2 * norm * np.log(2 / p))
-        least = 2 * (stats.binom.isf(p / 2, coins, 0.5) + 1) - coins
-        return np.where(least <= coins, least, np.inf)
+        laws, which = self._laws(measured)
+        return np.array([law.least(p) for law in laws])[which]
 
     def p_values(self, measured: Int[Array, " some"], sums: Float[Array, " some"]) -> Float[Array, " some"]:
         """Return two-sided p-values of "no influence"."""
-        norm, coins = self._norm(measured)
-        if coins is None:
-            return _hoeffding(sums.astype(np.float64) ** 2 / 2, norm)
-        heads = (coins + np.rint(np.abs(sums))) / 2
-        return np.minimum(2 * stats.binom.sf(heads - 1, coins, 0.5), 1.0)
+        laws, which = self._laws(measured)
+        found = np.empty(len(sums))
+        for place, law in enumerate(laws):
+            found[which == place] = law.p_values(sums[which == place])
+        return found
 
     def contributions(self, training: Int[Array, " some"], measured: Int[Array, " some"]) -> Float[Array, "pairs some"]:
         """Return sign × effect of each pair of models."""
@@ -199,11 +196,11 @@ class PairInfluence:
         """Return the influences by some of the pairs alone."""
         return PairInfluence(self.signs[draws], self.effects[draws])
 
-    def _norm(self, measured: Examples) -> tuple[Array, Array | None]:
-        """Return the sums of squared effects, which count them if they are −1, 0 and 1; None in their place else."""
-        effects = self.effects[:, measured]
-        norm = (effects.astype(np.float64) ** 2).sum(axis=0)
-        return norm, norm.astype(np.int64) if np.isin(effects, (-1, 0, 1)).all() else None
+    def _laws(self, measured: Examples) -> tuple[list[SignLaw], Int[Array, " block"]]:
+        """Return the laws of sums on some measured examples, and which one belongs to each."""
+        sizes = np.sort(np.abs(self.effects[:, measured]).round(5), axis=0)
+        columns, which = np.unique(sizes, axis=1, return_inverse=True)
+        return [SignLaw.of(column) for column in columns.T], which.ravel()
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,7 +289,7 @@ def _hoeffding(excess: Float[Array, " some"], norm: Float[Array, " some"]) -> Fl
     """Return 2 exp(−excess/norm), at most 1; 1 where nothing varies.
 
     Source: Hoeffding 1963 (JASA 58:13), Theorem 2: of a sum of independent terms in intervals of lengths c_k,
-    P[|sum − mean| ≥ t] ≤ 2 exp(−2t²/Σc_k²). A sign × effect e has c = 2|e|, a membership × e has c = |e|.
+    P[|sum − mean| ≥ t] ≤ 2 exp(−2t²/Σc_k²); a membership, 0 or 1, times a metric m has c = |m|.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(norm > 0, np.minimum(2 * np.exp(-excess / norm), 1.0), 1.0)

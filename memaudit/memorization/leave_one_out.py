@@ -139,7 +139,7 @@ def agreement(
 
 
 def split_half(truth: LeaveOneOut, rng: np.random.Generator) -> float:
-    """Return the reliability of the truth's ranks: the mean rank correlation of two halves of the models, for the whole.
+    """Return the reliability of the truth's ranks, from the rank correlation of random halves of the models.
 
     Source: Spearman 1910 and Brown 1910: 2ρ/(1 + ρ).
     """
