@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped, UInt8
@@ -23,122 +22,6 @@ Array = np.ndarray
 
 _BLOCK = 2**24  # influences at a time: 64 MiB
 Examples = slice | Int[Array, " some"]
-
-
-class Influence(Protocol):
-    """Cross-influences of training examples on measured examples, readable by blocks of the latter."""
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Independent draws of training sets, training examples, measured examples."""
-        ...
-
-    def block(self, measured: Examples) -> Float[Array, "training block"]:
-        """Return infl(i, j) of all training examples on some measured examples, in the unit of M."""
-        ...
-
-    def variance(self, measured: Examples) -> Float[Array, "training block"]:
-        """Return the unbiased estimate of each one's sampling variance."""
-        ...
-
-    def sums(self, measured: Examples) -> Float[Array, "training block"]:
-        """Return the statistic of the test of each influence, whose law without any influence is known."""
-        ...
-
-    def least(self, measured: Examples, p: float) -> Float[Array, " block"]:
-        """Return how large a sum must be for a p-value of at most `p`; infinite if none can be."""
-        ...
-
-    def p_values(self, measured: Int[Array, " some"], sums: Float[Array, " some"]) -> Float[Array, " some"]:
-        """Return two-sided p-values of "no influence", which hold for any number of models."""
-        ...
-
-    def contributions(self, training: Int[Array, " some"], measured: Int[Array, " some"]) -> Float[Array, "draws some"]:
-        """Return what each draw contributes to some influences: their means are the influences."""
-        ...
-
-    def take(self, draws: Int[Array, " some"]) -> Influence:
-        """Return the influences by some of the draws alone."""
-        ...
-
-
-def influence(
-    metric: Shaped[Array, "models measured"],
-    members: UInt8[Array, "models training"],
-    without: UInt8[Array, "models measured"] | None = None,
-) -> Influence:
-    """Return the cross-influences of training examples on measured examples.
-
-    Args:
-        metric: M of each model on each measured example, larger = better; finite.
-        members: How often each model was trained on each training example: complementary pairs, next to each other, or
-            independent draws. Standard errors and p-values are those of the one or the other.
-        without: How often each model was trained on each *measured* example. If given, only models that were not
-            trained on a measured example count for it, as for a test example. By default all count, and the influence
-            on a training example is diluted by the models that were trained on it.
-
-    Raises:
-        ValueError: The metric is not finite, or fewer than two draws have, or lack, an example.
-
-    Source: Feldman & Zhang 2020 (NeurIPS), the definition of infl(A, S, i, j) and its subset estimator; Usynin et al.
-    2024 (TMLR), equation 4, for any metric.
-    """
-    if not np.isfinite(metric).all():
-        raise ValueError(f"the metric of example {int(np.argmin(np.isfinite(metric).all(axis=0)))} is not finite")
-    if paired(members):
-        return _of_pairs(metric, members, without)
-    inside = (members > 0).sum(axis=0)
-    if (fewest := np.minimum(inside, len(members) - inside)).min() < 2:
-        raise ValueError(f"example {int(fewest.argmin())} has fewer than two models with it, or without it")
-    used = None if without is None else (without == 0).astype(np.float32)
-    return DrawInfluence((members > 0).astype(np.float32), metric.astype(np.float32), used)
-
-
-def self_influence(
-    metric: Shaped[Array, "models examples"], members: UInt8[Array, "models examples"], level: float = 0.95
-) -> Counterfactual:
-    """Return memorization of every example with any metric M, infl(i, i), with standard errors and intervals.
-
-    Args:
-        metric: M of each model on each example, larger = better; finite.
-        members: How often each model was trained on each example: complementary pairs, or independent draws.
-        level: Coverage of the intervals, for each example by itself.
-
-    Source: Feldman 2020, with any metric as in Usynin et al. 2024 (TMLR), equation 3.
-    """
-    if paired(members):
-        return counterfactual(*by_pair(metric, members), level)
-    return counterfactual_of_models(np.asarray(metric, np.float64), members, level)
-
-
-def paired(members: UInt8[Array, "models examples"]) -> bool:
-    """Return whether models 2t and 2t + 1 are complementary: one of the two was trained on each example."""
-    first, second = members[0::2] > 0, members[1::2] > 0
-    return len(first) == len(second) and not np.any(first == second)
-
-
-def blocks(influence: Influence) -> Iterator[slice]:
-    """Yield slices of the measured examples that take 64 MiB as a block of influences."""
-    _, training, measured = influence.shape
-    step = max(1, _BLOCK // training)
-    return (slice(start, min(start + step, measured)) for start in range(0, measured, step))
-
-
-def _of_pairs(
-    metric: Shaped[Array, "models measured"],
-    members: UInt8[Array, "models training"],
-    without: UInt8[Array, "models measured"] | None,
-) -> PairInfluence:
-    pairs = len(members) // 2
-    if pairs < 2:
-        raise ValueError(f"influence needs at least 2 pairs of models, got {pairs}")
-    signs = np.where(members[0::2] > 0, np.float32(1), np.float32(-1))
-    if without is None:
-        return PairInfluence(signs, metric[0::2].astype(np.float32) - metric[1::2])
-    first = without[0::2] == 0  # in which the measured example is not
-    outside = np.where(first, metric[0::2], metric[1::2]).astype(np.float64)
-    about = (outside - outside.mean(axis=0)) * (2 * pairs / (pairs - 1))  # the mean takes 1/pairs of the effect away
-    return PairInfluence(signs, np.where(first, about, -about).astype(np.float32))
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,6 +166,88 @@ class DrawInfluence:
 
     def _norm(self, measured: Examples) -> Float[Array, " block"]:
         return (self._centred(measured).astype(np.float64) ** 2).sum(axis=0)
+
+
+Influence = PairInfluence | DrawInfluence
+
+
+def influence(
+    metric: Shaped[Array, "models measured"],
+    members: UInt8[Array, "models training"],
+    without: UInt8[Array, "models measured"] | None = None,
+) -> Influence:
+    """Return the cross-influences of training examples on measured examples.
+
+    Args:
+        metric: M of each model on each measured example, larger = better; finite.
+        members: How often each model was trained on each training example: complementary pairs, next to each other, or
+            independent draws. Standard errors and p-values are those of the one or the other.
+        without: How often each model was trained on each *measured* example. If given, only models that were not
+            trained on a measured example count for it, as for a test example. By default all count, and the influence
+            on a training example is diluted by the models that were trained on it.
+
+    Raises:
+        ValueError: The metric is not finite, or fewer than two draws have, or lack, an example.
+
+    Source: Feldman & Zhang 2020 (NeurIPS), the definition of infl(A, S, i, j) and its subset estimator; Usynin et al.
+    2024 (TMLR), equation 4, for any metric.
+    """
+    if not np.isfinite(metric).all():
+        raise ValueError(f"the metric of example {int(np.argmin(np.isfinite(metric).all(axis=0)))} is not finite")
+    if paired(members):
+        return _of_pairs(metric, members, without)
+    inside = (members > 0).sum(axis=0)
+    if (fewest := np.minimum(inside, len(members) - inside)).min() < 2:
+        raise ValueError(f"example {int(fewest.argmin())} has fewer than two models with it, or without it")
+    used = None if without is None else (without == 0).astype(np.float32)
+    return DrawInfluence((members > 0).astype(np.float32), metric.astype(np.float32), used)
+
+
+def self_influence(
+    metric: Shaped[Array, "models examples"], members: UInt8[Array, "models examples"], level: float = 0.95
+) -> Counterfactual:
+    """Return memorization of every example with any metric M, infl(i, i), with standard errors and intervals.
+
+    Args:
+        metric: M of each model on each example, larger = better; finite.
+        members: How often each model was trained on each example: complementary pairs, or independent draws.
+        level: Coverage of the intervals, for each example by itself.
+
+    Source: Feldman 2020, with any metric as in Usynin et al. 2024 (TMLR), equation 3.
+    """
+    if paired(members):
+        return counterfactual(*by_pair(metric.astype(np.float64), members), level)
+    return counterfactual_of_models(metric.astype(np.float64), members, level)
+
+
+def paired(members: UInt8[Array, "models examples"]) -> bool:
+    """Return whether models 2t and 2t + 1 are complementary: one of the two was trained on each example."""
+    first, second = members[0::2] > 0, members[1::2] > 0
+    return len(first) == len(second) and not np.any(first == second)
+
+
+def blocks(influence: Influence) -> Iterator[slice]:
+    """Yield slices of the measured examples that take 64 MiB as a block of influences."""
+    _, training, measured = influence.shape
+    step = max(1, _BLOCK // training)
+    return (slice(start, min(start + step, measured)) for start in range(0, measured, step))
+
+
+def _of_pairs(
+    metric: Shaped[Array, "models measured"],
+    members: UInt8[Array, "models training"],
+    without: UInt8[Array, "models measured"] | None,
+) -> PairInfluence:
+    pairs = len(members) // 2
+    if pairs < 2:
+        raise ValueError(f"influence needs at least 2 pairs of models, got {pairs}")
+    signs = np.where(members[0::2] > 0, np.float32(1), np.float32(-1))
+    if without is None:
+        return PairInfluence(signs, metric[0::2].astype(np.float32) - metric[1::2])
+    first = without[0::2] == 0  # in which the measured example is not
+    outside = np.where(first, metric[0::2], metric[1::2]).astype(np.float64)
+    about = (outside - outside.mean(axis=0)) * (2 * pairs / (pairs - 1))  # the mean takes 1/pairs of the effect away
+    return PairInfluence(signs, np.where(first, about, -about).astype(np.float32))
 
 
 def _hoeffding(excess: Float[Array, " some"], norm: Float[Array, " some"]) -> Float[Array, " some"]:

@@ -40,7 +40,8 @@ class SignLaw:
             sums = np.add.outer(sums, size * (2 * heads - count)).ravel()
             chances = np.multiply.outer(chances, stats.binom.pmf(heads, count, 0.5)).ravel()
         order = np.argsort(np.abs(sums))
-        return cls(norm, np.abs(sums)[order], np.cumsum(chances[order][::-1])[::-1])
+        sizes, tail = np.abs(sums)[order], np.cumsum(chances[order][::-1])[::-1]
+        return cls(norm, sizes, tail[np.searchsorted(sizes, sizes * (1 - _TIES))])
 
     def p_values(self, sums: Float[Array, " some"]) -> Float[Array, " some"]:
         """Return the two-sided p-values of sums."""
