@@ -206,7 +206,7 @@ def test_a_metric_that_is_not_finite_is_refused() -> None:
 def test_the_law_of_signs_against_enumeration() -> None:
     """P[|Σ ±m| ≥ s] by all 2¹⁰ signs, for one, two and three sizes; three are bounded from above."""
     signs = np.array(list(itertools.product([-1, 1], repeat=10)))
-    for sizes in ((1.0,) * 10, (1.0,) * 6 + (0.0,) * 4, (1.5,) * 4 + (0.5,) * 6, tuple(range(10))):
+    for sizes in ((1.0,) * 10, (1.0,) * 6 + (0.0,) * 4, (1.5,) * 4 + (0.5,) * 6, tuple(map(float, range(10)))):
         sums = np.abs(signs @ np.array(sizes))
         law = SignLaw.of(np.array(sizes))
         exact = np.array([(sums >= s - 1e-9).mean() for s in np.unique(sums)])

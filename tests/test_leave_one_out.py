@@ -82,6 +82,7 @@ def test_scores_are_unbiased_with_the_variance_and_coverage_they_state() -> None
     assert np.mean(covered) > 0.93
 
 
+@pytest.mark.slow
 def test_agreement_without_the_noise_of_truth_and_score() -> None:
     """A score with known error .15 and known noise, against a noisy truth: corrected measures cover what is exact.
 
@@ -106,6 +107,7 @@ def test_agreement_without_the_noise_of_truth_and_score() -> None:
     assert raw >= 50 and np.mean(rank) > 0
 
 
+@pytest.mark.slow
 def test_an_unrelated_score_has_no_correlation() -> None:
     """Null: of 80 sets, the Spearman interval excludes 0 in at most 12 (5 %: 3e-4 for more)."""
     wrong = 0

@@ -5,6 +5,8 @@ Random tests fix their seed; each states the probability of a false alarm under 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import integrate, stats
@@ -109,17 +111,21 @@ def test_traceability_counts_those_who_are_named() -> None:
     wrong = int(flagged[~evidence.members].sum())
     assert not skipped and finding.n == members and finding.at_fpr == 0.01 and named > 100
     assert finding.estimate.value == named / members
-    assert (finding.estimate.low, finding.estimate.high) == pytest.approx(clopper_pearson(named, members))
+    assert (finding.estimate.low, finding.estimate.high) == pytest.approx(
+        tuple(map(float, clopper_pearson(named, members)))
+    )
     most = float(clopper_pearson(wrong, len(flagged) - members, 0.9)[1])
     assert f"names {named:,} of {members:,} members" in finding.sentence and f"{100 * most:.1f}%" in finding.sentence
     assert [row[0] for row in finding.tables[0].rows][:2] == ["10% FPR", "1% FPR"]
     assert len(finding.tables[0].rows) == 3
 
 
+@pytest.mark.slow
 def test_the_stated_share_of_false_names_holds() -> None:
-    """The share of fresh examples that are named exceeds the stated bound in at most 13 of 100 audits (5 %: 4e-4).
+    """The true share of fresh examples that are named exceeds the stated bound in at most 13 of 100 audits.
 
-    The adversary that names nobody wrongly names somebody in at most 1 of 17 audits on average: at most 15 of 100.
+    (5 %: 4e-4; the true share is measured on 10 fresh draws of all outputs.) The adversary that names no fresh example
+    names one in at most 1 of 17 audits on average: in at most 15 of 100 (4e-4 for more).
     """
     broken = somebody = 0
     for seed in range(100):
@@ -127,24 +133,18 @@ def test_the_stated_share_of_false_names_holds() -> None:
         attacked = evidence.attacked("lira-online")
         flagged = attacked.flagged(0.01)[~evidence.members]
         most = clopper_pearson(int(flagged.sum()), len(flagged), 0.9)[1]
-        fresh = _evidence(seed + 500, 1.0, examples=300)  # the same law: of these, all are fresh
-        again = ClassifierEvidence(**{**_fields(evidence), "phi": fresh.phi - 1.0 * fresh.members[:, None]})
-        broken += again.attacked("lira-online").flagged(0.01).mean() > most
+        rng = np.random.default_rng(seed)
+        fresh = (rng.normal(size=(300, 1)).astype(np.float32) for _ in range(10))
+        again = [replace(attacked, target=attacked.attack.scores(phi, evidence.bank)) for phi in fresh]
+        broken += np.mean([each.flagged(0.01).mean() for each in again]) > most
         somebody += bool((attacked.target > attacked.outside.max())[~evidence.members].any())
-    assert broken <= 25  # both shares vary: see below
+    assert broken <= 13
     assert somebody <= 15
 
 
-def _fields(evidence: ClassifierEvidence) -> dict[str, object]:
-    names = ("correct", "members", "attacks", "fprs", "bank", "x", "y")
-    return {name: getattr(evidence, name) for name in names}
-
-
 def test_traceability_says_why_it_cannot_be_measured() -> None:
-    for evidence in (_evidence(2, 1.0, attacks_=()) if False else _evidence(2, 1.0, examples=60, pairs=4),):
-        object.__setattr__(evidence, "fprs", (0.001,))
-        (), (skipped,) = traceability_check.run(evidence)
-        assert skipped.code == "MIA011" and "cannot resolve" in skipped.reason
+    (), (skipped,) = traceability_check.run(replace(_evidence(2, 1.0, examples=60, pairs=4), fprs=(0.001,)))
+    assert skipped.code == "MIA011" and "cannot resolve" in skipped.reason
 
 
 def test_information_is_never_negative_and_close_to_the_exact_one() -> None:

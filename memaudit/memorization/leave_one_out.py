@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
+from scipy import stats
 
 from memaudit.stats import newcombe_wilson, spearman
 
@@ -118,24 +119,34 @@ def agreement(
     rng = np.random.default_rng(seed)
     noise = truth.variance, np.zeros(len(score)) if variance is None else np.asarray(variance, float)
     ranks = split_half(truth, rng)
-
-    def measured(at: Int[Array, " some"]) -> tuple[float, ...]:
-        true, mine = truth.value[at], score[at]
-        of_true, of_mine = (float(each[at].mean()) for each in noise)
-        error, r, rho = float(((mine - true) ** 2).mean()), _pearson(mine, true), spearman(mine, true)
-        reliable = _share(true, of_true) * _share(mine, of_mine)
-        corrected = float(np.sqrt(max(error - of_true - of_mine, 0.0)))
-        bias = float((mine - true).mean())
-        return np.sqrt(error), corrected, bias, r, _corrected(r, reliable), rho, _corrected(rho, ranks * reliability)
-
-    value = measured(np.arange(len(score)))
-    draws = np.array([measured(rng.integers(len(score), size=len(score))) for _ in range(_DRAWS)])
-    low, high = np.nanquantile(draws, [0.025, 0.975], axis=0)
-    found = [(float(v), float(lo), float(hi)) for v, lo, hi in zip(value, low, high, strict=True)]
+    at = np.vstack([np.arange(len(score)), rng.integers(len(score), size=(_DRAWS, len(score)))])
+    measured = _measured(score[at], truth.value[at], noise[1][at].mean(axis=1), noise[0][at].mean(axis=1))
+    measured.append(_corrected(measured[-1], np.full(len(at), ranks * reliability)))
+    found = [(float(m[0]), *map(float, np.nanquantile(m[1:], [0.025, 0.975]))) for m in measured]
     shared = 1.96 * float(truth.inside.mean(axis=1).std(ddof=1)) / np.sqrt(len(truth.inside))
     bias, *ends = found[2]
     found[2] = (bias, *(bias + np.sign(end - bias) * float(np.hypot(end - bias, shared)) for end in ends))
     return Agreement(*found, reliability=ranks)
+
+
+def _measured(
+    score: Float[Array, "draws n"],
+    truth: Float[Array, "draws n"],
+    noise_of_score: Float[Array, " draws"],
+    noise_of_truth: Float[Array, " draws"],
+) -> list[Float[Array, " draws"]]:
+    """Return RMSE, RMSE without noise, bias, Pearson, Pearson without noise and Spearman, of each draw of examples."""
+    error = ((score - truth) ** 2).mean(axis=1)
+    r = _pearson(score, truth)
+    reliable = _share(score, noise_of_score) * _share(truth, noise_of_truth)
+    return [
+        np.sqrt(error),
+        np.sqrt(np.maximum(error - noise_of_score - noise_of_truth, 0)),
+        (score - truth).mean(axis=1),
+        r,
+        _corrected(r, reliable),
+        _pearson(*(stats.rankdata(of, axis=1) for of in (score, truth))),
+    ]
 
 
 def split_half(truth: LeaveOneOut, rng: np.random.Generator) -> float:
@@ -157,18 +168,21 @@ def split_half(truth: LeaveOneOut, rng: np.random.Generator) -> float:
     return 2 * rho / (1 + rho)
 
 
-def _pearson(x: Float[Array, " n"], y: Float[Array, " n"]) -> float:
-    x, y = x - x.mean(), y - y.mean()
-    norm = np.sqrt((x @ x) * (y @ y))
-    return float(x @ y / norm) if norm > 0 else 0.0
+def _pearson(x: Float[Array, "draws n"], y: Float[Array, "draws n"]) -> Float[Array, " draws"]:
+    """Return the correlation of each row; 0 where a side is constant."""
+    x, y = (of - of.mean(axis=1, keepdims=True) for of in (x, y))
+    norm = np.sqrt((x**2).sum(axis=1) * (y**2).sum(axis=1))
+    return np.divide((x * y).sum(axis=1), norm, out=np.zeros(len(x)), where=norm > 0)
 
 
-def _share(values: Float[Array, " n"], noise: float) -> float:
+def _share(values: Float[Array, "draws n"], noise: Float[Array, " draws"]) -> Float[Array, " draws"]:
     """Return the share of the values' variance that is no noise."""
-    total = float(values.var(ddof=1))
-    return max(1 - noise / total, 0.0) if total > 0 else 0.0
+    total = values.var(axis=1, ddof=1)
+    return np.maximum(1 - np.divide(noise, total, out=np.ones(len(noise)), where=total > 0), 0)
 
 
-def _corrected(correlation: float, reliability: float) -> float:
-    """Return a correlation without the noise of its two sides; NaN where there is nothing but noise."""
-    return float(np.clip(correlation / np.sqrt(reliability), -1, 1)) if reliability > 0 else float("nan")
+def _corrected(correlation: Float[Array, " draws"], reliability: Float[Array, " draws"]) -> Float[Array, " draws"]:
+    """Return correlations without the noise of their two sides; NaN where there is nothing but noise."""
+    root = np.sqrt(reliability)
+    found = np.divide(correlation, root, out=np.full(len(root), np.nan), where=root > 0)
+    return np.clip(found, -1, 1)
