@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from memaudit.training import fill as fill
     from memaudit.training import import_bank as import_bank
     from memaudit.training import import_models as import_models
+    from memaudit.training import measure_bank as measure_bank
     from memaudit.training import train as train
     from memaudit.types import Context as Context
     from memaudit.types import Limit as Limit
@@ -62,7 +63,7 @@ _HOME = {
         "LanguageModelRecipe", "Probes", "Rendering", "Secrets", "flip", "mirror", "near_copies", "read_canaries",
         "save_target", "shift", "shifted", "write_manifest",
     ),
-    "memaudit.training": ("Shard", "draw_members", "fill", "import_bank", "import_models", "train"),
+    "memaudit.training": ("Shard", "draw_members", "fill", "import_bank", "import_models", "measure_bank", "train"),
     "memaudit.types": ("Context", "Limit", "Release", "Report", "Verdict"),
 }  # fmt: skip
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}

@@ -29,17 +29,22 @@ from memaudit.checks.memorized import memorization_check
 from memaudit.checks.own_secrets import own_secrets_check
 from memaudit.checks.probabilistic import probabilistic_check
 from memaudit.checks.search import search_check
+from memaudit.checks.tail import influence_check
 from memaudit.checks.text import TextEvidence, TextTargetEvidence
+from memaudit.checks.traced import information_check, traceability_check
 from memaudit.errors import SettingsError
 from memaudit.reports.text import percent
 
 CHECKS: tuple[Check, ...] = (
     *MEMBERSHIP,
     held_out_check,
+    traceability_check,
+    information_check,
     memorization_check,
     known_check,
     counterfactual_check,
     epoch_check,
+    influence_check,
     link_check,
     exposure_check,
     detection_check,

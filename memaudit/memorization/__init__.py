@@ -9,7 +9,10 @@ from memaudit.memorization.counterfactual import (
     null_deviation,
 )
 from memaudit.memorization.feldman import Memorization, memorization, paired_memorization
+from memaudit.memorization.found import Found, Strongest, beyond_chance, strongest
+from memaudit.memorization.influence import Influence, influence, self_influence
 from memaudit.memorization.label_noise import KnownMemorization, known_memorization
+from memaudit.memorization.leave_one_out import Agreement, LeaveOneOut, agreement, leave_one_out
 from memaudit.memorization.link import (
     EDGES,
     MEMORIZED,
@@ -20,26 +23,46 @@ from memaudit.memorization.link import (
     rates_by_bin,
 )
 from memaudit.memorization.margin import Margin, margin
+from memaudit.memorization.tail import TAIL, TAIL_EDGES, USEFUL, Tail, tail
+from memaudit.memorization.valuation import banzhaf, c_score
 
 __all__ = [
     "EDGES",
     "MEMORIZED",
+    "TAIL",
+    "TAIL_EDGES",
+    "USEFUL",
+    "Agreement",
     "Counterfactual",
+    "Found",
+    "Influence",
     "KnownMemorization",
+    "LeaveOneOut",
     "Link",
     "LinkBin",
     "Margin",
     "Memorization",
+    "Strongest",
+    "Tail",
     "Top",
+    "agreement",
+    "banzhaf",
+    "beyond_chance",
+    "c_score",
     "counterfactual",
     "counterfactual_of_models",
     "cross_fitted_link",
     "cross_fitted_spearman",
     "cross_fitted_top",
+    "influence",
     "known_memorization",
+    "leave_one_out",
     "margin",
     "memorization",
     "null_deviation",
     "paired_memorization",
     "rates_by_bin",
+    "self_influence",
+    "strongest",
+    "tail",
 ]
