@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from memaudit.auditing import unlearning as unlearning
     from memaudit.auditing import what_if as what_if
     from memaudit.bank import Bank as Bank
+    from memaudit.design import Subsets as Subsets
     from memaudit.errors import MemauditError as MemauditError
     from memaudit.recipe import SGD as SGD
     from memaudit.recipe import AdamW as AdamW
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from memaudit.training import fill as fill
     from memaudit.training import import_bank as import_bank
     from memaudit.training import import_models as import_models
+    from memaudit.training import measure_bank as measure_bank
     from memaudit.training import train as train
     from memaudit.types import Context as Context
     from memaudit.types import Limit as Limit
@@ -71,6 +73,7 @@ _HOME = {
         "second_split", "unlearning", "what_if",
     ),
     "memaudit.bank": ("Bank",),
+    "memaudit.design": ("Subsets",),
     "memaudit.errors": ("MemauditError",),
     "memaudit.recipe": (
         "SGD", "AdamW", "CallableRecipe", "ClassifierRecipe", "Counts", "Derivation", "Documents",
@@ -80,7 +83,7 @@ _HOME = {
     "memaudit.signals": ("observe", "observing"),
     "memaudit.training": (
         "Shard", "derivations", "derive", "derive_target", "draw_members", "fill", "import_bank", "import_models",
-        "train",
+        "measure_bank", "train",
     ),
     "memaudit.types": ("Context", "Limit", "Release", "Report", "Verdict"),
 }  # fmt: skip

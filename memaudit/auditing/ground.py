@@ -21,7 +21,7 @@ from memaudit.recipe.populations import number_of_units
 from memaudit.recipe.recipes import asking
 from memaudit.signals import measure
 from memaudit.training import choose_device
-from memaudit.training.designing import require_fitting_design
+from memaudit.training.designing import require_enough, require_fitting_design
 from memaudit.types import Rung
 
 Array = np.ndarray
@@ -116,6 +116,8 @@ def ground(
     target = _correct_alike(target, bank)
     used = [model for model in bank.models() if shadows is None or model < shadows]
     if len(used) >= LEAST_SHADOWS:
+        if design is not None:
+            require_enough(len(used), design)
         measured, recordings = _usable(target, bank, shadows)
         if references:
             raise SettingsError(

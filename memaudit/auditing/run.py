@@ -27,6 +27,7 @@ from memaudit.checks import (
     CONTROLS,
     Check,
     Evidence,
+    RedrawnLabels,
     TargetEvidence,
     TextEvidence,
     TextTargetEvidence,
@@ -276,7 +277,23 @@ def _facts(base: Ground, fprs: tuple[float, ...], attacks: tuple[str, ...], devi
     if base.recordings is None:
         return TARGET_EVIDENCE[population.task](**shared)
     matched = base.recordings.couples if isinstance(base.recordings, Matched) else None
+    if (labels := _redrawn(base)) is not None:
+        shared["labels"] = labels
     return BANK_EVIDENCE[population.task](**shared, bank=base.recordings, matched=matched, share=base.share)
+
+
+def _redrawn(base: Ground) -> RedrawnLabels | None:
+    """Return which labels the shadow models were trained on, unit by unit, and which of them they predict."""
+    if base.design is None or base.bank is None or not base.design.label_noise:
+        return None
+    bank, examples = base.bank, base.target.population
+    assert isinstance(examples, Examples)
+    used = [m for first in bank.pairs() for m in (first, first + 1)] if bank.paired else bank.models()
+    recorded = bank.verified(used[: base.shadows])
+    units = examples.representatives
+    rows = base.recordings.kept if isinstance(base.recordings, Matched) else units
+    given, fitted = (np.stack([found[name] for found in recorded])[:, rows] for name in ("given", "fitted"))
+    return RedrawnLabels(given != examples.y[units], fitted)
 
 
 def of_examples(examples: Examples, recorded: dict[str, Array]) -> dict[str, Any]:

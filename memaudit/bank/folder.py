@@ -1,7 +1,7 @@
 """The directory on disk: training sets and recorded signals of the shadow models.
 
     bank.json                       schema, number of examples, fingerprint
-    design-….npy                    the role of each unit, unless the models are trained on halves of all
+    design-….npy                    the role of each unit, unless the models are trained on halves
     models/0007/signals.safetensors  members [examples], phi [examples, queries], correct [examples], and where the
                                      model was observed while it trained, observed.… [times, examples]
     models/0007/weights.safetensors  if weights are kept

@@ -14,7 +14,7 @@ labels. A `Design` is the value that says so; `Subsets` is what a user asks for.
 """
 
 from memaudit.design.chosen import ENOUGH_EXAMPLES, Chosen, EveryNth, Recorded, step_of
-from memaudit.design.designs import Design, Draw, about_half, about_share
+from memaudit.design.designs import HALVES, Design, Draw, about_half, about_share
 from memaudit.design.draws import half, half_in_units, halves, one_class, target_half, target_in_units, target_share
 from memaudit.design.labels import redrawn
 from memaudit.design.pairs import NullPairs, PairArrays, Pairs, by_pair, coins, swapped
@@ -24,6 +24,7 @@ from memaudit.design.subsets import Subsets
 
 __all__ = [
     "ENOUGH_EXAMPLES",
+    "HALVES",
     "Chosen",
     "Design",
     "Draw",

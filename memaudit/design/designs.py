@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -16,7 +17,9 @@ from memaudit.design.streams import CANDIDATES, stream
 
 Array = np.ndarray
 
+HALVES = "complementary pairs: every unit is in one model of each pair"
 _TOLERANCE = 0.05  # of the share: models of training sets that differ by a tenth mostly look alike (benchmarks.shares)
+_COUPLES, _MATCHED = 3, 0.98  # models on either side (bank.matching), and of how many examples
 _LIKELY, _POSSIBLE = 2.0, 3.3  # standard deviations of the share under random halves: probabilities of 0.05 and 0.001
 
 
@@ -37,7 +40,7 @@ class Design:
         draw: How it is drawn which candidates a model is trained on.
         inclusion: The probability that a candidate is in a model's training set; 1/2 in pairs.
         label_noise: The share of the units whose label is replaced by another class, anew in each model.
-        chosen: Whether somebody chose the candidates; otherwise they are a random sample.
+        chosen: Whether somebody chose the roles; otherwise the candidates are all units, or a random sample.
     """
 
     roles: UInt8[Array, " units"]
@@ -78,7 +81,7 @@ class Design:
             Draw(lines.get("design.draw", Draw.PAIRS)),
             float(lines.get("design.share", 0.5)),
             float(lines.get("design.label-noise", 0.0)),
-            lines.get("design.candidates") == "chosen",
+            lines.get("design.roles") == "chosen",
         )
         if found.lines().get("design.sha256") != lines.get("design.sha256"):
             raise ValueError("it does not match its checksum")
@@ -131,6 +134,14 @@ class Design:
         return {Draw.PAIRS: 2, Draw.INDEPENDENT: 1, Draw.LEAVE_ONE_OUT: self.count(Role.CANDIDATE) + 1}[self.draw]
 
     @property
+    def least(self) -> int:
+        """How many models an audit needs: three with, and three without, 98 % of the examples or more."""
+        models = 2 * _COUPLES
+        while self.draw is Draw.INDEPENDENT and _lacking(models, self.inclusion) > 1 - _MATCHED:
+            models += 1
+        return models
+
+    @property
     def share(self) -> float:
         """The expected share of the units in a model's training set."""
         inclusion = 1 - 1 / self.round if self.draw is Draw.LEAVE_ONE_OUT else self.inclusion
@@ -152,7 +163,7 @@ class Design:
             told = f"{candidates} of {units} units are left out, one at a time, beside models trained on all"
             gone = self.count(Role.NEVER)
             return f"{told}; {gone} units are in no model" if gone else told
-        told = "complementary pairs: every unit is in one model of each pair"
+        told = HALVES
         if candidates < units or self.draw is Draw.INDEPENDENT:
             told = (
                 f"{candidates} of {units} units are candidates, {self.count(Role.ALWAYS)} are in every model, "
@@ -173,7 +184,13 @@ class Design:
             found["design.share"] = repr(self.inclusion)
         if self.label_noise:
             found["design.label-noise"] = repr(self.label_noise)
-        return found | ({"design.candidates": "chosen"} if self.chosen else {})
+        return found | ({"design.roles": "chosen"} if self.chosen else {})
+
+
+def _lacking(models: int, share: float) -> float:
+    """Return the probability that fewer than three of so many models have an example, or that fewer lack it."""
+    few = {count for few in range(_COUPLES) for count in (few, models - few)}
+    return sum(math.comb(models, count) * share**count * (1 - share) ** (models - count) for count in few)
 
 
 def about_half(members: Bool[Array, " units"]) -> bool:

@@ -4,6 +4,7 @@ from memaudit.stats.correlation import partial_spearman, spearman, spearman_inte
 from memaudit.stats.couples import Couples
 from memaudit.stats.crossed import crossed_variance
 from memaudit.stats.held_out import HeldOutRate
+from memaudit.stats.information import Calibration, membership_bits
 from memaudit.stats.intervals import (
     clopper_pearson,
     cluster_difference_interval,
@@ -37,6 +38,7 @@ from memaudit.stats.transfer import Reached, TransferredRate, transferred_rate, 
 from memaudit.stats.variance import floored
 
 __all__ = [
+    "Calibration",
     "Couples",
     "HeldOutRate",
     "Reached",
@@ -52,6 +54,7 @@ __all__ = [
     "floored",
     "holm",
     "least_nonmembers",
+    "membership_bits",
     "mover_difference",
     "newcombe_paired",
     "newcombe_wilson",

@@ -45,7 +45,7 @@ def design_for(
     """
     bank = Bank.open(path) if (Path(path) / "bank.json").exists() else None
     asked = None if subsets is None else resolved(subsets, examples, members)
-    if bank is not None and ((members is None and subsets is None) or bank.models()):
+    if bank is not None and (bank.models() or (members is None and subsets is None)):
         design = bank.design(number_of_units(examples))
         if asked is not None and asked.lines() != design.lines():
             raise BankError(
@@ -93,7 +93,7 @@ def resolved(subsets: Subsets, examples: Population, members: Bool[Array, " unit
         Draw.LEAVE_ONE_OUT if subsets.leave_one_out is not None else draw,
         0.5 if subsets.share is None else subsets.share,
         subsets.label_noise,
-        subsets.candidates is not None,
+        subsets.candidates is not None or subsets.removed is not None,
     )
 
 
@@ -109,10 +109,10 @@ def _units(name: str, listed: Any, examples: Population) -> Bool[Array, " units"
 
 
 def _require_possible(subsets: Subsets, examples: Population) -> None:
-    texts = not isinstance(examples, Examples)
-    if subsets.share is not None and texts:
+    if subsets.share is not None and not isinstance(examples, Examples):
         raise SettingsError("share: documents are trained on in complementary pairs, or left out one at a time")
-    if subsets.label_noise and (texts or examples.task is not Task.CLASSIFICATION):
+    classes = isinstance(examples, Examples) and examples.task is Task.CLASSIFICATION
+    if subsets.label_noise and not classes:
         raise SettingsError("label_noise redraws classes: it needs examples with one class each")
 
 
@@ -127,6 +127,16 @@ def require_models(shadows: int, design: Design) -> None:
         f"shadows = {shadows}: a round of this design is {design.round} models, one on all examples and one without "
         f"each of {design.round - 1}; give a multiple of it, such as {rounds * design.round}"
     )
+
+
+def require_enough(shadows: int, design: Design) -> None:
+    """Raise SettingsError if so many models of a design support no audit."""
+    if shadows < design.least:
+        raise SettingsError(
+            f"an audit with this design needs at least {design.least} shadow models, and there are {shadows}: with "
+            f"fewer, too many examples are in nearly all models, or in hardly any, as each is in one with probability "
+            f"{design.inclusion:g}. Fill more: --shadows {design.least}"
+        )
 
 
 def require_fitting_design(path: str | Path, design: Design, members: Bool[Array, " units"]) -> None:

@@ -44,7 +44,7 @@ from memaudit.recipe import (
 )
 from memaudit.recipe.populations import number_of_units, population, require_stable, units_of
 from memaudit.recipe.weights import require_storable
-from memaudit.training.designing import WAY_OUT, design_for, require_models, resolved, size_mismatch
+from memaudit.training.designing import WAY_OUT, design_for, require_enough, require_models, resolved, size_mismatch
 from memaudit.training.machine import choose_device, one_thread
 from memaudit.training.model import Workshop
 
@@ -129,12 +129,13 @@ def fill(
         RecipeError: The recipe failed.
         BankError: The folder holds another recipe's bank, or cannot be written, or the bank does not fit the target.
     """
-    require_positive(shadows)
     recipe = load_recipe(recipe) if isinstance(recipe, str) else recipe
     examples = population(recipe) if examples is None else examples
     who = None if members is None else units_of(examples, membership(members, examples).counts)
     of_bank = design_for(path, examples, seed, who, design)
     require_models(shadows, of_bank)
+    if who is not None and of_bank.draw is Draw.INDEPENDENT:
+        require_enough(shadows, of_bank)
     workshop = Workshop(recipe, examples, seed, choose_device(device), weights, of_bank)
     workshop.require_classes()
     if weights:
@@ -258,12 +259,6 @@ def _share(share: float | None, design: Design, asked: bool) -> float:
             f"share = {share}: it must be between 0 and 1 and leave at least one member and one non-member"
         )
     return share
-
-
-def require_positive(shadows: int) -> None:
-    """Raise SettingsError if there are to be no shadow models."""
-    if shadows < 1:
-        raise SettingsError(f"shadows = {shadows}: give a positive number of shadow models")
 
 
 class _Watch:
