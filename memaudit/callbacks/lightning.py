@@ -12,6 +12,32 @@ from torch.nn import Module
 
 from memaudit.callbacks.seen import read_by
 from memaudit.callbacks.watch import Watch, named
+from memaudit.signals import observe
+
+
+class ObserveCallback(Callback):
+    """Shows the live model to whoever watches, before training and after every epoch: for a recipe's own `train()`.
+
+        Trainer(callbacks=[ObserveCallback()]).fit(module, loader)
+
+    Args:
+        network: Returns the network that the recipe returns, of a LightningModule; by default the module itself.
+    """
+
+    def __init__(self, network: Callable[[LightningModule], Module] | None = None):
+        self._network = network or _itself
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Show the model before its first step."""
+        self._show(trainer, pl_module, 0)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Show the model."""
+        self._show(trainer, pl_module, trainer.current_epoch + 1)
+
+    def _show(self, trainer: Trainer, module: LightningModule, epoch: int) -> None:
+        if trainer.is_global_zero:
+            observe(self._network(module), epoch)
 
 
 class MemauditCallback(Callback):

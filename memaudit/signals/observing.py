@@ -45,14 +45,13 @@ class Observer:
     epochs: int | None = None
     _latest: float = field(default=-1.0, init=False)
     _looks: dict[float, dict[str, Array]] = field(default_factory=dict, init=False)
-    _of: int = field(default=0, init=False)  # the id of the model that the last look was at
 
     def __post_init__(self) -> None:
         self._times = self.wanted.times(self.epochs)
         self._due = next(self._times, None)
 
     def see(self, model: Any, epoch: float) -> None:
-        """Look at the model if it is due.
+        """Look at the model if it is due; the end is left to `of`, which is given the model that the training returns.
 
         Raises:
             RecipeError: The epoch is smaller than that of an earlier call.
@@ -64,22 +63,23 @@ class Observer:
                 "training set from the beginning of training"
             )
         self._latest = float(epoch)
-        if self._due is None or epoch < self._due - _ROUNDING:
+        ended = self.epochs is not None and epoch >= self.epochs
+        if ended or self._due is None or epoch < self._due - _ROUNDING:
             return
         while self._due is not None and self._due <= epoch + _ROUNDING:
             self._due = next(self._times, None)
         self._look(model)
 
     def of(self, model: Any) -> Observed | None:
-        """Return what was seen of a trained model, with the last look at its end; None if the loop never called.
+        """Return what was seen of a model, the last look at it now; None if none is wanted, or `see` was never called.
 
         Args:
-            model: As the training returned it.
+            model: As the training returned it: it may have taken averaged weights, or those of its best epoch.
         """
-        if self._latest < 0 or self.wanted.at in (0, ()):
+        none = not self.wanted.at if self.epochs is None else self.wanted.looks(self.epochs) == 0
+        if none or self._latest < 0:
             return None
-        if self._latest not in self._looks or id(model) != self._of:
-            self._look(model)
+        self._look(model)
         return Observed.of_looks(list(self._looks), list(self._looks.values()))
 
     def tensors(self, model: Any) -> dict[str, Array]:
@@ -98,7 +98,6 @@ class Observer:
                 self._looks[self._latest] = look(model, self.population, **asked, also=self.wanted.also)
         except ModelError as error:
             raise ModelError(f"observed after epoch {self._latest:g}: {error}") from error
-        self._of = id(model)
 
 
 _watching: ContextVar[Observer | None] = ContextVar("watching", default=None)
@@ -129,6 +128,16 @@ def watched(observer: Observer) -> Iterator[Observer]:
     token = _watching.set(observer)
     try:
         yield observer
+    finally:
+        _watching.reset(token)
+
+
+@contextmanager
+def unwatched() -> Iterator[None]:
+    """Let nobody watch what is trained meanwhile, such as a training that is repeated."""
+    token = _watching.set(None)
+    try:
+        yield
     finally:
         _watching.reset(token)
 
