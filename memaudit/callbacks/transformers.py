@@ -37,7 +37,8 @@ class ObserveCallback(TrainerCallback):
 
     def _show(self, args: TrainingArguments, state: TrainerState, model: Module) -> None:
         if state.is_world_process_zero and not _is_sharded(args):
-            observe(model if self._network is None else self._network(model), state.epoch or 0.0)
+            network = model if self._network is None else self._network(model)
+            observe(network, state.epoch or 0.0, state.num_train_epochs)
 
 
 class MemauditCallback(TrainerCallback):
@@ -70,7 +71,7 @@ class MemauditCallback(TrainerCallback):
             EvidenceError: The trainer reads other examples than the members.
         """
         self._whole = _is_whole(args)
-        self.watch.begin(*read_by(given.get("train_dataloader")))
+        self.watch.begin(*read_by(given.get("train_dataloader")), state.num_train_epochs)
 
     def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any) -> None:
         """Observe the model."""

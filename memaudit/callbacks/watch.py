@@ -100,7 +100,7 @@ class Watch:
         self.audit: Audit | None = None
         self.error: Exception | None = None
 
-    def begin(self, dataset: Any, unknown: str = "") -> None:
+    def begin(self, dataset: Any, unknown: str = "", epochs: int | None = None) -> None:
         """Find out who the members are, before the first step.
 
         Where contents can be compared, `<path>.manifest.json` states what the trainer reads, and the audit compares
@@ -109,6 +109,7 @@ class Watch:
         Args:
             dataset: The rows that the trainer reads in an epoch.
             unknown: Why it is not known which of them it reads.
+            epochs: How often it will read them, if that is known.
 
         Raises:
             EvidenceError: The trainer reads other examples than the members, or it cannot be told who they are.
@@ -124,6 +125,7 @@ class Watch:
         self._require_same(known)
         self._places = _sampled(self._examples, known.counts, self.sample)
         self._observer: Observer | None = observer_of(self.recipe, self._examples)
+        self._epochs = epochs
         if self.seen.ids is not None:
             stated = manifest_of(self._examples, member_counts(list(self.seen.ids), self._examples))
             content = json.dumps({"schema": SCHEMA, **stated._asdict()}, indent=2)
@@ -159,9 +161,9 @@ class Watch:
         After one failure this training is not looked at, and goes on.
         """
         try:
-            if self._observer is not None:
-                self._observer.see(network, epoch)
-                return self._observer.of(network) if end else None
+            if self._observer is not None and math.isfinite(epoch):  # it is infinite where a stream ends
+                self._observer.see(network, epoch, self._epochs)
+            return self._observer.of(network) if self._observer is not None and end else None
         except Exception as error:
             self._observer = None
             log.warning("memaudit: no observations are stored beside the model: %s", shown(error))
@@ -180,7 +182,7 @@ class Watch:
         try:
             assert self.members is not None
             self._require_read(epochs)
-            seen = None if math.isinf(epochs) else self._see(network, epochs, end=True)
+            seen = self._see(network, epochs, end=True)
             save_target(network, self.path, self.members, self._examples, observed=seen)
             if self.wanted is not None:
                 stated = {"manifest": self.manifest} if self.seen and self.seen.ids is not None else {}

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from memaudit.errors import ModelError, RecipeError
-from memaudit.recipe import Population, Recipe, load_recipe
+from memaudit.recipe import Population, Recipe, TextPopulation, load_recipe
 from memaudit.recipe.networks import is_network
 from memaudit.recipe.observe import Observe
 from memaudit.recipe.observed import Observed
@@ -36,7 +36,10 @@ class Observer:
         population: The examples that are measured.
         wanted: When to look, and at what.
         asked: How a model is asked, as by `recipe.recipes.asking`.
-        epochs: How many the training has, where that is known.
+        epochs: How many the training has, where that is known; otherwise the loop may say it when it first calls.
+
+    Raises:
+        RecipeError: Gradients are wanted of a language model.
     """
 
     population: Population
@@ -47,22 +50,34 @@ class Observer:
     _looks: dict[float, dict[str, Array]] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
-        self._times = self.wanted.times(self.epochs)
+        if self.wanted.also and isinstance(self.population, TextPopulation):
+            raise RecipeError(
+                f"Observe(also={self.wanted.also}): gradients and curvature are of examples, not of documents. "
+                "Leave also=... out"
+            )
+        self._plan(self.epochs)
+
+    def _plan(self, epochs: int | None) -> None:
+        self.epochs, self._times = epochs, self.wanted.times(epochs)
         self._due = next(self._times, None)
 
-    def see(self, model: Any, epoch: float) -> None:
+    def see(self, model: Any, epoch: float, epochs: int | None = None) -> None:
         """Look at the model if it is due; the end is left to `of`, which is given the model that the training returns.
+
+        Args: As of `observe`.
 
         Raises:
             RecipeError: The epoch is smaller than that of an earlier call.
             ModelError: The model is no network, or its outputs cannot be used.
         """
-        if epoch < self._latest:
+        if self._latest < 0 and epochs is not None:
+            self._plan(epochs)
+        if epoch < self._latest - _ROUNDING:
             raise RecipeError(
                 f"observe() was called at epoch {epoch:g} after epoch {self._latest:g}: count all passes over the "
                 "training set from the beginning of training"
             )
-        self._latest = float(epoch)
+        self._latest = max(float(epoch), self._latest)
         ended = self.epochs is not None and epoch >= self.epochs
         if ended or self._due is None or epoch < self._due - _ROUNDING:
             return
@@ -103,7 +118,7 @@ class Observer:
 _watching: ContextVar[Observer | None] = ContextVar("watching", default=None)
 
 
-def observe(model: Any, epoch: float) -> None:
+def observe(model: Any, epoch: float, epochs: int | None = None) -> None:
     """Show the live model to whoever watches the training; does nothing if nobody does.
 
     Call it in your own loop before the first epoch and after each, and where you like in between. What is recorded, and
@@ -113,13 +128,15 @@ def observe(model: Any, epoch: float) -> None:
     Args:
         model: The torch network that is trained.
         epoch: Passes over the training set so far, from 0.
+        epochs: How many there will be, if that is known: looks are then spaced as in memaudit's own loops, and by
+            default cost at most 10 % of training. Otherwise they are after 1, 2, 4, 8, … epochs.
 
     Raises:
         RecipeError: The epoch is smaller than that of an earlier call.
         ModelError: The model is no network, or its outputs cannot be used.
     """
     if (observer := _watching.get()) is not None:
-        observer.see(model, epoch)
+        observer.see(model, epoch, epochs)
 
 
 @contextmanager
