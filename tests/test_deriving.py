@@ -128,7 +128,7 @@ def test_a_parent_that_has_other_weights_by_now_is_noticed(parent: Bank, recipe:
     moved = {name: values.copy() for name, values in weights(parent, 3).items()}
     moved["2.bias"] += 1e-3
     own.write(3, signals, save(moved), {"seed": record["seed"], "device": "cpu"})
-    with pytest.raises(BankError, match="model 3 of .* has other weights than its child"):
+    with pytest.raises(BankError, match=r"model 3 of .* has other weights than its child"):
         ma.what_if(own, children, fprs=(0.05,))
     told: list[tuple[int, str]] = []
     ma.derive(tmp_path / "c", own, recipe, same, device="cpu", repaired=lambda *problem: told.append(problem))
