@@ -303,3 +303,72 @@ def test_the_command_line_derives_and_compares(project: Path, command: Command, 
     assert "defines no 'prund'; did you mean 'pruned'?" in complaint(
         "bank", "derive", "x", "--by", "derivations_of_mine.py:prund", "-q"
     )
+
+
+@pytest.fixture(scope="module")
+def stories() -> Iterator[Any]:
+    """The recipe of tests/recipes/language.py, trained for two epochs."""
+    import sys
+
+    from memaudit.recipe import load_recipe
+
+    path = list(sys.path)
+    found = load_recipe(str(RECIPES / "language.py"))
+    yield dataclasses.replace(found, epochs=2, probes=ma.Probes(canaries=4, references=10, records=5, secrets=0))
+    sys.path[:] = path
+    del sys.modules["language"]
+
+
+def test_language_models_are_derived_too(stories: Any, tmp_path: Path) -> None:
+    bank = ma.fill(tmp_path / "bank", stories, 2, device="cpu")
+    unchanged = ma.derive(tmp_path / "same", bank, stories, same, device="cpu")
+    assert np.array_equal(stacked(unchanged, "phi"), stacked(bank, "phi"))
+    further = ma.Derivation(by.ContinueTraining(stories, 2), "nonmembers")
+    children = ma.derive(tmp_path / "further", bank, stories, further, device="cpu")
+    seen, moved = stacked(children, "seen") > 0, (stacked(children, "phi") - stacked(bank, "phi"))[..., 0]
+    assert np.array_equal(seen, stacked(bank, "members") == 0)
+    assert moved[seen].mean() > 0.05
+
+
+def test_a_derivation_of_adapters_must_leave_the_base_alone(stories: Any, tmp_path: Path) -> None:
+    """Only the adapters are stored: a child whose base was pruned could not be loaded again."""
+    from peft import LoraConfig
+
+    stories.model().save_pretrained(tmp_path / "base")
+    adapter = LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM")
+    tuned = dataclasses.replace(stories, model=None, base=tmp_path / "base", adapter=adapter, epochs=1)
+    bank = ma.fill(tmp_path / "bank", tuned, 2, device="cpu")
+    children = ma.derive(tmp_path / "further", bank, tuned, ma.Derivation(by.ContinueTraining(tuned, 1), "members"))
+    assert weights(children, 0).keys() == weights(bank, 0).keys()
+    assert children.weights_sha256(0) != bank.weights_sha256(0)
+    with pytest.raises(RecipeError, match="with its adapters off the model is not the recipe's base"):
+        ma.derive(tmp_path / "pruned", bank, tuned, by.Prune(0.5), device="cpu")
+
+
+def test_an_observed_derivation_is_watched_and_a_repeated_training_is_not(
+    recipe: Any, parent: Bank, tmp_path: Path
+) -> None:
+    watched = dataclasses.replace(recipe, observe=ma.Observe([0, 1, 3]))
+    further = ma.Derivation(by.ContinueTraining(watched, 3), "nonmembers")
+    children = ma.derive(tmp_path / "c", parent, recipe, further, shadows=2, device="cpu")
+    found = children.tensors(0)
+    assert found["observed.epochs"].tolist() == [0, 1, 3]
+    assert np.array_equal(found["observed.correct"][0], parent.tensors(0)["correct"])
+    assert np.array_equal(found["observed.correct"][-1], found["correct"])
+    back = ma.derive(tmp_path / "r", parent, recipe, by.ResetLayer(watched, "0", 5), shadows=2, device="cpu")
+    assert not [name for name in back.tensors(0) if name.startswith("observed")]
+
+
+def test_children_are_trained_on_the_labels_that_their_parent_was_given(recipe: Any, tmp_path: Path) -> None:
+    noisy = ma.fill(tmp_path / "bank", recipe, 2, design=ma.Subsets(label_noise=0.5), device="cpu")
+    handed: list[Any] = []
+
+    def look(model: Any, dataset: Any, *, seed: int, device: str) -> Any:
+        handed.append(dataset.y)
+        return model
+
+    children = ma.derive(tmp_path / "c", noisy, recipe, look, device="cpu")
+    for model in (0, 1):
+        given, members = noisy.tensors(model)["given"], noisy.tensors(model)["members"] > 0
+        assert any(np.array_equal(given[members], y) for y in handed)
+    assert np.array_equal(stacked(children, "given"), stacked(noisy, "given"))

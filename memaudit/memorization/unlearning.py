@@ -57,8 +57,9 @@ def unlearning(
     if not forgotten.any(axis=1).all():
         raise ValueError(f"model {int((~forgotten.any(axis=1)).argmax())} forgets none of its members")
     by_pair = [_areas(signals.astype(np.float64), inside, forgotten) for signals in (before, after)]
-    zero = np.zeros(len(by_pair[0]))
-    return Unlearning(paired_change(zero, by_pair[0]), paired_change(zero, by_pair[1]), paired_change(*by_pair))
+    none = np.zeros(len(by_pair[0]))
+    alone = [paired_change(none, areas) for areas in by_pair]
+    return Unlearning(alone[0], alone[1], paired_change(by_pair[0], by_pair[1]))
 
 
 def _areas(
