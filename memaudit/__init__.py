@@ -14,20 +14,30 @@ if TYPE_CHECKING:
     from memaudit.auditing import Audit as Audit
     from memaudit.auditing import Outputs as Outputs
     from memaudit.auditing import Plan as Plan
+    from memaudit.auditing import WhatIf as WhatIf
     from memaudit.auditing import audit as audit
+    from memaudit.auditing import holdout_retraining as holdout_retraining
     from memaudit.auditing import plan as plan
     from memaudit.auditing import quick as quick
+    from memaudit.auditing import rate_of_forgetting as rate_of_forgetting
+    from memaudit.auditing import second_split as second_split
+    from memaudit.auditing import unlearning as unlearning
+    from memaudit.auditing import what_if as what_if
     from memaudit.bank import Bank as Bank
+    from memaudit.design import Subsets as Subsets
     from memaudit.errors import MemauditError as MemauditError
     from memaudit.recipe import SGD as SGD
     from memaudit.recipe import AdamW as AdamW
     from memaudit.recipe import CallableRecipe as CallableRecipe
     from memaudit.recipe import ClassifierRecipe as ClassifierRecipe
     from memaudit.recipe import Counts as Counts
+    from memaudit.recipe import Derivation as Derivation
     from memaudit.recipe import Documents as Documents
     from memaudit.recipe import EstimatorRecipe as EstimatorRecipe
     from memaudit.recipe import Examples as Examples
     from memaudit.recipe import LanguageModelRecipe as LanguageModelRecipe
+    from memaudit.recipe import Observe as Observe
+    from memaudit.recipe import Part as Part
     from memaudit.recipe import Probes as Probes
     from memaudit.recipe import Rendering as Rendering
     from memaudit.recipe import Secrets as Secrets
@@ -39,11 +49,17 @@ if TYPE_CHECKING:
     from memaudit.recipe import shift as shift
     from memaudit.recipe import shifted as shifted
     from memaudit.recipe import write_manifest as write_manifest
+    from memaudit.signals import observe as observe
+    from memaudit.signals import observing as observing
     from memaudit.training import Shard as Shard
+    from memaudit.training import derivations as derivations
+    from memaudit.training import derive as derive
+    from memaudit.training import derive_target as derive_target
     from memaudit.training import draw_members as draw_members
     from memaudit.training import fill as fill
     from memaudit.training import import_bank as import_bank
     from memaudit.training import import_models as import_models
+    from memaudit.training import measure_bank as measure_bank
     from memaudit.training import train as train
     from memaudit.types import Context as Context
     from memaudit.types import Limit as Limit
@@ -52,15 +68,23 @@ if TYPE_CHECKING:
     from memaudit.types import Verdict as Verdict
 
 _HOME = {
-    "memaudit.auditing": ("Audit", "Outputs", "Plan", "audit", "plan", "quick"),
+    "memaudit.auditing": (
+        "Audit", "Outputs", "Plan", "WhatIf", "audit", "holdout_retraining", "plan", "quick", "rate_of_forgetting",
+        "second_split", "unlearning", "what_if",
+    ),
     "memaudit.bank": ("Bank",),
+    "memaudit.design": ("Subsets",),
     "memaudit.errors": ("MemauditError",),
     "memaudit.recipe": (
-        "SGD", "AdamW", "CallableRecipe", "ClassifierRecipe", "Counts", "Documents", "EstimatorRecipe", "Examples",
-        "LanguageModelRecipe", "Probes", "Rendering", "Secrets", "flip", "mirror", "near_copies", "read_canaries",
-        "save_target", "shift", "shifted", "write_manifest",
+        "SGD", "AdamW", "CallableRecipe", "ClassifierRecipe", "Counts", "Derivation", "Documents",
+        "EstimatorRecipe", "Examples", "LanguageModelRecipe", "Observe", "Part", "Probes", "Rendering", "Secrets",
+        "flip", "mirror", "near_copies", "read_canaries", "save_target", "shift", "shifted", "write_manifest",
     ),
-    "memaudit.training": ("Shard", "draw_members", "fill", "import_bank", "import_models", "train"),
+    "memaudit.signals": ("observe", "observing"),
+    "memaudit.training": (
+        "Shard", "derivations", "derive", "derive_target", "draw_members", "fill", "import_bank", "import_models",
+        "measure_bank", "train",
+    ),
     "memaudit.types": ("Context", "Limit", "Release", "Report", "Verdict"),
 }  # fmt: skip
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}

@@ -8,8 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from memaudit.auditing.choices import default_attacks as default_attacks
+    from memaudit.auditing.comparing import WhatIf as WhatIf
+    from memaudit.auditing.comparing import what_if as what_if
     from memaudit.auditing.costs import cost_to_fill as cost_to_fill
     from memaudit.auditing.costs import require_budget as require_budget
+    from memaudit.auditing.derived import holdout_retraining as holdout_retraining
+    from memaudit.auditing.derived import rate_of_forgetting as rate_of_forgetting
+    from memaudit.auditing.derived import second_split as second_split
+    from memaudit.auditing.derived import unlearning as unlearning
     from memaudit.auditing.one_call import quick as quick
     from memaudit.auditing.planning import Plan as Plan
     from memaudit.auditing.planning import plan as plan
@@ -29,15 +35,21 @@ _HOME = {
     "Outputs": "recorded",
     "Plan": "planning",
     "Target": "target",
+    "WhatIf": "comparing",
     "audit": "run",
     "cost_to_fill": "costs",
     "default_attacks": "choices",
+    "holdout_retraining": "derived",
     "open_outputs": "recorded",
     "open_target": "target",
     "plan": "planning",
     "quick": "one_call",
+    "rate_of_forgetting": "derived",
     "require_budget": "costs",
     "require_planned": "planning",
+    "second_split": "derived",
+    "unlearning": "derived",
+    "what_if": "comparing",
     "write_plan": "planning",
 }
 

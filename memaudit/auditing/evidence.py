@@ -130,7 +130,8 @@ def table(evidence: Evidence, names: Sequence[str], full: bool = False) -> bytes
     models without the example in which the same threshold flags it, its own false-positive rate. With `full`,
     the column `content` holds the text, or of the most exposed members the picture as a data URI, as a JSON string:
     that takes one line, and no spreadsheet reads it as a formula. Tables of numbers have no such column. An id that a
-    spreadsheet would read as a formula has an apostrophe in front.
+    spreadsheet would read as a formula has an apostrophe in front. `influences` is the other example whose accuracy an
+    example raises most, `influence` by how much; the two columns are there if any influence is beyond chance.
     """
     attacks = dict.fromkeys([DEFAULT.name, *evidence.with_bank])
     rates = evidence.resolved_fprs
@@ -151,9 +152,20 @@ def table(evidence: Evidence, names: Sequence[str], full: bool = False) -> bytes
         "memorization_high": scores.high,
         "margin_shift": margins.shift,
         "margin_separation": margins.separation,
+        **(_influence(evidence, names) if isinstance(evidence, ClassifierEvidence) else {}),
         **({"content": contents} if any(contents) else {}),
     }
     return _csv(columns, names)
+
+
+def _influence(evidence: ClassifierEvidence, names: Sequence[str]) -> dict[str, list[str]]:
+    """Return whom each example influences most, by name, and how much; empty cells where nothing is beyond chance."""
+    found = evidence.influences
+    whom, value = [""] * len(names), [""] * len(names)
+    for k in np.argsort(found.value, kind="stable"):  # so that the largest is the last to be written
+        row = evidence.looked_at[found.training[k]]
+        whom[row], value[row] = neutral(names[evidence.looked_at[found.measured[k]]]), _cell(float(found.value[k]))
+    return {"influences": whom, "influence": value} if len(found.value) else {}
 
 
 def _csv(columns: Mapping[str, Sequence[str] | Shaped[Array, " examples"]], names: Sequence[str]) -> bytes:

@@ -21,7 +21,7 @@ from memaudit.recipe.populations import number_of_units
 from memaudit.recipe.recipes import asking
 from memaudit.signals import measure
 from memaudit.training import choose_device
-from memaudit.training.designing import require_fitting_design
+from memaudit.training.designing import require_enough, require_fitting_design
 from memaudit.types import Rung
 
 Array = np.ndarray
@@ -117,6 +117,8 @@ def ground(
     target = _correct_alike(target, bank)
     used = [model for model in bank.models() if shadows is None or model < shadows]
     if len(used) >= LEAST_SHADOWS:
+        if design is not None:
+            require_enough(len(used), design)
         measured, recordings = _usable(target, bank, shadows)
         require_other_model(bank, target.recorded["phi"])
         if references:
@@ -159,9 +161,10 @@ def _fitting(bank: Bank, target: Target) -> Design | None:
             f"the shadow models of {bank.path} were trained by a recipe; give it beside the outputs, so that its "
             "examples are known (--recipe recipe.py:recipe)"
         )
-    bank.require(fingerprint(target.recipe, target.population, int(bank.fingerprint["seed"])) | bank.design_lines)
+    made = fingerprint(target.recipe, target.population, int(bank.fingerprint["seed"]))
+    bank.require(made | bank.design_lines | bank.derivation_lines)
     design = bank.design(number_of_units(target.population))
-    require_fitting_design(bank, design, target.members)
+    require_fitting_design(bank.path, design, target.members)
     require_inputs(bank, recipe_folder(target.recipe))
     return design
 

@@ -22,13 +22,13 @@ from memaudit.auditing.evidence import Key
 from memaudit.auditing.ground import LEAST_SHADOWS
 from memaudit.auditing.provenance import HASHES
 from memaudit.bank import Bank
-from memaudit.design import Design, Role
+from memaudit.design import Design, Draw, Role, Subsets
 from memaudit.errors import BankError, MemauditError, SettingsError
 from memaudit.files import write_whole
 from memaudit.recipe import Population, Recipe, fingerprint, load_recipe, read_members
 from memaudit.recipe.populations import number_of_units, units_of
 from memaudit.training import population
-from memaudit.training.designing import WAY_OUT, design_for, size_mismatch
+from memaudit.training.designing import WAY_OUT, design_for, require_models, size_mismatch
 from memaudit.types import Limit, Planned, Rung
 
 Array = np.ndarray
@@ -43,7 +43,8 @@ class Plan:
 
     `missing` are the models that the bank still lacks; `assumed` says that members and non-members are not known, and
     taken to be one half of the examples each. `always` of the members are in every shadow model and `never` of the
-    non-members in none, so that the figures are about the others. `warnings` are what speaks against auditing this
+    non-members in none, so that the figures are about the others. `design` says what the models are trained on.
+    `warnings` are what speaks against auditing this
     model with this bank. `decides` is all that the audit's numbers and verdicts depend on, save
     the model: an audit that keeps to the plan says the same of itself.
     """
@@ -57,6 +58,7 @@ class Plan:
     always: int = 0
     never: int = 0
     warnings: tuple[str, ...] = ()
+    design: str = ""
     cost: Cost
     outlooks: tuple[policy.Outlook, ...]
     decides: dict[str, Any]
@@ -85,6 +87,7 @@ def plan(
     shadows: int = 64,
     seed: int = 0,
     members: str | Path | None = None,
+    design: Subsets | None = None,
     fprs: Sequence[float] = (0.01, 0.001),
     attacks: Sequence[str] | None = None,
     limits: Sequence[Limit] = (),
@@ -101,6 +104,7 @@ def plan(
         shadows: Number of models that the audit is to have; fewer than six are reference models, and 0 none at all.
         seed: Of the bank.
         members: The target's file of members; without it, half of the examples are taken to be members.
+        design: Of the bank, as for `fill`.
         fprs: False-positive rates to measure at.
         attacks: Names of attacks; by default those that are usual for the kind of model.
         limits: What will be decided.
@@ -121,12 +125,16 @@ def plan(
             attacks = attacks_without_bank(recipe, examples, limits, shadows, references)
     require_choices(fprs, attacks)
     who = None if members is None else units_of(examples, read_members(members, examples))
-    design, warnings = _design(Path(bank), examples, seed, who) if shadows else (_everybody(examples), ())
+    of_bank, warnings = _design(Path(bank), examples, seed, who, design) if shadows else (_everybody(examples), ())
     missing, cost = 0, Cost(seconds=0.0, stored=0, source="no shadow models")
     if shadows:
-        missing, cost = cost_to_fill(Path(bank), recipe, examples, shadows, seed, device, weights, design)
-    measured = int(design.candidates.sum())
-    inside = measured // 2 if who is None else int(who[design.candidates].sum())
+        require_models(shadows, of_bank)
+        missing, cost = cost_to_fill(Path(bank), recipe, examples, shadows, seed, device, weights, of_bank)
+    measured = of_bank.count(Role.CANDIDATE)
+    inside = int(of_bank.inclusion * measured) if who is None else int(who[of_bank.candidates].sum())
+    if of_bank.draw is Draw.INDEPENDENT and shadows < of_bank.least:
+        warnings += (f"An audit with this design needs at least {of_bank.least} shadow models.",)
+    decided = limits if of_bank.draw is not Draw.LEAVE_ONE_OUT else ()
     return Plan(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         shadows=shadows,
@@ -134,14 +142,15 @@ def plan(
         members=inside,
         nonmembers=measured - inside,
         assumed=members is None,
-        always=design.count(Role.ALWAYS),
-        never=design.count(Role.NEVER),
+        always=of_bank.count(Role.ALWAYS),
+        never=of_bank.count(Role.NEVER),
         warnings=warnings,
+        design=of_bank.words,
         cost=cost,
-        outlooks=policy.outlooks(limits, attacks, fprs, inside, measured - inside, shadows)
+        outlooks=policy.outlooks(decided, attacks, fprs, inside, measured - inside, shadows)
         if rung is Rung.BANK
-        else policy.held_out_outlooks(limits, attacks, fprs, inside, measured - inside, rung),
-        decides=_decides(fingerprint(recipe, examples, seed) | design.lines(), shadows, fprs, attacks, limits),
+        else policy.held_out_outlooks(decided, attacks, fprs, inside, measured - inside, rung),
+        decides=_decides(fingerprint(recipe, examples, seed) | of_bank.lines(), shadows, fprs, attacks, limits),
     )
 
 
@@ -150,9 +159,15 @@ def _everybody(examples: Population) -> Design:
 
 
 def _design(
-    bank: Path, examples: Population, seed: int, members: Bool[Array, " units"] | None
+    bank: Path,
+    examples: Population,
+    seed: int,
+    members: Bool[Array, " units"] | None,
+    subsets: Subsets | None = None,
 ) -> tuple[Design, tuple[str, ...]]:
     """Return the design of a bank that is there, or the one it will have; and why it does not suit the model."""
+    if subsets is not None:
+        return design_for(bank, examples, seed, members, subsets), ()
     try:
         design = design_for(bank, examples, seed, members)
     except BankError as error:
@@ -169,6 +184,7 @@ def write_plan(
     examples: Population,
     ledger: Path | None = None,
     members: str | Path | None = None,
+    subsets: Subsets | None = None,
 ) -> Planned:
     """Write a plan into a file, and its SHA-256 into the ledger of the audits with a bank, which is made if need be.
 
@@ -182,7 +198,7 @@ def write_plan(
     place = ledgers.beside(bank) if ledger is None else ledger
     seed = int(found.decides["seed"])
     who = None if members is None else units_of(examples, read_members(members, examples))
-    design, _ = _design(bank, examples, seed, who)
+    design, _ = _design(bank, examples, seed, who, subsets)
     made = Bank.create(bank, len(examples), fingerprint(recipe, examples, seed), design)
     content = {"schema": SCHEMA, **asdict(found), "decides": found.decides | _committed(made, examples, place)}
     data = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False).encode() + b"\n"

@@ -7,9 +7,10 @@ from memaudit.auditing.target import Target
 from memaudit.bank import Bank
 from memaudit.bank.imported import GUESSED
 from memaudit.checks.memorized import of_all
-from memaudit.design import Role
+from memaudit.design import Design, Draw, Role
 from memaudit.recipe import Population, TextPopulation
 from memaudit.recipe.labels import Task
+from memaudit.reports.text import percent
 from memaudit.types import Rung
 
 UNTESTED = (
@@ -92,9 +93,22 @@ IMPORTED = (
     "The shadow models were imported. That they were trained as the model was, and on the examples that the membership "
     "matrix says, was not seen; the fidelity control compares their outputs with the model's.",
 )
+DERIVED = (
+    "The shadow models were derived from trained ones ({what}), and the results are about models that were derived in "
+    "the same way. That the audited model was, was not seen; the fidelity control compares its outputs with theirs.",
+)
 CONFIDENT = (
     "Whether the shadow models classify an example correctly was not given. It counts as correct if the probability of "
     "its label is above 1/2, and memorization is of that.",
+)
+
+UNPAIRED = (
+    "Each example was in a shadow model's training set with probability {share}, independently. For each example, "
+    "models trained on it are matched at random with models that were not."
+)
+NOISE = (
+    "In each shadow model, {share} of the labels were replaced by another class. The model is taken to be trained on "
+    "such labels too; all results but MEM008 are about the examples' own labels."
 )
 
 
@@ -120,7 +134,7 @@ def limitations(target: Target, base: Ground) -> tuple[str, ...]:
     recorded = RECORDED if target.outputs else ()
     general = _with_bank(base) if base.rung is Rung.BANK else (*ALONE, *(OVERLAP if base.models else ()))
     signal = SIGNALS.get(getattr(target.population, "task", Task.CLASSIFICATION))
-    imported = () if base.bank is None else _of_import(base.bank, target, base)
+    imported = () if base.bank is None else (*_of_import(base.bank, target, base), *_of_derivation(base.bank))
     return (
         *((signal,) if signal else ()),
         *imported,
@@ -142,26 +156,56 @@ def _with_bank(base: Ground) -> tuple[str, ...]:
 
 
 def _sampled(target: Target, base: Ground) -> tuple[str, ...]:
-    """Return which examples the figures are about, where they are not about all."""
-    always, never = base.count(Role.ALWAYS), base.count(Role.NEVER)
-    if not always + never:
+    """Return which examples the figures are about, where they are not about all; and what else the design decides."""
+    design = base.design
+    if design is None:
         return ()
+    always, never = base.count(Role.ALWAYS), base.count(Role.NEVER)
+    lines = [_measured(target, always, never, design.chosen)] if always + never else []
+    if design.draw is Draw.INDEPENDENT and base.rung is Rung.BANK:
+        lines.append(_unpaired(base, design))
+    if design.label_noise:
+        lines.append(NOISE.format(share=percent(design.label_noise)))
+    return tuple(lines)
+
+
+def _measured(target: Target, always: int, never: int, chosen: bool) -> str:
     inside, outside = int(target.members.sum()), int((~target.members).sum())
+    known = (
+        f"Every shadow model was trained on the other {always:,} training examples, and the adversary is assumed to "
+    )
+    alike = "The training sets of the shadow models are therefore about as large as the model's."
+    if chosen:
+        lines = [
+            f"All figures are about {_of(inside - always, inside)} training examples and "
+            f"{_of(outside - never, outside)} held-out ones. They were chosen, so that the figures describe no others.",
+            *([f"{known}know them."] if always else ()),
+            *([f"No shadow model was trained on the other {never:,} held-out ones."] if never else ()),
+        ]
+        return " ".join(lines)
     if always:
         told = (
             f"All figures are about {inside - always:,} of the {inside:,} training examples, drawn at random, and all "
-            f"{outside:,} held-out examples. Every shadow model was trained on the other {always:,} training examples, "
-            "and the adversary is assumed to know them."
+            f"{outside:,} held-out examples. {known}know them."
         )
     else:
         told = (
             f"All figures are about all {inside:,} training examples and {outside - never:,} held-out ones, drawn at "
             f"random from {outside:,}. No shadow model was trained on the other {never:,}."
         )
-    return (
-        f"{told} The training sets of the shadow models are therefore about as large as the model's. Memorization and "
-        "the most exposed examples are those of this sample alone.",
-    )
+    return f"{told} {alike} Memorization and the most exposed examples are those of this sample alone."
+
+
+def _of(some: int, whole: int) -> str:
+    return f"all {whole:,}" if some == whole else f"{some:,} of the {whole:,}"
+
+
+def _unpaired(base: Ground, design: Design) -> str:
+    """Return what follows from shadow models that are drawn independently of each other."""
+    assert base.recordings is not None
+    left_out = design.count(Role.CANDIDATE) - base.recordings.shape[1]
+    told = UNPAIRED.format(share=percent(design.inclusion))
+    return f"{told} {left_out} examples were left out: too few models have, or lack, them." if left_out else told
 
 
 def _of_import(bank: Bank, target: Target, base: Ground) -> tuple[str, ...]:
@@ -180,6 +224,15 @@ def _of_import(bank: Bank, target: Target, base: Ground) -> tuple[str, ...]:
             "them, or their copies were split between training sets. That does not depend on any output."
         )
     return tuple(lines)
+
+
+def _of_derivation(bank: Bank) -> tuple[str, ...]:
+    """Return what the figures rest on where the shadow models were derived from others."""
+    if not bank.derived:
+        return ()
+    named = (bank.fingerprint.get(f"derivation.{name}", "").strip("'") for name in ("function", "data"))
+    function, data = (words.partition(" ")[0] if " " in words and "(" not in words else words for words in named)
+    return tuple(words.format(what=f"by {function} on data {data}") for words in DERIVED)
 
 
 def _score(target: Target) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 
 from memaudit.auditing.folder import sha256
 from memaudit.bank import Bank, Recordings
@@ -18,6 +18,7 @@ from memaudit.recipe import (
     EstimatorRecipe,
     Examples,
     Membership,
+    Observed,
     Population,
     Recipe,
     TextPopulation,
@@ -27,15 +28,18 @@ from memaudit.recipe import (
     membership,
 )
 from memaudit.recipe.manifest import Manifest, manifest_of, read_manifest
+from memaudit.recipe.observed import LARGEST, observed_beside, read_observed
 from memaudit.recipe.populations import candidates, counts_of_candidates, require_stable, units_of
 from memaudit.recipe.recipes import asking
 from memaudit.signals import measure
+from memaudit.signals.evaluate import loss_of
 from memaudit.training import choose_device, population
 
 Array = np.ndarray
 
 _LEAST_EXAMPLES = 10
 _UNTELLING = {"model", "pytorch_model", "adapter_model", "weights", "checkpoint", "best", "final", "last"}
+_ROUNDING, _ROUNDED = 0.02, 0.05  # of a loss, between devices; of the examples, in which it may be larger
 _READING_PAIRS = 16  # whose reading of what the target wrote tells memorized passages from predictable ones
 
 
@@ -45,7 +49,8 @@ class Target:
 
     Of a model of which only outputs were recorded, `outputs` says what these are, and `guessed` whether an example
     counts as classified correctly because its label's probability is above 1/2; there need be no recipe. `called` is
-    what the user calls a model that is in no file.
+    what the user calls a model that is in no file. `observed` is what was seen of it while it trained, which only the
+    proxies of memorization read.
     """
 
     recipe: Recipe | None
@@ -60,12 +65,19 @@ class Target:
     outputs: str = ""
     guessed: bool = False
     called: str = ""
+    observed: Observed | None = None
 
     def only(self, rows: Int[Array, " rows"]) -> Target:
         """Return the same target with some of its examples."""
         assert isinstance(self.population, Examples)
         recorded = {name: values[rows] for name, values in self.recorded.items()}
-        return replace(self, population=self.population.take(rows), counts=self.counts[rows], recorded=recorded)
+        return replace(
+            self,
+            population=self.population.take(rows),
+            counts=self.counts[rows],
+            recorded=recorded,
+            observed=None if self.observed is None else self.observed.take(rows),
+        )
 
     @property
     def members(self) -> Bool[Array, " examples"]:
@@ -94,7 +106,7 @@ def of_candidates(target: Target, design: Design, device: str = "auto") -> Targe
     Raises:
         EvidenceError: There are too few members or non-members among them.
     """
-    if design.is_halves:
+    if design.measured.all():
         return target
     examples = candidates(target.population, design)
     counts = counts_of_candidates(target.population, design, target.counts)
@@ -104,7 +116,10 @@ def of_candidates(target: Target, design: Design, device: str = "auto") -> Targe
         if rows is None
         else {name: values[rows] for name, values in target.recorded.items()}
     )
-    return replace(target, population=examples, counts=counts, recorded=recorded)
+    seen = target.observed
+    if seen is not None:
+        seen = seen.take(np.flatnonzero(design.candidates if rows is None else rows))
+    return replace(target, population=examples, counts=counts, recorded=recorded, observed=seen)
 
 
 def _answers(target: Target, examples: Population, counts: UInt8[Array, " ids"], device: str) -> dict[str, Array]:
@@ -181,6 +196,8 @@ def open_target(
     counts = who_was.counts
     mask = units_of(examples, counts)
     require_both(examples, who_was, mask)
+    digest = sha256(Path(model))
+    seen = read_observed(model, digest, len(examples))
     stated = None if manifest is None else (read_manifest(manifest), manifest_of(examples, counts))
     try:
         recorded = measure(loaded, examples, device=choose_device(device), entropy=True, **asking(recipe))
@@ -190,7 +207,32 @@ def open_target(
             recorded |= question(loaded, text, recipe, ~mask, choose_device(device))
     except ModelError as error:
         raise ModelError(f"{model}: {error}") from error
-    return Target(recipe, examples, counts, recorded, Path(model), sha256(Path(model)), state_dict, who_was, stated)
+    if seen is not None:
+        _require_same_end(Path(model), seen, loss_of(examples)(recorded["phi"][:, 0]))
+    return Target(
+        recipe,
+        examples,
+        counts,
+        recorded,
+        Path(model),
+        digest,
+        state_dict,
+        who_was,
+        stated,
+        observed=seen,
+    )
+
+
+def _require_same_end(model: Path, seen: Observed, loss: Float[Array, " examples"]) -> None:
+    """Raise EvidenceError if the last of a target's observations is not what the audited model says."""
+    last = seen.values["loss"][-1].astype(np.float64)
+    other = np.abs(last - np.minimum(loss, LARGEST)) > _ROUNDING * (1 + loss)
+    if other.mean() > _ROUNDED:
+        raise EvidenceError(
+            f"{observed_beside(model)}: the loss of {int(other.sum())} of {len(other)} examples at the end of training "
+            "is not that of the model: it was trained on afterwards, or these are other numbers. Delete the file, or "
+            "save the model with what was seen of it: memaudit.save_target(..., observed=seen)"
+        )
 
 
 def require_both(examples: Population, who_was: Membership, members: Bool[Array, " units"]) -> None:

@@ -2,8 +2,8 @@
 
     bank.json                       schema, number of examples, fingerprint
     design-….npy                    the role of each unit, unless the models are trained on halves
-    models/0007/signals.safetensors  members [examples], phi [examples, queries], correct [examples], loss and
-                                     hit per epoch and training example, where the loop recorded them
+    models/0007/signals.safetensors  members [examples], phi [examples, queries], correct [examples], and where the
+                                     model was observed while it trained, observed.… [times, examples]
     models/0007/weights.safetensors  if weights are kept
     models/0007/model.json           checksums of the above, seed, seconds of training and of evaluation, device
 
@@ -89,6 +89,11 @@ class Bank:
         return (Path(path) / "bank.json").is_file() and cls.open(path).imported
 
     @classmethod
+    def is_derived(cls, path: str | Path) -> bool:
+        """Return whether there is a bank in a folder whose models were made from another bank's."""
+        return (Path(path) / "bank.json").is_file() and cls.open(path).derived
+
+    @classmethod
     def create(cls, path: str | Path, examples: int, fingerprint: dict[str, str], design: Design | None = None) -> Bank:
         """Return the bank in a folder, which is made if there is none yet, or none with a model in it.
 
@@ -98,7 +103,7 @@ class Bank:
             path: The folder.
             examples: How many the recipe has.
             fingerprint: Of the recipe.
-            design: The role of each unit; by default the models are trained on halves.
+            design: Of the models; by default they are trained on halves.
 
         Raises:
             BankError: The folder holds models made from something else; the message names what differs.
@@ -128,7 +133,9 @@ class Bank:
         from memaudit.recipe import recipe_digest
 
         values = {
-            "shadow models": f"{len(self.models()):,} ({len(self.pairs()):,} complete pairs)",
+            "shadow models": f"{len(self.models()):,} ({len(self.pairs()):,} complete pairs)"
+            if self.paired
+            else f"{len(self.models()):,}, not in pairs",
             "examples": f"{self.examples:,}",
             "seed": self.fingerprint.get("seed"),
             "recipe": f"{recipe_digest(self.fingerprint)[:16]}…",
@@ -165,10 +172,20 @@ class Bank:
     @property
     def design_lines(self) -> dict[str, str]:
         """What the fingerprint says of the design; nothing of halves."""
-        return {name: value for name, value in self.fingerprint.items() if name in ("design", "design.sha256")}
+        return {n: value for n, value in self.fingerprint.items() if n == "design" or n.startswith("design.")}
+
+    @property
+    def derivation_lines(self) -> dict[str, str]:
+        """What the fingerprint says of how the models were derived from another bank's; nothing where they were not."""
+        return {name: value for name, value in self.fingerprint.items() if name.startswith("derivation.")}
+
+    @property
+    def derived(self) -> bool:
+        """Whether its models were made from another bank's by a derivation."""
+        return bool(self.derivation_lines)
 
     def design(self, units: int) -> Design:
-        """Return the role of each unit in the bank's models.
+        """Return which units the bank's models are trained on.
 
         Args:
             units: How many units the recipe's population has.
@@ -183,9 +200,7 @@ class Bank:
             roles = np.load(file, allow_pickle=False)
             if roles.dtype != np.uint8 or roles.shape != (units,) or not np.isin(roles, list(Role)).all():
                 raise ValueError(f"it does not hold the roles of {units} units, which the recipe has")
-            found = Design(roles)
-            if found.lines().get("design.sha256") != self.fingerprint["design.sha256"]:
-                raise ValueError("it does not match its checksum")
+            found = Design.read(roles, self.fingerprint)
         except (OSError, ValueError, EOFError) as error:
             raise BankError(
                 f"{file} cannot be read ({error}); restore it, or fill a new bank (--bank FOLDER)"
@@ -230,7 +245,7 @@ class Bank:
         if weights is not None:
             contents[_WEIGHTS] = weights
         sums = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
-        record = record | {"model": model, "bank": self._mark, "sha256": sums}
+        record = record | {"model": model, "bank": self.mark, "sha256": sums}
         contents[_RECORD] = json.dumps(record, indent=2).encode()
         temporary = self._temporary(f"{model:04d}")
         with _disk_trouble(self.path):
@@ -257,7 +272,7 @@ class Bank:
         """Return what is wrong with a stored model; None if it is this bank's and its files match their checksums."""
         try:
             record = self.record(model)
-            if record.get("model", model) != model or record.get("bank", self._mark) != self._mark:
+            if record.get("model", model) != model or record.get("bank", self.mark) != self.mark:
                 return f"{_RECORD} says that it is model {record.get('model')}, or of another bank"
             expected = record["sha256"]
             for name in (n for n in names if n in expected):
@@ -308,11 +323,11 @@ class Bank:
 
     @property
     def paired(self) -> bool:
-        """Whether its models are complementary pairs, as all that were trained here are."""
+        """Whether its models are complementary pairs, as they are by default."""
         return self.fingerprint.get("design.pairs", "yes") == "yes"
 
     def matched(self, shadows: int | None = None) -> Matched:
-        """Return the recordings of imported models that are no pairs, matched example by example.
+        """Return the recordings of models that are no pairs, matched example by example.
 
         Raises:
             BankError: A file is damaged, or the import is not finished.
@@ -334,7 +349,14 @@ class Bank:
         firsts = self.pairs(shadows)
         if not firsts:
             raise BankError(f"the bank in {self.path} holds no complete pair of models; run `memaudit bank fill`")
-        models = [m for first in firsts for m in (first, first + 1)]
+        return self.recordings([m for first in firsts for m in (first, first + 1)])
+
+    def recordings(self, models: Sequence[int]) -> Recordings:
+        """Return the recordings of some pairs of models, after checking every file against its checksum.
+
+        Raises:
+            BankError: A file is damaged.
+        """
         for model in models:
             self._require_whole(model, _SIGNALS)
         return Recordings(tuple(self._signals_path(m) for m in models))
@@ -348,6 +370,11 @@ class Bank:
         self._require_whole(model, _WEIGHTS)
         return self._folder(model) / _WEIGHTS if _WEIGHTS in self.record(model)["sha256"] else None
 
+    def weights_sha256(self, model: int) -> str | None:
+        """Return the SHA-256 of a model's weights, as its record states it; None if they were not kept."""
+        found = self.record(model)["sha256"].get(_WEIGHTS)
+        return None if found is None else str(found)
+
     def _require_finished(self) -> None:
         there, all_ = len(self.models()), self.fingerprint.get("models", "0")
         if self.imported and str(there) != all_:
@@ -358,11 +385,13 @@ class Bank:
 
     def _require_whole(self, model: int, name: str) -> None:
         if problem := self.damage(model, (name,)):
-            way_out = "import it again into another folder" if self.imported else "`memaudit bank fill` repairs it"
+            command = "derive" if self.derived else "fill"
+            repair = f"`memaudit bank {command}` repairs it"
+            way_out = "import it again into another folder" if self.imported else repair
             raise BankError(f"model {model} of {self.path} is damaged ({problem}); {way_out}")
 
     @property
-    def _mark(self) -> str:
+    def mark(self) -> str:
         """What tells this bank's models from another's, should folders be copied together."""
         return hashlib.sha256(json.dumps(self.fingerprint, sort_keys=True).encode()).hexdigest()
 

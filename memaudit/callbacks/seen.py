@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +14,7 @@ from torch.utils.data import SequentialSampler, Subset, SubsetRandomSampler
 from memaudit.errors import EvidenceError
 from memaudit.recipe import Examples, Population, TextPopulation
 from memaudit.recipe.labels import Task
+from memaudit.signals.undisturbed import undisturbed
 
 Array = np.ndarray
 
@@ -111,20 +110,6 @@ def _left_over(loader: Any) -> int:
     if not getattr(batches, "drop_last", False) or not hasattr(sampler, "__len__"):
         return 0
     return int(len(sampler) % batches.batch_size)
-
-
-@contextmanager
-def undisturbed() -> Iterator[None]:
-    """Restore the random generators of Python, NumPy and torch at the end: watching must not change the training."""
-    import torch
-
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
-    try:
-        with torch.random.fork_rng(range(torch.cuda.device_count())):
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)  # noqa: NPY002
 
 
 def _matched(wanted: Mapping[str, Sequence[bytes]], have: Counter[bytes]) -> tuple[list[str], int]:

@@ -12,6 +12,7 @@ from memaudit.checks.evidence import (
     ClassifierTargetEvidence,
     ControlCheck,
     Evidence,
+    RedrawnLabels,
     TargetEvidence,
 )
 from memaudit.checks.exact import exact_check
@@ -20,6 +21,7 @@ from memaudit.checks.extraction_link import extraction_link_check
 from memaudit.checks.fidelity import fidelity_check
 from memaudit.checks.generation import generation_check
 from memaudit.checks.held_out import held_out_check
+from memaudit.checks.known import known_check
 from memaudit.checks.ladder import out_of_reach
 from memaudit.checks.link import link_check
 from memaudit.checks.membership import MEMBERSHIP
@@ -27,16 +29,22 @@ from memaudit.checks.memorized import memorization_check
 from memaudit.checks.own_secrets import own_secrets_check
 from memaudit.checks.probabilistic import probabilistic_check
 from memaudit.checks.search import search_check
+from memaudit.checks.tail import influence_check
 from memaudit.checks.text import TextEvidence, TextTargetEvidence
+from memaudit.checks.traced import information_check, traceability_check
 from memaudit.errors import SettingsError
 from memaudit.reports.text import percent
 
 CHECKS: tuple[Check, ...] = (
     *MEMBERSHIP,
     held_out_check,
+    traceability_check,
+    information_check,
     memorization_check,
+    known_check,
     counterfactual_check,
     epoch_check,
+    influence_check,
     link_check,
     exposure_check,
     detection_check,
@@ -89,6 +97,7 @@ __all__ = [
     "ClassifierTargetEvidence",
     "ControlCheck",
     "Evidence",
+    "RedrawnLabels",
     "TargetEvidence",
     "TextEvidence",
     "TextTargetEvidence",

@@ -23,8 +23,18 @@ from memaudit.attacks import (
     blind_text_scores,
     taught,
 )
-from memaudit.design import Pairs, by_pair
-from memaudit.memorization import Counterfactual, Margin, Memorization, margin, memorization, paired_memorization
+from memaudit.design import Pairs, by_pair, step_of
+from memaudit.memorization import (
+    Counterfactual,
+    Found,
+    Margin,
+    Memorization,
+    beyond_chance,
+    influence,
+    margin,
+    memorization,
+    paired_memorization,
+)
 from memaudit.recipe.manifest import Manifest
 from memaudit.reports.text import ends, percent, points
 from memaudit.signals import cross_entropy
@@ -349,9 +359,19 @@ class ClassifierTargetEvidence(TargetEvidence):
         return blind_scores(self.x[rows], self.y[rows], self.members[rows], self.seed)
 
 
+@dataclass(frozen=True, slots=True)
+class RedrawnLabels:
+    """Of each shadow model and example: whether the label was replaced, and whether the model predicts that label."""
+
+    redrawn: Bool[Array, "models examples"]
+    fitted: Bool[Array, "models examples"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class ClassifierEvidence(ClassifierTargetEvidence, Evidence):
-    """Of a classifier, with a bank."""
+    """Of a classifier, with a bank. `labels` are those of a bank with label noise."""
+
+    labels: RedrawnLabels | None = None
 
     @cached_property
     def memorization(self) -> Memorization | Counterfactual:
@@ -359,6 +379,17 @@ class ClassifierEvidence(ClassifierTargetEvidence, Evidence):
         if self.matched is not None:
             return memorization(self.bank.correct.astype(bool), self.bank.members)
         return paired_memorization(*self.correct_by_pair)
+
+    @cached_property
+    def looked_at(self) -> Int[Array, " some"]:
+        """The examples whose influences on each other are measured: at most 10,000."""
+        return np.arange(0, self.bank.shape[1], step_of(self.bank.shape[1]))
+
+    @cached_property
+    def influences(self) -> Found:
+        """The influences of these examples on each other that are beyond chance, numbered among them."""
+        members, correct = (of[:, self.looked_at] for of in (self.bank.members, self.bank.correct))
+        return beyond_chance(influence(correct, members, without=members))
 
 
 @dataclass(frozen=True, slots=True)

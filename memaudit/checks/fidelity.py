@@ -7,7 +7,8 @@ from jaxtyping import Float
 from scipy import stats
 
 from memaudit.checks.evidence import ControlCheck, Evidence
-from memaudit.design import about_half
+from memaudit.checks.memorized import of_all
+from memaudit.design import about_share
 from memaudit.reports.text import percent
 from memaudit.stats import holm
 from memaudit.types import Control, Table
@@ -67,11 +68,12 @@ def _fidelity(evidence: Evidence) -> Control:
 
 def _way_out(evidence: Evidence) -> str:
     """Return how to fill a bank whose models are as large as the target, where the shares differ."""
-    if about_half(evidence.members):
+    share = float((evidence.bank.members > 0).mean())
+    if about_share(evidence.members, share):
         return ""
     return (
         f" The model was trained on {percent(float(evidence.members.mean()))} of the examples and its shadow models on "
-        "half of them: fill a bank for this model (memaudit bank fill --bank FOLDER --members FILE)."
+        f"{of_all(share)} of them: fill a bank for this model (memaudit bank fill --bank FOLDER --members FILE)."
     )
 
 

@@ -173,7 +173,7 @@ def run(model: Path, call: Job, quiet: bool, yes: bool = False) -> Audit:
     )
     assert target.recipe is not None
     place = call.place(settings.bank)
-    if Bank.is_imported(place) and settings.shadows != 0:
+    if settings.shadows != 0 and (Bank.is_imported(place) or Bank.is_derived(place)):
         return _audited(target, Bank.open(place), call, None)
     if settings.plan is not None:
         attacks = settings.attacks or default_attacks(target.recipe, target.population, call.limits)

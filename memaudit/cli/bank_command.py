@@ -1,23 +1,27 @@
-"""`memaudit bank fill|import|status`."""
+"""`memaudit bank fill|import|derive|compare|status`."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from memaudit.cli.common import Job, job, over_budget, progress, settings_options
+from memaudit.cli.common import Job, design_options, job, over_budget, progress, settings_options, subsets
+from memaudit.cli.terminal import table
 from memaudit.errors import SettingsError
 
 if TYPE_CHECKING:
     from memaudit.bank import Bank
+    from memaudit.design import Subsets
     from memaudit.recipe import Counts, Population, Recipe
+    from memaudit.training import Shard
 
 
 @click.group()
 def command() -> None:
-    """Fill a bank of shadow models, import one, or show its content."""
+    """Fill a bank of shadow models, import or derive one, compare two, or show the content of one."""
 
 
 @command.command()
@@ -25,17 +29,20 @@ def command() -> None:
 @click.option("--members", help="Who the model to be audited is trained on: a file of ids.")
 @click.option("--shard", metavar="I/N", help="Train only this part of the models, such as 3/16.")
 @click.option("--no-weights", is_flag=True, help="Store signals only.")
+@design_options
 @over_budget
 def fill(config: Path | None, quiet: bool, yes: bool, shard: str | None, no_weights: bool, **flags: Any) -> None:
     """Train the shadow models that the bank lacks.
 
     Resumes after any interruption. A larger --shadows grows the bank. Several calls, also on several machines, can
     fill one folder. With --members, the shadow models of a new bank have training sets of the
-    size of that model's, also where its members are not half of the examples.
+    size of that model's, also where its members are not half of the examples. Other designs than halves are named by
+    --candidates, --removed, --share, --leave-one-out and --label-noise; a bank that has models keeps its own.
     """
+    design = subsets(flags)
     call = job(config, **flags, weights=False if no_weights else None)
     members = None if call.audit.members is None else call.place(call.audit.members)
-    bank = fill_bank(call, quiet, yes, call.recipe(), shard=shard, members=members)
+    bank = fill_bank(call, quiet, yes, call.recipe(), shard=shard, members=members, design=design)
     click.echo(f"{bank.path}: {len(bank.models())} shadow models")
 
 
@@ -91,11 +98,74 @@ def import_(
 
 
 @command.command()
+@settings_options
+@click.argument("children", type=click.Path(path_type=Path))
+@click.option("--by", required=True, metavar="FILE:NAME", help="The derivation, such as derivations.py:pruned.")
+@click.option("--shard", metavar="I/N", help="Make only this part of the models, such as 3/16.")
+@click.option("--no-weights", is_flag=True, help="Store signals only.")
+def derive(
+    config: Path | None, quiet: bool, children: Path, by: str, shard: str | None, no_weights: bool, **flags: Any
+) -> None:
+    """Derive a bank from another one: each model becomes another by a function, such as pruning.
+
+    CHILDREN is the new bank's folder, --bank the parent. The derivation is a memaudit.Derivation, or a function
+    (model, dataset, *, seed, device), in a file of its own beside recipe.py. Resumes after any interruption.
+    """
+    from memaudit.recipe import load_derivation
+    from memaudit.training import derive
+
+    asked = flags.get("shadows")
+    call = job(config, **flags, weights=False if no_weights else None)
+    recipe = call.recipe()
+
+    def repaired(model: int, problem: str) -> None:
+        click.echo(f"model {model} is derived again: {problem}", err=True)
+
+    with progress(quiet, "derived models") as show:
+        bank = derive(
+            Path.cwd() / children,
+            call.place(call.audit.bank),
+            recipe,
+            load_derivation(by, call.folder),
+            shadows=asked,
+            workers=call.workers,
+            shard=_shard(shard),
+            device=call.audit.device,
+            weights=call.audit.weights,
+            progress=show,
+            repaired=repaired,
+        )
+    click.echo(f"{bank.path}: {len(bank.models())} models derived from {call.place(call.audit.bank)}")
+
+
+@command.command()
+@click.argument("before", type=click.Path(path_type=Path))
+@click.argument("after", type=click.Path(path_type=Path))
+@click.option("--attack", "attacks", multiple=True, help="An attack, such as slira; repeatable.")
+@click.option("--fpr", "fprs", type=float, multiple=True, help="A false-positive rate; repeatable.")
+@click.option("--shadows", type=int, help="Use the first so many models.")
+def compare(before: Path, after: Path, attacks: tuple[str, ...], fprs: tuple[float, ...], shadows: int | None) -> None:
+    """Compare two banks whose models have the same training sets: leak against utility, paired by model.
+
+    AFTER may be derived from BEFORE, or filled by another recipe with the same seed.
+    """
+    from memaudit.auditing.comparing import COLUMNS, what_if
+
+    found = what_if(before, after, attacks=attacks or ("lira-online",), fprs=fprs or (0.01,), shadows=shadows)
+    click.echo(found.title)
+    for line in table(COLUMNS, [change.row for change in found.changes], sys.stdout):
+        click.echo(line)
+    for note in found.notes:
+        click.echo(note, err=True)
+
+
+@command.command()
 @click.option("--config", type=click.Path(path_type=Path), help="Settings; by default the nearest memaudit.toml.")
 @click.option("--bank", help="Folder of the bank.")
 def status(config: Path | None, bank: str | None) -> None:
     """Show what the bank contains and verify every checksum."""
     from memaudit.bank import Bank
+    from memaudit.design import HALVES
 
     call = job(config, bank=bank)
     found = Bank.open(call.place(call.audit.bank))
@@ -103,8 +173,9 @@ def status(config: Path | None, bank: str | None) -> None:
     damaged = {m: problem for m in models if (problem := found.damage(m))}
     seconds = [found.record(m).get("seconds", 0.0) for m in models if m not in damaged]
     click.echo(f"bank      {found.path}")
-    design = f"in {len(found.pairs())} complete pairs" if found.paired else "not in pairs"
-    click.echo(f"models    {len(models)} {design}, {len(damaged)} damaged")
+    pairs = f"in {len(found.pairs())} complete pairs" if found.paired else "not in pairs"
+    click.echo(f"models    {len(models)} {pairs}, {len(damaged)} damaged")
+    click.echo(f"design    {found.fingerprint.get('design', HALVES)}")
     click.echo(f"examples  {found.examples}")
     if seconds:
         click.echo(f"training  {sum(seconds) / len(seconds):.1f} s per model, {sum(seconds) / 60:.1f} min in total")
@@ -112,7 +183,10 @@ def status(config: Path | None, bank: str | None) -> None:
     for name, value in found.fingerprint.items():
         click.echo(f"  {name:<22} {value}")
     for model, problem in damaged.items():
-        click.echo(f"model {model} is damaged: {problem}; `memaudit bank fill` repairs it", err=True)
+        click.echo(
+            f"model {model} is damaged: {problem}; `memaudit bank {'derive' if found.derived else 'fill'}` repairs it",
+            err=True,
+        )
 
 
 def fill_bank(
@@ -123,24 +197,17 @@ def fill_bank(
     examples: Population | None = None,
     shard: str | None = None,
     members: Path | Counts | None = None,
+    design: Subsets | None = None,
 ) -> Bank:
     """Return the filled bank, with progress on stderr; `yes` lets it cost more than was budgeted.
 
-    `members` are the target's, by whose share the models of a new bank are trained.
+    `members` are the target's, by whose share the models of a new bank are trained, unless a design is asked for.
     """
-    from memaudit.training import Shard, fill, population, require_shadows
+    from memaudit.training import fill, population
 
-    part = None
-    if shard is not None:
-        try:
-            part = Shard(*map(int, shard.split("/")))
-        except (ValueError, TypeError):
-            raise SettingsError(f"--shard is I/N, such as 3/16, got {shard!r}") from None
-
-    require_shadows(call.audit.shadows)
     examples = population(recipe) if examples is None else examples
     if not yes:
-        _require_budget(call, recipe, examples, members)
+        _require_budget(call, recipe, examples, members, design)
 
     def repaired(model: int, problem: str) -> None:
         click.echo(f"model {model} was damaged ({problem}) and is trained again", err=True)
@@ -151,9 +218,10 @@ def fill_bank(
             recipe,
             call.audit.shadows,
             members=members,
+            design=design,
             seed=call.audit.seed,
             workers=call.workers,
-            shard=part,
+            shard=_shard(shard),
             device=call.audit.device,
             weights=call.audit.weights,
             examples=examples,
@@ -162,17 +230,29 @@ def fill_bank(
         )
 
 
-def _require_budget(call: Job, recipe: Recipe, examples: Population, members: Path | Counts | None) -> None:
+def _shard(given: str | None) -> Shard | None:
+    from memaudit.training import Shard
+
+    try:
+        return None if given is None else Shard(*map(int, given.split("/")))
+    except (ValueError, TypeError):
+        raise SettingsError(f"--shard is I/N, such as 3/16, got {given!r}") from None
+
+
+def _require_budget(
+    call: Job, recipe: Recipe, examples: Population, members: Path | Counts | None, subsets: Subsets | None
+) -> None:
     if call.budget.hours is None and call.budget.disk_gb is None:
         return
     from memaudit.auditing import cost_to_fill, require_budget
     from memaudit.recipe import membership
     from memaudit.recipe.populations import units_of
-    from memaudit.training.designing import design_for
+    from memaudit.training.designing import design_for, require_models
 
     audit = call.audit
     who = None if members is None else units_of(examples, membership(members, examples).counts)
-    design = design_for(call.place(audit.bank), examples, audit.seed, who)
+    design = design_for(call.place(audit.bank), examples, audit.seed, who, subsets)
+    require_models(audit.shadows, design)
     missing, cost = cost_to_fill(
         call.place(audit.bank), recipe, examples, audit.shadows, audit.seed, audit.device, audit.weights, design
     )

@@ -20,6 +20,7 @@ from memaudit.files import SHARED
 from memaudit.types import Context, Limit, Waiver
 
 if TYPE_CHECKING:
+    from memaudit.design import Subsets
     from memaudit.recipe import Recipe
     from memaudit.training import Progress
 
@@ -85,6 +86,39 @@ def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
     ):
         command = option(command)
     return command
+
+
+def design_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the flags that say which subsets of the examples the models of a new bank are trained on."""
+    file = click.Path(path_type=Path, dir_okay=False)
+    for option in reversed(
+        (
+            click.option(
+                "--candidates", type=file, help="Draw only these examples (file of ids); all models have the rest."
+            ),
+            click.option("--removed", type=file, help="Train no model on these examples: a file of ids."),
+            click.option(
+                "--share", type=float, help="Draw each example independently with this probability, not in halves."
+            ),
+            click.option(
+                "--leave-one-out", type=file, help="Leave out each of these examples (file of ids) by itself."
+            ),
+            click.option("--label-noise", type=float, help="Replace this share of the labels anew in each model."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def subsets(flags: dict[str, Any]) -> Subsets | None:
+    """Return the design that flags ask for, which are taken out; None where none does."""
+    names = ("candidates", "removed", "share", "leave_one_out", "label_noise")
+    given = {name: value for name in names if (value := flags.pop(name)) is not None}
+    if not given:
+        return None
+    from memaudit.design import Subsets
+
+    return Subsets(**given)
 
 
 ledger_option = click.option("--ledger", help="The ledger file that records audits; default: beside the bank.")

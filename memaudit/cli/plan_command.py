@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from memaudit.cli.common import Job, job, ledger_option, over_budget, settings_options
+from memaudit.cli.common import Job, design_options, job, ledger_option, over_budget, settings_options, subsets
 from memaudit.cli.terminal import deliver
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ _WORKERS = (1, 2, 4, 8, 16)
 @click.option("--fpr", type=float, multiple=True, help="False-positive rate to measure at; may be repeated.")
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Such as memaudit.plan.json.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of tables.")
+@design_options
 @ledger_option
 @over_budget
 def command(
@@ -45,12 +46,11 @@ def command(
     """
     from memaudit.auditing import plan, require_budget, write_plan
     from memaudit.recipe import members_beside
-    from memaudit.training import population, require_shadows
+    from memaudit.training import population
 
+    design = subsets(flags)
     call = job(config, **flags, fpr=list(fpr) or None)
     settings, recipe = call.audit, call.recipe()
-    if settings.shadows != 0:
-        require_shadows(settings.shadows)
     members = None if settings.members is None else call.place(settings.members)
     if members is None and model is not None:
         members = members_beside(model)
@@ -61,6 +61,7 @@ def command(
         shadows=settings.shadows,
         seed=settings.seed,
         members=members,
+        design=design,
         fprs=settings.fpr,
         attacks=settings.attacks,
         limits=call.limits,
@@ -76,7 +77,7 @@ def command(
     if not yes:
         require_budget(found.missing, found.cost, call.budget.hours, call.budget.disk_gb)
     if output is not None:
-        entered = write_plan(found, output, bank, recipe, examples, call.ledger, members)
+        entered = write_plan(found, output, bank, recipe, examples, call.ledger, members, design)
         click.echo(f"{output}: SHA-256 {entered.sha256}, in the ledger after {entered.audits_before} audits", err=True)
         click.echo(f'follow it with: memaudit audit MODEL --plan {output}, or plan = "{output}" in [audit]', err=True)
 
@@ -105,6 +106,8 @@ def _print(found: Plan, call: Job) -> None:
 
 def _print_counts(found: Plan, to: Console, known: str) -> None:
     to.print(f"members    {found.members + found.always:,}, non-members {found.nonmembers + found.never:,} ({known})")
+    if found.shadows:
+        to.print(f"design     {escape(found.design)}")
     if found.always or found.never:
         to.print(_candidates(found))
 
@@ -123,11 +126,9 @@ def _print_cost(found: Plan, call: Job, to: Console) -> None:
 
 def _candidates(found: Plan) -> str:
     """Return in words which examples are measured and what the others are used for."""
-    rest = (
-        f"every shadow model is trained on the other {found.always:,} members, and so takes longer than on half"
-        if found.always
-        else f"no shadow model is trained on the other {found.never:,} non-members"
-    )
+    always = f"every shadow model is trained on the other {found.always:,} members, and so takes longer than on half"
+    never = f"no shadow model is trained on the other {found.never:,} non-members"
+    rest = "; ".join(words for words, count in ((always, found.always), (never, found.never)) if count)
     return (
         f"candidates {found.members:,} members and {found.nonmembers:,} non-members, which the results will describe: "
         f"{rest}. The lowest false-positive rate that can be measured is {100 / max(1, found.nonmembers):.2g} %"

@@ -9,6 +9,12 @@ from memaudit.memorization.counterfactual import (
     null_deviation,
 )
 from memaudit.memorization.feldman import Memorization, memorization, paired_memorization
+from memaudit.memorization.forgetting_rate import ForgettingRate, rate_of_forgetting
+from memaudit.memorization.found import Found, Strongest, beyond_chance, strongest
+from memaudit.memorization.holdout_retraining import HoldoutRetraining, holdout_retraining
+from memaudit.memorization.influence import Influence, influence, self_influence
+from memaudit.memorization.label_noise import KnownMemorization, known_memorization
+from memaudit.memorization.leave_one_out import Agreement, LeaveOneOut, agreement, leave_one_out
 from memaudit.memorization.link import (
     EDGES,
     MEMORIZED,
@@ -20,26 +26,60 @@ from memaudit.memorization.link import (
 )
 from memaudit.memorization.link_by_model import Half, link_of_halves
 from memaudit.memorization.margin import Margin, margin
+from memaudit.memorization.second_split import Kind, SecondSplit, forgetting_time, second_split
+from memaudit.memorization.tail import TAIL, TAIL_EDGES, USEFUL, Tail, tail
+from memaudit.memorization.unlearning import Unlearning, unlearning
+from memaudit.memorization.valuation import banzhaf, c_score
 
 __all__ = [
     "EDGES",
     "MEMORIZED",
+    "TAIL",
+    "TAIL_EDGES",
+    "USEFUL",
+    "Agreement",
     "Counterfactual",
+    "ForgettingRate",
+    "Found",
     "Half",
+    "HoldoutRetraining",
+    "Influence",
+    "Kind",
+    "KnownMemorization",
+    "LeaveOneOut",
     "Link",
     "LinkBin",
     "Margin",
     "Memorization",
+    "SecondSplit",
+    "Strongest",
+    "Tail",
     "Top",
+    "Unlearning",
+    "agreement",
+    "banzhaf",
+    "beyond_chance",
+    "c_score",
     "counterfactual",
     "counterfactual_of_models",
     "cross_fitted_link",
     "cross_fitted_spearman",
     "cross_fitted_top",
+    "forgetting_time",
+    "holdout_retraining",
+    "influence",
+    "known_memorization",
+    "leave_one_out",
     "link_of_halves",
     "margin",
     "memorization",
     "null_deviation",
     "paired_memorization",
+    "rate_of_forgetting",
     "rates_by_bin",
+    "second_split",
+    "self_influence",
+    "strongest",
+    "tail",
+    "unlearning",
 ]

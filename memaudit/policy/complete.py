@@ -17,7 +17,6 @@ from memaudit.types import (
     ATTACKS_BY_METRIC,
     OF_REFERENCES,
     Control,
-    Edition,
     Finding,
     Report,
     Rung,

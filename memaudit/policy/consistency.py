@@ -70,7 +70,8 @@ def _of_subject(subject: Subject) -> Iterator[str]:
 def _of_rung(report: Report) -> Iterator[str]:
     """Yield what the report claims to have compared the model with, and did not."""
     shadows, references, rung = report.subject.shadows, report.subject.references, report.rung
-    unpaired = shadows % 2 and rung is Rung.BANK and "bank.origin" not in report.provenance  # imported need no pairs
+    paired = "bank.origin" not in report.provenance and report.provenance.get("bank.design.pairs") != "no"
+    unpaired = shadows % 2 and rung is Rung.BANK and paired
     if unpaired or shadows < 0 or shadows > MOST_UNITS or (shadows < 2 and rung is Rung.BANK):
         yield f"subject: {shadows} shadow models; a bank has pairs"
     if not 0 <= references <= _MOST_REFERENCES:

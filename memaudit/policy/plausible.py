@@ -15,7 +15,7 @@ ROUNDING = 1e-6  # relative
 _PUBLIC_ROUNDING = 0.006  # the public edition keeps three digits
 _TINY = 1e-9
 _RANGES = {"share": (-1.0, 1.0), "correlation": (-1.0, 1.0), "bits": (0.0, math.inf)}
-_BINOMIAL = ("tpr", "canaries", "secrets", "extraction")  # shares of units that were counted
+_BINOMIAL = ("tpr", "canaries", "secrets", "extraction", "traceability")  # shares of units that were counted
 _HELD_OUT = "MIA010"
 _OWN = re.compile(r"(MIA|MEM|LNK|CAN|EXT|CTL|DP)\d+")
 
@@ -53,9 +53,13 @@ MEASURES = {
         "members",
         Rung.TARGET,
     ),
+    "MIA011": Measure("traceability", "share", ("",), "members"),
+    "MIA012": Measure("membership-information", "bits", counted="up to all"),
     "MEM001": Measure("memorization", "share", counted="up to all"),
     "MEM002": Measure("memorization", "share", counted="up to all"),
     "MEM003": Measure("exact-memorization", "share", counted="up to all"),
+    "MEM008": Measure("known-memorization", "share"),
+    "MEM005": Measure("useful-memorization", "share", counted="up to all"),
     "LNK001": Measure("link", "correlation", ("lira-online",), "up to all"),
     "LNK002": Measure("extraction-link", "correlation", counted="up to all"),
     "CAN001": Measure("exposure", "bits", ("calibrated", "raw")),

@@ -2,11 +2,13 @@
 
 from memaudit.recipe.augment import flip, mirror, shift, shifted
 from memaudit.recipe.canaries_file import read_canaries
+from memaudit.recipe.derivation import Derivation, Part
 from memaudit.recipe.documents import Documents
 from memaudit.recipe.examples import Examples
 from memaudit.recipe.fingerprint import (
     changing,
     checkpoints_of,
+    derivation_lines,
     fingerprint,
     inputs_of,
     making_examples,
@@ -17,10 +19,12 @@ from memaudit.recipe.fingerprint import (
     sources,
     training,
 )
-from memaudit.recipe.locate import load_recipe
+from memaudit.recipe.locate import load_derivation, load_recipe
 from memaudit.recipe.manifest import write_manifest
 from memaudit.recipe.members import Counts, Membership, member_counts, members_beside, membership, read_members
 from memaudit.recipe.near import near_copies
+from memaudit.recipe.observe import Observe
+from memaudit.recipe.observed import Observed
 from memaudit.recipe.population import SecretProbe, TextPopulation
 from memaudit.recipe.populations import Population
 from memaudit.recipe.recipes import (
@@ -44,11 +48,15 @@ __all__ = [
     "CallableRecipe",
     "ClassifierRecipe",
     "Counts",
+    "Derivation",
     "Documents",
     "EstimatorRecipe",
     "Examples",
     "LanguageModelRecipe",
     "Membership",
+    "Observe",
+    "Observed",
+    "Part",
     "Population",
     "Probes",
     "Recipe",
@@ -60,9 +68,11 @@ __all__ = [
     "TokenSpace",
     "changing",
     "checkpoints_of",
+    "derivation_lines",
     "fingerprint",
     "flip",
     "inputs_of",
+    "load_derivation",
     "load_recipe",
     "load_target",
     "making_examples",

@@ -243,6 +243,12 @@ class Examples:
         )
         return picked
 
+    def relabelled(self, y: Array) -> Examples:
+        """Return the same examples with other classes, in the same units."""
+        picked = object.__new__(Examples)
+        picked._set(self.inputs, self._labels._replace(y=y), self.ids, self.duplicates, self.unit_of)
+        return picked
+
     def digest(self) -> str:
         """Return a SHA-256 over inputs, labels and ids, their shapes and types."""
         total = hashlib.sha256()

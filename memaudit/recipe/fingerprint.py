@@ -25,7 +25,7 @@ from memaudit.recipe.locality import file_of
 from memaudit.recipe.model_folder import config_of
 from memaudit.recipe.population import TextPopulation
 from memaudit.recipe.reads import checkpoints, inputs, reading
-from memaudit.recipe.recipes import EstimatorRecipe, LanguageModelRecipe, Probes, Recipe
+from memaudit.recipe.recipes import EstimatorRecipe, LanguageModelRecipe, Probes, Recipe, Step
 from memaudit.recipe.rendering import Rendering
 from memaudit.recipe.source_files import distributions, find_sources, source_lines
 
@@ -45,6 +45,7 @@ _OF_EXAMPLES = ("recipe.examples", "recipe.documents")  # what they return has a
 _RESULT_COUNTS = ("examples", "documents", "tokenizer", "canaries")  # functions whose result has a digest
 
 _DIGITS, _LONGEST = 16, 120
+_DERIVED, _PARENT = "derivation.", "derivation.parent."
 
 # Of this process, by a line and its value: the value before training, or making the examples, changed it.
 _earlier: dict[tuple[str, str], str | None] = {}
@@ -94,6 +95,26 @@ def _read_from(estimator: Any) -> dict[str, str]:
     if type(estimator).__module__.partition(".")[0] in _BOOSTERS:
         return {} if own and slope in (None, 1) else {"recordings": _MARGINS}
     return {} if own else {"recordings": _VOTES}
+
+
+def derivation_lines(derivation: Any, parent: dict[str, str]) -> dict[str, str]:
+    """Return the lines that a bank of derived models has more than its parent: how they were made, and from what.
+
+    Of a parent that was derived itself, each line `derivation.NAME` becomes `derivation.parent.NAME`.
+
+    Args:
+        derivation: A dataclass of settings and functions.
+        parent: The lines of the parent's fingerprint.
+    """
+    inventory, lines = _own_lines(derivation, "derivation")
+    own = {name: first for name, value in lines.items() if (first := _first(name, value)) is not None}
+    found = find_sources(_namespaces(derivation, inventory), inventory.imports)
+    installed = distributions((inventory.libraries | found.libraries) - {"memaudit"})
+    own |= source_lines(found.files) | {f"environment.{name}": version for name, version in installed.items()}
+    mark = hashlib.sha256(json.dumps(parent, sort_keys=True).encode()).hexdigest()
+    above = {f"{_PARENT}{name.removeprefix(_DERIVED)}": v for name, v in parent.items() if name.startswith(_DERIVED)}
+    below = {name if name.startswith(_DERIVED) else f"{_DERIVED}{name}": value for name, value in own.items()}
+    return above | below | {"derivation.parent": mark}
 
 
 def recipe_digest(fingerprint: dict[str, str]) -> str:
@@ -183,7 +204,7 @@ def making_examples(recipe: Recipe) -> Iterator[None]:
     _without_examples.update({(name, after[name]): untouched.get(name) for name in after})
 
 
-def own_values(recipe: Recipe) -> dict[str, tuple[str | None, ...]]:
+def own_values(recipe: Any) -> dict[str, tuple[str | None, ...]]:
     """Return the values that each line about the recipe may have in a process that has not run its code yet."""
     _, lines = _own_lines(recipe)
     allowed: dict[str, tuple[str | None, ...]] = {}
@@ -193,7 +214,7 @@ def own_values(recipe: Recipe) -> dict[str, tuple[str | None, ...]]:
     return allowed
 
 
-def require_same_values(recipe: Recipe, allowed: dict[str, tuple[str | None, ...]]) -> None:
+def require_same_values(recipe: Any, allowed: dict[str, tuple[str | None, ...]]) -> None:
     """Raise RecipeError, naming what differs, unless this process has the recipe as the one that started it had it."""
     _, lines = _own_lines(recipe)
     changed = [
@@ -215,11 +236,11 @@ def _first(name: str, value: str | None) -> str | None:
     return value if value is None else _earlier.get((name, value), value)
 
 
-def _own_lines(recipe: Recipe) -> tuple[Inventory, dict[str, str]]:
-    """Return the lines that a recipe's parameters, code and globals make."""
-    parameters = list(_parameters("recipe", recipe))
+def _own_lines(recipe: Any, called: str = "recipe") -> tuple[Inventory, dict[str, str]]:
+    """Return the lines that the parameters, code and globals of a recipe, or of a derivation, make."""
+    parameters = list(_parameters(called, recipe))
     inventory = Inventory(value for name, value in parameters if name.rpartition(".")[2] not in _RESULT_COUNTS)
-    lines = {"recipe.kind": type(recipe).__name__}
+    lines = {f"{called}.kind": type(recipe).__name__}
     for name, value in parameters:
         lines |= _described(name, value, inventory)
     return inventory, lines | inventory.lines
@@ -227,11 +248,13 @@ def _own_lines(recipe: Recipe) -> tuple[Inventory, dict[str, str]]:
 
 def _parameters(name: str, recipe: Any) -> Iterator[tuple[str, Any]]:
     """Yield a recipe's parameters, and one by one those of the parts that are made of memaudit's own parameters."""
-    for field in (field for field in dataclasses.fields(recipe) if field.metadata.get("of") != "target"):
+    for field in (field for field in dataclasses.fields(recipe) if "of" not in field.metadata):
         value = getattr(recipe, field.name)
         if value in field.metadata.get("omitted", ()):
             continue
-        if isinstance(value, Rendering | Probes):
+        if isinstance(value, Step | Recipe):
+            yield f"{name}.{field.name}", type(value).__name__
+        if isinstance(value, Rendering | Probes | Step | Recipe):
             yield from _parameters(f"{name}.{field.name}", value)
         else:
             yield f"{name}.{field.name}", value
@@ -265,7 +288,7 @@ def _shown(value: Any, inventory: Inventory) -> str:
     return inventory.describe(value) if not shown or absolute or len(shown) > _LONGEST or " at 0x" in shown else shown
 
 
-def _functions(recipe: Recipe) -> Iterator[types.FunctionType]:
+def _functions(recipe: Any) -> Iterator[types.FunctionType]:
     """Yield the Python functions that a recipe is given, by themselves or inside others."""
     for _, value in _parameters("recipe", recipe):
         for part in value if isinstance(value, tuple) else (value,):
@@ -285,7 +308,7 @@ def _functions_in(value: Any) -> Iterator[types.FunctionType]:
         yield function
 
 
-def _namespaces(recipe: Recipe, inventory: Inventory) -> list[dict[str, Any]]:
+def _namespaces(recipe: Any, inventory: Inventory) -> list[dict[str, Any]]:
     return [*inventory.namespaces.values(), *(function.__globals__ for function in _functions(recipe))]
 
 

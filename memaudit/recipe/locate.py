@@ -11,9 +11,11 @@ from importlib.machinery import ModuleSpec
 from importlib.util import find_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from memaudit.errors import RecipeError
 from memaudit.recipe.blame import blame
+from memaudit.recipe.derivation import Derivation
 from memaudit.recipe.recipes import Recipe
 
 _BY_PATH = "file:"  # begins the names of modules that are known by their path
@@ -32,23 +34,38 @@ def load_recipe(name: str, folder: Path | None = None) -> Recipe:
     Raises:
         RecipeError: There is no such file or variable, it is not a recipe, or running the file failed.
     """
-    place, _, variable = name.rpartition(":")
-    if not place or not (variable.isidentifier() or not variable):
-        place, variable = name, ""
-    variable = variable or "recipe"
-    module = _import(place, (folder or Path()).resolve())
-    try:
-        found = getattr(module, variable)
-    except AttributeError:
-        near = get_close_matches(variable, vars(module), 1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise RecipeError(f"{place} defines no {variable!r}{hint}") from None
+    found = _found(name, folder, "recipe")
     if not isinstance(found, Recipe):
         raise RecipeError(
             f"{name} is a {type(found).__name__}, not a recipe; make it a ClassifierRecipe, "
             "LanguageModelRecipe, CallableRecipe or EstimatorRecipe"
         )
     return found
+
+
+def load_derivation(name: str, folder: Path | None = None) -> Derivation:
+    """Return the derivation that `file.py:variable` names, which may be a function alone; runs that file.
+
+    Raises:
+        RecipeError: There is no such file or variable, it is no derivation, or running the file failed.
+    """
+    found = _found(name, folder, "derivation")
+    return found if isinstance(found, Derivation) else Derivation(found)
+
+
+def _found(name: str, folder: Path | None, usual: str) -> Any:
+    """Return what `file.py:variable` names; the variable may be left out if it has its usual name."""
+    place, _, variable = name.rpartition(":")
+    if not place or not (variable.isidentifier() or not variable):
+        place, variable = name, ""
+    variable = variable or usual
+    module = _import(place, (folder or Path()).resolve())
+    try:
+        return getattr(module, variable)
+    except AttributeError:
+        near = get_close_matches(variable, vars(module), 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise RecipeError(f"{place} defines no {variable!r}{hint}") from None
 
 
 class _ByPath(MetaPathFinder):

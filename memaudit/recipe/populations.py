@@ -52,12 +52,12 @@ def number_of_units(examples: Population) -> int:
 
 
 def candidates(examples: Population, design: Design) -> Population:
-    """Return the population of a design's candidates: what a bank's models are asked about."""
-    if design.is_halves:
+    """Return the population of a design's measured units, its candidates: what a bank's models are asked about."""
+    if design.measured.all():
         return examples
     if isinstance(examples, TextPopulation):
-        return examples.of_units(design.candidates, design.roles == Role.ALWAYS)
-    return examples.take(np.flatnonzero(design.candidates[examples.unit_of]))
+        return examples.of_units(design.measured, (design.roles == Role.ALWAYS) & ~design.measured)
+    return examples.take(np.flatnonzero(design.measured[examples.unit_of]))
 
 
 def counts_of_candidates(
@@ -65,8 +65,8 @@ def counts_of_candidates(
 ) -> UInt8[Array, " candidates"]:
     """Return how often each id of `candidates(examples, design)` is trained on: of examples, or units and canaries."""
     if isinstance(examples, TextPopulation):
-        return np.concatenate([counts[: len(examples)][design.candidates], counts[len(examples) :]])
-    return counts[design.candidates[examples.unit_of]]
+        return np.concatenate([counts[: len(examples)][design.measured], counts[len(examples) :]])
+    return counts[design.measured[examples.unit_of]]
 
 
 def require_stable(recipe: Recipe, examples: Population) -> None:

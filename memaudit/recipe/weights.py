@@ -12,12 +12,14 @@ from memaudit.recipe.checkpoints import read_checkpoint
 from memaudit.recipe.extra_state import encode, is_empty
 from memaudit.recipe.fingerprint import training
 from memaudit.recipe.fitting import fit
-from memaudit.recipe.pretrained import adapters_of
+from memaudit.recipe.pretrained import adapters_of, untrained_model
 from memaudit.recipe.recipes import LanguageModelRecipe, Recipe
 
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module
+
+    from memaudit.recipe.population import TextPopulation
 
 
 def weights_of(network: Module) -> dict[str, Tensor]:
@@ -44,6 +46,27 @@ def stored(state: Mapping[str, Any]) -> dict[str, Tensor]:
         for name, value in state.items()
         if not is_empty(value)
     }
+
+
+def new_network(recipe: Recipe, population: TextPopulation | None, device: str = "cpu") -> Any:
+    """Return a network of a recipe's kind, for weights to be put into; its own have no meaning.
+
+    Raises:
+        RecipeError: The recipe says only in its training how a network is made.
+    """
+    if isinstance(recipe, LanguageModelRecipe):
+        assert population is not None
+        return untrained_model(recipe, population, device)
+    model = getattr(recipe, "model", None)
+    if model is None:
+        raise RecipeError(
+            f"a {type(recipe).__name__} without model=... makes its networks in train() alone, so that stored weights "
+            "have nothing to be put into; give model=..., which returns an untrained network"
+        )
+    import torch
+
+    with blame("model()"), training(recipe), torch.random.fork_rng():
+        return model()
 
 
 def put_weights(network: Module, path: Path) -> None:

@@ -234,7 +234,7 @@ def headline(report: Report) -> str:
 
 def sampled(whole: int, measured: int) -> str:
     """Return a number of examples, and how many of them the figures are about if that is not all."""
-    return f"{whole:,}" if whole == measured else f"{whole:,}, of which {measured:,}, drawn at random, are measured"
+    return f"{whole:,}" if whole == measured else f"{whole:,}, of which {measured:,} are measured"
 
 
 def examples(subject: Subject) -> str:
@@ -242,8 +242,8 @@ def examples(subject: Subject) -> str:
     if not (subject.always or subject.never):
         return f"{subject.members:,} training examples, {subject.nonmembers:,} others"
     return (
-        f"{subject.trained_on:,} training examples and {subject.held_out:,} others, of which a random sample of "
-        f"{subject.members:,} and {subject.nonmembers:,} is measured,"
+        f"{subject.trained_on:,} training examples and {subject.held_out:,} others, of which {subject.members:,} and "
+        f"{subject.nonmembers:,} are measured,"
     )
 
 

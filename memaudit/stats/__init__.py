@@ -4,6 +4,7 @@ from memaudit.stats.correlation import partial_spearman, spearman, spearman_inte
 from memaudit.stats.couples import Couples
 from memaudit.stats.crossed import crossed_variance
 from memaudit.stats.held_out import HeldOutRate
+from memaudit.stats.information import Calibration, membership_bits
 from memaudit.stats.intervals import (
     clopper_pearson,
     cluster_difference_interval,
@@ -17,6 +18,7 @@ from memaudit.stats.intervals import (
     wilson,
     without_variation,
 )
+from memaudit.stats.paired import paired_change, rate_by_pair
 from memaudit.stats.prediction import predictive_p_value, predictive_share_p_value
 from memaudit.stats.roc import (
     auc,
@@ -36,6 +38,7 @@ from memaudit.stats.transfer import Reached, TransferredRate, transferred_rate, 
 from memaudit.stats.variance import floored
 
 __all__ = [
+    "Calibration",
     "Couples",
     "HeldOutRate",
     "Reached",
@@ -51,15 +54,18 @@ __all__ = [
     "floored",
     "holm",
     "least_nonmembers",
+    "membership_bits",
     "mover_difference",
     "newcombe_paired",
     "newcombe_wilson",
     "own_tpr",
     "own_tpr_interval",
+    "paired_change",
     "partial_spearman",
     "percentiles",
     "predictive_p_value",
     "predictive_share_p_value",
+    "rate_by_pair",
     "resolvable",
     "roc_points",
     "spearman",

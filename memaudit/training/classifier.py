@@ -1,8 +1,7 @@
 """The training loop of a ClassifierRecipe.
 
 What is unusual about it: the whole population is on the device as one tensor, there is no data loader; every
-example draws its own augmentation; the loss and correctness of every example in every epoch are kept, because they
-fall out of the forward pass; and everything random comes from one seed.
+example draws its own augmentation; and everything random comes from one seed.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy,
 from memaudit.errors import RecipeError
 from memaudit.recipe import ClassifierRecipe
 from memaudit.recipe.networks import answer_of, each, inputs_for, last_layer, materialise, outputs_of
+from memaudit.signals import observe
 
 Array = np.ndarray
 
@@ -26,14 +26,17 @@ _TRAINED = "trained_by_memaudit"
 
 
 def train_classifier(
-    recipe: ClassifierRecipe, x: Any, y: Tensor, counts: UInt8[Array, " examples"], seed: int
-) -> tuple[torch.nn.Module, dict[str, Array]]:
-    """Return a trained network and its dynamics.
+    recipe: ClassifierRecipe,
+    x: Any,
+    y: Tensor,
+    counts: UInt8[Array, " examples"],
+    seed: int,
+    network: torch.nn.Module | None = None,
+    until: int | None = None,
+) -> torch.nn.Module:
+    """Return a trained network; whoever watches is shown it before every step, and at the end.
 
-    The dynamics are `loss` (nats) and `hit` (correct), `[epochs, training examples]`, in the order of the rows and
-    repeated as often as the example is trained on; both are taken in training mode, just before the update. The loss is
-    the cross-entropy: of several labels an example, its mean over them; of a regression the squared error, of which
-    `hit` says nothing.
+    The loss is the cross-entropy: of several labels an example, its mean over them; of a regression the squared error.
 
     Args:
         recipe: How to train.
@@ -41,24 +44,27 @@ def train_classifier(
         y: All labels, on the same device: classes, 0 and 1 `[examples, labels]`, or numbers to predict.
         counts: How often each example is in the training set.
         seed: Of the initialisation, the order of batches, the augmentation and dropout.
+        network: Which is trained further; by default a new one.
+        until: Stop after so many of the epochs, with the learning rate of the whole training.
 
     Raises:
         RecipeError: The loss became NaN or infinite, or the network has no output for some label.
     """
     torch.manual_seed(seed)
     generator = torch.Generator(y.device).manual_seed(seed)
-    network = materialise(_untrained(recipe), x).to(y.device).train()
+    network = materialise(_untrained(recipe), x) if network is None else network
+    network = network.to(y.device).train()
     optimizer = recipe.optimizer(network.parameters())
     full_rates = [group["lr"] for group in optimizer.param_groups]
     rows = torch.from_numpy(np.repeat(np.arange(len(counts)), counts)).to(y.device)
     sizes = _batch_sizes(len(rows), recipe.batch_size)
     steps, step = len(sizes) * recipe.epochs, 0
-    losses = torch.empty(recipe.epochs, len(rows), device=y.device)
-    hits = torch.empty(recipe.epochs, len(rows), dtype=torch.bool, device=y.device)
-    for epoch in range(recipe.epochs):
+    epochs = recipe.epochs if until is None else until
+    for epoch in range(epochs):
         order = torch.randperm(len(rows), generator=generator, device=y.device)
-        parts = []
+        total = torch.zeros((), device=y.device)
         for batch in torch.split(rows[order], sizes):
+            observe(network, step / len(sizes))
             for group, rate in zip(optimizer.param_groups, full_rates, strict=True):
                 group["lr"] = rate * factor(recipe.schedule, step / steps)
             inputs, labels = inputs_for(network, _picked(x, batch)), y.index_select(0, batch)
@@ -67,16 +73,16 @@ def train_classifier(
             logits = outputs_of(answer_of(network, inputs), recipe.output)
             if step == 0:
                 _require_outputs(logits, y)
-            loss, hit = _loss(logits, labels, recipe.label_smoothing)
+            loss = _loss(logits, labels, recipe.label_smoothing).mean()
             optimizer.zero_grad()
-            loss.mean().backward()  # type: ignore[no-untyped-call]
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-            parts.append((loss.detach().float(), hit))
+            total += loss.detach().float()
             step += 1
-        losses[epoch, order], hits[epoch, order] = (torch.cat(part) for part in zip(*parts, strict=True))
-        if not losses[epoch].isfinite().all():
+        if not total.isfinite():
             raise RecipeError(f"training diverged: the loss is NaN or infinite in epoch {epoch + 1}; lower the rate")
-    return network.eval(), {"loss": losses.cpu().numpy(), "hit": hits.cpu().numpy()}
+    observe(network, epochs)
+    return network.eval()
 
 
 def _picked(x: Any, rows: Tensor) -> Any:
@@ -131,19 +137,16 @@ def factor(schedule: str, progress: float) -> float:
     return (1 + math.cos(math.pi * progress)) / 2 if schedule == "cosine" else 1.0
 
 
-def _loss(logits: Tensor, labels: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
-    """Return each example's loss, and whether it is classified correctly."""
+def _loss(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
+    """Return each example's loss."""
     logits = logits if logits.itemsize >= 4 else logits.float()
     if labels.is_floating_point():
-        loss = mse_loss(logits[:, 0], labels.to(logits.dtype), reduction="none")
-        return loss, torch.zeros(len(labels), dtype=torch.bool, device=loss.device)
+        return mse_loss(logits[:, 0], labels.to(logits.dtype), reduction="none")
     if labels.ndim == 2:
         aim = labels.to(logits.dtype) * (1 - smoothing) + smoothing / 2
-        loss = binary_cross_entropy_with_logits(logits, aim, reduction="none").mean(dim=1)
-        return loss, ((logits.detach() > 0) == (labels == 1)).all(dim=1)
+        return binary_cross_entropy_with_logits(logits, aim, reduction="none").mean(dim=1)
     if logits.shape[1] == 1:
         z, truth = logits[:, 0], labels.to(logits.dtype)
         aim = truth * (1 - smoothing) + smoothing / 2
-        return binary_cross_entropy_with_logits(z, aim, reduction="none"), (z.detach() > 0) == (labels == 1)
-    loss = cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)
-    return loss, logits.detach().argmax(dim=1) == labels
+        return binary_cross_entropy_with_logits(z, aim, reduction="none")
+    return cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)

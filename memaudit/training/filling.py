@@ -13,7 +13,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -26,10 +26,11 @@ from jaxtyping import Bool, UInt8
 from memaudit.bank import Bank
 from memaudit.bank.inputs import require_inputs
 from memaudit.canaries.doses import target_doses
-from memaudit.design import target_in_units, target_share
+from memaudit.design import Design, Draw, Role, Subsets, redrawn, target_in_units, target_share
 from memaudit.errors import BankError, RecipeError, SettingsError
 from memaudit.recipe import (
     Counts,
+    Examples,
     Population,
     Recipe,
     TextPopulation,
@@ -43,7 +44,7 @@ from memaudit.recipe import (
 )
 from memaudit.recipe.populations import number_of_units, population, require_stable, units_of
 from memaudit.recipe.weights import require_storable
-from memaudit.training.designing import WAY_OUT, design_for, size_mismatch
+from memaudit.training.designing import WAY_OUT, design_for, require_enough, require_models, resolved, size_mismatch
 from memaudit.training.machine import choose_device, one_thread
 from memaudit.training.model import Workshop
 
@@ -89,6 +90,7 @@ def fill(
     shadows: int = 64,
     *,
     members: str | Path | Iterable[Any] | None = None,
+    design: Subsets | None = None,
     seed: int = 0,
     workers: int = 1,
     shard: Shard | None = None,
@@ -106,9 +108,12 @@ def fill(
     Args:
         path: The bank's folder; made if there is none.
         recipe: How to make a model, or where the recipe is (`recipe.py:recipe`).
-        shadows: Number of models, even: they come in complementary pairs. A larger number lets the bank grow.
+        shadows: Number of models. They come in complementary pairs, unless the design says otherwise: a multiple of
+            2. A larger number lets the bank grow.
         members: Who the target was trained on, as for `audit`. If these are not about half of the examples, the models
             of a new bank have training sets of the target's size all the same; the bank is then for this target.
+        design: Which subsets of the examples the models are trained on, other than halves. A bank that has models
+            keeps its design without being told again.
         seed: Decides memberships and all randomness of training.
         workers: Processes; more than one needs a recipe that can be imported. A script that asks for them must guard
             its main part with `if __name__ == "__main__"`.
@@ -120,42 +125,60 @@ def fill(
         repaired: Called with (model, what was wrong) for each damaged model that is trained again.
 
     Raises:
-        SettingsError: The number of shadows, workers or the device makes no sense.
+        SettingsError: The number of shadows, workers, the design or the device makes no sense.
         RecipeError: The recipe failed.
         BankError: The folder holds another recipe's bank, or cannot be written, or the bank does not fit the target.
     """
-    require_shadows(shadows)
     recipe = load_recipe(recipe) if isinstance(recipe, str) else recipe
     examples = population(recipe) if examples is None else examples
     who = None if members is None else units_of(examples, membership(members, examples).counts)
-    design = design_for(path, examples, seed, who)
-    workshop = Workshop(recipe, examples, seed, choose_device(device), weights, design)
+    of_bank = design_for(path, examples, seed, who, design)
+    require_models(shadows, of_bank)
+    if who is not None and of_bank.draw is Draw.INDEPENDENT:
+        require_enough(shadows, of_bank)
+    workshop = Workshop(recipe, examples, seed, choose_device(device), weights, of_bank)
     workshop.require_classes()
     if weights:
         require_storable(recipe)
-    bank = Bank.create(path, len(examples), fingerprint(recipe, examples, seed), design)
+    bank = Bank.create(path, len(examples), fingerprint(recipe, examples, seed), of_bank)
     require_inputs(bank, recipe_folder(recipe))
     if not bank.models():
         require_stable(recipe, examples)
+    discard(bank, bank.damage, repaired)
+    wanted = shard.models(shadows) if shard else range(shadows)
+    if not all(map(bank.has, wanted)) and who is not None and (told := size_mismatch(of_bank, who)):
+        raise BankError(f"{bank.path}: {told}. {WAY_OUT}")  # before hours are spent
+    complete(workshop, bank, wanted, workers, progress)
+    return bank
+
+
+def discard(bank: Bank, problem_of: Callable[[int], str | None], told: Callable[[int, str], None] | None) -> None:
+    """Take the models with a problem out of a bank, so that they are made again, and what killed processes left."""
     bank.sweep()
     for model in bank.models():
-        if problem := bank.damage(model):
+        if problem := problem_of(model):
             bank.discard(model)
-            if repaired is not None:
-                repaired(model, problem)
-    wanted = shard.models(shadows) if shard else range(shadows)
+            if told is not None:
+                told(model, problem)
+
+
+def complete(
+    workshop: Workshop,
+    bank: Bank,
+    wanted: Collection[int],
+    workers: int,
+    progress: Callable[[Progress], None] | None,
+) -> None:
+    """Make those of some models that a bank lacks."""
     missing = [model for model in wanted if not bank.has(model)]
     random.SystemRandom().shuffle(missing)  # two fills of one folder meet the same model seldom, and then harmlessly
     if missing:
-        if who is not None and (told := size_mismatch(design, who)):  # before hours are spent
-            raise BankError(f"{bank.path}: {told}. {WAY_OUT}")
         bank.require_writable()
     watch = _Watch(bank, wanted, progress)
     if workers > 1 and len(missing) > 1:
         _fill_in_processes(workshop, bank, missing, min(workers, len(missing)), watch)
     else:
         _fill_here(workshop, bank, missing, watch)
-    return bank
 
 
 def train(
@@ -164,6 +187,7 @@ def train(
     *,
     seed: int = 0,
     device: str = "auto",
+    label_noise: float = 0.0,
 ) -> Any:
     """Return one model made by a recipe on given members: a target that is made just as its shadows are.
 
@@ -172,20 +196,28 @@ def train(
         members: The ids of the training examples, a mask over all examples, or what `draw_members` returned.
         seed: Of everything random in training.
         device: As for `fill`.
+        label_noise: The share of labels to replace by another class, for the target of a bank whose models have such.
 
     Raises:
         RecipeError: The recipe failed.
         EvidenceError: The members do not fit the examples.
+        SettingsError: The label noise is no share, or not for such examples.
     """
     recipe = load_recipe(recipe) if isinstance(recipe, str) else recipe
     examples = population(recipe)
     counts = member_counts(members, examples)
+    if resolved(Subsets(label_noise=label_noise), examples).label_noise:
+        assert isinstance(examples, Examples)
+        y = redrawn(seed, None, examples.y, examples.unit_of, examples.classes, label_noise)
+        examples = examples.relabelled(y)
     with one_thread():
         model, _ = Workshop(recipe, examples, seed, choose_device(device)).train(counts, seed)
     return model
 
 
-def draw_members(recipe: Recipe | str, *, seed: int = 0, share: float = 0.5) -> Counts:
+def draw_members(
+    recipe: Recipe | str, *, seed: int = 0, share: float | None = None, design: Subsets | None = None
+) -> Counts:
     """Return how often a target is to be trained on each example: 0 or 1, the same for all of a unit.
 
     Each canary of a language model gets a dose, as in the shadow models: 0 for half of them. Only random membership
@@ -195,32 +227,44 @@ def draw_members(recipe: Recipe | str, *, seed: int = 0, share: float = 0.5) -> 
         recipe: Whose examples, or where the recipe is (`recipe.py:recipe`).
         seed: Seed of the draw; independent of the bank's, even if the number is the same.
         share: Share of the units that become members. One half: each with probability 1/2. Any other: exactly so.
+        design: Of the bank that the target is to be compared with: the share of its candidates become members, and
+            all other units that are in every model. The share is that of the design.
 
     Raises:
-        SettingsError: The share leaves no member or no non-member.
+        SettingsError: The share leaves no member or no non-member, or the design has its own.
     """
     examples = population(load_recipe(recipe) if isinstance(recipe, str) else recipe)
-    if not 0 < round(share * number_of_units(examples)) < number_of_units(examples):
-        raise SettingsError(
-            f"share = {share}: it must be between 0 and 1 and leave at least one member and one non-member"
-        )
+    of_bank = Design.halves(number_of_units(examples)) if design is None else resolved(design, examples)
+    share = _share(share, of_bank, design is not None)
     if not isinstance(examples, TextPopulation):
-        return Counts(target_in_units(seed, examples.unit_of, examples.strata, share), examples)
-    drawn = target_share(seed, len(examples), share)
+        return Counts(target_in_units(seed, examples.unit_of, examples.strata, share, of_bank.roles), examples)
+    drawn = target_share(seed, len(examples), share, of_bank.roles)
     planted = target_doses(seed, len(examples.canaries), examples.probes.doses)
     return Counts(np.concatenate([drawn, planted]), examples)
 
 
-def require_shadows(shadows: int) -> None:
-    """Raise SettingsError unless the number of shadows is even and positive."""
-    if shadows < 2 or shadows % 2:
-        raise SettingsError(f"shadows = {shadows}: shadow models come in complementary pairs; give an even number")
+def _share(share: float | None, design: Design, asked: bool) -> float:
+    """Return the share of the candidates that become members of a target.
+
+    Raises:
+        SettingsError: It leaves no member or no non-member, or contradicts the design.
+    """
+    if design.draw is Draw.LEAVE_ONE_OUT:
+        raise SettingsError("a leave-one-out design supports no audit, so there is no target to draw members for")
+    if share is not None and asked:
+        raise SettingsError(f"share = {share}: the design says which share of its candidates are members; give one")
+    share, units = design.inclusion if share is None else share, design.count(Role.CANDIDATE)
+    if not 0 < round(share * units) < units:
+        raise SettingsError(
+            f"share = {share}: it must be between 0 and 1 and leave at least one member and one non-member"
+        )
+    return share
 
 
 class _Watch:
     """Count the models in the folder, whichever process trained them, and report to the caller."""
 
-    def __init__(self, bank: Bank, wanted: range, tell: Callable[[Progress], None] | None):
+    def __init__(self, bank: Bank, wanted: Collection[int], tell: Callable[[Progress], None] | None):
         self.bank, self.wanted, self.tell = bank, wanted, tell
         self.started = time.perf_counter()
         self.before = self._count()
@@ -245,7 +289,7 @@ def _fill_here(workshop: Workshop, bank: Bank, missing: list[int], watch: _Watch
 
 def _fill_in_processes(workshop: Workshop, bank: Bank, missing: list[int], workers: int, watch: _Watch) -> None:
     try:
-        pickle.dumps(workshop.recipe)
+        pickle.dumps(workshop.code)
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise RecipeError(
             f"the recipe cannot be sent to worker processes: {error}. Define its functions with names at the top level "
@@ -254,7 +298,7 @@ def _fill_in_processes(workshop: Workshop, bank: Bank, missing: list[int], worke
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, _follow_parent) as executor:
         try:
-            values = own_values(workshop.recipe)
+            values = list(map(own_values, workshop.code))
             futures = {executor.submit(_work, workshop, bank, missing[w::workers], values) for w in range(workers)}
             while futures:
                 done, futures = wait(futures, _POLL_SECONDS, FIRST_EXCEPTION)
@@ -285,9 +329,10 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _work(workshop: Workshop, bank: Bank, models: list[int], values: dict[str, tuple[str | None, ...]]) -> None:
+def _work(workshop: Workshop, bank: Bank, models: list[int], values: list[dict[str, tuple[str | None, ...]]]) -> None:
     """Run in a worker process: makes the models that are still missing."""
-    require_same_values(workshop.recipe, values)
+    for code, given in zip(workshop.code, values, strict=True):
+        require_same_values(code, given)
     with one_thread():
         for model in models:
             if not bank.has(model):

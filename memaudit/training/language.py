@@ -12,6 +12,7 @@ from memaudit.canaries import Survival, require_survival, survival
 from memaudit.errors import RecipeError
 from memaudit.recipe import LanguageModelRecipe, Row, TextPopulation, packed
 from memaudit.recipe.pretrained import base_answers, require_same_base, untrained_model
+from memaudit.signals import observe
 from memaudit.signals.reading import reading
 from memaudit.training.classifier import factor
 from memaudit.training.losses import loss_of
@@ -26,6 +27,7 @@ def train_language_model(
     seed: int,
     device: str,
     watched: Int[Array, " watched"] | None = None,
+    network: torch.nn.Module | None = None,
 ) -> tuple[torch.nn.Module, dict[str, Array]]:
     """Return a trained language model and its dynamics.
 
@@ -40,13 +42,14 @@ def train_language_model(
         seed: Of the initialisation, the order of batches and dropout.
         device: Where to train.
         watched: The units that are looked at after every epoch; by default the population's.
+        network: Which is trained further; by default a new one, or the recipe's base.
 
     Raises:
         RecipeError: The training set is empty, the model has no output for some token, or the loss became NaN.
     """
     torch.manual_seed(seed)
     order = torch.Generator().manual_seed(seed)
-    model = untrained_model(recipe, population, device)
+    model = untrained_model(recipe, population, device) if network is None else network.to(device)
     read = reading(model, population, device)
     read.require()
     base = base_answers(model, population) if recipe.adapter is not None else []
@@ -68,6 +71,7 @@ def train_language_model(
         model.train()
         total = 0.0
         for done, (batch, whose) in enumerate(batches):
+            observe(model, epoch + done / len(batches))
             for group, rate in zip(optimizer.param_groups, full_rates, strict=True):
                 group["lr"] = rate * factor(recipe.schedule, (epoch + done / len(batches)) / recipe.epochs)
             loss = loss_of(model, population, batch, order, device)
@@ -82,6 +86,7 @@ def train_language_model(
             raise RecipeError(f"training diverged: the loss is NaN or infinite in epoch {epoch + 1}; lower the rate")
         accuracy.append(read.predicted(looked_at).astype(np.float32))
         age.append((step - last_seen[watched]).astype(np.int32))
+    observe(model, recipe.epochs)
     if recipe.adapter is not None:
         require_same_base(base_answers(model, population), base)
     return model.eval(), {"epoch_accuracy": np.stack(accuracy), "epoch_age": np.stack(age)}

@@ -19,7 +19,7 @@ from jaxtyping import UInt8
 from memaudit.bank import Bank
 from memaudit.bank.inputs import require_inputs, require_own_checkpoints
 from memaudit.canaries.doses import doses
-from memaudit.design import Design, half, half_in_units, one_class, training_seed
+from memaudit.design import Design, Draw, one_class, redrawn, training_seed
 from memaudit.errors import MemauditError, RecipeError
 from memaudit.recipe import (
     CallableRecipe,
@@ -43,6 +43,7 @@ from memaudit.recipe.populations import candidates, counts_of_candidates, number
 from memaudit.recipe.recipes import asking
 from memaudit.recipe.weights import weights_of
 from memaudit.signals import measure
+from memaudit.signals.observing import observer_of, watched
 from memaudit.signals.sense import require_sense
 
 Array = np.ndarray
@@ -85,15 +86,8 @@ class Workshop:
 
     @cached_property
     def _on_device(self) -> tuple[Any, Any]:
-        import torch
-
         assert isinstance(self.examples, Examples)
-        narrow = self.device.startswith("mps")  # which has no float64
-
-        def sent(part: torch.Tensor) -> torch.Tensor:
-            return (part.float() if narrow and part.dtype == torch.float64 else part).to(self.device)
-
-        return each(tensors(self.examples.x), sent), sent(torch.as_tensor(self.examples.y))
+        return on_device(self.examples, self.device)
 
     @cached_property
     def _returned(self) -> WeakValueDictionary[int, Any]:
@@ -113,10 +107,28 @@ class Workshop:
     def counts(self, model: int) -> UInt8[Array, " ids"]:
         """Return how often one model of the bank is trained on each example, and on each canary."""
         if not isinstance(self.examples, TextPopulation):
-            return half_in_units(self.seed, model, self.examples.unit_of, self.examples.strata, self._design.roles)
-        coins = half(self.seed, model, len(self.examples), self._design.roles)
-        planted = doses(self.seed, model, len(self.examples.canaries), self.examples.probes.doses)
-        return np.concatenate([coins, planted])
+            return self._design.row(self.seed, model, self.examples.unit_of, self.examples.strata)
+        alike = self._design.draw is Draw.LEAVE_ONE_OUT  # canaries are then planted in all models as in the first
+        planted = doses(self.seed, 0 if alike else model, len(self.examples.canaries), self.examples.probes.doses)
+        return np.concatenate([self._design.row_of_units(self.seed, model), planted])
+
+    def given(self, model: int) -> Examples:
+        """Return the examples with the labels that one model of the bank is trained on."""
+        assert isinstance(self.examples, Examples)
+        y, unit_of, share = self.examples.y, self.examples.unit_of, self._design.label_noise
+        return self.examples.relabelled(redrawn(self.seed, model, y, unit_of, self.examples.classes, share))
+
+    def with_labels(self, examples: Examples) -> Workshop:
+        """Return the same workshop for training on other labels; it measures on the examples' own."""
+        import torch
+
+        known = {"examples": examples, "measured": self.measured, "_returned": self._returned}
+        other = copy(self)
+        vars(other).update(known | {"_checksum": _checksum(examples)})
+        if isinstance(self.recipe, ClassifierRecipe):
+            x, y = self._on_device
+            vars(other)["_on_device"] = x, torch.as_tensor(examples.y).to(y.device)
+        return other
 
     def require_classes(self) -> None:
         """Raise RecipeError if half of the models would be trained on one class, and the estimator refuses that."""
@@ -152,19 +164,18 @@ class Workshop:
         counts = self.counts(model)
         seed, started, since = training_seed(self.seed, model), time.perf_counter(), time.time()
         try:
-            trained, dynamics = self.train(counts, seed)
+            shop = self.with_labels(self.given(model)) if self._design.label_noise else self
+            trained, dynamics = shop.produce(model, counts, seed)
             span = {"host": socket.gethostname(), "from": since, "to": time.time()}
             files = checkpoints_of(self.recipe)
             seconds = time.perf_counter() - started
-            self.require_unchanged("training")
+            shop.require_unchanged("training")
             with changing(self.recipe):
                 signals = self.measure(trained)
-                self._require_next_token(trained)
-            if isinstance(self.measured, Examples):
-                self._require_own(trained, counts, seed, signals["phi"])
-                require_sense(signals, self.memberships(counts)["members"], self.measured)
+                signals |= {} if shop is self else self._fitted(trained, shop.examples)
+            shop.require_sound(trained, counts, seed, signals)
             evaluation = time.perf_counter() - started - seconds
-            self.require_unchanged("scoring")
+            shop.require_unchanged("scoring")
             read = inputs_of(self.recipe)
         except MemauditError as error:
             raise RecipeError(f"shadow model {model}: {error}") from error
@@ -175,10 +186,52 @@ class Workshop:
             self.weights(trained),
             {"seed": seed, "seconds": round(seconds, 3), "evaluation": round(evaluation, 3), "device": self.device}
             | ({"inputs": read} if read else {})
-            | ({"checkpoints": span | {"files": files}} if files else {}),
+            | ({"checkpoints": span | {"files": files}} if files else {})
+            | self.origin(model),
         )
         if files:
             require_own_checkpoints(bank)
+
+    def produce(self, model: int, counts: UInt8[Array, " ids"], seed: int) -> tuple[Any, dict[str, Array]]:
+        """Return one model of the bank, and what was recorded while it was made."""
+        return self.train_observed(counts, seed)
+
+    def require_sound(self, trained: Any, counts: UInt8[Array, " ids"], seed: int, signals: dict[str, Array]) -> None:
+        """Raise MemauditError if a trained model cannot be what training makes."""
+        with changing(self.recipe):
+            self._require_next_token(trained)
+        if isinstance(self.measured, Examples):
+            self._require_own(trained, counts, seed, signals["phi"])
+            self._require_sense(signals, counts)
+
+    def origin(self, model: int) -> dict[str, Any]:
+        """Return what the record of a model says of where it comes from."""
+        return {}
+
+    @property
+    def code(self) -> tuple[Any, ...]:
+        """What holds the user's code: worker processes must find the same."""
+        return (self.recipe,)
+
+    def _fitted(self, trained: Any, given: Population) -> dict[str, Array]:
+        """Return the labels that a model was given, by candidate, and whether it predicts them."""
+        asked = candidates(given, self._design)
+        assert isinstance(asked, Examples)
+        fitted = measure(trained, asked, device=self.device, **asking(self.recipe))["correct"]
+        return {"given": asked.y.astype(np.int32), "fitted": fitted}
+
+    def _require_sense(self, signals: dict[str, Array], counts: UInt8[Array, " ids"]) -> None:
+        """Raise ModelError if a model does worse on its training set, with its own labels, than one that knows nothing.
+
+        Raises:
+            ModelError: As for `require_sense`.
+        """
+        assert isinstance(self.measured, Examples)
+        asked, answers = self.measured, signals
+        if "given" in signals:
+            asked = asked.relabelled(signals["given"].astype(asked.y.dtype))
+            answers = signals | {"correct": signals["fitted"]}
+        require_sense(answers, self.memberships(counts)["members"], asked)
 
     def memberships(self, counts: UInt8[Array, " ids"]) -> dict[str, Array]:
         """Return how often a model was trained on each candidate and canary, as it is stored."""
@@ -226,6 +279,13 @@ class Workshop:
         vars(other)["recipe"] = replace(self.recipe, epochs=epochs)
         return other
 
+    def train_observed(self, counts: UInt8[Array, " examples"], seed: int) -> tuple[Any, dict[str, Array]]:
+        """Return the same as `train`, and what was seen of the measured examples while the model trained."""
+        with watched(observer_of(self.recipe, self.measured)) as observer:
+            trained, dynamics = self.train(counts, seed)
+            with changing(self.recipe), blame("observing the model"):
+                return trained, dynamics | observer.tensors(trained)
+
     def train(self, counts: UInt8[Array, " examples"], seed: int) -> tuple[Any, dict[str, Array]]:
         """Return a model trained on each example as often as it is counted, and what training recorded on the way."""
         with training(self.recipe):
@@ -235,29 +295,29 @@ class Workshop:
         match self.recipe:
             case ClassifierRecipe():
                 with blame("training"):
-                    return _train_seeded(seed, self._classifier, counts)
+                    return seeded(seed, self._classifier, counts)
             case LanguageModelRecipe():
                 with blame("training"):
-                    return _train_seeded(seed, self._language_model, counts)
+                    return seeded(seed, self._language_model, counts)
             case CallableRecipe():
                 with blame("train()"):
-                    return _train_seeded(seed, self._user_loop, counts), {}
+                    return seeded(seed, self._user_loop, counts), {}
             case EstimatorRecipe():
                 with blame("fit()"):
-                    return _train_seeded(seed, self._estimator, counts), {}
+                    return seeded(seed, self._estimator, counts), {}
 
     def _classifier(self, counts: UInt8[Array, " examples"], seed: int) -> tuple[Any, dict[str, Array]]:
         from memaudit.training.classifier import train_classifier
 
         assert isinstance(self.recipe, ClassifierRecipe)
-        return train_classifier(self.recipe, *self._on_device, counts, seed)
+        return train_classifier(self.recipe, *self._on_device, counts, seed), {}
 
     def _language_model(self, counts: UInt8[Array, " ids"], seed: int) -> tuple[Any, dict[str, Array]]:
         from memaudit.training.language import train_language_model
 
         assert isinstance(self.recipe, LanguageModelRecipe) and isinstance(self.examples, TextPopulation)
         assert isinstance(self.measured, TextPopulation)
-        watched = np.flatnonzero(self._design.candidates)[self.measured.watched]
+        watched = np.flatnonzero(self._design.measured)[self.measured.watched]
         return train_language_model(self.recipe, self.examples, counts, seed, self.device, watched)
 
     def _user_loop(self, counts: UInt8[Array, " ids"], seed: int) -> Any:
@@ -292,7 +352,19 @@ class Workshop:
         return self.examples.take(np.repeat(np.arange(len(counts)), counts))
 
 
-def _train_seeded(seed: int, train: Callable[[Array, int], Any], counts: Array) -> Any:
+def on_device(examples: Examples, device: str) -> tuple[Any, Any]:
+    """Return inputs and labels as tensors on a device."""
+    import torch
+
+    narrow = device.startswith("mps")  # which has no float64
+
+    def sent(part: torch.Tensor) -> torch.Tensor:
+        return (part.float() if narrow and part.dtype == torch.float64 else part).to(device)
+
+    return each(tensors(examples.x), sent), sent(torch.as_tensor(examples.y))
+
+
+def seeded(seed: int, train: Callable[[Array, int], Any], counts: Array) -> Any:
     """Return what training returns; the caller's random state is as before, whatever training draws."""
     import random
 

@@ -1,0 +1,53 @@
+"""Differences between two banks whose models share training sets: pairs of models are the independent units."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float
+from scipy import stats
+
+from memaudit.stats.roc import threshold
+
+Array = np.ndarray
+
+
+def paired_change(
+    before: Float[Array, " pairs"], after: Float[Array, " pairs"], level: float = 0.95
+) -> tuple[float, float, float]:
+    """Return the mean of after − before over independent units with its Student interval: value, low, high.
+
+    Raises:
+        ValueError: Fewer than two units.
+    """
+    if len(before) < 2:
+        raise ValueError(f"an interval needs at least 2 pairs of models, got {len(before)}")
+    change = np.asarray(after, np.float64) - before
+    half = float(stats.t.ppf((1 + level) / 2, len(change) - 1) * change.std(ddof=1) / np.sqrt(len(change)))
+    value = float(change.mean())
+    return value, value - half, value + half
+
+
+def rate_by_pair(
+    inside: Float[Array, "pairs examples"], outside: Float[Array, "pairs examples"], fpr: float
+) -> tuple[Float[Array, " pairs"], Float[Array, " pairs"]]:
+    """Return each pair's true-positive rate at a common threshold, and its influence on the mean of these rates.
+
+    The threshold is that of all outside scores for the false-positive rate, so a pair moves the mean in two ways: by
+    its own members, and through the threshold, by a false-positive rate that is above or below the others'. To first
+    order its influence is T − s(F − fpr), with T and F its rates and s the slope of the mean ROC curve. A pair is one
+    of those that set its own threshold, which the factor pairs/(pairs − 1) makes up for.
+
+    Raises:
+        ValueError: Too few scores to resolve the rate.
+
+    Source: linearization of a quantile (Bahadur 1966); the factor as in HC3, MacKinnon & White 1985.
+    """
+    pairs = len(outside)
+    cut = threshold(outside.ravel(), fpr)
+    true, false = (inside > cut).mean(axis=1), (outside > cut).mean(axis=1)
+    step = max(float(false.std(ddof=1)) / np.sqrt(pairs), fpr / 4) if pairs > 1 else fpr / 4
+    rates = max(fpr - step, 1 / outside.size), min(fpr + step, 1.0)
+    low, high = (float((inside > threshold(outside.ravel(), rate)).mean()) for rate in rates)
+    slope = (high - low) / (rates[1] - rates[0]) if rates[1] > rates[0] else 0.0
+    influence = true - slope * (false - false.mean())
+    return true, true.mean() + (influence - influence.mean()) * pairs / max(1, pairs - 1)
