@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from memaudit.auditing import Outputs as Outputs
     from memaudit.auditing import Plan as Plan
     from memaudit.auditing import audit as audit
+    from memaudit.auditing import leave_one_out as leave_one_out
     from memaudit.auditing import plan as plan
     from memaudit.auditing import quick as quick
     from memaudit.bank import Bank as Bank
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
     from memaudit.types import Verdict as Verdict
 
 _HOME = {
-    "memaudit.auditing": ("Audit", "Outputs", "Plan", "audit", "plan", "quick"),
+    "memaudit.auditing": ("Audit", "Outputs", "Plan", "audit", "leave_one_out", "plan", "quick"),
     "memaudit.bank": ("Bank",),
     "memaudit.design": ("Subsets",),
     "memaudit.errors": ("MemauditError",),

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from memaudit.auditing.choices import default_attacks as default_attacks
     from memaudit.auditing.costs import cost_to_fill as cost_to_fill
     from memaudit.auditing.costs import require_budget as require_budget
+    from memaudit.auditing.left_out import leave_one_out as leave_one_out
     from memaudit.auditing.one_call import quick as quick
     from memaudit.auditing.planning import Plan as Plan
     from memaudit.auditing.planning import plan as plan
@@ -32,6 +33,7 @@ _HOME = {
     "audit": "run",
     "cost_to_fill": "costs",
     "default_attacks": "choices",
+    "leave_one_out": "left_out",
     "open_outputs": "recorded",
     "open_target": "target",
     "plan": "planning",
