@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from memaudit.auditing import WhatIf as WhatIf
     from memaudit.auditing import audit as audit
     from memaudit.auditing import holdout_retraining as holdout_retraining
+    from memaudit.auditing import leave_one_out as leave_one_out
     from memaudit.auditing import plan as plan
     from memaudit.auditing import quick as quick
     from memaudit.auditing import rate_of_forgetting as rate_of_forgetting
@@ -69,8 +70,8 @@ if TYPE_CHECKING:
 
 _HOME = {
     "memaudit.auditing": (
-        "Audit", "Outputs", "Plan", "WhatIf", "audit", "holdout_retraining", "plan", "quick", "rate_of_forgetting",
-        "second_split", "unlearning", "what_if",
+        "Audit", "Outputs", "Plan", "WhatIf", "audit", "holdout_retraining", "leave_one_out", "plan", "quick",
+        "rate_of_forgetting", "second_split", "unlearning", "what_if",
     ),
     "memaudit.bank": ("Bank",),
     "memaudit.design": ("Subsets",),

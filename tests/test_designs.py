@@ -16,12 +16,12 @@ from sklearn.neighbors import KNeighborsClassifier
 from test_memorization import _exact_outside_accuracy, _neighbours, _noisy_points, _train_and_test
 
 import memaudit as ma
-from memaudit.auditing.cells import cells
+from memaudit.auditing.left_out import cells
 from memaudit.bank import Bank
 from memaudit.bank.matching import design_of, matched
 from memaudit.checks import ClassifierEvidence
 from memaudit.design import Design, Draw, PairArrays, Role, Subsets, redrawn, target_in_units
-from memaudit.errors import BankError, MemauditError, SettingsError
+from memaudit.errors import BankError, EvidenceError, MemauditError, SettingsError
 from memaudit.memorization import known_memorization, memorization
 from memaudit.policy.complete import incomplete
 from memaudit.policy.consistency import contradictions
@@ -319,7 +319,13 @@ def test_leave_one_out_of_the_nearest_neighbour_is_exact(tmp_path: Path) -> None
     x, y = _noisy_points(60, np.random.default_rng(86))
     recipe = ma.EstimatorRecipe(lambda: Examples(x, y.astype(int), ids=IDS[:60]), KNeighborsClassifier(1))
     bank = ma.fill(tmp_path, recipe, 21, design=Subsets(leave_one_out=IDS[10:30]))
-    found = cells(bank, recipe)
+    with pytest.raises(EvidenceError, match=r"needs 2 or more\. Fill another round: 21 more models"):
+        ma.leave_one_out(bank, recipe)
+    bank = ma.fill(tmp_path, recipe, 42)
+    truth = (y[_neighbours(x)[:, 0]] != y).astype(float)[10:30]
+    assert np.array_equal(ma.leave_one_out(tmp_path, recipe).scores.value, truth)
+    assert ma.leave_one_out(bank, recipe).ids == tuple(IDS[10:30])
+    found = cells(bank, recipe, 21)
     assert found.ids == tuple(IDS[10:30])
     assert found.chosen.tolist() == list(range(10, 30))
     assert (found.members[0] == 1).all()

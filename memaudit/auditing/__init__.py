@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from memaudit.auditing.derived import rate_of_forgetting as rate_of_forgetting
     from memaudit.auditing.derived import second_split as second_split
     from memaudit.auditing.derived import unlearning as unlearning
+    from memaudit.auditing.left_out import leave_one_out as leave_one_out
     from memaudit.auditing.one_call import quick as quick
     from memaudit.auditing.planning import Plan as Plan
     from memaudit.auditing.planning import plan as plan
@@ -40,6 +41,7 @@ _HOME = {
     "cost_to_fill": "costs",
     "default_attacks": "choices",
     "holdout_retraining": "derived",
+    "leave_one_out": "left_out",
     "open_outputs": "recorded",
     "open_target": "target",
     "plan": "planning",

@@ -1,4 +1,4 @@
-"""What a leave-one-out bank recorded, as arrays: models trained on everything, and on everything but one unit."""
+"""Leave-one-out memorization from a bank: models trained on everything, and on everything but one unit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from jaxtyping import Int, Shaped, UInt8
 
 from memaudit.bank import Bank
 from memaudit.design import Draw
-from memaudit.errors import BankError
+from memaudit.errors import BankError, EvidenceError
+from memaudit.memorization import LeaveOneOut
+from memaudit.memorization import leave_one_out as of_arrays
 from memaudit.recipe import Examples, Recipe, fingerprint, load_recipe
 from memaudit.recipe.populations import candidates, number_of_units
 from memaudit.training import population
@@ -31,6 +33,40 @@ class Cells:
     phi: Shaped[Array, "models units queries"]
     chosen: Int[Array, " chosen"]
     ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Leave-one-out memorization of chosen examples: their ids, and their scores with intervals in the same order."""
+
+    ids: tuple[str, ...]
+    scores: LeaveOneOut
+
+
+def leave_one_out(bank: Bank | str | Path, recipe: Recipe | str, shadows: int | None = None) -> LeftOut:
+    """Return leave-one-out memorization of the examples that a bank's models leave out.
+
+    Args:
+        bank: The bank, or its folder, filled with `design=Subsets(leave_one_out=ids)`.
+        recipe: That it was filled with, or where it is (`recipe.py:recipe`).
+        shadows: Use the first so many models; by default all.
+
+    Raises:
+        BankError: The bank has another design, another recipe's models, or a damaged file.
+        EvidenceError: The models are no classifiers of one class each, or there are fewer than two rounds.
+
+    Source: Feldman 2020, the definition of mem(A, S, i).
+    """
+    found = cells(bank, recipe, shadows)
+    if found.correct.dtype != bool:
+        raise EvidenceError(
+            "leave-one-out memorization has intervals for classifiers with one class for each example; for other "
+            "models, memaudit.auditing.left_out.cells(bank, recipe) returns what they recorded"
+        )
+    try:
+        return LeftOut(found.ids, of_arrays(found.correct, found.members, found.chosen))
+    except ValueError as error:
+        raise EvidenceError(f"{error}. Fill another round: {len(found.chosen) + 1} more models") from error
 
 
 def cells(bank: Bank | str | Path, recipe: Recipe | str, shadows: int | None = None) -> Cells:
@@ -60,8 +96,5 @@ def cells(bank: Bank | str | Path, recipe: Recipe | str, shadows: int | None = N
     measured = candidates(whole, design)
     rows = measured.representatives if isinstance(measured, Examples) else np.arange(len(measured))
     chosen = np.flatnonzero(design.candidates[design.measured])
-    return Cells(
-        *(np.stack([found[name] for found in recorded])[:, rows] for name in ("correct", "members", "phi")),
-        chosen,
-        tuple(str(name) for name in measured.ids[rows[chosen]]),
-    )
+    correct, members, phi = (np.stack([f[name] for f in recorded])[:, rows] for name in ("correct", "members", "phi"))
+    return Cells(correct, members, phi, chosen, tuple(str(name) for name in measured.ids[rows[chosen]]))
