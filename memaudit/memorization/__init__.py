@@ -19,6 +19,7 @@ from memaudit.memorization.link import (
     rates_by_bin,
 )
 from memaudit.memorization.margin import Margin, margin
+from memaudit.memorization.observations import Observations
 
 __all__ = [
     "EDGES",
@@ -28,6 +29,7 @@ __all__ = [
     "LinkBin",
     "Margin",
     "Memorization",
+    "Observations",
     "Top",
     "counterfactual",
     "counterfactual_of_models",

@@ -27,7 +27,7 @@ APB = Proxy(
     name="apb",
     title="Accuracy per batch (ApB)",
     formula="1 − mean over epochs of [correct after the epoch]",
-    source="Accuracy per batch, text of section 4.3; the mean correctness of Jiang et al. 2021 (learning events)",
+    source="Accuracy per batch, the text of its section 4.3; mean correctness, Jiang et al. 2021",
     score=_by_epoch,
     needs=("correct",),
 )
@@ -35,7 +35,7 @@ APB_BATCH = Proxy(
     name="apb-batch",
     title="Accuracy per batch, in the batch",
     formula="1 − mean over epochs of [correct just before the update on it]; its place in the epoch is random",
-    source="Accuracy per batch, Algorithm 1, interpolated between the start and the end of each epoch",
+    source="Accuracy per batch, its Algorithm 1, interpolated between the ends of epochs",
     score=_by_batch,
     needs=("correct",),
 )

@@ -48,7 +48,7 @@ LT_IQR = Proxy(
     name="lt-iqr",
     title="Loss trace, interquartile range (LT-IQR)",
     formula="upper minus lower quartile over epochs of the loss",
-    source="arXiv 2411.05743, loss traces",
+    source="Pollock et al. 2024 (arXiv 2411.05743), LT-IQR",
     score=_interquartile,
     needs=("loss",),
 )
