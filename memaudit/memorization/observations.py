@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped, UInt8
+from jaxtyping import Float, Shaped, UInt8
 
 Array = np.ndarray
-
-RECORDINGS = ("loss", "correct", "entropy", "el2n", "gradient", "input_gradient", "curvature")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -42,18 +40,13 @@ class Observations:
     curvature: Float[Array, "models times examples"] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse times that are no times of a training run, and recordings of another size.
+        """Refuse times that are no times of a training run.
 
         Raises:
-            ValueError: Says which.
+            ValueError: They do not rise from 0 on.
         """
         if not len(self.epochs) or self.epochs[0] < 0 or (np.diff(self.epochs) <= 0).any():
             raise ValueError("the epochs of observations must rise, from 0 on")
-        models, examples = self.members.shape
-        for name in RECORDINGS:
-            values = getattr(self, name)
-            if values is not None and values.shape != (models, len(self.epochs), examples):
-                raise ValueError(f"{name} is {values.shape}, not {(models, len(self.epochs), examples)}")
 
     @property
     def classified(self) -> Shaped[Array, "models times examples"] | None:
@@ -63,11 +56,6 @@ class Observations:
     def has(self, name: str) -> bool:
         """Return whether a recording, or `classified`, was made."""
         return getattr(self, name) is not None
-
-    def of_models(self, models: Int[Array, " some"] | slice) -> Observations:
-        """Return the observations of some of the models."""
-        kept = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "epochs"}
-        return replace(self, **{name: None if values is None else values[models] for name, values in kept.items()})
 
     @cached_property
     def whole_epochs(self) -> Float[Array, " epochs"]:

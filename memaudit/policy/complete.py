@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from memaudit.policy.plausible import MEASURES
 from memaudit.types import ASKED_ATTACKS, ASKED_RATES, ATTACKS_BY_METRIC, Control, Edition, Finding, Report, Rung
 
-ALWAYS = ("CTL001", "CTL002", "CTL003", "CTL004", "CTL005", "CTL007", "LNK001")
-WITHOUT_BANK = ("CTL002", "CTL003", "CTL005", "CTL007", "LNK001")
+ALWAYS = ("CTL001", "CTL002", "CTL003", "CTL004", "CTL005", "CTL007", "LNK001", "MEM004", "MEM009")
+WITHOUT_BANK = ("CTL002", "CTL003", "CTL005", "CTL007", "LNK001", "MEM004", "MEM009")
 _OF_BANK = ("CTL009",)  # a control on what shadow models recorded
 OF_CLASSIFIERS = ("MEM001",)
 OF_TEXTS = (

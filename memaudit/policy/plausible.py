@@ -56,6 +56,8 @@ MEASURES = {
     "MEM001": Measure("memorization", "share", counted="up to all"),
     "MEM002": Measure("memorization", "share", counted="up to all"),
     "MEM003": Measure("exact-memorization", "share", counted="up to all"),
+    "MEM004": Measure("proxy", "correlation", counted="up to all"),
+    "MEM009": Measure("forgetting", "share", counted="up to all"),
     "LNK001": Measure("link", "correlation", ("lira-online",), "up to all"),
     "LNK002": Measure("extraction-link", "correlation", counted="up to all"),
     "CAN001": Measure("exposure", "bits", ("calibrated", "raw")),

@@ -149,8 +149,10 @@ class _Judge:
         self._memorized, self._ranks, self._found = memorized, _ranked(memorized)[0], found
         place = max(1, round(_TOP * len(memorized)))
         self._top = memorized >= np.partition(memorized, -place)[-place]
-        if self._top.sum() > 2 * place:  # of a large block of ties no tenth is more memorized than the rest
-            self._top = np.zeros_like(self._top)
+        if self._top.sum() > 2 * place or np.ptp(memorized[self._top]) == 0:
+            self._top = np.zeros_like(
+                self._top
+            )  # ties: no tenth is more memorized than the rest, or all of it is alike
         self._top_ranks = _ranked(memorized[self._top])[0]
 
     def statistics(self, score: Float[Array, " examples"]) -> list[float]:
