@@ -198,7 +198,7 @@ def test_larger_is_more_memorized() -> None:
         epochs=np.array([1, 2, 10, 15, 20], np.float32),
         members=np.ones((1, 2), np.uint8),
         correct=correct,
-        **{name: hard for name in names},
+        **dict.fromkeys(names, hard),
     )
     for proxy in RUNS:
         score = proxy.score(observed)[0]
@@ -259,8 +259,8 @@ def test_a_single_run_is_about_its_own_members() -> None:
     expected = []
     for own, pair in ((slice(0, None, 2), 1), (slice(1, None, 2), 0)):
         memorized = truth.gain[own].mean(axis=0, dtype=float)
-        for mask in (first[pair], ~first[pair]):
-            expected.append(stats.spearmanr(memorized[mask], scores[0, pair][mask]).statistic)
+        masks = first[pair], ~first[pair]
+        expected += [stats.spearmanr(memorized[mask], scores[0, pair][mask]).statistic for mask in masks]
     assert found[Statistic.SPEARMAN] == pytest.approx(np.mean(expected))
 
 
