@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from memaudit.recipe import EstimatorRecipe as EstimatorRecipe
     from memaudit.recipe import Examples as Examples
     from memaudit.recipe import LanguageModelRecipe as LanguageModelRecipe
+    from memaudit.recipe import Observe as Observe
     from memaudit.recipe import Probes as Probes
     from memaudit.recipe import Rendering as Rendering
     from memaudit.recipe import Secrets as Secrets
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from memaudit.recipe import shift as shift
     from memaudit.recipe import shifted as shifted
     from memaudit.recipe import write_manifest as write_manifest
+    from memaudit.signals import observe as observe
+    from memaudit.signals import observing as observing
     from memaudit.training import Shard as Shard
     from memaudit.training import draw_members as draw_members
     from memaudit.training import fill as fill
@@ -57,9 +60,10 @@ _HOME = {
     "memaudit.errors": ("MemauditError",),
     "memaudit.recipe": (
         "SGD", "AdamW", "CallableRecipe", "ClassifierRecipe", "Counts", "Documents", "EstimatorRecipe", "Examples",
-        "LanguageModelRecipe", "Probes", "Rendering", "Secrets", "flip", "mirror", "near_copies", "read_canaries",
-        "save_target", "shift", "shifted", "write_manifest",
+        "LanguageModelRecipe", "Observe", "Probes", "Rendering", "Secrets", "flip", "mirror", "near_copies",
+        "read_canaries", "save_target", "shift", "shifted", "write_manifest",
     ),
+    "memaudit.signals": ("observe", "observing"),
     "memaudit.training": ("Shard", "draw_members", "fill", "import_bank", "import_models", "train"),
     "memaudit.types": ("Context", "Limit", "Release", "Report", "Verdict"),
 }  # fmt: skip

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import secrets
 import shutil
@@ -27,6 +28,7 @@ _LACKING = {
     for name in ("EPERM", "ENOSYS", "EOPNOTSUPP", "ENOTSUP", "ENOLCK", "EINVAL", "EBADF", "EMLINK", "EXDEV", "EISDIR")
     if hasattr(errno, name)
 }  # what file systems answer to what they cannot do
+_SHOWN = 200  # characters of a name
 _STALE, _PAUSE = 30.0, 0.02  # seconds: a lock file is held for milliseconds
 
 
@@ -141,6 +143,35 @@ def sync_folder(path: Path) -> None:
             _sync(handle)
         finally:
             os.close(handle)
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, or over the names and digests of a folder's files.
+
+    Raises:
+        ValueError: The folder holds what such a digest cannot be about: links to folders, which are not followed, and
+            what is no file; or a name with a line break, by which another folder would have the same digest.
+    """
+    if path.is_dir():
+        lines = [f"{name} {sha256(path / name)}\n" for name in _inside(path)]
+        return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _inside(folder: Path) -> Iterator[Path]:
+    """Yield the files of a folder and of those in it, by name from there."""
+    for entry in sorted(folder.rglob("*")):
+        name = entry.relative_to(folder)
+        shown = f"{folder}: {repr(str(name))[:_SHOWN]}"
+        if len(str(name).splitlines()) > 1 or str(name).endswith("\n"):
+            raise ValueError(f"{shown} is a name with a line break; rename it")
+        if entry.is_dir() and entry.is_symlink():
+            raise ValueError(f"{shown} is a link to a folder, which a digest cannot cover. Copy the files here")
+        if not (entry.is_dir() or entry.is_file()):
+            raise ValueError(f"{shown} is neither a file nor a folder. Remove it")
+        if entry.is_file():
+            yield name
 
 
 def _sync(handle: int) -> None:

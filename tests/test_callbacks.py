@@ -17,12 +17,13 @@ from torch.utils.data import DataLoader, DistributedSampler, RandomSampler, Subs
 
 import memaudit as ma
 from memaudit.bank import Bank
-from memaudit.callbacks.seen import look, read_by, undisturbed
+from memaudit.callbacks.seen import look, read_by
 from memaudit.callbacks.watch import Watch, named
 from memaudit.errors import BankError, EvidenceError
 from memaudit.recipe import load_recipe, load_target, member_counts, read_members
 from memaudit.recipe.manifest import manifest_of, read_manifest
 from memaudit.recipe.population import TextPopulation
+from memaudit.signals.undisturbed import undisturbed
 from memaudit.training import population
 from memaudit.types import Rung
 

@@ -198,9 +198,10 @@ def test_a_network_is_trained_and_scored_in_its_own_precision(inputs: Any, kind:
     def examples() -> Examples:
         return Examples(x.astype(inputs), y)
 
-    recipe = ClassifierRecipe(examples, lambda: Rounded(kind), epochs=2, batch_size=30, optimizer=SGD(lr=0.1))
+    model_of, looks = lambda: Rounded(kind), ma.Observe("every epoch")
+    recipe = ClassifierRecipe(examples, model_of, epochs=2, batch_size=30, optimizer=SGD(lr=0.1), observe=looks)
     bank = ma.fill(tmp_path / "bank", recipe, 2, device="cpu")
-    assert np.isfinite(bank.tensors(0)["loss"]).all()
+    assert np.isfinite(bank.tensors(0)["observed.loss"]).all()
     assert np.isfinite(bank.tensors(0)["phi"]).all()
     model = ma.train(recipe, np.arange(120) % 2 == 0, device="cpu")
     assert {p.dtype for p in model.parameters()} == {kind}

@@ -1,4 +1,4 @@
-"""The loop: seeded, recorded row by row, equal to arithmetic by hand, and no trace of it in the caller's randomness."""
+"""The loop: seeded, equal to arithmetic by hand, and no trace of it in the caller's randomness."""
 
 import random
 from collections.abc import Callable
@@ -58,7 +58,7 @@ def tensors(examples: Examples) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.as_tensor(examples.x).float(), torch.as_tensor(examples.y)
 
 
-def trained(recipe: ClassifierRecipe, counts: Array, seed: int = 0) -> tuple[nn.Module, dict[str, Array]]:
+def trained(recipe: ClassifierRecipe, counts: Array, seed: int = 0) -> nn.Module:
     return train_classifier(recipe, *tensors(recipe.examples()), counts, seed)
 
 
@@ -67,7 +67,7 @@ def weights(model: nn.Module) -> Array:
 
 
 def test_one_step_is_the_update_by_hand() -> None:
-    """Softmax regression from given weights, one full batch: W − lr · (∇ + weight decay · W), and the loss before."""
+    """Softmax regression from given weights, one full batch: W − lr · (∇ + weight decay · W)."""
     start = torch.linspace(-1, 1, 18).reshape(3, 6)
 
     def model() -> nn.Module:
@@ -77,7 +77,7 @@ def test_one_step_is_the_update_by_hand() -> None:
 
     recipe = ClassifierRecipe(data, model, epochs=1, batch_size=COUNT, optimizer=SGD(lr=0.3, weight_decay=0.01))
     counts = (np.arange(COUNT) % 4 != 0).astype(np.uint8)
-    layer, dynamics = trained(recipe, counts)
+    layer = trained(recipe, counts)
     x, y = data().x[counts > 0], data().y[counts > 0]
     old = start.numpy().astype(float)
     design = np.concatenate([x, np.ones((len(x), 1))], axis=1)
@@ -87,34 +87,19 @@ def test_one_step_is_the_update_by_hand() -> None:
     state = {name: value.numpy() for name, value in layer.state_dict().items()}
     found = np.concatenate([state["weight"], state["bias"][:, None]], axis=1)
     np.testing.assert_allclose(found, new, atol=1e-6)
-    np.testing.assert_allclose(dynamics["loss"][0], -np.log(p[np.arange(len(y)), y]), atol=1e-5)
-    assert np.array_equal(dynamics["hit"][0], z.argmax(axis=1) == y)
-
-
-def test_loss_and_hit_stand_at_the_rows_that_they_belong_to() -> None:
-    """At a rate of 0 the network never moves: each epoch must show its loss on each training row, in their order."""
-    recipe = replace(RECIPE, optimizer=SGD(lr=0.0))
-    counts = half(0, 0, COUNT)
-    model, dynamics = trained(recipe, counts)
-    x, y = tensors(data())
-    rows = np.flatnonzero(counts)
-    with torch.no_grad():
-        logits = model(x[rows])
-        loss = nn.functional.cross_entropy(logits, y[rows], reduction="none")
-    assert dynamics["loss"].shape == dynamics["hit"].shape == (4, len(rows))
-    np.testing.assert_allclose(dynamics["loss"], np.tile(loss.numpy(), (4, 1)), rtol=1e-5)
-    assert np.array_equal(dynamics["hit"], np.tile((logits.argmax(1) == y[rows]).numpy(), (4, 1)))
-    assert dynamics["hit"].dtype == bool
 
 
 def test_an_example_that_counts_thrice_is_trained_on_thrice() -> None:
     counts = np.zeros(COUNT, dtype=np.uint8)
     counts[[2, 5, 9]] = 1, 3, 2
-    _, dynamics = trained(replace(RECIPE, optimizer=SGD(lr=0.0)), counts)
-    assert dynamics["loss"].shape == (4, 6)
-    loss = dynamics["loss"][0]
-    assert len(np.unique(np.round(loss, 5))) == 3
-    assert np.allclose(loss[[1, 4]], loss[[2, 5]])
+    seen: list[float] = []
+
+    def spy(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        seen.extend(x[:, 0].tolist())
+        return x
+
+    trained(replace(RECIPE, augment=spy, epochs=1), counts)
+    np.testing.assert_allclose(sorted(seen), sorted(np.repeat(data().x[:, 0], counts)), rtol=1e-6)
 
 
 def test_members_alone_shape_the_model() -> None:
@@ -122,7 +107,7 @@ def test_members_alone_shape_the_model() -> None:
     x, y = tensors(data())
     other = x.clone()
     other[counts == 0] = 100.0
-    models = [train_classifier(RECIPE, inputs, y, counts, 5)[0] for inputs in (x, other)]
+    models = [train_classifier(RECIPE, inputs, y, counts, 5) for inputs in (x, other)]
     assert np.array_equal(weights(models[0]), weights(models[1]))
 
 
@@ -131,9 +116,8 @@ def test_the_seed_decides_everything(change: dict[str, Any]) -> None:
     recipe, counts = replace(RECIPE, **change), half(0, 0, COUNT)
     torch.manual_seed(1)
     first, again, other = (trained(recipe, counts, seed) for seed in (5, 5, 6))
-    assert np.array_equal(weights(first[0]), weights(again[0]))
-    assert np.array_equal(first[1]["loss"], again[1]["loss"])
-    assert not np.array_equal(weights(first[0]), weights(other[0]))
+    assert np.array_equal(weights(first), weights(again))
+    assert not np.array_equal(weights(first), weights(other))
 
 
 def test_every_epoch_has_its_own_order() -> None:
@@ -178,7 +162,7 @@ def test_the_schedule_is_constant_or_half_a_cosine_per_step() -> None:
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 def test_one_logit_is_trained_as_two(smoothing: float) -> None:
-    """A net of one output z and a net of outputs (0, z) are the same model, with the same losses."""
+    """A net of one output z and a net of outputs (0, z) are the same model."""
 
     class Two(nn.Module):
         def __init__(self) -> None:
@@ -201,10 +185,8 @@ def test_one_logit_is_trained_as_two(smoothing: float) -> None:
     made = [
         trained(replace(RECIPE, examples=binary, model=kind, label_smoothing=smoothing), counts, 3) for kind in kinds
     ]
-    for model, dynamics in made[1:]:
-        np.testing.assert_allclose(weights(model), weights(made[0][0]), atol=1e-5)
-        np.testing.assert_allclose(dynamics["loss"], made[0][1]["loss"], atol=1e-5)
-        assert np.array_equal(dynamics["hit"], made[0][1]["hit"])
+    for model in made[1:]:
+        np.testing.assert_allclose(weights(model), weights(made[0]), atol=1e-5)
 
 
 @pytest.mark.parametrize(("rows", "batch", "sizes"), [(21, 10, [10, 11]), (20, 10, [10, 10]), (3, 1, [1, 1, 1])])
@@ -222,16 +204,19 @@ def test_batch_statistics_survive_a_last_batch_of_one(rows: int, batch: int, siz
         epochs=1,
         augment=spy,
     )
-    _, dynamics = trained(normalised, (np.arange(COUNT) < rows).astype(np.uint8))
+    model = trained(normalised, (np.arange(COUNT) < rows).astype(np.uint8))
     assert seen == sizes
-    assert np.isfinite(dynamics["loss"]).all()
+    assert np.isfinite(weights(model)).all()
 
 
 def test_augmentation_is_of_training_alone() -> None:
-    """What is recorded is the augmented view's loss; what is evaluated is the plain view."""
-    recipe = replace(RECIPE, augment=lambda x, generator: x * 0, optimizer=SGD(lr=0.0))
-    model, dynamics = trained(recipe, np.ones(COUNT, dtype=np.uint8))
-    assert len(np.unique(dynamics["loss"][0].round(5))) == 3, "three labels, one input"
+    """Of inputs that it makes 0, the first layer's weights learn nothing, and the last layer's biases do."""
+    recipe = replace(RECIPE, augment=lambda x, generator: x * 0)
+    model = trained(recipe, np.ones(COUNT, dtype=np.uint8))
+    torch.manual_seed(0)
+    before, after = list(network().parameters()), list(model.parameters())
+    assert torch.equal(before[0], after[0])
+    assert not torch.equal(before[3], after[3])
     assert not model.training
 
 
@@ -290,12 +275,13 @@ def test_a_bank_leaves_the_callers_randomness_alone_and_does_not_depend_on_it(re
 
 
 def test_what_a_bank_keeps_of_a_classifier(tmp_path: Path) -> None:
-    """Members, signals and dynamics, which fit together, and weights that give those signals."""
-    bank = ma.fill(tmp_path / "bank", RECIPE, 2, seed=9, device="cpu")
+    """Members, signals and observations, which fit together, and weights that give those signals."""
+    bank = ma.fill(tmp_path / "bank", replace(RECIPE, observe=ma.Observe(2)), 2, seed=9, device="cpu")
     tensors_ = bank.tensors(1)
     members = half(9, 1, COUNT)
     assert np.array_equal(tensors_["members"], members)
-    assert tensors_["loss"].shape == tensors_["hit"].shape == (4, int(members.sum()))
+    assert tensors_["observed.epochs"].tolist() == [1, 4]
+    assert tensors_["observed.loss"].shape == tensors_["observed.correct"].shape == (2, COUNT)
     assert tensors_["phi"].shape == (COUNT, 1)
     assert tensors_["phi"].dtype == np.float32
     model = network()
@@ -308,7 +294,7 @@ def test_what_a_bank_keeps_of_a_classifier(tmp_path: Path) -> None:
     assert {"model": 1, "device": "cpu"}.items() <= Bank.open(bank.path).record(1).items()
 
 
-def test_estimators_have_no_weights_and_no_dynamics(tmp_path: Path) -> None:
+def test_estimators_have_no_weights_and_no_observations(tmp_path: Path) -> None:
     bank = ma.fill(tmp_path / "bank", RECIPES["forest"], 2, device="cpu")
     assert bank.tensors(0).keys() == {"members", "phi", "correct"}
     assert not (bank.path / "models/0000/weights.safetensors").exists()

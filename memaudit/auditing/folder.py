@@ -12,12 +12,11 @@ The digest is beside the report and not in it, so that it can be computed from t
 from __future__ import annotations
 
 import csv
-import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from memaudit import reports
+from memaudit import files, reports
 from memaudit.cells import restored
 from memaudit.errors import MemauditError
 from memaudit.files import write_whole
@@ -127,29 +126,12 @@ def sha256(path: Path) -> str:
     """Return the SHA-256 of a file, or over the names and digests of a folder's files.
 
     Raises:
-        MemauditError: The folder holds what such a digest cannot be about: links to folders, which are not followed,
-            and what is no file; or a name with a line break, by which another folder would have the same digest.
+        MemauditError: The folder holds what such a digest cannot be about.
     """
-    if path.is_dir():
-        lines = [f"{name} {sha256(path / name)}\n" for name in _files(path)]
-        return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    """Yield the files of a folder and of those in it, by name from there."""
-    for entry in sorted(folder.rglob("*")):
-        name = entry.relative_to(folder)
-        shown = f"{folder}: {one_line(repr(str(name)), 200)}"
-        if len(str(name).splitlines()) > 1 or str(name).endswith("\n"):
-            raise MemauditError(f"{shown} is a name with a line break; rename it")
-        if entry.is_dir() and entry.is_symlink():
-            raise MemauditError(f"{shown} is a link to a folder, which a digest cannot cover. Copy the files here")
-        if not (entry.is_dir() or entry.is_file()):
-            raise MemauditError(f"{shown} is neither a file nor a folder. Remove it")
-        if entry.is_file():
-            yield name
+    try:
+        return files.sha256(path)
+    except ValueError as error:
+        raise MemauditError(str(error)) from error
 
 
 def read_evidence(path: Path) -> list[dict[str, str]]:

@@ -18,6 +18,7 @@ from memaudit.recipe import (
     EstimatorRecipe,
     Examples,
     Membership,
+    Observed,
     Population,
     Recipe,
     TextPopulation,
@@ -27,6 +28,7 @@ from memaudit.recipe import (
     membership,
 )
 from memaudit.recipe.manifest import Manifest, manifest_of, read_manifest
+from memaudit.recipe.observed import read_observed
 from memaudit.recipe.populations import candidates, counts_of_candidates, require_stable, units_of
 from memaudit.recipe.recipes import asking
 from memaudit.signals import measure
@@ -45,7 +47,8 @@ class Target:
 
     Of a model of which only outputs were recorded, `outputs` says what these are, and `guessed` whether an example
     counts as classified correctly because its label's probability is above 1/2; there need be no recipe. `called` is
-    what the user calls a model that is in no file.
+    what the user calls a model that is in no file. `observed` is what was seen of it while it trained, which only the
+    proxies of memorization read.
     """
 
     recipe: Recipe | None
@@ -60,12 +63,19 @@ class Target:
     outputs: str = ""
     guessed: bool = False
     called: str = ""
+    observed: Observed | None = None
 
     def only(self, rows: Int[Array, " rows"]) -> Target:
         """Return the same target with some of its examples."""
         assert isinstance(self.population, Examples)
         recorded = {name: values[rows] for name, values in self.recorded.items()}
-        return replace(self, population=self.population.take(rows), counts=self.counts[rows], recorded=recorded)
+        return replace(
+            self,
+            population=self.population.take(rows),
+            counts=self.counts[rows],
+            recorded=recorded,
+            observed=None if self.observed is None else self.observed.take(rows),
+        )
 
     @property
     def members(self) -> Bool[Array, " examples"]:
@@ -104,7 +114,10 @@ def of_candidates(target: Target, design: Design, device: str = "auto") -> Targe
         if rows is None
         else {name: values[rows] for name, values in target.recorded.items()}
     )
-    return replace(target, population=examples, counts=counts, recorded=recorded)
+    seen = target.observed
+    if seen is not None:
+        seen = seen.take(np.flatnonzero(design.candidates if rows is None else rows))
+    return replace(target, population=examples, counts=counts, recorded=recorded, observed=seen)
 
 
 def _answers(target: Target, examples: Population, counts: UInt8[Array, " ids"], device: str) -> dict[str, Array]:
@@ -181,6 +194,8 @@ def open_target(
     counts = who_was.counts
     mask = units_of(examples, counts)
     require_both(examples, who_was, mask)
+    digest = sha256(Path(model))
+    seen = read_observed(model, digest, len(examples))
     stated = None if manifest is None else (read_manifest(manifest), manifest_of(examples, counts))
     try:
         recorded = measure(loaded, examples, device=choose_device(device), entropy=True, **asking(recipe))
@@ -190,7 +205,18 @@ def open_target(
             recorded |= question(loaded, text, recipe, ~mask, choose_device(device))
     except ModelError as error:
         raise ModelError(f"{model}: {error}") from error
-    return Target(recipe, examples, counts, recorded, Path(model), sha256(Path(model)), state_dict, who_was, stated)
+    return Target(
+        recipe,
+        examples,
+        counts,
+        recorded,
+        Path(model),
+        digest,
+        state_dict,
+        who_was,
+        stated,
+        observed=seen,
+    )
 
 
 def require_both(examples: Population, who_was: Membership, members: Bool[Array, " units"]) -> None:

@@ -2,8 +2,8 @@
 
     bank.json                       schema, number of examples, fingerprint
     design-….npy                    the role of each unit, unless the models are trained on halves
-    models/0007/signals.safetensors  members [examples], phi [examples, queries], correct [examples], loss and
-                                     hit per epoch and training example, where the loop recorded them
+    models/0007/signals.safetensors  members [examples], phi [examples, queries], correct [examples], and where the
+                                     model was observed while it trained, observed.… [times, examples]
     models/0007/weights.safetensors  if weights are kept
     models/0007/model.json           checksums of the above, seed, seconds of training and of evaluation, device
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +14,7 @@ from torch.utils.data import Subset, SubsetRandomSampler
 from memaudit.errors import EvidenceError
 from memaudit.recipe import Examples, Population, TextPopulation
 from memaudit.recipe.labels import Task
+from memaudit.signals.undisturbed import undisturbed
 
 Array = np.ndarray
 
@@ -88,20 +87,6 @@ def read_by(loader: Any) -> tuple[Any, str]:
     if len(sampler) < len(dataset):
         return dataset, f"the trainer's sampler draws {len(sampler)} of {len(dataset)} rows"
     return dataset, ""
-
-
-@contextmanager
-def undisturbed() -> Iterator[None]:
-    """Restore the random generators of Python, NumPy and torch at the end: watching must not change the training."""
-    import torch
-
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
-    try:
-        with torch.random.fork_rng(range(torch.cuda.device_count())):
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)  # noqa: NPY002
 
 
 def _matched(wanted: Mapping[str, Sequence[bytes]], have: Counter[bytes]) -> tuple[list[str], int]:

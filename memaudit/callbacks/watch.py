@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from memaudit.auditing import Audit, audit
-from memaudit.callbacks.seen import Seen, look, undisturbed
+from memaudit.callbacks.seen import Seen, look
 from memaudit.errors import EvidenceError, shown
 from memaudit.files import write_whole
 from memaudit.recipe import (
@@ -34,6 +33,7 @@ from memaudit.recipe.populations import population
 from memaudit.recipe.recipes import asking
 from memaudit.signals import evaluate
 from memaudit.signals.logits import cross_entropy
+from memaudit.signals.undisturbed import evaluating, undisturbed
 from memaudit.stats import auc, auc_interval
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class Watch:
         if min(len(inside), len(outside)) < 2:
             return None
         try:
-            with undisturbed(), _evaluating(network):
+            with undisturbed(), evaluating(network):
                 phi = _phi(network, self.recipe, self._examples, np.concatenate([inside, outside]))
         except Exception as error:
             log.warning("memaudit: the model could not be observed after epoch %g: %s", epoch, shown(error))
@@ -243,14 +243,3 @@ def _observation(epoch: float, inside: Array, outside: Array, loss: Callable[[Ar
 def named(observation: Observation) -> dict[str, float]:
     """Return an observation as metrics of a logger: memaudit/auc and so on."""
     return {f"memaudit/{name}": value for name, value in asdict(observation).items() if name != "epoch"}
-
-
-@contextmanager
-def _evaluating(network: Module) -> Iterator[None]:
-    """Restore which parts of a network are in training mode at the end."""
-    modes = [(module, module.training) for module in network.modules()]
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training

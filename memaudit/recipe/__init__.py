@@ -21,6 +21,8 @@ from memaudit.recipe.locate import load_recipe
 from memaudit.recipe.manifest import write_manifest
 from memaudit.recipe.members import Counts, Membership, member_counts, members_beside, membership, read_members
 from memaudit.recipe.near import near_copies
+from memaudit.recipe.observe import Observe
+from memaudit.recipe.observed import Observed
 from memaudit.recipe.population import SecretProbe, TextPopulation
 from memaudit.recipe.populations import Population
 from memaudit.recipe.recipes import (
@@ -49,6 +51,8 @@ __all__ = [
     "Examples",
     "LanguageModelRecipe",
     "Membership",
+    "Observe",
+    "Observed",
     "Population",
     "Probes",
     "Recipe",

@@ -227,7 +227,7 @@ def _own_lines(recipe: Recipe) -> tuple[Inventory, dict[str, str]]:
 
 def _parameters(name: str, recipe: Any) -> Iterator[tuple[str, Any]]:
     """Yield a recipe's parameters, and one by one those of the parts that are made of memaudit's own parameters."""
-    for field in (field for field in dataclasses.fields(recipe) if field.metadata.get("of") != "target"):
+    for field in (field for field in dataclasses.fields(recipe) if "of" not in field.metadata):
         value = getattr(recipe, field.name)
         if value in field.metadata.get("omitted", ()):
             continue

@@ -71,7 +71,7 @@ def inputs_for(network: Module, x: Any) -> Any:
     return each(x, lambda part: part.to(precision(network)) if part.is_floating_point() else part)
 
 
-def answer_of(network: Module, inputs: Any) -> Any:
+def answer_of(network: Callable[..., Any], inputs: Any) -> Any:
     """Return what a network says of inputs: those of a dict are given by name, those of a tuple by position."""
     if isinstance(inputs, dict):
         return network(**inputs)

@@ -13,6 +13,7 @@ from memaudit.errors import RecipeError
 from memaudit.recipe.augment import Augmentation, Query
 from memaudit.recipe.documents import Documents
 from memaudit.recipe.examples import Examples
+from memaudit.recipe.observe import Observe
 from memaudit.recipe.rendering import Rendering
 from memaudit.recipe.sought import Secrets
 
@@ -25,6 +26,7 @@ MOST_COPIES = 255  # memberships are stored in a byte
 SAMPLERS = ("top-40", "decaying temperature", "prompted")  # by which the audited model is made to write
 LEAST_WRITTEN = 20  # tokens of a generated text: the perplexity of fewer is noise
 _OF_TARGET = {"of": "target"}  # a parameter that no shadow depends on, and so no part of a bank's fingerprint
+_OF_LOOKS = {"of": "looks"}  # nor one of how models are looked at while they train, which changes none
 _IF_GIVEN = {"omitted": (None,)}  # a fingerprint has no line for what is not given
 _AS_LOGITS = {"omitted": (None, "logits")}  # values that a fingerprint leaves out: they have the same numbers
 
@@ -88,6 +90,7 @@ class ClassifierRecipe:
         outputs: "logits" where the network's outputs are taken for probabilities by mistake; it has to return logits.
         output: Which part of what the network returns are the logits, where it returns several: `0`, `"logits"`, or a
             function of what it returned.
+        observe: When the models are looked at while they train, `memaudit.Observe(...)`; it changes none of them.
     """
 
     examples: Callable[[], Examples]
@@ -101,6 +104,7 @@ class ClassifierRecipe:
     label_smoothing: float = 0.0
     outputs: Literal["logits"] | None = field(default=None, metadata=_AS_LOGITS)
     output: Output | None = field(default=None, metadata=_IF_GIVEN)
+    observe: Observe = field(default=Observe(), metadata=_OF_LOOKS)
 
     def __post_init__(self) -> None:
         _require_loop(self.epochs, self.batch_size, self.schedule)
@@ -193,6 +197,7 @@ class LanguageModelRecipe:
         schedule: Of the learning rate, per step: constant, or half a cosine from full to zero.
         clip: Largest norm of the gradient.
         probes: What the models are asked.
+        observe: When the models are looked at while they train, `memaudit.Observe(...)`; it changes none of them.
     """
 
     documents: Callable[[], Documents]
@@ -206,6 +211,7 @@ class LanguageModelRecipe:
     schedule: Literal["constant", "cosine"] = "constant"
     clip: float = 1.0
     probes: Probes = field(default_factory=Probes)
+    observe: Observe = field(default=Observe(), metadata=_OF_LOOKS)
 
     def __post_init__(self) -> None:
         if (self.model is None) == (self.base is None):
@@ -248,6 +254,7 @@ class CallableRecipe:
         token_logprobs: For a language model of any class, with another output than logits:
             `token_logprobs(model, ids)` takes token ids [texts, tokens], all texts of one length, and returns in the
             same shape the log-probability in nats of each token given those before it. The first column is not used.
+        observe: As for ClassifierRecipe, where `train` calls `memaudit.observe(model, epoch)`.
     """
 
     examples: Callable[[], Examples | Documents]
@@ -260,6 +267,7 @@ class CallableRecipe:
     outputs: Outputs | None = field(default=None, metadata=_AS_LOGITS)
     output: Output | None = field(default=None, metadata=_IF_GIVEN)
     token_logprobs: Callable[..., Any] | None = field(default=None, metadata=_IF_GIVEN)
+    observe: Observe = field(default=Observe(), metadata=_OF_LOOKS)
 
     def __post_init__(self) -> None:
         if self.outputs not in (None, *get_args(Outputs)):

@@ -16,6 +16,7 @@ from memaudit.recipe.filekinds import folder_refusal, refuse_pointer
 from memaudit.recipe.fingerprint import training
 from memaudit.recipe.fitting import fit
 from memaudit.recipe.members import Listed, members_beside, write_members
+from memaudit.recipe.observed import observed_beside, write_observed
 from memaudit.recipe.population import TextPopulation
 from memaudit.recipe.populations import Population
 from memaudit.recipe.pretrained import load_classifier_folder, load_folder, load_language_model, quietly, require_fit
@@ -32,6 +33,7 @@ def save_target(
     examples: Population | Recipe | None = None,
     *,
     trusted: Iterable[str] = (),
+    observed: Any = None,
 ) -> None:
     """Write a trained model's weights and, beside them, its members.
 
@@ -48,6 +50,8 @@ def save_target(
         examples: The recipe, or its examples: with it, the file holds a digest of each member's content, and an audit
             refuses an id that is another example by then. What `draw_members` returned brings them along.
         trusted: Of an estimator: types of yours in it, as the recipe names them (`EstimatorRecipe(trusted=...)`).
+        observed: What `memaudit.observing(recipe)` saw while the model was trained, for the proxies of memorization: it
+            goes to `<path>.observed.safetensors`.
 
     Raises:
         ModelError: The suffix does not go with the model, or the model cannot be stored so that it can be loaded.
@@ -59,13 +63,17 @@ def save_target(
     folder = hasattr(model, "save_pretrained") and path.suffix not in (*SUFFIXES, *_WEIGHT_FILES)
     if not folder and path.suffix not in (*SUFFIXES, *_WEIGHT_FILES):
         raise ModelError(f"{path}: a network goes to .safetensors or .pt, a scikit-learn estimator to .skops")
+    seen = None if observed is None else observed.of(model)
     content = None if folder else _content(model, path, trusted)
     members_beside(path).unlink(missing_ok=True)
+    observed_beside(path).unlink(missing_ok=True)
     if content is None:
         with quietly():
             model.save_pretrained(path)
     else:
         write_whole(path, content)
+    if seen is not None:
+        write_observed(path, seen)
     write_members(path, members, examples)
 
 

@@ -22,7 +22,7 @@ from memaudit.signals.regression import regression_estimator, regression_signals
 
 Array = np.ndarray
 
-_FIRST, _BATCH = 128, 1024  # examples at a time; the first tell how many outputs there are
+_FIRST, BATCH = 128, 1024  # examples at a time; the first tell how many outputs there are
 _OUTPUTS = 2**24  # of a network at a time: 64 MiB
 
 
@@ -156,14 +156,14 @@ def _of_view(
     largest = np.empty(len(examples), np.int64)
     while start < len(examples):
         rows = slice(start, min(start + batch, len(examples)))
-        answers = _checked(view(rows), examples, rows)
+        answers = checked(view(rows), examples, rows)
         if start == 0:
             steady(view.network, view, answers)
-            batch = max(2, min(_BATCH, _OUTPUTS // answers.shape[1]))
+            batch = max(2, min(BATCH, _OUTPUTS // answers.shape[1]))
             seen = Range(answers.shape[1])
         seen.add(answers)
         with np.errstate(divide="ignore"):
-            phi[rows], correct[rows] = _signals(answers, examples, rows, outputs)
+            phi[rows], correct[rows] = signals_by_task(answers, examples, rows, outputs)
             if entropies is not None:
                 entropies[rows] = entropy_of(answers, examples.y[rows], outputs)
         largest[rows] = answers.argmax(axis=1)
@@ -173,9 +173,10 @@ def _of_view(
     return seen, correct
 
 
-def _signals(
+def signals_by_task(
     answers: Float[Array, "rows columns"], examples: Examples, rows: slice, outputs: Outputs | None
 ) -> tuple[Array, Array]:
+    """Return φ and correctness of some rows by a network's outputs for them."""
     y = examples.y[rows]
     if examples.task is Task.MULTILABEL:
         return multilabel_signals(logits_of(answers, outputs), y)
@@ -190,7 +191,7 @@ def _read_as(seen: Range, task: Task, outputs: Outputs | None, last_layer: Calla
     return (require_multilabel if task is Task.MULTILABEL else require_kind)(seen, outputs, last_layer)
 
 
-def _checked(outputs: Array, examples: Examples, rows: slice) -> Float[Array, "rows classes"]:
+def checked(outputs: Array, examples: Examples, rows: slice) -> Float[Array, "rows classes"]:
     """Return the outputs for some rows; −inf is an answer for a class that is masked, if it is not the label."""
     y = examples.y[rows]
     if outputs.ndim != 2 or len(outputs) != len(y):

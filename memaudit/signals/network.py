@@ -39,7 +39,7 @@ class Asked:
     def __call__(self, rows: slice) -> Float[Array, "rows classes"]:
         """Return the outputs for a batch, in single precision or, of a network in double precision, in double."""
         with torch.no_grad(), blame("evaluating the model"):
-            outputs = outputs_of(answer_of(self.network, self._inputs(rows)), self.output)
+            outputs = outputs_of(answer_of(self.network, self.inputs(rows)), self.output)
         self.kind = outputs.dtype
         return (outputs if outputs.dtype == torch.float64 else outputs.float()).cpu().numpy()
 
@@ -47,12 +47,13 @@ class Asked:
         """Return what the outputs come from, as `recipe.networks.last_layer` names it."""
         try:
             with torch.enable_grad():
-                inputs = each(self._inputs(rows), _traced)
+                inputs = each(self.inputs(rows), _traced)
                 return last_layer(outputs_of(answer_of(self.network, inputs), self.output))
         except Exception:  # a forward that cannot be differentiated is no fault
             return ""
 
-    def _inputs(self, rows: slice) -> Any:
+    def inputs(self, rows: slice) -> Any:
+        """Return what the network is given of some rows, on its device and in its precision."""
         inputs = each(inputs_for(self.network, tensors(self.x.take(rows))), lambda part: part.to(self.device))
         return inputs if self.view is None else self.view(inputs)
 

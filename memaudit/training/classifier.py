@@ -1,8 +1,7 @@
 """The training loop of a ClassifierRecipe.
 
 What is unusual about it: the whole population is on the device as one tensor, there is no data loader; every
-example draws its own augmentation; the loss and correctness of every example in every epoch are kept, because they
-fall out of the forward pass; and everything random comes from one seed.
+example draws its own augmentation; and everything random comes from one seed.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy,
 from memaudit.errors import RecipeError
 from memaudit.recipe import ClassifierRecipe
 from memaudit.recipe.networks import answer_of, each, inputs_for, last_layer, materialise, outputs_of
+from memaudit.signals import observe
 
 Array = np.ndarray
 
@@ -27,13 +27,10 @@ _TRAINED = "trained_by_memaudit"
 
 def train_classifier(
     recipe: ClassifierRecipe, x: Any, y: Tensor, counts: UInt8[Array, " examples"], seed: int
-) -> tuple[torch.nn.Module, dict[str, Array]]:
-    """Return a trained network and its dynamics.
+) -> torch.nn.Module:
+    """Return a trained network; whoever watches is shown it before every step, and at the end.
 
-    The dynamics are `loss` (nats) and `hit` (correct), `[epochs, training examples]`, in the order of the rows and
-    repeated as often as the example is trained on; both are taken in training mode, just before the update. The loss is
-    the cross-entropy: of several labels an example, its mean over them; of a regression the squared error, of which
-    `hit` says nothing.
+    The loss is the cross-entropy: of several labels an example, its mean over them; of a regression the squared error.
 
     Args:
         recipe: How to train.
@@ -53,12 +50,11 @@ def train_classifier(
     rows = torch.from_numpy(np.repeat(np.arange(len(counts)), counts)).to(y.device)
     sizes = _batch_sizes(len(rows), recipe.batch_size)
     steps, step = len(sizes) * recipe.epochs, 0
-    losses = torch.empty(recipe.epochs, len(rows), device=y.device)
-    hits = torch.empty(recipe.epochs, len(rows), dtype=torch.bool, device=y.device)
     for epoch in range(recipe.epochs):
         order = torch.randperm(len(rows), generator=generator, device=y.device)
-        parts = []
+        total = torch.zeros((), device=y.device)
         for batch in torch.split(rows[order], sizes):
+            observe(network, step / len(sizes))
             for group, rate in zip(optimizer.param_groups, full_rates, strict=True):
                 group["lr"] = rate * factor(recipe.schedule, step / steps)
             inputs, labels = inputs_for(network, _picked(x, batch)), y.index_select(0, batch)
@@ -67,16 +63,16 @@ def train_classifier(
             logits = outputs_of(answer_of(network, inputs), recipe.output)
             if step == 0:
                 _require_outputs(logits, y)
-            loss, hit = _loss(logits, labels, recipe.label_smoothing)
+            loss = _loss(logits, labels, recipe.label_smoothing).mean()
             optimizer.zero_grad()
-            loss.mean().backward()  # type: ignore[no-untyped-call]
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-            parts.append((loss.detach().float(), hit))
+            total += loss.detach().float()
             step += 1
-        losses[epoch, order], hits[epoch, order] = (torch.cat(part) for part in zip(*parts, strict=True))
-        if not losses[epoch].isfinite().all():
+        if not total.isfinite():
             raise RecipeError(f"training diverged: the loss is NaN or infinite in epoch {epoch + 1}; lower the rate")
-    return network.eval(), {"loss": losses.cpu().numpy(), "hit": hits.cpu().numpy()}
+    observe(network, recipe.epochs)
+    return network.eval()
 
 
 def _picked(x: Any, rows: Tensor) -> Any:
@@ -131,19 +127,16 @@ def factor(schedule: str, progress: float) -> float:
     return (1 + math.cos(math.pi * progress)) / 2 if schedule == "cosine" else 1.0
 
 
-def _loss(logits: Tensor, labels: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
-    """Return each example's loss, and whether it is classified correctly."""
+def _loss(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
+    """Return each example's loss."""
     logits = logits if logits.itemsize >= 4 else logits.float()
     if labels.is_floating_point():
-        loss = mse_loss(logits[:, 0], labels.to(logits.dtype), reduction="none")
-        return loss, torch.zeros(len(labels), dtype=torch.bool, device=loss.device)
+        return mse_loss(logits[:, 0], labels.to(logits.dtype), reduction="none")
     if labels.ndim == 2:
         aim = labels.to(logits.dtype) * (1 - smoothing) + smoothing / 2
-        loss = binary_cross_entropy_with_logits(logits, aim, reduction="none").mean(dim=1)
-        return loss, ((logits.detach() > 0) == (labels == 1)).all(dim=1)
+        return binary_cross_entropy_with_logits(logits, aim, reduction="none").mean(dim=1)
     if logits.shape[1] == 1:
         z, truth = logits[:, 0], labels.to(logits.dtype)
         aim = truth * (1 - smoothing) + smoothing / 2
-        return binary_cross_entropy_with_logits(z, aim, reduction="none"), (z.detach() > 0) == (labels == 1)
-    loss = cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)
-    return loss, logits.detach().argmax(dim=1) == labels
+        return binary_cross_entropy_with_logits(z, aim, reduction="none")
+    return cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)

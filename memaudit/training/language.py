@@ -12,6 +12,7 @@ from memaudit.canaries import Survival, require_survival, survival
 from memaudit.errors import RecipeError
 from memaudit.recipe import LanguageModelRecipe, Row, TextPopulation, packed
 from memaudit.recipe.pretrained import base_answers, require_same_base, untrained_model
+from memaudit.signals import observe
 from memaudit.signals.reading import reading
 from memaudit.training.classifier import factor
 from memaudit.training.losses import loss_of
@@ -68,6 +69,7 @@ def train_language_model(
         model.train()
         total = 0.0
         for done, (batch, whose) in enumerate(batches):
+            observe(model, epoch + done / len(batches))
             for group, rate in zip(optimizer.param_groups, full_rates, strict=True):
                 group["lr"] = rate * factor(recipe.schedule, (epoch + done / len(batches)) / recipe.epochs)
             loss = loss_of(model, population, batch, order, device)
@@ -82,6 +84,7 @@ def train_language_model(
             raise RecipeError(f"training diverged: the loss is NaN or infinite in epoch {epoch + 1}; lower the rate")
         accuracy.append(read.predicted(looked_at).astype(np.float32))
         age.append((step - last_seen[watched]).astype(np.int32))
+    observe(model, recipe.epochs)
     if recipe.adapter is not None:
         require_same_base(base_answers(model, population), base)
     return model.eval(), {"epoch_accuracy": np.stack(accuracy), "epoch_age": np.stack(age)}

@@ -43,6 +43,7 @@ from memaudit.recipe.populations import candidates, counts_of_candidates, number
 from memaudit.recipe.recipes import asking
 from memaudit.recipe.weights import weights_of
 from memaudit.signals import measure
+from memaudit.signals.observing import observer_of, watched
 from memaudit.signals.sense import require_sense
 
 Array = np.ndarray
@@ -152,7 +153,7 @@ class Workshop:
         counts = self.counts(model)
         seed, started, since = training_seed(self.seed, model), time.perf_counter(), time.time()
         try:
-            trained, dynamics = self.train(counts, seed)
+            trained, dynamics = self.train_observed(counts, seed)
             span = {"host": socket.gethostname(), "from": since, "to": time.time()}
             files = checkpoints_of(self.recipe)
             seconds = time.perf_counter() - started
@@ -226,6 +227,13 @@ class Workshop:
         vars(other)["recipe"] = replace(self.recipe, epochs=epochs)
         return other
 
+    def train_observed(self, counts: UInt8[Array, " examples"], seed: int) -> tuple[Any, dict[str, Array]]:
+        """Return the same as `train`, and what was seen of the measured examples while the model trained."""
+        with watched(observer_of(self.recipe, self.measured)) as observer:
+            trained, dynamics = self.train(counts, seed)
+            with changing(self.recipe), blame("observing the model"):
+                return trained, dynamics | observer.tensors(trained)
+
     def train(self, counts: UInt8[Array, " examples"], seed: int) -> tuple[Any, dict[str, Array]]:
         """Return a model trained on each example as often as it is counted, and what training recorded on the way."""
         with training(self.recipe):
@@ -250,7 +258,7 @@ class Workshop:
         from memaudit.training.classifier import train_classifier
 
         assert isinstance(self.recipe, ClassifierRecipe)
-        return train_classifier(self.recipe, *self._on_device, counts, seed)
+        return train_classifier(self.recipe, *self._on_device, counts, seed), {}
 
     def _language_model(self, counts: UInt8[Array, " ids"], seed: int) -> tuple[Any, dict[str, Array]]:
         from memaudit.training.language import train_language_model

@@ -1,0 +1,71 @@
+"""The loss of each example by what a network returned for it, and what else its outputs say, in torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid, one_hot, softplus
+
+from memaudit.recipe import Examples
+from memaudit.recipe.labels import Task
+from memaudit.recipe.recipes import Outputs
+from memaudit.signals.regression import spread_of
+
+_TINY = torch.finfo(torch.float32).tiny
+_SINGLE = 2.0**-24  # half the distance from 1 to the next smaller number in single precision
+
+
+@dataclass(frozen=True, slots=True)
+class ExampleLosses:
+    """How outputs of a kind, on examples of a task, become losses; `spread` is the labels' standard deviation."""
+
+    task: Task
+    kind: Outputs | None
+    spread: float
+
+    @classmethod
+    def of(cls, examples: Examples, kind: Outputs | None) -> ExampleLosses:
+        """Return how a network's outputs for some examples become losses."""
+        return cls(examples.task, kind, spread_of(examples) if examples.task is Task.REGRESSION else 1.0)
+
+    def loss(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """Return the loss of each row in nats, differentiable: the cross-entropy; of several labels, their sum.
+
+        Of one sigmoid for each class it is that of the true class's own. Of a regression it is half the squared error,
+        in variances of the labels.
+
+        Args:
+            outputs: `[rows, columns]`.
+            y: Labels of the rows.
+        """
+        if self.task is Task.REGRESSION:
+            return ((outputs[:, 0] - y) / self.spread).square() / 2
+        z, alone = self._logits(outputs)
+        if self.task is Task.MULTILABEL:
+            return softplus(torch.where(y == 1, -z, z)).sum(dim=1)
+        log_p = logsigmoid(z) if alone else z.log_softmax(dim=1)
+        return -log_p.gather(1, y[:, None])[:, 0]
+
+    def entropy_and_el2n(self, outputs: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the entropy of each row's probabilities in nats, and their Euclidean distance from the label.
+
+        Where each output is a question of its own, the entropy is the sum of theirs. Not of a regression.
+
+        Source: Paul et al. 2021 (NeurIPS), "Deep Learning on a Data Diet", the EL2N score.
+        """
+        z, alone = self._logits(outputs)
+        truth = y if self.task is Task.MULTILABEL else one_hot(y, z.shape[1])
+        p = z.sigmoid() if alone else z.softmax(dim=1)
+        terms = torch.special.entr(p) + (torch.special.entr(1 - p) if alone else 0)
+        return terms.sum(dim=1), (p - truth).norm(dim=1)
+
+    def _logits(self, outputs: Tensor) -> tuple[Tensor, bool]:
+        """Return logits, and whether each is of a question of its own; one column is the logit of class 1 of two."""
+        several = outputs.shape[1] > 1
+        alone = self.task is Task.MULTILABEL or (several and self.kind == "one-vs-rest")
+        if self.kind in ("probabilities", "one-vs-rest"):
+            single = alone or not several
+            outputs = torch.logit(outputs, _SINGLE) if single else outputs.clamp(min=_TINY).log()
+        return (outputs if alone or several else torch.cat([torch.zeros_like(outputs), outputs], dim=1)), alone

@@ -1,0 +1,81 @@
+"""One look at a live model: what it says of every example now, members and others, in evaluation mode."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Shaped
+
+from memaudit.recipe import Examples, Population, TextPopulation
+from memaudit.recipe.labels import Task
+from memaudit.recipe.observe import Also
+from memaudit.recipe.recipes import Output, Outputs
+from memaudit.signals.asking import exact
+from memaudit.signals.evaluate import BATCH, checked, signals_by_task
+from memaudit.signals.example_losses import ExampleLosses
+from memaudit.signals.gradients import norms
+from memaudit.signals.network import Asked
+from memaudit.signals.reading import reading
+from memaudit.tokens import TokenStatistics
+
+Array = np.ndarray
+
+
+def look(
+    network: torch.nn.Module,
+    population: Population,
+    outputs: Outputs | None = None,
+    output: Output | None = None,
+    also: Sequence[Also] = (),
+) -> dict[str, Shaped[Array, " examples"]]:
+    """Return what a network says of every example, or unit of documents, by name: see `recipe.observed.Observed`.
+
+    Args:
+        network: The live model; it is put into evaluation mode.
+        population: The examples.
+        outputs: What the network's outputs are.
+        output: Which part of what it returns they are.
+        also: What is measured on request, of examples that are no documents.
+
+    Raises:
+        ModelError: The outputs are not one row for each example, NaN or infinite.
+        RecipeError: The network's own code failed.
+    """
+    network.eval()
+    device = str(next((p.device for p in network.parameters()), "cpu"))
+    if isinstance(population, TextPopulation):
+        return _of_texts(network, population, device)
+    asked = Asked(network, population.inputs, device, output=output)
+    return _of_examples(asked, population, outputs) | norms(
+        asked, population, ExampleLosses.of(population, outputs), also
+    )
+
+
+def _of_examples(asked: Asked, examples: Examples, kind: Outputs | None) -> dict[str, Array]:
+    """Return loss, correctness, entropy and EL2N in one pass; of a regression the first two."""
+    losses, parts = ExampleLosses.of(examples, kind), []
+    for start in range(0, len(examples), BATCH):
+        rows = slice(start, min(start + BATCH, len(examples)))
+        answers = checked(asked(rows), examples, rows)
+        with np.errstate(divide="ignore"):
+            phi, correct = signals_by_task(answers, examples, rows, kind)
+        if examples.task is Task.REGRESSION:
+            parts.append({"loss": -phi, "correct": correct})
+            continue
+        said, y = torch.from_numpy(answers), torch.from_numpy(examples.y[rows])
+        entropy, el2n = losses.entropy_and_el2n(said, y)
+        parts.append({"loss": losses.loss(said, y).numpy(), "correct": correct})
+        parts[-1] |= {"entropy": entropy.numpy(), "el2n": el2n.numpy()}
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _of_texts(network: torch.nn.Module, population: TextPopulation, device: str) -> dict[str, Array]:
+    """Return the mean loss of each unit's tokens, the share that is predicted, and their mean entropy.
+
+    There is no entropy of a model that is scored by the recipe's own function, and no EL2N of any text.
+    """
+    tokens = reading(exact(network), population, device).tokens(population.representatives)
+    found = {"loss": -tokens.means(tokens.logp), "correct": tokens.means(tokens.correct)}
+    return found | ({"entropy": -tokens.means(tokens.mean)} if isinstance(tokens, TokenStatistics) else {})

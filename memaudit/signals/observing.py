@@ -1,0 +1,157 @@
+"""Watching a training: the loop calls `observe(model, epoch)`, and whoever watches looks at the live model.
+
+Nobody watches by default, and the call does nothing. What watches is in a context variable, so that a loop needs no
+reference to it: our own loops, users' loops, and callbacks of trainers call the same function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from memaudit.errors import ModelError, RecipeError
+from memaudit.recipe import Population, Recipe, load_recipe
+from memaudit.recipe.networks import is_network
+from memaudit.recipe.observe import Observe
+from memaudit.recipe.observed import Observed
+from memaudit.recipe.populations import population
+from memaudit.recipe.recipes import asking
+from memaudit.signals.undisturbed import evaluating, undisturbed
+
+Array = np.ndarray
+
+_ROUNDING = 1e-6  # of an epoch: sums of fractions
+
+
+@dataclass(eq=False)
+class Observer:
+    """Whoever watches a training: looks at the live model when it is due.
+
+    Args:
+        population: The examples that are measured.
+        wanted: When to look, and at what.
+        asked: How a model is asked, as by `recipe.recipes.asking`.
+        epochs: How many the training has, where that is known.
+    """
+
+    population: Population
+    wanted: Observe
+    asked: dict[str, Any]
+    epochs: int | None = None
+    _latest: float = field(default=-1.0, init=False)
+    _looks: dict[float, dict[str, Array]] = field(default_factory=dict, init=False)
+    _of: int = field(default=0, init=False)  # the id of the model that the last look was at
+
+    def __post_init__(self) -> None:
+        self._times = self.wanted.times(self.epochs)
+        self._due = next(self._times, None)
+
+    def see(self, model: Any, epoch: float) -> None:
+        """Look at the model if it is due.
+
+        Raises:
+            RecipeError: The epoch is smaller than that of an earlier call.
+            ModelError: The model is no network, or its outputs cannot be used.
+        """
+        if epoch < self._latest:
+            raise RecipeError(
+                f"observe() was called at epoch {epoch:g} after epoch {self._latest:g}: count all passes over the "
+                "training set from the beginning of training"
+            )
+        self._latest = float(epoch)
+        if self._due is None or epoch < self._due - _ROUNDING:
+            return
+        while self._due is not None and self._due <= epoch + _ROUNDING:
+            self._due = next(self._times, None)
+        self._look(model)
+
+    def of(self, model: Any) -> Observed | None:
+        """Return what was seen of a trained model, with the last look at its end; None if the loop never called.
+
+        Args:
+            model: As the training returned it.
+        """
+        if self._latest < 0 or self.wanted.at in (0, ()):
+            return None
+        if self._latest not in self._looks or id(model) != self._of:
+            self._look(model)
+        return Observed.of_looks(list(self._looks), list(self._looks.values()))
+
+    def tensors(self, model: Any) -> dict[str, Array]:
+        """Return what was seen of a trained model, by name, as a bank stores it."""
+        seen = self.of(model)
+        return {} if seen is None else seen.tensors()
+
+    def _look(self, model: Any) -> None:
+        from memaudit.signals.looks import look
+
+        if not is_network(model):
+            raise ModelError(f"observe() takes the torch network that is trained, got a {type(model).__name__}")
+        asked = {name: self.asked[name] for name in ("outputs", "output")}
+        try:
+            with undisturbed(), evaluating(model):
+                self._looks[self._latest] = look(model, self.population, **asked, also=self.wanted.also)
+        except ModelError as error:
+            raise ModelError(f"observed after epoch {self._latest:g}: {error}") from error
+        self._of = id(model)
+
+
+_watching: ContextVar[Observer | None] = ContextVar("watching", default=None)
+
+
+def observe(model: Any, epoch: float) -> None:
+    """Show the live model to whoever watches the training; does nothing if nobody does.
+
+    Call it in your own loop before the first epoch and after each, and where you like in between. What is recorded, and
+    at which of the calls, is said by the recipe's `observe`. The model is looked at in evaluation mode; its modes and
+    all random generators are restored.
+
+    Args:
+        model: The torch network that is trained.
+        epoch: Passes over the training set so far, from 0.
+
+    Raises:
+        RecipeError: The epoch is smaller than that of an earlier call.
+        ModelError: The model is no network, or its outputs cannot be used.
+    """
+    if (observer := _watching.get()) is not None:
+        observer.see(model, epoch)
+
+
+@contextmanager
+def watched(observer: Observer) -> Iterator[Observer]:
+    """Let an observer watch what is trained meanwhile."""
+    token = _watching.set(observer)
+    try:
+        yield observer
+    finally:
+        _watching.reset(token)
+
+
+@contextmanager
+def observing(recipe: Recipe | str) -> Iterator[Observer]:
+    """Watch the training of a target, so that its observations can be saved beside it.
+
+        with memaudit.observing(recipe) as seen:
+            model = memaudit.train(recipe, members)
+        memaudit.save_target(model, "model.pt", members, recipe, observed=seen)
+
+    Any training that calls `memaudit.observe(model, epoch)` can be watched.
+
+    Args:
+        recipe: Whose examples the model is asked about, when and how; or where the recipe is.
+    """
+    recipe = load_recipe(recipe) if isinstance(recipe, str) else recipe
+    with watched(observer_of(recipe, population(recipe))) as observer:
+        yield observer
+
+
+def observer_of(recipe: Recipe, examples: Population) -> Observer:
+    """Return an observer of a model of a recipe, which asks it about some of the recipe's examples."""
+    wanted = getattr(recipe, "observe", Observe(0))
+    return Observer(examples, wanted, asking(recipe), getattr(recipe, "epochs", None))
