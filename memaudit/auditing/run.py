@@ -38,7 +38,8 @@ from memaudit.checks.tasks import BANK_EVIDENCE, TARGET_EVIDENCE
 from memaudit.design import Role
 from memaudit.errors import EvidenceError, MemauditError, SettingsError
 from memaudit.files import make_private_folder, write_whole
-from memaudit.recipe import Examples, Recipe, TextPopulation, recipe_digest
+from memaudit.memorization import Observations
+from memaudit.recipe import Examples, Observed, Recipe, TextPopulation, recipe_digest
 from memaudit.types import (
     Attempt,
     Context,
@@ -259,6 +260,8 @@ def _facts(base: Ground, fprs: tuple[float, ...], attacks: tuple[str, ...], devi
         "seed": base.seed,
         "references": base.references,
     }
+    if target.observed is not None:
+        shared["seen"] = _seen(target, target.observed)
     if isinstance(population, TextPopulation):
         shared |= {
             "phi": recorded["phi"],
@@ -277,6 +280,14 @@ def _facts(base: Ground, fprs: tuple[float, ...], attacks: tuple[str, ...], devi
         return TARGET_EVIDENCE[population.task](**shared)
     matched = base.recordings.couples if isinstance(base.recordings, Matched) else None
     return BANK_EVIDENCE[population.task](**shared, bank=base.recordings, matched=matched, share=base.share)
+
+
+def _seen(target: Target, observed: Observed) -> Observations:
+    """Return what was seen of the target while it trained, unit by unit, as of one model."""
+    if isinstance(target.population, Examples):
+        observed = observed.take(target.population.representatives)
+    recorded = {name: values[None] for name, values in observed.values.items()}
+    return Observations(epochs=observed.epochs, members=target.members[None].astype(np.uint8), **recorded)
 
 
 def of_examples(examples: Examples, recorded: dict[str, Array]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from memaudit.memorization import EDGES
 from memaudit.memorization.proxies import forgetting, learned_for_good
 from memaudit.reports.text import number, percent
 from memaudit.stats import cluster_interval, cluster_mean_interval
-from memaudit.types import Curve, Figure, FigureKind, Finding, Skipped, Table
+from memaudit.types import Cell, Curve, Figure, FigureKind, Finding, Skipped, Table
 
 Array = np.ndarray
 
@@ -117,7 +117,7 @@ def _figure(epochs: Float[Array, " times"], right: tuple[Bool[Array, "pairs exam
 def _table(evidence: Evidence, learned: Sides, forgotten: Sides, end: float) -> Table:
     bins = np.digitize(_memorized_elsewhere(evidence), EDGES)
     edges = (-1.0, *EDGES, 1.0)
-    rows = []
+    rows: list[tuple[Cell, ...]] = []
     for place in np.unique(bins):
         here = bins == place
         low, high = edges[place], edges[place + 1]

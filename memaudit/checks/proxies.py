@@ -185,9 +185,9 @@ class _Material:
         """Return what one training run says: the target's, if it was observed; otherwise a shadow model's."""
         if self._own is not None:
             proxies = [proxy for proxy in self._own if proxy in self._scores]
-            scores = np.stack([self._own[proxy][0] for proxy in proxies]) if proxies else None
-            members = self.evidence.members[self.evidence.every]
-            return proxies, None if scores is None else of_fixed(scores, members)
+            every = self.evidence.every
+            scores = [self._own[proxy][0, every] for proxy in proxies]
+            return proxies, of_fixed(np.stack(scores), self.evidence.members[every]) if scores else None
         return self._of_bank(partial(of_runs, first_inside=self.observed.members[0::2] > 0))
 
     def mean(self) -> tuple[list[Proxy], Source | None]:
@@ -200,7 +200,7 @@ class _Material:
 
     def others(self, truth: Truth) -> tuple[list[Proxy], Source]:
         """Return what models without the example say, of half of the pairs, and the ceiling: memorization itself."""
-        scores = [partial(self._of_pairs, proxy) for proxy in self._of_others]
+        scores: list[Callable[[Array], Array]] = [partial(self._of_pairs, proxy) for proxy in self._of_others]
         scores.append(lambda pairs: truth.gain[pairs].mean(axis=0, dtype=np.float64))
         return [*self._of_others, _CEILING], of_others(scores, len(self.evidence.every))
 
@@ -236,14 +236,12 @@ class _Material:
         return Data(x=x, y=y if _has_classes(evidence) else None)
 
 
-def _has_classes(evidence: Evidence) -> bool:
+def _has_classes(evidence: ClassifierEvidence) -> bool:
     """Return whether every example has one of several classes."""
-    classes = isinstance(evidence, ClassifierEvidence) and not isinstance(evidence, RegressionEvidence)
-    return classes and evidence.y.ndim == 1 and evidence.has_labels
+    return not isinstance(evidence, RegressionEvidence) and evidence.y.ndim == 1 and evidence.has_labels
 
 
 def _prior(evidence: Evidence) -> Float[Array, " examples"] | None:
-    if not _has_classes(evidence):
+    if not isinstance(evidence, ClassifierEvidence) or not _has_classes(evidence):
         return None
-    assert isinstance(evidence, ClassifierEvidence)
     return (np.bincount(evidence.y) / len(evidence.y))[evidence.y[evidence.every]]

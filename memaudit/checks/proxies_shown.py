@@ -54,9 +54,9 @@ class Shown:
         """That of the score that agrees best."""
         return self.single[self.order[0]]
 
-    def for_all(self, level: Float[Array, " levels"] | float) -> Float[Array, " levels"] | float:
+    def for_all(self, level: Float[Array, " levels"] | float) -> Float[Array, "..."]:
         """Return the level at which the intervals of all scores from one run hold together with a confidence."""
-        return 1 - (1 - np.asarray(level)) / len(self.single)
+        return np.asarray(1 - (1 - np.asarray(level)) / len(self.single))
 
     @property
     def whose(self) -> str:

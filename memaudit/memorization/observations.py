@@ -53,6 +53,16 @@ class Observations:
         """`correct` where it is yes or no, which events of learning and forgetting need; otherwise None."""
         return self.correct if self.correct is not None and self.correct.dtype == np.bool_ else None
 
+    def __getitem__(self, name: str) -> Shaped[Array, "models times examples"]:
+        """Return a recording, or `classified`.
+
+        Raises:
+            KeyError: It was not made.
+        """
+        if not self.has(name):
+            raise KeyError(name)
+        return np.asarray(getattr(self, name))
+
     def has(self, name: str) -> bool:
         """Return whether a recording, or `classified`, was made."""
         return getattr(self, name) is not None

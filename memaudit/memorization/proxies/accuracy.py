@@ -13,14 +13,14 @@ Array = np.ndarray
 
 def _by_epoch(seen: Observations) -> Float[Array, "models examples"]:
     """Return the share of epochs after which the example is wrong."""
-    return 1 - seen.over_epochs(seen.correct)
+    return 1 - seen.over_epochs(seen["correct"])
 
 
 def _by_batch(seen: Observations) -> Float[Array, "models examples"]:
     """Return the expected share of passes in which the example is wrong before its batch's update."""
     starts = np.maximum(seen.whole_epochs - 1, 0)
     before = np.stack([np.interp(starts, seen.epochs, one) for one in np.eye(len(seen.epochs))], axis=1)
-    return 1 - seen.over_epochs(seen.correct, (before + seen.weights) / 2)
+    return 1 - seen.over_epochs(seen["correct"], (before + seen.weights) / 2)
 
 
 APB = Proxy(

@@ -98,8 +98,8 @@ def agreements(truth: Truth, source: Source, seed: int = 0) -> list[Agreement]:
     without_pairs = [_compared(truth, source, everyone[blocks != b], columns) for b in range(blocks[-1] + 1)]
     without_examples = [_compared(truth, source, everyone, columns[dealt != g]) for g in range(_EXAMPLES)]
     parts = [_jackknife(np.array(found)) for found in (without_pairs, without_examples)]
-    variance = sum(part for part, _ in parts)
-    uncertainty = sum(part**2 / free for part, free in parts)
+    variance = np.sum([part for part, _ in parts], axis=0)
+    uncertainty = np.sum([part**2 / free for part, free in parts], axis=0)
     freedom = np.where(uncertainty > 0, variance**2 / np.where(uncertainty > 0, uncertainty, 1), np.inf)
     return [Agreement(*of) for of in zip(value, variance, freedom, strict=True)]
 

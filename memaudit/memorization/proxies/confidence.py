@@ -12,11 +12,11 @@ Array = np.ndarray
 
 
 def _mean(seen: Observations) -> Float[Array, "models examples"]:
-    return 1 - seen.over_epochs(np.exp(-seen.loss.astype(np.float32)))
+    return 1 - seen.over_epochs(np.exp(-seen["loss"].astype(np.float32)))
 
 
 def _final(seen: Observations) -> Float[Array, "models examples"]:
-    return 1 - np.exp(-seen.loss[:, -1].astype(np.float64))
+    return 1 - np.exp(-seen["loss"][:, -1].astype(np.float64))
 
 
 MEAN_CONFIDENCE = Proxy(

@@ -9,7 +9,7 @@ CURVATURE = Proxy(
     title="Loss curvature",
     formula="mean over epochs of the curvature of the loss in the input (Hutchinson)",
     source="Garg et al. 2023 (survey, Eq. 11)",
-    score=lambda seen: seen.over_epochs(seen.curvature),
+    score=lambda seen: seen.over_epochs(seen["curvature"]),
     needs=("curvature",),
     cost="10 backward passes per example and look",
 )

@@ -12,11 +12,11 @@ Array = np.ndarray
 
 
 def _mean(seen: Observations) -> Float[Array, "models examples"]:
-    return seen.over_epochs(seen.entropy)
+    return seen.over_epochs(seen["entropy"])
 
 
 def _final(seen: Observations) -> Float[Array, "models examples"]:
-    return seen.entropy[:, -1].astype(np.float64)
+    return seen["entropy"][:, -1].astype(np.float64)
 
 
 MEAN_ENTROPY = Proxy(

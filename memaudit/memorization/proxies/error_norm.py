@@ -24,7 +24,7 @@ EL2N_EARLY = Proxy(
     title="EL2N, early",
     formula="‖p − y‖₂ after a tenth of training",
     source="Paul et al. 2021, EL2N at epoch 20 of 200",
-    score=lambda seen: early(seen, seen.el2n),
+    score=lambda seen: early(seen, seen["el2n"]),
     needs=("el2n",),
 )
 EL2N = Proxy(
@@ -32,6 +32,6 @@ EL2N = Proxy(
     title="EL2N, mean over epochs",
     formula="mean over epochs of ‖p − y‖₂",
     source="Paul et al. 2021, EL2N, averaged over training",
-    score=lambda seen: seen.over_epochs(seen.el2n),
+    score=lambda seen: seen.over_epochs(seen["el2n"]),
     needs=("el2n",),
 )

@@ -30,7 +30,7 @@ def learned_for_good(
 
 
 def _first_split(seen: Observations) -> Float[Array, "models examples"]:
-    found = learned_for_good(seen.epochs, seen.classified)
+    found = learned_for_good(seen.epochs, seen["classified"])
     return np.where(np.isinf(found), seen.end + 1, found)
 
 
@@ -39,7 +39,7 @@ FORGETTING = Proxy(
     title="Forgetting events",
     formula="number of looks at which it is right, and wrong at the next",
     source="Toneva et al. 2019 (survey, Definition 8), counted between looks",
-    score=lambda seen: forgetting(seen.classified).astype(np.float64),
+    score=lambda seen: forgetting(seen["classified"]).astype(np.float64),
     needs=("classified",),
 )
 LEARNING = Proxy(
@@ -47,7 +47,7 @@ LEARNING = Proxy(
     title="Learning events",
     formula="number of looks at which it is wrong, and right at the next",
     source="Toneva et al. 2019 (survey, Definition 8), counted between looks",
-    score=lambda seen: learning(seen.classified).astype(np.float64),
+    score=lambda seen: learning(seen["classified"]).astype(np.float64),
     needs=("classified",),
 )
 FSLT = Proxy(

@@ -15,7 +15,7 @@ _COST = "one backward pass per example and look"
 
 
 def _squared(seen: Observations) -> Float[Array, "models examples"]:
-    return seen.over_epochs(np.square(seen.input_gradient.astype(np.float32))) * len(seen.whole_epochs)
+    return seen.over_epochs(np.square(seen["input_gradient"].astype(np.float32))) * len(seen.whole_epochs)
 
 
 GRAND = Proxy(
@@ -23,7 +23,7 @@ GRAND = Proxy(
     title="GraNd",
     formula="‖∇θ loss‖₂ after a tenth of training",
     source="Paul et al. 2021, GraNd, early in training; its results at initialization were withdrawn",
-    score=lambda seen: early(seen, seen.gradient),
+    score=lambda seen: early(seen, seen["gradient"]),
     needs=("gradient",),
     cost=_COST,
 )
@@ -32,7 +32,7 @@ GRADIENT = Proxy(
     title="Gradient norm at the end",
     formula="‖∇θ loss‖₂ at the end of training",
     source="Usynin et al. 2024, section 5.1, gradients in the parameters",
-    score=lambda seen: seen.gradient[:, -1].astype(np.float64),
+    score=lambda seen: seen["gradient"][:, -1].astype(np.float64),
     needs=("gradient",),
     cost=_COST,
 )

@@ -12,17 +12,17 @@ Array = np.ndarray
 
 
 def _cumulative(seen: Observations) -> Float[Array, "models examples"]:
-    return seen.over_epochs(seen.loss) * len(seen.whole_epochs)
+    return seen.over_epochs(seen["loss"]) * len(seen.whole_epochs)
 
 
 def _final(seen: Observations) -> Float[Array, "models examples"]:
-    return seen.loss[:, -1].astype(np.float64)
+    return seen["loss"][:, -1].astype(np.float64)
 
 
 def _interquartile(seen: Observations) -> Float[Array, "models examples"]:
     """Return the distance of the quartiles of the loss over epochs."""
     found = np.empty(seen.members.shape)
-    for model, losses in enumerate(seen.loss):
+    for model, losses in enumerate(seen["loss"]):
         low, high = np.quantile(seen.weights @ losses.astype(np.float64), (0.25, 0.75), axis=0)
         found[model] = high - low
     return found
