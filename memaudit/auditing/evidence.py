@@ -19,6 +19,7 @@ from jaxtyping import Shaped, UInt8
 from memaudit.attacks import DEFAULT
 from memaudit.cells import neutral
 from memaudit.checks import ClassifierEvidence, Evidence, TargetEvidence, TextEvidence
+from memaudit.checks.noisy_labels import suspected_labels
 from memaudit.errors import BankError
 from memaudit.files import write_first
 from memaudit.recipe import Population
@@ -125,6 +126,7 @@ def flag_column(fpr: float, attack: str | None) -> str:
 def table(evidence: Evidence, names: Sequence[str], full: bool = False) -> bytes:
     """Return the evidence as CSV, one row per example: member, score, flagged, memorization, margin.
 
+    Where examples have labels, `label_suspicion` is larger the more models without the example contradict its label.
     There is a column of flags for each attack and each rate that the target's non-members can resolve. A flag does not
     have that rate as its probability of error: for the default attack, `shadows_flagged…` is the share of the shadow
     models without the example in which the same threshold flags it, its own false-positive rate. With `full`,
@@ -151,9 +153,14 @@ def table(evidence: Evidence, names: Sequence[str], full: bool = False) -> bytes
         "memorization_high": scores.high,
         "margin_shift": margins.shift,
         "margin_separation": margins.separation,
+        **({"label_suspicion": suspected_labels(evidence)[1]} if _labelled(evidence) else {}),
         **({"content": contents} if any(contents) else {}),
     }
     return _csv(columns, names)
+
+
+def _labelled(evidence: Evidence) -> bool:
+    return isinstance(evidence, ClassifierEvidence) and evidence.has_labels
 
 
 def _csv(columns: Mapping[str, Sequence[str] | Shaped[Array, " examples"]], names: Sequence[str]) -> bytes:
