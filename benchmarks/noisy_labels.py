@@ -94,7 +94,7 @@ def network() -> nn.Module:
 def cleanlab(recipe: ma.ClassifierRecipe, x: Array, given: Array) -> dict[str, Array]:
     """Cleanlab's two label-quality scores, from out-of-sample probabilities; nothing where it is not installed."""
     try:
-        from cleanlab.rank import get_label_quality_scores
+        from cleanlab.rank import get_label_quality_scores  # type: ignore[import-not-found]
     except ImportError:
         print("cleanlab is not installed; its rows are left out")
         return {}

@@ -82,7 +82,7 @@ def test_without_them_those_of_single_shadow_models_are_taken(folder: Path) -> N
 def test_what_is_learned_late_is_memorized(folder: Path) -> None:
     found = finding(audited(folder, "seen.pt"), "MEM009")
     assert 0 <= found.estimate.value < 0.5
-    rows = found.tables[0].rows
+    rows = [tuple(map(str, row)) for row in found.tables[0].rows]
     assert rows[0][0] == "< 0.02" and rows[-1][0] == "≥ 0.9"
     assert rows[0][2].startswith("100%") and rows[-1][2].startswith("100%"), "the net interpolates"
     assert float(rows[-1][3]) >= float(rows[0][3])

@@ -170,7 +170,7 @@ def _fitted(shown: Shown) -> tuple[str, ...]:
     right, members = shown.observed.classified, shown.observed.members > 0
     if right is None:
         return ()
-    ever, end = (float(flags[members].mean()) for flags in (right.any(axis=1), right[:, -1]))
+    ever, end = (float(np.mean(flags, where=members)) for flags in (right.any(axis=1), right[:, -1]))
     told = (
         f"Fitted: {percent(ever)} of the members are classified correctly at some look, {percent(end)} at the end of "
         f"training. Memorization is 0.5 or more for {percent(shown.memorized)} of the examples."
