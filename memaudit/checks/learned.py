@@ -20,6 +20,7 @@ Array = np.ndarray
 
 _CODE, _TITLE = "MEM009", "Learning and forgetting of examples"
 _LEAST_PAIRS = 4
+_DRAWN = 8  # looks, at most
 Sides = tuple[Float[Array, "pairs examples"], Float[Array, "pairs examples"]]
 
 
@@ -90,11 +91,13 @@ def _lacking(evidence: Evidence) -> str | None:
 
 
 def _figure(epochs: Float[Array, " times"], right: tuple[Bool[Array, "pairs examples times"], ...]) -> Figure:
+    shown = np.unique(np.linspace(0, len(epochs) - 1, _DRAWN).round().astype(int))
+
     def curve(label: str, side: Bool[Array, "pairs examples times"]) -> Curve:
-        by_epoch = side.mean(axis=1, dtype=np.float64).T
+        by_epoch = side.mean(axis=1, dtype=np.float64).T[shown]
         low, high = zip(*(map(float, cluster_mean_interval(shares)) for shares in by_epoch), strict=True)
         return Curve(
-            x=tuple(float(place) for place in range(len(epochs))),
+            x=tuple(float(place) for place in range(len(shown))),
             y=tuple(by_epoch.mean(axis=1).tolist()),
             label=label,
             low=low,
@@ -109,7 +112,7 @@ def _figure(epochs: Float[Array, " times"], right: tuple[Bool[Array, "pairs exam
         x_label="Epochs of training",
         y_label="Classified correctly",
         curves=curves,
-        ticks=tuple(number(float(epoch)) for epoch in epochs),
+        ticks=tuple(number(float(epoch)) for epoch in epochs[shown]),
         alt=f"Share classified correctly by epoch, of members and of non-members. At the end: {ends}.",
     )
 

@@ -17,6 +17,7 @@ from memaudit.types import Cell, Curve, Estimate, Figure, FigureKind, Table
 Array = np.ndarray
 
 _SHOWN = 14  # rows of the picture; the tables have all
+_LISTED = 12  # epochs that a note names one by one
 _COLUMNS = {
     Statistic.SPEARMAN: "Spearman",
     Statistic.PEARSON: "Pearson",
@@ -156,9 +157,10 @@ def figure(shown: Shown) -> Figure:
 
 def notes(shown: Shown, missing: Sequence[Proxy]) -> tuple[str, ...]:
     """Return what the figures rest on, and what is not in them."""
-    epochs = ", ".join(number(float(epoch)) for epoch in shown.observed.epochs)
-    looks = f"{len(shown.observed.epochs)} time{'s' * (len(shown.observed.epochs) > 1)}"
-    said = [f"The shadow models were observed {looks}, after epochs {epochs}.", *_fitted(shown)]
+    epochs = [number(float(epoch)) for epoch in shown.observed.epochs]
+    listed = ", ".join(epochs) if len(epochs) <= _LISTED else f"{epochs[0]}, {epochs[1]}, … {epochs[-1]}"
+    looks = f"{len(epochs)} time{'s' * (len(epochs) > 1)}"
+    said = [f"The shadow models were observed {looks}, after epochs {listed}.", *_fitted(shown)]
     if missing:
         titles = "; ".join(dict.fromkeys(proxy.title for proxy in missing))
         said.append(f"Not computed, because nothing that they need was recorded: {titles}.")
