@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 from subprocess import CompletedProcess
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,8 @@ from memaudit import reports
 from memaudit.checks import all_checks
 from memaudit.design import NullPairs, PairArrays, coins
 from memaudit.errors import MemauditError
+from memaudit.memorization import Observations
+from memaudit.memorization.proxies import all_proxies
 from memaudit.stats import auc
 from memaudit.types import Report
 
@@ -70,21 +71,22 @@ def test_a_plug_in_takes_part_in_an_audit(project: Path, command: Command) -> No
     assert 0.6 < attack["value"] <= 1, "the model knows its training set by heart"
     assert attack["low"] < attack["value"] < attack["high"] or attack["high"] == 1
     assert by_code["XAT001"]["limit"]["max"] == 0.9, "a limit without an attack covers it"
-    hard, memorized = (by_code[code]["finding"]["estimate"]["value"] for code in ("XPR001", "MEM001"))
-    assert 0 < memorized <= hard <= 1
+    free = by_code["MEM004"]["finding"]["tables"][0]
+    assert "Loss in the second half of training" in [row[0] for row in free["rows"]]
     assert command("gate", "audit/report.json").returncode in (0, 1, 3)
     done = command("report", "audit/report.json", "-o", "csv=findings.csv")
     assert done.returncode == 0
     lines = (project / "findings.csv").read_text("utf-8").splitlines()
     assert len(lines) == len(results) + 1
-    assert any(line.startswith("XPR001,Hardness") for line in lines)
+    assert any(line.startswith("XAT001,") for line in lines)
 
 
 @pytest.mark.usefixtures("plugin")
 def test_a_plug_in_is_explained_and_named_in_errors(
     command: Command, complaint: Callable[..., str], tmp_path: Path
 ) -> None:
-    assert {"XAT001", "XPR001"} <= {check.code for check in all_checks()}
+    assert "XAT001" in {check.code for check in all_checks()}
+    assert "late-loss" in {proxy.name for proxy in all_proxies()}
     assert "score = φ − median φ_out" in command("explain", "xat001").stdout
     reports.save(sample_report(), tmp_path / "report.json")
     assert "did you mean 'csv'?" in complaint("report", tmp_path / "report.json", "-o", "cvs=x")
@@ -144,12 +146,11 @@ def test_the_attack_finds_a_leak_and_nothing_under_the_null() -> None:
 
 
 @pytest.mark.usefixtures("plugin")
-def test_hardness_is_a_bound_of_memorization() -> None:
-    rng = np.random.default_rng(0)
-    inside, outside = rng.random((8, 100)) < 0.9, rng.random((8, 100)) < 0.4
-    hard = import_module("memaudit_example.proxy").hardness(SimpleNamespace(correct_by_pair=(inside, outside)))
-    np.testing.assert_allclose(hard, [np.mean(~column) for column in outside.T])
-    assert (hard >= inside.mean(axis=0) - outside.mean(axis=0)).all()
+def test_the_proxy_is_the_mean_of_the_late_looks() -> None:
+    loss = np.random.default_rng(0).random((2, 4, 5))
+    seen = Observations(epochs=np.array([1, 4, 5, 10.0]), members=np.ones((2, 5), np.uint8), loss=loss)
+    found = import_module("memaudit_example.proxy").LATE_LOSS.score(seen)
+    np.testing.assert_allclose(found, (loss[:, 2] + loss[:, 3]) / 2)
 
 
 # ---- the files of the project

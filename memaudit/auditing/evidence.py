@@ -19,6 +19,7 @@ from jaxtyping import Shaped, UInt8
 from memaudit.attacks import DEFAULT
 from memaudit.cells import neutral
 from memaudit.checks import ClassifierEvidence, Evidence, TargetEvidence, TextEvidence
+from memaudit.checks.noisy_labels import suspected_labels
 from memaudit.checks.tail import lacking
 from memaudit.errors import BankError
 from memaudit.files import write_first
@@ -126,6 +127,7 @@ def flag_column(fpr: float, attack: str | None) -> str:
 def table(evidence: Evidence, names: Sequence[str], full: bool = False) -> bytes:
     """Return the evidence as CSV, one row per example: member, score, flagged, memorization, margin.
 
+    Where examples have labels, `label_suspicion` is larger the more models without the example contradict its label.
     There is a column of flags for each attack and each rate that the target's non-members can resolve. A flag does not
     have that rate as its probability of error: for the default attack, `shadows_flagged…` is the share of the shadow
     models without the example in which the same threshold flags it, its own false-positive rate. With `full`,
@@ -154,6 +156,7 @@ def table(evidence: Evidence, names: Sequence[str], full: bool = False) -> bytes
         "margin_shift": margins.shift,
         "margin_separation": margins.separation,
         **(_influence(evidence, names) if isinstance(evidence, ClassifierEvidence) else {}),
+        **({"label_suspicion": suspected_labels(evidence)[1]} if _labelled(evidence) else {}),
         **({"content": contents} if any(contents) else {}),
     }
     return _csv(columns, names)
@@ -169,6 +172,10 @@ def _influence(evidence: ClassifierEvidence, names: Sequence[str]) -> dict[str, 
         row = evidence.looked_at[found.training[k]]
         whom[row], value[row] = neutral(names[evidence.looked_at[found.measured[k]]]), _cell(float(found.value[k]))
     return {"influences": whom, "influence": value} if len(found.value) else {}
+
+
+def _labelled(evidence: Evidence) -> bool:
+    return isinstance(evidence, ClassifierEvidence) and evidence.has_labels
 
 
 def _csv(columns: Mapping[str, Sequence[str] | Shaped[Array, " examples"]], names: Sequence[str]) -> bytes:

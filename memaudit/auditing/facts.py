@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from memaudit.auditing.ground import Ground
-from memaudit.auditing.target import read_by_shadows
+from memaudit.auditing.target import Target, read_by_shadows
 from memaudit.bank import Matched, Recordings
 from memaudit.checks import TargetEvidence, TextEvidence, TextTargetEvidence
 from memaudit.checks.tasks import BANK_EVIDENCE, TARGET_EVIDENCE
-from memaudit.recipe import Examples, TextPopulation
+from memaudit.memorization import Observations
+from memaudit.recipe import Examples, Observed, TextPopulation
 
 Array = np.ndarray
 
@@ -29,6 +30,8 @@ def facts_of(base: Ground, fprs: tuple[float, ...], attacks: tuple[str, ...], de
         "seed": base.seed,
         "references": base.references,
     }
+    if target.observed is not None:
+        shared["seen"] = _seen(target, target.observed)
     if isinstance(population, TextPopulation):
         shared |= {
             "phi": recorded["phi"],
@@ -47,6 +50,14 @@ def facts_of(base: Ground, fprs: tuple[float, ...], attacks: tuple[str, ...], de
         return TARGET_EVIDENCE[population.task](**shared)
     matched = base.recordings.couples if isinstance(base.recordings, Matched) else None
     return BANK_EVIDENCE[population.task](**shared, bank=base.recordings, matched=matched, share=base.share)
+
+
+def _seen(target: Target, observed: Observed) -> Observations:
+    """Return what was seen of the target while it trained, unit by unit, as of one model."""
+    if isinstance(target.population, Examples):
+        observed = observed.take(target.population.representatives)
+    recorded = {name: values[None] for name, values in observed.values.items()}
+    return Observations(epochs=observed.epochs, members=target.members[None].astype(np.uint8), **recorded)
 
 
 def of_examples(examples: Examples, recorded: dict[str, Array]) -> dict[str, Any]:

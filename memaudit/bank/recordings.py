@@ -21,6 +21,7 @@ Array = np.ndarray
 
 _KEPT = 2**28  # bytes: signals of at most this size are kept, so that their files are read once
 _SPAN = 2**26  # bytes that are read at once of larger ones
+_OBSERVED = "observed."
 
 
 class _Span(NamedTuple):
@@ -76,6 +77,25 @@ class Recordings:
     def stacked(self, name: str) -> Shaped[Array, "models ..."]:
         """Return one recording of every model."""
         return np.stack([recording(f, name) for f in self.files])
+
+    def observed(self, rows: Int[Array, " rows"]) -> dict[str, Shaped[Array, "..."]]:
+        """Return what was seen of all models while they trained, of some examples: `[models, times, rows]` by name.
+
+        Only what was recorded of every model is there, beside `epochs` `[times]`; nothing if no model was observed, or
+        not all at the same epochs.
+        """
+        found: dict[str, list[Array]] = {}
+        for path in self.files:
+            with _opened(path) as file:
+                names = {name for name in file.keys() if name.startswith(_OBSERVED)}  # noqa: SIM118
+                for name in names:
+                    values = file.get_tensor(name)
+                    found.setdefault(name, []).append(values if values.ndim == 1 else values[:, rows])
+        kept = {name.removeprefix(_OBSERVED): of for name, of in found.items() if len(of) == len(self.files)}
+        epochs = kept.pop("epochs", [])
+        if not epochs or any(not np.array_equal(of, epochs[0]) for of in epochs):
+            return {}
+        return {"epochs": epochs[0]} | {name: np.stack(of) for name, of in kept.items()}
 
     @cached_property
     def shape(self) -> tuple[int, int, int]:

@@ -23,11 +23,13 @@ from memaudit.checks.generation import generation_check
 from memaudit.checks.held_out import held_out_check
 from memaudit.checks.known import known_check
 from memaudit.checks.ladder import out_of_reach
+from memaudit.checks.learned import learning_check
 from memaudit.checks.link import link_check
 from memaudit.checks.membership import MEMBERSHIP
 from memaudit.checks.memorized import memorization_check
 from memaudit.checks.own_secrets import own_secrets_check
 from memaudit.checks.probabilistic import probabilistic_check
+from memaudit.checks.proxies import proxies_check
 from memaudit.checks.search import search_check
 from memaudit.checks.tail import influence_check
 from memaudit.checks.text import TextEvidence, TextTargetEvidence
@@ -45,6 +47,8 @@ CHECKS: tuple[Check, ...] = (
     counterfactual_check,
     epoch_check,
     influence_check,
+    proxies_check,
+    learning_check,
     link_check,
     exposure_check,
     detection_check,

@@ -23,12 +23,13 @@ from memaudit.attacks import (
     blind_text_scores,
     taught,
 )
-from memaudit.design import Pairs, by_pair, step_of
+from memaudit.design import Pairs, Watched, by_pair, step_of
 from memaudit.memorization import (
     Counterfactual,
     Found,
     Margin,
     Memorization,
+    Observations,
     beyond_chance,
     influence,
     margin,
@@ -130,7 +131,8 @@ class TargetEvidence(ABC):
 
     Examples are units: of copies and of a group, one represents all. `split` is the number of members of which only a
     part of the unit was trained on. `manifest` is (stated, found), where one was given. `fprs` are the false-positive
-    rates that were asked for. `references` are other models' signals, where there are any.
+    rates that were asked for. `references` are other models' signals, where there are any. `seen` is what the target's
+    trainer states of it while it trained, as of one model: only proxies of memorization read it.
     """
 
     phi: Float[Array, "examples queries"]
@@ -142,6 +144,7 @@ class TargetEvidence(ABC):
     attacks: tuple[str, ...] = ("slira", "lira-online", "lira-offline", "rmia", "global-threshold")
     seed: int = 0
     references: References | None = None
+    seen: Observations | None = None
     signal: ClassVar[Signal] = Signal.SCALED_LOGIT
     _scores: dict[str, Float[Array, " examples"]] = field(default_factory=dict, init=False, repr=False)
 
@@ -286,6 +289,21 @@ class Evidence(TargetEvidence):
             return by_pair(self.bank.correct, self.bank.members)
         columns = np.arange(self.bank.shape[1])
         return self.bank.correct[self.matched.inside, columns], self.bank.correct[self.matched.outside, columns]
+
+    @property
+    def every(self) -> Int[Array, " rows"]:
+        """Every nth example, at most 10,000: what is measured on single models many times over looks at these."""
+        return np.arange(0, self.bank.shape[1], step_of(self.bank.shape[1]))
+
+    @cached_property
+    def observed(self) -> Observations | None:
+        """What was seen of the shadow models while they trained, of the examples `every`; None if nothing was."""
+        return self.observations(self.every)
+
+    def observations(self, rows: Int[Array, " rows"]) -> Observations | None:
+        """Return what was seen of the shadow models while they trained, of some examples; None if nothing was."""
+        found = self.bank.observed(rows) if isinstance(self.bank, Watched) else {}
+        return Observations(members=self.bank.members[:, rows], **found) if found else None
 
     @cached_property
     def gains(self) -> Float[Array, " units"]:

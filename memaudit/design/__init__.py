@@ -13,7 +13,7 @@ Other designs draw candidates independently with any probability, leave chosen u
 labels. A `Design` is the value that says so; `Subsets` is what a user asks for.
 """
 
-from memaudit.design.chosen import ENOUGH_EXAMPLES, Chosen, EveryNth, Recorded, step_of
+from memaudit.design.chosen import ENOUGH_EXAMPLES, Chosen, EveryNth, Recorded, Watched, step_of
 from memaudit.design.designs import HALVES, Design, Draw, about_half, about_share
 from memaudit.design.draws import half, half_in_units, halves, one_class, target_half, target_in_units, target_share
 from memaudit.design.labels import redrawn
@@ -35,6 +35,7 @@ __all__ = [
     "Recorded",
     "Role",
     "Subsets",
+    "Watched",
     "about_half",
     "about_share",
     "by_pair",

@@ -63,6 +63,15 @@ class Recorded(Pairs, Protocol):
         ...
 
 
+@runtime_checkable
+class Watched(Protocol):
+    """Recordings of models that may have been observed while they trained."""
+
+    def observed(self, rows: Int[Array, " rows"]) -> dict[str, Shaped[Array, "..."]]:
+        """Return `epochs` `[times]` and what was seen of all models, `[models, times, rows]` by name, or nothing."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Chosen:
     """Recordings of which some examples are looked at: one of each unit."""
@@ -97,3 +106,7 @@ class Chosen:
     def take(self, pairs: Int[Array, " some"]) -> Chosen:
         """Return the same for some of the pairs."""
         return Chosen(self.bank.take(pairs), self.rows)
+
+    def observed(self, rows: Int[Array, " rows"]) -> dict[str, Shaped[Array, "..."]]:
+        """Return what was seen of all models while they trained, of some of the examples that are looked at."""
+        return self.bank.observed(self.rows[rows]) if isinstance(self.bank, Watched) else {}

@@ -26,6 +26,7 @@ from memaudit.memorization.link import (
 )
 from memaudit.memorization.link_by_model import Half, link_of_halves
 from memaudit.memorization.margin import Margin, margin
+from memaudit.memorization.observations import Observations
 from memaudit.memorization.second_split import Kind, SecondSplit, forgetting_time, second_split
 from memaudit.memorization.tail import TAIL, TAIL_EDGES, USEFUL, Tail, tail
 from memaudit.memorization.unlearning import Unlearning, unlearning
@@ -51,6 +52,7 @@ __all__ = [
     "LinkBin",
     "Margin",
     "Memorization",
+    "Observations",
     "SecondSplit",
     "Strongest",
     "Tail",

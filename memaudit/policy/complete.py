@@ -22,8 +22,11 @@ from memaudit.types import (
     Rung,
 )
 
-ALWAYS = ("CTL001", "CTL002", "CTL003", "CTL004", "CTL005", "CTL007", "LNK001", "MIA011", "MIA012")
-WITHOUT_BANK = ("CTL002", "CTL003", "CTL005", "CTL007", "LNK001", "MIA011", "MIA012")
+ALWAYS = (
+    *("CTL001", "CTL002", "CTL003", "CTL004", "CTL005", "CTL007"),
+    *("LNK001", "MIA011", "MIA012", "MEM004", "MEM009"),
+)
+WITHOUT_BANK = ("CTL002", "CTL003", "CTL005", "CTL007", "LNK001", "MIA011", "MIA012", "MEM004", "MEM009")
 _OF_BANK = ("CTL009",)  # a control on what shadow models recorded
 OF_CLASSIFIERS = ("MEM001", "MEM005")
 OF_TEXTS = (

@@ -32,6 +32,8 @@ _WIDE, _NARROW = 44, 24  # characters in a line of an axis' label, and of one be
 _FONT = "DejaVu Sans"  # comes with matplotlib, so that a figure looks the same everywhere
 _DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 2, 1, 2)))
 _MARKERS = "os^Dv"
+_IN_ROWS = {FigureKind.FOREST: "Attack", FigureKind.CORRELATIONS: "Score"}  # what a row is
+_BARE = (FigureKind.HISTOGRAM, FigureKind.BITS, FigureKind.CORRELATIONS)  # whose numbers are no shares
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,8 @@ def png(figure: Figure, theme: Theme) -> bytes:
 
 def _saved(figure: Figure, theme: Theme, **options: Any) -> bytes:
     _refuse_misfits(figure)
-    height = _HEIGHT if figure.kind is not FigureKind.FOREST else _BASE + _LINE * max(4, len(figure.ticks))
+    beside = figure.kind in _IN_ROWS  # the names of its rows leave the axis less room
+    height = _HEIGHT if not beside else _BASE + _LINE * max(4, len(figure.ticks))
     with style.context(["default", _settings(theme.value)], after_reset=True):
         canvas = Canvas(figsize=(_WIDTH, height), layout="constrained")
         panels = list(canvas.subplots(2, height_ratios=(3, 2), sharex=True)) if figure.below else [canvas.add_subplot()]
@@ -80,7 +83,6 @@ def _saved(figure: Figure, theme: Theme, **options: Any) -> bytes:
         if figure.below:
             _bars(panels[1], figure, theme.value)
             panels[0].tick_params(axis="x", labelbottom=False)
-        beside = figure.kind is FigureKind.FOREST  # the names of its rows leave the axis less room
         below = [line for text in (figure.x_label, *notes) for line in _wrapped(text, _NARROW if beside else _WIDE)]
         panels[-1].set_xlabel("\n".join(below))
         panels[0].set_ylabel("\n".join(_wrapped(figure.y_label)))
@@ -105,7 +107,7 @@ def data(figure: Figure) -> tuple[Table, ...]:
         EvidenceError: A curve's coordinates do not belong together.
     """
     _refuse_misfits(figure)
-    if figure.kind is FigureKind.FOREST:
+    if figure.kind in _IN_ROWS:
         return (_rows(figure),)
     by_x: dict[tuple[float, ...], list[Curve]] = {}
     for curve in (*figure.curves, *figure.below):
@@ -119,7 +121,7 @@ def _rows(figure: Figure) -> Table:
     places = sorted({x for curve in figure.curves for x in curve.x})
     return Table(
         title=figure.title,
-        columns=("Attack", *(curve.label for curve in figure.curves)),
+        columns=(_IN_ROWS[figure.kind], *(curve.label for curve in figure.curves)),
         rows=tuple((figure.ticks[int(x)], *(column.get(x) for column in cells)) for x in places),
     )
 
@@ -142,7 +144,7 @@ def _data(figure: Figure, x: tuple[float, ...], curves: list[Curve]) -> Table:
 
 def _points(kind: FigureKind, curve: Curve) -> Iterator[float | str]:
     """Yield the heights of a curve, each with its interval if it has one."""
-    shown = number if kind in (FigureKind.HISTOGRAM, FigureKind.BITS) else percent
+    shown = number if kind in _BARE else percent
     for index, y in enumerate(curve.y):
         interval = f" ({ends(shown(curve.low[index]), shown(curve.high[index]))})" if curve.low else ""
         yield y if kind is FigureKind.HISTOGRAM else shown(y) + interval
@@ -399,11 +401,29 @@ def _shares(axes: Axes, figure: Figure, ink: Ink) -> list[str]:
     return []
 
 
+def _correlations(axes: Axes, figure: Figure, ink: Ink) -> list[str]:
+    """Draw one row per score: its correlations with their intervals, and a line at 0."""
+    axes.axvline(0, color=ink.guessing, linestyle="--", linewidth=1.2)
+    axes.set_ylim(len(figure.ticks) - 0.4, -0.6)
+    for index, curve in enumerate(figure.curves):
+        color, y = _ink(ink, index), [place + 0.24 * (index - (len(figure.curves) - 1) / 2) for place in curve.x]
+        if curve.low:
+            axes.hlines(y, curve.low, curve.high, color=color, linewidth=2)
+        marker = _MARKERS[index % len(_MARKERS)]
+        axes.plot(curve.y, y, color=color, linestyle="", marker=marker, markersize=5, label=_label(curve.label))
+    axes.set_yticks(range(len(figure.ticks)), ["\n".join(_wrapped(tick, _NARROW)) for tick in figure.ticks], fontsize=9)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="y", visible=False)
+    axes.spines["left"].set_visible(False)
+    return []
+
+
 _DRAW: dict[FigureKind, Callable[[Axes, Figure, Ink], list[str]]] = {
     FigureKind.ROC: _roc,
     FigureKind.HISTOGRAM: _histogram,
     FigureKind.LINK: _link,
     FigureKind.FOREST: _forest,
+    FigureKind.CORRELATIONS: _correlations,
     FigureKind.BITS: _bits,
     FigureKind.SHARES: _shares,
 }

@@ -32,6 +32,11 @@ GLOSSARY = (
         "off, 0 if none.",
     ),
     Point(
+        lead="Memorization proxy.",
+        words="A score of each example that is cheaper than memorization, such as its mean loss over training. The "
+        "report shows how well each proxy agrees with memorization on this kind of model.",
+    ),
+    Point(
         lead="Shadow model.",
         words="A model trained in the same way as the audited model on another random part of the same data.",
     ),

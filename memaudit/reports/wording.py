@@ -100,6 +100,7 @@ READINGS = {
     "secrets that were never in the training data.",
     FigureKind.SHARES: "Error bars: 95% CIs. A share that is equally high without training is not due to it.",
     FigureKind.FOREST: "x-axis: log scale; error bars: 95% CIs. Further right: more is found.",
+    FigureKind.CORRELATIONS: "Error bars: 95% CIs. 1: the same order as memorization; 0: unrelated to it.",
 }
 BELOW = " Lower panel: who the examples are, and who the attack identifies."
 CONTROL_LABELS = {True: "PASSED", False: "FAILED", None: "NOT RUN"}
