@@ -96,6 +96,7 @@ def quick(
         members=int(facts.members.sum()),
         nonmembers=int((~facts.members).sum()),
         shadows=0,
+        unit=examples.unit,
     )
     origin = surroundings(device) | {
         "command": "memaudit.quick(model, members, nonmembers)",

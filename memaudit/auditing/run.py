@@ -206,6 +206,7 @@ def audit(
         references=base.others,
         always=base.count(Role.ALWAYS),
         never=base.count(Role.NEVER),
+        unit=getattr(target.population, "unit", "examples"),
     )
     made = made_from(target, base)
     origin = provenance(target, base, made, fprs, attacks, device, command)
@@ -285,13 +286,14 @@ def of_examples(examples: Examples, recorded: dict[str, Array]) -> dict[str, Any
     inputs = examples.inputs if len(rows) == len(examples) else examples.take(rows).inputs
     entropy = recorded.get("modified_entropy")
     return {
-        "phi": recorded["phi"][rows],
-        "correct": recorded["correct"][rows],
+        "phi": examples.by_unit(recorded["phi"]),
+        "correct": examples.by_unit(recorded["correct"]),
         "x": inputs.features(),
         "y": examples.y[rows],
         "texts": inputs.texts,
         "names": examples.class_names,
-        "modified_entropy": None if entropy is None else entropy[rows],
+        "unit": examples.unit,
+        "modified_entropy": None if entropy is None else examples.by_unit(entropy),
     }
 
 

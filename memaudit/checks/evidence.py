@@ -24,7 +24,16 @@ from memaudit.attacks import (
     taught,
 )
 from memaudit.design import Pairs, by_pair
-from memaudit.memorization import Counterfactual, Margin, Memorization, margin, memorization, paired_memorization
+from memaudit.memorization import (
+    Counterfactual,
+    Margin,
+    Memorization,
+    counterfactual,
+    counterfactual_of_models,
+    margin,
+    memorization,
+    paired_memorization,
+)
 from memaudit.recipe.manifest import Manifest
 from memaudit.reports.text import ends, percent, points
 from memaudit.signals import cross_entropy
@@ -115,7 +124,8 @@ class TargetEvidence(ABC):
 
     Examples are units: of copies and of a group, one represents all. `split` is the number of members of which only a
     part of the unit was trained on. `manifest` is (stated, found), where one was given. `fprs` are the false-positive
-    rates that were asked for. `references` are other models' signals, where there are any.
+    rates that were asked for. `unit` is what the units are called. `references` are other models' signals, where
+    there are any.
     """
 
     phi: Float[Array, "examples queries"]
@@ -126,6 +136,7 @@ class TargetEvidence(ABC):
     fprs: tuple[float, ...] = (0.01, 0.001)
     attacks: tuple[str, ...] = ("slira", "lira-online", "lira-offline", "rmia", "global-threshold")
     seed: int = 0
+    unit: str = "examples"
     references: References | None = None
     signal: ClassVar[Signal] = Signal.SCALED_LOGIT
     _scores: dict[str, Float[Array, " examples"]] = field(default_factory=dict, init=False, repr=False)
@@ -352,10 +363,19 @@ class ClassifierEvidence(ClassifierTargetEvidence, Evidence):
 
     @cached_property
     def memorization(self) -> Memorization | Counterfactual:
-        """Feldman–Zhang memorization over the whole bank."""
+        """Feldman–Zhang memorization over the whole bank; of units with several records, by the share that is right."""
+        if self.bank.correct.dtype.kind == "f":
+            return memorization_of_shares(self)
         if self.matched is not None:
             return memorization(self.bank.correct.astype(bool), self.bank.members)
         return paired_memorization(*self.correct_by_pair)
+
+
+def memorization_of_shares(evidence: Evidence) -> Counterfactual:
+    """Return how much better models do on each example because of training on it, where `correct` is a share."""
+    if evidence.matched is None:
+        return counterfactual(*evidence.correct_by_pair).of_shares()
+    return counterfactual_of_models(evidence.bank.correct.astype(np.float64), evidence.bank.members).of_shares()
 
 
 @dataclass(frozen=True, slots=True)

@@ -217,7 +217,7 @@ def _finding(evidence: Evidence, code: str, title: str, attacked: Attacked, fpr:
         ),
         blind=own_tpr(*_blind(evidence), fpr) if evidence.has_inputs else None,
         n=tpr.trials,
-        counted="training examples",
+        counted=f"training {evidence.unit}",
         source=attacked.attack.source,
         figures=(_roc(evidence), *more.figures) if main else (),
         tables=(_comparison(evidence), _single(evidence, attacked, fpr), *more.tables) if main else (),
