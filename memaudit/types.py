@@ -397,7 +397,8 @@ class Subject:
 
     `shadows` counts the shadow models that it was compared with, `references` the reference models beside them.
     `members` and `nonmembers` are those that the figures are about. `always` more members are in the training set of
-    every shadow model, and `never` more non-members in none, where the shares of the two are not one half.
+    every shadow model, and `never` more non-members in none, where the shares of the two are not one half. `unit` is
+    what these numbers count, in the plural: examples, or people with several records each.
     """
 
     model: str
@@ -408,6 +409,7 @@ class Subject:
     references: int = 0
     always: int = 0
     never: int = 0
+    unit: str = "examples"
 
     @property
     def trained_on(self) -> int:

@@ -55,7 +55,7 @@ def facts_of(base: Ground, fprs: tuple[float, ...], attacks: tuple[str, ...], de
 def _seen(target: Target, observed: Observed) -> Observations:
     """Return what was seen of the target while it trained, unit by unit, as of one model."""
     if isinstance(target.population, Examples):
-        observed = observed.take(target.population.representatives)
+        observed = observed.by_unit(target.population)
     recorded = {name: values[None] for name, values in observed.values.items()}
     return Observations(epochs=observed.epochs, members=target.members[None].astype(np.uint8), **recorded)
 
@@ -66,11 +66,12 @@ def of_examples(examples: Examples, recorded: dict[str, Array]) -> dict[str, Any
     inputs = examples.inputs if len(rows) == len(examples) else examples.take(rows).inputs
     entropy = recorded.get("modified_entropy")
     return {
-        "phi": recorded["phi"][rows],
-        "correct": recorded["correct"][rows],
+        "phi": examples.by_unit(recorded["phi"]),
+        "correct": examples.by_unit(recorded["correct"]),
         "x": inputs.features(),
         "y": examples.y[rows],
         "texts": inputs.texts,
         "names": examples.class_names,
-        "modified_entropy": None if entropy is None else entropy[rows],
+        "unit": examples.unit,
+        "modified_entropy": None if entropy is None else examples.by_unit(entropy),
     }

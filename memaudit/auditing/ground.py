@@ -11,7 +11,7 @@ import numpy as np
 from memaudit.attacks import References
 from memaudit.auditing.folder import sha256
 from memaudit.auditing.target import Target, of_candidates
-from memaudit.bank import Bank, Matched, Recordings
+from memaudit.bank import Bank, Matched, Pooled, Recordings
 from memaudit.bank.imported import GUESSED, require_other_model, require_same_examples, whole_units
 from memaudit.bank.inputs import require_inputs
 from memaudit.design import Chosen, Design, PairArrays, Role, by_pair
@@ -25,7 +25,7 @@ from memaudit.training.designing import require_enough, require_fitting_design
 from memaudit.types import Rung
 
 Array = np.ndarray
-Shadows = Recordings | Matched | Chosen
+Shadows = Recordings | Matched | Pooled | Chosen
 
 LEAST_SHADOWS = 6  # of a bank; fewer serve as reference models
 MOST_REFERENCES = 5
@@ -202,21 +202,26 @@ def _correct_alike(target: Target, bank: Bank) -> Target:
 def _usable(target: Target, bank: Bank, shadows: int | None) -> tuple[Target, Shadows]:
     """Return the target and, unit by unit, the recordings; without the units that imported models say too little of."""
     population = target.population
-    recordings = bank.read(shadows) if bank.paired else bank.matched(shadows)
+    pooled = population if isinstance(population, Examples) and population.pools else None
+    recordings: Shadows = bank.read(shadows) if bank.paired else bank.matched(shadows, pooled)
     if not isinstance(population, Examples):
         return target, recordings
     rows = population.representatives
-    if not bank.imported and isinstance(recordings, Recordings):
-        return target, recordings if len(rows) == len(population) else Chosen(recordings, rows)
+    if isinstance(recordings, Recordings) and pooled is not None:
+        recordings = Pooled.of(recordings, pooled)
+    if not bank.imported and not isinstance(recordings, Matched):
+        whole = isinstance(recordings, Pooled) or len(rows) == len(population)
+        return target, recordings if whole else Chosen(recordings, rows)
     units = whole_units(np.stack([bank.tensors(model)["members"] for model in bank.models()]), population.unit_of)
+    columns = rows if pooled is None else np.arange(population.units)
     if isinstance(recordings, Matched):
-        units &= np.isin(rows, recordings.kept)
+        units &= np.isin(columns, recordings.kept)
     if not units.any():
         raise EvidenceError("copies of every example are split between the training sets of the imported models")
     target = target if units.all() else target.only(np.flatnonzero(units[population.unit_of]))
     if isinstance(recordings, Matched):
-        return target, recordings.only(np.isin(recordings.kept, rows[units]))
-    return target, recordings if len(rows[units]) == bank.examples else Chosen(recordings, rows[units])
+        return target, recordings.only(np.isin(recordings.kept, columns[units]))
+    return target, recordings if len(columns[units]) == recordings.shape[1] else Chosen(recordings, columns[units])
 
 
 def _of_shadows(target: Target, bank: Bank, models: Sequence[int]) -> References:
@@ -227,9 +232,9 @@ def _of_shadows(target: Target, bank: Bank, models: Sequence[int]) -> References
     if isinstance(target.population, TextPopulation):
         out = members[:, : phi.shape[1]] == 0
     else:
-        rows, unit_of = target.population.representatives, target.population.unit_of
-        phi = phi[:, rows]
-        out = np.stack([np.bincount(unit_of, row) for row in members]) == 0  # imported: of some copies perhaps
+        population = target.population
+        phi = np.stack([population.by_unit(of) for of in phi])
+        out = np.stack([np.bincount(population.unit_of, row) for row in members]) == 0  # imported: of some perhaps
     return References(phi, out, _pairs(phi, out, models))
 
 
@@ -282,4 +287,4 @@ def _signal(target: Target, file: Path, device: str) -> Array:
     except ModelError as error:
         raise ModelError(f"reference model {file}: {error}") from error
     phi = recorded["phi"].mean(axis=1, dtype=np.float64)
-    return phi if isinstance(population, TextPopulation) else phi[population.representatives]
+    return phi if isinstance(population, TextPopulation) else population.by_unit(phi)

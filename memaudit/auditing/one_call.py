@@ -97,6 +97,7 @@ def quick(
         members=int(facts.members.sum()),
         nonmembers=int((~facts.members).sum()),
         shadows=0,
+        unit=getattr(seen.population, "unit", "examples"),
     )
     origin = surroundings(device) | {
         "command": "memaudit.quick(model, members, nonmembers)",

@@ -188,6 +188,7 @@ def audit(
         references=base.others,
         always=base.count(Role.ALWAYS),
         never=base.count(Role.NEVER),
+        unit=getattr(target.population, "unit", "examples"),
     )
     made = made_from(target, base)
     origin = provenance(target, base, made, fprs, attacks, device, command)

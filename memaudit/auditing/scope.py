@@ -266,6 +266,13 @@ def copies(population: Population) -> tuple[str, ...]:
         )
     if population.units == len(population):
         return ()
+    if population.pools:
+        units = "groups" if population.unit == "examples" else population.unit
+        return (
+            f"The results are about {population.units:,} {units}, "
+            f"which the {len(population):,} examples belong to. All examples of one are in a training set, or none is. "
+            "Its signal is the mean over its examples, without exact copies.",
+        )
     return (
         f"{len(population) - population.units} of the {len(population)} examples are exact copies of others, whatever "
         "their label, or belong to the same group. They are kept together, in or out of every training set, and count "

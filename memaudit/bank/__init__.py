@@ -2,6 +2,7 @@
 
 from memaudit.bank.folder import Bank
 from memaudit.bank.matched import Matched
+from memaudit.bank.pooled import Pooled
 from memaudit.bank.recordings import Recordings
 
-__all__ = ["Bank", "Matched", "Recordings"]
+__all__ = ["Bank", "Matched", "Pooled", "Recordings"]

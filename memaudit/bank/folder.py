@@ -37,6 +37,7 @@ from memaudit.bank.matched import Matched, read_matched
 from memaudit.bank.recordings import Recordings, recording
 from memaudit.design import Design, Role
 from memaudit.errors import BankError
+from memaudit.recipe import Examples
 
 Array = np.ndarray
 
@@ -326,8 +327,12 @@ class Bank:
         """Whether its models are complementary pairs, as they are by default."""
         return self.fingerprint.get("design.pairs", "yes") == "yes"
 
-    def matched(self, shadows: int | None = None) -> Matched:
+    def matched(self, shadows: int | None = None, examples: Examples | None = None) -> Matched:
         """Return the recordings of models that are no pairs, matched example by example.
+
+        Args:
+            shadows: Use the first so many models.
+            examples: Where units have several records: they are pooled and matched unit by unit.
 
         Raises:
             BankError: A file is damaged, or the import is not finished.
@@ -337,7 +342,7 @@ class Bank:
         models = [model for model in self.models() if shadows is None or model < shadows]
         for model in models:
             self._require_whole(model, _SIGNALS)
-        return read_matched([self._signals_path(m) for m in models], int(self.fingerprint["seed"]))
+        return read_matched([self._signals_path(m) for m in models], int(self.fingerprint["seed"]), examples)
 
     def read(self, shadows: int | None = None) -> Recordings:
         """Return the recordings of the complete pairs, after checking every file against its checksum.

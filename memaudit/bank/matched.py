@@ -13,6 +13,7 @@ from safetensors.numpy import load_file
 
 from memaudit.bank.matching import design_of, drawn_couples, matched, most_couples, sides
 from memaudit.design import PairArrays
+from memaudit.recipe import Examples
 from memaudit.stats import Couples
 
 Array = np.ndarray
@@ -94,18 +95,22 @@ class Nested(NamedTuple):
     models: tuple[int, ...]
 
 
-def read_matched(files: Sequence[Path], seed: int) -> Matched:
+def read_matched(files: Sequence[Path], seed: int, examples: Examples | None = None) -> Matched:
     """Return the matched recordings of models that are no pairs.
 
     Args:
         files: Of the models.
         seed: Of the matching.
+        examples: Where units have several records: they are pooled, and the columns are units.
 
     Raises:
         EvidenceError: As for `design_of`.
     """
     tensors = [load_file(file) for file in files]
     members, correct, phi = (np.stack([found[name] for found in tensors]) for name in ("members", "correct", "phi"))
+    if examples is not None:
+        members = members[:, examples.representatives]
+        correct, phi = (np.stack([examples.by_unit(of) for of in values]) for values in (correct, phi))
     design = design_of(members > 0)
     used, kept = design.order, design.kept
     couples = matched(members[used] > 0, design, seed)

@@ -31,6 +31,8 @@ from memaudit.memorization import (
     Memorization,
     Observations,
     beyond_chance,
+    counterfactual,
+    counterfactual_of_models,
     influence,
     margin,
     memorization,
@@ -131,8 +133,9 @@ class TargetEvidence(ABC):
 
     Examples are units: of copies and of a group, one represents all. `split` is the number of members of which only a
     part of the unit was trained on. `manifest` is (stated, found), where one was given. `fprs` are the false-positive
-    rates that were asked for. `references` are other models' signals, where there are any. `seen` is what the target's
-    trainer states of it while it trained, as of one model: only proxies of memorization read it.
+    rates that were asked for. `unit` is what the units are called. `references` are other models' signals, where
+    there are any. `seen` is what the target's trainer states of it while it trained, as of one model: only proxies of
+    memorization read it.
     """
 
     phi: Float[Array, "examples queries"]
@@ -143,6 +146,7 @@ class TargetEvidence(ABC):
     fprs: tuple[float, ...] = (0.01, 0.001)
     attacks: tuple[str, ...] = ("slira", "lira-online", "lira-offline", "rmia", "global-threshold")
     seed: int = 0
+    unit: str = "examples"
     references: References | None = None
     seen: Observations | None = None
     signal: ClassVar[Signal] = Signal.SCALED_LOGIT
@@ -393,7 +397,9 @@ class ClassifierEvidence(ClassifierTargetEvidence, Evidence):
 
     @cached_property
     def memorization(self) -> Memorization | Counterfactual:
-        """Feldman–Zhang memorization over the whole bank."""
+        """Feldman–Zhang memorization over the whole bank; of units with several records, by the share that is right."""
+        if self.bank.correct.dtype.kind == "f":
+            return memorization_of_shares(self)
         if self.matched is not None:
             return memorization(self.bank.correct.astype(bool), self.bank.members)
         return paired_memorization(*self.correct_by_pair)
@@ -408,6 +414,13 @@ class ClassifierEvidence(ClassifierTargetEvidence, Evidence):
         """The influences of these examples on each other that are beyond chance, numbered among them."""
         members, correct = (of[:, self.looked_at] for of in (self.bank.members, self.bank.correct))
         return beyond_chance(influence(correct, members, without=members))
+
+
+def memorization_of_shares(evidence: Evidence) -> Counterfactual:
+    """Return how much better models do on each example because of training on it, where `correct` is a share."""
+    if evidence.matched is None:
+        return counterfactual(*evidence.correct_by_pair).of_shares()
+    return counterfactual_of_models(evidence.bank.correct.astype(np.float64), evidence.bank.members).of_shares()
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,7 +92,7 @@ def _finding(evidence: TargetEvidence, title: str, name: str, fpr: float, first:
         sentence=sentence(name, fpr, found, _measured(rate)),
         blind=own_tpr(blind[members], blind[~members], fpr),
         n=len(rate.inside),
-        counted="training examples",
+        counted=f"training {evidence.unit}",
         source=TARGET_ATTACKS[name].source,
         figures=(_roc(evidence),) if first else (),
         tables=(_comparison(evidence),) if first else (),

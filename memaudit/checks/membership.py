@@ -207,7 +207,7 @@ def _finding(evidence: Evidence, code: str, title: str, attacked: Attacked, fpr:
         sentence=sentence(name, fpr, found, share_of(attacked.flagged(fpr)[~evidence.members])),
         blind=own_tpr(*_blind(evidence), fpr) if evidence.has_inputs else None,
         n=tpr.trials,
-        counted="training examples",
+        counted=f"training {evidence.unit}",
         source=attacked.attack.source,
         figures=(_roc(evidence), *more.figures) if main else (),
         tables=(_comparison(evidence), _single(evidence, attacked, fpr), *more.tables) if main else (),

@@ -10,18 +10,11 @@ import numpy as np
 from jaxtyping import Float
 
 from memaudit.attacks import Signal
-from memaudit.checks.evidence import ClassifierEvidence, ClassifierTargetEvidence
-from memaudit.memorization import Counterfactual, counterfactual, counterfactual_of_models
+from memaudit.checks.evidence import ClassifierEvidence, ClassifierTargetEvidence, memorization_of_shares
+from memaudit.memorization import Counterfactual
 from memaudit.recipe.labels import Task
 
 Array = np.ndarray
-
-
-def _memorization(evidence: ClassifierEvidence) -> Counterfactual:
-    """Return how much better models do on each example because of training on it: over pairs, or all single models."""
-    if evidence.matched is None:
-        return counterfactual(*evidence.correct_by_pair)
-    return counterfactual_of_models(evidence.bank.correct.astype(np.float64), evidence.bank.members)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +36,7 @@ class MultilabelEvidence(MultilabelTargetEvidence, ClassifierEvidence):
     @cached_property
     def memorization(self) -> Counterfactual:
         """How many more of an example's labels are predicted right because of training on it, over the whole bank."""
-        return _memorization(self).of_shares()
+        return memorization_of_shares(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +64,7 @@ class RegressionEvidence(RegressionTargetEvidence, ClassifierEvidence):
     @cached_property
     def memorization(self) -> Counterfactual:
         """By how much training on an example raises the explained share, over the whole bank."""
-        return _memorization(self).of_shares()
+        return memorization_of_shares(self)
 
 
 TARGET_EVIDENCE: dict[Task, type[ClassifierTargetEvidence]] = {

@@ -105,6 +105,8 @@ def _print(found: Plan, call: Job) -> None:
 
 
 def _print_counts(found: Plan, to: Console, known: str) -> None:
+    from rich.markup import escape
+
     to.print(f"members    {found.members + found.always:,}, non-members {found.nonmembers + found.never:,} ({known})")
     if found.shadows:
         to.print(f"design     {escape(found.design)}")

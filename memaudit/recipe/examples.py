@@ -10,7 +10,8 @@ from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, Shaped
+from scipy.sparse import csr_array
 
 from memaudit.errors import RecipeError, shown
 from memaudit.recipe.inputs import Inputs, read_inputs
@@ -20,6 +21,7 @@ from memaudit.recipe.labels import Labels, Task, label_texts, not_classes, read_
 Array = np.ndarray
 
 _FEWEST = 4  # examples
+_LONGEST_UNIT = 24  # letters
 _ABSENT = ("nan", "None", "<NA>", "NaT", "")  # what missing values are written as
 _READ_TWICE = 32  # items; a transform that flips a coin escapes once in 2³²
 
@@ -30,7 +32,8 @@ class Examples:
 
     `duplicates` is the number of rows that are exact copies of an earlier one. `unit_of` numbers the units, by their
     first appearance: rows of one unit are trained on together or not at all by every shadow model, and are one example
-    in all results. Rows with the same input, whatever their label, and rows of the same group are one unit.
+    in all results. Rows with the same input, whatever their label, and rows of the same group are one unit. A unit's
+    signal is the mean over its `records`: of rows with the same input, the first alone counts.
     `class_names` has the names of the classes where labels are strings: label k in `y` is the k-th of them.
 
     Args:
@@ -40,6 +43,7 @@ class Examples:
         y: Labels, `[examples]`: whole numbers from 0, of any type that holds them exactly, booleans, or strings.
         ids: One stable, unique name per example. Without it, a hash of the content; exact copies are then numbered.
         groups: The person, household or document that each example belongs to, or what `near_copies(x)` returned.
+        unit: What groups are called in reports, in the plural, such as "people".
         task: "multilabel" for labels 0 and 1 `[examples, labels]`, "regression" for labels that are numbers to predict.
 
     Raises:
@@ -51,8 +55,10 @@ class Examples:
     ids: Array
     duplicates: int
     unit_of: Int[Array, " examples"]
+    input_of: Int[Array, " examples"]
     class_names: tuple[str, ...]
     task: Task
+    unit: str
 
     def __init__(
         self,
@@ -61,6 +67,7 @@ class Examples:
         ids: Iterable[Any] | None = None,
         *,
         groups: Iterable[Any] | None = None,
+        unit: str = "examples",
         task: Literal["classification", "multilabel", "regression"] | None = None,
     ) -> None:
         labels = read_labels(y, task)
@@ -70,16 +77,27 @@ class Examples:
         contents, hashes = _hashed(inputs, labels)
         names = numbered(hashes) if ids is None else named(ids)
         require_ids(names, len(inputs))
-        units = joined([contents] if groups is None else [contents, grouped(groups, len(inputs))])
+        _require_unit(unit, groups is not None)
+        copies = joined([contents])
+        units = copies if groups is None else joined([contents, grouped(groups, len(inputs))])
         if (different := len(np.unique(units))) < _FEWEST:
             raise RecipeError(
                 f"{len(inputs)} examples are too few to audit anything: they are only {different} different ones, as "
                 "copies and the members of a group count as one"
             )
-        self._set(inputs, labels, names, len(hashes) - len(set(hashes)), units)
+        self._set(inputs, labels, names, len(hashes) - len(set(hashes)), units, copies, unit)
 
-    def _set(self, inputs: Inputs, labels: Labels, ids: Array, duplicates: int, unit_of: Array) -> None:
-        values = (inputs, labels.y, ids, duplicates, unit_of, labels.names, labels.task)
+    def _set(
+        self,
+        inputs: Inputs,
+        labels: Labels,
+        ids: Array,
+        duplicates: int,
+        unit_of: Array,
+        input_of: Array,
+        unit: str = "examples",
+    ) -> None:
+        values = (inputs, labels.y, ids, duplicates, unit_of, input_of, labels.names, labels.task, unit)
         for name, value in zip(self.__slots__, values, strict=True):
             object.__setattr__(self, name, value)
 
@@ -90,6 +108,7 @@ class Examples:
         ids: Iterable[Any] | None = None,
         *,
         groups: Iterable[Any] | None = None,
+        unit: str = "examples",
         label: str | None = None,
         task: Literal["classification", "multilabel", "regression"] | None = None,
     ) -> Examples:
@@ -104,6 +123,7 @@ class Examples:
             dataset: The items.
             ids: As for `Examples`.
             groups: As for `Examples`.
+            unit: As for `Examples`.
             label: Which entry of a dict is the label; by default "label" or "labels".
             task: As for `Examples`.
 
@@ -115,7 +135,7 @@ class Examples:
             raise RecipeError(
                 f"the dataset does not yield (input, label) pairs: labels {y.shape} are several for an item"
             )
-        return cls(x, y, ids, groups=groups, task=task)
+        return cls(x, y, ids, groups=groups, unit=unit, task=task)
 
     @classmethod
     def from_frame(
@@ -125,6 +145,7 @@ class Examples:
         *,
         ids: str | None = None,
         groups: str | None = None,
+        unit: str = "examples",
         task: Literal["classification", "multilabel", "regression"] | None = None,
     ) -> Examples:
         """Return the examples of a table of pandas or polars: a row each, the label in one of its columns.
@@ -134,6 +155,7 @@ class Examples:
             label: The column of labels.
             ids: The column of ids; by default they are hashes of the content.
             groups: The column of the person or household that each example belongs to.
+            unit: As for `Examples`.
             task: As for `Examples`.
 
         Raises:
@@ -148,6 +170,7 @@ class Examples:
             table[label],
             None if ids is None else table[ids],
             groups=None if groups is None else table[groups],
+            unit=unit,
             task=task,
         )
 
@@ -171,7 +194,7 @@ class Examples:
         require_ids(names, len(y))
         found = object.__new__(cls)
         labels = Labels(y.astype(np.int64), (), Task.CLASSIFICATION)
-        found._set(Arrays(np.empty((len(y), 0), np.float32)), labels, names, 0, np.arange(len(y)))
+        found._set(Arrays(np.empty((len(y), 0), np.float32)), labels, names, 0, np.arange(len(y)), np.arange(len(y)))
         return found
 
     @property
@@ -233,14 +256,38 @@ class Examples:
         """The first row of each unit."""
         return np.unique(self.unit_of, return_index=True)[1]
 
+    @property
+    def records(self) -> Int[Array, " records"]:
+        """The rows that differ in their inputs: all that a unit's signal is the mean of."""
+        return np.unique(self.input_of, return_index=True)[1]
+
+    @property
+    def pools(self) -> bool:
+        """Whether a unit has several records, such as a person's."""
+        return len(self.records) > self.units
+
+    def averages(self) -> csr_array:
+        """Return the matrix `[units, examples]` that takes the mean over each unit's records."""
+        rows = self.records
+        units = self.unit_of[rows]
+        shape = (self.units, len(self))
+        return csr_array((1 / np.bincount(units)[units], (units, rows)), shape)
+
+    def by_unit(self, values: Shaped[Array, "examples ..."]) -> Shaped[Array, "units ..."]:
+        """Return the mean of values over each unit's records; the values themselves where no unit has several."""
+        if not self.pools:
+            return values[self.representatives]
+        kind = values.dtype if values.dtype.kind == "f" else np.float64
+        means = self.averages() @ values.reshape(len(self), -1).astype(np.float64)
+        return means.reshape(self.units, *values.shape[1:]).astype(kind)
+
     def take(self, rows: Array) -> Examples:
         """Return the examples of some rows; a row that is taken twice gets a numbered id."""
         rows = np.flatnonzero(rows) if np.asarray(rows).dtype == bool else np.asarray(rows)
         picked = object.__new__(Examples)
-        units = np.unique(self.unit_of[rows], return_inverse=True)[1]
-        picked._set(
-            self.inputs.taken(rows), self._labels._replace(y=self.y[rows]), numbered(list(self.ids[rows])), 0, units
-        )
+        units, copies = (np.unique(of[rows], return_inverse=True)[1] for of in (self.unit_of, self.input_of))
+        labels = self._labels._replace(y=self.y[rows])
+        picked._set(self.inputs.taken(rows), labels, numbered(list(self.ids[rows])), 0, units, copies, self.unit)
         return picked
 
     def relabelled(self, y: Array) -> Examples:
@@ -351,6 +398,16 @@ def grouped(groups: Iterable[Any], count: int) -> list[str]:
             f"there are {count} examples but {len(found)} groups; give each example the name of its group"
         )
     return found
+
+
+def _require_unit(unit: str, groups: bool) -> None:
+    """Raise RecipeError unless a name of the units is a short word or two, and there are groups that it names."""
+    if unit == "examples":
+        return
+    if not groups:
+        raise RecipeError(f"unit={unit!r} is what groups are called; say which group each example belongs to: groups=")
+    if not (0 < len(unit) <= _LONGEST_UNIT and unit.replace(" ", "").isalpha()):
+        raise RecipeError(f'unit={unit!r}: give a plural of at most {_LONGEST_UNIT} letters, such as "people"')
 
 
 def joined(keys: Sequence[Sequence[Any]]) -> Int[Array, " rows"]:

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int, Shaped
 
 from memaudit.errors import EvidenceError, ModelError
 from memaudit.files import sha256, write_whole
+from memaudit.recipe.examples import Examples
 
 Array = np.ndarray
 
@@ -56,6 +57,10 @@ class Observed:
     def of(self, model: object) -> Observed:
         """Return the same: it is complete."""
         return self
+
+    def by_unit(self, examples: Examples) -> Observed:
+        """Return what was seen of each unit: the mean over its records."""
+        return Observed(self.epochs, {name: examples.by_unit(values.T).T for name, values in self.values.items()})
 
     def take(self, rows: Int[Array, " rows"]) -> Observed:
         """Return what was seen of some examples."""

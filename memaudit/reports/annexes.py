@@ -27,7 +27,7 @@ def subject(report: Report) -> Iterator[Block]:
         facts=(
             Fact(name="Model", value=about.model),
             Fact(name="SHA-256", value=about.sha256, code=True),
-            Fact(name="Examples", value=f"{about.members:,} members, {about.nonmembers:,} non-members"),
+            Fact(name=about.unit.capitalize(), value=f"{about.members:,} members, {about.nonmembers:,} non-members"),
             Fact(name="Compared with", value=_compared(report)),
             Fact(name="Limits", value="; ".join(limits) or "none"),
             *(Fact(name=name, value=value) for name, value, _ in stated if value),

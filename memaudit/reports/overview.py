@@ -94,7 +94,7 @@ def _compared(report: Report, finding: Finding) -> Iterator[str]:
     estimate, chance, tested = finding.estimate, finding.at_fpr, finding.n
     if finding.metric != "tpr" or chance is None or estimate.level != _LEVEL:
         return
-    if finding.counted == "training examples":
+    if finding.counted.startswith("training "):
         low, value, high, guessed = (
             f"{round(tested * x):,}" for x in (estimate.low, estimate.value, estimate.high, chance)
         )

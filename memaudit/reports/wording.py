@@ -241,10 +241,10 @@ def sampled(whole: int, measured: int) -> str:
 def examples(subject: Subject) -> str:
     """Return in words how many examples an audit is about."""
     if not (subject.always or subject.never):
-        return f"{subject.members:,} training examples, {subject.nonmembers:,} others"
+        return f"{subject.members:,} training {subject.unit}, {subject.nonmembers:,} others"
     return (
-        f"{subject.trained_on:,} training examples and {subject.held_out:,} others, of which {subject.members:,} and "
-        f"{subject.nonmembers:,} are measured,"
+        f"{subject.trained_on:,} training {subject.unit} and {subject.held_out:,} others, of which {subject.members:,} "
+        f"and {subject.nonmembers:,} are measured,"
     )
 
 
