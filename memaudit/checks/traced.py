@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from memaudit.attacks import Lira
-from memaudit.checks.evidence import Attacked, Check, Evidence, Outcome, estimate
-from memaudit.checks.membership import title_of
+from memaudit.checks.attack_results import title_of
+from memaudit.checks.evidence import Attacked, Check, Evidence, Outcome, between, estimate
 from memaudit.reports.text import number, percent, rate
 from memaudit.stats import Calibration, clopper_pearson, cluster_mean_interval, membership_bits
 from memaudit.types import Cell, Estimate, Finding, Skipped, Table
@@ -64,11 +64,12 @@ def _traced(evidence: Evidence) -> Outcome:
         at_fpr=least,
         estimate=share,
         sentence=(
-            f"{title_of(found.attack.name)} names {named:,} of {members:,} members ({percent(share.value)}). At most "
+            f"{title_of(found.attack.name)} names {named:,} of {members:,} members ({percent(share.value)}; "
+            f"95% CI {between(share.low, share.high)}). At most "
             f"{percent(_wrongly(flagged, evidence)[2])} of non-members are wrongly named, with 95% confidence."
         ),
         n=members,
-        counted="training examples",
+        counted=f"training {evidence.unit}",
         source="Attias et al. 2024, (α, m)-traceability",
         tables=(_adversaries(evidence, found, sorted(reachable, reverse=True)),),
         notes=(
