@@ -26,7 +26,7 @@ import memaudit as ma
 from memaudit.recipe.observe import Also
 from memaudit.training.model import Workshop
 
-EPOCHS, RUNS, WORDS = 24, 3, 200
+EPOCHS, RUNS, WORDS = 25, 3, 200
 
 
 def examples(shape: tuple[int, ...], count: int, classes: int) -> ma.Examples:
