@@ -71,8 +71,8 @@ def weights(model: nn.Module) -> Array:
 @pytest.mark.parametrize(
     ("observe", "epochs", "times"),
     [
-        (Observe(), 11, []),
-        (Observe(), 12, [12]),
+        (Observe(), 12, []),
+        (Observe(), 13, [13]),
         (Observe(), 40, [1, 6, 40]),
         (Observe(3), 100, [1, 10, 100]),
         (Observe(5), 3, [1, 2, 3]),
@@ -90,9 +90,9 @@ def test_the_looks_of_a_training_of_known_length(observe: Observe, epochs: int, 
 
 
 def test_the_default_takes_ten_looks_at_most_and_costs_a_tenth_of_training() -> None:
-    """A look costs at most 1.1 epochs (benchmarks.observing)."""
+    """A look costs at most 1.25 epochs (benchmarks.observing)."""
     assert max(Observe().looks(epochs) for epochs in range(1, 1000)) == 10
-    assert all(Observe().looks(epochs) * 1.1 <= 0.1 * epochs for epochs in range(1, 1000))
+    assert all(Observe().looks(epochs) * 12.5 <= epochs for epochs in range(1, 1000))
 
 
 @pytest.mark.parametrize("looks", range(1, 60))
@@ -132,7 +132,7 @@ def test_a_look_sees_the_model_of_a_shorter_training(epoch: int) -> None:
     p = logits.softmax(dim=1)
     expected = {
         "loss": nn.functional.cross_entropy(logits, y, reduction="none"),
-        "entropy": torch.distributions.Categorical(logits=logits).entropy(),
+        "entropy": -(p * p.log()).sum(dim=1),
         "el2n": (p - nn.functional.one_hot(y, 3)).square().sum(dim=1).sqrt(),
     }
     assert seen["observed.epochs"].tolist() == [1, 2, 3, 4, 5]
@@ -313,7 +313,7 @@ LOOKS = [Observe("every epoch"), Observe([0, 0.4, 1.2], also=("gradient", "input
 @pytest.mark.parametrize("observe", LOOKS, ids=["every epoch", "with gradients"])
 def test_the_weights_are_the_same_bit_for_bit_whether_or_not_somebody_looks(observe: Observe) -> None:
     models = [made(replace(RECIPE, observe=wanted))[0] for wanted in (Observe(0), observe)]
-    assert np.array_equal(*map(weights, models))
+    assert np.array_equal(weights(models[0]), weights(models[1]))
 
 
 def deep() -> nn.Module:
@@ -332,12 +332,12 @@ def own_loop(dataset: Examples, *, seed: int, device: str, epochs: int = 5, aver
                 ma.observe(model, epoch + 0.5)
                 optimizer.zero_grad()
                 noise = random.random() + np.random.rand()  # noqa: NPY002
-                nn.functional.cross_entropy(model(x[batch] + noise / 100), y[batch]).backward()
+                nn.functional.cross_entropy(model(x[batch] + noise / 100), y[batch]).backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
         ma.observe(model, epoch + 1)
     if average:
         with torch.no_grad():
-            model.layers[-1].bias += 1
+            list(model.layers.parameters())[-1].add_(1)
     return model
 
 

@@ -115,13 +115,14 @@ def test_lightning_shows_the_model_in_a_recipes_own_loop(own: ModuleType) -> Non
 
     def train(dataset: Examples, *, seed: int, device: str) -> torch.nn.Module:
         loader: Any = torch.utils.data.DataLoader(dataset, batch_size=20)  # type: ignore[arg-type]
+        shown = ObserveCallback(lambda module: module.get_submodule("net"))
         trainer = lightning.Trainer(
-            max_epochs=4, accelerator="cpu", callbacks=[ObserveCallback(lambda module: module.net)], logger=False,
+            max_epochs=4, accelerator="cpu", callbacks=[shown], logger=False,
             enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
         )  # fmt: skip
         module = Module()
         trainer.fit(module, loader)
-        return module.net
+        return module.get_submodule("net")
 
     recipe = ma.CallableRecipe(own.examples, train=train, model=own.Net, observe=Observe("every epoch"))
     model, seen, _ = made(recipe)

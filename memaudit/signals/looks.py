@@ -22,7 +22,7 @@ from memaudit.tokens import TokenStatistics
 
 Array = np.ndarray
 
-_BATCH = 128  # examples at a time: on a CPU, larger batches of pictures do not fit its cache
+_BLOCK, _BATCH = 1024, 128  # examples at a time; larger batches of pictures do not fit the cache of a CPU
 
 
 def look(
@@ -58,15 +58,17 @@ def look(
 def _of_examples(asked: Asked, examples: Examples, kind: Outputs | None) -> dict[str, Array]:
     """Return loss, correctness, entropy and EL2N in one pass; of a regression the first two."""
     losses, parts = ExampleLosses.of(examples, kind), []
-    for start in range(0, len(examples), _BATCH):
-        rows = slice(start, min(start + _BATCH, len(examples)))
-        answers = checked(asked(rows), examples, rows)
+    for start in range(0, len(examples), _BLOCK):
+        rows = slice(start, min(start + _BLOCK, len(examples)))
+        batches = range(start, rows.stop, _BATCH)
+        said = np.concatenate([asked(slice(at, min(at + _BATCH, rows.stop))) for at in batches])
+        answers = checked(said, examples, rows)
         if examples.task is Task.REGRESSION:
             phi, correct = signals_by_task(answers, examples, rows, kind)
             parts.append({"loss": -phi, "correct": correct})
             continue
-        said, y = torch.from_numpy(answers), torch.from_numpy(examples.y[rows])
-        parts.append({name: values.numpy() for name, values in losses.read(said, y).items()})
+        found = losses.read(torch.from_numpy(answers), torch.from_numpy(examples.y[rows]))
+        parts.append({name: values.numpy() for name, values in found.items()})
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 

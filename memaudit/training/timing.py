@@ -26,6 +26,7 @@ from memaudit.design import Design, training_seed
 from memaudit.errors import MemauditError, RecipeError
 from memaudit.recipe import ClassifierRecipe, Examples, LanguageModelRecipe, Population, Recipe
 from memaudit.recipe.labels import Task
+from memaudit.recipe.observe import Observe
 from memaudit.signals.observing import observer_of
 from memaudit.training.machine import choose_device, one_thread
 from memaudit.training.model import Workshop
@@ -119,7 +120,7 @@ class _Trials:
         self.model: Any = None
         self.dynamics: dict[str, Array] = {}
         self.seen: dict[str, Array] = {}
-        self.looks: int = 0 if self.opaque else recipe.observe.looks(self.epochs)
+        self.looks: int = 0 if self.opaque else getattr(recipe, "observe", Observe(0)).looks(self.epochs)
 
     def training(self, size: int, epochs: int) -> float:
         """Return the seconds of training on `size` members."""
