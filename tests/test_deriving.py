@@ -314,6 +314,7 @@ def stories() -> Iterator[Any]:
 
     path = list(sys.path)
     found = load_recipe(str(RECIPES / "language.py"))
+    assert isinstance(found, ma.LanguageModelRecipe)
     yield dataclasses.replace(found, epochs=2, probes=ma.Probes(canaries=4, references=10, records=5, secrets=0))
     sys.path[:] = path
     del sys.modules["language"]

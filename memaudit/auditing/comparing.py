@@ -191,7 +191,7 @@ def _require_parents(parent: Bank, children: Bank, models: Sequence[int]) -> Non
         if children.record(model).get("parent", {}).get("sha256") != parent.weights_sha256(model):
             raise BankError(
                 f"model {model} of {parent.path} has other weights than its child in {children.path} was derived from; "
-                "run the same `memaudit bank derive` again, which makes that child anew"
+                "run the same `memaudit bank derive` again, which makes that child again"
             )
 
 

@@ -17,7 +17,7 @@ class Unlearning(NamedTuple):
     """How well the forgotten examples are told from the same examples in models that never had them.
 
     Each is (value, low, high) of an area under the curve: 0.5 = like a model that never had them; above: they still
-    look like members; below: they look like neither, which gives them away too. `before` is that of the parents,
+    look like members; below: they look like neither, which reveals them too. `before` is that of the parents,
     `after` that of the children, `change` the difference, paired.
     """
 
