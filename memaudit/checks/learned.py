@@ -94,14 +94,14 @@ def _figure(epochs: Float[Array, " times"], right: tuple[Bool[Array, "pairs exam
     shown = np.unique(np.linspace(0, len(epochs) - 1, _DRAWN).round().astype(int))
 
     def curve(label: str, side: Bool[Array, "pairs examples times"]) -> Curve:
-        by_epoch = side.mean(axis=1, dtype=np.float64).T[shown]
-        low, high = zip(*(map(float, cluster_mean_interval(shares)) for shares in by_epoch), strict=True)
+        hits = side[..., shown].sum(axis=1, dtype=np.float64)
+        low, high = cluster_interval(hits, np.full(hits.shape, side.shape[1], float))
         return Curve(
             x=tuple(float(place) for place in range(len(shown))),
-            y=tuple(by_epoch.mean(axis=1).tolist()),
+            y=tuple(side[..., shown].mean(axis=(0, 1), dtype=np.float64).tolist()),
             label=label,
-            low=low,
-            high=high,
+            low=tuple(low.tolist()),
+            high=tuple(high.tolist()),
         )
 
     curves = curve("members", right[0]), curve("non-members", right[1])

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 from jaxtyping import Bool, Float
 
-from memaudit.checks.evidence import Check, ClassifierEvidence, Outcome, between, estimate, points_between
+from memaudit.checks.evidence import Check, ClassifierEvidence, Outcome, estimate, points_between
 from memaudit.checks.memorized import MEAN_METHOD
 from memaudit.memorization import TAIL, TAIL_EDGES, USEFUL, Tail, tail
 from memaudit.reports.text import percent, points
@@ -80,12 +80,12 @@ def _tail(evidence: ClassifierEvidence) -> Outcome:
         figures=(_figure(split),),
         tables=(_split(evidence, split, memorized, useful),),
         notes=(
-            f"Beyond chance at a 5% false discovery rate: {len(found.p):,} of {found.tests:,} influences of one "
-            "example on another."
+            f"{len(found.p):,} of {found.tests:,} influences of one example on another are beyond chance, at a 5% "
+            "false discovery rate."
             + (
-                f" The largest is {points(float(found.value.max()))} percentage points; evidence.csv names them."
+                f" The largest is {points(float(found.value.max()))} percentage points. evidence.csv names them."
                 if len(found.p)
-                else " Fewer shadow models show fewer influences."
+                else " More shadow models can show more."
             ),
             "Leave-one-out unfairness: the one other example with most effect on a prediction changes its accuracy by "
             f"{points(decided[0])} percentage points on average over all examples (95% CI "
@@ -142,7 +142,7 @@ def _figure(split: Tail) -> Figure:
         title="Effect of training on an example, by its memorization",
         x_label="Memorization (measured on other models)",
         y_label="Rise in accuracy",
-        curves=(curve("on itself (memorization)", 1), curve("on the other example that it influences most", 2)),
+        curves=(curve("on itself (memorization)", 1), curve("on the example that it influences most", 2)),
         ticks=tuple(name for name, *_ in rows),
         alt=f"Rise in accuracy through training on an example, by memorization. {said}.",
     )
@@ -161,14 +161,13 @@ def _split(evidence: ClassifierEvidence, split: Tail, memorized: Bool[Array, " r
         (name, int(here.sum()), percent(float(here.mean())), f"{scores[here].mean():.2f}" if here.any() else "–")
         for name, here in groups
     ]
-    by_bin = ", ".join(f"{name}: {percent(reach[0])} ({between(*reach[1:])})" for name, _, reach, _ in _bins(split))
     return Table(
         title="The tail: memorized and useful, or memorized for nothing",
         columns=("Examples", "Number", "Share", "Mean estimated memorization"),
         rows=tuple(rows),
         note=(
             f"Memorized: estimated memorization of {TAIL:g} or more. Shown to be useful: an influence of {USEFUL:g} or "
-            "more on another example that is beyond chance. “No use shown” does not mean useless: with few shadow "
-            f"models most uses cannot be shown. Influence on another example by memorization, with 95% CIs: {by_bin}."
+            "more on another example that is beyond chance. “No use shown” does not mean useless: a few shadow models "
+            "show the use of hardly any example."
         ),
     )
