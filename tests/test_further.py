@@ -66,5 +66,5 @@ def test_what_cannot_be_measured_is_refused(tmp_path: Path) -> None:
         measure_bank(bare, RECIPE, further(), device="cpu")
     file = next((tmp_path / "bank" / "models" / "0001").glob("weights*"))
     file.write_bytes(file.read_bytes()[:-1] + b"\1")
-    with pytest.raises(BankError, match="model 1 of .* is damaged"):
+    with pytest.raises(BankError, match=r"model 1 of .* is damaged"):
         measure_bank(bank, RECIPE, further(), device="cpu")

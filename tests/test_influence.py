@@ -263,6 +263,14 @@ def test_nothing_is_found_where_there_is_no_influence() -> None:
     assert any_found <= 14
 
 
+@pytest.mark.parametrize("pairs", [True, False])
+def test_a_metric_that_never_varies_has_no_influence(pairs: bool) -> None:
+    members = halves(15, 16, 4) if pairs else _draws(16, 4, 0.5, np.random.default_rng(15))
+    found = influence(np.ones((16, 4)), members)
+    assert len(beyond_chance(found).p) == 0
+    assert (found.p_values(np.arange(4), np.zeros(4)) == 1).all()
+
+
 def test_a_copy_shows_as_a_large_influence() -> None:
     """Points 0 and 1 are copies with a wrong label: each decides the prediction for the other."""
     rng = np.random.default_rng(10)

@@ -19,6 +19,7 @@ from jaxtyping import Shaped, UInt8
 from memaudit.attacks import DEFAULT
 from memaudit.cells import neutral
 from memaudit.checks import ClassifierEvidence, Evidence, TargetEvidence, TextEvidence
+from memaudit.checks.tail import lacking
 from memaudit.errors import BankError
 from memaudit.files import write_first
 from memaudit.recipe import Population
@@ -160,6 +161,8 @@ def table(evidence: Evidence, names: Sequence[str], full: bool = False) -> bytes
 
 def _influence(evidence: ClassifierEvidence, names: Sequence[str]) -> dict[str, list[str]]:
     """Return whom each example influences most, by name, and how much; empty cells where nothing is beyond chance."""
+    if lacking(evidence) is not None:
+        return {}
     found = evidence.influences
     whom, value = [""] * len(names), [""] * len(names)
     for k in np.argsort(found.value, kind="stable"):  # so that the largest is the last to be written

@@ -353,7 +353,8 @@ def _withheld(check: Check, facts: TargetEvidence, controls: Sequence[Control]) 
     if not _trusted(controls):
         return "the model does not look like its shadow models, so no result about it is reported"
     blind = any(control.code == BLIND and control.passed is False for control in controls)
-    if blind and check.metric == "tpr" and (facts.rung < Rung.BANK or isinstance(facts, TextEvidence)):
+    doubtful = facts.rung < Rung.BANK or isinstance(facts, TextEvidence)
+    if blind and check.metric in ("tpr", "traceability") and doubtful:
         what = "documents" if isinstance(facts, TextTargetEvidence) else "examples"
         return (
             "members can be distinguished from non-members without the model, so the result would measure how the "

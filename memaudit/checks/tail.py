@@ -50,7 +50,7 @@ def _tail(evidence: ClassifierEvidence) -> Outcome:
     Source: Feldman & Zhang 2020, definition of influence, section 3 for the thresholds 0.25 and 0.15; Black &
     Fredrikson 2021 for leave-one-out unfairness; Benjamini & Yekutieli 2001; cross-fitting as in LNK001.
     """
-    if (reason := _lacking(evidence)) is not None:
+    if (reason := lacking(evidence)) is not None:
         return (), (Skipped(code="MEM005", title=_TITLE, reason=reason),)
     rows, found = evidence.looked_at, evidence.influences
     split = tail(evidence.bank.correct[:, rows], evidence.bank.members[:, rows])
@@ -98,7 +98,7 @@ def _tail(evidence: ClassifierEvidence) -> Outcome:
 influence_check = Check("MEM005", _TITLE, "useful-memorization", _tail, ClassifierEvidence)
 
 
-def _lacking(evidence: ClassifierEvidence) -> str | None:
+def lacking(evidence: ClassifierEvidence) -> str | None:
     """Return why influences cannot be measured; None if they can."""
     models, clusters = len(evidence.bank.members), evidence.couples.groups
     if models < 2 * _LEAST_PAIRS:

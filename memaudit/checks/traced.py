@@ -126,10 +126,11 @@ def _information(evidence: Evidence) -> Outcome:
     The result is the mean over the shadow models, each as a target, because CMI is an expectation over training. Its
     interval is over pairs of shadow models. Estimates below 0 are reported as 0, since information is never negative.
 
-    CMI also bounds how far training and test error can be apart: E[gap] ≤ √(2 CMI / n), with CMI in nats.
+    The definition in the paper trains on one of the two examples of each pair; here each example has its own coin, as
+    in the shadow models' training sets.
 
-    Source: Steinke & Zakynthinou 2020 (COLT), definition and Theorem 2; Barber & Agakov 2003, the variational bound;
-    Attias et al. 2024 (ICML) on its relation to memorization.
+    Source: Steinke & Zakynthinou 2020 (COLT), the definition of CMI; Barber & Agakov 2003 (NIPS), the variational
+    bound; Attias et al. 2024 (ICML) on its relation to memorization.
     """
     if evidence.matched is not None:
         reason = "it needs shadow models that are complementary pairs, so that memberships are fair and independent"

@@ -78,10 +78,11 @@ def beyond_chance(influence: Influence, rate: float = 0.05, own: bool = True, mo
     _, training, measured = influence.shape
     tests = training * measured - (training if own else 0)
     per_rank = rate / (tests * (np.log(tests) + 0.5773 + 1 / (2 * tests)))
+    most_likely = min(per_rank * most, rate)
     parts = []
     for at in blocks(influence):
         sums = _without_own(influence.sums(at), at, own, 0.0)
-        rows, columns = np.nonzero(np.abs(sums) >= influence.least(at, per_rank * most).astype(np.float32))
+        rows, columns = np.nonzero(np.abs(sums) >= influence.least(at, most_likely).astype(np.float32))
         parts.append((rows, columns + at.start, sums[rows, columns]))
     rows, columns, sums = map(np.concatenate, zip(*parts, strict=True))
     p = influence.p_values(columns, sums) if len(rows) else np.empty(0)

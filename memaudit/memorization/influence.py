@@ -126,8 +126,9 @@ class DrawInfluence:
         return parts[0] + parts[1]
 
     def least(self, measured: Examples, p: float) -> Float[Array, " block"]:
-        """Return how large a sum must be for a p-value of at most `p`."""
-        return np.sqrt(self._norm(measured) * np.log(2 / p) / 2)
+        """Return how large a sum must be for a p-value of at most `p`; infinite where nothing varies."""
+        norm = self._norm(measured)
+        return np.where(norm > 0, np.sqrt(norm * np.log(2 / p) / 2), np.inf)
 
     def p_values(self, measured: Int[Array, " some"], sums: Float[Array, " some"]) -> Float[Array, " some"]:
         """Return two-sided p-values of "no influence"."""

@@ -12,10 +12,10 @@ from collections.abc import Iterator, Sequence
 from memaudit.policy.plausible import MEASURES
 from memaudit.types import ASKED_ATTACKS, ASKED_RATES, ATTACKS_BY_METRIC, Control, Edition, Finding, Report, Rung
 
-ALWAYS = ("CTL001", "CTL002", "CTL003", "CTL004", "CTL005", "CTL007", "LNK001")
-WITHOUT_BANK = ("CTL002", "CTL003", "CTL005", "CTL007", "LNK001")
+ALWAYS = ("CTL001", "CTL002", "CTL003", "CTL004", "CTL005", "CTL007", "LNK001", "MIA011", "MIA012")
+WITHOUT_BANK = ("CTL002", "CTL003", "CTL005", "CTL007", "LNK001", "MIA011", "MIA012")
 _OF_BANK = ("CTL009",)  # a control on what shadow models recorded
-OF_CLASSIFIERS = ("MEM001",)
+OF_CLASSIFIERS = ("MEM001", "MEM005")
 OF_TEXTS = (
     *("CTL006", "CTL009", "MEM002", "MEM003", "LNK002", "CAN001", "CAN002", "CAN003", "CAN010"),
     *("EXT001", "EXT002", "EXT003", "EXT004"),

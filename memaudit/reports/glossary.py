@@ -18,6 +18,20 @@ GLOSSARY = (
         "text: the share of its tokens). 0: no effect. 1: correct only because of training on it.",
     ),
     Point(
+        lead="Influence.",
+        words="How much training on one example raises the probability that another one is predicted correctly. An "
+        "example is memorized for nothing if it has no influence on others.",
+    ),
+    Point(
+        lead="Traceability.",
+        words="How many members an attack names while almost never naming a non-member.",
+    ),
+    Point(
+        lead="Membership information (CMI).",
+        words="How many bits the model reveals about who is a member: 1 bit per example if all memberships can be read "
+        "off, 0 if none.",
+    ),
+    Point(
         lead="Shadow model.",
         words="A model trained in the same way as the audited model on another random part of the same data.",
     ),

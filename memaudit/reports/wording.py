@@ -98,7 +98,7 @@ READINGS = {
     FigureKind.LINK: "y-axis: log scale; error bars: 95% CIs. Where TPR is above FPR, the attack beats guessing.",
     FigureKind.BITS: "Each bit halves the number of guesses needed. Error bars: 95% CIs. Dashed lines: values for "
     "secrets that were never in the training data.",
-    FigureKind.SHARES: "Error bars: 95% CIs. An equally high share for other texts is not due to training on them.",
+    FigureKind.SHARES: "Error bars: 95% CIs. A share that is equally high without training is not due to it.",
     FigureKind.FOREST: "x-axis: log scale; error bars: 95% CIs. Further right: more is found.",
 }
 BELOW = " Lower panel: who the examples are, and who the attack identifies."

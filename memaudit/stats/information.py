@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from jaxtyping import Bool, Float
 
@@ -44,11 +46,12 @@ def membership_bits(
     return bits
 
 
+@dataclass(frozen=True, slots=True)
 class Calibration:
-    """What scores mean: the share of members among other models' scores in the same range."""
+    """What scores mean: the share of members among other models' scores between two edges."""
 
-    def __init__(self, edges: Float[Array, " edges"], member: Float[Array, " bins"]):
-        self.edges, self.member = edges, member
+    edges: Float[Array, " edges"]
+    member: Float[Array, " bins"]
 
     @classmethod
     def of(cls, inside: Float[Array, "..."], outside: Float[Array, "..."]) -> Calibration:
