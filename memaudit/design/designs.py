@@ -39,7 +39,7 @@ class Design:
         roles: Of each unit.
         draw: How it is drawn which candidates a model is trained on.
         inclusion: The probability that a candidate is in a model's training set; 1/2 in pairs.
-        label_noise: The share of the units whose label is replaced by another class, anew in each model.
+        label_noise: The share of the units whose label is replaced by another class, independently in each model.
         chosen: Whether somebody chose the roles; otherwise the candidates are all units, or a random sample.
     """
 
