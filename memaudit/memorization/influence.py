@@ -155,7 +155,7 @@ class DrawInfluence:
         if self.used is None:
             return (metric - metric.mean(axis=0)).astype(np.float32)
         used = self.used[:, measured]
-        return ((metric - (metric * used).sum(axis=0) / used.sum(axis=0)) * used).astype(np.float32)
+        return ((metric - (metric * used).sum(axis=0) / np.maximum(used.sum(axis=0), 1)) * used).astype(np.float32)
 
     def _counts(self, measured: Examples) -> tuple[Array, Array]:
         """Return how many models count with each training example, and without it."""
