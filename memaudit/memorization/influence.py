@@ -33,7 +33,7 @@ class PairInfluence:
     metric about its mean, with a minus where the second model is the one without it: as i is in that model with
     probability 1/2, the mean is the difference.
 
-    Without influence, the signs of i are fair coins, independent of the effects on j, so that the law of the sum is
+    Without influence, the signs of i are random and fair, whatever the effects on j are, so that the law of the sum is
     known for any number of pairs: `SignLaw`.
     """
 

@@ -132,7 +132,8 @@ def agreement(
 
 def _interval(draws: Float[Array, " draws"]) -> Interval:
     """Return the first value with the 95 % interval of the others."""
-    low, high = np.nanquantile(draws[1:], [0.025, 0.975])
+    known = draws[1:][np.isfinite(draws[1:])]
+    low, high = np.quantile(known, [0.025, 0.975]) if len(known) else (np.nan, np.nan)
     return float(draws[0]), float(low), float(high)
 
 
