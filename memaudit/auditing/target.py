@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 
 from memaudit.auditing.folder import sha256
 from memaudit.bank import Bank, Recordings
@@ -28,16 +28,18 @@ from memaudit.recipe import (
     membership,
 )
 from memaudit.recipe.manifest import Manifest, manifest_of, read_manifest
-from memaudit.recipe.observed import read_observed
+from memaudit.recipe.observed import LARGEST, observed_beside, read_observed
 from memaudit.recipe.populations import candidates, counts_of_candidates, require_stable, units_of
 from memaudit.recipe.recipes import asking
 from memaudit.signals import measure
+from memaudit.signals.evaluate import loss_of
 from memaudit.training import choose_device, population
 
 Array = np.ndarray
 
 _LEAST_EXAMPLES = 10
 _UNTELLING = {"model", "pytorch_model", "adapter_model", "weights", "checkpoint", "best", "final", "last"}
+_ROUNDING, _ROUNDED = 0.02, 0.05  # of a loss, between devices; of the examples, in which it may be larger
 _READING_PAIRS = 16  # whose reading of what the target wrote tells memorized passages from predictable ones
 
 
@@ -205,6 +207,8 @@ def open_target(
             recorded |= question(loaded, text, recipe, ~mask, choose_device(device))
     except ModelError as error:
         raise ModelError(f"{model}: {error}") from error
+    if seen is not None:
+        _require_same_end(Path(model), seen, loss_of(examples)(recorded["phi"][:, 0]))
     return Target(
         recipe,
         examples,
@@ -217,6 +221,18 @@ def open_target(
         stated,
         observed=seen,
     )
+
+
+def _require_same_end(model: Path, seen: Observed, loss: Float[Array, " examples"]) -> None:
+    """Raise EvidenceError if the last of a target's observations is not what the audited model says."""
+    last = seen.values["loss"][-1].astype(np.float64)
+    other = np.abs(last - np.minimum(loss, LARGEST)) > _ROUNDING * (1 + loss)
+    if other.mean() > _ROUNDED:
+        raise EvidenceError(
+            f"{observed_beside(model)}: the loss of {int(other.sum())} of {len(other)} examples at the end of training "
+            "is not that of the model: it was trained on afterwards, or these are other numbers. Delete the file, or "
+            "save the model with what was seen of it: memaudit.save_target(..., observed=seen)"
+        )
 
 
 def require_both(examples: Population, who_was: Membership, members: Bool[Array, " units"]) -> None:

@@ -12,6 +12,32 @@ from torch.nn import Module
 
 from memaudit.callbacks.seen import read_by
 from memaudit.callbacks.watch import Watch, named
+from memaudit.signals import observe
+
+
+class ObserveCallback(Callback):
+    """Shows the live model to whoever watches, before training and after every epoch: for a recipe's own `train()`.
+
+        Trainer(callbacks=[ObserveCallback()]).fit(module, loader)
+
+    Args:
+        network: Returns the network that the recipe returns, of a LightningModule; by default the module itself.
+    """
+
+    def __init__(self, network: Callable[[LightningModule], Module] | None = None):
+        self._network = network or _itself
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Show the model before its first step."""
+        self._show(trainer, pl_module, 0)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Show the model."""
+        self._show(trainer, pl_module, trainer.current_epoch + 1)
+
+    def _show(self, trainer: Trainer, module: LightningModule, epoch: int) -> None:
+        if trainer.is_global_zero:
+            observe(self._network(module), epoch, _epochs(trainer))
 
 
 class MemauditCallback(Callback):
@@ -42,7 +68,7 @@ class MemauditCallback(Callback):
         dataset, unknown = read_by(loader)
         if hasattr(loader, "__len__") and trainer.num_training_batches < len(loader):
             unknown = f"the trainer reads {trainer.num_training_batches} of {len(loader)} batches"
-        self.watch.begin(dataset, unknown)
+        self.watch.begin(dataset, unknown, _epochs(trainer))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Observe the model; the numbers go to all loggers of the trainer."""
@@ -57,6 +83,11 @@ class MemauditCallback(Callback):
         if trainer.is_global_zero:
             batches, epoch = trainer.fit_loop.total_batch_idx + 1, trainer.num_training_batches  # infinite of a stream
             self.watch.end(self._network(pl_module), math.inf if math.isinf(epoch) else batches / epoch)
+
+
+def _epochs(trainer: Trainer) -> int | None:
+    """Return how many epochs there will be; None where only steps are counted, or nothing is."""
+    return trainer.max_epochs if trainer.max_epochs is not None and trainer.max_epochs > 0 else None
 
 
 def _itself(module: LightningModule) -> Module:

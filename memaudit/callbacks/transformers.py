@@ -2,12 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+from torch.nn import Module
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from memaudit.callbacks.seen import read_by
 from memaudit.callbacks.watch import Log, Watch, log, named
+from memaudit.signals import observe
+
+
+class ObserveCallback(TrainerCallback):
+    """Shows the live model to whoever watches, before training and after every epoch: for a recipe's own `train()`.
+
+        Trainer(..., callbacks=[ObserveCallback()]).train()
+
+    Args:
+        network: Returns the network that the recipe returns, of the trainer's model; by default the model itself.
+    """
+
+    def __init__(self, network: Callable[[Module], Module] | None = None):
+        self._network = network
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
+    ) -> None:
+        """Show the model before its first step."""
+        self._show(args, state, given["model"])
+
+    def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any) -> None:
+        """Show the model."""
+        self._show(args, state, given["model"])
+
+    def _show(self, args: TrainingArguments, state: TrainerState, model: Module) -> None:
+        if state.is_world_process_zero and not _is_sharded(args):
+            network = model if self._network is None else self._network(model)
+            observe(network, state.epoch or 0.0, state.num_train_epochs)
 
 
 class MemauditCallback(TrainerCallback):
@@ -40,7 +71,7 @@ class MemauditCallback(TrainerCallback):
             EvidenceError: The trainer reads other examples than the members.
         """
         self._whole = _is_whole(args)
-        self.watch.begin(*read_by(given.get("train_dataloader")))
+        self.watch.begin(*read_by(given.get("train_dataloader")), state.num_train_epochs)
 
     def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any) -> None:
         """Observe the model."""
@@ -60,9 +91,14 @@ class MemauditCallback(TrainerCallback):
             self.watch.end(given["model"], state.epoch or 0.0)
 
 
+def _is_sharded(args: TrainingArguments) -> bool:
+    """Return whether no process has the whole model."""
+    return bool(getattr(args, "fsdp", None) or getattr(args, "deepspeed", None))
+
+
 def _is_whole(args: TrainingArguments) -> bool:
     """Return whether every process has the whole model; with a warning if its weights are sharded."""
-    sharded = bool(getattr(args, "fsdp", None) or getattr(args, "deepspeed", None))
+    sharded = _is_sharded(args)
     if sharded:
         log.warning(
             "memaudit: the weights are sharded (FSDP or DeepSpeed): the model is neither observed nor audited. Save it "

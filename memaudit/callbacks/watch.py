@@ -18,6 +18,7 @@ from memaudit.errors import EvidenceError, shown
 from memaudit.files import write_whole
 from memaudit.recipe import (
     Membership,
+    Observed,
     Population,
     Recipe,
     TextPopulation,
@@ -26,13 +27,13 @@ from memaudit.recipe import (
     membership,
     save_target,
 )
-from memaudit.recipe.labels import Task
 from memaudit.recipe.manifest import SCHEMA, manifest_of
 from memaudit.recipe.members import Listed
 from memaudit.recipe.populations import population
 from memaudit.recipe.recipes import asking
 from memaudit.signals import evaluate
-from memaudit.signals.logits import cross_entropy
+from memaudit.signals.evaluate import loss_of
+from memaudit.signals.observing import Observer, observer_of
 from memaudit.signals.undisturbed import evaluating, undisturbed
 from memaudit.stats import auc, auc_interval
 
@@ -99,7 +100,7 @@ class Watch:
         self.audit: Audit | None = None
         self.error: Exception | None = None
 
-    def begin(self, dataset: Any, unknown: str = "") -> None:
+    def begin(self, dataset: Any, unknown: str = "", epochs: int | None = None) -> None:
         """Find out who the members are, before the first step.
 
         Where contents can be compared, `<path>.manifest.json` states what the trainer reads, and the audit compares
@@ -108,6 +109,7 @@ class Watch:
         Args:
             dataset: The rows that the trainer reads in an epoch.
             unknown: Why it is not known which of them it reads.
+            epochs: How often it will read them, if that is known.
 
         Raises:
             EvidenceError: The trainer reads other examples than the members, or it cannot be told who they are.
@@ -122,6 +124,8 @@ class Watch:
         known = membership(self.members, self._examples)
         self._require_same(known)
         self._places = _sampled(self._examples, known.counts, self.sample)
+        self._observer: Observer | None = observer_of(self.recipe, self._examples)
+        self._epochs = epochs
         if self.seen.ids is not None:
             stated = manifest_of(self._examples, member_counts(list(self.seen.ids), self._examples))
             content = json.dumps({"schema": SCHEMA, **stated._asdict()}, indent=2)
@@ -137,6 +141,7 @@ class Watch:
 
         The training goes on as if nobody had looked: modes and random generators are restored.
         """
+        self._see(network, epoch)
         inside, outside = self._places
         if min(len(inside), len(outside)) < 2:
             return None
@@ -146,9 +151,23 @@ class Watch:
         except Exception as error:
             log.warning("memaudit: the model could not be observed after epoch %g: %s", epoch, shown(error))
             return None
-        found = _observation(epoch, phi[: len(inside)], phi[len(inside) :], _loss_of(self._examples))
+        found = _observation(epoch, phi[: len(inside)], phi[len(inside) :], loss_of(self._examples))
         self.observations.append(found)
         return found
+
+    def _see(self, network: Module, epoch: float, end: bool = False) -> Observed | None:
+        """Look at all examples, as the recipe's `observe` says; return what was seen if this is the end.
+
+        After one failure this training is not looked at, and goes on.
+        """
+        try:
+            if self._observer is not None and math.isfinite(epoch):  # it is infinite where a stream ends
+                self._observer.see(network, epoch, self._epochs)
+            return self._observer.of(network) if self._observer is not None and end else None
+        except Exception as error:
+            self._observer = None
+            log.warning("memaudit: no observations are stored beside the model: %s", shown(error))
+        return None
 
     def end(self, network: Module, epochs: float = math.inf) -> None:
         """Save the model with its members, and audit it if that was asked for.
@@ -163,7 +182,8 @@ class Watch:
         try:
             assert self.members is not None
             self._require_read(epochs)
-            save_target(network, self.path, self.members, self._examples)
+            seen = self._see(network, epochs, end=True)
+            save_target(network, self.path, self.members, self._examples, observed=seen)
             if self.wanted is not None:
                 stated = {"manifest": self.manifest} if self.seen and self.seen.ids is not None else {}
                 self.audit = audit(self.path, self.recipe, **(stated | dict(self.wanted)))
@@ -227,12 +247,6 @@ def _phi(network: Module, recipe: Recipe, examples: Population, places: Array) -
 
     tokens = token_statistics(network, [examples.representatives[unit] for unit in places], device)
     return tokens.means(tokens.logp)
-
-
-def _loss_of(examples: Population) -> Callable[[Array], Array]:
-    """Return what makes a loss of a signal; −error and a log-probability only change their sign."""
-    own = isinstance(examples, TextPopulation) or examples.task is Task.REGRESSION
-    return np.negative if own else cross_entropy
 
 
 def _observation(epoch: float, inside: Array, outside: Array, loss: Callable[[Array], Array]) -> Observation:

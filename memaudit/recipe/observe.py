@@ -13,7 +13,7 @@ Also = Literal["gradient", "input_gradient", "curvature"]
 """What is recorded on request: the norm of the loss's gradient in the parameters, that in the inputs, and the input
 curvature."""
 
-SHARE = 0.15  # looks for each epoch by default: a look costs two thirds of an epoch at most, so that they cost 10 %
+SHARE = 0.08  # looks for each epoch by default: a look costs up to 1.25 epochs (benchmarks.observing)
 _MOST = 10  # looks by default, for the disk's sake
 
 
@@ -27,9 +27,9 @@ class Observe:
     Args:
         at: How often: a number of looks, spaced by a constant factor from the first epoch to the last; a list of
             epochs, with 0 before training and fractions inside an epoch; or "every epoch". By default as many looks as
-            cost at most 10 % of training: 0.15 for each epoch, at most 10, and none of a training of fewer than seven
-            epochs. 0 looks at nothing. A loop of your own does not say how many epochs it has: it is then looked at
-            after 1, 2, 4, 8, … epochs and at the end, if it calls `memaudit.observe(model, epoch)`.
+            cost at most 10 % of training: 8 in 100 epochs, at most 10, and none of a training of fewer than 13
+            epochs. 0 looks at nothing. A loop of your own is looked at if it calls `memaudit.observe(model, epoch)`:
+            after 1, 2, 4, 8, … epochs and at the end, or as above if it says how many epochs it has.
         also: "gradient", "input_gradient" and "curvature"; these cost several epochs a look.
     """
 
@@ -52,17 +52,17 @@ class Observe:
     def times(self, epochs: int | None = None) -> Iterator[float]:
         """Yield the epochs after which to look, in order; the last is the end where `epochs`, their number, is known.
 
-        Where it is not known, they go on for ever or are those that were listed; the end comes on top of them.
+        Where it is not known, they go on for ever or are those that were listed, and the end comes on top of them.
         """
         at = self.at
-        if isinstance(at, tuple):
+        if not isinstance(at, int | str):
             yield from (epoch for epoch in sorted(set(at)) if epochs is None or epoch < epochs)
             yield from [] if epochs is None or not at else [float(epochs)]
         elif epochs is None:
-            yield from count(1.0) if at == "every epoch" else _doubled(None if at == "default" else int(at) - 1)
+            yield from count(1.0) if at == "every epoch" else _doubled(at - 1 if isinstance(at, int) else None)
         else:
             usual = {"default": min(int(SHARE * epochs), _MOST), "every epoch": epochs}
-            yield from _spaced(usual[at] if isinstance(at, str) else int(at), epochs)
+            yield from _spaced(at if isinstance(at, int) else usual[at], epochs)
 
     def looks(self, epochs: int) -> int:
         """Return how often a training of so many epochs is looked at."""

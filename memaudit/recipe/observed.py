@@ -17,7 +17,7 @@ Array = np.ndarray
 PREFIX = "observed."
 NAMES = ("loss", "correct", "entropy", "el2n", "gradient", "input_gradient", "curvature")
 _EPOCHS, _MODEL = "epochs", "model.sha256"
-_LARGEST = float(np.finfo(np.float16).max)  # 65504: what is larger is stored as this
+LARGEST = float(np.finfo(np.float16).max)  # 65504: what is larger is stored as this
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,8 +81,8 @@ def write_observed(model: str | Path, observed: Observed) -> None:
 def read_observed(model: str | Path, sha: str, examples: int) -> Observed | None:
     """Return the observations beside a model; None if there are none.
 
-    They are what the model's trainer states. They serve the proxies of memorization alone: no attack, control of the
-    attacks, or limit reads them.
+    They are what the model's trainer states; only the last look can be compared with the model. They serve the proxies
+    of memorization alone: no attack, control or limit reads them, so that a forged file passes no audit.
 
     Args:
         model: The model's file or folder.
@@ -147,4 +147,4 @@ def _stored(values: Array) -> Array:
         return values
     if np.isnan(values).any():
         raise ModelError("the model's output is NaN while it trains")
-    return np.clip(values, -_LARGEST, _LARGEST).astype(np.float16)
+    return np.clip(values, -LARGEST, LARGEST).astype(np.float16)

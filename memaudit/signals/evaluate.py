@@ -16,6 +16,7 @@ from memaudit.recipe.networks import is_network
 from memaudit.recipe.recipes import Output, Outputs
 from memaudit.signals.estimator import estimator_signals, votes
 from memaudit.signals.kinds import Range, entropy_of, require_kind, signals_of
+from memaudit.signals.logits import cross_entropy
 from memaudit.signals.multilabel import logits_of, multilabel_estimator, multilabel_signals, require_multilabel
 from memaudit.signals.order import require_order
 from memaudit.signals.regression import regression_estimator, regression_signals, spread_of
@@ -100,6 +101,12 @@ def evaluate(
             f"{signals.phi[0, 0]:.3g}): there is nothing that an attack could use. Look at its training and its outputs"
         )
     return signals
+
+
+def loss_of(population: Population) -> Callable[[Array], Array]:
+    """Return what makes a loss of a signal; −error and a log-probability only change their sign."""
+    own = not isinstance(population, Examples) or population.task is Task.REGRESSION
+    return np.negative if own else cross_entropy
 
 
 def _of_estimator(model: Any, examples: Examples, outputs: Outputs | None) -> tuple[Array, Array, str]:

@@ -42,24 +42,34 @@ class ExampleLosses:
         """
         if self.task is Task.REGRESSION:
             return ((outputs[:, 0] - y) / self.spread).square() / 2
-        z, alone = self._logits(outputs)
-        if self.task is Task.MULTILABEL:
-            return softplus(torch.where(y == 1, -z, z)).sum(dim=1)
-        log_p = logsigmoid(z) if alone else z.log_softmax(dim=1)
-        return -log_p.gather(1, y[:, None])[:, 0]
+        return self._cross_entropy(*self._logits(outputs), y)
 
-    def entropy_and_el2n(self, outputs: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the entropy of each row's probabilities in nats, and their Euclidean distance from the label.
+    def read(self, outputs: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """Return what the outputs say of each row, by name; not of a regression.
 
-        Where each output is a question of its own, the entropy is the sum of theirs. Not of a regression.
+        loss      as above
+        correct   whether the largest output is the label's; of several labels, the share that is right
+        entropy   of the probabilities, in nats; where each output is a question of its own, the sum of theirs
+        el2n      Euclidean distance of the probabilities from the label
 
         Source: Paul et al. 2021 (NeurIPS), "Deep Learning on a Data Diet", the EL2N score.
         """
         z, alone = self._logits(outputs)
-        truth = y if self.task is Task.MULTILABEL else one_hot(y, z.shape[1])
+        several = self.task is Task.MULTILABEL
         p = z.sigmoid() if alone else z.softmax(dim=1)
         terms = torch.special.entr(p) + (torch.special.entr(1 - p) if alone else 0)
-        return terms.sum(dim=1), (p - truth).norm(dim=1)
+        return {
+            "loss": self._cross_entropy(z, alone, y),
+            "correct": ((z > 0) == (y == 1)).float().mean(dim=1) if several else z.argmax(dim=1) == y,
+            "entropy": terms.sum(dim=1),
+            "el2n": (p - (y if several else one_hot(y, z.shape[1]))).norm(dim=1),
+        }
+
+    def _cross_entropy(self, z: Tensor, alone: bool, y: Tensor) -> Tensor:
+        if self.task is Task.MULTILABEL:
+            return softplus(torch.where(y == 1, -z, z)).sum(dim=1)
+        log_p = logsigmoid(z) if alone else z.log_softmax(dim=1)
+        return -log_p.gather(1, y[:, None])[:, 0]
 
     def _logits(self, outputs: Tensor) -> tuple[Tensor, bool]:
         """Return logits, and whether each is of a question of its own; one column is the logit of class 1 of two."""

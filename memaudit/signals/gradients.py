@@ -53,7 +53,9 @@ def norms(
     found: dict[str, list[Tensor]] = {name: [] for name in also}
     for start in range(0, len(examples) if also else 0, _BATCH):
         rows = slice(start, min(start + _BATCH, len(examples)))
-        inputs, y = asked.inputs(rows), torch.from_numpy(examples.y[rows]).to(asked.device)
+        labels = torch.from_numpy(examples.y[rows])
+        y = (labels.float() if labels.is_floating_point() else labels).to(asked.device)  # some have no float64
+        inputs = asked.inputs(rows)
         for name in also:
             with torch.enable_grad(), blame("differentiating the model"):
                 found[name].append(measures[name](asked, inputs, y, losses).detach().float().cpu())

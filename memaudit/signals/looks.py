@@ -13,7 +13,7 @@ from memaudit.recipe.labels import Task
 from memaudit.recipe.observe import Also
 from memaudit.recipe.recipes import Output, Outputs
 from memaudit.signals.asking import exact
-from memaudit.signals.evaluate import BATCH, checked, signals_by_task
+from memaudit.signals.evaluate import checked, signals_by_task
 from memaudit.signals.example_losses import ExampleLosses
 from memaudit.signals.gradients import norms
 from memaudit.signals.network import Asked
@@ -21,6 +21,8 @@ from memaudit.signals.reading import reading
 from memaudit.tokens import TokenStatistics
 
 Array = np.ndarray
+
+_BLOCK, _BATCH = 1024, 128  # examples at a time; larger batches of pictures do not fit the cache of a CPU
 
 
 def look(
@@ -56,18 +58,17 @@ def look(
 def _of_examples(asked: Asked, examples: Examples, kind: Outputs | None) -> dict[str, Array]:
     """Return loss, correctness, entropy and EL2N in one pass; of a regression the first two."""
     losses, parts = ExampleLosses.of(examples, kind), []
-    for start in range(0, len(examples), BATCH):
-        rows = slice(start, min(start + BATCH, len(examples)))
-        answers = checked(asked(rows), examples, rows)
-        with np.errstate(divide="ignore"):
-            phi, correct = signals_by_task(answers, examples, rows, kind)
+    for start in range(0, len(examples), _BLOCK):
+        rows = slice(start, min(start + _BLOCK, len(examples)))
+        batches = range(start, rows.stop, _BATCH)
+        said = np.concatenate([asked(slice(at, min(at + _BATCH, rows.stop))) for at in batches])
+        answers = checked(said, examples, rows)
         if examples.task is Task.REGRESSION:
+            phi, correct = signals_by_task(answers, examples, rows, kind)
             parts.append({"loss": -phi, "correct": correct})
             continue
-        said, y = torch.from_numpy(answers), torch.from_numpy(examples.y[rows])
-        entropy, el2n = losses.entropy_and_el2n(said, y)
-        parts.append({"loss": losses.loss(said, y).numpy(), "correct": correct})
-        parts[-1] |= {"entropy": entropy.numpy(), "el2n": el2n.numpy()}
+        found = losses.read(torch.from_numpy(answers), torch.from_numpy(examples.y[rows]))
+        parts.append({name: values.numpy() for name, values in found.items()})
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from memaudit.errors import ModelError, RecipeError
-from memaudit.recipe import Population, Recipe, load_recipe
+from memaudit.recipe import Population, Recipe, TextPopulation, load_recipe
 from memaudit.recipe.networks import is_network
 from memaudit.recipe.observe import Observe
 from memaudit.recipe.observed import Observed
@@ -36,7 +36,10 @@ class Observer:
         population: The examples that are measured.
         wanted: When to look, and at what.
         asked: How a model is asked, as by `recipe.recipes.asking`.
-        epochs: How many the training has, where that is known.
+        epochs: How many the training has, where that is known; otherwise the loop may say it when it first calls.
+
+    Raises:
+        RecipeError: Gradients are wanted of a language model.
     """
 
     population: Population
@@ -45,41 +48,53 @@ class Observer:
     epochs: int | None = None
     _latest: float = field(default=-1.0, init=False)
     _looks: dict[float, dict[str, Array]] = field(default_factory=dict, init=False)
-    _of: int = field(default=0, init=False)  # the id of the model that the last look was at
 
     def __post_init__(self) -> None:
-        self._times = self.wanted.times(self.epochs)
+        if self.wanted.also and isinstance(self.population, TextPopulation):
+            raise RecipeError(
+                f"Observe(also={self.wanted.also}): gradients and curvature are of examples, not of documents. "
+                "Leave also=... out"
+            )
+        self._plan(self.epochs)
+
+    def _plan(self, epochs: int | None) -> None:
+        self.epochs, self._times = epochs, self.wanted.times(epochs)
         self._due = next(self._times, None)
 
-    def see(self, model: Any, epoch: float) -> None:
-        """Look at the model if it is due.
+    def see(self, model: Any, epoch: float, epochs: int | None = None) -> None:
+        """Look at the model if it is due; the end is left to `of`, which is given the model that the training returns.
+
+        Args: As of `observe`.
 
         Raises:
             RecipeError: The epoch is smaller than that of an earlier call.
             ModelError: The model is no network, or its outputs cannot be used.
         """
-        if epoch < self._latest:
+        if self._latest < 0 and epochs is not None:
+            self._plan(epochs)
+        if epoch < self._latest - _ROUNDING:
             raise RecipeError(
                 f"observe() was called at epoch {epoch:g} after epoch {self._latest:g}: count all passes over the "
                 "training set from the beginning of training"
             )
-        self._latest = float(epoch)
-        if self._due is None or epoch < self._due - _ROUNDING:
+        self._latest = max(float(epoch), self._latest)
+        ended = self.epochs is not None and epoch >= self.epochs
+        if ended or self._due is None or epoch < self._due - _ROUNDING:
             return
         while self._due is not None and self._due <= epoch + _ROUNDING:
             self._due = next(self._times, None)
         self._look(model)
 
     def of(self, model: Any) -> Observed | None:
-        """Return what was seen of a trained model, with the last look at its end; None if the loop never called.
+        """Return what was seen of a model, the last look at it now; None if none is wanted, or `see` was never called.
 
         Args:
-            model: As the training returned it.
+            model: As the training returned it: it may have taken averaged weights, or those of its best epoch.
         """
-        if self._latest < 0 or self.wanted.at in (0, ()):
+        none = not self.wanted.at if self.epochs is None else self.wanted.looks(self.epochs) == 0
+        if none or self._latest < 0:
             return None
-        if self._latest not in self._looks or id(model) != self._of:
-            self._look(model)
+        self._look(model)
         return Observed.of_looks(list(self._looks), list(self._looks.values()))
 
     def tensors(self, model: Any) -> dict[str, Array]:
@@ -98,13 +113,12 @@ class Observer:
                 self._looks[self._latest] = look(model, self.population, **asked, also=self.wanted.also)
         except ModelError as error:
             raise ModelError(f"observed after epoch {self._latest:g}: {error}") from error
-        self._of = id(model)
 
 
 _watching: ContextVar[Observer | None] = ContextVar("watching", default=None)
 
 
-def observe(model: Any, epoch: float) -> None:
+def observe(model: Any, epoch: float, epochs: int | None = None) -> None:
     """Show the live model to whoever watches the training; does nothing if nobody does.
 
     Call it in your own loop before the first epoch and after each, and where you like in between. What is recorded, and
@@ -114,13 +128,15 @@ def observe(model: Any, epoch: float) -> None:
     Args:
         model: The torch network that is trained.
         epoch: Passes over the training set so far, from 0.
+        epochs: How many there will be, if that is known: looks are then spaced as in memaudit's own loops, and by
+            default cost at most 10 % of training. Otherwise they are after 1, 2, 4, 8, … epochs.
 
     Raises:
         RecipeError: The epoch is smaller than that of an earlier call.
         ModelError: The model is no network, or its outputs cannot be used.
     """
     if (observer := _watching.get()) is not None:
-        observer.see(model, epoch)
+        observer.see(model, epoch, epochs)
 
 
 @contextmanager
@@ -129,6 +145,16 @@ def watched(observer: Observer) -> Iterator[Observer]:
     token = _watching.set(observer)
     try:
         yield observer
+    finally:
+        _watching.reset(token)
+
+
+@contextmanager
+def unwatched() -> Iterator[None]:
+    """Let nobody watch what is trained meanwhile, such as a training that is repeated."""
+    token = _watching.set(None)
+    try:
+        yield
     finally:
         _watching.reset(token)
 

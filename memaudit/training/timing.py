@@ -8,7 +8,8 @@ and E, the whole takes
 
 where `epoch` is what one more epoch on L examples costs, by the last two numbers of epochs, and b what one more example
 costs in an epoch, by the last two sizes. This is exact where an epoch's cost is a straight line in its examples and the
-epochs cost the same; whatever is paid once (to build a model, to load its base) cancels.
+epochs cost the same; whatever is paid once (to build a model, to load its base) cancels. Looks at the live model are
+timed by one of them.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from memaudit.design import Design, training_seed
 from memaudit.errors import MemauditError, RecipeError
 from memaudit.recipe import ClassifierRecipe, Examples, LanguageModelRecipe, Population, Recipe
 from memaudit.recipe.labels import Task
+from memaudit.recipe.observe import Observe
+from memaudit.signals.observing import observer_of
 from memaudit.training.machine import choose_device, one_thread
 from memaudit.training.model import Workshop
 
@@ -89,13 +92,14 @@ def time_model(
             size, first, per_example, sizes = trials.by_size()
             epochs, seconds, epoch = trials.by_epochs(size, first)
             evaluation, signals = trials.evaluation()
+            look = trials.look()
     except MemauditError as error:
         raise RecipeError(f"a trial of shadow model 0: {error}") from error
     rest = (trials.epochs - epochs) * epoch + trials.epochs * (trials.most - size) * per_example
     return Timing(
-        training=seconds + rest,
+        training=seconds + rest + trials.looks * look,
         evaluation=evaluation,
-        stored=trials.stored(signals, size, epochs),
+        stored=trials.stored(signals, epochs),
         tried=trials.told(epochs, sizes),
         rough=trials.opaque and size < trials.most,
     )
@@ -115,6 +119,8 @@ class _Trials:
         self.least = min(self.most, max(_FIRST, getattr(recipe, "batch_size", 1)))
         self.model: Any = None
         self.dynamics: dict[str, Array] = {}
+        self.seen: dict[str, Array] = {}
+        self.looks: int = 0 if self.opaque else getattr(recipe, "observe", Observe(0)).looks(self.epochs)
 
     def training(self, size: int, epochs: int) -> float:
         """Return the seconds of training on `size` members."""
@@ -123,7 +129,8 @@ class _Trials:
         counts[self.order[size:]] = 0
         self.model = None  # two at once may not fit on the device
         started = self.clock()
-        self.model, self.dynamics = workshop.train(counts, training_seed(workshop.seed, 0))
+        train = workshop.train_observed if self.opaque else workshop.train  # its looks are not known beforehand
+        self.model, self.dynamics = train(counts, training_seed(workshop.seed, 0))
         return self.clock() - started
 
     def evaluation(self) -> tuple[float, dict[str, Array]]:
@@ -132,20 +139,28 @@ class _Trials:
         signals = self.workshop.measure(self.model)
         return self.clock() - started, signals
 
-    def stored(self, signals: dict[str, Array], size: int, epochs: int) -> int:
+    def look(self) -> float:
+        """Return the seconds of one look at a model while it trains; 0 if there is none."""
+        if not self.looks:
+            return 0.0
+        observer = observer_of(self.workshop.recipe, self.workshop.measured)
+        started = self.clock()
+        observer.see(self.model, self.epochs)
+        self.seen = observer.tensors(self.model)
+        return self.clock() - started
+
+    def stored(self, signals: dict[str, Array], epochs: int) -> int:
         """Return the bytes that the whole model takes on the disk, up to the headers of files.
 
         Args:
             signals: Of the last model.
-            size: Members that it was trained on.
-            epochs: Of its training; the dynamics grow with them, a classifier's with its members too.
+            epochs: Of its training; its dynamics grow with them.
         """
         workshop = self.workshop
-        grown = self.epochs / epochs * (self.most / size if isinstance(workshop.recipe, ClassifierRecipe) else 1)
         fixed = sum(array.nbytes for array in (workshop.memberships(self.counts) | signals).values())
-        return int(
-            fixed + grown * sum(a.nbytes for a in self.dynamics.values()) + len(workshop.weights(self.model) or b"")
-        )
+        recorded = self.epochs / epochs * sum(array.nbytes for array in self.dynamics.values())
+        seen = self.looks * sum(array.nbytes for array in self.seen.values())
+        return int(fixed + recorded + seen + len(workshop.weights(self.model) or b""))
 
     def by_size(self) -> tuple[int, float, float, list[int]]:
         """Return the last size, its seconds for one epoch, those of one more example in it, and the last two sizes."""

@@ -1,0 +1,145 @@
+"""What does it cost to look at a model while it trains?
+
+    OMP_NUM_THREADS=1 python -m benchmarks.observing
+
+A model is trained on half of the examples without looks, with the default looks, and with a look after every epoch; the
+looks take all examples. CPU time of one thread, the median of interleaved runs, so that other load does not count.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any, get_args
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from torch import nn
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+import memaudit as ma
+from memaudit.recipe.observe import Also
+from memaudit.training.model import Workshop
+
+EPOCHS, RUNS, WORDS = 24, 3, 200
+
+
+def examples(shape: tuple[int, ...], count: int, classes: int) -> ma.Examples:
+    """Return noise."""
+    rng = np.random.default_rng(0)
+    return ma.Examples(rng.normal(size=(count, *shape)).astype(np.float32), rng.integers(0, classes, count))
+
+
+def mlp() -> nn.Module:
+    """Return a network for a table, as of the Location-30 data."""
+    return nn.Sequential(nn.Linear(446, 128), nn.ReLU(), nn.Linear(128, 30))
+
+
+def cnn() -> nn.Module:
+    """Return a small network for small grey pictures."""
+    return nn.Sequential(
+        nn.Conv2d(1, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(16, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Flatten(), nn.Linear(32 * 49, 10),
+    )  # fmt: skip
+
+
+def documents() -> ma.Documents:
+    """Return texts of forty words that are drawn at random."""
+    rng = np.random.default_rng(0)
+    return ma.Documents([" ".join(f"w{w}" for w in rng.integers(0, WORDS, 40)) for _ in range(300)], similarity=None)
+
+
+def tokenizer() -> Any:
+    """Return one token for each word."""
+    special = ["<s>", "</s>", "<pad>", "<unk>"]
+    words = {word: n for n, word in enumerate([*special, *(f"w{n}" for n in range(WORDS))])}
+    made = Tokenizer(WordLevel(words, unk_token="<unk>"))
+    made.pre_tokenizer = Whitespace()
+    names = dict(zip(("bos_token", "eos_token", "pad_token", "unk_token"), special, strict=True))
+    return PreTrainedTokenizerFast(tokenizer_object=made, **names)  # type: ignore[no-untyped-call]
+
+
+def llama() -> nn.Module:
+    """Return a small causal language model."""
+    sizes: dict[str, Any] = {
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+    }
+    return LlamaForCausalLM(LlamaConfig(vocab_size=WORDS + 4, max_position_embeddings=64, **sizes))
+
+
+RECIPES: dict[str, Any] = {
+    "MLP, 5,010 × 446": ma.ClassifierRecipe(
+        partial(examples, (446,), 5010, 30), mlp, EPOCHS, 100, ma.SGD(lr=0.1, momentum=0.9)
+    ),
+    "CNN, 1,000 × 28 × 28": ma.ClassifierRecipe(
+        partial(examples, (1, 28, 28), 1000, 10), cnn, EPOCHS, 100, ma.SGD(lr=0.1, momentum=0.9)
+    ),
+    "Llama, 300 texts of 40 tokens": ma.LanguageModelRecipe(
+        documents,
+        ma.Rendering(tokenizer, context=48),
+        model=llama,
+        epochs=EPOCHS,
+        batch_size=16,
+        probes=ma.Probes(canaries=0, secrets=0, watched=0),
+    ),
+}
+
+
+def seconds(recipe: Any, wanted: ma.Observe, population: Any) -> float:
+    """Return the CPU time of one training."""
+    shop = Workshop(replace(recipe, observe=wanted), population, 0, "cpu")
+    counts = shop.counts(0)
+    started = time.process_time()
+    shop.train_observed(counts, 0)
+    return time.process_time() - started
+
+
+def compared(recipe: Any, looks: dict[str, ma.Observe], runs: int) -> dict[str, float]:
+    """Return the median CPU time of a training with each kind of looks, in interleaved runs."""
+    from memaudit.training import population
+
+    people = population(recipe)
+    seconds(replace(recipe, epochs=1), ma.Observe("every epoch"), people)  # what is first loads libraries
+    found: dict[str, list[float]] = {name: [] for name in looks}
+    for _ in range(runs):
+        for name, wanted in looks.items():
+            found[name].append(seconds(recipe, wanted, people))
+    return {name: float(np.median(values)) for name, values in found.items()}
+
+
+def main() -> None:
+    """Print the cost of a look in epochs, of the default in percent of training, and of what is measured on request."""
+    torch.set_num_threads(1)
+    print(
+        "| recipe | training, s | a look, in epochs | default looks | their cost |", "|---|---|---|---|---|", sep="\n"
+    )
+    for name, recipe in RECIPES.items():
+        looks = {"none": ma.Observe(0), "default": ma.Observe(), "all": ma.Observe("every epoch")}
+        cost = compared(recipe, looks, RUNS)
+        each = cost["all"] / cost["none"] - 1  # as many looks as epochs
+        count, added = ma.Observe().looks(EPOCHS), cost["default"] / cost["none"] - 1
+        print(f"| {name}, {EPOCHS} epochs | {cost['none']:.2f} | {each:.2f} | {count} | {100 * added:.1f} % |")
+    print("\n| on request | a look, in epochs: MLP | CNN |", "|---|---|---|", sep="\n")
+    measured: list[Callable[[Also], float]] = [partial(on_request, recipe) for recipe in list(RECIPES.values())[:2]]
+    for also in get_args(Also):
+        print(f"| {also} | {' | '.join(f'{cost(also):.1f}' for cost in measured)} |")
+
+
+def on_request(recipe: Any, also: Also) -> float:
+    """Return what one look with one more measure costs, in epochs of training."""
+    looks = {"none": ma.Observe(0), "one": ma.Observe(1, also=(also,))}
+    cost = compared(replace(recipe, epochs=4), looks, 1)
+    return (cost["one"] / cost["none"] - 1) * 4
+
+
+if __name__ == "__main__":
+    main()
