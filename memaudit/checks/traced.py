@@ -98,7 +98,7 @@ def _adversaries(evidence: Evidence, found: Attacked, fprs: list[float]) -> Tabl
     rows = [row(f"{rate(fpr)} FPR", found.flagged(fpr)) for fpr in fprs]
     if evidence.matched is None:
         chance = percent(1 / (len(found.outside) + 1))
-        rows.append(row(f"no false accusation, but with probability {chance}", found.target > found.outside.max()))
+        rows.append(row(f"names no non-member, except with probability {chance}", found.target > found.outside.max()))
     return Table(
         title="Members named, by how strict the adversary is",
         columns=(
