@@ -75,7 +75,7 @@ def _tail(evidence: ClassifierEvidence) -> Outcome:
             f"the memorized example itself, by {points(float(own.mean()))}."
         ),
         n=max(1, round(float(examples))),
-        counted=f"memorized examples of {len(rows):,}, in {len(evidence.bank.members)} shadow models",
+        counted=f"memorized {evidence.unit} of {len(rows):,}, in {len(evidence.bank.members)} shadow models",
         source="Feldman & Zhang 2020, influence; cross-fitted over pairs of shadow models",
         figures=(_figure(split),),
         tables=(_split(evidence, split, memorized, useful),),
@@ -163,7 +163,7 @@ def _split(evidence: ClassifierEvidence, split: Tail, memorized: Bool[Array, " r
     ]
     return Table(
         title="The tail: memorized and useful, or memorized for nothing",
-        columns=("Examples", "Number", "Share", "Mean estimated memorization"),
+        columns=(evidence.unit.capitalize(), "Number", "Share", "Mean estimated memorization"),
         rows=tuple(rows),
         note=(
             f"Memorized: estimated memorization of {TAIL:g} or more. Shown to be useful: an influence of {USEFUL:g} or "

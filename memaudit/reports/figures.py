@@ -365,7 +365,7 @@ def _places(axes: Axes, figure: Figure, ink: Ink) -> None:
         _line(axes, x, curve.y, curve, color, index).set_clip_on(False)  # a marker at 0 would lose its lower half
     ticks = [_label(tick, 20) for tick in figure.ticks]
     axes.set_xticks(range(len(ticks)), ticks)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(bottom=min([0.0, *(value for curve in figure.curves for value in curve.y)]))
     axes.grid(axis="x", visible=False)
     _marks(axes, figure, ink)
 

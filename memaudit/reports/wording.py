@@ -279,6 +279,8 @@ def sentence(reason: str) -> str:
 
 def units(report: Report) -> str:
     """Return what the model was trained on, in the plural."""
+    if report.subject.unit != "examples":
+        return report.subject.unit
     codes = [result.finding.code for result in report.results] + [skipped.code for skipped in report.skipped]
     return "documents" if any(code.startswith("EXT") for code in codes) else "examples"
 
