@@ -24,8 +24,8 @@ Interval = tuple[float, float, float]  # value, low, high
 def _tail(evidence: ClassifierEvidence) -> Outcome:
     """Influence of training examples on other examples: is what the models memorize of any use?
 
-    The influence of example i on example j is the accuracy on j of shadow models trained on i, minus that of those
-    trained without it. Both are measured on models that were not trained on j,
+    The influence of example i on example j is a difference of accuracies on j: that of shadow models trained on i,
+    minus that of models trained without it. Both are measured on models that were not trained on j,
 
         infl(i, j) = P[correct on j | i in training, j not] − P[correct on j | neither in training].
 
@@ -34,8 +34,8 @@ def _tail(evidence: ClassifierEvidence) -> Outcome:
     avoided at no cost in accuracy.
 
     The result is the mean influence of a memorized example on the example that it influences most. The largest of many
-    noisy numbers is too large, so one half of the pairs of shadow models selects the examples and the other half
-    measures; then the halves are swapped. It is 0 if there is no influence, and never too large on average. The
+    noisy numbers is too large. So one half of the pairs of shadow models selects the examples, and the other half
+    measures. Then the halves are swapped. It is 0 if there is no influence, and never too large on average. The
     interval is over pairs of shadow models.
 
     Single influences are named only if they are beyond chance: p-values that are exact for pairs of models, at a false
