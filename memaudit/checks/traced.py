@@ -115,8 +115,8 @@ def _adversaries(evidence: Evidence, found: Attacked, fprs: list[float]) -> Tabl
 def _information(evidence: Evidence) -> Outcome:
     """How many bits about each example's membership the model's outputs contain: a lower bound of CMI.
 
-    Each example is a member with probability 1/2, independently of others: 1 bit. Conditional mutual information (CMI) is how many
-    of these bits the trained model reveals to someone who has all examples,
+    Each example is a member with probability 1/2, independently of others: 1 bit. Conditional mutual information (CMI)
+    is how many of these bits the trained model reveals to someone who has all examples,
 
         CMI = I(model; memberships | examples) ≥ Σ I(model; membership of i | examples) ≥ Σ (1 − CE_i) bits,
 
