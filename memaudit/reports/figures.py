@@ -398,7 +398,7 @@ def _bits(axes: Axes, figure: Figure, ink: Ink) -> list[str]:
 
 def _shares(axes: Axes, figure: Figure, ink: Ink) -> list[str]:
     _places(axes, figure, ink)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: percent(value)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.6g}%"))  # 17.5% is no 18%
     return []
 
 

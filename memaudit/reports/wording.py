@@ -98,7 +98,7 @@ READINGS = {
     FigureKind.LINK: "y-axis: log scale; error bars: 95% CIs. Where TPR is above FPR, the attack beats guessing.",
     FigureKind.BITS: "Each bit halves the number of guesses needed. Error bars: 95% CIs. Dashed lines: values for "
     "secrets that were never in the training data.",
-    FigureKind.SHARES: "Error bars: 95% CIs.",
+    FigureKind.SHARES: "Error bars, where shown: 95% CIs.",
     FigureKind.FOREST: "x-axis: log scale; error bars: 95% CIs. Further right: more is found.",
     FigureKind.CORRELATIONS: "Error bars: 95% CIs. 1: the same order as memorization; 0: unrelated to it.",
 }
