@@ -1,5 +1,6 @@
 """How much a training run depends on single examples: arrays in, scores with intervals out."""
 
+from memaudit.memorization.benign import BenignMemorization, Memorizes, benign_memorization
 from memaudit.memorization.counterfactual import (
     Counterfactual,
     Top,
@@ -8,6 +9,8 @@ from memaudit.memorization.counterfactual import (
     cross_fitted_top,
     null_deviation,
 )
+from memaudit.memorization.depth import prediction_depth
+from memaudit.memorization.dilation import Dilation, dilation
 from memaudit.memorization.feldman import Memorization, memorization, paired_memorization
 from memaudit.memorization.forgetting_rate import ForgettingRate, rate_of_forgetting
 from memaudit.memorization.found import Found, Strongest, beyond_chance, strongest
@@ -27,7 +30,9 @@ from memaudit.memorization.link import (
 from memaudit.memorization.link_by_model import Half, link_of_halves
 from memaudit.memorization.margin import Margin, margin
 from memaudit.memorization.observations import Observations
+from memaudit.memorization.probe import nearest_labels
 from memaudit.memorization.second_split import Kind, SecondSplit, forgetting_time, second_split
+from memaudit.memorization.standardized import standardized_by_class
 from memaudit.memorization.tail import TAIL, TAIL_EDGES, USEFUL, Tail, tail
 from memaudit.memorization.unlearning import Unlearning, unlearning
 from memaudit.memorization.valuation import banzhaf, c_score
@@ -39,7 +44,9 @@ __all__ = [
     "TAIL_EDGES",
     "USEFUL",
     "Agreement",
+    "BenignMemorization",
     "Counterfactual",
+    "Dilation",
     "ForgettingRate",
     "Found",
     "Half",
@@ -52,6 +59,7 @@ __all__ = [
     "LinkBin",
     "Margin",
     "Memorization",
+    "Memorizes",
     "Observations",
     "SecondSplit",
     "Strongest",
@@ -60,6 +68,7 @@ __all__ = [
     "Unlearning",
     "agreement",
     "banzhaf",
+    "benign_memorization",
     "beyond_chance",
     "c_score",
     "counterfactual",
@@ -67,6 +76,7 @@ __all__ = [
     "cross_fitted_link",
     "cross_fitted_spearman",
     "cross_fitted_top",
+    "dilation",
     "forgetting_time",
     "holdout_retraining",
     "influence",
@@ -75,12 +85,15 @@ __all__ = [
     "link_of_halves",
     "margin",
     "memorization",
+    "nearest_labels",
     "null_deviation",
     "paired_memorization",
+    "prediction_depth",
     "rate_of_forgetting",
     "rates_by_bin",
     "second_split",
     "self_influence",
+    "standardized_by_class",
     "strongest",
     "tail",
     "unlearning",
