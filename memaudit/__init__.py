@@ -19,9 +19,12 @@ if TYPE_CHECKING:
     from memaudit.auditing import benign_memorization as benign_memorization
     from memaudit.auditing import holdout_retraining as holdout_retraining
     from memaudit.auditing import leave_one_out as leave_one_out
+    from memaudit.auditing import localisation as localisation
     from memaudit.auditing import memorization_dilation as memorization_dilation
+    from memaudit.auditing import most_exposed as most_exposed
     from memaudit.auditing import plan as plan
     from memaudit.auditing import prediction_depth as prediction_depth
+    from memaudit.auditing import privacy_onion as privacy_onion
     from memaudit.auditing import quick as quick
     from memaudit.auditing import rate_of_forgetting as rate_of_forgetting
     from memaudit.auditing import second_split as second_split
@@ -76,8 +79,8 @@ if TYPE_CHECKING:
 _HOME = {
     "memaudit.auditing": (
         "Audit", "Outputs", "Plan", "WhatIf", "audit", "benign_memorization", "holdout_retraining", "leave_one_out",
-        "memorization_dilation", "plan", "prediction_depth", "quick", "rate_of_forgetting", "second_split",
-        "unlearning", "variance_of_gradients", "what_if",
+        "localisation", "memorization_dilation", "most_exposed", "plan", "prediction_depth", "privacy_onion", "quick",
+        "rate_of_forgetting", "second_split", "unlearning", "variance_of_gradients", "what_if",
     ),
     "memaudit.bank": ("Bank",),
     "memaudit.design": ("Subsets",),

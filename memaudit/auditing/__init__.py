@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from memaudit.auditing.derived import second_split as second_split
     from memaudit.auditing.derived import unlearning as unlearning
     from memaudit.auditing.left_out import leave_one_out as leave_one_out
+    from memaudit.auditing.localised import localisation as localisation
     from memaudit.auditing.one_call import quick as quick
+    from memaudit.auditing.onion import most_exposed as most_exposed
+    from memaudit.auditing.onion import privacy_onion as privacy_onion
     from memaudit.auditing.planning import Plan as Plan
     from memaudit.auditing.planning import plan as plan
     from memaudit.auditing.planning import require_planned as require_planned
@@ -47,11 +50,14 @@ _HOME = {
     "default_attacks": "choices",
     "holdout_retraining": "derived",
     "leave_one_out": "left_out",
+    "localisation": "localised",
     "memorization_dilation": "represented",
+    "most_exposed": "onion",
     "open_outputs": "recorded",
     "open_target": "target",
     "plan": "planning",
     "prediction_depth": "represented",
+    "privacy_onion": "onion",
     "quick": "one_call",
     "rate_of_forgetting": "derived",
     "require_budget": "costs",

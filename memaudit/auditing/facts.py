@@ -62,8 +62,9 @@ def _redrawn(base: Ground) -> RedrawnLabels | None:
     assert isinstance(examples, Examples)
     used = [m for first in bank.pairs() for m in (first, first + 1)] if bank.paired else bank.models()
     recorded = bank.verified(used[: base.shadows])
-    units = examples.representatives
-    rows = base.recordings.kept if isinstance(base.recordings, Matched) else units
+    units = rows = examples.representatives
+    if isinstance(base.recordings, Matched):
+        rows = units[base.recordings.kept] if examples.pools else base.recordings.kept
     given, fitted = (np.stack([found[name] for found in recorded])[:, rows] for name in ("given", "fitted"))
     return RedrawnLabels(given != examples.y[units], fitted)
 

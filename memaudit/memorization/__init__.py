@@ -28,8 +28,10 @@ from memaudit.memorization.link import (
     rates_by_bin,
 )
 from memaudit.memorization.link_by_model import Half, link_of_halves
+from memaudit.memorization.localisation import Effect, Remembered, effect
 from memaudit.memorization.margin import Margin, margin
 from memaudit.memorization.observations import Observations
+from memaudit.memorization.onion import PrivacyOnion, exposure, privacy_onion
 from memaudit.memorization.probe import nearest_labels
 from memaudit.memorization.second_split import Kind, SecondSplit, forgetting_time, second_split
 from memaudit.memorization.standardized import standardized_by_class
@@ -47,6 +49,7 @@ __all__ = [
     "BenignMemorization",
     "Counterfactual",
     "Dilation",
+    "Effect",
     "ForgettingRate",
     "Found",
     "Half",
@@ -61,6 +64,8 @@ __all__ = [
     "Memorization",
     "Memorizes",
     "Observations",
+    "PrivacyOnion",
+    "Remembered",
     "SecondSplit",
     "Strongest",
     "Tail",
@@ -77,6 +82,8 @@ __all__ = [
     "cross_fitted_spearman",
     "cross_fitted_top",
     "dilation",
+    "effect",
+    "exposure",
     "forgetting_time",
     "holdout_retraining",
     "influence",
@@ -89,6 +96,7 @@ __all__ = [
     "null_deviation",
     "paired_memorization",
     "prediction_depth",
+    "privacy_onion",
     "rate_of_forgetting",
     "rates_by_bin",
     "second_split",

@@ -1,4 +1,4 @@
-"""How an example lies among the others of its class and of other classes: no model needed, so a blind baseline."""
+"""Distances of an example to the others of its class and of other classes: no model needed, so a blind baseline."""
 
 from __future__ import annotations
 
