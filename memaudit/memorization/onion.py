@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy import stats
 
 from memaudit.stats import paired_change, rate_by_pair
@@ -63,8 +63,8 @@ def exposure(
 
 def privacy_onion(
     before: tuple[Float[Array, "pairs examples"], Float[Array, "pairs examples"]],
-    after: tuple[Float[Array, "pairs stay"], Float[Array, "pairs stay"]],
-    stay: Float[Array, " stay"],
+    after: tuple[Float[Array, "others stay"], Float[Array, "others stay"]],
+    stay: Int[Array, " stay"],
     fpr: float,
 ) -> PrivacyOnion:
     """Return how much of an attack is left after removal, with the threshold of each rate set on its own examples.
