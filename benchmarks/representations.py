@@ -53,7 +53,7 @@ def cnn() -> nn.Module:
 
 RECIPES = {
     name: ma.ClassifierRecipe(
-        digits, network, epochs=60, batch_size=64, optimizer=ma.SGD(lr=0.1, momentum=0.9), schedule="cosine",
+        digits, network, epochs=40, batch_size=64, optimizer=ma.SGD(lr=0.1, momentum=0.9), schedule="cosine",
         observe=ma.Observe(0),
     )
     for name, network in (("MLP", mlp), ("CNN", cnn))
@@ -64,14 +64,14 @@ LAYERS = {"MLP": ("0", "2", "4", "6"), "CNN": ("1", "3", "7", "9")}
 def onion(folder: Path) -> None:
     """Print the privacy onion, and the same with units that were removed at random."""
     recipe = replace(RECIPES["MLP"], epochs=30)
-    bank = ma.fill(folder / "all", recipe, 64, device="cpu")
-    gone = ma.most_exposed(bank, recipe, REMOVED, shadows=32)
+    bank = ma.fill(folder / "all", recipe, 48, device="cpu")
+    gone = ma.most_exposed(bank, recipe, REMOVED, shadows=24)
     anyone = list(np.random.default_rng(0).choice(digits().ids, len(gone), replace=False))
     print(
         f"\n| removed | attack | FPR | baseline | ideal | actual | actual − ideal | baseline − actual |\n|{'---|' * 8}"
     )
-    for name, ids, chosen in (("most exposed", gone, 32), ("at random", anyone, 0)):
-        again = ma.fill(folder / name, recipe, 32, device="cpu", design=ma.Subsets(removed=ids))
+    for name, ids, chosen in (("most exposed", gone, 24), ("at random", anyone, 0)):
+        again = ma.fill(folder / name, recipe, 24, device="cpu", design=ma.Subsets(removed=ids))
         for attack in ("lira-online", "slira"):
             for fpr in (0.01, 0.001):
                 found = ma.privacy_onion(bank, again, recipe, chosen_by=chosen, attack=attack, fpr=fpr)
@@ -83,7 +83,7 @@ def onion(folder: Path) -> None:
 def layers(folder: Path) -> None:
     """Print what is left of redrawn labels when each layer is put back, and when it is then retrained."""
     for name, recipe in RECIPES.items():
-        bank = ma.fill(folder / name, recipe, 12, device="cpu", design=ma.Subsets(label_noise=NOISE))
+        bank = ma.fill(folder / name, recipe, 8, device="cpu", design=ma.Subsets(label_noise=NOISE))
         children = {}
         for layer in LAYERS[name]:
             for epoch, retrain in ((0, 0), (5, 0), (0, 20)):
@@ -121,7 +121,7 @@ def depth(folder: Path) -> None:
 def scores(recipe: ma.ClassifierRecipe, examples: ma.Examples, members: Array, seed: int) -> tuple[Array, Array]:
     """Return prediction depth and VoG of one training run."""
     data = torch.from_numpy(examples.x), torch.from_numpy(examples.y), members.astype(np.uint8), seed
-    runs = (train_classifier(recipe, *data, until=epoch) for epoch in (2, 5, 10, 20, 40, 60))
+    runs = (train_classifier(recipe, *data, until=epoch) for epoch in (2, 5, 10, 20, 30, 40))
     depths = ma.prediction_depth(train_classifier(recipe, *data), examples, members, LAYERS["MLP"])
     return depths.astype(float), ma.variance_of_gradients(runs, examples)
 
@@ -134,7 +134,8 @@ def random(folder: Path) -> None:
     trained = clean.relabelled(rng.integers(0, 10, 1000))
     data = torch.from_numpy(trained.x), torch.from_numpy(trained.y), np.ones(1000, np.uint8), 0
     print(
-        "\n| network | augmentation | layer | fits | probe before | after | change (95 % CI) | |\n|---|---|---|---|---|---|---|---|"
+        "\n| network | augmentation | layer | fits | probe before | after | change (95 % CI) | |\n"
+        "|---|---|---|---|---|---|---|---|"
     )
     for name in RECIPES:
         for augment in (None, moved):
@@ -142,12 +143,10 @@ def random(folder: Path) -> None:
             model, initial = train_classifier(recipe, *data), train_classifier(recipe, *data, until=0)
             for layer in LAYERS[name][:-1]:
                 found = ma.benign_memorization(model, initial, layer, trained, clean.y, test)
-                value, low, high = (100 * v for v in found.change)
-                print(
-                    f"| {name} | {'shifts' if augment else 'none'} | {layer} | {found.fitted:.1%} | {found.before:.1%} | "
-                    f"{found.after:.1%} | {value:+.1f} ({low:+.1f} to {high:+.1f}) | {found.kind(0.99)} |",
-                    flush=True,
-                )
+                value, low, high = (f"{100 * v:+.1f}" for v in found.change)
+                shares = " | ".join(f"{v:.1%}" for v in (found.fitted, found.before, found.after))
+                told = f"{name} | {'shifts' if augment else 'none'} | {layer} | {shares} | {value} ({low} to {high})"
+                print(f"| {told} | {found.kind(0.99)} |", flush=True)
 
 
 def moved(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

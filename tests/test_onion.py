@@ -29,7 +29,7 @@ def examples() -> ma.Examples:
 class Table(nn.Module):
     """The margin of each example, looked up."""
 
-    def __init__(self, margins: Any = np.zeros(UNITS)) -> None:
+    def __init__(self, margins: Any = (0.0,) * UNITS) -> None:
         super().__init__()
         self.margins = nn.Parameter(torch.tensor(margins, dtype=torch.float32))
 
@@ -138,12 +138,13 @@ def test_rates_are_those_by_hand() -> None:
 def test_two_banks_of_one_kind_show_no_onion_in_95_percent_or_more() -> None:
     """Pairs differ in their members' mean, so that they, not examples, are the units.
 
-    Over 600 draws, the false-alarm probability is below 1e-3 at a coverage of 95 %. The intervals are wide by 20 % for 6
-    pairs, as the factor of `rate_by_pair` says, and more by Welch's degrees of freedom; not twice as wide as needed.
+    Over 600 draws, the false-alarm probability is below 1e-3 at a coverage of 95 %. The factor of
+    `rate_by_pair` widens the intervals by 20 % for 6 pairs, Welch's degrees of freedom a little more; less than twice.
     """
     rng, values, widths, covered = np.random.default_rng(1), [], [], 0
     for _ in range(600):
-        sides = [(rng.normal(1, 1, (6, 200)) + rng.normal(0, 0.2, (6, 1)), rng.normal(0, 1, (6, 200))) for _ in "ab"]
+        shifts = rng.normal(1, 0.2, (2, 6, 1))
+        sides = [(shift + rng.normal(size=(6, 200)), rng.normal(size=(6, 200))) for shift in shifts]
         value, low, high = privacy_onion(sides[0], sides[1], np.arange(200), 0.05).onion
         covered += low <= 0 <= high
         values.append(value)
