@@ -82,8 +82,9 @@ def onion(folder: Path) -> None:
 
 def layers(folder: Path) -> None:
     """Print what is left of redrawn labels when each layer is put back, and when it is then retrained."""
-    for name, recipe in RECIPES.items():
-        bank = ma.fill(folder / name, recipe, 8, device="cpu", design=ma.Subsets(label_noise=NOISE))
+    for name in RECIPES:
+        recipe = replace(RECIPES[name], epochs=150)  # until redrawn labels are fitted
+        bank = ma.fill(folder / name, recipe, 6, device="cpu", design=ma.Subsets(label_noise=NOISE))
         children = {}
         for layer in LAYERS[name]:
             for epoch, retrain in ((0, 0), (5, 0), (0, 20)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
@@ -17,17 +17,14 @@ from memaudit.recipe import Examples
 from memaudit.recipe.labels import Task
 from memaudit.recipe.recipes import Output, Outputs
 
-if TYPE_CHECKING:
-    from torch.nn import Module
-
 Array = np.ndarray
 
 NEIGHBOURS = 30
 
 
 def benign_memorization(
-    model: Module,
-    initial: Module,
+    model: Any,
+    initial: Any,
     layer: str,
     trained: Examples,
     clean: Any,
@@ -69,7 +66,7 @@ def benign_memorization(
     return _benign_memorization(predictions(model, trained, outputs, output) == trained.y, *right)
 
 
-def memorization_dilation(model: Module, layer: str, trained: Examples, clean: Any, test: Examples) -> Dilation:
+def memorization_dilation(model: Any, layer: str, trained: Examples, clean: Any, test: Examples) -> Dilation:
     """Return how far a network's features of wrongly labeled training examples are from those of their true class.
 
     Args:
@@ -98,7 +95,7 @@ def memorization_dilation(model: Module, layer: str, trained: Examples, clean: A
 
 
 def prediction_depth(
-    model: Module,
+    model: Any,
     examples: Examples,
     members: UInt8[Array, " examples"] | Bool[Array, " examples"],
     layers: Sequence[str] | None = None,
@@ -146,7 +143,7 @@ def prediction_depth(
 
 
 def variance_of_gradients(
-    checkpoints: Iterable[Module], examples: Examples, *, output: Output | None = None
+    checkpoints: Iterable[Any], examples: Examples, *, output: Output | None = None
 ) -> Float[Array, " examples"]:
     """Return the variance of gradients (VoG) of every example, relative to its class; larger = harder.
 
