@@ -19,8 +19,7 @@ from torch import nn
 
 import memaudit as ma
 from memaudit import derivations
-from memaudit.design import by_pair
-from memaudit.stats import auc, spearman
+from memaudit.stats import auc
 from memaudit.training.classifier import train_classifier
 
 Array = np.ndarray
@@ -95,34 +94,27 @@ def layers(folder: Path) -> None:
 
 
 def depth(folder: Path) -> None:
-    """Print how prediction depth and VoG agree with memorization by other models, and how they find redrawn labels."""
-    recipe, examples, seen = RECIPES["MLP"], digits(), []
-    plain = ma.fill(folder / "plain", recipe, 24, device="cpu")
-    inside, outside = by_pair(plain.read().correct.astype(float), plain.read().members)
-    memorization = (inside - outside)[2:].mean(axis=0)  # of models other than those that are looked at
-    noisy = ma.fill(folder / "noisy", recipe, 4, device="cpu", design=ma.Subsets(label_noise=NOISE))
-    for model in range(4):
-        recorded = noisy.tensors(model)
-        members = recorded["members"] > 0
-        wrong = (recorded["given"] != examples.y)[members]
-        given = examples.relabelled(recorded["given"].astype(np.int64))
-        own, other = (scores(recipe, of, members, model) for of in (examples, given))
-        seen.append(
-            [
-                (spearman(o[members], memorization[members]), auc(w[members][wrong], w[members][~wrong]))
-                for o, w in zip(own, other, strict=True)
-            ]
+    """Print how well prediction depth and VoG of one training run find redrawn labels among its members."""
+    recipe, examples = replace(RECIPES["MLP"], epochs=150), digits()
+    rng, areas = np.random.default_rng(0), []
+    for seed in range(3):
+        shift = rng.integers(1, 10, len(examples)) * (rng.random(len(examples)) < NOISE)
+        given, members = examples.relabelled((examples.y + shift) % 10), rng.random(len(examples)) < 0.5
+        wrong = shift[members] > 0
+        found = [values[members] for values in scores(recipe, given, members, seed)]
+        areas.append([auc(values[wrong], values[~wrong]) for values in found])
+        print(
+            "mean depth of redrawn labels and of others:", found[0][wrong].mean(), found[0][~wrong].mean(), flush=True
         )
-    print("\n| score | Spearman with memorization (members) | AUROC, redrawn labels |\n|---|---|---|")
-    for name, values in zip(("prediction depth", "VoG"), np.array(seen).swapaxes(0, 1), strict=True):
-        cells = (f"{v.mean():.3f} ({v.min():.3f} to {v.max():.3f})" for v in values.T)
-        print(f"| {name}, one training run | {' | '.join(cells)} |")
+    print("\n| score of one training run | AUROC, redrawn labels among members: mean, lowest, highest |\n|---|---|")
+    for name, values in zip(("prediction depth", "VoG"), np.array(areas).T, strict=True):
+        print(f"| {name} | {values.mean():.3f} ({values.min():.3f} to {values.max():.3f}) |")
 
 
 def scores(recipe: ma.ClassifierRecipe, examples: ma.Examples, members: Array, seed: int) -> tuple[Array, Array]:
     """Return prediction depth and VoG of one training run."""
     data = torch.from_numpy(examples.x), torch.from_numpy(examples.y), members.astype(np.uint8), seed
-    runs = (train_classifier(recipe, *data, until=epoch) for epoch in (2, 5, 10, 20, 30, 40))
+    runs = (train_classifier(recipe, *data, until=epoch) for epoch in (2, 5, 10, 20, 40))
     depths = ma.prediction_depth(train_classifier(recipe, *data), examples, members, LAYERS["MLP"])
     return depths.astype(float), ma.variance_of_gradients(runs, examples)
 

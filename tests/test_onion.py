@@ -167,7 +167,9 @@ def test_effects_are_those_by_hand() -> None:
     members, redrawn = noisy_models(RNG, 6, 200)
     fitted, correct = (tuple(RNG.random((2, 6, 200)) < 0.5) for _ in range(2))
     found = effect(fitted, correct, redrawn, members, True)
-    known, clean, unseen = ([], []), ([], []), ([], [])
+    known: list[list[float]] = [[], []]
+    clean: list[list[float]] = [[], []]
+    unseen: list[list[float]] = [[], []]
     for now in (0, 1):
         for m in range(6):
             had, lacked = members[m] > 0, members[m] == 0

@@ -363,8 +363,8 @@ def test_the_variance_of_gradients_is_that_of_the_authors_code() -> None:
         network.eval()
         for row in range(N):
             x = torch.from_numpy(examples.x[row : row + 1]).requires_grad_()
-            (found,) = torch.autograd.grad(network(x)[0, examples.y[row]], x)
-            gradients[time, row] = found.numpy()
+            (gradient,) = torch.autograd.grad(network(x)[0, examples.y[row]], x)
+            gradients[time, row] = gradient.numpy()
     slow = gradients.std(axis=0).mean(axis=1)
     assert np.allclose(gradient_spread(iter(networks), examples), slow, atol=1e-6)
     found = ma.variance_of_gradients(networks, examples)
