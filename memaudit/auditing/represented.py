@@ -145,10 +145,11 @@ def prediction_depth(
 def variance_of_gradients(
     checkpoints: Iterable[Any], examples: Examples, *, output: Output | None = None
 ) -> Float[Array, " examples"]:
-    """Return the variance of gradients (VoG) of every example, relative to its class; larger = harder.
+    """Return the variance of gradients (VoG) of every example, relative to its class; larger = harder, in the paper.
 
     It is the standard deviation over checkpoints of the gradient of the label's logit in each pixel, its mean over
     pixels, less the mean of its class, in standard deviations of the class.
+    Where networks come to fit wrong labels, these can have the smallest values: check the direction on your data.
 
     Args:
         checkpoints: The network at several times of its training; a generator may load them one at a time.
