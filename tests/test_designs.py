@@ -13,6 +13,7 @@ import pytest
 from scipy import stats
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.tree import DecisionTreeClassifier
 from test_memorization import _exact_outside_accuracy, _neighbours, _noisy_points, _train_and_test
 
 import memaudit as ma
@@ -403,11 +404,13 @@ def test_a_bank_of_another_design_is_refused(tmp_path: Path) -> None:
 # --- The audit --------------------------------------------------------------------------------------------------------
 
 
-def _audit(folder: Path, asked: Subsets, shadows: int = 16) -> Any:
-    own = ma.draw_members(RECIPE, seed=3, design=asked)
-    ma.save_target(ma.train(RECIPE, own, seed=1, label_noise=asked.label_noise), folder / "m.skops", own, RECIPE)
-    bank = ma.fill(folder / "bank", RECIPE, shadows, design=asked)
-    return ma.audit(folder / "m.skops", RECIPE, bank, fprs=(0.1,), evidence="ids")
+def _audit(
+    folder: Path, asked: Subsets, shadows: int = 16, *, recipe: Any = RECIPE, fprs: tuple[float, ...] = (0.1,)
+) -> Any:
+    own = ma.draw_members(recipe, seed=3, design=asked)
+    ma.save_target(ma.train(recipe, own, seed=1, label_noise=asked.label_noise), folder / "m.skops", own, recipe)
+    bank = ma.fill(folder / "bank", recipe, shadows, design=asked)
+    return ma.audit(folder / "m.skops", recipe, bank, fprs=fprs, evidence="ids")
 
 
 @pytest.mark.parametrize(("share", "least"), [(None, 6), (0.5, 14), (0.7, 23), (0.3, 23), (0.9, 73)])
@@ -451,6 +454,21 @@ def test_a_target_that_fits_the_design_is_audited(tmp_path: Path, name: str) -> 
     assert ("20% of the labels were replaced" in told) == (design.label_noise > 0)
     assert report.provenance["bank.design"] == design.words
     assert "drawn at random" not in told
+    assert not [*contradictions(report), *incomplete(report)]
+
+
+@pytest.mark.parametrize(
+    ("estimator", "asked", "models"),
+    [(KNeighborsClassifier(1), Subsets(share=0.3), 24), (DecisionTreeClassifier(), Subsets(), 16)],
+)
+def test_a_report_about_tied_scores_or_a_low_share_holds_together(
+    tmp_path: Path, estimator: Any, asked: Subsets, models: int
+) -> None:
+    """With a low share some models are matched on one side alone; with ties the first attack may have no result."""
+    recipe = ma.EstimatorRecipe(lambda: Examples(X, Y, ids=IDS), estimator)
+    report = _audit(tmp_path, asked, models, recipe=recipe, fprs=(0.05,)).report
+    found = [result.finding for result in report.results if result.finding.metric == "tpr"]
+    assert sum(table.title == "All attacks" for finding in found for table in finding.tables) == 1
     assert not [*contradictions(report), *incomplete(report)]
 
 
