@@ -22,7 +22,8 @@ from memaudit.bank import Bank
 from memaudit.bank.matching import design_of, matched
 from memaudit.checks import ClassifierEvidence
 from memaudit.design import Design, Draw, PairArrays, Role, Subsets, redrawn, target_in_units
-from memaudit.errors import BankError, EvidenceError, MemauditError, SettingsError
+from memaudit.design.subsets import _number
+from memaudit.errors import BankError, EvidenceError, MemauditError, RecipeError, SettingsError
 from memaudit.memorization import known_memorization, memorization
 from memaudit.policy.complete import incomplete
 from memaudit.policy.consistency import contradictions
@@ -146,11 +147,29 @@ def test_who_is_no_candidate_is_in_or_out_as_in_the_target() -> None:
         ({"removed": IDS}, "leaves no candidate"),
         ({"candidates": ["nobody"]}, "candidates: "),
         ({"candidates": []}, "candidates"),
+        ({"candidates": "nowhere.csv"}, "candidates: there is no file nowhere.csv"),
+        ({"candidates": IDS[:19]}, "19 candidates.*at least 20"),
     ],
 )
 def test_what_contradicts_itself_is_refused(asked: dict[str, Any], words: str) -> None:
     with pytest.raises(SettingsError, match=words):
         resolved(Subsets(**asked), population(RECIPE))
+
+
+@pytest.mark.parametrize("value", ["0.7", None, [0.7]])
+def test_what_is_no_number_is_refused(value: Any) -> None:
+    with pytest.raises(SettingsError, match=r"share = .*: give a number"):
+        _number("share", value)
+
+
+def test_a_share_of_numpy_s_kind_can_be_read_again(tmp_path: Path) -> None:
+    ma.fill(tmp_path, RECIPE, 3, design=Subsets(share=np.float64(0.7), label_noise=np.float64(0.25)))
+    assert len(ma.fill(tmp_path, RECIPE, 4, design=Subsets(share=0.7, label_noise=0.25)).models()) == 4
+
+
+def test_a_design_that_leaves_one_class_says_so(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"a single class.*units are candidates.*another share"):
+        ma.fill(tmp_path / "bank", RECIPE, 4, design=Subsets(removed=Y == 0))
 
 
 def test_label_noise_is_for_classes_alone() -> None:
@@ -166,8 +185,14 @@ def test_a_leave_one_out_bank_has_whole_rounds(shadows: int, fits: bool) -> None
     if fits:
         require_models(shadows, design)
         return
-    with pytest.raises(SettingsError, match=r"a round of this design is 4 models.*such as"):
+    with pytest.raises(SettingsError, match=r"a round of this design is 4 models.*such as [48]"):
         require_models(shadows, design)
+
+
+def test_a_number_of_models_that_is_proposed_is_one_that_the_settings_take() -> None:
+    design = resolved(Subsets(leave_one_out=IDS[:2]), population(RECIPE))
+    with pytest.raises(SettingsError, match=r"such as 6$"):
+        require_models(4, design)
 
 
 # --- Redrawn labels ---------------------------------------------------------------------------------------------------
@@ -431,7 +456,7 @@ def test_too_few_models_for_an_audit_are_refused_before_they_are_trained(tmp_pat
     assert not (tmp_path / "bank").exists()
     bank = ma.fill(tmp_path / "bank", RECIPE, 16, design=ASKED["share"])
     ma.save_target(ma.train(RECIPE, own, seed=1), tmp_path / "m.skops", own, RECIPE)
-    with pytest.raises(SettingsError, match="--shadows 23"):
+    with pytest.raises(SettingsError, match="--shadows 24"):
         ma.audit(tmp_path / "m.skops", RECIPE, bank)
 
 
