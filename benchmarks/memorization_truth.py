@@ -5,8 +5,8 @@
 DIR of the data contains one folder per data set, as for benchmarks.banks: `location30`, `fashion-mnist`, `gutenberg`.
 The truth comes from models on everything and models without each chosen example; everything else from other models.
 Examples are drawn at random within strata of memorization, estimated by a bank that is used for nothing else; half of
-them are candidates of pLOO_improved: the fifth with the lowest accuracy per batch in one run. An interrupted run
-resumes. Intervals are bootstrap intervals over the chosen examples.
+them are candidates of pLOO_improved: the fifth with the lowest accuracy per batch in one run, which serves for nothing
+else. An interrupted run resumes. Intervals are bootstrap intervals over the chosen examples.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -45,10 +46,13 @@ def main() -> None:
     parser.add_argument("--banks", type=Path, required=True)
     parser.add_argument("--only", choices=TASKS, action="append", help="a data set; default: all")
     parser.add_argument("--quick", action="store_true", help="few models, in a folder of their own")
+    parser.add_argument("--without", type=int, help="models without each chosen example; default: by data set")
+    parser.add_argument("--estimate", type=int, help="models that estimate pLOO; default: by data set")
     parser.add_argument("--workers", type=int, default=2)
     arguments = parser.parse_args()
     for name in arguments.only or TASKS:
         task = quick(TASKS[name]) if arguments.quick else TASKS[name]
+        task = replace(task, without=arguments.without or task.without, estimate=arguments.estimate or task.estimate)
         folder = arguments.banks / (f"{name}-quick" if arguments.quick else name)
         started = time.perf_counter()
         banks = Banks(task, arguments.data, folder, arguments.workers)
@@ -103,8 +107,7 @@ def _row_of_estimate(estimate: Estimate, truth: LeaveOneOut) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _row_of_proxy(scores: Scores, truth: LeaveOneOut) -> str:
-    mean = agreement(scores.value.mean(axis=0), truth)
+def _row_of_proxy(scores: Scores, mean: Agreement, truth: LeaveOneOut) -> str:
     runs = len(scores.value) if scores.of is Of.RUN else 0
     one: Agreement | None = agreement(scores.value[0], truth) if runs else None
     single = ["–", "–"] if one is None else [_cell(one.pearson), _cell(one.spearman)]

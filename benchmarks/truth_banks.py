@@ -40,7 +40,7 @@ class Task:
     estimate: int = 100
     select: int = 40
     runs: int = 10
-    gradients: int = 4  # none for documents
+    gradients: int = 2  # none for documents
     share: bool = True  # independent draws are for examples, not for documents
 
     @property
@@ -174,4 +174,4 @@ def _observations(recorded: Recordings) -> Observations:
 
 def quick(task: Task) -> Task:
     """Return a task of a few minutes, for a first look."""
-    return replace(task, without=4, chosen=16, estimate=20, select=12, runs=4, gradients=min(task.gradients, 2))
+    return replace(task, without=4, chosen=16, estimate=20, select=12, runs=4)
