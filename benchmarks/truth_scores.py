@@ -58,6 +58,7 @@ def estimates(banks: Banks, population: Population) -> Iterator[Estimate]:
         found = memorization(banks.shares.correct[:, chosen], banks.shares.members[:, chosen])
         yield Estimate("pLOO, r = 0.7", task.estimate, everyone, found.value, found.variance)
     at = np.flatnonzero(banks.candidates[chosen])
+    yield Estimate("pLOO, r = 0.5, candidates", task.estimate, at, *of_pairs(banks.halves, chosen[at]))
     rows = np.searchsorted(np.flatnonzero(banks.candidates), chosen[at])  # a bank is about its candidates alone
     for models in (task.estimate, task.few):
         yield Estimate("pLOO_improved", models, at, *of_pairs(banks.improved, rows, models))
