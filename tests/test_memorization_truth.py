@@ -77,6 +77,7 @@ def test_less_error_on_the_examples_of_the_better_one() -> None:
     assert less_error(plain, better, truth) == pytest.approx((0.75, 0.75, 0.75))
 
 
+@pytest.mark.slow
 def test_a_table_of_digits(tmp_path: Path) -> None:
     """All pieces fit together, and the second call trains nothing."""
     task = Task(_recipe, without=2, chosen=16, estimate=20, select=8, runs=4, gradients=2)
