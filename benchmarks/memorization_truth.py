@@ -88,10 +88,9 @@ def section(banks: Banks) -> Iterator[str]:
     yield from _claims(found, truth)
     yield ""
     yield _PROXIES
-    for scores in sorted(
-        proxies(banks, examples), key=lambda one: -agreement(one.value.mean(axis=0), truth).pearson[0]
-    ):
-        yield _row_of_proxy(scores, truth)
+    means = [(scores, agreement(scores.value.mean(axis=0), truth)) for scores in proxies(banks, examples)]
+    for scores, mean in sorted(means, key=lambda one: -one[1].pearson[0]):
+        yield _row_of_proxy(scores, mean, truth)
 
 
 def some(truth: LeaveOneOut, at: Array) -> LeaveOneOut:
