@@ -116,10 +116,16 @@ def derive(
 
 
 def changed_parent(parent: Bank, children: Bank, model: int) -> str | None:
-    """Return what is wrong with a child whose parent's weights are not those it was made from; None if they are."""
+    """Return what is wrong with a child whose parent's weights are not those it was made from.
+
+    None if they are, and also if that parent is not there: its child cannot be made again.
+    """
+    if not parent.has(model):
+        return None
     made_from = children.record(model).get("parent", {}).get("sha256")
-    now = parent.weights_sha256(model) if parent.has(model) else None
-    return None if made_from == now else f"model {model} of {parent.path} has other weights than it was derived from"
+    if made_from == parent.weights_sha256(model):
+        return None
+    return f"model {model} of {parent.path} has other weights than its child was derived from"
 
 
 def derive_target(
@@ -176,7 +182,7 @@ class _Workshop(Workshop):
         network = self._parent_of(model)
         self._require_parent(network, model)
         with training(self.recipe), blame("the data function of the derivation"):
-            seen = self.derivation.seen(self.examples, counts, seed)
+            seen = seeded(seed, lambda counts, seed: self.derivation.seen(self.examples, counts, seed), counts)
         with watched(self._observer()) as observer:
             child = _derived(self.derivation, network, self.recipe, self.examples, seen, seed, self.device)
             with changing(self.recipe), blame("observing the model"):
