@@ -22,7 +22,7 @@ from sklearn.ensemble import GradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 
 from benchmarks.operating_characteristics import gate_on
-from benchmarks.simulation import LAWS, Law, simulated
+from benchmarks.simulation import LAWS, Law, SimulatedBank, simulated
 from memaudit.attacks import TARGET_ATTACKS, Answers, References, Slira
 from memaudit.checks.evidence import estimate
 from memaudit.design import PairArrays, by_pair, halves
@@ -72,13 +72,13 @@ def _rows(law: Law, shadows: int, repetitions: int) -> list[str]:
             low, high = rate.interval()
             drawn = np.random.default_rng(seed).permutation(some.members)
             null = HeldOutRate(scores[drawn], scores[~drawn], FPR)
-            found[name].append((truth, low <= truth <= high, _gate(rate, truth), _gate(null, FPR)))
+            found[name].append((truth, bool(low <= truth <= high), _gate(rate, truth), _gate(null, FPR)))
     rows = []
     for name, audits in found.items():
-        truth, covered, verdicts, nulls = zip(*audits, strict=True)
+        truths, covered, verdicts, nulls = zip(*audits, strict=True)
         passes, fails = (np.mean([v is which for v in verdicts]) for which in (Verdict.PASS, Verdict.FAIL))
         broken = np.mean([v is Verdict.FAIL for v in nulls])
-        cells = law.name, shadows, name, f"{100 * np.mean(truth):.1f} %", f"{np.mean(covered):.3f}"
+        cells = law.name, shadows, name, f"{100 * np.mean(truths):.1f} %", f"{np.mean(covered):.3f}"
         rows.append(f"| {' | '.join(map(str, cells))} | {passes:.3f} / {fails:.3f} | {broken:.3f} |")
     return rows
 
@@ -92,6 +92,7 @@ def _audit(law: Law, shadows: int, seed: int) -> tuple[Answers, Answers, Array]:
     pairs = shadows // 2
     facts = simulated(law, 2 * pairs + 2, EXAMPLES + FRESH, seed * 1_000 + shadows)
     phi, members, bank = facts.phi[:, 0].astype(np.float64), facts.members, facts.bank
+    assert isinstance(bank, SimulatedBank)
     known, beyond = slice(0, EXAMPLES), slice(EXAMPLES, None)
     some, fresh = (_answers(phi[at], members[at], bank, at, shadows) for at in (known, beyond))
     attack, order = Slira().learn(_pairs(some)), np.arange(pairs)
@@ -104,9 +105,9 @@ def _pairs(answers: Answers) -> PairArrays:
     return answers.references.pairs
 
 
-def _answers(phi: Array, members: Array, bank: PairArrays, at: slice, shadows: int) -> Answers:
+def _answers(phi: Array, members: Array, bank: SimulatedBank, at: slice, shadows: int) -> Answers:
     """Return answers with the first shadow models as references; an odd one is one half of another pair."""
-    inside, outside, keep = bank.inside[:, at], bank.outside[:, at], bank.members[:, at] > 0  # type: ignore[attr-defined]
+    inside, outside, keep = bank.inside[:, at], bank.outside[:, at], bank.members[:, at] > 0
     pairs = PairArrays(inside[: shadows // 2], outside[: shadows // 2])
     first = keep[0::2]
     of_models = np.stack(

@@ -1,6 +1,7 @@
 """What a bank's models say about examples that none was trained on."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from torch import nn
 import memaudit as ma
 from memaudit.errors import BankError, ModelError
 from memaudit.memorization import influence
+from memaudit.signals import measure
 from memaudit.training import measure_bank
 
 SEEN = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
@@ -40,8 +42,12 @@ def test_further_examples_are_measured_once_and_verified(tmp_path: Path, monkeyp
     assert len(files) == 4
     files[2].write_bytes(files[2].read_bytes()[:-4] + b"\0\0\0\0")  # asked again
     asked = []
-    measure = ma.training.further.measure
-    monkeypatch.setattr("memaudit.training.further.measure", lambda *a, **k: asked.append(1) or measure(*a, **k))
+
+    def counting(*args: Any, **more: Any) -> dict[str, np.ndarray]:
+        asked.append(1)
+        return measure(*args, **more)
+
+    monkeypatch.setattr("memaudit.training.further.measure", counting)
     again = measure_bank(bank, RECIPE, further(), device="cpu")
     np.testing.assert_array_equal(again.phi, found.phi)
     assert len(asked) == 2  # of model 2: its own recordings, and the further examples

@@ -337,7 +337,7 @@ def test_the_tail_split_finds_what_is_useful() -> None:
         split = tail(*_bank_with_a_tail(seed, 64, 0.55))
         own, reach = split.means(split.memorized())
         low, high = cluster_mean_interval(reach)
-        covered += low <= 0.275 <= high
+        covered += bool(low <= 0.275 <= high)
         assert own.mean() > 0.6
     assert covered >= 17
 

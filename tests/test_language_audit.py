@@ -78,7 +78,7 @@ def test_an_audit_says_everything_and_shows_no_text(place: Path, command: Comman
     assert done.returncode == 0, done.stderr
     assert codes(place) == {
         *("MIA005", "MIA001", "MIA002", "MIA003", "MIA004", "MIA006", "MIA011", "MIA012"),
-        *("MEM002", "MEM003", "LNK001", "LNK002"),
+        *("MEM002", "MEM003", "MEM004", "MEM009", "LNK001", "LNK002"),
         *("CAN001", "CAN002", "CAN003", "CAN010", "EXT001", "EXT002", "EXT003", "EXT004"),
     }
     texts = [text for text in RECIPE.read_text("utf-8").split('"') if "@" in text]

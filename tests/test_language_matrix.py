@@ -27,7 +27,7 @@ Array = np.ndarray
 
 loops = unregistered(RECIPES / "own_loop.py")
 LEAST = 6  # shadow models; too few for the links
-LINKS = {"LNK001", "LNK002"}
+LINKS = {"LNK001", "LNK002", "MEM004", "MEM009"}  # of few examples, that nobody watched
 BY_EPOCH = {"MEM003"}
 
 

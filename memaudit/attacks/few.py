@@ -53,7 +53,7 @@ def learned(answers: Answers) -> Float[Array, " examples"]:
     assert pairs is not None
     attack, order = Slira(answers.signal).learn(pairs), np.arange(len(pairs.inside))
     scores = [attack.scores(answers.phi[:, None], pairs.take(np.roll(order, turn))) for turn in order]
-    return np.mean(scores, axis=0, dtype=np.float64)
+    return np.asarray(np.mean(scores, axis=0, dtype=np.float64))
 
 
 def _has_pairs(answers: Answers) -> bool:

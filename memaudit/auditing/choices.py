@@ -42,13 +42,14 @@ def attacks_without_bank(
     recipe: Recipe | None, population: Population, limits: Sequence[Limit], shadows: int, references: int
 ) -> tuple[str, ...]:
     """Return the attacks that are usual with fewer shadow models than a bank has, before there is a target."""
-    text, has_base = isinstance(population, TextPopulation), getattr(recipe, "base", None) is not None
+    has_base = getattr(recipe, "base", None) is not None
     made = (
         *(("slira",) if shadows >= 4 else ()),
         *(("rmia-offline", "reference") if shadows + references else ()),
         *(("base",) if has_base else ()),
     )
-    entropy = {} if text or population.task is not Task.CLASSIFICATION else {"modified_entropy": None}
+    classifies = not isinstance(population, TextPopulation) and population.task is Task.CLASSIFICATION
+    entropy = {"modified_entropy": None} if classifies else {}
     return (*made, *default_without_bank(entropy, population, limits, made))
 
 

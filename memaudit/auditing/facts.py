@@ -9,7 +9,7 @@ import numpy as np
 from memaudit.auditing.ground import Ground
 from memaudit.auditing.target import Target, read_by_shadows
 from memaudit.bank import Matched, Recordings
-from memaudit.checks import TargetEvidence, TextEvidence, TextTargetEvidence
+from memaudit.checks import RedrawnLabels, TargetEvidence, TextEvidence, TextTargetEvidence
 from memaudit.checks.tasks import BANK_EVIDENCE, TARGET_EVIDENCE
 from memaudit.memorization import Observations
 from memaudit.recipe import Examples, Observed, TextPopulation
@@ -49,7 +49,24 @@ def facts_of(base: Ground, fprs: tuple[float, ...], attacks: tuple[str, ...], de
     if base.recordings is None:
         return TARGET_EVIDENCE[population.task](**shared)
     matched = base.recordings.couples if isinstance(base.recordings, Matched) else None
+    if (labels := _redrawn(base)) is not None:
+        shared["labels"] = labels
     return BANK_EVIDENCE[population.task](**shared, bank=base.recordings, matched=matched, share=base.share)
+
+
+def _redrawn(base: Ground) -> RedrawnLabels | None:
+    """Return which labels the shadow models were trained on, unit by unit, and which of them they predict."""
+    if base.design is None or base.bank is None or not base.design.label_noise:
+        return None
+    bank, examples = base.bank, base.target.population
+    assert isinstance(examples, Examples)
+    used = [m for first in bank.pairs() for m in (first, first + 1)] if bank.paired else bank.models()
+    recorded = bank.verified(used[: base.shadows])
+    units = rows = examples.representatives
+    if isinstance(base.recordings, Matched):
+        rows = units[base.recordings.kept] if examples.pools else base.recordings.kept
+    given, fitted = (np.stack([found[name] for found in recorded])[:, rows] for name in ("given", "fitted"))
+    return RedrawnLabels(given != examples.y[units], fitted)
 
 
 def _seen(target: Target, observed: Observed) -> Observations:

@@ -45,16 +45,16 @@ def documents(
     ids = [f"member-{row}" for row in range(len(members))] + [f"nonmember-{row}" for row in range(len(others))]
     texts = Documents([*members, *others], ids)
     inside = np.arange(len(ids)) < len(members)
-    units = [np.bincount(texts.unit_of, side, len(texts)) > 0 for side in (inside, ~inside)]
+    units = [np.bincount(texts.unit_of, mask, len(texts)) > 0 for mask in (inside, ~inside)]
     if both := int((units[0] & units[1]).sum()):
         raise EvidenceError(
             f"{both} texts are among the members and, exactly or as near-duplicates, among the non-members: leave them "
             "out of the non-members"
         )
-    for name, side in zip(("members", "non-members"), units, strict=True):
-        if side.sum() < _LEAST:
+    for name, mask in zip(("members", "non-members"), units, strict=True):
+        if mask.sum() < _LEAST:
             raise EvidenceError(
-                f"there are {int(side.sum())} different {name}, without near-duplicates; an audit needs at least "
+                f"there are {int(mask.sum())} different {name}, without near-duplicates; an audit needs at least "
                 f"{_LEAST}"
             )
     probes = Probes(canaries=0, secrets=0, watched=0, records=0, generated=0)

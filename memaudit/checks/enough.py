@@ -79,7 +79,7 @@ def power_curve(evidence: Evidence, attacked: Attacked, fpr: float) -> PowerCurv
 def _of_models(evidence: Evidence, attacked: Attacked, fpr: float) -> PowerCurve | str:
     """Return the curve over models that are no complementary pairs.
 
-    Couples are drawn anew: the first ones of each example are of a part of the models alone.
+    Couples are drawn again: the first ones of each example are of a part of the models alone.
     """
     assert isinstance(evidence.bank, Matched)
     nested = [evidence.bank.nested(parts, evidence.seed) for parts in (_SIZES, 2)]

@@ -45,7 +45,7 @@ def _generated(evidence: TextTargetEvidence) -> Outcome:
     """
     if "generated" not in evidence.recorded:
         reason = silent(evidence) or (
-            "an encoder-decoder generates only in answer to an input, and there is no input that stands for none; "
+            "an encoder-decoder generates only in answer to an input, and it has no neutral input; "
             "EXT001 and EXT002 prompt it with the inputs of the training data"
             if evidence.population.objective == "seq2seq"
             else "the model generated no texts: Probes(generated=0), or its texts begin with no BOS token, or half "

@@ -18,8 +18,8 @@ _TITLE = "Known memorization of redrawn labels"
 def _known(evidence: ClassifierEvidence) -> Outcome:
     """Known memorization: how often models predict labels that were redrawn at random.
 
-    In a bank with label noise, a share of the labels is replaced by another class, anew in each shadow model. Nothing
-    but training on it leads to such a label. For each shadow model,
+    In a bank with label noise, a share of the labels is replaced by another class, independently in each shadow model.
+    Nothing but training on it leads to such a label. For each shadow model,
 
         known memorization = share predicted of the redrawn labels that it was trained on
                              − share predicted of labels redrawn in the same way that it was not trained on.

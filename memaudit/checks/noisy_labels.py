@@ -7,19 +7,17 @@ from jaxtyping import Float, Int
 
 from memaudit.checks.evidence import Evidence
 from memaudit.errors import EvidenceError
-from memaudit.memorization.noisy_labels import outside_loss, outside_margin
+from memaudit.memorization.noisy_labels import outside_margin
 
 Array = np.ndarray
-
-_BLOCK = 10_000  # examples whose observations are in memory at once
 
 
 def suspected_labels(evidence: Evidence) -> tuple[Int[Array, " examples"], Float[Array, " examples"]]:
     """Return (order, score): the examples with the most suspicious labels first, and a score that is larger for them.
 
-    The score is what shadow models without the example say of its label: their mean loss over training in nats if they
-    were observed, otherwise minus their mean signal (`memorization.noisy_labels`). It ranks. It has no error rate: rare
-    and ambiguous examples rank high as well, so that people should look at the first ones.
+    The score is minus the mean signal of shadow models without the example: of a classifier, log-odds against its
+    label. It ranks. It has no error rate: rare and ambiguous examples rank high as well, so that people should look at
+    the first ones.
 
     Args:
         evidence: Of a model with labels, with a bank; any design.
@@ -31,15 +29,5 @@ def suspected_labels(evidence: Evidence) -> tuple[Int[Array, " examples"], Float
     """
     if not evidence.has_labels:
         raise EvidenceError("the examples have no labels, or all have the same one, so that none can be suspected")
-    score = outside_margin(evidence.bank) if evidence.observed is None else _by_observation(evidence)
+    score = outside_margin(evidence.bank)
     return np.argsort(-score, kind="stable"), score
-
-
-def _by_observation(evidence: Evidence) -> Float[Array, " examples"]:
-    examples = evidence.bank.shape[1]
-    parts = []
-    for start in range(0, examples, _BLOCK):
-        seen = evidence.observations(np.arange(start, min(start + _BLOCK, examples)))
-        assert seen is not None
-        parts.append(outside_loss(seen))
-    return np.concatenate(parts)

@@ -71,8 +71,7 @@ def _tail(evidence: ClassifierEvidence) -> Outcome:
         estimate=value,
         sentence=(
             "Training on a memorized example raises the accuracy on the other example that it influences most by "
-            f"{points(value.value)} percentage points on average (95% CI {points_between(value.low, value.high)}); on "
-            f"the memorized example itself, by {points(float(own.mean()))}."
+            f"{points(value.value)} percentage points on average (95% CI {points_between(value.low, value.high)})."
         ),
         n=max(1, round(float(examples))),
         counted=f"memorized examples of {len(rows):,}, in {len(evidence.bank.members)} shadow models",
@@ -80,6 +79,7 @@ def _tail(evidence: ClassifierEvidence) -> Outcome:
         figures=(_figure(split),),
         tables=(_split(evidence, split, memorized, useful),),
         notes=(
+            f"It raises the accuracy on the memorized example itself by {points(float(own.mean()))} percentage points.",
             f"Beyond chance at a 5% false discovery rate: {len(found.p):,} of {found.tests:,} influences of one "
             "example on another."
             + (

@@ -98,7 +98,7 @@ def _adversaries(evidence: Evidence, found: Attacked, fprs: list[float]) -> Tabl
     rows = [row(f"{rate(fpr)} FPR", found.flagged(fpr)) for fpr in fprs]
     if evidence.matched is None:
         chance = percent(1 / (len(found.outside) + 1))
-        rows.append(row(f"no false accusation, but with probability {chance}", found.target > found.outside.max()))
+        rows.append(row(f"names no non-member, except with probability {chance}", found.target > found.outside.max()))
     return Table(
         title="Members named, by how strict the adversary is",
         columns=(
@@ -149,13 +149,15 @@ def _information(evidence: Evidence) -> Outcome:
         estimate=found,
         sentence=(
             f"The model's outputs reveal at least {number(found.value, 2)} of 1 bit about the membership of an average "
-            f"example (95% CI {number(found.low, 2)} to {number(found.high, 2)}): {number(found.value * examples)} of "
-            f"{examples:,} bits in all."
+            f"example (95% CI {number(found.low, 2)} to {number(found.high, 2)})."
         ),
         n=examples,
         counted=f"examples in {2 * len(bits)} shadow models",
         source="Steinke & Zakynthinou 2020; lower bound by a cross-fitted prediction",
-        notes=(f"On this model: {number(max(float(told) + 1, 0.0), 2)} bits per example.",),
+        notes=(
+            f"Of all {examples:,} examples together: {number(found.value * examples)} bits.",
+            f"On this model: {number(max(float(told) + 1, 0.0), 2)} bits per example.",
+        ),
     )
     return (finding,), ()
 

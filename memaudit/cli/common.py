@@ -103,7 +103,9 @@ def design_options(command: Callable[..., Any]) -> Callable[..., Any]:
             click.option(
                 "--leave-one-out", type=file, help="Leave out each of these examples (file of ids) by itself."
             ),
-            click.option("--label-noise", type=float, help="Replace this share of the labels anew in each model."),
+            click.option(
+                "--label-noise", type=float, help="Replace this share of the labels, in each model by itself."
+            ),
         )
     ):
         command = option(command)

@@ -87,7 +87,8 @@ def _print(found: Plan, call: Job) -> None:
     from rich.markup import escape
 
     to = Console(width=None if sys.stdout.isatty() else _WIDTH, highlight=False)
-    known = "assumed to be half" if found.assumed else "as listed"
+    assumed = "assumed to be half" if abs(found.members - found.nonmembers) <= 1 else "assumed, by the design"
+    known = assumed if found.assumed else "as listed"
     for warning in found.warnings:
         to.print(f"[bold]warning[/]    {escape(warning)}")
     if not found.warnings:

@@ -17,7 +17,8 @@ from memaudit.design.chosen import ENOUGH_EXAMPLES, Chosen, EveryNth, Recorded, 
 from memaudit.design.designs import HALVES, Design, Draw, about_half, about_share
 from memaudit.design.draws import half, half_in_units, halves, one_class, target_half, target_in_units, target_share
 from memaudit.design.labels import redrawn
-from memaudit.design.pairs import NullPairs, PairArrays, Pairs, by_pair, coins, swapped
+from memaudit.design.pairs import NullPairs, PairArrays, Pairs, by_pair, swapped
+from memaudit.design.pairs import coins as coins
 from memaudit.design.roles import Role
 from memaudit.design.streams import training_seed
 from memaudit.design.subsets import Subsets
@@ -39,7 +40,6 @@ __all__ = [
     "about_half",
     "about_share",
     "by_pair",
-    "coins",
     "half",
     "half_in_units",
     "halves",

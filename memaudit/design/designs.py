@@ -39,7 +39,7 @@ class Design:
         roles: Of each unit.
         draw: How it is drawn which candidates a model is trained on.
         inclusion: The probability that a candidate is in a model's training set; 1/2 in pairs.
-        label_noise: The share of the units whose label is replaced by another class, anew in each model.
+        label_noise: The share of the units whose label is replaced by another class, independently in each model.
         chosen: Whether somebody chose the roles; otherwise the candidates are all units, or a random sample.
     """
 
@@ -163,14 +163,15 @@ class Design:
             told = f"{candidates} of {units} units are left out, one at a time, beside models trained on all"
             gone = self.count(Role.NEVER)
             return f"{told}; {gone} units are in no model" if gone else told
-        told = HALVES
-        if candidates < units or self.draw is Draw.INDEPENDENT:
+        told = HALVES if self.draw is Draw.PAIRS else ""
+        if candidates < units:
             told = (
                 f"{candidates} of {units} units are candidates, {self.count(Role.ALWAYS)} are in every model, "
                 f"{self.count(Role.NEVER)} in none"
             )
         if self.draw is Draw.INDEPENDENT:
-            told += f"; a candidate is in a model with probability {self.inclusion:g}, independently"
+            who = f"{told}; a candidate" if told else "every unit"
+            told = f"{who} is in a model with probability {self.inclusion:g}, independently"
         return told + (f"; {self.label_noise:.3g} of the labels are redrawn in each model" if self.label_noise else "")
 
     def lines(self) -> dict[str, str]:

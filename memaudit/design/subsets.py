@@ -21,7 +21,7 @@ class Subsets:
         removed: Examples that are in no model, and about which nothing is measured.
         share: Draw each candidate into each model independently, with this probability, instead of halves.
         leave_one_out: Train models on all examples, and models without each of these, one at a time.
-        label_noise: Replace this share of the labels by another class, anew in each model.
+        label_noise: Replace this share of the labels by another class, independently in each model.
 
     Raises:
         SettingsError: They contradict each other, or a number is no share.

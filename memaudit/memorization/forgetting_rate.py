@@ -47,7 +47,7 @@ def rate_of_forgetting(
     seen: UInt8[Array, "models examples"],
     level: float = 0.95,
 ) -> ForgettingRate:
-    """Return how well members are told from non-members after further training on other data.
+    """Return how well members are distinguished from non-members after further training on other data.
 
     The attack is the difficulty-calibrated signal: that of a model, less its mean over the other models that were never
     trained on the example, at the same time. In every model, members and non-members that the further training used are

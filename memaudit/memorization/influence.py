@@ -33,7 +33,7 @@ class PairInfluence:
     metric about its mean, with a minus where the second model is the one without it: as i is in that model with
     probability 1/2, the mean is the difference.
 
-    Without influence, the signs of i are fair coins, independent of the effects on j, so that the law of the sum is
+    Without influence, the signs of i are random and fair, whatever the effects on j are, so that the law of the sum is
     known for any number of pairs: `SignLaw`.
     """
 
@@ -140,7 +140,8 @@ class DrawInfluence:
         """Return each model's metric about the mean, over the share of its side, with a minus without the example."""
         used = np.ones((len(self.members), len(measured))) if self.used is None else self.used[:, measured]
         inside, outside = used * self.members[:, training], used * (1 - self.members[:, training])
-        weights = inside / inside.sum(axis=0) - outside / outside.sum(axis=0)
+        with np.errstate(divide="ignore", invalid="ignore"):  # NaN where no model counts on one side
+            weights = inside / inside.sum(axis=0) - outside / outside.sum(axis=0)
         return len(self.members) * weights * self._centred(measured)
 
     def take(self, draws: Int[Array, " some"]) -> DrawInfluence:
@@ -154,7 +155,7 @@ class DrawInfluence:
         if self.used is None:
             return (metric - metric.mean(axis=0)).astype(np.float32)
         used = self.used[:, measured]
-        return ((metric - (metric * used).sum(axis=0) / used.sum(axis=0)) * used).astype(np.float32)
+        return ((metric - (metric * used).sum(axis=0) / np.maximum(used.sum(axis=0), 1)) * used).astype(np.float32)
 
     def _counts(self, measured: Examples) -> tuple[Array, Array]:
         """Return how many models count with each training example, and without it."""

@@ -122,11 +122,19 @@ def agreement(
     at = np.vstack([np.arange(len(score)), rng.integers(len(score), size=(_DRAWS, len(score)))])
     measured = _measured(score[at], truth.value[at], noise[1][at].mean(axis=1), noise[0][at].mean(axis=1))
     measured.append(_corrected(measured[-1], np.full(len(at), ranks * reliability)))
-    found = [(float(m[0]), *map(float, np.nanquantile(m[1:], [0.025, 0.975]))) for m in measured]
+    names = ("rmse", "rmse_corrected", "bias", "pearson", "pearson_corrected", "spearman", "spearman_corrected")
+    found = {name: _interval(draws) for name, draws in zip(names, measured, strict=True)}
     shared = 1.96 * float(truth.inside.mean(axis=1).std(ddof=1)) / np.sqrt(len(truth.inside))
-    bias, *ends = found[2]
-    found[2] = (bias, *(bias + np.sign(end - bias) * float(np.hypot(end - bias, shared)) for end in ends))
-    return Agreement(*found, reliability=ranks)
+    bias, low, high = found["bias"]
+    found["bias"] = bias, bias - float(np.hypot(bias - low, shared)), bias + float(np.hypot(high - bias, shared))
+    return Agreement(**found, reliability=ranks)
+
+
+def _interval(draws: Float[Array, " draws"]) -> Interval:
+    """Return the first value with the 95 % interval of the others."""
+    known = draws[1:][np.isfinite(draws[1:])]
+    low, high = np.quantile(known, [0.025, 0.975]) if len(known) else (np.nan, np.nan)
+    return float(draws[0]), float(low), float(high)
 
 
 def _measured(

@@ -45,7 +45,8 @@ class Half:
         inside, correct = self.members.astype(float), self.correct.astype(float)
         of_models = np.stack([correct * inside, inside, correct * (1 - inside), 1 - inside])
         by_cluster = np.zeros((4, couples.groups, self.members.shape[1]))
-        np.add.at(by_cluster, (slice(None), couples.clusters), of_models)
+        for sums, values in zip(by_cluster, of_models, strict=True):
+            np.add.at(sums, couples.clusters, values)
         flags = np.zeros((2, *by_cluster.shape[1:]))
         place = couples.clusters[couples.inside], np.arange(self.members.shape[1])
         for sums, values in zip(flags, (self.caught, np.ones(self.caught.shape)), strict=True):

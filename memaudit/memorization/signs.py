@@ -1,4 +1,4 @@
-"""The law of a sum of numbers whose signs are fair coins: what chance makes of an influence that is none."""
+"""The law of a sum of numbers with random signs: the null distribution of an influence."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def tail(metric: Shaped[Array, "models examples"], members: UInt8[Array, "models
     decided = np.empty(draws)
     halves = np.arange(0, draws, 2), np.arange(1, draws, 2)
     for selecting, measuring in (halves, halves[::-1]):
-        bins = np.digitize(np.nanmean(own.take(selecting).contributions(everyone, everyone), axis=0), TAIL_EDGES)
+        bins = np.digitize(_finite(own.take(selecting).contributions(everyone, everyone)).mean(axis=0), TAIL_EDGES)
         influenced, influencer, sign = _extremes(others.take(selecting))
         by_bin = (bins[:, None] == np.arange(counts.shape[1])).astype(float)
         measured = others.take(measuring)

@@ -14,7 +14,7 @@ Array = np.ndarray
 
 
 class Unlearning(NamedTuple):
-    """How well the forgotten examples are told from the same examples in models that never had them.
+    """How well the forgotten examples are distinguished from the same examples in models that never had them.
 
     Each is (value, low, high) of an area under the curve: 0.5 = like a model that never had them; above: they still
     look like members; below: they look like neither, which reveals them too. `before` is that of the parents,

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from memaudit.policy.plausible import MEASURES
-from memaudit.policy.words import rounds
+from memaudit.policy.words import rounds, version_of
 from memaudit.types import (
     ASKED_ATTACKS,
     ASKED_RATES,
@@ -27,6 +27,7 @@ ALWAYS = (
     *("LNK001", "MIA011", "MIA012", "MEM004", "MEM009"),
 )
 WITHOUT_BANK = ("CTL002", "CTL003", "CTL005", "CTL007", "LNK001", "MIA011", "MIA012", "MEM004", "MEM009")
+_SINCE_0_3 = ("CAN010", "MEM004", "MEM005", "MEM009", "MIA011", "MIA012")
 _OF_BANK = ("CTL009",)  # a control on what shadow models recorded
 OF_CLASSIFIERS = ("MEM001", "MEM005")
 OF_TEXTS = (
@@ -80,8 +81,9 @@ def _missing(report: Report) -> Iterator[str]:
     own = OF_TEXTS if there & set(OF_TEXTS) else OF_CLASSIFIERS
     always = ALWAYS if report.rung is Rung.BANK else WITHOUT_BANK
     always = (*always, "CTL014") if report.rung is Rung.REFERENCES else always
+    unknown = () if version_of(report) >= (0, 3) else _SINCE_0_3
     for code in (*always, *(code for code in own if report.rung is Rung.BANK or code not in _OF_BANK)):
-        if code not in there:
+        if code not in there and code not in unknown:
             kind = "control" if code.startswith("CTL") else "check"
             yield f"the {kind} {code} is missing: every audit reports its outcome"
 

@@ -16,7 +16,10 @@ from memaudit.types import ASKED_ATTACKS, Edition, Figure, Finding, Report
 
 _NUMBER = re.compile(r"([<>] ?)?(?<![\w.])[−-]?(\d[\d,]*(?:\.\d+)?(?:e[−-]?\d+)?)(?!\w)")
 _SINCE = (0, 3)
-_WHOLE = ("tpr", "memorization", "link", "planted-exposure")  # metrics whose sentences repeat numbers alone
+_WHOLE = (
+    *("tpr", "traceability", "memorization", "known-memorization", "useful-memorization", "membership-information"),
+    *("link", "planted-exposure", "proxy", "forgetting"),
+)  # metrics whose sentences repeat numbers alone
 _PUBLIC_ROUNDING = 0.006  # three digits are kept
 
 
@@ -25,7 +28,7 @@ def otherwise_said(report: Report) -> Iterator[str]:
     if ASKED_ATTACKS not in report.provenance:  # of memaudit 0.1
         return
     findings = list(dict.fromkeys(result.finding for result in report.results if result.finding.code in MEASURES))
-    public, new = report.edition is Edition.PUBLIC, _version(report.provenance.get("memaudit", "")) >= _SINCE
+    public, new = report.edition is Edition.PUBLIC, version_of(report) >= _SINCE
     findings = [finding for finding in findings if new or finding.metric == "tpr"]
     whole = new and not public
     supported = {metric: _numbers(findings, metric) for metric in {f.metric for f in findings}} if whole else {}
@@ -37,8 +40,9 @@ def otherwise_said(report: Report) -> Iterator[str]:
             yield f"{name}: its sentence has {strange}, which is no number of the finding"
 
 
-def _version(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", text)[:2])
+def version_of(report: Report) -> tuple[int, ...]:
+    """Return the first two numbers of the version of memaudit that made a report; nothing if it is not stated."""
+    return tuple(int(part) for part in re.findall(r"\d+", report.provenance.get("memaudit", ""))[:2])
 
 
 def _said(text: str) -> list[tuple[str, bool]]:

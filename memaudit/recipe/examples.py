@@ -293,7 +293,8 @@ class Examples:
     def relabelled(self, y: Array) -> Examples:
         """Return the same examples with other classes, in the same units."""
         picked = object.__new__(Examples)
-        picked._set(self.inputs, self._labels._replace(y=y), self.ids, self.duplicates, self.unit_of)
+        labels = self._labels._replace(y=y)
+        picked._set(self.inputs, labels, self.ids, self.duplicates, self.unit_of, self.input_of, self.unit)
         return picked
 
     def digest(self) -> str:

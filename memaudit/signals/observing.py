@@ -163,8 +163,8 @@ _watching: ContextVar[Observer | None] = ContextVar("watching", default=None)
 def observe(model: Any, epoch: float, epochs: int | None = None) -> None:
     """Show the live model to whoever watches the training; does nothing if nobody does.
 
-    Call it in your own loop before the first epoch and after each, and where you like in between. What is recorded, and
-    at which of the calls, is said by the recipe's `observe`. The model is looked at in evaluation mode; its modes and
+    Call it in your own loop before the first epoch and after each, and where you like in between. The recipe's
+    `observe` says what is recorded, and at which of the calls. The model is looked at in evaluation mode; its modes and
     all random generators are restored.
 
     Args:

@@ -13,7 +13,7 @@ def late(seen):
 
 LATE_LOSS = Proxy(
     name="late-loss",
-    title="Loss in the second half of training",
+    title="Late loss",
     formula="mean loss of the looks after half of training",
     source="an example",
     score=late,

@@ -33,7 +33,7 @@ APB = Proxy(
 )
 APB_BATCH = Proxy(
     name="apb-batch",
-    title="Accuracy per batch, in the batch",
+    title="ApB within the batch",
     formula="1 − mean over epochs of [correct just before the update on it]; its place in the epoch is random",
     source="Accuracy per batch, its Algorithm 1, interpolated between the ends of epochs",
     score=_by_batch,

@@ -13,7 +13,7 @@ from scipy import stats
 Array = np.ndarray
 
 _PAIRS, _EXAMPLES = 16, 10  # groups of them, at most, that the jackknife leaves out in turn
-_TOP = 0.1
+_TOP, _LEAST_TOP = 0.1, 20  # share of the examples, and how many it must be for a correlation among them
 _LEAST_RELIABLE = 0.5  # at less, more than half of the variance of memorization is noise, and no correction is made
 _CLIP = 1 - 1e-6
 
@@ -149,10 +149,8 @@ class _Judge:
         self._memorized, self._ranks, self._found = memorized, _ranked(memorized)[0], found
         place = max(1, round(_TOP * len(memorized)))
         self._top = memorized >= np.partition(memorized, -place)[-place]
-        if self._top.sum() > 2 * place or np.ptp(memorized[self._top]) == 0:
-            self._top = np.zeros_like(
-                self._top
-            )  # ties: no tenth is more memorized than the rest, or all of it is alike
+        if not _LEAST_TOP <= self._top.sum() <= 2 * place or np.ptp(memorized[self._top]) == 0:
+            self._top = np.zeros_like(self._top)  # too few, or ties: no tenth is memorized more, or all of it alike
         self._top_ranks = _ranked(memorized[self._top])[0]
 
     def statistics(self, score: Float[Array, " examples"]) -> list[float]:

@@ -21,7 +21,7 @@ def _final(seen: Observations) -> Float[Array, "models examples"]:
 
 MEAN_CONFIDENCE = Proxy(
     name="confidence",
-    title="Confidence, mean over epochs",
+    title="Mean confidence",
     formula="1 − mean over epochs of exp(−loss)",
     source="Jiang et al. 2021, learning events with confidence (survey, Eq. 10)",
     score=_mean,
@@ -29,7 +29,7 @@ MEAN_CONFIDENCE = Proxy(
 )
 FINAL_CONFIDENCE = Proxy(
     name="final-confidence",
-    title="Confidence at the end",
+    title="Final confidence",
     formula="1 − exp(−loss) at the end of training",
     source="Carlini et al. 2019, prototypicality by model confidence",
     score=_final,

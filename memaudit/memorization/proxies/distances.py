@@ -1,4 +1,4 @@
-"""How an example lies among the others of its class and of other classes: no model needed, so a blind baseline."""
+"""Distances of an example to the others of its class and of other classes: no model needed, so a blind baseline."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _isolation(data: Data) -> Float[Array, " examples"]:
 
 DISTANCE = Proxy(
     name="distance",
-    title="Kernel distance to the own class and to others",
+    title="Kernel distance, with labels",
     formula="mean kernel with examples of other classes − mean kernel with those of its class",
     source="Jiang et al. 2021, pairwise-distance proxy with labels",
     score=_relative,
@@ -56,7 +56,7 @@ DISTANCE = Proxy(
 )
 ISOLATION = Proxy(
     name="isolation",
-    title="Kernel distance to all examples",
+    title="Kernel distance, no labels",
     formula="− mean kernel with other examples",
     source="Jiang et al. 2021, pairwise-distance proxy without labels (density)",
     score=_isolation,

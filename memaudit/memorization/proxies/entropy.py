@@ -21,7 +21,7 @@ def _final(seen: Observations) -> Float[Array, "models examples"]:
 
 MEAN_ENTROPY = Proxy(
     name="entropy",
-    title="Entropy, mean over epochs",
+    title="Mean entropy",
     formula="mean over epochs of the entropy of the predicted distribution",
     source="Jiang et al. 2021, learning events with entropy (survey, Eq. 10)",
     score=_mean,
@@ -29,7 +29,7 @@ MEAN_ENTROPY = Proxy(
 )
 FINAL_ENTROPY = Proxy(
     name="final-entropy",
-    title="Entropy at the end",
+    title="Final entropy",
     formula="entropy of the predicted distribution at the end of training",
     source="Shannon 1948; as a score of examples: survey, section 3.4",
     score=_final,

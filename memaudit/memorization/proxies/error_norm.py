@@ -21,7 +21,7 @@ def early(seen: Observations, values: Float[Array, "models times examples"]) -> 
 
 EL2N_EARLY = Proxy(
     name="el2n-early",
-    title="EL2N, early",
+    title="Early EL2N",
     formula="‖p − y‖₂ after a tenth of training",
     source="Paul et al. 2021, EL2N at epoch 20 of 200",
     score=lambda seen: early(seen, seen["el2n"]),
@@ -29,7 +29,7 @@ EL2N_EARLY = Proxy(
 )
 EL2N = Proxy(
     name="el2n",
-    title="EL2N, mean over epochs",
+    title="Mean EL2N",
     formula="mean over epochs of ‖p − y‖₂",
     source="Paul et al. 2021, EL2N, averaged over training",
     score=lambda seen: seen.over_epochs(seen["el2n"]),

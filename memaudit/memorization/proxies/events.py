@@ -52,7 +52,7 @@ LEARNING = Proxy(
 )
 FSLT = Proxy(
     name="fslt",
-    title="First-split learning time (FSLT)",
+    title="Learning time (FSLT)",
     formula="first epoch from which it is always right; one past the end if it ends wrong",
     source="Maini et al. 2022 (survey, Definition 9)",
     score=_first_split,

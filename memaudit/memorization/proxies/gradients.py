@@ -29,7 +29,7 @@ GRAND = Proxy(
 )
 GRADIENT = Proxy(
     name="gradient",
-    title="Gradient norm at the end",
+    title="Final gradient norm",
     formula="‖∇θ loss‖₂ at the end of training",
     source="Usynin et al. 2024, section 5.1, gradients in the parameters",
     score=lambda seen: seen["gradient"][:, -1].astype(np.float64),
@@ -38,7 +38,7 @@ GRADIENT = Proxy(
 )
 CSG = Proxy(
     name="csg",
-    title="Cumulative sample gradient (CSG)",
+    title="Cumulative gradient (CSG)",
     formula="sum over epochs of ‖∇x loss‖₂²",
     source="Ravikumar et al. 2025 (survey, Eq. 12)",
     score=_squared,

@@ -30,7 +30,7 @@ def _interquartile(seen: Observations) -> Float[Array, "models examples"]:
 
 CSL = Proxy(
     name="csl",
-    title="Cumulative sample loss (CSL)",
+    title="Cumulative loss (CSL)",
     formula="sum over epochs of the loss",
     source="Ravikumar et al. 2025 (survey, Eq. 12)",
     score=_cumulative,
@@ -38,7 +38,7 @@ CSL = Proxy(
 )
 FINAL_LOSS = Proxy(
     name="final-loss",
-    title="Loss at the end",
+    title="Final loss",
     formula="loss at the end of training",
     source="Yeom et al. 2018, the loss of the trained model",
     score=_final,
@@ -46,7 +46,7 @@ FINAL_LOSS = Proxy(
 )
 LT_IQR = Proxy(
     name="lt-iqr",
-    title="Loss trace, interquartile range (LT-IQR)",
+    title="Loss trace (LT-IQR)",
     formula="upper minus lower quartile over epochs of the loss",
     source="Pollock et al. 2024 (arXiv 2411.05743), LT-IQR",
     score=_interquartile,

@@ -29,7 +29,7 @@ C_SCORE = Proxy(
 )
 DISAGREEMENT = Proxy(
     name="disagreement",
-    title="Disagreement of an ensemble",
+    title="Ensemble disagreement",
     formula="standard deviation over models of p(label)",
     source="Carlini et al. 2019, prototypicality by ensemble agreement, on the label's probability",
     score=lambda others: np.exp(others.log_probability.astype(np.float64)).std(axis=0),
@@ -39,7 +39,7 @@ DISAGREEMENT = Proxy(
 )
 OTHERS_CONFIDENCE = Proxy(
     name="others-confidence",
-    title="Confidence of an ensemble",
+    title="Ensemble confidence",
     formula="1 − mean over models of p(label)",
     source="Carlini et al. 2019, prototypicality by model confidence, over an ensemble",
     score=lambda others: 1 - np.exp(others.log_probability.astype(np.float64)).mean(axis=0),
@@ -49,7 +49,7 @@ OTHERS_CONFIDENCE = Proxy(
 )
 PVI = Proxy(
     name="pvi",
-    title="Pointwise V-information (PVI)",
+    title="V-information (PVI)",
     formula="−(mean over models of log₂ p(label) − log₂ share of the class)",
     source="Ethayarajh et al. 2022, Definition 4.1, with the share of the class for the model without input",
     score=_information,
