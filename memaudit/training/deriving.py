@@ -42,7 +42,7 @@ from memaudit.recipe.networks import is_network
 from memaudit.recipe.observe import Observe
 from memaudit.recipe.populations import counts_of_candidates, number_of_units, population
 from memaudit.recipe.pretrained import base_answers, require_same_base
-from memaudit.recipe.recipes import asking
+from memaudit.recipe.recipes import Step, asking
 from memaudit.recipe.weights import new_network, put_weights
 from memaudit.signals.observing import Observer, watched
 from memaudit.training.filling import Progress, Shard, complete, discard
@@ -101,6 +101,7 @@ def derive(
     seed = int(parent.fingerprint["seed"])
     own = parent.design_lines | parent.derivation_lines
     parent.require(fingerprint(recipe, examples, seed) | own)
+    _require_same_training(derivation, recipe, examples)
     require_inputs(parent, recipe_folder(recipe))
     design = parent.design(number_of_units(examples))
     workshop = _Workshop(
@@ -134,7 +135,7 @@ def derive_target(
     derivation: Derivation | Callable[..., Any],
     *,
     members: str | Path | Iterable[Any] | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     device: str = "auto",
     state_dict: str | None = None,
 ) -> Any:
@@ -145,17 +146,20 @@ def derive_target(
         recipe: How it was made.
         derivation: As for `derive`.
         members: Who it was trained on; by default the file that `save_target` wrote.
-        seed: That the model was trained with.
+        seed: That the model was trained with; by default 0, but a derivation that repeats the training needs it.
         device: As for `fill`.
         state_dict: Which of several sets of weights in the file is the model.
 
     Raises:
-        MemauditError: The model does not load, or the derivation failed.
+        MemauditError: The model does not load, or the derivation failed, or repeats the training and lacks its seed.
     """
     recipe = load_recipe(recipe) if isinstance(recipe, str) else recipe
     derivation = derivation if isinstance(derivation, Derivation) else Derivation(derivation)
     _require_networks(recipe)
-    examples = population(recipe)
+    if seed is None and _repeats(derivation):
+        raise RecipeError(f"{type(derivation.function).__name__} repeats the training; give its seed=")
+    seed, examples = 0 if seed is None else seed, population(recipe)
+    _require_same_training(derivation, recipe, examples)
     counts = membership(members_beside(model) if members is None else members, examples).counts
     text = examples if isinstance(examples, TextPopulation) else None
     network = load_target(model, recipe, text, state_dict)
@@ -163,6 +167,23 @@ def derive_target(
     network.to(on)
     with one_thread():
         return _derived(derivation, network, recipe, examples, derivation.seen(examples, counts, seed), seed, on)
+
+
+def _repeats(derivation: Derivation) -> bool:
+    """Return whether a derivation repeats the training of its parent."""
+    return isinstance(derivation.function, Step) and bool(derivation.function.data)
+
+
+def _require_same_training(derivation: Derivation, recipe: Recipe, examples: Population) -> None:
+    """Raise RecipeError if a derivation repeats another training than that of its parent."""
+    if not _repeats(derivation):
+        return
+    one, other = (fingerprint(of, examples, 0) for of in (recipe, derivation.function.recipe))  # type: ignore[attr-defined]
+    if changed := sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name)):
+        raise RecipeError(
+            f"{type(derivation.function).__name__} repeats the training of the model, by another recipe "
+            f"({', '.join(changed[:3])}). Give it the recipe that the model was trained by"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -127,7 +127,12 @@ class Workshop:
         """Return the same workshop for training on other labels; it measures on the examples' own."""
         import torch
 
-        known = {"examples": examples, "measured": self.measured, "_returned": self._returned, "_answers": self._answers}
+        known = {
+            "examples": examples,
+            "measured": self.measured,
+            "_returned": self._returned,
+            "_answers": self._answers,
+        }
         other = copy(self)
         vars(other).update(known | {"_checksum": _checksum(examples)})
         if isinstance(self.recipe, ClassifierRecipe):
