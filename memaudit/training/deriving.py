@@ -43,6 +43,7 @@ from memaudit.recipe.observe import Observe
 from memaudit.recipe.populations import counts_of_candidates, number_of_units, population
 from memaudit.recipe.pretrained import base_answers, require_same_base
 from memaudit.recipe.recipes import Step, asking
+from memaudit.recipe.target import require_model_file
 from memaudit.recipe.weights import new_network, put_weights
 from memaudit.signals.observing import Observer, watched
 from memaudit.training.filling import Progress, Shard, complete, discard
@@ -160,6 +161,7 @@ def derive_target(
         raise RecipeError(f"{type(derivation.function).__name__} repeats the training; give its seed=")
     seed, examples = 0 if seed is None else seed, population(recipe)
     _require_same_training(derivation, recipe, examples)
+    require_model_file(Path(model))
     counts = membership(members_beside(model) if members is None else members, examples).counts
     text = examples if isinstance(examples, TextPopulation) else None
     network = load_target(model, recipe, text, state_dict)
