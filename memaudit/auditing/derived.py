@@ -87,8 +87,8 @@ def unlearning(parent: Bank | str | Path, children: Bank | str | Path, *, ascent
         BankError: They are not the parent's children, or were given other data.
     """
     children = _derived(children)
-    if not ascent and children.fingerprint["derivation.function"] == "GradientAscent":
-        raise BankError(f"the models of {children.path} were derived by gradient ascent: ascent=True")
+    if not ascent and children.fingerprint["derivation.function"] == repr("GradientAscent"):
+        raise BankError(f"the models of {children.path} were derived by gradient ascent; give ascent=True")
     after, members, seen = _stacked(children, "phi", "members", "seen")
     (before,) = _stacked(_parent(parent, children), "phi", models=children.models())
     forgotten = (members > 0) & ((seen > 0) == ascent)

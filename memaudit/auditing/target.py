@@ -236,8 +236,8 @@ def _require_same_end(
     if other.mean() > _ROUNDED:
         raise EvidenceError(
             f"{observed_beside(model)}: the loss or correctness of {int(other.sum())} of {len(other)} examples at the "
-            "end of training is not that of the model: it was trained on afterwards, or these are other numbers. Delete "
-            "the file, or save the model with what was seen of it: memaudit.save_target(..., observed=seen)"
+            "end of training is not that of the model: it was trained on afterwards, or these are other numbers. "
+            "Delete the file, or save the model with what was seen of it: memaudit.save_target(..., observed=seen)"
         )
 
 
