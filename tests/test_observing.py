@@ -410,6 +410,8 @@ def test_what_observe_is_called_with_makes_sense() -> None:
 class Counting(nn.Module):
     """A buffer and an attribute that every pass changes, and that decide how the model is trained."""
 
+    seen: torch.Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.layers, self.passes = nn.Linear(5, 3), 0
