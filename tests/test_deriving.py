@@ -229,9 +229,6 @@ def test_a_function_that_keeps_a_network_between_calls_is_refused(parent: Bank, 
 
     with pytest.raises(RecipeError, match="those of an earlier model in every bit"):
         ma.derive(tmp_path / "c", parent, recipe, first, device="cpu")
-    loop = ma.CallableRecipe(recipe.examples, lambda dataset, *, seed, device: copy.deepcopy(kept[0]))
-    with pytest.raises(RecipeError, match="those of an earlier model in every bit"):
-        ma.fill(tmp_path / "f", loop, 2, device="cpu", weights=False)
 
 
 def test_a_child_with_other_outputs_is_refused(parent: Bank, recipe: Any, tmp_path: Path) -> None:

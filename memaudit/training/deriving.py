@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -234,13 +235,21 @@ class _Workshop(Workshop):
         return of_classes and is_network(child) and getattr(self.recipe, "outputs", None) != "one-vs-rest"
 
     def require_sound(self, trained: Any, counts: UInt8[Array, " ids"], seed: int, signals: dict[str, Array]) -> None:
-        """Raise RecipeError if the derivation returns one object for several models."""
+        """Raise RecipeError if the derivation returns one object, or copies of one network, for several models."""
         if self._returned.get(id(trained)) is trained:
             raise RecipeError(
                 "the derivation returned the same object as for an earlier model; return the child of each"
             )
         with suppress(TypeError):
             self._returned[id(trained)] = trained
+        if not is_network(trained):  # trees that separate all classes agree
+            return
+        earlier = self._answers.setdefault(sha256(np.ascontiguousarray(signals["phi"]).data).digest(), counts)
+        if not np.array_equal(earlier, counts):
+            raise RecipeError(
+                "its outputs are those of an earlier model in every bit, although that had another training set. "
+                "Return a network that depends on what the function is given; do not keep one between calls"
+            )
 
     def origin(self, model: int) -> dict[str, Any]:
         """Return the parent's weights by their SHA-256."""

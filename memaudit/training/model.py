@@ -9,7 +9,6 @@ from contextlib import suppress
 from copy import copy, deepcopy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from hashlib import sha256
 from typing import Any
 from weakref import WeakValueDictionary
 from zlib import crc32
@@ -39,7 +38,7 @@ from memaudit.recipe import (
 )
 from memaudit.recipe.blame import blame
 from memaudit.recipe.labels import Task
-from memaudit.recipe.networks import each, is_network, tensors
+from memaudit.recipe.networks import each, tensors
 from memaudit.recipe.populations import candidates, counts_of_candidates, number_of_units
 from memaudit.recipe.recipes import asking
 from memaudit.recipe.weights import weights_of
@@ -184,7 +183,6 @@ class Workshop:
                 signals = self.measure(trained)
                 signals |= {} if shop is self else self._fitted(trained, shop.examples)
             shop.require_sound(trained, counts, seed, signals)
-            shop.require_different(trained, counts, signals["phi"])
             evaluation = time.perf_counter() - started - seconds
             shop.require_unchanged("scoring")
             read = inputs_of(self.recipe)
@@ -214,17 +212,6 @@ class Workshop:
         if isinstance(self.measured, Examples):
             self._require_own(trained, counts, seed, signals["phi"])
             self._require_sense(signals, counts)
-
-    def require_different(self, trained: Any, counts: UInt8[Array, " ids"], phi: Array) -> None:
-        """Raise RecipeError if two networks of other training sets agree in every bit, as copies of one do."""
-        if not is_network(trained):  # trees that separate all classes agree
-            return
-        earlier = self._answers.setdefault(sha256(np.ascontiguousarray(phi).data).digest(), counts)
-        if not np.array_equal(earlier, counts):
-            raise RecipeError(
-                "its outputs are those of an earlier model in every bit, although that had another training set. "
-                "Return a network that depends on what the function is given; do not keep one between calls"
-            )
 
     def origin(self, model: int) -> dict[str, Any]:
         """Return what the record of a model says of where it comes from."""
