@@ -1,5 +1,6 @@
 """Banks of derived models: made from stored weights, stored like any bank, and bound to their parents."""
 
+import copy
 import dataclasses
 import shutil
 from collections.abc import Callable, Iterator
@@ -128,12 +129,17 @@ def test_a_parent_that_has_other_weights_by_now_is_noticed(parent: Bank, recipe:
     moved = {name: values.copy() for name, values in weights(parent, 3).items()}
     moved["2.bias"] += 1e-3
     own.write(3, signals, save(moved), {"seed": record["seed"], "device": "cpu"})
-    with pytest.raises(BankError, match=r"model 3 of .* has other weights than its child"):
-        ma.what_if(own, children, fprs=(0.05,))
+    for compare in (ma.what_if, lambda parent, children: ma.what_if(children, parent), ma.unlearning):
+        with pytest.raises(BankError, match=r"model 3 of .* has other weights than its child"):
+            compare(own, children)
     told: list[tuple[int, str]] = []
     ma.derive(tmp_path / "c", own, recipe, same, device="cpu", repaired=lambda *problem: told.append(problem))
     assert [model for model, _ in told] == [3]
     assert np.array_equal(weights(children, 3)["2.bias"], moved["2.bias"])
+    own.discard(1)
+    ma.derive(tmp_path / "c", own, recipe, same, device="cpu", repaired=lambda *problem: told.append(problem))
+    assert children.has(1)  # it cannot be made again
+    assert len(told) == 1
 
 
 def test_weights_that_do_not_give_what_was_recorded_are_refused(parent: Bank, recipe: Any, tmp_path: Path) -> None:
@@ -205,6 +211,68 @@ def test_what_cannot_be_derived_from_is_refused_before_anything_starts(recipe: A
             ma.derive(tmp_path / "w", kept, recipe, ma.Derivation(same, wrong), device="cpu")
     with pytest.raises(RecipeError, match="repeats the training"):
         ma.Derivation(by.ResetLayer(recipe, "0"), "nonmembers")
+    faster = by.ResetLayer(dataclasses.replace(recipe, optimizer=ma.SGD(lr=0.3)), "0")
+    with pytest.raises(RecipeError, match=r"by another recipe \(recipe.optimizer\)"):
+        ma.derive(tmp_path / "r", kept, recipe, faster, device="cpu")
+    for problem in (lambda: by.Quantize(2.5), lambda: by.ContinueTraining(recipe, 1.5)):  # type: ignore[arg-type]
+        with pytest.raises(SettingsError, match="a whole number"):
+            problem()
+
+
+def test_a_function_that_keeps_a_network_between_calls_is_refused(parent: Bank, recipe: Any, tmp_path: Path) -> None:
+    """Children that are one network have no members: their audit would find no leak."""
+    kept: list[Any] = []
+
+    def first(model: Any, dataset: Any, *, seed: int, device: str) -> Any:
+        kept.append(model)
+        return copy.deepcopy(kept[0])
+
+    with pytest.raises(RecipeError, match="those of an earlier model in every bit"):
+        ma.derive(tmp_path / "c", parent, recipe, first, device="cpu")
+
+
+def test_a_child_with_other_outputs_is_refused(parent: Bank, recipe: Any, tmp_path: Path) -> None:
+    def wider(model: Any, dataset: Any, *, seed: int, device: str) -> Any:
+        from torch import nn
+
+        return nn.Linear(12, 11)
+
+    with pytest.raises(RecipeError, match="10 and 11 classes; keep the number of outputs"):
+        ma.derive(tmp_path / "c", parent, recipe, wider, device="cpu")
+
+
+def test_a_data_function_that_draws_is_the_same_again(parent: Bank, recipe: Any, tmp_path: Path) -> None:
+    def drawn(examples: Any, members: Any, seed: int) -> Any:
+        return members * (np.random.random(len(members)) < 0.5)  # noqa: NPY002
+
+    found = []
+    for folder in "ab":
+        np.random.seed(5)  # noqa: NPY002
+        found.append(ma.derive(tmp_path / folder, parent, recipe, ma.Derivation(same, drawn), shadows=2, device="cpu"))
+        np.random.random(3)  # noqa: NPY002
+    assert np.array_equal(stacked(found[0], "seen"), stacked(found[1], "seen"))
+
+
+def test_children_of_other_data_or_other_looks_are_refused_by_name(parent: Bank, recipe: Any, tmp_path: Path) -> None:
+    def further(*looks: float) -> ma.Derivation:
+        watched = dataclasses.replace(recipe, observe=ma.Observe(looks))
+        return ma.Derivation(by.ContinueTraining(watched, 2), "nonmembers")
+
+    pruned = ma.derive(tmp_path / "p", parent, recipe, by.Prune(0.5), device="cpu")
+    with pytest.raises(BankError, match="with all of their members as data"):
+        ma.holdout_retraining(pruned)
+    with pytest.raises(BankError, match="p: model 0 forgets none of its members"):
+        ma.unlearning(parent, pruned)
+    children = ma.derive(tmp_path / "c", parent, recipe, further(0, 2), shadows=2, device="cpu")
+    with pytest.raises(BankError, match="c: each of three models or more"):
+        ma.rate_of_forgetting(children)
+    ma.derive(tmp_path / "c", parent, recipe, further(1, 2), shadows=4, device="cpu")
+    with pytest.raises(BankError, match=r"differ in 'observed\.epochs'"):
+        ma.second_split(parent, children)
+    ascent = ma.Derivation(by.GradientAscent(recipe), ma.Part("members", 0.1))
+    ma.derive(tmp_path / "a", parent, recipe, ascent, shadows=2, device="cpu")
+    with pytest.raises(BankError, match="gradient ascent; give ascent=True"):
+        ma.unlearning(parent, tmp_path / "a")
 
 
 def test_a_derived_target_is_audited_against_derived_shadows(recipe: Any, parent: Bank, tmp_path: Path) -> None:
@@ -213,6 +281,8 @@ def test_a_derived_target_is_audited_against_derived_shadows(recipe: Any, parent
     ma.save_target(ma.train(recipe, members, seed=5, device="cpu"), tmp_path / "m.safetensors", members)
     child = ma.derive_target(tmp_path / "m.safetensors", recipe, by.Prune(0.4), device="cpu")
     ma.save_target(child, tmp_path / "k.safetensors", members)
+    with pytest.raises(RecipeError, match="repeats the training; give its seed="):
+        ma.derive_target(tmp_path / "m.safetensors", recipe, by.ResetLayer(recipe, "0"), device="cpu")
     done = ma.audit(tmp_path / "k.safetensors", recipe, children, device="cpu", fprs=[0.05])
     assert done.report.provenance["bank.derivation.function"] == "'Prune'"
     assert "derived from trained ones (by Prune on data members)" in done.report.limitations[0]

@@ -1,5 +1,6 @@
 """Looks at a live model: what they see, and that the training goes on as if nobody had looked."""
 
+import os
 import random
 from collections.abc import Callable
 from dataclasses import replace
@@ -406,6 +407,95 @@ def test_what_observe_is_called_with_makes_sense() -> None:
             ma.observe(nn.Sequential(nn.Linear(5, 2)), 2)
 
 
+class Counting(nn.Module):
+    """A buffer and an attribute that every pass changes, and that decide how the model is trained."""
+
+    seen: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers, self.passes = nn.Linear(5, 3), 0
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.passes += 1
+        self.seen += 1
+        return self.layers(x) * (1 + (self.passes + self.seen) / 100 if self.training else 1)
+
+
+class Merging(nn.Module):
+    """Low-rank adapters that `eval()` merges into the weight, as loralib does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.up, self.merged = nn.Linear(5, 3), nn.Parameter(torch.zeros(3, 5)), False
+        self.layer.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> "Merging":
+        if mode == self.merged:
+            self.layer.weight.data += (-1 if mode else 1) * self.up.data
+            self.merged = not mode
+        return super().train(mode)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x) if self.merged else self.layer(x) + x @ self.up.T
+
+
+@pytest.mark.parametrize("network", [Counting, Merging])
+def test_a_look_leaves_buffers_attributes_and_merged_weights_alone(network: type[nn.Module]) -> None:
+    def loop(dataset: Examples, *, seed: int, device: str) -> nn.Module:
+        model = network().train()
+        optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
+        x, y = torch.as_tensor(dataset.x).float(), torch.as_tensor(dataset.y)
+        for epoch in range(4):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(x), y).backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            ma.observe(model, epoch + 1)
+        return model
+
+    recipe = ma.CallableRecipe(data, train=loop, model=network)
+    models = [made(replace(recipe, observe=wanted))[0] for wanted in (Observe(0), Observe("every epoch"))]
+    assert np.array_equal(weights(models[0]), weights(models[1]))
+
+
+def test_a_lazy_network_is_refused_as_a_look_would_draw_its_weights() -> None:
+    with pytest.raises(ModelError, match="the network is lazy"), evaluating(nn.LazyLinear(3)):
+        pass
+
+
+def test_gradients_are_taken_in_inference_mode_too() -> None:
+    torch.manual_seed(0)
+    model = deep()
+    found = []
+    for mode in (torch.enable_grad, torch.no_grad, torch.inference_mode):
+        wanted = Observe([1], also=("gradient", "input_gradient", "curvature"))
+        with watched(Observer(data(), wanted, {"outputs": None, "output": None})) as observer, mode():
+            ma.observe(model, 1)
+        found.append(next(iter(observer._looks.values())))
+    assert all(np.array_equal(found[0][name], other[name]) for other in found[1:] for name in other)
+
+
+@pytest.mark.parametrize("epoch", [float("nan"), float("inf"), -1, -0.5, 1e9, "two", None])
+def test_an_epoch_that_is_no_number_of_passes_is_refused(epoch: Any) -> None:
+    with watched(Observer(data(), Observe("every epoch"), {"outputs": None, "output": None})):
+        with pytest.raises(RecipeError, match="give passes over the training set"):
+            ma.observe(deep(), epoch)
+        with pytest.raises(RecipeError, match="was called with epochs="):
+            ma.observe(deep(), 1, 0 if epoch is None else epoch)
+
+
+def test_two_networks_at_one_epoch_are_refused_and_one_after_the_other_is_not() -> None:
+    teacher, student = deep(), deep()
+    with watched(Observer(data(), Observe("every epoch"), {"outputs": None, "output": None})) as observer:
+        ma.observe(teacher, 1)
+        with pytest.raises(RecipeError, match="two networks at epoch 1"):
+            ma.observe(student, 1)
+        ma.observe(student, 2)
+        with pytest.raises(ModelError, match="returned a dict"):
+            observer.of({})
+
+
 # --- Banks --------------------------------------------------------------------------------------------------------
 
 
@@ -500,6 +590,16 @@ FORGERIES: dict[str, tuple[Callable[[dict[str, Array]], Any], str]] = {
     "backwards": (lambda t: t.update({"observed.epochs": t["observed.epochs"][::-1].copy()}), "epochs grow from 0"),
     "NaN epoch": (lambda t: t["observed.epochs"].__setitem__(1, np.nan), "epochs are finite"),
     "wide": (lambda t: t.update({"observed.loss": t["observed.loss"].astype(np.float64)}), "float64"),
+    "other answers": (
+        lambda t: t["observed.correct"].__setitem__(-1, ~t["observed.correct"][-1]),
+        "the loss or correctness of 40 of 40 examples at the end of training is not that",
+    ),
+    "shares": (lambda t: t.update({"observed.correct": t["observed.correct"].astype(np.float16)}), "of another kind"),
+    "beyond all": (
+        lambda t: t.update({"observed.correct": t["observed.correct"].astype(np.float16) + 1}),
+        "correct is above 1",
+    ),
+    "below 0": (lambda t: t["observed.loss"].__setitem__((0, 0), -1), "loss is negative"),
     "other end": (lambda t: t["observed.loss"].__setitem__(-1, 0), "at the end of training is not that of the model"),
 }
 
@@ -516,6 +616,20 @@ def test_a_damaged_file_of_observations_is_refused_by_name(target: Path) -> None
     beside(target).write_bytes(beside(target).read_bytes()[:100])
     with pytest.raises(EvidenceError, match=r"observed\.safetensors cannot be read"):
         open_target(target, RECIPE, device="cpu")
+
+
+def test_observations_that_are_no_file_are_refused_without_reading(target: Path) -> None:
+    beside(target).unlink()
+    os.mkfifo(beside(target))
+    with pytest.raises(EvidenceError, match="is no file"):
+        open_target(target, RECIPE, device="cpu")
+
+
+def test_only_what_observing_gives_is_stored(tmp_path: Path) -> None:
+    members = ma.draw_members(RECIPE)
+    with pytest.raises(EvidenceError, match="observed is a dict"):
+        ma.save_target(deep(), tmp_path / "model.pt", members, RECIPE, observed={})
+    assert not list(tmp_path.iterdir())
 
 
 def test_observations_that_are_sound_have_no_problem() -> None:

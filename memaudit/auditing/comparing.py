@@ -21,6 +21,7 @@ from memaudit.design import by_pair
 from memaudit.errors import BankError, SettingsError, hint
 from memaudit.reports.text import percent, points, rate
 from memaudit.stats import paired_change, rate_by_pair, resolvable
+from memaudit.training.deriving import changed_parent
 from memaudit.types import Estimate
 
 Array = np.ndarray
@@ -114,12 +115,14 @@ def what_if(
 
     Raises:
         BankError: The banks have other training sets, no pairs, or a child's parent was trained again since.
-        SettingsError: There is no such attack, or a rate cannot be resolved.
+        SettingsError: There is no such attack or rate.
     """
     first, second = (bank if isinstance(bank, Bank) else Bank.open(bank) for bank in (before, after))
     for name in attacks:
         if name not in ATTACKS:
             raise SettingsError(f"there is no attack {name!r} that a bank alone can make; {hint(name, ATTACKS)}")
+    if wrong := [fpr for fpr in fprs if not 0 < fpr < 1]:
+        raise SettingsError(f"fpr = {wrong[0]}: a false-positive rate is between 0 and 1")
     one, other = _recordings(first, second, shadows)
     inside, outside = (np.stack(side) for side in zip(_correct(one), _correct(other), strict=True))
     gains = inside - outside  # [banks, pairs, examples]
@@ -174,8 +177,9 @@ def _recordings(before: Bank, after: Bank, shadows: int | None) -> tuple[Recordi
     if len(pairs) < 3:
         raise BankError(f"{before.path} and {after.path} have {len(pairs)} pairs of models in common; 3 are needed")
     models = [model for first in pairs for model in (first, first + 1)]
-    if after.derivation_lines.get("derivation.parent") == before.mark:
-        _require_parents(before, after, models)
+    for parent, children in ((before, after), (after, before)):
+        if children.derivation_lines.get("derivation.parent") == parent.mark:
+            require_parents(parent, children, models)
     one, other = (bank.recordings(models) for bank in (before, after))
     if not np.array_equal(one.members > 0, other.members > 0):
         raise BankError(
@@ -185,13 +189,12 @@ def _recordings(before: Bank, after: Bank, shadows: int | None) -> tuple[Recordi
     return one, other
 
 
-def _require_parents(parent: Bank, children: Bank, models: Sequence[int]) -> None:
+def require_parents(parent: Bank, children: Bank, models: Sequence[int]) -> None:
     """Raise BankError if a child was derived from other weights than its parent has now."""
     for model in models:
-        if children.record(model).get("parent", {}).get("sha256") != parent.weights_sha256(model):
+        if problem := changed_parent(parent, children, model):
             raise BankError(
-                f"model {model} of {parent.path} has other weights than its child in {children.path} was derived from; "
-                "run the same `memaudit bank derive` again, which makes that child again"
+                f"{children.path}: {problem}. Run the same `memaudit bank derive` again, which makes that child again"
             )
 
 

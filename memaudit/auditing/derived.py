@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
+from memaudit.auditing.comparing import require_parents
 from memaudit.bank import Bank
 from memaudit.errors import BankError
 from memaudit.memorization import (
@@ -32,7 +34,9 @@ def holdout_retraining(children: Bank | str | Path) -> HoldoutRetraining:
     Raises:
         BankError: They are not derived, or no divergence was recorded.
     """
-    divergence, members, seen = stacked(bank_of_children(children), "divergence", "members", "seen")
+    children = bank_of_children(children)
+    divergence, members, seen = stacked(children, "divergence", "members", "seen")
+    _require_other_data(children, members, seen)
     return _holdout_retraining(divergence, members, seen)
 
 
@@ -49,6 +53,7 @@ def second_split(parent: Bank | str | Path, children: Bank | str | Path) -> Seco
     """
     children = bank_of_children(children)
     correct, epochs, members, seen = stacked(children, "observed.correct", "observed.epochs", "members", "seen")
+    _require_other_data(children, members, seen)
     (learned,) = stacked(parent_of(parent, children), "correct", models=children.models())
     return _second_split(correct.astype(bool), epochs[0], members, seen, learned.astype(bool))
 
@@ -63,10 +68,10 @@ def rate_of_forgetting(children: Bank | str | Path) -> ForgettingRate:
     Raises:
         BankError: They are not derived, or were not observed.
     """
-    loss, epochs, members, seen = stacked(
-        bank_of_children(children), "observed.loss", "observed.epochs", "members", "seen"
-    )
-    return _rate_of_forgetting(-loss.astype(np.float64), epochs[0].astype(np.float64), members, seen)
+    children = bank_of_children(children)
+    loss, epochs, members, seen = stacked(children, "observed.loss", "observed.epochs", "members", "seen")
+    with _of(children):
+        return _rate_of_forgetting(-loss.astype(np.float64), epochs[0].astype(np.float64), members, seen)
 
 
 def unlearning(parent: Bank | str | Path, children: Bank | str | Path, *, ascent: bool = False) -> Unlearning:
@@ -79,13 +84,34 @@ def unlearning(parent: Bank | str | Path, children: Bank | str | Path, *, ascent
         ascent: The children were given the members to forget, as by `GradientAscent`.
 
     Raises:
-        BankError: They are not the parent's children.
+        BankError: They are not the parent's children, or were given other data.
     """
     children = bank_of_children(children)
+    if not ascent and children.fingerprint["derivation.function"] == repr("GradientAscent"):
+        raise BankError(f"the models of {children.path} were derived by gradient ascent; give ascent=True")
     after, members, seen = stacked(children, "phi", "members", "seen")
     (before,) = stacked(parent_of(parent, children), "phi", models=children.models())
     forgotten = (members > 0) & ((seen > 0) == ascent)
-    return _unlearning(before.mean(axis=2), after.mean(axis=2), members, forgotten)
+    with _of(children):
+        return _unlearning(before.mean(axis=2), after.mean(axis=2), members, forgotten)
+
+
+@contextmanager
+def _of(children: Bank) -> Iterator[None]:
+    """Name the bank that an estimate is not defined for."""
+    try:
+        yield
+    except ValueError as error:
+        raise BankError(f"{children.path}: {error}") from error
+
+
+def _require_other_data(children: Bank, members: Array, seen: Array) -> None:
+    """Raise BankError where all members were in the data of the derivation."""
+    if not ((members > 0) & (seen == 0)).any():
+        raise BankError(
+            f"the models of {children.path} were derived with all of their members as data, and what counts are "
+            'members that were not: derive with data="nonmembers"'
+        )
 
 
 def bank_of_children(bank: Bank | str | Path) -> Bank:
@@ -101,6 +127,7 @@ def parent_of(parent: Bank | str | Path, children: Bank) -> Bank:
     parent = parent if isinstance(parent, Bank) else Bank.open(parent)
     if children.fingerprint["derivation.parent"] != parent.mark:
         raise BankError(f"the models of {children.path} were derived from another bank than {parent.path}")
+    require_parents(parent, children, children.models())
     return parent
 
 
@@ -115,4 +142,7 @@ def stacked(bank: Bank, *names: str, models: Sequence[int] | None = None) -> lis
                 else "it is none of a classifier"
             )
             raise BankError(f"model {missing[0]} of {bank.path} has no recording {name!r}; {told}")
+        shapes = {of[name].tobytes() if name == "observed.epochs" else of[name].shape for of in found}
+        if len(shapes) > 1:
+            raise BankError(f"the models of {bank.path} differ in {name!r}: observe all of them at the same epochs")
     return [np.stack([of[name] for of in found]) for name in names]

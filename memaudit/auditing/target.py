@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, Shaped, UInt8
 
 from memaudit.auditing.folder import sha256
 from memaudit.bank import Bank, Recordings
@@ -208,7 +208,7 @@ def open_target(
     except ModelError as error:
         raise ModelError(f"{model}: {error}") from error
     if seen is not None:
-        _require_same_end(Path(model), seen, loss_of(examples)(recorded["phi"][:, 0]))
+        _require_same_end(Path(model), seen, loss_of(examples)(recorded["phi"][:, 0]), recorded["correct"])
     return Target(
         recipe,
         examples,
@@ -223,15 +223,21 @@ def open_target(
     )
 
 
-def _require_same_end(model: Path, seen: Observed, loss: Float[Array, " examples"]) -> None:
+def _require_same_end(
+    model: Path, seen: Observed, loss: Float[Array, " examples"], correct: Shaped[Array, " examples"]
+) -> None:
     """Raise EvidenceError if the last of a target's observations is not what the audited model says."""
     last = seen.values["loss"][-1].astype(np.float64)
     other = np.abs(last - np.minimum(loss, LARGEST)) > _ROUNDING * (1 + loss)
+    right = seen.values["correct"]
+    if right.dtype != (np.bool_ if correct.dtype == np.bool_ else np.float16):
+        raise EvidenceError(f"{observed_beside(model)} is of examples of another kind. Delete the file")
+    other |= np.abs(right[-1].astype(np.float64) - correct) > _ROUNDING
     if other.mean() > _ROUNDED:
         raise EvidenceError(
-            f"{observed_beside(model)}: the loss of {int(other.sum())} of {len(other)} examples at the end of training "
-            "is not that of the model: it was trained on afterwards, or these are other numbers. Delete the file, or "
-            "save the model with what was seen of it: memaudit.save_target(..., observed=seen)"
+            f"{observed_beside(model)}: the loss or correctness of {int(other.sum())} of {len(other)} examples at the "
+            "end of training is not that of the model: it was trained on afterwards, or these are other numbers. "
+            "Delete the file, or save the model with what was seen of it: memaudit.save_target(..., observed=seen)"
         )
 
 

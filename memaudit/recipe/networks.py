@@ -25,6 +25,13 @@ def is_network(model: Any) -> bool:
     return torch is not None and isinstance(model, torch.nn.Module)
 
 
+def evaluated(network: Any) -> Any:
+    """Return a network in evaluation mode; `eval()` is not called if it is: one of its own might change weights."""
+    if is_network(network) and not any(module.training for module in network.modules()):
+        return network
+    return network.eval()
+
+
 def precision(network: Module) -> dtype:
     """Return the type of a network's floating-point parameters, by the first of them; float32 if it has none."""
     import torch

@@ -17,6 +17,7 @@ Array = np.ndarray
 
 PREFIX = "observed."
 NAMES = ("loss", "correct", "entropy", "el2n", "gradient", "input_gradient", "curvature")
+_ROUNDING = 1e-2  # of a loss in half precision
 _EPOCHS, _MODEL = "epochs", "model.sha256"
 LARGEST = float(np.finfo(np.float16).max)  # 65504: what is larger is stored as this
 
@@ -98,8 +99,10 @@ def read_observed(model: str | Path, sha: str, examples: int) -> Observed | None
         EvidenceError: The file is damaged, or is about another model, or about other examples.
     """
     path = observed_beside(model)
-    if not path.exists():
+    if not path.exists() and not path.is_symlink():
         return None
+    if not path.is_file():  # a pipe would be read for ever
+        raise EvidenceError(f"{path} is no file. Remove it, or save the model again")
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -137,8 +140,10 @@ def problem_of(observed: Observed, examples: int) -> str:
             )
         if not np.isfinite(values).all():
             return f"{name} is NaN or infinite"
-        if name != "loss" and (values < 0).any():
+        if values.min(initial=0) < (-_ROUNDING if name == "loss" else 0):
             return f"{name} is negative"
+        if name == "correct" and values.max(initial=0) > 1:
+            return "correct is above 1"
     return ""
 
 

@@ -7,7 +7,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from memaudit.errors import ModelError, RecipeError
+from memaudit.errors import EvidenceError, ModelError, RecipeError
 from memaudit.files import write_whole
 from memaudit.recipe.blame import blame
 from memaudit.recipe.checkpoints import holds_safetensors, read_checkpoint
@@ -63,6 +63,10 @@ def save_target(
     folder = hasattr(model, "save_pretrained") and path.suffix not in (*SUFFIXES, *_WEIGHT_FILES)
     if not folder and path.suffix not in (*SUFFIXES, *_WEIGHT_FILES):
         raise ModelError(f"{path}: a network goes to .safetensors or .pt, a scikit-learn estimator to .skops")
+    if observed is not None and not callable(getattr(observed, "of", None)):
+        raise EvidenceError(
+            f"observed is a {type(observed).__name__}; give what `with memaudit.observing(recipe) as` is"
+        )
     seen = None if observed is None else observed.of(model)
     content = None if folder else _content(model, path, trusted)
     members_beside(path).unlink(missing_ok=True)

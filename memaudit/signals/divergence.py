@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import log_softmax
 
+from memaudit.errors import ModelError
 from memaudit.recipe import Examples
 from memaudit.recipe.recipes import Output, Outputs
 from memaudit.signals.logits import log_odds, log_probabilities
@@ -38,6 +39,9 @@ def divergence(
         outputs: What their outputs are, as for `evaluate`; but no independent probabilities (one-vs-rest).
         output: Which part of what they return.
 
+    Raises:
+        ModelError: They have other numbers of classes.
+
     Source: Carlini, Erlingsson & Papernot 2019 (arXiv 1910.13427), holdout retraining; Wei et al. 2025 (ACM CSUR
     58(4):98), Equation 7.
     """
@@ -47,6 +51,8 @@ def divergence(
     while start < len(examples):
         rows = slice(start, min(start + batch, len(examples)))
         p, q = (_log_probabilities(network(rows), outputs) for network in networks)
+        if p.shape != q.shape:
+            raise ModelError(f"the networks have {p.shape[1]} and {q.shape[1]} classes; keep the number of outputs")
         found[rows] = symmetric_kl(p, q)
         start, batch = rows.stop, max(2, min(_BATCH, _OUTPUTS // p.shape[1]))
     return found

@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from memaudit.errors import ModelError
+from memaudit.recipe.networks import evaluated
 from memaudit.recipe.rendering import Row
 from memaudit.signals.asking import ask, sound
 from memaudit.tokens import TOP_K, TokenStatistics
@@ -84,7 +85,7 @@ def _scored(model: torch.nn.Module, rows: Sequence[Row], device: str) -> Scored:
     """Yield, batch by batch, the places of the marked tokens among all, their logits in float32, and the tokens."""
     counts = np.array([int(row.trained.sum()) for row in rows], np.int64)
     ends = np.cumsum(counts)
-    model = model.to(device).eval()
+    model = evaluated(model.to(device))
     for batch in batches(rows, most_tokens(vocabulary_of(model), device)):
         at = np.concatenate([np.arange(ends[i] - counts[i], ends[i]) for i in batch])
         yield at, *_logits(model, [rows[i] for i in batch], device)

@@ -10,6 +10,7 @@ from jaxtyping import Shaped
 
 from memaudit.recipe import Examples, Population, TextPopulation
 from memaudit.recipe.labels import Task
+from memaudit.recipe.networks import evaluated
 from memaudit.recipe.observe import Also
 from memaudit.recipe.recipes import Output, Outputs
 from memaudit.signals.asking import exact
@@ -45,7 +46,7 @@ def look(
         ModelError: The outputs are not one row for each example, NaN or infinite.
         RecipeError: The network's own code failed.
     """
-    network.eval()
+    evaluated(network)
     device = str(next((p.device for p in network.parameters()), "cpu"))
     if isinstance(population, TextPopulation):
         return _of_texts(network, population, device)

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from memaudit.errors import ModelError
 from memaudit.recipe import Row, TextPopulation, TokenSpace
+from memaudit.recipe.networks import evaluated
 from memaudit.signals.asking import ask, sound
 from memaudit.signals.causality import likelier, other_tokens, probed_rows, require_logits, require_same
 from memaudit.signals.language import (
@@ -72,7 +73,7 @@ class Masked:
             ModelError: Fewer outputs than tokens, probabilities, random output, dependence on the batch or on padding,
                 or none on the tokens that follow, as of a causal model.
         """
-        self.model.to(self.device).eval()
+        evaluated(self.model.to(self.device))
         rows = probed_rows(self.population)
         if not rows:
             return
@@ -147,7 +148,7 @@ class Masked:
         ends = np.cumsum([int(row.trained.sum()) for row in rows])
         places = [np.flatnonzero(row.trained) for row in rows]
         passes = [(r, first) for r, own in enumerate(places) for first in range(min(PASSES, len(own)))]
-        self.model.to(self.device).eval()
+        evaluated(self.model.to(self.device))
         for batch in batches([rows[r] for r, _ in passes], most_tokens(vocabulary_of(self.model), self.device)):
             chosen = [passes[i] for i in batch]
             at = np.concatenate([np.arange(ends[r] - len(places[r]) + first, ends[r], PASSES) for r, first in chosen])

@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from memaudit.recipe.blame import blame
 from memaudit.recipe.inputs import Inputs
-from memaudit.recipe.networks import answer_of, each, inputs_for, last_layer, outputs_of, precision, tensors
+from memaudit.recipe.networks import answer_of, each, evaluated, inputs_for, last_layer, outputs_of, precision, tensors
 from memaudit.recipe.recipes import Output
 from memaudit.signals.steady import require_steady
 
@@ -78,5 +78,5 @@ def asked(network: torch.nn.Module, x: Inputs, device: str, output: Output | Non
     """Return the network on a device and in evaluation mode, ready to be asked about inputs."""
     with blame("evaluating the model"):
         network.to(device)
-        network.eval()
+        evaluated(network)
     return Asked(network, x, device, output=output)

@@ -6,11 +6,13 @@ reference to it: our own loops, users' loops, and callbacks of trainers call the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import ref
 
 import numpy as np
 
@@ -26,6 +28,7 @@ from memaudit.signals.undisturbed import evaluating, undisturbed
 Array = np.ndarray
 
 _ROUNDING = 1e-6  # of an epoch: sums of fractions
+_MOST = 1e6  # passes over a training set: more are steps
 
 
 @dataclass(eq=False)
@@ -48,6 +51,7 @@ class Observer:
     epochs: int | None = None
     _latest: float = field(default=-1.0, init=False)
     _looks: dict[float, dict[str, Array]] = field(default_factory=dict, init=False)
+    _shown: Callable[[], Any] | None = field(default=None, init=False)  # the latest network
 
     def __post_init__(self) -> None:
         if self.wanted.also and isinstance(self.population, TextPopulation):
@@ -67,23 +71,36 @@ class Observer:
         Args: As of `observe`.
 
         Raises:
-            RecipeError: The epoch is smaller than that of an earlier call.
+            RecipeError: The epoch is no number of passes, or smaller than that of an earlier call.
             ModelError: The model is no network, or its outputs cannot be used.
         """
+        epoch = _passes("epoch", epoch, least=0)
         if self._latest < 0 and epochs is not None:
-            self._plan(epochs)
+            self._plan(math.ceil(_passes("epochs", epochs, least=1)))
         if epoch < self._latest - _ROUNDING:
             raise RecipeError(
                 f"observe() was called at epoch {epoch:g} after epoch {self._latest:g}: count all passes over the "
-                "training set from the beginning of training"
+                "training set from the beginning of training. Of several trainings one after the other, only one can "
+                "be observed; Observe(0) in the recipe observes none"
             )
-        self._latest = max(float(epoch), self._latest)
+        self._require_one(model, epoch)
+        self._latest = max(epoch, self._latest)
         ended = self.epochs is not None and epoch >= self.epochs
         if ended or self._due is None or epoch < self._due - _ROUNDING:
             return
         while self._due is not None and self._due <= epoch + _ROUNDING:
             self._due = next(self._times, None)
         self._look(model)
+
+    def _require_one(self, model: Any, epoch: float) -> None:
+        """Raise RecipeError if two networks are shown at one epoch, such as a teacher and its student."""
+        other = None if self._shown is None else self._shown()
+        if other is not None and other is not model and abs(epoch - self._latest) <= _ROUNDING:
+            raise RecipeError(
+                f"observe() was called with two networks at epoch {epoch:g}: call it with the one that train() returns"
+            )
+        with suppress(TypeError):  # what is no network is refused when it is looked at
+            self._shown = ref(model)
 
     def of(self, model: Any) -> Observed | None:
         """Return what was seen of a model, the last look at it now; None if none is wanted, or `see` was never called.
@@ -94,6 +111,11 @@ class Observer:
         none = not self.wanted.at if self.epochs is None else self.wanted.looks(self.epochs) == 0
         if none or self._latest < 0:
             return None
+        if not is_network(model):
+            raise ModelError(
+                f"the training showed a network to observe() and returned a {type(model).__name__}; return the "
+                "network, or do not call observe()"
+            )
         self._look(model)
         return Observed.of_looks(list(self._looks), list(self._looks.values()))
 
@@ -103,16 +125,36 @@ class Observer:
         return {} if seen is None else seen.tensors()
 
     def _look(self, model: Any) -> None:
+        import torch
+
         from memaudit.signals.looks import look
 
         if not is_network(model):
             raise ModelError(f"observe() takes the torch network that is trained, got a {type(model).__name__}")
         asked = {name: self.asked[name] for name in ("outputs", "output")}
         try:
-            with undisturbed(), evaluating(model):
+            with torch.inference_mode(False), undisturbed(), evaluating(model):
                 self._looks[self._latest] = look(model, self.population, **asked, also=self.wanted.also)
         except ModelError as error:
             raise ModelError(f"observed after epoch {self._latest:g}: {error}") from error
+
+
+def _passes(name: str, given: Any, least: float) -> float:
+    """Return a number of passes over the training set.
+
+    Raises:
+        RecipeError: It is none.
+    """
+    try:
+        number = float(given)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not least <= number <= _MOST:
+        raise RecipeError(
+            f"observe() was called with {name}={given!r}; give passes over the training set, not steps: a number from "
+            f"{least:g} to 1,000,000"
+        )
+    return number
 
 
 _watching: ContextVar[Observer | None] = ContextVar("watching", default=None)

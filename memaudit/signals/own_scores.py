@@ -17,6 +17,7 @@ from torch import Tensor
 from memaudit.errors import ModelError
 from memaudit.recipe import Row, TextPopulation, TokenSpace
 from memaudit.recipe.blame import blame
+from memaudit.recipe.networks import evaluated
 from memaudit.signals.causality import other_tokens, probed_rows
 from memaudit.signals.language import counts_of, most_tokens, rows_of
 from memaudit.signals.secret_rows import costs_by_row
@@ -162,7 +163,7 @@ class OwnScores:
         assert self.population.token_logprobs is not None
         asked = torch.as_tensor(ids, dtype=torch.long, device=self.device)
         with blame("token_logprobs()"):
-            found = self.population.token_logprobs(self.model.to(self.device).eval(), asked)
+            found = self.population.token_logprobs(evaluated(self.model.to(self.device)), asked)
         shape = list(getattr(found, "shape", ()))
         if shape != list(asked.shape):
             told = f"shape {shape}" if isinstance(found, Tensor | np.ndarray) else f"a {type(found).__name__}"

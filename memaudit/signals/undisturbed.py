@@ -5,9 +5,11 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from memaudit.errors import ModelError
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -29,14 +31,40 @@ def undisturbed() -> Iterator[None]:
 
 @contextmanager
 def evaluating(network: Module) -> Iterator[None]:
-    """Restore which parts of a network are in training mode at the end."""
-    import torch
+    """Put a network into evaluation mode, and restore modes, buffers and attributes of its modules at the end.
 
-    modes = [(module, module.training) for module in network.modules()]
+    Its `eval()` is not called: one that merges weights, as of low-rank adapters, would leave them merged.
+
+    Raises:
+        ModelError: It has parameters without values, which its first batch would draw.
+    """
+    import torch
+    from torch.nn.parameter import is_lazy
+
+    if any(map(is_lazy, network.parameters())):
+        raise ModelError("the network is lazy, and its first batch would make its weights. Call it once before observe")
+    modules = list(network.modules())
+    before = [(place, dict(place)) for module in modules for place in (vars(module), module._buffers)]
+    buffers = [(buffer, buffer.clone()) for buffer in network.buffers() if not buffer.is_meta]
+    for module in modules:
+        module.training = False
     try:
         yield
     finally:
-        for module, training in modes:
-            module.training = training
+        for place, values in before:
+            _restore(place, values)
+        with torch.no_grad():
+            for buffer, value in buffers:
+                if not torch.equal(buffer, value):
+                    buffer.copy_(value)
         if torch.is_autocast_enabled():
             torch.clear_autocast_cache()  # of weights that were cast without a gradient
+
+
+def _restore(place: dict[str, Any], values: dict[str, Any]) -> None:
+    """Give a dictionary its earlier values; what is the same object is left alone."""
+    for name in place.keys() - values.keys():
+        del place[name]
+    for name, value in values.items():
+        if place.get(name, place) is not value:
+            place[name] = value

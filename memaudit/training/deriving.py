@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,8 @@ from memaudit.recipe.networks import is_network
 from memaudit.recipe.observe import Observe
 from memaudit.recipe.populations import counts_of_candidates, number_of_units, population
 from memaudit.recipe.pretrained import base_answers, require_same_base
-from memaudit.recipe.recipes import asking
+from memaudit.recipe.recipes import Step, asking
+from memaudit.recipe.target import require_model_file
 from memaudit.recipe.weights import new_network, put_weights
 from memaudit.signals.observing import Observer, watched
 from memaudit.training.filling import Progress, Shard, complete, discard
@@ -101,6 +103,7 @@ def derive(
     seed = int(parent.fingerprint["seed"])
     own = parent.design_lines | parent.derivation_lines
     parent.require(fingerprint(recipe, examples, seed) | own)
+    _require_same_training(derivation, recipe, examples)
     require_inputs(parent, recipe_folder(recipe))
     design = parent.design(number_of_units(examples))
     workshop = _Workshop(
@@ -116,10 +119,16 @@ def derive(
 
 
 def changed_parent(parent: Bank, children: Bank, model: int) -> str | None:
-    """Return what is wrong with a child whose parent's weights are not those it was made from; None if they are."""
+    """Return what is wrong with a child whose parent's weights are not those it was made from.
+
+    None if they are, and also if that parent is not there: its child cannot be made again.
+    """
+    if not parent.has(model):
+        return None
     made_from = children.record(model).get("parent", {}).get("sha256")
-    now = parent.weights_sha256(model) if parent.has(model) else None
-    return None if made_from == now else f"model {model} of {parent.path} has other weights than it was derived from"
+    if made_from == parent.weights_sha256(model):
+        return None
+    return f"model {model} of {parent.path} has other weights than its child was derived from"
 
 
 def derive_target(
@@ -128,7 +137,7 @@ def derive_target(
     derivation: Derivation | Callable[..., Any],
     *,
     members: str | Path | Iterable[Any] | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     device: str = "auto",
     state_dict: str | None = None,
 ) -> Any:
@@ -139,17 +148,21 @@ def derive_target(
         recipe: How it was made.
         derivation: As for `derive`.
         members: Who it was trained on; by default the file that `save_target` wrote.
-        seed: That the model was trained with.
+        seed: That the model was trained with; by default 0, but a derivation that repeats the training needs it.
         device: As for `fill`.
         state_dict: Which of several sets of weights in the file is the model.
 
     Raises:
-        MemauditError: The model does not load, or the derivation failed.
+        MemauditError: The model does not load, or the derivation failed, or repeats the training and lacks its seed.
     """
     recipe = load_recipe(recipe) if isinstance(recipe, str) else recipe
     derivation = derivation if isinstance(derivation, Derivation) else Derivation(derivation)
     _require_networks(recipe)
-    examples = population(recipe)
+    if seed is None and _repeats(derivation):
+        raise RecipeError(f"{type(derivation.function).__name__} repeats the training; give its seed=")
+    seed, examples = 0 if seed is None else seed, population(recipe)
+    _require_same_training(derivation, recipe, examples)
+    require_model_file(Path(model))
     counts = membership(members_beside(model) if members is None else members, examples).counts
     text = examples if isinstance(examples, TextPopulation) else None
     network = load_target(model, recipe, text, state_dict)
@@ -157,6 +170,23 @@ def derive_target(
     network.to(on)
     with one_thread():
         return _derived(derivation, network, recipe, examples, derivation.seen(examples, counts, seed), seed, on)
+
+
+def _repeats(derivation: Derivation) -> bool:
+    """Return whether a derivation repeats the training of its parent."""
+    return isinstance(derivation.function, Step) and bool(derivation.function.data)
+
+
+def _require_same_training(derivation: Derivation, recipe: Recipe, examples: Population) -> None:
+    """Raise RecipeError if a derivation repeats another training than that of its parent."""
+    if not _repeats(derivation):
+        return
+    one, other = (fingerprint(of, examples, 0) for of in (recipe, derivation.function.recipe))  # type: ignore[attr-defined]
+    if changed := sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name)):
+        raise RecipeError(
+            f"{type(derivation.function).__name__} repeats the training of the model, by another recipe "
+            f"({', '.join(changed[:3])}). Give it the recipe that the model was trained by"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,7 +206,7 @@ class _Workshop(Workshop):
         network = self._parent_of(model)
         self._require_parent(network, model)
         with training(self.recipe), blame("the data function of the derivation"):
-            seen = self.derivation.seen(self.examples, counts, seed)
+            seen = seeded(seed, lambda counts, seed: self.derivation.seen(self.examples, counts, seed), counts)
         with watched(self._observer()) as observer:
             child = _derived(self.derivation, network, self.recipe, self.examples, seen, seed, self.device)
             with changing(self.recipe), blame("observing the model"):
@@ -205,13 +235,21 @@ class _Workshop(Workshop):
         return of_classes and is_network(child) and getattr(self.recipe, "outputs", None) != "one-vs-rest"
 
     def require_sound(self, trained: Any, counts: UInt8[Array, " ids"], seed: int, signals: dict[str, Array]) -> None:
-        """Raise RecipeError if the derivation returns one object for several models."""
+        """Raise RecipeError if the derivation returns one object, or copies of one network, for several models."""
         if self._returned.get(id(trained)) is trained:
             raise RecipeError(
                 "the derivation returned the same object as for an earlier model; return the child of each"
             )
         with suppress(TypeError):
             self._returned[id(trained)] = trained
+        if not is_network(trained):  # trees that separate all classes agree
+            return
+        earlier = self._answers.setdefault(sha256(np.ascontiguousarray(signals["phi"]).data).digest(), counts)
+        if not np.array_equal(earlier, counts):
+            raise RecipeError(
+                "its outputs are those of an earlier model in every bit, although that had another training set. "
+                "Return a network that depends on what the function is given; do not keep one between calls"
+            )
 
     def origin(self, model: int) -> dict[str, Any]:
         """Return the parent's weights by their SHA-256."""

@@ -93,6 +93,10 @@ class Workshop:
     def _returned(self) -> WeakValueDictionary[int, Any]:
         return WeakValueDictionary()  # models that train() returned, while they exist
 
+    @cached_property
+    def _answers(self) -> dict[bytes, UInt8[Array, " ids"]]:
+        return {}  # digests of networks' signals, and what these were trained on
+
     def require_unchanged(self, step: str) -> None:
         """Raise RecipeError if the user's code has changed the population, and with it all further models.
 
@@ -122,7 +126,12 @@ class Workshop:
         """Return the same workshop for training on other labels; it measures on the examples' own."""
         import torch
 
-        known = {"examples": examples, "measured": self.measured, "_returned": self._returned}
+        known = {
+            "examples": examples,
+            "measured": self.measured,
+            "_returned": self._returned,
+            "_answers": self._answers,
+        }
         other = copy(self)
         vars(other).update(known | {"_checksum": _checksum(examples)})
         if isinstance(self.recipe, ClassifierRecipe):

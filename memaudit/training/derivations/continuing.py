@@ -36,8 +36,8 @@ class ContinueTraining(Step):
                 f"a {type(self.recipe).__name__} has a loop of its own; write a function (model, dataset, *, seed, "
                 "device) that trains the model further, and derive by it"
             )
-        if self.epochs < 1:
-            raise SettingsError(f"epochs = {self.epochs}: train for at least one")
+        if not isinstance(self.epochs, int) or self.epochs < 1:
+            raise SettingsError(f"epochs = {self.epochs}: train for a whole number of epochs, at least one")
 
     def __call__(self, model: Any, dataset: Any, *, seed: int, device: str) -> Any:
         """Return the network after further training."""

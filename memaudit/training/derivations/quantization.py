@@ -25,8 +25,8 @@ class Quantize(Step):
     bits: int
 
     def __post_init__(self) -> None:
-        if not 2 <= self.bits <= 16:
-            raise SettingsError(f"bits = {self.bits}: quantize to between 2 and 16 bits")
+        if not isinstance(self.bits, int) or not 2 <= self.bits <= 16:
+            raise SettingsError(f"bits = {self.bits}: quantize to a whole number of bits, from 2 to 16")
 
     def __call__(self, model: Any, dataset: Any, *, seed: int, device: str) -> Any:
         """Return the network with rounded weights."""
