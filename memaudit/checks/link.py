@@ -87,7 +87,7 @@ def _attacked_half(half: Matched, fpr: float) -> tuple[Half, Array]:
     couples = half.couples
     inside, outside = _ATTACK.leave_pair_out(half)
     within, without = (couples.clusters[side] for side in (couples.inside, couples.outside))
-    cut = transferred_thresholds(outside, fpr, cluster=without)
+    cut = transferred_thresholds(outside, fpr, cluster=without, clusters=couples.groups)
     flags = inside > cut[within], outside > cut[without]
     return Half(half.correct, half.members > 0, couples, *flags), outside.ravel()
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Float, Int, Shaped, UInt8
 from scipy import stats
 
 from memaudit.stats import newcombe_wilson, spearman
@@ -33,12 +33,12 @@ class LeaveOneOut:
     variance: Float[Array, " chosen"]
     low: Float[Array, " chosen"]
     high: Float[Array, " chosen"]
-    inside: Float[Array, "models chosen"]  # right or wrong, of each model trained on everything
+    inside: Float[Array, "models chosen"]  # right or wrong (or a share), of each model trained on everything
     outside: tuple[Float[Array, " models"], ...]  # of each model trained without the example
 
 
 def leave_one_out(
-    correct: Bool[Array, "models examples"],
+    correct: Shaped[Array, "models examples"],
     members: UInt8[Array, "models examples"],
     chosen: Int[Array, " chosen"],
     level: float = 0.95,
@@ -46,7 +46,7 @@ def leave_one_out(
     """Return leave-one-out memorization of chosen examples.
 
     Args:
-        correct: Whether each model predicts each example's label.
+        correct: Whether each model predicts each example's label, as bool; of texts, the share of tokens it predicts.
         members: How often each model was trained on each example. Models that lack several count for none.
         chosen: The examples, each absent from two models or more that have everything else.
         level: Coverage of the intervals, for each example by itself.
@@ -54,7 +54,8 @@ def leave_one_out(
     Raises:
         ValueError: Fewer than two models were trained on everything, or on everything but a chosen example.
 
-    Source: Feldman 2020, the definition of mem(A, S, i); Newcombe 1998 (Statistics in Medicine 17:873), method 10.
+    Source: Feldman 2020, the definition of mem(A, S, i); Newcombe 1998 (Statistics in Medicine 17:873), method 10; of
+    shares, Student's t with the degrees of freedom of the smaller side, which is never too narrow.
     """
     absent = (members == 0).sum(axis=1)
     inside = correct[absent == 0][:, chosen].astype(float)
@@ -65,8 +66,12 @@ def leave_one_out(
         raise ValueError(f"fewer than 2 models were trained on everything but example {few[0]}")
     n_in, n_out = len(inside), np.array([len(models) for models in outside])
     p_in, p_out = inside.mean(axis=0), np.array([models.mean() for models in outside])
-    variance = p_in * (1 - p_in) / (n_in - 1) + p_out * (1 - p_out) / (n_out - 1)
-    low, high = newcombe_wilson(p_in * n_in, n_in, p_out * n_out, n_out, level)
+    variance = inside.var(axis=0, ddof=1) / n_in + np.array([models.var(ddof=1) for models in outside]) / n_out
+    if correct.dtype == np.bool_:
+        low, high = newcombe_wilson(p_in * n_in, n_in, p_out * n_out, n_out, level)
+    else:
+        half = stats.t.ppf((1 + level) / 2, np.minimum(n_in, n_out) - 1) * np.sqrt(variance)
+        low, high = p_in - p_out - half, p_in - p_out + half
     return LeaveOneOut(p_in - p_out, variance, low, high, inside, outside)
 
 
