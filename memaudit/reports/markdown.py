@@ -48,7 +48,7 @@ def _lines(report: Report) -> Iterator[str]:
         yield f"> **{label.capitalize()}.** {markdown(words)}\n"
     yield (
         f"Model {markdown(name(report))} (SHA-256 {markdown(subject.sha256)}), audited "
-        f"{markdown(moment(report.created))} on {examples(subject)} and {compared(report)}.\n"
+        f"{markdown(moment(report.created))} on {markdown(examples(subject))} and {compared(report)}.\n"
     )
     if report.rung is not Rung.BANK:
         yield f"{rung(report)}\n"
