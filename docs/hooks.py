@@ -32,7 +32,7 @@ def on_files(files: Files, config: Any) -> Files:
     pages = {"codes.md": codes(), "api.md": api()}
     for name, source in (("contributing.md", "CONTRIBUTING.md"), ("changelog.md", "CHANGELOG.md")):
         text = (ROOT / source).read_text("utf-8")
-        pages[name] = re.sub(r"\]\((?!https?:|#)", "](../", text)
+        pages[name] = re.sub(r"\]\((?!https?:|#)(docs/)?", lambda link: "](" if link[1] else "](../", text)
     for name, content in pages.items():
         files.append(File.generated(config, name, content=content))
     return files

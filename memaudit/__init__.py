@@ -16,13 +16,20 @@ if TYPE_CHECKING:
     from memaudit.auditing import Plan as Plan
     from memaudit.auditing import WhatIf as WhatIf
     from memaudit.auditing import audit as audit
+    from memaudit.auditing import benign_memorization as benign_memorization
     from memaudit.auditing import holdout_retraining as holdout_retraining
     from memaudit.auditing import leave_one_out as leave_one_out
+    from memaudit.auditing import localisation as localisation
+    from memaudit.auditing import memorization_dilation as memorization_dilation
+    from memaudit.auditing import most_exposed as most_exposed
     from memaudit.auditing import plan as plan
+    from memaudit.auditing import prediction_depth as prediction_depth
+    from memaudit.auditing import privacy_onion as privacy_onion
     from memaudit.auditing import quick as quick
     from memaudit.auditing import rate_of_forgetting as rate_of_forgetting
     from memaudit.auditing import second_split as second_split
     from memaudit.auditing import unlearning as unlearning
+    from memaudit.auditing import variance_of_gradients as variance_of_gradients
     from memaudit.auditing import what_if as what_if
     from memaudit.bank import Bank as Bank
     from memaudit.design import Subsets as Subsets
@@ -52,6 +59,7 @@ if TYPE_CHECKING:
     from memaudit.recipe import write_manifest as write_manifest
     from memaudit.signals import observe as observe
     from memaudit.signals import observing as observing
+    from memaudit.signals.representation import features as features
     from memaudit.training import Shard as Shard
     from memaudit.training import derivations as derivations
     from memaudit.training import derive as derive
@@ -70,8 +78,9 @@ if TYPE_CHECKING:
 
 _HOME = {
     "memaudit.auditing": (
-        "Audit", "Outputs", "Plan", "WhatIf", "audit", "holdout_retraining", "leave_one_out", "plan", "quick",
-        "rate_of_forgetting", "second_split", "unlearning", "what_if",
+        "Audit", "Outputs", "Plan", "WhatIf", "audit", "benign_memorization", "holdout_retraining", "leave_one_out",
+        "localisation", "memorization_dilation", "most_exposed", "plan", "prediction_depth", "privacy_onion", "quick",
+        "rate_of_forgetting", "second_split", "unlearning", "variance_of_gradients", "what_if",
     ),
     "memaudit.bank": ("Bank",),
     "memaudit.design": ("Subsets",),
@@ -82,6 +91,7 @@ _HOME = {
         "flip", "mirror", "near_copies", "read_canaries", "save_target", "shift", "shifted", "write_manifest",
     ),
     "memaudit.signals": ("observe", "observing"),
+    "memaudit.signals.representation": ("features",),
     "memaudit.training": (
         "Shard", "derivations", "derive", "derive_target", "draw_members", "fill", "import_bank", "import_models",
         "measure_bank", "train",

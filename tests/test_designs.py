@@ -13,6 +13,7 @@ import pytest
 from scipy import stats
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.tree import DecisionTreeClassifier
 from test_memorization import _exact_outside_accuracy, _neighbours, _noisy_points, _train_and_test
 
 import memaudit as ma
@@ -21,7 +22,8 @@ from memaudit.bank import Bank
 from memaudit.bank.matching import design_of, matched
 from memaudit.checks import ClassifierEvidence
 from memaudit.design import Design, Draw, PairArrays, Role, Subsets, redrawn, target_in_units
-from memaudit.errors import BankError, EvidenceError, MemauditError, SettingsError
+from memaudit.design.subsets import _number
+from memaudit.errors import BankError, EvidenceError, MemauditError, RecipeError, SettingsError
 from memaudit.memorization import known_memorization, memorization
 from memaudit.policy.complete import incomplete
 from memaudit.policy.consistency import contradictions
@@ -145,11 +147,29 @@ def test_who_is_no_candidate_is_in_or_out_as_in_the_target() -> None:
         ({"removed": IDS}, "leaves no candidate"),
         ({"candidates": ["nobody"]}, "candidates: "),
         ({"candidates": []}, "candidates"),
+        ({"candidates": "nowhere.csv"}, "candidates: there is no file nowhere.csv"),
+        ({"candidates": IDS[:19]}, "19 candidates.*at least 20"),
     ],
 )
 def test_what_contradicts_itself_is_refused(asked: dict[str, Any], words: str) -> None:
     with pytest.raises(SettingsError, match=words):
         resolved(Subsets(**asked), population(RECIPE))
+
+
+@pytest.mark.parametrize("value", ["0.7", None, [0.7]])
+def test_what_is_no_number_is_refused(value: Any) -> None:
+    with pytest.raises(SettingsError, match=r"share = .*: give a number"):
+        _number("share", value)
+
+
+def test_a_share_of_numpy_s_kind_can_be_read_again(tmp_path: Path) -> None:
+    ma.fill(tmp_path, RECIPE, 3, design=Subsets(share=np.float64(0.7), label_noise=np.float64(0.25)))
+    assert len(ma.fill(tmp_path, RECIPE, 4, design=Subsets(share=0.7, label_noise=0.25)).models()) == 4
+
+
+def test_a_design_that_leaves_one_class_says_so(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"a single class.*units are candidates.*another share"):
+        ma.fill(tmp_path / "bank", RECIPE, 4, design=Subsets(removed=Y == 0))
 
 
 def test_label_noise_is_for_classes_alone() -> None:
@@ -165,8 +185,14 @@ def test_a_leave_one_out_bank_has_whole_rounds(shadows: int, fits: bool) -> None
     if fits:
         require_models(shadows, design)
         return
-    with pytest.raises(SettingsError, match=r"a round of this design is 4 models.*such as"):
+    with pytest.raises(SettingsError, match=r"a round of this design is 4 models.*such as [48]"):
         require_models(shadows, design)
+
+
+def test_a_number_of_models_that_is_proposed_is_one_that_the_settings_take() -> None:
+    design = resolved(Subsets(leave_one_out=IDS[:2]), population(RECIPE))
+    with pytest.raises(SettingsError, match=r"such as 6$"):
+        require_models(4, design)
 
 
 # --- Redrawn labels ---------------------------------------------------------------------------------------------------
@@ -403,11 +429,13 @@ def test_a_bank_of_another_design_is_refused(tmp_path: Path) -> None:
 # --- The audit --------------------------------------------------------------------------------------------------------
 
 
-def _audit(folder: Path, asked: Subsets, shadows: int = 16) -> Any:
-    own = ma.draw_members(RECIPE, seed=3, design=asked)
-    ma.save_target(ma.train(RECIPE, own, seed=1, label_noise=asked.label_noise), folder / "m.skops", own, RECIPE)
-    bank = ma.fill(folder / "bank", RECIPE, shadows, design=asked)
-    return ma.audit(folder / "m.skops", RECIPE, bank, fprs=(0.1,), evidence="ids")
+def _audit(
+    folder: Path, asked: Subsets, shadows: int = 16, *, recipe: Any = RECIPE, fprs: tuple[float, ...] = (0.1,)
+) -> Any:
+    own = ma.draw_members(recipe, seed=3, design=asked)
+    ma.save_target(ma.train(recipe, own, seed=1, label_noise=asked.label_noise), folder / "m.skops", own, recipe)
+    bank = ma.fill(folder / "bank", recipe, shadows, design=asked)
+    return ma.audit(folder / "m.skops", recipe, bank, fprs=fprs, evidence="ids")
 
 
 @pytest.mark.parametrize(("share", "least"), [(None, 6), (0.5, 14), (0.7, 23), (0.3, 23), (0.9, 73)])
@@ -428,7 +456,7 @@ def test_too_few_models_for_an_audit_are_refused_before_they_are_trained(tmp_pat
     assert not (tmp_path / "bank").exists()
     bank = ma.fill(tmp_path / "bank", RECIPE, 16, design=ASKED["share"])
     ma.save_target(ma.train(RECIPE, own, seed=1), tmp_path / "m.skops", own, RECIPE)
-    with pytest.raises(SettingsError, match="--shadows 23"):
+    with pytest.raises(SettingsError, match="--shadows 24"):
         ma.audit(tmp_path / "m.skops", RECIPE, bank)
 
 
@@ -451,6 +479,21 @@ def test_a_target_that_fits_the_design_is_audited(tmp_path: Path, name: str) -> 
     assert ("20% of the labels were replaced" in told) == (design.label_noise > 0)
     assert report.provenance["bank.design"] == design.words
     assert "drawn at random" not in told
+    assert not [*contradictions(report), *incomplete(report)]
+
+
+@pytest.mark.parametrize(
+    ("estimator", "asked", "models"),
+    [(KNeighborsClassifier(1), Subsets(share=0.3), 24), (DecisionTreeClassifier(), Subsets(), 16)],
+)
+def test_a_report_about_tied_scores_or_a_low_share_holds_together(
+    tmp_path: Path, estimator: Any, asked: Subsets, models: int
+) -> None:
+    """With a low share some models are matched on one side alone; with ties the first attack may have no result."""
+    recipe = ma.EstimatorRecipe(lambda: Examples(X, Y, ids=IDS), estimator)
+    report = _audit(tmp_path, asked, models, recipe=recipe, fprs=(0.05,)).report
+    found = [result.finding for result in report.results if result.finding.metric == "tpr"]
+    assert sum(table.title == "All attacks" for finding in found for table in finding.tables) == 1
     assert not [*contradictions(report), *incomplete(report)]
 
 

@@ -66,7 +66,7 @@ def test_free_scores_of_the_target_agree_with_memorization(folder: Path) -> None
     assert "from this model's training" in found.sentence
     assert "corrected for choosing the best of 18" in found.sentence
     assert found.blind is not None and found.blind < found.estimate.value
-    assert [len(table.rows) for table in found.tables] == [18, 18, 5, 2]
+    assert [len(table.rows) for table in found.tables] == [18, 18, 5, 2, 25]
     assert "Memorization itself, from the other half of the models" in [row[0] for row in found.tables[2].rows]
     assert found.figures[0].curves[0].y[0] == found.estimate.value
     assert any(note.startswith("Fitted: 100%") for note in found.notes)

@@ -29,7 +29,7 @@ from PIL import Image
 from memaudit import reports
 from memaudit.errors import EvidenceError, MemauditError
 from memaudit.reports import figures, html, markdown, standing, text, wording
-from memaudit.reports.blocks import Badges, Card, Facts, Grid, Paragraph, Picture, Section
+from memaudit.reports.blocks import Badges, Card, Facts, Grid, Panels, Paragraph, Picture, Section
 from memaudit.reports.document import document
 from memaudit.reports.overview import forest
 from memaudit.reports.regulation import mapping
@@ -650,8 +650,9 @@ def test_the_first_page_names_the_model_the_limits_and_what_was_not_said() -> No
     assert "auditor" in {fact.name: fact.value for fact in bare.facts}["Not provided"]
 
 
-def test_the_link_has_a_section_of_its_own_after_what_was_found() -> None:
-    assert [section.id for section in document(REPORT).sections] == ["found", "link", "trust", "next", "about"]
+def test_the_link_and_memorization_have_sections_of_their_own_after_what_was_found() -> None:
+    whole = ["found", "link", "memorization", "trust", "next", "about"]
+    assert [section.id for section in document(REPORT).sections] == whole
     title = next(r.finding.title for r in REPORT.results if r.finding.code == "LNK001")
     found, link = (
         [s.title for s in _section(REPORT, name).content if isinstance(s, Section)] for name in ("found", "link")
@@ -660,6 +661,29 @@ def test_the_link_has_a_section_of_its_own_after_what_was_found() -> None:
     assert title not in found
     unlinked = dataclasses.replace(REPORT, results=REPORT.results[1:])
     assert "Who is found was not measured" in str(_section(unlinked, "link"))
+
+
+def test_memorization_shows_its_pictures_first_and_repeats_nothing() -> None:
+    memorized = next(r for r in REPORT.results if r.finding.code == "MEM001")
+    pictured = [
+        dataclasses.replace(
+            memorized.finding, figures=(samples.roc_figure(),), title="Pictured", sentence="It is seen."
+        ),
+        dataclasses.replace(memorized.finding, figures=(samples.roc_figure(),), title="Also", sentence="It is shown."),
+    ]
+    more = tuple(dataclasses.replace(memorized, finding=finding) for finding in pictured)
+    report = dataclasses.replace(REPORT, results=(*REPORT.results, *more))
+    findings = [memorized.finding, *pictured]
+    section = _section(report, "memorization")
+    _, panels, *details = section.content
+    assert isinstance(panels, Panels)
+    assert [panel.title for panel in panels.sections] == [finding.title for finding in pictured]
+    assert all(isinstance(panel.content[0], Picture) for panel in panels.sections)
+    assert len(details) == len(findings) and all(isinstance(d, Section) and d.folded for d in details)
+    assert all(str(section).count(finding.sentence) == 1 for finding in findings)
+    assert str(section).count("Picture(") == len(pictured)
+    bare = dataclasses.replace(REPORT, results=tuple(r for r in REPORT.results if r is not memorized))
+    assert "Memorization was not measured" in str(_section(bare, "memorization"))
 
 
 def test_checks_that_say_nothing_for_one_reason_stand_together() -> None:

@@ -17,13 +17,20 @@ if TYPE_CHECKING:
     from memaudit.auditing.derived import second_split as second_split
     from memaudit.auditing.derived import unlearning as unlearning
     from memaudit.auditing.left_out import leave_one_out as leave_one_out
+    from memaudit.auditing.localised import localisation as localisation
     from memaudit.auditing.one_call import quick as quick
+    from memaudit.auditing.onion import most_exposed as most_exposed
+    from memaudit.auditing.onion import privacy_onion as privacy_onion
     from memaudit.auditing.planning import Plan as Plan
     from memaudit.auditing.planning import plan as plan
     from memaudit.auditing.planning import require_planned as require_planned
     from memaudit.auditing.planning import write_plan as write_plan
     from memaudit.auditing.recorded import Outputs as Outputs
     from memaudit.auditing.recorded import open_outputs as open_outputs
+    from memaudit.auditing.represented import benign_memorization as benign_memorization
+    from memaudit.auditing.represented import memorization_dilation as memorization_dilation
+    from memaudit.auditing.represented import prediction_depth as prediction_depth
+    from memaudit.auditing.represented import variance_of_gradients as variance_of_gradients
     from memaudit.auditing.run import LEAST_SHADOWS as LEAST_SHADOWS
     from memaudit.auditing.run import Audit as Audit
     from memaudit.auditing.run import audit as audit
@@ -38,19 +45,26 @@ _HOME = {
     "Target": "target",
     "WhatIf": "comparing",
     "audit": "run",
+    "benign_memorization": "represented",
     "cost_to_fill": "costs",
     "default_attacks": "choices",
     "holdout_retraining": "derived",
     "leave_one_out": "left_out",
+    "localisation": "localised",
+    "memorization_dilation": "represented",
+    "most_exposed": "onion",
     "open_outputs": "recorded",
     "open_target": "target",
     "plan": "planning",
+    "prediction_depth": "represented",
+    "privacy_onion": "onion",
     "quick": "one_call",
     "rate_of_forgetting": "derived",
     "require_budget": "costs",
     "require_planned": "planning",
     "second_split": "derived",
     "unlearning": "derived",
+    "variance_of_gradients": "represented",
     "what_if": "comparing",
     "write_plan": "planning",
 }

@@ -32,7 +32,7 @@ def holdout_retraining(children: Bank | str | Path) -> HoldoutRetraining:
     Raises:
         BankError: They are not derived, or no divergence was recorded.
     """
-    divergence, members, seen = _stacked(_derived(children), "divergence", "members", "seen")
+    divergence, members, seen = stacked(bank_of_children(children), "divergence", "members", "seen")
     return _holdout_retraining(divergence, members, seen)
 
 
@@ -47,9 +47,9 @@ def second_split(parent: Bank | str | Path, children: Bank | str | Path) -> Seco
     Raises:
         BankError: They are not the parent's children, or were not observed.
     """
-    children = _derived(children)
-    correct, epochs, members, seen = _stacked(children, "observed.correct", "observed.epochs", "members", "seen")
-    (learned,) = _stacked(_parent(parent, children), "correct", models=children.models())
+    children = bank_of_children(children)
+    correct, epochs, members, seen = stacked(children, "observed.correct", "observed.epochs", "members", "seen")
+    (learned,) = stacked(parent_of(parent, children), "correct", models=children.models())
     return _second_split(correct.astype(bool), epochs[0], members, seen, learned.astype(bool))
 
 
@@ -63,7 +63,9 @@ def rate_of_forgetting(children: Bank | str | Path) -> ForgettingRate:
     Raises:
         BankError: They are not derived, or were not observed.
     """
-    loss, epochs, members, seen = _stacked(_derived(children), "observed.loss", "observed.epochs", "members", "seen")
+    loss, epochs, members, seen = stacked(
+        bank_of_children(children), "observed.loss", "observed.epochs", "members", "seen"
+    )
     return _rate_of_forgetting(-loss.astype(np.float64), epochs[0].astype(np.float64), members, seen)
 
 
@@ -79,28 +81,30 @@ def unlearning(parent: Bank | str | Path, children: Bank | str | Path, *, ascent
     Raises:
         BankError: They are not the parent's children.
     """
-    children = _derived(children)
-    after, members, seen = _stacked(children, "phi", "members", "seen")
-    (before,) = _stacked(_parent(parent, children), "phi", models=children.models())
+    children = bank_of_children(children)
+    after, members, seen = stacked(children, "phi", "members", "seen")
+    (before,) = stacked(parent_of(parent, children), "phi", models=children.models())
     forgotten = (members > 0) & ((seen > 0) == ascent)
     return _unlearning(before.mean(axis=2), after.mean(axis=2), members, forgotten)
 
 
-def _derived(bank: Bank | str | Path) -> Bank:
+def bank_of_children(bank: Bank | str | Path) -> Bank:
+    """Return a bank of derived models; BankError if it is none."""
     bank = bank if isinstance(bank, Bank) else Bank.open(bank)
     if not bank.derived:
         raise BankError(f"the models of {bank.path} were not derived from others; make such a bank: memaudit.derive")
     return bank
 
 
-def _parent(parent: Bank | str | Path, children: Bank) -> Bank:
+def parent_of(parent: Bank | str | Path, children: Bank) -> Bank:
+    """Return the parent of derived models; BankError if they have another."""
     parent = parent if isinstance(parent, Bank) else Bank.open(parent)
     if children.fingerprint["derivation.parent"] != parent.mark:
         raise BankError(f"the models of {children.path} were derived from another bank than {parent.path}")
     return parent
 
 
-def _stacked(bank: Bank, *names: str, models: Sequence[int] | None = None) -> list[Array]:
+def stacked(bank: Bank, *names: str, models: Sequence[int] | None = None) -> list[Array]:
     """Return recordings of models `[models, …]`, after checking every file against its checksum."""
     found = bank.verified(bank.models() if models is None else models)
     for name in names:

@@ -269,9 +269,9 @@ def copies(population: Population) -> tuple[str, ...]:
     if population.pools:
         units = "groups" if population.unit == "examples" else population.unit
         return (
-            f"The results are about {population.units:,} {units}, "
-            f"which the {len(population):,} examples belong to. All examples of one are in a training set, or none is. "
-            "Its signal is the mean over its examples, without exact copies.",
+            f"The results are about {population.units:,} {units} with {len(population):,} records in all. Each model "
+            "is trained on all records of one of them, or on none. Signals are means over these records, without exact "
+            "copies.",
         )
     return (
         f"{len(population) - population.units} of the {len(population)} examples are exact copies of others, whatever "

@@ -107,7 +107,7 @@ class Attacked:
             cut = transferred_thresholds(self.outside, fpr)[:, None]
             return self.inside > cut, self.outside > cut
         inside, outside = (self.matched.clusters[side] for side in (self.matched.inside, self.matched.outside))
-        cut = transferred_thresholds(self.outside, fpr, cluster=outside)
+        cut = transferred_thresholds(self.outside, fpr, cluster=outside, clusters=self.matched.groups)
         return self.inside > cut[inside], self.outside > cut[outside]
 
     def shadows_interval(self, fpr: float) -> tuple[float, float]:

@@ -25,10 +25,11 @@ def _known(evidence: ClassifierEvidence) -> Outcome:
                              − share predicted of labels redrawn in the same way that it was not trained on.
 
     The second share is what a guess, or a similar example, explains. 1 means that every random label is memorized; 0
-    means that none is. The result is the mean over shadow models, with Student's t interval over pairs of models (over
-    models, if these are drawn independently), widened because few may be skewed. It describes the recipe at this share
-    of noise: models that generalize less memorize more, and noise makes them generalize less. It is a truth to compare
-    estimates with: MEM001 is an estimate for examples with their own labels.
+    means that none is. The result is the mean over shadow models. Its interval is Student's t over pairs of models, or
+    over models that are drawn independently, widened because few may be skewed.
+
+    It describes the recipe at this share of noise. Models that generalize less memorize more, and noise makes them
+    generalize less. Estimates can be compared with it: MEM001 is an estimate for examples with their own labels.
 
     Source: Zhang et al. 2017, "Understanding deep learning requires rethinking generalization", section 2.1; Feldman
     2020, mem(A, S, i), of an example whose label is random.

@@ -57,14 +57,16 @@ def _learning(evidence: Evidence) -> Outcome:
         sentence=(
             f"{percent(found.value)} of members are forgotten at least once during training (95% CI "
             f"{between(found.low, found.high)}): right at one look and wrong at the next. Of non-members: "
-            f"{percent(float(others.mean()))} ({between(float(low), float(high))})."
+            f"{percent(float(others.mean()))}."
         ),
+        blind=float(others.mean()),
         n=right.shape[2],
         counted=f"examples in {len(right)} shadow models",
         source="Toneva et al. 2019; Maini et al. 2022",
         figures=(_figure(observed.epochs, by_pair(np.moveaxis(right, 1, 2), observed.members)),),
         tables=(_table(evidence, learned, forgotten, float(observed.epochs[-1])),),
         notes=(
+            f"95% CI of the share of non-members that are forgotten: {between(float(low), float(high))}.",
             f"{percent(at_end[0])} of members and {percent(at_end[1])} of non-members are classified correctly at the "
             f"end of training. Looks: {len(observed.epochs)}.",
         ),
@@ -94,14 +96,14 @@ def _figure(epochs: Float[Array, " times"], right: tuple[Bool[Array, "pairs exam
     shown = np.unique(np.linspace(0, len(epochs) - 1, _DRAWN).round().astype(int))
 
     def curve(label: str, side: Bool[Array, "pairs examples times"]) -> Curve:
-        by_epoch = side.mean(axis=1, dtype=np.float64).T[shown]
-        low, high = zip(*(map(float, cluster_mean_interval(shares)) for shares in by_epoch), strict=True)
+        hits = side[..., shown].sum(axis=1, dtype=np.float64)
+        low, high = cluster_interval(hits, np.full(hits.shape, side.shape[1], float))
         return Curve(
             x=tuple(float(place) for place in range(len(shown))),
-            y=tuple(by_epoch.mean(axis=1).tolist()),
+            y=tuple(side[..., shown].mean(axis=(0, 1), dtype=np.float64).tolist()),
             label=label,
-            low=low,
-            high=high,
+            low=tuple(low.tolist()),
+            high=tuple(high.tolist()),
         )
 
     curves = curve("members", right[0]), curve("non-members", right[1])

@@ -87,7 +87,7 @@ def _attacked_half(half: Matched, fpr: float) -> tuple[Half, Array]:
     couples = half.couples
     inside, outside = _ATTACK.leave_pair_out(half)
     within, without = (couples.clusters[side] for side in (couples.inside, couples.outside))
-    cut = transferred_thresholds(outside, fpr, cluster=without)
+    cut = transferred_thresholds(outside, fpr, cluster=without, clusters=couples.groups)
     flags = inside > cut[within], outside > cut[without]
     return Half(half.correct, half.members > 0, couples, *flags), outside.ravel()
 
@@ -120,11 +120,11 @@ def _link(evidence: Evidence) -> tuple[tuple[Finding, ...], tuple[Skipped, ...]]
         attack=_ATTACK.name,
         at_fpr=fpr,
         estimate=rho,
-        sentence=_sentence(link, rho, fpr),
+        sentence=_sentence(link, rho, fpr, evidence.unit),
         n=link.examples,
-        counted=f"examples in {evidence.couples.models} shadow models",
+        counted=f"{evidence.unit} in {evidence.couples.models} shadow models",
         source=f"cross-fitted over {units.removesuffix(' of models')}; Spearman 1904, Bonett & Wright 2000",
-        figures=(_figure(link, fpr),),
+        figures=(_figure(link, fpr, evidence.unit),),
         tables=(_table(linked, units),),
         notes=(
             "Nearly all training examples are classified correctly. Memorization then measures how hard an example is, "
@@ -140,7 +140,7 @@ def _link(evidence: Evidence) -> tuple[tuple[Finding, ...], tuple[Skipped, ...]]
 link_check = Check("LNK001", "Memorization and attack", "link", _link)
 
 
-def _sentence(link: Link, rho: Estimate, fpr: float) -> str:
+def _sentence(link: Link, rho: Estimate, fpr: float, unit: str) -> str:
     """Return the link in words: the share of the true positives first, because it needs no statistics to be read."""
     correlation = f"{rho.value:.2f} (95% CI {rho.low:.2f} to {rho.high:.2f})"
     if rho.low <= 0:
@@ -148,7 +148,7 @@ def _sentence(link: Link, rho: Estimate, fpr: float) -> str:
     examples = sum(b.examples for b in link.bins if b.low >= MEMORIZED) / link.examples
     value, low, high = link.memorized
     share = (
-        f"The {percent(examples)} of examples with estimated memorization ≥ {MEMORIZED:g} account for {percent(value)} "
+        f"The {percent(examples)} of {unit} with estimated memorization ≥ {MEMORIZED:g} account for {percent(value)} "
         f"of the attack's true positives at a {rate(fpr)} FPR (95% CI {between(low, high)})."
         if examples
         else f"No example has an estimated memorization of {MEMORIZED:g} or more."
@@ -161,7 +161,7 @@ def bin_name(b: LinkBin) -> str:
     return f"< {b.high:g}" if b.low == -1 else f"≥ {b.low:g}" if b.high == 1 else f"{b.low:g}–{b.high:g}"
 
 
-def _figure(link: Link, fpr: float) -> Figure:
+def _figure(link: Link, fpr: float, unit: str) -> Figure:
     def curve(label: str, rates: list[Interval]) -> Curve:
         value, low, high = (tuple(column) for column in zip(*rates, strict=True))
         return Curve(x=tuple(float(i) for i in range(len(rates))), y=value, label=label, low=low, high=high)
@@ -183,7 +183,7 @@ def _figure(link: Link, fpr: float) -> Figure:
         ticks=tuple(bin_name(b) for b in link.bins),
         alt=f"TPR and FPR by memorization. {said}.",
         below=(
-            Curve(x=places, y=tuple(shares), label="share of examples"),
+            Curve(x=places, y=tuple(shares), label=f"share of {unit}"),
             curve("share of true positives", [b.share for b in link.bins]),
         ),
     )

@@ -189,13 +189,18 @@ def _not_measured(evidence: Evidence, name: str, fpr: float) -> str:
     return "" if beside is None else tied(fpr, beside)
 
 
+def _shown(evidence: Evidence) -> str:
+    """Return the attack whose first result has the tables and figures: the first that could be measured."""
+    return next(name for name in evidence.with_bank if not all(_not_measured(evidence, name, f) for f in evidence.fprs))
+
+
 def _finding(evidence: Evidence, code: str, title: str, attacked: Attacked, fpr: float, first: bool) -> Finding:
     name = attacked.attack.name
     tpr = evidence.tpr(name, fpr)
     found = estimate(tpr.value, tpr.interval, "share", METHOD)
     caught, _ = attacked.shadows_flagged(fpr)
     ends = attacked.shadows_interval(fpr)
-    main = first and name == evidence.with_bank[0]
+    main = first and name == _shown(evidence)
     more = enough(evidence, attacked, fpr) if main and name in ATTACKS else Enough()
     return Finding(
         code=code,

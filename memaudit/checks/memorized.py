@@ -52,7 +52,7 @@ def _memorization(evidence: ClassifierEvidence) -> Outcome:
             f"{points_between(mean.low, mean.high)}): training on an example raises {_raised(evidence)} by that much."
         ),
         n=len(scores.value),
-        counted=f"examples in {len(evidence.bank.members)} shadow models",
+        counted=f"{evidence.unit} in {len(evidence.bank.members)} shadow models",
         source="Feldman & Zhang 2020, subset estimator of mem(A, S, i)",
         figures=(_histogram(evidence),),
         tables=(_distribution(evidence),),
@@ -119,10 +119,10 @@ def _histogram(evidence: ClassifierEvidence) -> Figure:
         kind=FigureKind.HISTOGRAM,
         title="Estimated memorization of each example",
         x_label="Estimated memorization (0 = no effect of training, 1 = right only after training)",
-        y_label="Examples",
-        curves=(Curve(x=tuple(edges.tolist()), y=tuple(counts.astype(float).tolist()), label="examples"),),
+        y_label=evidence.unit.capitalize(),
+        curves=(Curve(x=tuple(edges.tolist()), y=tuple(counts.astype(float).tolist()), label=evidence.unit),),
         alt=(
-            f"Histogram of estimated memorization over {len(values):,} examples. {TAILS} Estimated below 0.1: "
+            f"Histogram of estimated memorization over {len(values):,} {evidence.unit}. {TAILS} Estimated below 0.1: "
             f"{percent(float((values < 0.1).mean()))}; above 0.5: {percent(float((values > 0.5).mean()))}."
         ),
     )
@@ -131,7 +131,7 @@ def _histogram(evidence: ClassifierEvidence) -> Figure:
 def _distribution(evidence: ClassifierEvidence) -> Table:
     return Table(
         title="Distribution of estimated memorization",
-        columns=(*COLUMNS, "Margin shift (nats)", "Separation d"),
+        columns=(COLUMNS[0], evidence.unit.capitalize(), *COLUMNS[2:], "Margin shift (nats)", "Separation d"),
         rows=by_memorization(evidence, _BINS),
         note=(
             f"{TAILS} Margin shift: the effect of training on an example on its scaled logit. Separation d: the shift "

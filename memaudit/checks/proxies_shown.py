@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -117,15 +117,28 @@ def tables(shown: Shown) -> tuple[Table, ...]:
         ("Scores from models without the example", shown.others, f"{note} These need shadow models."),
         ("Scores from the data alone (blind baseline)", shown.blind, note),
     )
-    return tuple(_table(title, rows, note) for title, rows, note in kinds if rows)
+    shown_in = [_table(title, rows, note) for title, rows, note in kinds if rows]
+    return (*shown_in, _sources(dict.fromkeys((*shown.order, *shown.others, *shown.blind))))
 
 
 def _table(title: str, rows: Agreements, note: str) -> Table:
+    """Return the statistics of some scores; one that none of them has is named in the note instead."""
     order = sorted(rows, key=lambda proxy: -rows[proxy].value[Statistic.SPEARMAN])
-    cells: list[tuple[Cell, ...]] = [
-        (proxy.title, *(_cell(rows[proxy], which) for which in _COLUMNS), proxy.source) for proxy in order
-    ]
-    return Table(title=title, columns=("Score", *_COLUMNS.values(), "Source"), rows=tuple(cells), note=note)
+    cells = {which: [_cell(rows[proxy], which) for proxy in order] for which in _COLUMNS}
+    gone = [_COLUMNS[which] for which, column in cells.items() if set(column) == {"–"}]
+    kept = [which for which in _COLUMNS if _COLUMNS[which] not in gone]
+    columns = [[proxy.title for proxy in order], *(cells[which] for which in kept)]
+    return Table(
+        title=title,
+        columns=("Score", *(_COLUMNS[which] for which in kept)),
+        rows=tuple(zip(*columns, strict=True)),
+        note=f"{note} Not estimable here: {'; '.join(gone)}." if gone else note,
+    )
+
+
+def _sources(proxies: Iterable[Proxy]) -> Table:
+    rows: list[tuple[Cell, ...]] = [(proxy.title, proxy.formula or "–", proxy.source) for proxy in proxies]
+    return Table(title="What the scores are", columns=("Score", "Formula", "Source"), rows=tuple(rows))
 
 
 def figure(shown: Shown) -> Figure:

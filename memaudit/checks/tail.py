@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 from jaxtyping import Bool, Float
 
-from memaudit.checks.evidence import Check, ClassifierEvidence, Outcome, between, estimate, points_between
+from memaudit.checks.evidence import Check, ClassifierEvidence, Outcome, estimate, points_between
 from memaudit.checks.memorized import MEAN_METHOD
 from memaudit.memorization import TAIL, TAIL_EDGES, USEFUL, Tail, tail
 from memaudit.reports.text import percent, points
@@ -24,8 +24,8 @@ Interval = tuple[float, float, float]  # value, low, high
 def _tail(evidence: ClassifierEvidence) -> Outcome:
     """Influence of training examples on other examples: is what the models memorize of any use?
 
-    The influence of example i on example j is the accuracy on j of shadow models trained on i, minus that of those
-    trained without it. Both are measured on models that were not trained on j,
+    The influence of example i on example j is a difference of accuracies on j: that of shadow models trained on i,
+    minus that of models trained without it. Both are measured on models that were not trained on j,
 
         infl(i, j) = P[correct on j | i in training, j not] − P[correct on j | neither in training].
 
@@ -34,8 +34,8 @@ def _tail(evidence: ClassifierEvidence) -> Outcome:
     avoided at no cost in accuracy.
 
     The result is the mean influence of a memorized example on the example that it influences most. The largest of many
-    noisy numbers is too large, so one half of the pairs of shadow models selects the examples and the other half
-    measures; then the halves are swapped. It is 0 if there is no influence, and never too large on average. The
+    noisy numbers is too large. So one half of the pairs of shadow models selects the examples, and the other half
+    measures. Then the halves are swapped. It is 0 if there is no influence, and never too large on average. The
     interval is over pairs of shadow models.
 
     Single influences are named only if they are beyond chance: p-values that are exact for pairs of models, at a false
@@ -74,18 +74,18 @@ def _tail(evidence: ClassifierEvidence) -> Outcome:
             f"{points(value.value)} percentage points on average (95% CI {points_between(value.low, value.high)})."
         ),
         n=max(1, round(float(examples))),
-        counted=f"memorized examples of {len(rows):,}, in {len(evidence.bank.members)} shadow models",
+        counted=f"memorized {evidence.unit} of {len(rows):,}, in {len(evidence.bank.members)} shadow models",
         source="Feldman & Zhang 2020, influence; cross-fitted over pairs of shadow models",
         figures=(_figure(split),),
         tables=(_split(evidence, split, memorized, useful),),
         notes=(
             f"It raises the accuracy on the memorized example itself by {points(float(own.mean()))} percentage points.",
-            f"Beyond chance at a 5% false discovery rate: {len(found.p):,} of {found.tests:,} influences of one "
-            "example on another."
+            f"{len(found.p):,} of {found.tests:,} influences of one example on another are beyond chance, at a 5% "
+            "false discovery rate."
             + (
-                f" The largest is {points(float(found.value.max()))} percentage points; evidence.csv names them."
+                f" The largest is {points(float(found.value.max()))} percentage points. evidence.csv names them."
                 if len(found.p)
-                else " Fewer shadow models show fewer influences."
+                else " More shadow models can show more."
             ),
             "Leave-one-out unfairness: the one other example with most effect on a prediction changes its accuracy by "
             f"{points(decided[0])} percentage points on average over all examples (95% CI "
@@ -142,7 +142,7 @@ def _figure(split: Tail) -> Figure:
         title="Effect of training on an example, by its memorization",
         x_label="Memorization (measured on other models)",
         y_label="Rise in accuracy",
-        curves=(curve("on itself (memorization)", 1), curve("on the other example that it influences most", 2)),
+        curves=(curve("on itself (memorization)", 1), curve("on the example that it influences most", 2)),
         ticks=tuple(name for name, *_ in rows),
         alt=f"Rise in accuracy through training on an example, by memorization. {said}.",
     )
@@ -161,14 +161,13 @@ def _split(evidence: ClassifierEvidence, split: Tail, memorized: Bool[Array, " r
         (name, int(here.sum()), percent(float(here.mean())), f"{scores[here].mean():.2f}" if here.any() else "–")
         for name, here in groups
     ]
-    by_bin = ", ".join(f"{name}: {percent(reach[0])} ({between(*reach[1:])})" for name, _, reach, _ in _bins(split))
     return Table(
         title="The tail: memorized and useful, or memorized for nothing",
-        columns=("Examples", "Number", "Share", "Mean estimated memorization"),
+        columns=(evidence.unit.capitalize(), "Number", "Share", "Mean estimated memorization"),
         rows=tuple(rows),
         note=(
             f"Memorized: estimated memorization of {TAIL:g} or more. Shown to be useful: an influence of {USEFUL:g} or "
-            "more on another example that is beyond chance. “No use shown” does not mean useless: with few shadow "
-            f"models most uses cannot be shown. Influence on another example by memorization, with 95% CIs: {by_bin}."
+            "more on another example that is beyond chance. “No use shown” does not mean useless: a few shadow models "
+            "show the use of hardly any example."
         ),
     )

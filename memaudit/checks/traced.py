@@ -29,13 +29,14 @@ def _traced(evidence: Evidence) -> Outcome:
 
     m is a count on this model, and its share of the members has an exact interval (Clopper–Pearson). α is the upper
     95 % confidence bound of the share of this model's non-members that are named, exact too. So the result is a
-    statement about this model at this one threshold. It differs from the true-positive rate (MIA005, MIA001), which is
-    the rate at *exactly* the stated false-positive rate, with the uncertainty of the threshold and of further training
-    runs in its interval.
+    statement about this model at this one threshold. The true-positive rate (MIA005, MIA001) is another number. It is
+    the rate at *exactly* the stated false-positive rate. Its interval includes the uncertainty of the threshold and of
+    further training runs.
 
     The paper's adversary may name *no* fresh example at all, with probability 1 − ξ. The last row of the table is that
-    adversary: its threshold is the highest score of any non-member in any shadow model. If the audited model is made as
-    the shadow models are, some non-member of it has a higher score with probability at most ξ = 1 / (pairs + 1).
+    adversary: its threshold is the highest score of any non-member in any shadow model. Suppose the audited model is
+    made as the shadow models are. Then some non-member of it has a higher score with probability at most
+    ξ = 1 / (pairs + 1).
 
     Source: Attias, Dziugaite, Haghifam, Livni & Roy 2024 (ICML), soundness and recall; Clopper & Pearson 1934;
     exchangeability of the target with the shadow models for ξ.
@@ -114,8 +115,8 @@ def _adversaries(evidence: Evidence, found: Attacked, fprs: list[float]) -> Tabl
 def _information(evidence: Evidence) -> Outcome:
     """How many bits about each example's membership the model's outputs contain: a lower bound of CMI.
 
-    Who is a member was decided by a fair coin for each example: 1 bit. Conditional mutual information (CMI) is how many
-    of these bits the trained model reveals to someone who has all examples,
+    Each example is a member with probability 1/2, independently of others: 1 bit. Conditional mutual information (CMI)
+    is how many of these bits the trained model reveals to someone who has all examples,
 
         CMI = I(model; memberships | examples) ≥ Σ I(model; membership of i | examples) ≥ Σ (1 − CE_i) bits,
 
@@ -127,8 +128,8 @@ def _information(evidence: Evidence) -> Outcome:
     The result is the mean over the shadow models, each as a target, because CMI is an expectation over training. Its
     interval is over pairs of shadow models. Estimates below 0 are reported as 0, since information is never negative.
 
-    The definition in the paper trains on one of the two examples of each pair; here each example has its own coin, as
-    in the shadow models' training sets.
+    In the paper's definition, one example of each of n pairs is trained on. Here each example is trained on or not,
+    independently of the others, as in the shadow models.
 
     Source: Steinke & Zakynthinou 2020 (COLT), the definition of CMI; Barber & Agakov 2003 (NIPS), the variational
     bound; Attias et al. 2024 (ICML) on its relation to memorization.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def command() -> None:
-    """Fill a bank of shadow models, import or derive one, compare two, or show the content of one."""
+    """Fill, import, derive, compare and verify banks of shadow models."""
 
 
 @command.command()
@@ -106,10 +106,11 @@ def import_(
 def derive(
     config: Path | None, quiet: bool, children: Path, by: str, shard: str | None, no_weights: bool, **flags: Any
 ) -> None:
-    """Derive a bank from another one: each model becomes another by a function, such as pruning.
+    """Derive a bank: apply a function to every model of another one.
 
-    CHILDREN is the new bank's folder, --bank the parent. The derivation is a memaudit.Derivation, or a function
-    (model, dataset, *, seed, device), in a file of its own beside recipe.py. Resumes after any interruption.
+    A function prunes, quantizes, unlearns or further trains a model. CHILDREN is the new bank's folder, --bank the
+    parent. The derivation is a memaudit.Derivation, or a function (model, dataset, *, seed, device), in a file of its
+    own beside recipe.py. Resumes after any interruption.
     """
     from memaudit.recipe import load_derivation
     from memaudit.training import derive
@@ -145,9 +146,10 @@ def derive(
 @click.option("--fpr", "fprs", type=float, multiple=True, help="A false-positive rate; repeatable.")
 @click.option("--shadows", type=int, help="Use the first so many models.")
 def compare(before: Path, after: Path, attacks: tuple[str, ...], fprs: tuple[float, ...], shadows: int | None) -> None:
-    """Compare two banks whose models have the same training sets: leak against utility, paired by model.
+    """Compare leak and utility of two banks, pair by pair.
 
-    AFTER may be derived from BEFORE, or filled by another recipe with the same seed.
+    Their models must have the same training sets. AFTER may be derived from BEFORE, or filled by another recipe with
+    the same seed.
     """
     from memaudit.auditing.comparing import COLUMNS, what_if
 

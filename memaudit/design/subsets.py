@@ -34,6 +34,9 @@ class Subsets:
     label_noise: float = 0.0
 
     def __post_init__(self) -> None:
+        if self.share is not None:
+            object.__setattr__(self, "share", _number("share", self.share))
+        object.__setattr__(self, "label_noise", _number("label_noise", self.label_noise))
         if self.share is not None and not 0 < self.share < 1:
             raise SettingsError(f"share = {self.share}: give the probability that an example is in a model, below 1")
         if not 0 <= self.label_noise < 1:
@@ -45,3 +48,13 @@ class Subsets:
                 f"leave_one_out and {beside[0]} exclude each other: leave-one-out models have all examples but one, "
                 "with their own labels"
             )
+
+
+def _number(name: str, value: Any) -> float:
+    """Return a number as a float: the fingerprint of a bank writes it out."""
+    try:
+        if not isinstance(value, str | bytes):
+            return float(value)
+    except (TypeError, ValueError):
+        pass
+    raise SettingsError(f"{name} = {value!r}: give a number")

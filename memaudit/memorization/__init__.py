@@ -1,5 +1,6 @@
 """How much a training run depends on single examples: arrays in, scores with intervals out."""
 
+from memaudit.memorization.benign import BenignMemorization, Memorizes, benign_memorization
 from memaudit.memorization.counterfactual import (
     Counterfactual,
     Top,
@@ -8,6 +9,8 @@ from memaudit.memorization.counterfactual import (
     cross_fitted_top,
     null_deviation,
 )
+from memaudit.memorization.depth import prediction_depth
+from memaudit.memorization.dilation import Dilation, dilation
 from memaudit.memorization.feldman import Memorization, memorization, paired_memorization
 from memaudit.memorization.forgetting_rate import ForgettingRate, rate_of_forgetting
 from memaudit.memorization.found import Found, Strongest, beyond_chance, strongest
@@ -25,9 +28,13 @@ from memaudit.memorization.link import (
     rates_by_bin,
 )
 from memaudit.memorization.link_by_model import Half, link_of_halves
+from memaudit.memorization.localisation import Effect, Remembered, effect
 from memaudit.memorization.margin import Margin, margin
 from memaudit.memorization.observations import Observations
+from memaudit.memorization.onion import PrivacyOnion, exposure, privacy_onion
+from memaudit.memorization.probe import nearest_labels
 from memaudit.memorization.second_split import Kind, SecondSplit, forgetting_time, second_split
+from memaudit.memorization.standardized import standardized_by_class
 from memaudit.memorization.tail import TAIL, TAIL_EDGES, USEFUL, Tail, tail
 from memaudit.memorization.unlearning import Unlearning, unlearning
 from memaudit.memorization.valuation import banzhaf, c_score
@@ -39,7 +46,10 @@ __all__ = [
     "TAIL_EDGES",
     "USEFUL",
     "Agreement",
+    "BenignMemorization",
     "Counterfactual",
+    "Dilation",
+    "Effect",
     "ForgettingRate",
     "Found",
     "Half",
@@ -52,7 +62,10 @@ __all__ = [
     "LinkBin",
     "Margin",
     "Memorization",
+    "Memorizes",
     "Observations",
+    "PrivacyOnion",
+    "Remembered",
     "SecondSplit",
     "Strongest",
     "Tail",
@@ -60,6 +73,7 @@ __all__ = [
     "Unlearning",
     "agreement",
     "banzhaf",
+    "benign_memorization",
     "beyond_chance",
     "c_score",
     "counterfactual",
@@ -67,6 +81,9 @@ __all__ = [
     "cross_fitted_link",
     "cross_fitted_spearman",
     "cross_fitted_top",
+    "dilation",
+    "effect",
+    "exposure",
     "forgetting_time",
     "holdout_retraining",
     "influence",
@@ -75,12 +92,16 @@ __all__ = [
     "link_of_halves",
     "margin",
     "memorization",
+    "nearest_labels",
     "null_deviation",
     "paired_memorization",
+    "prediction_depth",
+    "privacy_onion",
     "rate_of_forgetting",
     "rates_by_bin",
     "second_split",
     "self_influence",
+    "standardized_by_class",
     "strongest",
     "tail",
     "unlearning",

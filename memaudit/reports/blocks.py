@@ -132,7 +132,14 @@ class Section:
     folded: bool = False
 
 
-Block = Paragraph | Points | Facts | Grid | Picture | Card | Badges
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Panels:
+    """Sections side by side, two in a row where there is room."""
+
+    sections: tuple[Section, ...]
+
+
+Block = Paragraph | Points | Facts | Grid | Picture | Card | Badges | Panels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from memaudit.reports import annexes, overview, sections, text, wording
+from memaudit.reports import annexes, findings, overview, sections, text, wording
 from memaudit.reports.blocks import Block, Document, Paragraph, Section, listed, mapped
 from memaudit.reports.text import visible
 from memaudit.types import Report
@@ -13,8 +13,9 @@ _LONGEST = 2000  # characters; nobody reads on, and a page of them would hide th
 
 _Content = Callable[[Report], Iterable[Block | Section]]
 _PARTS: dict[str, dict[str, _Content]] = {
-    "found": {"results": sections.results, "": sections.found},
-    "link": {"": sections.link, "exposed": sections.exposed},
+    "found": {"results": sections.results, "": findings.found},
+    "link": {"": findings.link, "exposed": sections.exposed},
+    "memorization": {"": findings.memorization},
     "trust": {"controls": sections.controls, "unsaid": sections.unsaid, "limitations": annexes.limitations},
     "next": {"mitigations": annexes.mitigations, "waivers": sections.waivers},
     "about": {

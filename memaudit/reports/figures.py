@@ -24,7 +24,7 @@ from memaudit.types import Curve, Figure, FigureKind, Table
 _WIDTH, _HEIGHT = 4.7, 4.3  # inches: at phone width the 11 pt letters are still as many pixels high
 _ABOVE = 0.36  # its row: where the mark of a limit is
 _TOP = 1.5  # of a logarithmic axis: a marker at 100% must not be cut
-_BASE, _LINE = 1.1, 0.27  # inches: of a forest plot without rows, and of a row
+_BASE = 1.1  # inches: of a picture with rows, without them
 _FEW_NAMES = 6  # of a legend in letters of the usual size
 _LONGEST = {False: 24, True: 26}  # characters of a name in a legend of two columns; letters of many names are smaller
 _ROW, _FEW_ROWS = 0.21, 2  # a legend of more rows must not take its height from the axes
@@ -33,6 +33,7 @@ _FONT = "DejaVu Sans"  # comes with matplotlib, so that a figure looks the same 
 _DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 2, 1, 2)))
 _MARKERS = "os^Dv"
 _IN_ROWS = {FigureKind.FOREST: "Attack", FigureKind.CORRELATIONS: "Score"}  # what a row is
+_LINE = {FigureKind.FOREST: 0.27, FigureKind.CORRELATIONS: 0.31}  # inches: of a row
 _BARE = (FigureKind.HISTOGRAM, FigureKind.BITS, FigureKind.CORRELATIONS)  # whose numbers are no shares
 
 
@@ -75,7 +76,7 @@ def png(figure: Figure, theme: Theme) -> bytes:
 def _saved(figure: Figure, theme: Theme, **options: Any) -> bytes:
     _refuse_misfits(figure)
     beside = figure.kind in _IN_ROWS  # the names of its rows leave the axis less room
-    height = _HEIGHT if not beside else _BASE + _LINE * max(4, len(figure.ticks))
+    height = _HEIGHT if not beside else _BASE + _LINE[figure.kind] * max(4, len(figure.ticks))
     with style.context(["default", _settings(theme.value)], after_reset=True):
         canvas = Canvas(figsize=(_WIDTH, height), layout="constrained")
         panels = list(canvas.subplots(2, height_ratios=(3, 2), sharex=True)) if figure.below else [canvas.add_subplot()]
@@ -364,7 +365,7 @@ def _places(axes: Axes, figure: Figure, ink: Ink) -> None:
         _line(axes, x, curve.y, curve, color, index).set_clip_on(False)  # a marker at 0 would lose its lower half
     ticks = [_label(tick, 20) for tick in figure.ticks]
     axes.set_xticks(range(len(ticks)), ticks)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(bottom=min([0.0, *(value for curve in figure.curves for value in curve.y)]))
     axes.grid(axis="x", visible=False)
     _marks(axes, figure, ink)
 
@@ -397,7 +398,7 @@ def _bits(axes: Axes, figure: Figure, ink: Ink) -> list[str]:
 
 def _shares(axes: Axes, figure: Figure, ink: Ink) -> list[str]:
     _places(axes, figure, ink)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: percent(value)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.6g}%"))  # 17.5% is no 18%
     return []
 
 
@@ -411,7 +412,8 @@ def _correlations(axes: Axes, figure: Figure, ink: Ink) -> list[str]:
             axes.hlines(y, curve.low, curve.high, color=color, linewidth=2)
         marker = _MARKERS[index % len(_MARKERS)]
         axes.plot(curve.y, y, color=color, linestyle="", marker=marker, markersize=5, label=_label(curve.label))
-    axes.set_yticks(range(len(figure.ticks)), ["\n".join(_wrapped(tick, _NARROW)) for tick in figure.ticks], fontsize=9)
+    names = ["\n".join(_wrapped(_label(tick, 2 * _NARROW), _NARROW + 4)) for tick in figure.ticks]
+    axes.set_yticks(range(len(names)), names, fontsize=8, linespacing=0.95)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="y", visible=False)
     axes.spines["left"].set_visible(False)

@@ -37,6 +37,17 @@ GLOSSARY = (
         "report shows how well each proxy agrees with memorization on this kind of model.",
     ),
     Point(
+        lead="Look.",
+        words="An evaluation of a model on all examples while it trains. An example is learned for good at the first "
+        "look from which on it is always classified correctly. It is forgotten if it is right at one look and wrong at "
+        "the next.",
+    ),
+    Point(
+        lead="Redrawn label (label noise).",
+        words="A label that was replaced by a random other class before training. A model that predicts it has "
+        "memorized it.",
+    ),
+    Point(
         lead="Shadow model.",
         words="A model trained in the same way as the audited model on another random part of the same data.",
     ),
@@ -91,7 +102,7 @@ GLOSSARY = (
         "least likely tokens.",
     ),
     Point(
-        lead="AUC.",
+        lead="AUC (AUROC).",
         words="Area under the ROC curve: the probability that an attack ranks a random member above a random "
         "non-member. 0.5 is guessing. As an average it hides the few who are exposed.",
     ),

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
-from memaudit.reports import overview, photos, standing, text, wording
+from memaudit.reports import photos, text, wording
 from memaudit.reports.blocks import (
     Block,
     Card,
@@ -14,17 +13,17 @@ from memaudit.reports.blocks import (
     Grid,
     Paragraph,
     Photo,
-    Section,
     grid,
     listed,
     titled,
 )
+from memaudit.reports.findings import by_finding
 from memaudit.types import Control, Exposed, Finding, Report, Result, Skipped, Verdict
 
 
 def results(report: Report) -> Iterator[Block]:
     """Yield every result once, then the limits with their reasons, the worst first."""
-    held = _once(wording.by_severity(report))
+    held = by_finding(wording.by_severity(report))
     if not held:
         yield Paragraph(words="No check produced a result. “Checks that could not run” gives the reasons.")
         return
@@ -40,15 +39,6 @@ def results(report: Report) -> Iterator[Block]:
         "data.",
     )
     yield from map(_card, (result for result in wording.by_severity(report) if result.limit is not None))
-
-
-def _once(results: list[Result]) -> list[list[Result]]:
-    """Return the results by finding, as one that several limits apply to has a result for each."""
-    held: dict[tuple[str, str, str], list[Result]] = {}
-    for result in results:
-        finding = result.finding
-        held.setdefault((finding.code, finding.title, finding.sentence), []).append(result)
-    return list(held.values())
 
 
 def _card(result: Result) -> Card:
@@ -92,61 +82,6 @@ def _limit(result: Result) -> str:
 
 def _value(value: float, result: Result) -> str:
     return text.quantity(value, result.finding.estimate.unit)
-
-
-def found(report: Report) -> Iterator[Block | Section]:
-    """Yield the figures, tables and methods behind the attacks."""
-    details = tuple(_findings(report, ("LNK", "MEM"), inside=False))
-    if details:
-        yield Paragraph(words="Each entry below has the curves, tables, method and source of one measurement.")
-    yield from (replace(section, folded=True) for section in details)
-
-
-def link(report: Report) -> Iterator[Block | Section]:
-    """Yield how much of the attacks' success comes from memorized examples, and what was memorized."""
-    linked = tuple(_findings(report, ("LNK", "MEM"), inside=True))
-    if any(result.finding.code.startswith("LNK") for result in report.results):
-        yield Paragraph(words=standing.LINK)
-    else:
-        yield Paragraph(words="Who is found was not measured. “Checks that could not run” gives the reasons.")
-    yield from linked
-
-
-def _findings(report: Report, codes: tuple[str, ...], *, inside: bool) -> Iterator[Section]:
-    """Yield a section per check and attack: one attack at several rates is described once."""
-    groups: dict[tuple[str, str], list[list[Result]]] = {}
-    for same in _once(list(report.results)):
-        finding = same[0].finding
-        if finding.code.startswith(codes) is inside:
-            own = (finding.code, finding.attack or "") if finding.metric == "tpr" else (finding.code, finding.title)
-            groups.setdefault(own, []).append(same)
-    shown = overview.link(report)
-    for group in groups.values():
-        finding = group[0][0].finding
-        attack = wording.known(finding) if finding.metric == "tpr" else None
-        title = finding.title if attack is None else f"{attack.title} ({finding.code})"
-        yield Section(title=titled(title), content=tuple(_finding(group, shown)))
-
-
-def _finding(group: list[list[Result]], shown: Finding | None) -> Iterator[Block]:
-    """Yield what is behind one or several findings of an attack; one of a finding's results has the pictures."""
-    whole = [max((r.finding for r in same), key=lambda f: len(f.figures) + len(f.tables)) for same in group]
-    yield from (Paragraph(words=finding.sentence) for finding in whole)
-    for finding in whole:
-        first = 1 if shown is not None and finding.sentence == shown.sentence else 0  # it is on the first page
-        yield from (overview.picture(figure, alone=not finding.tables) for figure in finding.figures[first:])
-        yield from map(grid, finding.tables)
-        yield from (Paragraph(words=note) for note in finding.notes)
-    finding = whole[0]
-    facts = [
-        Fact(name="95% CI", value=finding.estimate.method),
-        Fact(name="Sample", value=f"{finding.n:,} {finding.counted}"),
-        Fact(name="Source", value=finding.source),
-        Fact(name="Code", value=finding.code),
-    ]
-    if (attack := wording.known(finding)) is not None:
-        facts.insert(0, Fact(name="Needs", value=wording.ACCESS[attack.access]))
-    yield Facts(facts=tuple(facts))
 
 
 def controls(report: Report) -> Iterator[Block]:

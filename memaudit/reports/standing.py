@@ -83,6 +83,11 @@ LINK = (
     "reduces the leak. Memorization and attack were measured on different models, so noise does not correlate them."
 )
 
+MEMORIZATION = (
+    "Memorization is the effect of training on an example on the predictions for that example. It is measured on the "
+    "shadow models and describes the recipe. The pictures show the main results; their tables and methods follow."
+)
+
 MITIGATIONS_FOR = (
     "These measures are known to help. Their effect on this model is unknown until measured: retrain with one of them "
     "and audit the new model. A changed recipe needs new shadow models."

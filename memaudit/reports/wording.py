@@ -98,7 +98,7 @@ READINGS = {
     FigureKind.LINK: "y-axis: log scale; error bars: 95% CIs. Where TPR is above FPR, the attack beats guessing.",
     FigureKind.BITS: "Each bit halves the number of guesses needed. Error bars: 95% CIs. Dashed lines: values for "
     "secrets that were never in the training data.",
-    FigureKind.SHARES: "Error bars: 95% CIs. A share that is equally high without training is not due to it.",
+    FigureKind.SHARES: "Error bars, where shown: 95% CIs.",
     FigureKind.FOREST: "x-axis: log scale; error bars: 95% CIs. Further right: more is found.",
     FigureKind.CORRELATIONS: "Error bars: 95% CIs. 1: the same order as memorization; 0: unrelated to it.",
 }
@@ -110,6 +110,7 @@ TITLES = {
     "results": "All results",
     "link": "Who is found?",
     "exposed": "Most exposed examples",
+    "memorization": "What was memorized?",
     "trust": "Can this be trusted?",
     "controls": "Controls",
     "unsaid": "Checks that could not run",
@@ -278,6 +279,8 @@ def sentence(reason: str) -> str:
 
 def units(report: Report) -> str:
     """Return what the model was trained on, in the plural."""
+    if report.subject.unit != "examples":
+        return report.subject.unit
     codes = [result.finding.code for result in report.results] + [skipped.code for skipped in report.skipped]
     return "documents" if any(code.startswith("EXT") for code in codes) else "examples"
 

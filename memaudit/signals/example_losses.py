@@ -65,6 +65,10 @@ class ExampleLosses:
             "el2n": (p - (y if several else one_hot(y, z.shape[1]))).norm(dim=1),
         }
 
+    def predicted(self, outputs: Tensor) -> Tensor:
+        """Return the class with the largest output of each row, of examples with one class each."""
+        return self._logits(outputs)[0].argmax(dim=1)
+
     def _cross_entropy(self, z: Tensor, alone: bool, y: Tensor) -> Tensor:
         if self.task is Task.MULTILABEL:
             return softplus(torch.where(y == 1, -z, z)).sum(dim=1)

@@ -57,6 +57,7 @@ def transferred_thresholds(
     fpr: float,
     folds: int = 8,
     cluster: Int[Array, "pairs examples"] | None = None,
+    clusters: int | None = None,
 ) -> Float[Array, " clusters"]:
     """Return for each pair of models the threshold that the *other* models' non-members set for `fpr`.
 
@@ -68,11 +69,13 @@ def transferred_thresholds(
         fpr: The rate.
         folds: Their number, if there are as many pairs.
         cluster: Which models each score comes from, if not from those of its row: the thresholds are then theirs.
+        clusters: How many of these there are; by default those that have a score.
 
     Raises:
         ValueError: Fewer than two pairs, or too few scores to resolve the rate.
     """
-    pairs = len(outside) if cluster is None else int(cluster.max()) + 1
+    known = len(outside) if cluster is None else int(cluster.max()) + 1
+    pairs = known if clusters is None else clusters
     if pairs < 2:
         raise ValueError(f"thresholds from other models need at least 2 pairs, got {pairs}")
     folds = min(folds, pairs)

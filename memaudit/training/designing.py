@@ -17,6 +17,7 @@ from memaudit.recipe.populations import number_of_units, units_of
 
 Array = np.ndarray
 
+_LEAST_CANDIDATES = 20  # 10 members and 10 non-members
 WAY_OUT = (
     "Fill a bank for this model in another folder: memaudit bank fill --bank FOLDER --members FILE, or "
     "memaudit.fill(folder, recipe, members=...)"
@@ -73,6 +74,8 @@ def resolved(subsets: Subsets, examples: Population, members: Bool[Array, " unit
     Raises:
         SettingsError: A unit has two roles, or the design is not for this kind of example.
     """
+    if not isinstance(subsets, Subsets):
+        raise SettingsError(f"design is {type(subsets).__name__}; give memaudit.Subsets(...)")
     _require_possible(subsets, examples)
     roles = np.full(number_of_units(examples), Role.CANDIDATE, np.uint8)
     named = {name: getattr(subsets, name) for name in ("candidates", "leave_one_out")}
@@ -85,8 +88,14 @@ def resolved(subsets: Subsets, examples: Population, members: Bool[Array, " unit
         if chosen is not None and (both := int((chosen & removed).sum())):
             raise SettingsError(f"{both} of the removed examples, or their copies, are candidates too; name them once")
         roles[removed] = Role.NEVER
-    if not (roles == Role.CANDIDATE).any():
+    left = int((roles == Role.CANDIDATE).sum())
+    if not left:
         raise SettingsError("the design leaves no candidate: no example would be in some models and not in others")
+    if left < min(_LEAST_CANDIDATES, len(roles)) and subsets.leave_one_out is None:
+        raise SettingsError(
+            f"the design has {left} candidates, where copies and groups count as one; an audit needs at least "
+            f"{_LEAST_CANDIDATES}. Name more, or leave these out one at a time: leave_one_out"
+        )
     draw = Draw.PAIRS if subsets.share is None else Draw.INDEPENDENT
     return Design(
         roles,
@@ -99,10 +108,12 @@ def resolved(subsets: Subsets, examples: Population, members: Bool[Array, " unit
 
 def _units(name: str, listed: Any, examples: Population) -> Bool[Array, " units"]:
     """Return which units some ids, a mask or a file of ids name."""
+    if isinstance(listed, str | Path) and not Path(listed).is_file():
+        raise SettingsError(f"{name}: there is no file {listed}; give a file of ids, ids, or a mask")
     try:
         found = units_of(examples, membership(listed, examples).counts)
     except EvidenceError as error:
-        raise SettingsError(f"{name}: {error}") from error
+        raise SettingsError(f"{name}: {str(error).removeprefix('members: ')}") from error
     if not found.any():
         raise SettingsError(f"{name} names no example")
     return found
@@ -123,6 +134,7 @@ def require_models(shadows: int, design: Design) -> None:
     if design.draw is Draw.PAIRS:
         raise SettingsError(f"shadows = {shadows}: shadow models come in complementary pairs; give an even number")
     rounds = max(1, round(shadows / design.round))
+    rounds += rounds * design.round % 2  # the settings take even numbers
     raise SettingsError(
         f"shadows = {shadows}: a round of this design is {design.round} models, one on all examples and one without "
         f"each of {design.round - 1}; give a multiple of it, such as {rounds * design.round}"
@@ -135,7 +147,7 @@ def require_enough(shadows: int, design: Design) -> None:
         raise SettingsError(
             f"an audit with this design needs at least {design.least} shadow models, and there are {shadows}: with "
             f"fewer, too many examples are in nearly all models, or in hardly any, as each is in one with probability "
-            f"{design.inclusion:g}. Fill more: --shadows {design.least}"
+            f"{design.inclusion:g}. Fill more: --shadows {design.least + design.least % 2}"
         )
 
 

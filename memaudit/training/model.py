@@ -146,6 +146,11 @@ class Workshop:
         try:
             self.train(only, self.seed)
         except RecipeError as error:
+            if not self._design.is_halves:
+                raise RecipeError(
+                    "a training set of the design has examples of a single class, so that its model cannot be "
+                    f"trained ({self._design.words}). Name more candidates, or another share. {error}"
+                ) from error
             units = {int(label): examples.unit_of[examples.y == label] for label in np.unique(examples.y)}
             told = ", ".join(f"class {label} has {len(np.unique(of))}" for label, of in units.items())
             raise RecipeError(
