@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import load_file
@@ -110,7 +111,7 @@ def removal_effect(weights: dict[str, Array], examples: Examples, rows: Array, d
 def proxies(banks: Banks, population: Population) -> Iterator[Scores]:
     """Yield every proxy that the recordings allow; the first training run chose the candidates and is left out."""
     chosen = banks.chosen
-    materials = {Of.OTHERS: [_others(banks, population)], Of.DATA: [_data(population)]}
+    materials: dict[Of, list[Any]] = {Of.OTHERS: [_others(banks, population)], Of.DATA: [_data(population)]}
     materials[Of.RUN] = [of for of in (banks.runs, banks.gradients) if of is not None]
     for proxy in all_proxies():
         for material in materials[proxy.of]:
