@@ -47,7 +47,7 @@ def _learning(evidence: Evidence) -> Outcome:
     shares = forgotten[0].mean(axis=1, dtype=np.float64)
     found = estimate(float(shares.mean()), partial(cluster_mean_interval, shares), "share", MEAN_METHOD)
     others = forgotten[1].mean(axis=1, dtype=np.float64)
-    low, high = cluster_mean_interval(others)
+    low, high = map(float, cluster_mean_interval(others))
     at_end = [float(np.isfinite(side).mean()) for side in learned]
     finding = Finding(
         code=_CODE,
@@ -57,7 +57,7 @@ def _learning(evidence: Evidence) -> Outcome:
         sentence=(
             f"{percent(found.value)} of members are forgotten at least once during training (95% CI "
             f"{between(found.low, found.high)}): right at one look and wrong at the next. Of non-members: "
-            f"{percent(float(others.mean()))} ({between(float(low), float(high))})."
+            f"{percent(float(others.mean()))} ({between(low, high)})."
         ),
         n=right.shape[2],
         counted=f"examples in {len(right)} shadow models",
@@ -67,6 +67,8 @@ def _learning(evidence: Evidence) -> Outcome:
         notes=(
             f"{percent(at_end[0])} of members and {percent(at_end[1])} of non-members are classified correctly at the "
             f"end of training. Looks: {len(observed.epochs)}.",
+            f"Forgotten at least once, of all: {with_interval(found.value, found.low, found.high)} of members and "
+            f"{with_interval(float(others.mean()), low, high)} of non-members (95% CIs, Student t over pairs).",
         ),
     )
     return (finding,), ()
