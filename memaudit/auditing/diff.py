@@ -15,7 +15,16 @@ import numpy as np
 from jaxtyping import Bool
 from scipy import stats as laws
 
-from memaudit.auditing.comparable import OF_MEMBERS, OF_THE_BANK, Pairing, Side, differences, findings, pairing, same_model
+from memaudit.auditing.comparable import (
+    OF_MEMBERS,
+    OF_THE_BANK,
+    Pairing,
+    Side,
+    differences,
+    findings,
+    pairing,
+    same_model,
+)
 from memaudit.auditing.evidence import flag_column
 from memaudit.errors import EvidenceError, SettingsError
 from memaudit.reports.text import one_line
