@@ -63,7 +63,7 @@ def test_the_tail_is_split_into_useful_and_useless() -> None:
     assert abs(finding.estimate.value - 0.275) < 5 * error < 0.1
     counts = [row[1] for row in finding.tables[0].rows]
     assert counts[:2] == [10, 10] and counts[2] == 40
-    assert "percentage points" in finding.sentence and "10 of 3,540 influences" in finding.notes[0]
+    assert "percentage points" in finding.sentence and "10 of 3,540 influences" in finding.notes[1]
     assert len(finding.figures) == 1 and len(finding.figures[0].curves) == 2
     members = int(evidence.members.sum())
     subject = Subject(model="m", sha256="0" * 64, members=members, nonmembers=60 - members, shadows=256)
@@ -83,7 +83,7 @@ def test_without_any_influence_none_is_named_and_no_column_is_there() -> None:
     (finding,), _ = influence_check.run(evidence)
     assert finding.estimate.low <= 0 <= finding.estimate.high
     assert "not shown to be useful" in finding.sentence and "raises" not in finding.sentence
-    assert "0 of 3,540 influences" in finding.notes[0]
+    assert "0 of 3,540 influences" in finding.notes[1]
     assert b"influences" not in table(evidence, [str(i) for i in range(60)])
 
 
