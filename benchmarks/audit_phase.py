@@ -1,6 +1,6 @@
 """CPU time and peak memory of an audit's last phase: all controls and checks of a classifier, on a bank on disk.
 
-    python -m benchmarks.audit_phase [--models 128] [--examples 50000] [--queries 2] [--profile 25]
+    python -m benchmarks.audit_phase [--models 128] [--examples 50000] [--queries 2] [--looks 0] [--profile 25]
 
 The signals are simulated, as speed does not depend on what they say. Nothing is trained. To measure another commit, put
 its checkout first on PYTHONPATH and run this file by its path.
@@ -36,11 +36,12 @@ def main() -> None:
     parser.add_argument("--models", type=int, default=128)
     parser.add_argument("--examples", type=int, default=50_000)
     parser.add_argument("--queries", type=int, default=2)
+    parser.add_argument("--looks", type=int, default=0, help="how often each model was observed while it trained")
     parser.add_argument("--profile", type=int, default=0, metavar="ROWS", help="print the functions that take longest")
     arguments = parser.parse_args()
     print(f"{arguments.models} models × {arguments.examples:,} examples × {arguments.queries} queries")
     with tempfile.TemporaryDirectory() as folder:
-        evidence = simulated(Path(folder), arguments.models, arguments.examples, arguments.queries)
+        evidence = simulated(Path(folder), arguments.models, arguments.examples, arguments.queries, arguments.looks)
         before = peak()
         with profiled(arguments.profile):
             total = examined(evidence)
@@ -52,7 +53,8 @@ def examined(evidence: ClassifierEvidence) -> float:
     total = 0.0
     checks: tuple[Any, ...] = (*CONTROLS, *all_checks())
     for check in checks:
-        if isinstance(evidence, check.needs):
+        wanted = getattr(check, "wanted", lambda _: True)
+        if isinstance(evidence, check.needs) and wanted(evidence):
             seconds = timed(check.run, evidence)
             total += seconds
             print(f"{check.code:<8}{seconds:>8.2f} s CPU{peak():>8.0f} MB peak", flush=True)
@@ -83,10 +85,11 @@ def profiled(rows: int) -> Iterator[None]:
         pstats.Stats(profile).strip_dirs().sort_stats(order).print_stats(rows)
 
 
-def simulated(folder: Path, models: int, examples: int, queries: int) -> ClassifierEvidence:
+def simulated(folder: Path, models: int, examples: int, queries: int, looks: int = 0) -> ClassifierEvidence:
     """Return a bank on disk, and a target that was made as its shadows: φ = difficulty + shift · membership + noise.
 
-    One example in ten moves by four standard deviations when it is trained on, the others by a third of one.
+    One example in ten moves by four standard deviations when it is trained on, the others by a third of one. Looks at
+    the training show the same with noise of their own.
     """
     rng = np.random.default_rng(0)
     difficulty, spread = rng.normal(3, 3, (examples, 1)), np.exp(0.3 * rng.normal(size=(examples, 1)))
@@ -95,7 +98,14 @@ def simulated(folder: Path, models: int, examples: int, queries: int) -> Classif
     def recorded(members: Array) -> dict[str, Array]:
         noise = rng.normal(size=(examples, queries))
         phi = (difficulty + spread * (shift * members[:, None] + noise)).astype(np.float32)
-        return {"members": members, "phi": phi, "correct": phi[:, 0] > 0}
+        return {"members": members, "phi": phi, "correct": phi[:, 0] > 0} | (observed(phi[:, 0]) if looks else {})
+
+    def observed(phi: Array) -> dict[str, Array]:
+        seen = phi + rng.normal(size=(looks, examples))
+        wrong = np.logaddexp(0, -seen)
+        kept = {"loss": wrong, "entropy": wrong * np.exp(-wrong), "el2n": -np.expm1(-wrong)}
+        found = {f"observed.{name}": values.astype(np.float16) for name, values in kept.items()}
+        return found | {"observed.epochs": np.arange(looks, dtype=np.float32), "observed.correct": seen > 0}
 
     files = tuple(folder / f"{model:04d}.safetensors" for model in range(models))
     for model, file in enumerate(files):

@@ -111,10 +111,16 @@ def twice(fields: Fields) -> None:
     fields["results"].append(again)
 
 
+def traced_at_another_rate(fields: Fields) -> None:
+    traced = next(result for result in fields["results"] if result["finding"]["metric"] == "traceability")
+    traced["finding"]["at_fpr"] = 0.2
+
+
 FORGED: dict[str, tuple[Callable[[Fields], object], str]] = {
     "only the weakest attack": (only_the_weakest, "slira at 0.02 FPR was requested, and has no result"),
     "stronger attacks under another name": (under_another_name, "slira at 0.02 FPR was requested"),
     "stronger attacks at another rate": (at_another_rate, "slira at 0.2 FPR was measured, and not requested"),
+    "people named at another rate": (traced_at_another_rate, "slira at 0.2 FPR was measured, and not requested"),
     "no attack at all": (lambda f: f.update(results=[]), "the check MEM001 is missing"),
     "numbers lowered, words left": (lowered, "its sentence has other numbers than its estimate"),
     "memorization lowered, words left": (

@@ -372,11 +372,12 @@ def test_limits_of_one_name_are_refused() -> None:
 
 @pytest.mark.parametrize("passed", [False, None])
 @pytest.mark.parametrize("code", CONTROLS)
-@pytest.mark.parametrize("metric", ["tpr", "exposure", "memorization"])
+@pytest.mark.parametrize("metric", ["tpr", "traceability", "exposure", "memorization"])
 def test_a_pass_needs_every_control(metric: str, code: str, passed: bool | None) -> None:
     """One that failed takes every pass away; one that was not run those of the metrics that rest on it."""
     found = finding(0.05, 0.04, 0.06, metric=metric, attack=None, at_fpr=None)
-    needed = {"tpr": {"CTL004"}, "exposure": {"CTL006"}, "memorization": set()}[metric] | {"CTL001", "CTL002", "CTL005"}
+    own = {"tpr": {"CTL004"}, "traceability": {"CTL004"}, "exposure": {"CTL006"}, "memorization": set()}
+    needed = own[metric] | {"CTL001", "CTL002", "CTL005"}
     result = judged(found, Limit(metric=metric, max=0.1), controls=[control(code, passed)])
     if passed is None and code not in needed:
         assert result.verdict is Verdict.PASS

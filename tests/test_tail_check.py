@@ -82,6 +82,7 @@ def test_without_any_influence_none_is_named_and_no_column_is_there() -> None:
     evidence = _evidence(_Bank(32, 0.0))
     (finding,), _ = influence_check.run(evidence)
     assert finding.estimate.low <= 0 <= finding.estimate.high
+    assert "not shown to be useful" in finding.sentence and "raises" not in finding.sentence
     assert "0 of 3,540 influences" in finding.notes[1]
     assert b"influences" not in table(evidence, [str(i) for i in range(60)])
 

@@ -19,7 +19,11 @@ from memaudit.types import Finding, Report
 Array = np.ndarray
 Key = tuple[str, str, str | None, float | None, int]
 
-OF_THE_BANK = ("memorization", "exact-memorization", "link", "extraction-link")  # metrics that look at no target
+OF_THE_BANK = (
+    *("memorization", "exact-memorization", "known-memorization", "useful-memorization", "forgetting"),
+    *("link", "extraction-link", "membership-information"),
+)  # metrics that look at no target
+OF_MEMBERS = ("tpr", "traceability")  # shares of members that an attack finds, as the evidence shows one by one
 _WITH_IDS = (EvidenceLevel.IDS, EvidenceLevel.FULL)
 _ONE_RUN = "The intervals are about these two models; training either of them again would give another change."
 _UNPAIRED = (
@@ -71,7 +75,7 @@ def open_side(path: Path) -> Side:
     evidence = {row["id"]: row for row in rows}
     side = Side(file, report, evidence)
     if len(evidence) < len(rows) or any(
-        _tpr(side, r.finding) != r.finding.estimate.value for r in report.results if r.finding.metric == "tpr"
+        _tpr(side, r.finding) != r.finding.estimate.value for r in report.results if r.finding.metric in OF_MEMBERS
     ):
         raise EvidenceError(f"{place} is not the evidence of {file}: its members are found at other rates")
     return side

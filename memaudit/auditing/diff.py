@@ -15,7 +15,16 @@ import numpy as np
 from jaxtyping import Bool
 from scipy import stats as laws
 
-from memaudit.auditing.comparable import OF_THE_BANK, Pairing, Side, differences, findings, pairing, same_model
+from memaudit.auditing.comparable import (
+    OF_MEMBERS,
+    OF_THE_BANK,
+    Pairing,
+    Side,
+    differences,
+    findings,
+    pairing,
+    same_model,
+)
 from memaudit.auditing.evidence import flag_column
 from memaudit.errors import EvidenceError, SettingsError
 from memaudit.reports.text import one_line
@@ -25,6 +34,7 @@ from memaudit.types import Estimate, Finding, Subject, Verdict, worst
 Array = np.ndarray
 
 _LEVEL = 0.95
+_NO_LEAK = (*OF_THE_BANK, "proxy")  # that a score agrees with memorization does not say how much leaks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +96,7 @@ def compare(old: Side, new: Side, margin: float = 0.0) -> Comparison:
         lines = (one_line(line, 300) for line in told)  # which others may have written
         raise EvidenceError("\n  ".join([f"{old.place} and {new.place} cannot be compared:", *lines]))
     before, after = findings(old.report), findings(new.report)
-    compared = {key: entry for key, entry in after.items() if entry[0].metric not in OF_THE_BANK}
+    compared = {key: entry for key, entry in after.items() if entry[0].metric not in _NO_LEAK}
     deciding = {key for key, (_, limited) in compared.items() if limited}
     deciding = deciding or {key for key, (finding, _) in compared.items() if finding.metric == "tpr"}
     if not deciding:
@@ -119,7 +129,7 @@ def _judged(change: Estimate, margin: float) -> Verdict:
 
 
 def _change(before: Finding, after: Finding, pairs: Pairing | None, level: float) -> Change:
-    if pairs is None or after.metric != "tpr" or after.at_fpr is None:
+    if pairs is None or after.metric not in OF_MEMBERS or after.at_fpr is None:
         return _unpaired(before, after, level)
     found = pairs.both(flag_column(after.at_fpr, after.attack))
     was_member, is_member = pairs.both("member")

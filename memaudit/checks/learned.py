@@ -47,7 +47,7 @@ def _learning(evidence: Evidence) -> Outcome:
     shares = forgotten[0].mean(axis=1, dtype=np.float64)
     found = estimate(float(shares.mean()), partial(cluster_mean_interval, shares), "share", MEAN_METHOD)
     others = forgotten[1].mean(axis=1, dtype=np.float64)
-    low, high = cluster_mean_interval(others)
+    low, high = map(float, cluster_mean_interval(others))
     at_end = [float(np.isfinite(side).mean()) for side in learned]
     finding = Finding(
         code=_CODE,

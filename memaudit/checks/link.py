@@ -72,7 +72,10 @@ def link_of_models(evidence: Evidence) -> Linked | str:
     couples, examples, _ = halves[0].shape
     rates = [fpr for fpr in evidence.fprs if resolvable(fpr / _LEAST_FALSE_POSITIVES, couples * examples // 2)]
     if not rates:
-        return f"only {examples:,} examples have {LEAST_COUPLES} shadow models with and without them in each half"
+        return (
+            f"only {examples:,} examples have {LEAST_COUPLES} shadow models with and without them in each half; train "
+            "more shadow models"
+        )
     fpr = min(rates)
     made = [_attacked_half(half, fpr) for half in halves]
     link = link_of_halves(made[0][0], made[1][0])

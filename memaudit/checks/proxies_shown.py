@@ -173,11 +173,21 @@ def notes(shown: Shown, missing: Sequence[Proxy]) -> tuple[str, ...]:
     epochs = [number(float(epoch)) for epoch in shown.observed.epochs]
     listed = ", ".join(epochs) if len(epochs) <= _LISTED else f"{epochs[0]}, {epochs[1]}, … {epochs[-1]}"
     looks = f"{len(epochs)} time{'s' * (len(epochs) > 1)}"
-    said = [f"The shadow models were observed {looks}, after epochs {listed}.", *_fitted(shown)]
+    said = [f"The shadow models were observed {looks}, after epochs {listed}.", *_fitted(shown), _best(shown)]
     if missing:
         titles = "; ".join(dict.fromkeys(proxy.title for proxy in missing))
         said.append(f"Not computed, because nothing that they need was recorded: {titles}.")
     return tuple(said)
+
+
+def _best(shown: Shown) -> str:
+    """Return the numbers of the sentence whose intervals, other than those of the tables, allow for the choice."""
+    level = float(shown.for_all(0.95))
+    found = "" if shown.fpr is None else f", AUROC {_cell(shown.best, Statistic.FOUND, level)}"
+    return (
+        f"{_name(shown.order[0])}, with intervals corrected for choosing the best of {len(shown.single)} scores: rank "
+        f"correlation {_cell(shown.best, Statistic.SPEARMAN, level)}{found}."
+    )
 
 
 def _fitted(shown: Shown) -> tuple[str, ...]:

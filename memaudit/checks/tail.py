@@ -12,7 +12,7 @@ from memaudit.checks.memorized import MEAN_METHOD
 from memaudit.memorization import TAIL, TAIL_EDGES, USEFUL, Tail, tail
 from memaudit.reports.text import percent, points
 from memaudit.stats import cluster_mean_interval
-from memaudit.types import Cell, Curve, Figure, FigureKind, Finding, Skipped, Table
+from memaudit.types import Cell, Curve, Estimate, Figure, FigureKind, Finding, Skipped, Table
 
 Array = np.ndarray
 
@@ -69,10 +69,7 @@ def _tail(evidence: ClassifierEvidence) -> Outcome:
         title=_TITLE,
         metric="useful-memorization",
         estimate=value,
-        sentence=(
-            "Training on a memorized example raises the accuracy on the other example that it influences most by "
-            f"{points(value.value)} percentage points on average (95% CI {points_between(value.low, value.high)})."
-        ),
+        sentence=_sentence(value),
         n=max(1, round(float(examples))),
         counted=f"memorized {evidence.unit} of {len(rows):,}, in {len(evidence.bank.members)} shadow models",
         source="Feldman & Zhang 2020, influence; cross-fitted over pairs of shadow models",
@@ -106,6 +103,16 @@ def lacking(evidence: ClassifierEvidence) -> str | None:
     if evidence.matched is not None and clusters < models:
         return "it needs shadow models that are complementary pairs, or that were all drawn independently"
     return None
+
+
+def _sentence(value: Estimate) -> str:
+    by = f"{points(value.value)} percentage points on average (95% CI {points_between(value.low, value.high)})"
+    if value.low <= 0:
+        return (
+            "Memorized examples are not shown to be useful for others: training on one changes the accuracy on the "
+            f"other example that it influences most by {by}."
+        )
+    return f"Training on a memorized example raises the accuracy on the other example that it influences most by {by}."
 
 
 def _interval(values: Float[Array, " draws"]) -> Interval:

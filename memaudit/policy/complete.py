@@ -94,8 +94,8 @@ def _unmeasured(report: Report, asked: str) -> Iterator[str]:
     attacks = [name for name in asked.split(", ") if name]
     if not rates or not attacks:
         yield "provenance: it names no attack, or no false-positive rate"
-    measured = {(f.attack, f.at_fpr) for f in _findings(report) if f.metric == "tpr" and f.code in MEASURES}
-    for name, rate in sorted(measured - {(name, rate) for name in attacks for rate in rates}, key=repr):
+    measured, traced = (_made(report, metric) for metric in ("tpr", "traceability"))
+    for name, rate in sorted((measured | traced) - {(name, rate) for name in attacks for rate in rates}, key=repr):
         yield f"{name} at {rate!r} FPR was measured, and not requested"
     for name in attacks:
         refused = [skipped.title for skipped in report.skipped if skipped.code in _codes(name)]
@@ -105,6 +105,11 @@ def _unmeasured(report: Report, asked: str) -> Iterator[str]:
             told = any(rounds(found[1], 100 * rate) for title in refused if (found := re.search(at, title)))
             if (name, rate) not in measured and not told and not _whole(withheld):
                 yield f"{name} at {rate!r} FPR was requested, and has no result"
+
+
+def _made(report: Report, metric: str) -> set[tuple[str | None, float | None]]:
+    """Return the attacks that a metric was measured of, each with its false-positive rate."""
+    return {(f.attack, f.at_fpr) for f in _findings(report) if f.metric == metric and f.code in MEASURES}
 
 
 def _codes(attack: str) -> list[str]:

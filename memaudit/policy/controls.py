@@ -12,6 +12,7 @@ _OF_REFERENCES = {"CTL014": "reference models"}
 _CANARIES = {"CTL006": "canaries that were not planted"}
 _FOR_METRIC = {
     "tpr": {"CTL004": "calibration"},
+    "traceability": {"CTL004": "calibration"},
     "exposure": _CANARIES,
     "canaries": _CANARIES,
 }
