@@ -839,9 +839,11 @@ def test_quantities(value: float, unit: str, shown: str) -> None:
 
 def test_what_specialists_need_is_folded_on_the_page_and_whole_in_its_text() -> None:
     page = document(REPORT)
-    about, found = (next(s for s in page.sections if s.id == name) for name in ("about", "found"))
+    about, found, memorized = (
+        next(s for s in page.sections if s.id == name) for name in ("about", "found", "memorization")
+    )
     assert all(isinstance(part, Section) and part.folded for part in about.content)
-    evidence = [part for part in found.content if isinstance(part, Section) and not part.id]
+    evidence = [part for part in (*found.content, *memorized.content) if isinstance(part, Section) and not part.id]
     assert evidence and all(part.folded for part in evidence)
     content = html.render(REPORT).decode()
     assert content.count('<details class="fold">') == len(about.content) + len(evidence)
