@@ -19,7 +19,7 @@ from jaxtyping import UInt8
 
 from memaudit.bank import Bank
 from memaudit.bank.inputs import require_inputs
-from memaudit.errors import BankError, ModelError, RecipeError
+from memaudit.errors import BankError, RecipeError
 from memaudit.recipe import (
     Derivation,
     EstimatorRecipe,
@@ -45,16 +45,15 @@ from memaudit.recipe.populations import counts_of_candidates, number_of_units, p
 from memaudit.recipe.pretrained import base_answers, require_same_base
 from memaudit.recipe.recipes import Step, asking
 from memaudit.recipe.target import require_model_file
-from memaudit.recipe.weights import new_network, put_weights
 from memaudit.signals.observing import Observer, watched
 from memaudit.training.filling import Progress, Shard, complete, discard
 from memaudit.training.machine import choose_device, one_thread
 from memaudit.training.model import Workshop, seeded
+from memaudit.training.stored import require_recorded, stored_model
 
 Array = np.ndarray
 
 _PROBED = 64  # texts by which loaded weights are compared with what the parent recorded
-_SAME = 1e-2  # relative and absolute difference of signals on two devices
 
 
 def derive(
@@ -256,36 +255,19 @@ class _Workshop(Workshop):
         return {"parent": {"model": model, "sha256": self.parent.weights_sha256(model)}}
 
     def _parent_of(self, model: int) -> Any:
-        """Return a model of the parent, loaded from its weights, which match their checksum."""
-        file = self.parent.weights(model)
-        assert file is not None
         text = self.examples if isinstance(self.examples, TextPopulation) else None
-        network = new_network(self.recipe, text, self.device)
-        try:
-            put_weights(network, file)
-        except ModelError as error:
-            raise RecipeError(
-                f"model() no longer makes the network that model {model} of the parent is: {error}"
-            ) from error
-        return network.to(self.device).eval()
+        return stored_model(self.parent, model, self.recipe, text, self.device)
 
     def _require_parent(self, network: Any, model: int) -> None:
         """Raise ModelError unless the loaded weights say what the parent's model said when it was recorded."""
-        recorded = self.parent.tensors(model)["phi"]
         if isinstance(self.measured, TextPopulation):
             from memaudit.signals.text import unit_phi
 
-            recorded = recorded[:_PROBED]
             now = unit_phi(network, self.measured, slice(0, _PROBED), self.device)
         else:
             with changing(self.recipe):
                 now = self.measure(network)["phi"]
-        if not np.allclose(now, recorded, _SAME, _SAME):
-            raise ModelError(
-                f"the weights of model {model} of {self.parent.path} do not give the outputs that were recorded of it: "
-                "something that decides its outputs is no part of its state_dict. Register it as a buffer, and fill a "
-                "new bank"
-            )
+        require_recorded(self.parent, model, now)
 
 
 class Texts(list[Any]):

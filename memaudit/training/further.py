@@ -29,18 +29,16 @@ from memaudit.recipe import (
     changing,
     fingerprint,
     load_recipe,
-    training,
 )
-from memaudit.recipe.blame import blame
-from memaudit.recipe.populations import population
+from memaudit.recipe.populations import candidates, population
 from memaudit.recipe.recipes import asking
-from memaudit.recipe.weights import put_weights
 from memaudit.signals import measure
 from memaudit.training.machine import choose_device, one_thread
+from memaudit.training.stored import require_recorded, stored_model
 
 Array = np.ndarray
 
-_SAME = 1e-2  # relative and absolute difference of signals on two devices
+_PROBED = 64  # examples by which loaded weights are compared with what was recorded
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +89,7 @@ def measure_bank(
 
 
 def _require_fitting(bank: Bank, recipe: Recipe, examples: Examples) -> Examples:
-    """Return the bank's own examples, after checking that its models can be asked about others."""
+    """Return the examples that were measured of the bank's models, after checking that these can be asked others."""
     if not isinstance(recipe, ClassifierRecipe | CallableRecipe) or recipe.model is None:
         raise RecipeError("models can be loaded from a bank only if the recipe has model=..., which makes a network")
     own = population(recipe)
@@ -100,7 +98,9 @@ def _require_fitting(bank: Bank, recipe: Recipe, examples: Examples) -> Examples
     bank.require(fingerprint(recipe, own, int(bank.fingerprint["seed"])) | bank.design_lines)
     if shared := set(map(str, own.ids)) & set(map(str, examples.ids)):
         raise ModelError(f"{len(shared)} of the further examples have ids of the bank's own, such as {min(shared)!r}")
-    return own
+    measured = candidates(own, bank.design(own.units))
+    assert isinstance(measured, Examples)
+    return measured
 
 
 def _of_model(
@@ -114,17 +114,10 @@ def _of_model(
     file = folder / f"{model:04d}.safetensors"
     if (kept := _kept(file, source)) is not None:
         return kept
-    with one_thread(), training(recipe), blame("model()"):
-        network = recipe.model()
-    put_weights(network, weights)
-    network.to(device).eval()
-    recorded = bank.tensors(model)["phi"]
     with one_thread(), changing(recipe):
-        first = own.take(np.arange(min(len(own), 64)))
-        if len(recorded) == len(own) and not np.allclose(
-            measure(network, first, device=device, **asking(recipe))["phi"], recorded[: len(first)], _SAME, _SAME
-        ):
-            raise ModelError(f"the weights of model {model} in {bank.path} do not give the outputs that were recorded")
+        network = stored_model(bank, model, recipe, device=device)
+        first = own.take(np.arange(min(len(own), _PROBED)))
+        require_recorded(bank, model, measure(network, first, device=device, **asking(recipe))["phi"])
         found = measure(network, examples, device=device, **asking(recipe))
     tensors = {name: np.ascontiguousarray(found[name]) for name in ("phi", "correct")}
     write_whole(file, save(tensors, {"weights": source, "sha256": _digest(tensors)}), private=True)
