@@ -15,7 +15,7 @@ from memaudit.bank.imported import memberships, population_of
 from memaudit.bank.peers import left_by_a_program
 from memaudit.errors import EvidenceError, ModelError, SettingsError
 from memaudit.recipe import Counts, Examples, Recipe, load_recipe, membership
-from memaudit.recipe.examples import named
+from memaudit.recipe.identifiers import named
 from memaudit.recipe.inputs.arrays import array_of
 from memaudit.recipe.labels import Task
 from memaudit.recipe.populations import units_of

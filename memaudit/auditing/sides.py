@@ -11,9 +11,9 @@ from jaxtyping import Bool, Int
 
 from memaudit.errors import EvidenceError, RecipeError, SettingsError
 from memaudit.recipe import Examples
-from memaudit.recipe.examples import pair, read_items
 from memaudit.recipe.inputs import Arrays, Inputs, SeveralArrays, join, read_inputs
 from memaudit.recipe.inputs.arrays import array_of, numbers
+from memaudit.recipe.items import pair, read_items
 from memaudit.recipe.labels import Task
 
 Array = np.ndarray

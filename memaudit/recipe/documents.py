@@ -17,7 +17,7 @@ from jaxtyping import Int
 
 from memaudit.errors import RecipeError
 from memaudit.recipe.duplicates import near_duplicates
-from memaudit.recipe.examples import grouped, joined, named, numbered, require_ids
+from memaudit.recipe.identifiers import grouped, joined, named, numbered, require_ids
 from memaudit.recipe.record_files import parsed, read, read_records
 from memaudit.recipe.shapes import Text, document, picked, plain, shape
 

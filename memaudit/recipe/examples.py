@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Int, Shaped
 from scipy.sparse import csr_array
 
-from memaudit.errors import RecipeError, shown
+from memaudit.errors import RecipeError
+from memaudit.recipe.identifiers import grouped, joined, named, numbered, require_ids, require_unit
 from memaudit.recipe.inputs import Inputs, read_inputs
-from memaudit.recipe.inputs.arrays import Arrays, array_of
+from memaudit.recipe.inputs.arrays import Arrays
+from memaudit.recipe.items import read_items
 from memaudit.recipe.labels import Labels, Task, label_texts, not_classes, read_labels, strata
 
 Array = np.ndarray
 
 _FEWEST = 4  # examples
-_LONGEST_UNIT = 24  # letters
-_ABSENT = ("nan", "None", "<NA>", "NaT", "")  # what missing values are written as
-_READ_TWICE = 32  # items; a transform that flips a coin escapes once in 2³²
 
 
 @dataclass(frozen=True, slots=True, eq=False, init=False)
@@ -77,7 +74,7 @@ class Examples:
         contents, hashes = _hashed(inputs, labels)
         names = numbered(hashes) if ids is None else named(ids)
         require_ids(names, len(inputs))
-        _require_unit(unit, groups is not None)
+        require_unit(unit, groups is not None)
         copies = joined([contents])
         units = copies if groups is None else joined([contents, grouped(groups, len(inputs))])
         if (different := len(np.unique(units))) < _FEWEST:
@@ -313,121 +310,6 @@ class Examples:
         return Labels(self.y, self.class_names, self.task)
 
 
-def read_items(dataset: Any, label: str | None = None) -> tuple[Any, Array]:
-    """Return the inputs and labels of a map-style dataset; see `Examples.from_dataset`.
-
-    Raises:
-        RecipeError: Reading an item twice gives two different inputs, or items have no label.
-    """
-    try:
-        x, y = collated([dataset[i] for i in range(len(dataset))], label)
-        again = collated([dataset[i] for i in range(min(_READ_TWICE, len(y)))], label)
-    except (TypeError, ValueError, LookupError, RuntimeError) as error:
-        raise RecipeError(f"the dataset does not yield (input, label) pairs of one shape: {shown(error)}") from error
-    some = len(again[1])
-    one, other = read_inputs(x, len(y)), read_inputs(again[0], some)
-    if not (list(islice(one.contents(), some)) == list(other.contents()) and _equal(y[:some], again[1])):
-        raise RecipeError(
-            "the dataset's transform is random (an item differs when it is read twice); remove augmentation from "
-            "the dataset and give it to ClassifierRecipe(augment=...), which draws again in every epoch"
-        )
-    return x, y
-
-
-def collated(items: Sequence[Any], label: str | None) -> tuple[Any, Array]:
-    """Return the inputs and labels of a dataset's items as they are; whether they are labels is seen later.
-
-    Raises:
-        ValueError: Inputs that a dict names differ in shape.
-        LookupError: An item is no pair, or a dict without the label.
-    """
-    pairs = [pair(item, label) for item in items]
-    inputs, labels = [x for x, _ in pairs], np.array([np.asarray(array_of(y)) for _, y in pairs])
-    labels = labels.reshape(len(pairs)) if labels.size == len(pairs) else labels
-    if isinstance(inputs[0], Mapping):
-        return {name: _stacked([one[name] for one in inputs], name) for name in inputs[0]}, labels
-    if isinstance(inputs[0], str):
-        return inputs, labels
-    arrays = [np.asarray(array_of(one)) for one in inputs]
-    if len({array.shape for array in arrays}) > 1:
-        return inputs, labels
-    return np.stack(arrays), labels
-
-
-def pair(item: Any, label: str | None) -> tuple[Any, Any]:
-    """Return the input and the label of an item or a batch; a dict's label is the entry named, or "label" or "labels".
-
-    Raises:
-        LookupError: A dict has no such entry.
-    """
-    if not isinstance(item, Mapping):
-        return item[0], item[1]
-    names = ("label", "labels") if label is None else (label,)
-    name = next((name for name in names if name in item), None)
-    if name is None:
-        raise LookupError(f"an item has {', '.join(map(repr, item))}, and none is the label; name it: label=...")
-    rest = {key: value for key, value in item.items() if key != name}
-    return next(iter(rest.values())) if len(rest) == 1 else rest, item[name]
-
-
-def _stacked(values: Sequence[Any], name: str) -> Array:
-    arrays = [np.asarray(array_of(value)) for value in values]
-    if len({array.shape for array in arrays}) > 1:
-        raise ValueError(f'{name!r} differs in length from item to item; pad it: tokenizer(..., padding="max_length")')
-    return np.stack(arrays)
-
-
-def _equal(a: Array, b: Array) -> bool:
-    return np.array_equal(a, b, equal_nan=a.dtype.kind == "f" and b.dtype.kind == "f")
-
-
-def grouped(groups: Iterable[Any], count: int) -> list[str]:
-    """Return the names of the groups.
-
-    Raises:
-        RecipeError: There are not as many as examples.
-    """
-    found = [str(group) for group in _ordered(groups, "groups")]
-    absent = next((name for name in _ABSENT if found.count(name) > 1), None)
-    if absent is not None:
-        raise RecipeError(
-            f"{found.count(absent)} rows have the group {absent!r}, as of a missing value, and would be one unit; give "
-            "each example that is in no group a name of its own"
-        )
-    if len(found) != count:
-        raise RecipeError(
-            f"there are {count} examples but {len(found)} groups; give each example the name of its group"
-        )
-    return found
-
-
-def _require_unit(unit: str, groups: bool) -> None:
-    """Raise RecipeError unless a name of the units is a short word or two, and there are groups that it names."""
-    if unit == "examples":
-        return
-    if not groups:
-        raise RecipeError(f"unit={unit!r} is what groups are called; say which group each example belongs to: groups=")
-    if not (0 < len(unit) <= _LONGEST_UNIT and unit.replace(" ", "").isalpha()):
-        raise RecipeError(f'unit={unit!r}: give a plural of at most {_LONGEST_UNIT} letters, such as "people"')
-
-
-def joined(keys: Sequence[Sequence[Any]]) -> Int[Array, " rows"]:
-    """Return the number of each row's unit, by first appearance: rows that share a key, of one kind or another."""
-    root = list(range(len(keys[0])))
-
-    def find(row: int) -> int:
-        while root[row] != row:
-            root[row] = row = root[root[row]]
-        return row
-
-    for kind in keys:
-        first: dict[Any, int] = {}
-        for row, key in enumerate(kind):
-            a, b = find(row), find(first.setdefault(key, row))
-            root[max(a, b)] = min(a, b)
-    return np.unique([find(row) for row in range(len(root))], return_inverse=True)[1]
-
-
 def _hashed(inputs: Inputs, labels: Labels) -> tuple[list[bytes], list[str]]:
     """Return a hash of each input, and of each input with its label."""
     pairs = [_hash(content, label) for content, label in zip(inputs.contents(), label_texts(labels), strict=True)]
@@ -439,57 +321,3 @@ def _hash(content: bytes, label: str) -> tuple[bytes, str]:
     alone = total.digest()
     total.update(label.encode())
     return alone, total.hexdigest()[:16]
-
-
-def numbered(names: Sequence[str]) -> Array:
-    """Return the names made unique: the second "a" becomes "a-2"."""
-    seen: Counter[str] = Counter()
-    result = []
-    for name in names:
-        seen[name] += 1
-        result.append(name if seen[name] == 1 else f"{name}-{seen[name]}")
-    return np.array(result)
-
-
-def elements(values: Iterable[Any]) -> list[Any]:
-    """Return the elements of any collection; of a tensor, its numbers, as those of an array."""
-    return list(values.detach().cpu().numpy() if hasattr(values, "detach") else values)
-
-
-def _ordered(values: Iterable[Any], what: str) -> list[Any]:
-    """Return the elements of what is not a set, whose order differs from one process to the next."""
-    if isinstance(values, Set):
-        raise RecipeError(f"{what} are a set, which has no order; give a list, one for each example")
-    return elements(values)
-
-
-def named(ids: Iterable[Any]) -> Array:
-    """Return ids as an array of strings.
-
-    Raises:
-        RecipeError: An id cannot be written into a file and read back.
-    """
-    names = [str(i) for i in _ordered(ids, "ids")]
-    for row, name in enumerate(names):
-        if name.endswith("\0") or (not name.isprintable() and _is_torn(name)):
-            raise RecipeError(
-                f"the id of row {row} ends with a NUL, or holds half a character (a lone surrogate); such an id cannot "
-                "be written to a file and read back; fix it"
-            )
-    return np.asarray(names)
-
-
-def _is_torn(name: str) -> bool:
-    return any("\ud800" <= character <= "\udfff" for character in name)
-
-
-def require_ids(ids: Array, count: int) -> None:
-    """Raise RecipeError unless there are as many ids as examples, each once."""
-    if len(ids) != count:
-        raise RecipeError(f"there are {count} examples but {len(ids)} ids")
-    _, first_rows = np.unique(ids, return_index=True)
-    if len(first_rows) < count:
-        repeat = int(np.setdiff1d(np.arange(count), first_rows)[0])
-        raise RecipeError(
-            f"ids must be unique; row {repeat} repeats an earlier one ({count - len(first_rows)} repeats)"
-        )

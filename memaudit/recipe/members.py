@@ -17,8 +17,9 @@ from jaxtyping import UInt8
 from memaudit.errors import EvidenceError
 from memaudit.files import write_whole
 from memaudit.recipe.documents import Documents
-from memaudit.recipe.examples import Examples, elements
+from memaudit.recipe.examples import Examples
 from memaudit.recipe.filekinds import refuse_pointer
+from memaudit.recipe.identifiers import elements
 from memaudit.recipe.members_file import ID, MASK, TIMES, Line, Lines, digest, parsed, whole, with_column, with_ids
 from memaudit.recipe.population import TextPopulation
 from memaudit.recipe.populations import Population, population
