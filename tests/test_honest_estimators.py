@@ -1,5 +1,6 @@
 """Models that users bring: what looks like a fault and is none is audited, what looks sound and is none is refused."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from torch import nn
 
 import memaudit as ma
 from memaudit.auditing.target import open_target
-from memaudit.errors import EvidenceError, ModelError, RecipeError
+from memaudit.errors import BankError, EvidenceError, ModelError, RecipeError
 from memaudit.recipe import EstimatorRecipe, Examples
 from memaudit.signals import evaluate
 from memaudit.signals.sense import require_sense
@@ -202,3 +203,27 @@ def test_an_unseeded_order_is_refused_before_anything_is_trained(tmp_path: Path)
     with pytest.raises(RecipeError, match="in another order, when it was called a second time"):
         ma.fill(tmp_path / "bank", EstimatorRecipe(unstable, GaussianNB()), 4, device="cpu")
     assert ma.Bank.open(tmp_path / "bank").models() == []
+
+
+def _trained(seed: int) -> nn.Module:
+    torch.manual_seed(seed)
+    network = nn.Linear(4, 3)
+    optimizer = torch.optim.Adam(network.parameters(), 0.05)
+    for _ in range(100):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(network(torch.as_tensor(X)), torch.as_tensor(Y)).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    return network
+
+
+def test_a_bank_of_copies_of_one_network_is_refused(tmp_path: Path) -> None:
+    """A train() with a cache: every model is the same, no attack finds anything, and any limit would be kept."""
+    kept = _trained(0)
+    recipe = ma.CallableRecipe(
+        people, train=lambda dataset, *, seed, device: copy.deepcopy(kept), model=lambda: nn.Linear(4, 3)
+    )
+    bank = ma.fill(tmp_path / "bank", recipe, 6)
+    members = ma.draw_members(recipe, seed=1)
+    ma.save_target(_trained(1), tmp_path / "model.pt", members)
+    with pytest.raises(BankError, match=r"all shadow models in .* give the same outputs"):
+        ma.audit(tmp_path / "model.pt", recipe, bank)

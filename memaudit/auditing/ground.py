@@ -30,6 +30,7 @@ Shadows = Recordings | Matched | Pooled | Chosen
 LEAST_SHADOWS = 6  # of a bank; fewer serve as reference models
 MOST_REFERENCES = 5
 _LEAST_PAIRS = 2  # of shadow models, that an attack can learn from
+_LOOKED, _FEW_VALUES = 1000, 10
 _REVERSED = 5.0  # standard errors; a model that learns nothing of its members reaches it once in 3 million audits
 
 
@@ -121,6 +122,7 @@ def ground(
             require_enough(len(used), design)
         measured, recordings = _usable(target, bank, shadows)
         require_other_model(bank, target.recorded["phi"])
+        _require_trained(bank, recordings)
         if references:
             raise SettingsError(
                 f"the bank has {len(used)} shadow models, which say more than reference models: leave --reference "
@@ -222,6 +224,20 @@ def _usable(target: Target, bank: Bank, shadows: int | None) -> tuple[Target, Sh
     if isinstance(recordings, Matched):
         return target, recordings.only(np.isin(recordings.kept, columns[units]))
     return target, recordings if len(columns[units]) == recordings.shape[1] else Chosen(recordings, columns[units])
+
+
+def _require_trained(bank: Bank, recordings: Shadows) -> None:
+    """Raise BankError if all shadow models are one and the same network, so that no attack could find anything.
+
+    Models that are right about everything may agree, too: their outputs have few different values.
+    """
+    inside, outside = recordings.block(slice(0, _LOOKED))
+    alike = bool((inside == inside[:1]).all() and (outside == inside[:1]).all())
+    if alike and len(np.unique(inside[0])) > _FEW_VALUES:
+        raise BankError(
+            f"all shadow models in {bank.path} give the same outputs, whatever they were trained on: train() returns "
+            "one network, or copies of it. Build and train a new network at every call, and fill a new bank"
+        )
 
 
 def _of_shadows(target: Target, bank: Bank, models: Sequence[int]) -> References:
