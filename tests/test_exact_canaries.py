@@ -251,7 +251,7 @@ def test_a_model_that_has_seen_them_is_found_out(population: TextPopulation) -> 
     assert finding.estimate.high == pytest.approx(math.log2(10_000), rel=0.02), "references cannot show all of it"
     assert "Exact p-value" in finding.sentence
     by_dose, guesses = finding.tables
-    assert [row[0] for row in by_dose.rows] == [0, 1, 4]
+    assert [row[0] for row in by_dose.rows] == [0, 1, 4, "all planted"]
     assert float(str(by_dose.rows[0][5])) > 0.001
     assert float(str(by_dose.rows[1][5])) < 1e-12
     assert [row[:2] for row in guesses.rows] == [(1, 12), (10, 12), (100, 12), (1000, 12)]

@@ -516,7 +516,7 @@ def test_a_search_that_finds_a_canary_first_has_extracted_it(population: TextPop
     assert finding.blind == 0
     searches = {dose: int((shadows == dose).sum()) for dose in (0, 1, 2, 4, 8, 16)}
     expected = [(dose, n, n if dose > 4 else 0, "100%" if dose > 4 else "0%") for dose, n in searches.items()]
-    assert list(finding.tables[1].rows) == expected
+    assert list(finding.tables[2].rows) == expected
     _, (skipped,) = search_check.run(replace(evidence, doses=np.zeros_like(evidence.doses)))
     assert "no canary" in skipped.reason
 

@@ -227,7 +227,7 @@ def _usable(target: Target, bank: Bank, shadows: int | None) -> tuple[Target, Sh
 
 
 def _require_trained(bank: Bank, recordings: Shadows) -> None:
-    """Raise BankError if all shadow models are one and the same network, so that no attack could find anything.
+    """Raise BankError if all shadow models are the same network, so that no attack could find anything.
 
     Models that are right about everything may agree, too: their outputs have few different values.
     """

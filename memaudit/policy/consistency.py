@@ -63,6 +63,8 @@ def _of_subject(subject: Subject) -> Iterator[str]:
     for name, count in (("members in every shadow model", subject.always), ("non-members in none", subject.never)):
         if not 0 <= count <= MOST_UNITS:
             yield f"subject: {count} {name}"
+    if not subject.unit.replace(" ", "").isalpha():
+        yield "subject: what is counted is no word"
     if not _SHA256.fullmatch(subject.sha256):
         yield "subject: the model's digest is no SHA-256"
 

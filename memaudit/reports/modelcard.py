@@ -39,7 +39,7 @@ def _lines(report: Report) -> Iterator[str]:
     yield (
         f"Model {markdown(subject.model)} (SHA-256 {markdown(subject.sha256)}), audited with "
         f"{markdown(' '.join(['memaudit', version]))} on {markdown(moment(report.created))}: "
-        f"{examples(subject)} and {compared(report)}.\n"
+        f"{markdown(examples(subject))} and {compared(report)}.\n"
     )
     if report.rung is not Rung.BANK:
         yield f"{rung(report)}\n"
