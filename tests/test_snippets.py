@@ -29,11 +29,11 @@ NOT_RUN = {
     "docs/signing.md": ("$ cosign", "openssl"),
     "docs/canaries.md": ("",),  # `test_canaries_page`
     "docs/architecture.md": ("",),  # `test_contributing` runs the proxy that it shows
-    "docs/derived.md": ("",),  # a bank is derived for minutes; `test_deriving` has these calls
-    "docs/designs.md": ("",),  # `test_designs`
-    "docs/observing.md": ("",),  # `test_observing`, `test_observing_loops`
-    "docs/proxies.md": ("",),  # `test_proxies_audit`, `test_contributing`
-    "docs/representations.md": ("",),  # `test_representation`, `test_onion`
+    "docs/derived.md": ("",),  # `test_bank_snippets`
+    "docs/designs.md": ("",),  # `test_bank_snippets`
+    "docs/observing.md": ("",),  # `test_bank_snippets`
+    "docs/proxies.md": ("",),  # `test_bank_snippets`, `test_contributing`
+    "docs/representations.md": ("",),  # `test_bank_snippets`
     "docs/memorization.md": ("",),  # `test_memorization_page`
 }
 PAGES_OF_AN_AUDIT = ("plan.md", "signing.md", "gate.md", "ledger.md")
