@@ -1,6 +1,6 @@
 """CTL007 on tables with few continuous columns: how often it fails without copies, and with some.
 
-    python -m benchmarks.near_copies [--repetitions 200]
+    python -m benchmarks.near_copies [--repetitions 200] [--first 0]
 
 A table has so many normal columns, one of whole numbers (an age), and three one-hot columns of four categories. Without
 a bank, as at rung 0. Copies differ by a thousandth of a standard deviation in each continuous column.
@@ -21,7 +21,9 @@ Array = np.ndarray
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repetitions", type=int, default=200)
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
     asked = parser.parse_args()
+    seeds = range(asked.first, asked.first + asked.repetitions)
     print(
         "| continuous columns | whole numbers | rows | no copies | 5 % copies | 10 % | 20 % |\n"
         "|--:|---|--:|--:|--:|--:|--:|"
@@ -30,7 +32,7 @@ def main() -> None:
         for ages in (False, True):
             for rows in (300, 2_000):
                 fails = [
-                    np.mean([_fails(continuous, ages, rows, share, seed) for seed in range(asked.repetitions)])
+                    np.mean([_fails(continuous, ages, rows, share, seed) for seed in seeds])
                     for share in (0.0, 0.05, 0.1, 0.2)
                 ]
                 cells = continuous, "yes" if ages else "no", f"{rows:,}", *(f"{share:.3f}" for share in fails)
