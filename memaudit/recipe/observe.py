@@ -27,7 +27,7 @@ class Observe:
     Args:
         at: How often: a number of looks, spaced by a constant factor from the first epoch to the last; a list of
             epochs, with 0 before training and fractions inside an epoch; or "every epoch". By default as many looks as
-            cost at most 10 % of training: 8 in 100 epochs, at most 10, and none of a training of fewer than 13
+            cost about a tenth of training: 8 in 100 epochs, at most 10, and none of a training of fewer than 13
             epochs. 0 looks at nothing. A loop of your own is looked at if it calls `memaudit.observe(model, epoch)`:
             after 1, 2, 4, 8, … epochs and at the end, or as above if it says how many epochs it has.
         also: "gradient", "input_gradient" and "curvature"; these cost several epochs a look.
