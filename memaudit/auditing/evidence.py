@@ -169,8 +169,8 @@ def _influence(evidence: ClassifierEvidence, names: Sequence[str]) -> dict[str, 
     found = evidence.influences
     whom, value = [""] * len(names), [""] * len(names)
     for k in np.argsort(found.value, kind="stable"):  # so that the largest is the last to be written
-        row = evidence.looked_at[found.training[k]]
-        whom[row], value[row] = neutral(names[evidence.looked_at[found.measured[k]]]), _cell(float(found.value[k]))
+        row = evidence.every[found.training[k]]
+        whom[row], value[row] = neutral(names[evidence.every[found.measured[k]]]), _cell(float(found.value[k]))
     return {"influences": whom, "influence": value} if len(found.value) else {}
 
 

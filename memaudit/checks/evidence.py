@@ -294,7 +294,7 @@ class Evidence(TargetEvidence):
         columns = np.arange(self.bank.shape[1])
         return self.bank.correct[self.matched.inside, columns], self.bank.correct[self.matched.outside, columns]
 
-    @property
+    @cached_property
     def every(self) -> Int[Array, " rows"]:
         """Every nth example, at most 10,000: what is measured on single models many times over looks at these."""
         return np.arange(0, self.bank.shape[1], step_of(self.bank.shape[1]))
@@ -405,14 +405,9 @@ class ClassifierEvidence(ClassifierTargetEvidence, Evidence):
         return paired_memorization(*self.correct_by_pair)
 
     @cached_property
-    def looked_at(self) -> Int[Array, " some"]:
-        """The examples whose influences on each other are measured: at most 10,000."""
-        return np.arange(0, self.bank.shape[1], step_of(self.bank.shape[1]))
-
-    @cached_property
     def influences(self) -> Found:
-        """The influences of these examples on each other that are beyond chance, numbered among them."""
-        members, correct = (of[:, self.looked_at] for of in (self.bank.members, self.bank.correct))
+        """The influences of the examples `every` on each other that are beyond chance, numbered among them."""
+        members, correct = (of[:, self.every] for of in (self.bank.members, self.bank.correct))
         return beyond_chance(influence(correct, members, without=members))
 
 

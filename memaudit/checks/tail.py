@@ -52,7 +52,7 @@ def _tail(evidence: ClassifierEvidence) -> Outcome:
     """
     if (reason := lacking(evidence)) is not None:
         return (), (Skipped(code="MEM005", title=_TITLE, reason=reason),)
-    rows, found = evidence.looked_at, evidence.influences
+    rows, found = evidence.every, evidence.influences
     split = tail(evidence.bank.correct[:, rows], evidence.bank.members[:, rows])
     own, reach = split.means(split.memorized())
     if not np.isfinite(reach).all():
@@ -163,7 +163,7 @@ def _split(evidence: ClassifierEvidence, split: Tail, memorized: Bool[Array, " r
         ("Memorized, no use shown", memorized & ~shown),
         ("Not memorized", ~memorized),
     )
-    scores = evidence.memorization.value[evidence.looked_at]
+    scores = evidence.memorization.value[evidence.every]
     rows: list[tuple[Cell, ...]] = [
         (name, int(here.sum()), percent(float(here.mean())), f"{scores[here].mean():.2f}" if here.any() else "–")
         for name, here in groups
