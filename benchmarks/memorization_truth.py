@@ -12,6 +12,7 @@ else. An interrupted run resumes. Intervals are bootstrap intervals over the cho
 from __future__ import annotations
 
 import argparse
+import resource
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -54,14 +55,23 @@ def main() -> None:
         task = quick(TASKS[name]) if arguments.quick else TASKS[name]
         task = replace(task, without=arguments.without or task.without, estimate=arguments.estimate or task.estimate)
         folder = arguments.banks / (f"{name}-quick" if arguments.quick else name)
-        started = time.perf_counter()
+        started, used = time.perf_counter(), _processor_seconds()
         banks = Banks(task, arguments.data, folder, arguments.workers)
         banks.fill()
-        filled = time.perf_counter() - started
+        filled, used = time.perf_counter() - started, _processor_seconds() - used
         print(f"\n### {name}\n")
         for line in section(banks):
             print(line, flush=True)
-        print(f"\n{filled:.0f} s for the models that were missing; {banks.seconds():.0f} s of training in all.")
+        print(
+            f"\n{filled:.0f} s ({used:.0f} s of processor time) for the models that were missing; "
+            f"{banks.seconds():.0f} s of training in all; {time.perf_counter() - started:.0f} s with the tables."
+        )
+
+
+def _processor_seconds() -> float:
+    """Return the processor time of this process and of its workers that have ended."""
+    used = [resource.getrusage(whose) for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(of.ru_utime + of.ru_stime for of in used)
 
 
 def section(banks: Banks) -> Iterator[str]:

@@ -58,10 +58,18 @@ def fashion(data: Path, observe: ma.Observe) -> ma.ClassifierRecipe:
 
 
 def texts(folder: Path) -> ma.Documents:
-    """Return the first 80 characters of 200 paragraphs of 17 books, drawn at random."""
-    whole = banks.paragraphs(folder).texts
-    rows = np.random.default_rng(0).permutation(len(whole))[:200]
-    return ma.Documents([str(whole[row])[:80] for row in rows], similarity=None)
+    """Return 200 texts of 10 words that start like others and end like none.
+
+    Each starts with 0 to 9 words, in equal numbers, of one of 10 phrases. The words after them are drawn at random
+    from the words of 17 books. So the texts differ widely in how much of them only their own copy can teach.
+    """
+    rng = np.random.default_rng(0)
+    words = [word for text in banks.paragraphs(folder).texts for word in str(text).split() if word.isalpha()]
+    drawn = rng.choice(words, size=(10 + 200, 10))
+    return ma.Documents(
+        [" ".join([*drawn[text % 10][: text // 20], *drawn[10 + text][text // 20 :]]) for text in range(200)],
+        similarity=None,
+    )
 
 
 def transformer() -> nn.Module:
@@ -75,13 +83,13 @@ def transformer() -> nn.Module:
 
 
 def language(data: Path, observe: ma.Observe) -> ma.LanguageModelRecipe:
-    """Return a transformer that is trained from scratch on 200 short texts."""
+    """Return a transformer that is trained from scratch on 200 texts of 10 words."""
     return ma.LanguageModelRecipe(
         partial(texts, data / "gutenberg"),
         ma.Rendering(partial(banks.tokenizer, data / "gutenberg"), context=64),
         model=transformer,
-        epochs=16,
-        batch_size=16,
+        epochs=24,
+        batch_size=20,
         optimizer=ma.AdamW(lr=1e-2),
         schedule="cosine",
         probes=ma.Probes(canaries=0, suffix=8, contexts=(8,), records=1, secrets=0, watched=0, generated=0),

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 from safetensors.numpy import load_file
-from scipy import linalg, special
 
 from benchmarks.truth_banks import Banks
+from benchmarks.truth_influence import of_all_layers, of_last_layer
 from memaudit.bank.recordings import Recordings
 from memaudit.design import by_pair
 from memaudit.memorization import counterfactual, memorization, paired_memorization
@@ -65,8 +65,10 @@ def estimates(banks: Banks, population: Population) -> Iterator[Estimate]:
         yield Estimate("pLOO_improved", models, at, *of_pairs(banks.improved, rows, models))
     yield Estimate("1 − C-score, r = 0.5", task.estimate, everyone, *_difficulty(banks.halves, chosen))
     if isinstance(population, Examples):
-        runs = [removal_effect(load_file(path), population, chosen) for path in _weights(banks)]
-        yield Estimate("influence function, last layer", len(runs), everyone, np.mean(runs, axis=0))
+        runs = [load_file(path) for path in _weights(banks)]
+        for layers, removed in (("last layer", of_last_layer), ("all layers", of_all_layers)):
+            value = np.mean([removed(weights, population, chosen) for weights in runs], axis=0)
+            yield Estimate(f"influence function, {layers}", len(runs), everyone, value)
     yield Estimate("random numbers", 0, everyone, np.random.default_rng(4).random(len(chosen)))
 
 
@@ -80,32 +82,6 @@ def _difficulty(recorded: Recordings, rows: Array) -> tuple[Array, Array]:
 def _weights(banks: Banks) -> list[str]:
     found = [banks.runs_bank.weights(model) for model in banks.runs_bank.models()]
     return [str(path) for path in found if path is not None]
-
-
-def removal_effect(weights: dict[str, Array], examples: Examples, rows: Array, decay: float = 1e-4) -> Array:
-    """Return how much p(label) of each row falls if its example is removed, by influence functions on the last layer.
-
-    To first order, removing example i moves the parameters by H⁻¹ gᵢ / n, and p(label) by p gᵢᵀ H⁻¹ gᵢ / n less. The
-    layers below are held fixed. On a last layer the Hessian is exact, and is that of Gauss and Newton.
-
-    Source: Koh & Liang 2017 (ICML), equation 2.
-    """
-    hidden = np.maximum(examples.x @ weights["0.weight"].T + weights["0.bias"], 0).astype(float)
-    hidden = np.column_stack([hidden, np.ones(len(hidden))])
-    last = np.column_stack([weights["2.weight"], weights["2.bias"]]).astype(float)
-    p = special.softmax(hidden @ last.T, axis=1)
-    (n, classes), width = p.shape, hidden.shape[1]
-    hessian = np.empty((classes, width, classes, width))
-    for a in range(classes):
-        for b in range(a + 1):
-            part = (hidden.T * (p[:, a] * ((a == b) - p[:, b]))) @ hidden / n
-            hessian[a, :, b], hessian[b, :, a] = part, part
-    hessian = hessian.reshape(classes * width, -1)
-    hessian[np.diag_indices_from(hessian)] += decay
-    errors = p[rows] - (examples.y[rows, None] == np.arange(classes))
-    gradients = (errors[:, :, None] * hidden[rows, None]).reshape(len(rows), -1)
-    solved = linalg.cho_solve(linalg.cho_factor(hessian, overwrite_a=True), gradients.T).T
-    return np.asarray(p[rows, examples.y[rows]] * (gradients * solved).sum(axis=1) / n)
 
 
 def proxies(banks: Banks, population: Population) -> Iterator[Scores]:
