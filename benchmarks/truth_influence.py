@@ -44,7 +44,7 @@ def of_last_layer(weights: Mapping[str, Array], examples: Examples, rows: Array,
 
 
 def of_all_layers(
-    weights: Mapping[str, Array], examples: Examples, rows: Array, decay: float = 1e-4, most: int = 4000
+    weights: Mapping[str, Array], examples: Examples, rows: Array, decay: float = 1e-4, most: int = 6000
 ) -> Array:
     """Return how much p(label) of each row falls if its example is removed, by all parameters.
 
