@@ -55,10 +55,10 @@ def main() -> None:
         task = quick(TASKS[name]) if arguments.quick else TASKS[name]
         task = replace(task, without=arguments.without or task.without, estimate=arguments.estimate or task.estimate)
         folder = arguments.banks / (f"{name}-quick" if arguments.quick else name)
-        started, used = time.perf_counter(), _processor_seconds()
+        started, used = time.perf_counter(), processor_seconds()
         banks = Banks(task, arguments.data, folder, arguments.workers)
         banks.fill()
-        filled, used = time.perf_counter() - started, _processor_seconds() - used
+        filled, used = time.perf_counter() - started, processor_seconds() - used
         print(f"\n### {name}\n")
         for line in section(banks):
             print(line, flush=True)
@@ -68,7 +68,7 @@ def main() -> None:
         )
 
 
-def _processor_seconds() -> float:
+def processor_seconds() -> float:
     """Return the processor time of this process and of its workers that have ended."""
     used = [resource.getrusage(whose) for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(of.ru_utime + of.ru_stime for of in used)

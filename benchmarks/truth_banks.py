@@ -53,7 +53,7 @@ TASKS = {
     "location30": Task(truth_recipes.location30),
     "fashion": Task(truth_recipes.fashion),
     "language": Task(
-        truth_recipes.language, without=10, chosen=24, estimate=60, select=20, runs=6, gradients=0, share=False
+        truth_recipes.language, without=6, chosen=24, estimate=40, select=20, runs=6, gradients=0, share=False
     ),
 }
 
