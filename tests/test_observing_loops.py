@@ -16,6 +16,7 @@ from memaudit.callbacks.watch import Watch
 from memaudit.errors import RecipeError
 from memaudit.recipe import Examples, Observe, TextPopulation
 from memaudit.signals import measure
+from memaudit.signals.looks import look
 from memaudit.signals.observing import observer_of, watched
 from memaudit.training import population
 from memaudit.training.model import Workshop
@@ -59,6 +60,14 @@ def test_a_language_model_is_observed_unit_by_unit_and_not_disturbed(language: A
         np.testing.assert_allclose(seen["observed.loss"][look], -found["phi"][:, 0], rtol=1e-3)
         np.testing.assert_allclose(seen["observed.correct"][look], found["correct"], atol=1e-3)
         np.testing.assert_allclose(seen["observed.entropy"][look], entropy, rtol=2e-3)
+
+
+def test_measuring_a_language_model_takes_what_a_look_takes(language: Any) -> None:
+    model, _, shop = made(replace(language, epochs=1, observe=Observe(0)))
+    found, recorded = look(model, shop.measured), measure(model, shop.measured, look=True)
+    assert found.keys() == {"loss", "correct", "entropy"}
+    for name, values in found.items():
+        np.testing.assert_allclose(recorded[f"look.{name}"], values, rtol=1e-5, atol=1e-6)
 
 
 def test_gradients_of_documents_are_refused_before_anything_is_trained(language: Any) -> None:
