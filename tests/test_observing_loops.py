@@ -172,7 +172,7 @@ def test_a_loop_that_says_its_length_is_looked_at_as_our_own() -> None:
     examples = Examples(np.random.default_rng(0).normal(size=(20, 4)), np.arange(20) % 2)
     network = torch.nn.Linear(4, 2)
     recipe = ma.CallableRecipe(lambda: examples, model=lambda: network)
-    for epochs, times in ((None, [1, 2, 4, 8, 16, 32, 40]), (40, [1, 6, 40])):
+    for epochs, times in ((None, [16, 32, 40]), (40, [1, 6, 40])):
         with watched(observer_of(recipe, examples)) as observer:
             for epoch in range(41):
                 ma.observe(network, epoch, epochs)
