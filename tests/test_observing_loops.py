@@ -53,13 +53,13 @@ def test_a_language_model_is_observed_unit_by_unit_and_not_disturbed(language: A
     assert seen["observed.epochs"].tolist() == [1, 2, 3]
     assert "observed.el2n" not in seen
     shorter, _, _ = made(replace(recipe, epochs=1))
-    for look, of in ((0, shorter), (2, model)):
+    for time, of in ((0, shorter), (2, model)):
         found = measure(of, shop.measured)
         tokens = found["token_starts"]
         entropy = -np.add.reduceat(found["token_mean"], tokens[:-1]) / np.diff(tokens)
-        np.testing.assert_allclose(seen["observed.loss"][look], -found["phi"][:, 0], rtol=1e-3)
-        np.testing.assert_allclose(seen["observed.correct"][look], found["correct"], atol=1e-3)
-        np.testing.assert_allclose(seen["observed.entropy"][look], entropy, rtol=2e-3)
+        np.testing.assert_allclose(seen["observed.loss"][time], -found["phi"][:, 0], rtol=1e-3)
+        np.testing.assert_allclose(seen["observed.correct"][time], found["correct"], atol=1e-3)
+        np.testing.assert_allclose(seen["observed.entropy"][time], entropy, rtol=2e-3)
 
 
 def test_measuring_a_language_model_takes_what_a_look_takes(language: Any) -> None:

@@ -212,8 +212,8 @@ def _fitted(shown: Shown) -> tuple[str, ...]:
     ever, end = (float(np.mean(flags, where=members)) for flags in (right.any(axis=1), right[:, -1]))
     some = f"at some look, {percent(end)} " if shown.observed.course is not None else ""
     told = (
-        f"Fitted: {percent(ever)} of the members are classified correctly {some}at the end of training. Memorization is "
-        f"0.5 or more for {percent(shown.memorized)} of the examples."
+        f"Fitted: {percent(ever)} of the members are classified correctly {some}at the end of training. "
+        f"Memorization is 0.5 or more for {percent(shown.memorized)} of the examples."
     )
     if 1 - end <= shown.memorized:
         return (told,)

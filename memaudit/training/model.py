@@ -186,7 +186,7 @@ class Workshop:
             seconds = time.perf_counter() - started
             shop.require_unchanged("training")
             with changing(self.recipe):
-                signals, seen = self._measured(trained, observer)
+                signals, seen = self.measured_with_looks(trained, observer)
                 signals |= {} if shop is self else self._fitted(trained, shop.examples)
             shop.require_sound(trained, counts, seed, signals)
             evaluation = time.perf_counter() - started - seconds
@@ -260,10 +260,14 @@ class Workshop:
         """Return a network's weights as a safetensors file; None if they are not kept, or it is no network."""
         return _weights(trained) if self.keep_weights else None
 
-    def _measured(self, trained: Any, observer: Observer) -> tuple[dict[str, Array], dict[str, Array]]:
+    def measured_with_looks(self, trained: Any, observer: Observer) -> tuple[dict[str, Array], dict[str, Array]]:
         """Return the signals of a trained model, and what was seen of it: the last look is a part of measuring it."""
         recorded = measure(
-            trained, self.measured, device=self.device, look=observer.ends and is_network(trained), **asking(self.recipe)
+            trained,
+            self.measured,
+            device=self.device,
+            look=observer.ends and is_network(trained),
+            **asking(self.recipe),
         )
         taken = {name: recorded.pop(name) for name in list(recorded) if name.startswith(LOOK)}
         with blame("observing the model"):
