@@ -16,6 +16,7 @@ from memaudit.callbacks.watch import Watch
 from memaudit.errors import RecipeError
 from memaudit.recipe import Examples, Observe, TextPopulation
 from memaudit.signals import measure
+from memaudit.signals.looks import look
 from memaudit.signals.observing import observer_of, watched
 from memaudit.training import population
 from memaudit.training.model import Workshop
@@ -52,13 +53,21 @@ def test_a_language_model_is_observed_unit_by_unit_and_not_disturbed(language: A
     assert seen["observed.epochs"].tolist() == [1, 2, 3]
     assert "observed.el2n" not in seen
     shorter, _, _ = made(replace(recipe, epochs=1))
-    for look, of in ((0, shorter), (2, model)):
+    for time, of in ((0, shorter), (2, model)):
         found = measure(of, shop.measured)
         tokens = found["token_starts"]
         entropy = -np.add.reduceat(found["token_mean"], tokens[:-1]) / np.diff(tokens)
-        np.testing.assert_allclose(seen["observed.loss"][look], -found["phi"][:, 0], rtol=1e-3)
-        np.testing.assert_allclose(seen["observed.correct"][look], found["correct"], atol=1e-3)
-        np.testing.assert_allclose(seen["observed.entropy"][look], entropy, rtol=2e-3)
+        np.testing.assert_allclose(seen["observed.loss"][time], -found["phi"][:, 0], rtol=1e-3)
+        np.testing.assert_allclose(seen["observed.correct"][time], found["correct"], atol=1e-3)
+        np.testing.assert_allclose(seen["observed.entropy"][time], entropy, rtol=2e-3)
+
+
+def test_measuring_a_language_model_takes_what_a_look_takes(language: Any) -> None:
+    model, _, shop = made(replace(language, epochs=1, observe=Observe(0)))
+    found, recorded = look(model, shop.measured), measure(model, shop.measured, look=True)
+    assert found.keys() == {"loss", "correct", "entropy"}
+    for name, values in found.items():
+        np.testing.assert_allclose(recorded[f"look.{name}"], values, rtol=1e-5, atol=1e-6)
 
 
 def test_gradients_of_documents_are_refused_before_anything_is_trained(language: Any) -> None:
@@ -163,7 +172,7 @@ def test_a_loop_that_says_its_length_is_looked_at_as_our_own() -> None:
     examples = Examples(np.random.default_rng(0).normal(size=(20, 4)), np.arange(20) % 2)
     network = torch.nn.Linear(4, 2)
     recipe = ma.CallableRecipe(lambda: examples, model=lambda: network)
-    for epochs, times in ((None, [1, 2, 4, 8, 16, 32, 40]), (40, [1, 6, 40])):
+    for epochs, times in ((None, [16, 32, 40]), (40, [1, 6, 40])):
         with watched(observer_of(recipe, examples)) as observer:
             for epoch in range(41):
                 ma.observe(network, epoch, epochs)

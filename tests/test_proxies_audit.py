@@ -102,10 +102,33 @@ def test_what_is_learned_late_is_memorized(folder: Path) -> None:
     assert rows[-1][6] == "not by the end", "what non-members do not know"
 
 
-def test_a_bank_that_nobody_watched_has_no_proxies(folder: Path, tmp_path: Path) -> None:
+def test_of_a_bank_that_nobody_watched_what_trained_models_say_is_compared(folder: Path, tmp_path: Path) -> None:
     recipe = replace(RECIPE, observe=ma.Observe(0))
     ma.fill(tmp_path / "bank", recipe, shadows=8, seed=3, device="cpu")
     report = ma.audit(folder / "unseen.pt", recipe, tmp_path / "bank", fprs=(0.05,), evidence="none").report
+    found = finding(report, proxies_check.code)
+    assert "from this model's outputs" in found.sentence
+    assert sorted(row[0] for row in found.tables[0].rows) == ["Final confidence", "Final loss"]
+    assert found.notes[0].startswith("The shadow models were not observed")
+    assert found.notes[1].startswith("Fitted: 100% of the members are classified correctly at the end")
+    assert not list(otherwise_said(report))
     refused = {skipped.code: skipped.reason for skipped in report.skipped}
-    assert "memaudit.Observe" in refused[proxies_check.code]
     assert "memaudit.Observe" in refused[learning_check.code]
+
+
+def test_a_short_training_is_looked_at_where_it_ends(tmp_path: Path) -> None:
+    """The same scores from a look at the end, as from what a bank records of every model anyway."""
+    looked, blind = (replace(RECIPE, epochs=12, observe=observe) for observe in (ma.Observe(), ma.Observe(0)))
+    members = ma.draw_members(looked, seed=5)
+    ma.save_target(ma.train(looked, members, seed=4, device="cpu"), tmp_path / "unseen.pt", members, looked)
+    notes = []
+    for name, recipe in (("looked", looked), ("blind", blind)):
+        ma.fill(tmp_path / name, recipe, shadows=8, seed=3, device="cpu")
+        report = ma.audit(tmp_path / "unseen.pt", recipe, tmp_path / name, fprs=(0.05,), evidence="none").report
+        notes.append(finding(report, "MEM004"))
+    assert [len(found.tables[1].rows) for found in notes] == [3, 2], "the entropy is recorded by looks"
+    assert notes[0].notes[0] == "The shadow models were observed at the end of training alone, after 12 epochs."
+    rows = {row[0]: row for row in notes[1].tables[1].rows}
+    for row in notes[0].tables[1].rows:  # means over runs, stored in half precision or not
+        if row[0] in rows:
+            assert [str(cell)[:4] for cell in row[1:3]] == [str(cell)[:4] for cell in rows[row[0]][1:3]]

@@ -23,7 +23,7 @@ from memaudit.attacks import (
     blind_text_scores,
     taught,
 )
-from memaudit.design import Pairs, Watched, by_pair, step_of
+from memaudit.design import EveryNth, Pairs, Watched, by_pair, step_of
 from memaudit.memorization import (
     Counterfactual,
     Found,
@@ -303,6 +303,37 @@ class Evidence(TargetEvidence):
     def observed(self) -> Observations | None:
         """What was seen of the shadow models while they trained, of the examples `every`; None if nothing was."""
         return self.observations(self.every)
+
+    @cached_property
+    def at_end(self) -> Observations:
+        """What the trained shadow models say of the examples `every`: a look at the end of training, called epoch 1."""
+        bank = EveryNth(self.bank, step_of(self.bank.shape[1]))
+        members = self.bank.members[:, self.every]
+        inside, outside = (side[..., 0] for side in bank.block(slice(0, bank.shape[1])))
+        first = members[0::2] > 0
+        phi = np.stack([np.where(first, inside, outside), np.where(first, outside, inside)], axis=1)
+        correct = self.bank.correct[:, self.every]
+        return self._end(members, phi.reshape(members.shape), correct, self._shadow_entropy())
+
+    @cached_property
+    def own_end(self) -> Observations:
+        """What the target says of all examples: a look at the end of its training, called epoch 1."""
+        return self._end(self.members[None].astype(np.uint8), self.phi[None, :, 0], self.correct[None], self._entropy())
+
+    def _end(
+        self, members: Array, phi: Float[Array, "models rows"], correct: Array, entropy: Array | None
+    ) -> Observations:
+        told = {"loss": self.loss(phi), "correct": correct} | ({} if entropy is None else {"entropy": entropy})
+        recorded = {name: values[:, None] for name, values in told.items()}
+        return Observations(epochs=np.ones(1, np.float32), members=members, **recorded)
+
+    def _shadow_entropy(self) -> Float[Array, "models rows"] | None:
+        """Return the entropy of the shadow models' outputs on the examples `every`; None where it was not recorded."""
+        return None
+
+    def _entropy(self) -> Float[Array, "1 examples"] | None:
+        """Return the entropy of the target's outputs; None where it was not recorded."""
+        return None
 
     def observations(self, rows: Int[Array, " rows"]) -> Observations | None:
         """Return what was seen of the shadow models while they trained, of some examples; None if nothing was."""

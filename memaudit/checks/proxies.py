@@ -52,7 +52,9 @@ def _proxies(evidence: Evidence) -> Outcome:
     proxies agree with memorization on some models and not on others. This check measures the agreement here.
 
     Scores from one training run are those of the audited model, if its trainer recorded them
-    (`save_target(..., observed=...)`), otherwise of single shadow models. The result is Spearman's rank correlation
+    (`save_target(..., observed=...)`), otherwise of single shadow models. Where no shadow model was observed while it
+    trained, what trained models say is compared: their loss and confidence, the audited model's own. The result is
+    Spearman's rank correlation
     with memorization (MEM001) of the score that agrees best, −1 to 1. Its interval allows for choosing the best one of
     so many (Bonferroni). The tables show every score: Spearman, Pearson, Pearson corrected for the noise of
     memorization, the rank correlation within the tenth that is memorized most, and the AUROC for members that LiRA
@@ -73,10 +75,10 @@ def _proxies(evidence: Evidence) -> Outcome:
     """
     if (reason := _lacking(evidence)) is not None:
         return (), (Skipped(code=_CODE, title=_TITLE, reason=reason),)
-    observed = evidence.observed
-    assert observed is not None
+    observed = evidence.at_end if evidence.observed is None else evidence.observed
+    seen = evidence.own_end if evidence.seen is None and observed.course is None else evidence.seen
     fpr, truth = link_rate(evidence), _truth(evidence)
-    material = _Material(evidence, observed)
+    material = _Material(evidence, observed, seen)
     skipped = [
         Skipped(code=_CODE, title=proxy.title, reason="the score is not finite, or has another size")
         for proxy in material.broken
@@ -88,9 +90,8 @@ def _proxies(evidence: Evidence) -> Outcome:
     mean = _agreed(truth, *material.mean())
     others = _agreed(truth, *material.others(truth))
     blind = _agreed(truth, *material.blind())
-    shown = Shown(
-        single, mean, others, blind, fpr if truth.found.any() else None, observed, evidence.seen, _memorized(truth)
-    )
+    rate = fpr if truth.found.any() else None
+    shown = Shown(single, mean, others, blind, rate, observed, seen, evidence.observed is not None, _memorized(truth))
     best = shown.best
     found = estimate(
         float(best.value[Statistic.SPEARMAN]),
@@ -124,11 +125,6 @@ def _lacking(evidence: Evidence) -> str | None:
         return "it needs shadow models that are complementary pairs"
     if evidence.bank.shape[0] < _LEAST_PAIRS:
         return f"it needs at least {2 * _LEAST_PAIRS} shadow models"
-    if evidence.observed is None:
-        return (
-            "the shadow models were not observed while they trained, or not all at the same epochs. Set "
-            "observe=memaudit.Observe(...) in the recipe and fill a new bank"
-        )
     return None
 
 
@@ -158,10 +154,11 @@ class _Material:
 
     evidence: Evidence
     observed: Observations
+    seen: Observations | None
 
     def __post_init__(self) -> None:
         every, self.broken, self.missing = all_proxies(), list[Proxy](), list[Proxy]()
-        seen = self.evidence.seen
+        seen = self.seen
         self._scores = dict(self._usable(every, Of.RUN, self.observed))
         self._own = None if seen is None else dict(self._usable(every, Of.RUN, seen))
         self._others = self._outside()

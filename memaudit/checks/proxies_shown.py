@@ -33,7 +33,8 @@ class Shown:
     """What there is to show: agreement by what the scores come from.
 
     `single` is of one training run, the target's if `seen` is there. `fpr` is that of the attack; None if it finds
-    nobody. `memorized` is the share of the examples with memorization of 0.5 or more.
+    nobody. `watched` says whether the shadow models were observed while they trained. `memorized` is the share of the
+    examples with memorization of 0.5 or more.
     """
 
     single: Agreements
@@ -43,6 +44,7 @@ class Shown:
     fpr: float | None
     observed: Observations
     seen: Observations | None
+    watched: bool
     memorized: float
 
     @property
@@ -62,7 +64,8 @@ class Shown:
     @property
     def whose(self) -> str:
         """Whose training run the free scores come from."""
-        return "a shadow model's training" if self.seen is None else "this model's training"
+        who = "a shadow model's" if self.seen is None else "this model's"
+        return f"{who} {'training' if self.observed.course is not None else 'outputs'}"
 
 
 def sentence(shown: Shown, found: Estimate) -> str:
@@ -170,14 +173,25 @@ def figure(shown: Shown) -> Figure:
 
 def notes(shown: Shown, missing: Sequence[Proxy]) -> tuple[str, ...]:
     """Return what the figures rest on, and what is not in them."""
-    epochs = [number(float(epoch)) for epoch in shown.observed.epochs]
-    listed = ", ".join(epochs) if len(epochs) <= _LISTED else f"{epochs[0]}, {epochs[1]}, … {epochs[-1]}"
-    looks = f"{len(epochs)} time{'s' * (len(epochs) > 1)}"
-    said = [f"The shadow models were observed {looks}, after epochs {listed}.", *_fitted(shown), _best(shown)]
+    said = [_looks(shown), *_fitted(shown), _best(shown)]
     if missing:
         titles = "; ".join(dict.fromkeys(proxy.title for proxy in missing))
         said.append(f"Not computed, because nothing that they need was recorded: {titles}.")
     return tuple(said)
+
+
+def _looks(shown: Shown) -> str:
+    """Return when the shadow models were looked at."""
+    epochs = [number(float(epoch)) for epoch in shown.observed.epochs]
+    if not shown.watched:
+        return (
+            "The shadow models were not observed while they trained, or not all at the same epochs: the scores are of "
+            "trained models. Set observe=memaudit.Observe(...) in the recipe and fill a new bank for the others."
+        )
+    if len(epochs) == 1:
+        return f"The shadow models were observed at the end of training alone, after {epochs[0]} epochs."
+    listed = ", ".join(epochs) if len(epochs) <= _LISTED else f"{epochs[0]}, {epochs[1]}, … {epochs[-1]}"
+    return f"The shadow models were observed {len(epochs)} times, after epochs {listed}."
 
 
 def _best(shown: Shown) -> str:
@@ -196,9 +210,10 @@ def _fitted(shown: Shown) -> tuple[str, ...]:
     if right is None:
         return ()
     ever, end = (float(np.mean(flags, where=members)) for flags in (right.any(axis=1), right[:, -1]))
+    some = f"at some look, {percent(end)} " if shown.observed.course is not None else ""
     told = (
-        f"Fitted: {percent(ever)} of the members are classified correctly at some look, {percent(end)} at the end of "
-        f"training. Memorization is 0.5 or more for {percent(shown.memorized)} of the examples."
+        f"Fitted: {percent(ever)} of the members are classified correctly {some}at the end of training. "
+        f"Memorization is 0.5 or more for {percent(shown.memorized)} of the examples."
     )
     if 1 - end <= shown.memorized:
         return (told,)

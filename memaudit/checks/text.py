@@ -272,6 +272,15 @@ class TextEvidence(TextTargetEvidence, Evidence):
                 values.append(STATISTICS[name][0](tokens, self.zlib_bytes))
         return {name: np.stack(values) for name, values in found.items()}
 
+    def _shadow_entropy(self) -> Float[Array, "models rows"] | None:
+        if self.scores_alone:
+            return None
+        models = range(2 * self.bank.shape[0])
+        return np.stack([_mean_entropy(self.bank.everything(model))[self.every] for model in models])
+
+    def _entropy(self) -> Float[Array, "1 units"] | None:
+        return None if self.scores_alone else _mean_entropy(self.recorded)[None]
+
     @cached_property
     def suffixes(self) -> tuple[Suffixes, Suffixes]:
         """Whether suffixes of testable units are extracted from the shadow models (models first) and the target."""
@@ -320,6 +329,13 @@ class TextEvidence(TextTargetEvidence, Evidence):
                     cost, among = both[0], both[1:]
                 found[model, canary] = self._exposure(canary, cost, among)
         return found[:-1], found[-1]
+
+
+def _mean_entropy(recorded: dict[str, Array]) -> Float[Array, " units"]:
+    """Return the mean over each unit's tokens of the entropy of what a model predicts, in nats."""
+    tokens = recorded_tokens(recorded)
+    assert isinstance(tokens, TokenStatistics)
+    return -tokens.means(tokens.mean)
 
 
 def _trained_pieces(rows: Sequence[Row]) -> list[Int[Array, " piece"]]:

@@ -64,8 +64,13 @@ class Observations:
         return np.asarray(getattr(self, name))
 
     def has(self, name: str) -> bool:
-        """Return whether a recording, or `classified`, was made."""
+        """Return whether a recording, or `classified`, was made, or whether there is a `course`."""
         return getattr(self, name) is not None
+
+    @property
+    def course(self) -> Float[Array, " times"] | None:
+        """The epochs of the looks, where something besides the end of training was looked at; otherwise None."""
+        return self.epochs if len(self.epochs) > 1 else None
 
     @cached_property
     def whole_epochs(self) -> Float[Array, " epochs"]:

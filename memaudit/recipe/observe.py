@@ -13,8 +13,9 @@ Also = Literal["gradient", "input_gradient", "curvature"]
 """What is recorded on request: the norm of the loss's gradient in the parameters, that in the inputs, and the input
 curvature."""
 
-SHARE = 0.08  # looks for each epoch by default: a look costs up to 1.25 epochs (benchmarks.observing)
-_MOST = 10  # looks by default, for the disk's sake
+SHARE = 0.07  # looks for each epoch by default, beside the end: each costs up to 1.4 epochs (benchmarks.observing)
+_MOST = 9  # of them, for the disk's sake
+_FIRST = 16  # epochs before the first look by default, where it is not known how many there will be
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,14 +23,16 @@ class Observe:
     """When the live model is looked at while it trains, and what is recorded of every example, members and others.
 
     A look takes the loss, the correctness, the entropy and the EL2N score of all measured examples in evaluation mode.
-    It changes nothing in the training. The end of training is always among the looks.
+    It changes nothing in the training. The end of training is always among the looks; in a bank it costs nothing, as
+    trained models are measured anyway.
 
     Args:
         at: How often: a number of looks, spaced by a constant factor from the first epoch to the last; a list of
-            epochs, with 0 before training and fractions inside an epoch; or "every epoch". By default as many looks as
-            cost about a tenth of training: 8 in 100 epochs, at most 10, and none of a training of fewer than 13
-            epochs. 0 looks at nothing. A loop of your own is looked at if it calls `memaudit.observe(model, epoch)`:
-            after 1, 2, 4, 8, … epochs and at the end, or as above if it says how many epochs it has.
+            epochs, with 0 before training and fractions inside an epoch; or "every epoch". By default the end, and
+            before it as many looks as cost less than a tenth of training: 7 in 100 epochs, at most 9, and none in
+            fewer than 15 epochs. 0 looks at nothing. A loop of your own is looked at if it calls
+            `memaudit.observe(model, epoch)`. If it says how many epochs it has, the looks are as above. Otherwise they
+            are after 16, 32, 64, … epochs by default, after 1, 2, 4, 8, … for a number of looks, and at the end.
         also: "gradient", "input_gradient" and "curvature"; these cost several epochs a look.
     """
 
@@ -59,9 +62,9 @@ class Observe:
             yield from (epoch for epoch in sorted(set(at)) if epochs is None or epoch < epochs)
             yield from [] if epochs is None or not at else [float(epochs)]
         elif epochs is None:
-            yield from count(1.0) if at == "every epoch" else _doubled(at - 1 if isinstance(at, int) else None)
+            yield from count(1.0) if at == "every epoch" else _doubled(at)
         else:
-            usual = {"default": min(int(SHARE * epochs), _MOST), "every epoch": epochs}
+            usual = {"default": min(int(SHARE * epochs), _MOST) + 1, "every epoch": epochs}
             yield from _spaced(at if isinstance(at, int) else usual[at], epochs)
 
     def looks(self, epochs: int) -> int:
@@ -79,6 +82,9 @@ def _spaced(looks: int, epochs: int) -> Iterator[float]:
         yield float(latest)
 
 
-def _doubled(number: int | None) -> Iterator[float]:
-    """Yield so many powers of two, or all."""
-    yield from (2.0**power for power in (count() if number is None else range(number)))
+def _doubled(at: int | str) -> Iterator[float]:
+    """Yield one power of two fewer than so many looks, as the end is one; by default those that cost little."""
+    if isinstance(at, int):
+        yield from (2.0**power for power in range(at - 1))
+    else:
+        yield from (float(_FIRST) * 2**power for power in count())

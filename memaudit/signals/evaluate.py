@@ -20,9 +20,11 @@ from memaudit.signals.logits import cross_entropy
 from memaudit.signals.multilabel import logits_of, multilabel_estimator, multilabel_signals, require_multilabel
 from memaudit.signals.order import require_order
 from memaudit.signals.regression import regression_estimator, regression_signals, spread_of
+from memaudit.tokens import recorded_tokens
 
 Array = np.ndarray
 
+LOOK = "look."
 _FIRST, BATCH = 128, 1024  # examples at a time; the first tell how many outputs there are
 _OUTPUTS = 2**24  # of a network at a time: 64 MiB
 
@@ -33,13 +35,14 @@ class Signals:
 
     Of several labels an example, correctness is the share of them that is right; of a regression, the explained share.
     `read_as` says in words what the outputs were taken for. `modified_entropy` is that of the plain view, in nats,
-    where it was asked for and the outputs have one.
+    where it was asked for and the outputs have one. `look` is what `signals.looks.look` takes, where it was asked for.
     """
 
     phi: Float[Array, "examples queries"]
     correct: Shaped[Array, " examples"]
     read_as: str
     modified_entropy: Float[Array, " examples"] | None = None
+    look: dict[str, Shaped[Array, " examples"]] | None = None
 
 
 def measure(
@@ -50,17 +53,26 @@ def measure(
     outputs: Outputs | None = None,
     output: Output | None = None,
     entropy: bool = False,
+    look: bool = False,
 ) -> dict[str, Array]:
-    """Return everything that is recorded about one model, by name; see `evaluate` and `measure_text`."""
+    """Return everything that is recorded about one model, by name; see `evaluate` and `measure_text`.
+
+    What a look takes, where it is asked for, has names that begin with `LOOK`.
+    """
     if isinstance(population, Examples):
-        signals = evaluate(model, population, queries, device, outputs, output, entropy)
+        signals = evaluate(model, population, queries, device, outputs, output, entropy, look)
         more = {} if signals.modified_entropy is None else {"modified_entropy": signals.modified_entropy}
+        more |= {LOOK + name: values for name, values in (signals.look or {}).items()}
         return {"phi": signals.phi, "correct": signals.correct, **more}
     from memaudit.signals.network import steady
     from memaudit.signals.text import measure_text, unit_phi
 
     found = measure_text(model, population, device)
     steady(model, lambda rows: unit_phi(model, population, rows, device), found["phi"][:_FIRST])
+    if look:
+        from memaudit.signals.looks import of_tokens
+
+        found |= {LOOK + name: values for name, values in of_tokens(recorded_tokens(found)).items()}
     return found
 
 
@@ -72,6 +84,7 @@ def evaluate(
     outputs: Outputs | None = None,
     output: Output | None = None,
     entropy: bool = False,
+    look: bool = False,
 ) -> Signals:
     """Return the signals of one model in evaluation mode: no dropout, no batch statistics, so no batch mates.
 
@@ -85,13 +98,14 @@ def evaluate(
         outputs: What the model's outputs are; None takes logits, and refuses what looks like probabilities.
         output: Which part of what a network returns they are.
         entropy: Whether the modified entropy of a classifier's outputs is measured, too.
+        look: Whether what a look takes of a network is recorded, too.
 
     Raises:
         ModelError: The outputs are not finite, random, or no logits; there is no output for some label; all examples
             get one score and not all are right; or it is no model at all.
     """
     if is_network(model):
-        signals = _of_network(model, examples, queries, device, outputs, output, entropy)
+        signals = _of_network(model, examples, queries, device, outputs, output, entropy, look)
     else:
         phi, correct, read_as, *entropies = _of_estimator(model, examples, outputs)
         signals = Signals(
@@ -130,6 +144,7 @@ def _of_network(
     outputs: Outputs | None,
     output: Output | None,
     entropy: bool,
+    look: bool,
 ) -> Signals:
     from memaudit.signals.network import Asked, asked
 
@@ -137,15 +152,19 @@ def _of_network(
     views = [plain, *(Asked(network, examples.inputs, device, query, output) for query in queries)]
     phi = np.empty((len(examples), len(views)), np.float32)
     entropies = np.empty(len(examples)) if entropy and _has_entropy(examples, outputs) else None
+    taken: list[dict[str, Array]] | None = [] if look else None
     for column, view in enumerate(views):
+        own = (None, None) if column else (entropies, taken)
         try:
-            seen, hits = _of_view(view, examples, outputs, phi[:, column], None if column else entropies)
+            seen, hits = _of_view(view, examples, outputs, phi[:, column], *own)
         except ModelError as error:
             raise error if column == 0 else ModelError(f"query {column}, {queries[column - 1]!r}: {error}") from error
         if column == 0:
             correct = hits
             read_as = _read_as(seen, examples.task, outputs, lambda: plain.last_layer(slice(0, 2)))
-    return Signals(phi, correct, read_as, entropies)
+    parts = taken or []
+    whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else None
+    return Signals(phi, correct, read_as, entropies, whole)
 
 
 def _has_entropy(examples: Examples, outputs: Outputs | None) -> bool:
@@ -153,11 +172,16 @@ def _has_entropy(examples: Examples, outputs: Outputs | None) -> bool:
 
 
 def _of_view(
-    view: Any, examples: Examples, outputs: Outputs | None, phi: Array, entropies: Array | None = None
+    view: Any,
+    examples: Examples,
+    outputs: Outputs | None,
+    phi: Array,
+    entropies: Array | None = None,
+    taken: list[dict[str, Array]] | None = None,
 ) -> tuple[Range, Array]:
     """Write φ of one view into an array, batch by batch; returns the range of the outputs, and the correctness.
 
-    The modified entropy is written into another array, if there is one.
+    The modified entropy is written into another array, and what a look takes is appended to a list, if there is one.
     """
     from memaudit.signals.network import steady
 
@@ -176,11 +200,29 @@ def _of_view(
             phi[rows], correct[rows] = signals_by_task(answers, examples, rows, outputs)
             if entropies is not None:
                 entropies[rows] = entropy_of(answers, examples.y[rows], outputs)
+        if taken is not None:
+            taken.append(_look(answers, examples, rows, outputs, phi[rows], correct[rows]))
         largest[rows] = answers.argmax(axis=1)
         start = rows.stop
     if examples.task is Task.CLASSIFICATION and seen.columns > 1:
         require_order(largest, examples.y, examples.class_names)
     return seen, correct
+
+
+def _look(
+    answers: Float[Array, "rows columns"],
+    examples: Examples,
+    rows: slice,
+    outputs: Outputs | None,
+    phi: Float[Array, " rows"],
+    correct: Shaped[Array, " rows"],
+) -> dict[str, Array]:
+    """Return what a look takes of some rows; of a regression it is what is recorded anyway."""
+    if examples.task is Task.REGRESSION:
+        return {"loss": -phi, "correct": correct}
+    from memaudit.signals.example_losses import read
+
+    return read(answers, examples, rows, outputs)
 
 
 def signals_by_task(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.nn.functional import logsigmoid, one_hot, softplus
 
@@ -12,6 +14,8 @@ from memaudit.recipe import Examples
 from memaudit.recipe.labels import Task
 from memaudit.recipe.recipes import Outputs
 from memaudit.signals.regression import spread_of
+
+Array = np.ndarray
 
 _TINY = torch.finfo(torch.float32).tiny
 _SINGLE = 2.0**-24  # half the distance from 1 to the next smaller number in single precision
@@ -83,3 +87,11 @@ class ExampleLosses:
             single = alone or not several
             outputs = torch.logit(outputs, _SINGLE) if single else outputs.clamp(min=_TINY).log()
         return (outputs if alone or several else torch.cat([torch.zeros_like(outputs), outputs], dim=1)), alone
+
+
+def read(
+    answers: Float[Array, "rows columns"], examples: Examples, rows: slice, kind: Outputs | None
+) -> dict[str, Shaped[Array, " rows"]]:
+    """Return what `ExampleLosses.read` says of a network's outputs for some of the examples."""
+    found = ExampleLosses.of(examples, kind).read(torch.from_numpy(answers), torch.from_numpy(examples.y[rows]))
+    return {name: values.numpy() for name, values in found.items()}

@@ -15,11 +15,11 @@ from memaudit.recipe.observe import Also
 from memaudit.recipe.recipes import Output, Outputs
 from memaudit.signals.asking import exact
 from memaudit.signals.evaluate import checked, signals_by_task
-from memaudit.signals.example_losses import ExampleLosses
+from memaudit.signals.example_losses import ExampleLosses, read
 from memaudit.signals.gradients import norms
 from memaudit.signals.network import Asked
 from memaudit.signals.reading import reading
-from memaudit.tokens import TokenStatistics
+from memaudit.tokens import TokenScores, TokenStatistics
 
 Array = np.ndarray
 
@@ -51,14 +51,28 @@ def look(
     if isinstance(population, TextPopulation):
         return _of_texts(network, population, device)
     asked = Asked(network, population.inputs, device, output=output)
-    return _of_examples(asked, population, outputs) | norms(
-        asked, population, ExampleLosses.of(population, outputs), also
-    )
+    return _of_examples(asked, population, outputs) | on_request(network, population, outputs, output, also)
+
+
+def on_request(
+    network: torch.nn.Module,
+    population: Population,
+    outputs: Outputs | None,
+    output: Output | None,
+    also: Sequence[Also],
+) -> dict[str, Shaped[Array, " examples"]]:
+    """Return what `look` measures on request alone, by name."""
+    if not also:
+        return {}
+    assert isinstance(population, Examples)
+    device = str(next((p.device for p in network.parameters()), "cpu"))
+    asked = Asked(evaluated(network), population.inputs, device, output=output)
+    return norms(asked, population, ExampleLosses.of(population, outputs), also)
 
 
 def _of_examples(asked: Asked, examples: Examples, kind: Outputs | None) -> dict[str, Array]:
     """Return loss, correctness, entropy and EL2N in one pass; of a regression the first two."""
-    losses, parts = ExampleLosses.of(examples, kind), []
+    parts = []
     for start in range(0, len(examples), _BLOCK):
         rows = slice(start, min(start + _BLOCK, len(examples)))
         batches = range(start, rows.stop, _BATCH)
@@ -67,9 +81,8 @@ def _of_examples(asked: Asked, examples: Examples, kind: Outputs | None) -> dict
         if examples.task is Task.REGRESSION:
             phi, correct = signals_by_task(answers, examples, rows, kind)
             parts.append({"loss": -phi, "correct": correct})
-            continue
-        found = losses.read(torch.from_numpy(answers), torch.from_numpy(examples.y[rows]))
-        parts.append({name: values.numpy() for name, values in found.items()})
+        else:
+            parts.append(read(answers, examples, rows, kind))
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
@@ -78,6 +91,10 @@ def _of_texts(network: torch.nn.Module, population: TextPopulation, device: str)
 
     There is no entropy of a model that is scored by the recipe's own function, and no EL2N of any text.
     """
-    tokens = reading(exact(network), population, device).tokens(population.representatives)
+    return of_tokens(reading(exact(network), population, device).tokens(population.representatives))
+
+
+def of_tokens(tokens: TokenScores) -> dict[str, Array]:
+    """Return what a look takes of units, by what a model says about their tokens."""
     found = {"loss": -tokens.means(tokens.logp), "correct": tokens.means(tokens.correct)}
     return found | ({"entropy": -tokens.means(tokens.mean)} if isinstance(tokens, TokenStatistics) else {})

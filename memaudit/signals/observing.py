@@ -102,39 +102,47 @@ class Observer:
         with suppress(TypeError):  # what is no network is refused when it is looked at
             self._shown = ref(model)
 
-    def of(self, model: Any) -> Observed | None:
+    @property
+    def ends(self) -> bool:
+        """Whether there is to be a last look: one is wanted, and `see` was called."""
+        none = not self.wanted.at if self.epochs is None else self.wanted.looks(self.epochs) == 0
+        return not none and self._latest >= 0
+
+    def of(self, model: Any, taken: dict[str, Array] | None = None) -> Observed | None:
         """Return what was seen of a model, the last look at it now; None if none is wanted, or `see` was never called.
 
         Args:
             model: As the training returned it: it may have taken averaged weights, or those of its best epoch.
+            taken: What a look takes, where the model was measured already: then it is not asked again.
         """
-        none = not self.wanted.at if self.epochs is None else self.wanted.looks(self.epochs) == 0
-        if none or self._latest < 0:
+        if not self.ends:
             return None
         if not is_network(model):
             raise ModelError(
                 f"the training showed a network to observe() and returned a {type(model).__name__}; return the "
                 "network, or do not call observe()"
             )
-        self._look(model)
+        self._look(model, taken)
         return Observed.of_looks(list(self._looks), list(self._looks.values()))
 
-    def tensors(self, model: Any) -> dict[str, Array]:
-        """Return what was seen of a trained model, by name, as a bank stores it."""
-        seen = self.of(model)
+    def tensors(self, model: Any, taken: dict[str, Array] | None = None) -> dict[str, Array]:
+        """Return what was seen of a trained model, by name, as a bank stores it; the arguments are those of `of`."""
+        seen = self.of(model, taken)
         return {} if seen is None else seen.tensors()
 
-    def _look(self, model: Any) -> None:
+    def _look(self, model: Any, taken: dict[str, Array] | None = None) -> None:
         import torch
 
-        from memaudit.signals.looks import look
+        from memaudit.signals.looks import look, on_request
 
         if not is_network(model):
             raise ModelError(f"observe() takes the torch network that is trained, got a {type(model).__name__}")
         asked = {name: self.asked[name] for name in ("outputs", "output")}
+        take = look if taken is None else on_request
         try:
             with torch.inference_mode(False), undisturbed(), evaluating(model):
-                self._looks[self._latest] = look(model, self.population, **asked, also=self.wanted.also)
+                found = take(model, self.population, **asked, also=self.wanted.also)
+                self._looks[self._latest] = found | (taken or {})
         except ModelError as error:
             raise ModelError(f"observed after epoch {self._latest:g}: {error}") from error
 
@@ -170,8 +178,8 @@ def observe(model: Any, epoch: float, epochs: int | None = None) -> None:
     Args:
         model: The torch network that is trained.
         epoch: Passes over the training set so far, from 0.
-        epochs: How many there will be, if that is known: looks are then spaced as in memaudit's own loops, and by
-            default cost at most 10 % of training. Otherwise they are after 1, 2, 4, 8, … epochs.
+        epochs: How many there will be, if that is known: looks are then spaced as in memaudit's own loops. Otherwise
+            they are after 16, 32, 64, … epochs by default. Either way they cost at most about 10 % of training.
 
     Raises:
         RecipeError: The epoch is smaller than that of an earlier call.

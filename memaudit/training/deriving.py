@@ -200,17 +200,15 @@ class _Workshop(Workshop):
         """The recipe and the derivation."""
         return self.recipe, self.derivation
 
-    def produce(self, model: int, counts: UInt8[Array, " ids"], seed: int) -> tuple[Any, dict[str, Array]]:
-        """Return the child of one model, with `seen`, and `divergence` where the two are classifiers."""
+    def produce(self, model: int, counts: UInt8[Array, " ids"], seed: int) -> tuple[Any, dict[str, Array], Observer]:
+        """Return the child of one model, with `seen`, `divergence` where the two are classifiers, and its observer."""
         network = self._parent_of(model)
         self._require_parent(network, model)
         with training(self.recipe), blame("the data function of the derivation"):
             seen = seeded(seed, lambda counts, seed: self.derivation.seen(self.examples, counts, seed), counts)
         with watched(self._observer()) as observer:
             child = _derived(self.derivation, network, self.recipe, self.examples, seen, seed, self.device)
-            with changing(self.recipe), blame("observing the model"):
-                observed = observer.tensors(child)
-        recorded = observed | {"seen": counts_of_candidates(self.examples, self._design, seen)}
+        recorded = {"seen": counts_of_candidates(self.examples, self._design, seen)}
         if isinstance(self.measured, TextPopulation):
             recorded["seen"] = recorded["seen"][: len(self.measured)]
         elif self._are_distributions(child):
@@ -220,7 +218,7 @@ class _Workshop(Workshop):
             with changing(self.recipe):
                 before = self._parent_of(model)
                 recorded["divergence"] = divergence(before, child, self.measured, self.device, **asked)
-        return child, recorded
+        return child, recorded, observer
 
     def _observer(self) -> Observer:
         """Return who watches a derivation that trains: as the recipe says that it trains by."""

@@ -38,12 +38,13 @@ from memaudit.recipe import (
 )
 from memaudit.recipe.blame import blame
 from memaudit.recipe.labels import Task
-from memaudit.recipe.networks import each, tensors
+from memaudit.recipe.networks import each, is_network, tensors
 from memaudit.recipe.populations import candidates, counts_of_candidates, number_of_units
 from memaudit.recipe.recipes import asking
 from memaudit.recipe.weights import weights_of
 from memaudit.signals import measure
-from memaudit.signals.observing import observer_of, watched
+from memaudit.signals.evaluate import LOOK
+from memaudit.signals.observing import Observer, observer_of, watched
 from memaudit.signals.sense import require_sense
 
 Array = np.ndarray
@@ -179,13 +180,13 @@ class Workshop:
         seed, started, since = training_seed(self.seed, model), time.perf_counter(), time.time()
         try:
             shop = self.with_labels(self.given(model)) if self._design.label_noise else self
-            trained, dynamics = shop.produce(model, counts, seed)
+            trained, dynamics, observer = shop.produce(model, counts, seed)
             span = {"host": socket.gethostname(), "from": since, "to": time.time()}
             files = checkpoints_of(self.recipe)
             seconds = time.perf_counter() - started
             shop.require_unchanged("training")
             with changing(self.recipe):
-                signals = self.measure(trained)
+                signals, seen = self.measured_with_looks(trained, observer)
                 signals |= {} if shop is self else self._fitted(trained, shop.examples)
             shop.require_sound(trained, counts, seed, signals)
             evaluation = time.perf_counter() - started - seconds
@@ -196,7 +197,7 @@ class Workshop:
         require_inputs(bank, recipe_folder(self.recipe), model, read)
         bank.write(
             model,
-            {**self.memberships(counts), **signals, **dynamics},
+            {**self.memberships(counts), **signals, **dynamics, **seen},
             self.weights(trained),
             {"seed": seed, "seconds": round(seconds, 3), "evaluation": round(evaluation, 3), "device": self.device}
             | ({"inputs": read} if read else {})
@@ -206,9 +207,10 @@ class Workshop:
         if files:
             require_own_checkpoints(bank)
 
-    def produce(self, model: int, counts: UInt8[Array, " ids"], seed: int) -> tuple[Any, dict[str, Array]]:
-        """Return one model of the bank, and what was recorded while it was made."""
-        return self.train_observed(counts, seed)
+    def produce(self, model: int, counts: UInt8[Array, " ids"], seed: int) -> tuple[Any, dict[str, Array], Observer]:
+        """Return one model of the bank, what was recorded while it was made, and who observed it."""
+        with watched(observer_of(self.recipe, self.measured)) as observer:
+            return *self.train(counts, seed), observer
 
     def require_sound(self, trained: Any, counts: UInt8[Array, " ids"], seed: int, signals: dict[str, Array]) -> None:
         """Raise MemauditError if a trained model cannot be what training makes."""
@@ -257,6 +259,20 @@ class Workshop:
     def weights(self, trained: Any) -> bytes | None:
         """Return a network's weights as a safetensors file; None if they are not kept, or it is no network."""
         return _weights(trained) if self.keep_weights else None
+
+    def measured_with_looks(self, trained: Any, observer: Observer) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Return the signals of a trained model, and what was seen of it: the last look is a part of measuring it."""
+        recorded = measure(
+            trained,
+            self.measured,
+            device=self.device,
+            look=observer.ends and is_network(trained),
+            **asking(self.recipe),
+        )
+        taken = {name: recorded.pop(name) for name in list(recorded) if name.startswith(LOOK)}
+        with blame("observing the model"):
+            seen = observer.tensors(trained, {name.removeprefix(LOOK): values for name, values in taken.items()})
+        return recorded, seen
 
     def measure(self, trained: Any) -> dict[str, Array]:
         """Return the signals of a trained model over the candidates, by name."""

@@ -97,7 +97,7 @@ def time_model(
         raise RecipeError(f"a trial of shadow model 0: {error}") from error
     rest = (trials.epochs - epochs) * epoch + trials.epochs * (trials.most - size) * per_example
     return Timing(
-        training=seconds + rest + trials.looks * look,
+        training=seconds + rest + max(trials.looks - 1, 0) * look,  # the last one is a part of measuring
         evaluation=evaluation,
         stored=trials.stored(signals, epochs),
         tried=trials.told(epochs, sizes),

@@ -29,7 +29,7 @@ APB = Proxy(
     formula="1 − mean over epochs of [correct after the epoch]",
     source="Accuracy per batch, the text of its section 4.3; mean correctness, Jiang et al. 2021",
     score=_by_epoch,
-    needs=("correct",),
+    needs=("correct", "course"),
 )
 APB_BATCH = Proxy(
     name="apb-batch",
@@ -37,5 +37,5 @@ APB_BATCH = Proxy(
     formula="1 − mean over epochs of [correct just before the update on it]; its place in the epoch is random",
     source="Accuracy per batch, its Algorithm 1, interpolated between the ends of epochs",
     score=_by_batch,
-    needs=("correct",),
+    needs=("correct", "course"),
 )

@@ -25,7 +25,7 @@ MEAN_CONFIDENCE = Proxy(
     formula="1 − mean over epochs of exp(−loss)",
     source="Jiang et al. 2021, learning events with confidence (survey, Eq. 10)",
     score=_mean,
-    needs=("loss",),
+    needs=("loss", "course"),
 )
 FINAL_CONFIDENCE = Proxy(
     name="final-confidence",

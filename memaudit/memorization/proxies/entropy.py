@@ -25,7 +25,7 @@ MEAN_ENTROPY = Proxy(
     formula="mean over epochs of the entropy of the predicted distribution",
     source="Jiang et al. 2021, learning events with entropy (survey, Eq. 10)",
     score=_mean,
-    needs=("entropy",),
+    needs=("entropy", "course"),
 )
 FINAL_ENTROPY = Proxy(
     name="final-entropy",

@@ -25,7 +25,7 @@ EL2N_EARLY = Proxy(
     formula="‖p − y‖₂ after a tenth of training",
     source="Paul et al. 2021, EL2N at epoch 20 of 200",
     score=lambda seen: early(seen, seen["el2n"]),
-    needs=("el2n",),
+    needs=("el2n", "course"),
 )
 EL2N = Proxy(
     name="el2n",
@@ -33,5 +33,5 @@ EL2N = Proxy(
     formula="mean over epochs of ‖p − y‖₂",
     source="Paul et al. 2021, EL2N, averaged over training",
     score=lambda seen: seen.over_epochs(seen["el2n"]),
-    needs=("el2n",),
+    needs=("el2n", "course"),
 )

@@ -40,7 +40,7 @@ FORGETTING = Proxy(
     formula="number of looks at which it is right, and wrong at the next",
     source="Toneva et al. 2019 (survey, Definition 8), counted between looks",
     score=lambda seen: forgetting(seen["classified"]).astype(np.float64),
-    needs=("classified",),
+    needs=("classified", "course"),
 )
 LEARNING = Proxy(
     name="learning-events",
@@ -48,7 +48,7 @@ LEARNING = Proxy(
     formula="number of looks at which it is wrong, and right at the next",
     source="Toneva et al. 2019 (survey, Definition 8), counted between looks",
     score=lambda seen: learning(seen["classified"]).astype(np.float64),
-    needs=("classified",),
+    needs=("classified", "course"),
 )
 FSLT = Proxy(
     name="fslt",
@@ -56,5 +56,5 @@ FSLT = Proxy(
     formula="first epoch from which it is always right; one past the end if it ends wrong",
     source="Maini et al. 2022 (survey, Definition 9)",
     score=_first_split,
-    needs=("classified",),
+    needs=("classified", "course"),
 )

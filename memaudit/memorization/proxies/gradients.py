@@ -24,7 +24,7 @@ GRAND = Proxy(
     formula="‖∇θ loss‖₂ after a tenth of training",
     source="Paul et al. 2021, GraNd, early in training; its results at initialization were withdrawn",
     score=lambda seen: early(seen, seen["gradient"]),
-    needs=("gradient",),
+    needs=("gradient", "course"),
     cost=_COST,
 )
 GRADIENT = Proxy(
@@ -42,6 +42,6 @@ CSG = Proxy(
     formula="sum over epochs of ‖∇x loss‖₂²",
     source="Ravikumar et al. 2025 (survey, Eq. 12)",
     score=_squared,
-    needs=("input_gradient",),
+    needs=("input_gradient", "course"),
     cost=_COST,
 )

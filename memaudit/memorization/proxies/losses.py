@@ -34,7 +34,7 @@ CSL = Proxy(
     formula="sum over epochs of the loss",
     source="Ravikumar et al. 2025 (survey, Eq. 12)",
     score=_cumulative,
-    needs=("loss",),
+    needs=("loss", "course"),
 )
 FINAL_LOSS = Proxy(
     name="final-loss",
@@ -50,5 +50,5 @@ LT_IQR = Proxy(
     formula="upper minus lower quartile over epochs of the loss",
     source="Pollock et al. 2024 (arXiv 2411.05743), LT-IQR",
     score=_interquartile,
-    needs=("loss",),
+    needs=("loss", "course"),
 )
