@@ -123,7 +123,7 @@ def plan(
         attacks = default_attacks(recipe, examples, limits)
         if rung < Rung.BANK:
             attacks = attacks_without_bank(recipe, examples, limits, shadows, references)
-    require_choices(fprs, attacks)
+    require_choices(fprs, attacks, limits)
     who = None if members is None else units_of(examples, read_members(members, examples))
     of_bank, warnings = _design(Path(bank), examples, seed, who, design) if shadows else (_everybody(examples), ())
     missing, cost = 0, Cost(seconds=0.0, stored=0, source="no shadow models")
