@@ -17,6 +17,7 @@ from sklearn.tree import DecisionTreeClassifier
 from test_memorization import _exact_outside_accuracy, _neighbours, _noisy_points, _train_and_test
 
 import memaudit as ma
+from memaudit import files
 from memaudit.auditing.left_out import cells
 from memaudit.bank import Bank
 from memaudit.bank.matching import design_of, matched
@@ -527,6 +528,72 @@ def test_a_target_that_does_not_fit_is_refused(tmp_path: Path, name: str) -> Non
     ma.save_target(ma.train(RECIPE, own, seed=1), tmp_path / "m.skops", own, RECIPE)
     with pytest.raises(MemauditError, match=r"filled for another (training set|share)"):
         ma.audit(tmp_path / "m.skops", RECIPE, bank)
+
+
+def test_a_share_that_is_not_the_models_is_named_before_there_is_a_bank(tmp_path: Path) -> None:
+    """`plan --share` and `fill --share` of a new bank: nothing was filled yet, and the words must not say so."""
+    own = ma.draw_members(RECIPE, seed=3)
+    (tmp_path / "own.csv").write_text("\n".join(np.array(IDS)[own > 0]), "utf-8")
+    said = r"share = 0\.9: 1\d\d of the design's 240 .* --share 0\.\d"
+    with pytest.raises(SettingsError, match=said):
+        ma.plan(RECIPE, tmp_path / "bank", shadows=80, members=tmp_path / "own.csv", design=Subsets(share=0.9))
+    with pytest.raises(SettingsError, match=said):
+        ma.fill(tmp_path / "bank", RECIPE, 80, members=own, design=Subsets(share=0.9))
+    with pytest.raises(SettingsError, match="no shadow model, or of the others in every one"):
+        ma.fill(tmp_path / "bank", RECIPE, 8, members=own, design=Subsets(removed=PEOPLE))
+    assert not (tmp_path / "bank").exists()
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("name", [name for name in ASKED if name != "leave-one-out"])
+@pytest.mark.parametrize("step", ["the roles", "bank.json", "the first model"])
+def test_a_fill_that_is_killed_before_its_first_model_does_not_lose_its_design(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, step: str
+) -> None:
+    """Killed before each write: another fill, which is not told the design, keeps it or refuses to guess."""
+    own = ma.draw_members(RECIPE, seed=3, design=ASKED[name])
+    places = {
+        "the roles": (files, "write_whole"),
+        "bank.json": (files, "write_first"),
+        "the first model": (Bank, "write"),
+    }
+
+    def killed(*_: Any, **__: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(*places[step], killed)
+        ma.fill(tmp_path / "bank", RECIPE, 24, members=own, design=ASKED[name])
+    if step == "the first model":
+        again = ma.fill(tmp_path / "bank", RECIPE, 24, members=own)
+        whole = ma.fill(tmp_path / "whole", RECIPE, 24, members=own, design=ASKED[name])
+        assert again.fingerprint == whole.fingerprint
+    elif step == "bank.json":
+        for members in (None, own):
+            with pytest.raises(BankError, match=r"an earlier fill was killed before it began\. Repeat its options"):
+                ma.fill(tmp_path / "bank", RECIPE, 24, members=members)
+        assert ma.fill(tmp_path / "bank", RECIPE, 24, members=own, design=ASKED[name]).models()
+    else:
+        assert not list((tmp_path / "bank").rglob("*.*")), "nothing is left that could be forgotten"
+
+
+def test_a_fill_for_members_that_is_killed_goes_on_without_a_design(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The design follows from the members, so that nothing was forgotten."""
+    own = ma.draw_members(RECIPE, seed=3, share=0.8)
+
+    def killed(*_: Any, **__: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(files, "write_first", killed)
+        ma.fill(tmp_path / "bank", RECIPE, 6, members=own)
+    assert list((tmp_path / "bank").glob("design-*.npy"))
+    assert ma.fill(tmp_path / "bank", RECIPE, 6, members=own).models()
 
 
 def test_a_share_beside_a_design_is_refused() -> None:

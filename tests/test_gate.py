@@ -1,5 +1,6 @@
 """`memaudit gate` through the real command line: every exit code, one line for each gate, and no torch."""
 
+import math
 import os
 import re
 import subprocess
@@ -10,18 +11,29 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from subprocess import CompletedProcess
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 from scipy.stats import binomtest
 
 from memaudit import reports, stats
-from memaudit.cli.policy_settings import GateSettings
 from memaudit.cli.settings import read
 from memaudit.errors import SettingsError
+from memaudit.metrics import METRICS
 from memaudit.policy import hold
 from memaudit.policy.controls import needed_controls
-from memaudit.types import Attempt, Control, Estimate, Finding, Limit, Report, Result, Subject, Verdict
+from memaudit.types import (
+    ATTACKS_BY_METRIC,
+    Attempt,
+    Control,
+    Estimate,
+    Finding,
+    Limit,
+    Report,
+    Result,
+    Subject,
+    Verdict,
+)
 
 Command = Callable[..., CompletedProcess[str]]
 Complaint = Callable[..., str]
@@ -360,11 +372,24 @@ def test_the_tables_in_the_documentation_are_what_the_command_prints() -> None:
     assert page.partition(begin)[2].partition(end)[0] == done.stdout
 
 
+def metrics_table() -> str:
+    """Return the table of the metrics as the documentation has it."""
+    lines = ["| metric | unit | a larger number means | `max` | `attack` |", "| --- | --- | --- | --- | --- |"]
+    for name, metric in METRICS.items():
+        least, most = metric.range
+        allowed = f"at least {least:g}" if most == math.inf else f"{least:g} to {most:g}"
+        attacks = ", ".join(f"`{attack}`" for attack in ATTACKS_BY_METRIC.get(name, ())) or "–"
+        attacks = "any that `memaudit.toml` can ask for" if name == "tpr" else attacks
+        no_leak = "" if metric.leak else " (no leak by itself)"
+        lines.append(f"| `{name}` | {metric.unit} | {metric.larger}{no_leak} | {allowed} | {attacks} |")
+    return "\n".join(lines) + "\n"
+
+
 def test_the_documentation_names_every_metric_and_the_controls_of_each() -> None:
     page = (ROOT / "docs" / "gate.md").read_text("utf-8")
-    listed = re.findall(r"[\w-]+", page.partition('metric = "tpr"')[2].partition("attack = ")[0])
-    metrics = get_args(GateSettings.model_fields["metric"].annotation)
-    assert tuple(listed) == metrics
+    begin, end = "<!-- memaudit.metrics -->\n", "<!-- end of memaudit.metrics -->"
+    assert page.partition(begin)[2].partition(end)[0] == metrics_table()
+    metrics = tuple(METRICS)
     rows = [line for line in page.splitlines() if line.startswith("| CTL006")]
     assert {metric for metric in metrics if f"`{metric}`" in rows[0]} == {
         metric for metric in metrics if "CTL006" in needed_controls(metric)

@@ -19,6 +19,7 @@ import pytest
 from safetensors.numpy import save_file
 
 import memaudit
+from memaudit.auditing.planning import write_plan
 from memaudit.bank import Bank
 from memaudit.bank.arrays import read_arrays
 from memaudit.bank.imported import Imported
@@ -434,6 +435,22 @@ def examples():
 
 recipe = ma.ClassifierRecipe(examples, Net, epochs=5, batch_size=20, optimizer=ma.SGD(lr=0.3), output="own")
 """
+
+
+def test_an_audit_with_an_imported_bank_can_be_planned(trained: Path, tmp_path: Path) -> None:
+    """Nothing is trained or timed; the audit keeps to the plan, which was entered in the ledger before it."""
+    recipe = memaudit.recipe.load_recipe(f"{trained / 'recipe.py'}:recipe")
+    bank = import_models(tmp_path / "bank", trained / "models", recipe).bank
+    asked = {"fprs": [0.1], "attacks": ["lira-online"], "limits": [memaudit.Limit(metric="tpr", max=0.5)]}
+    planned = memaudit.plan(recipe, bank.path, members=trained / "model.safetensors.members.csv", **asked)
+    assert (planned.shadows, planned.missing, planned.cost.source) == (6, 0, "imported")
+    assert (planned.assumed, planned.warnings, planned.design) == (False, (), bank.fingerprint["design"])
+    write_plan(planned, tmp_path / "plan.json", bank.path, recipe, memaudit.training.population(recipe))
+    assert Bank.open(bank.path).imported
+    done = memaudit.audit(trained / "model.safetensors", recipe, bank, plan=tmp_path / "plan.json", **asked)
+    assert done.report.plan is not None
+    subject = done.report.subject
+    assert (subject.members, subject.nonmembers) == (planned.members, planned.nonmembers)
 
 
 def test_imported_models_and_references_are_asked_for_the_output_that_the_recipe_names(tmp_path: Path) -> None:

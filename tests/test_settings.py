@@ -90,7 +90,7 @@ WRONG = {
     "an odd word": ('[audit]\nevidence = "ful"', 2, "audit.evidence", "or 'full', got 'ful'"),
     "no limit": ('[[gate]]\nmetric = "tpr"', 1, "gate.0.max", "is missing"),
     "second gate": ('[[gate]]\nmetric="tpr"\nmax=1\n\n[[gate]]\nmax=1', 5, "gate.1.metric", "is missing"),
-    "an unknown metric": ('[[gate]]\nmetric = "auc"\nmax = 1', 2, "gate.0.metric", "got 'auc'"),
+    "an unknown metric": ('[[gate]]\nmetric = "auc"\nmax = 1', 2, "gate.0.metric", "there is no metric 'auc'"),
     "a limit that is none": ('[[gate]]\nmetric = "tpr"\nmax = nan', 3, "gate.0.max", "finite number"),
     "a limit in percent": (
         '[[gate]]\nmetric = "tpr"\nmax = 5',

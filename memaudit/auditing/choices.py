@@ -8,7 +8,9 @@ from typing import Any
 from memaudit.attacks import OF_DISTRIBUTION, STATISTICS
 from memaudit.auditing.ground import Ground
 from memaudit.auditing.target import Target
+from memaudit.checks import all_checks
 from memaudit.errors import SettingsError, hint
+from memaudit.metrics import require_limits
 from memaudit.recipe import LanguageModelRecipe, Population, Recipe, TextPopulation
 from memaudit.recipe.labels import Task
 from memaudit.types import ATTACKS_BY_METRIC, USUAL_ATTACKS, Limit, Rung
@@ -89,8 +91,9 @@ def require_fitting(target: Target, attacks: Sequence[str]) -> None:
             )
 
 
-def require_choices(fprs: Sequence[float], attacks: Sequence[str] | None) -> None:
-    """Raise SettingsError for a rate outside (0, 1), an attack that does not exist, or none of either."""
+def require_choices(fprs: Sequence[float], attacks: Sequence[str] | None, limits: Sequence[Limit] = ()) -> None:
+    """Raise SettingsError for a rate outside (0, 1), an unknown attack, none of either, or a wrong limit."""
+    require_limits(limits, (check.metric for check in all_checks()))
     if not fprs or (attacks is not None and not attacks):
         raise SettingsError(f"no {'attack' if fprs else 'false-positive rate'} is named; name one, or leave it out")
     for fpr in fprs:

@@ -14,15 +14,13 @@ from memaudit import reports
 from memaudit.auditing.evidence import EvidenceLevel, flag_column
 from memaudit.auditing.folder import EVIDENCE, REPORT, SUMS, read_evidence, require_intact
 from memaudit.errors import EvidenceError
+from memaudit.metrics import METRICS
 from memaudit.types import Finding, Report
 
 Array = np.ndarray
 Key = tuple[str, str, str | None, float | None, int]
 
-OF_THE_BANK = (
-    *("memorization", "exact-memorization", "known-memorization", "useful-memorization", "forgetting"),
-    *("link", "extraction-link", "membership-information"),
-)  # metrics that look at no target
+OF_THE_BANK = frozenset(name for name, metric in METRICS.items() if metric.of_bank)  # that look at no target
 OF_MEMBERS = ("tpr", "traceability")  # shares of members that an attack finds, as the evidence shows one by one
 _WITH_IDS = (EvidenceLevel.IDS, EvidenceLevel.FULL)
 _ONE_RUN = "The intervals are about these two models; training either of them again would give another change."

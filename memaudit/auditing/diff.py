@@ -27,6 +27,7 @@ from memaudit.auditing.comparable import (
 )
 from memaudit.auditing.evidence import flag_column
 from memaudit.errors import EvidenceError, SettingsError
+from memaudit.metrics import METRICS
 from memaudit.reports.text import one_line
 from memaudit.stats import mover_difference, newcombe_paired
 from memaudit.types import Estimate, Finding, Subject, Verdict, worst
@@ -34,7 +35,7 @@ from memaudit.types import Estimate, Finding, Subject, Verdict, worst
 Array = np.ndarray
 
 _LEVEL = 0.95
-_NO_LEAK = (*OF_THE_BANK, "proxy")  # that a score agrees with memorization does not say how much leaks
+_NO_LEAK = OF_THE_BANK | {name for name, metric in METRICS.items() if not metric.leak}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -82,7 +82,7 @@ def quick(
     Raises:
         MemauditError: The data cannot be read or overlap, or the model's outputs are not what they should be.
     """
-    require_choices(fprs, attacks)
+    require_choices(fprs, attacks, limits)
     if are_texts(members) and are_texts(nonmembers):
         seen = _read_texts(model, members, nonmembers, rendering, device)
     else:

@@ -22,10 +22,11 @@ from memaudit.auditing.evidence import Key
 from memaudit.auditing.ground import LEAST_SHADOWS
 from memaudit.auditing.provenance import HASHES
 from memaudit.bank import Bank
+from memaudit.bank.imported import require_same_examples
 from memaudit.design import Design, Draw, Role, Subsets
-from memaudit.errors import BankError, MemauditError, SettingsError
+from memaudit.errors import BankError, EvidenceError, MemauditError, SettingsError
 from memaudit.files import write_whole
-from memaudit.recipe import Population, Recipe, fingerprint, load_recipe, read_members
+from memaudit.recipe import Examples, Population, Recipe, fingerprint, load_recipe, read_members
 from memaudit.recipe.populations import number_of_units, units_of
 from memaudit.training import population
 from memaudit.training.designing import WAY_OUT, design_for, require_models, size_mismatch
@@ -118,16 +119,19 @@ def plan(
     """
     recipe = load_recipe(recipe) if isinstance(recipe, str) else recipe
     examples = population(recipe) if examples is None else examples
+    imported = _imported(Path(bank), examples) if shadows else None
+    shadows = shadows if imported is None else len(imported.models())
     rung = Rung.BANK if shadows >= LEAST_SHADOWS else Rung.REFERENCES if shadows + references else Rung.TARGET
     if attacks is None:
         attacks = default_attacks(recipe, examples, limits)
         if rung < Rung.BANK:
             attacks = attacks_without_bank(recipe, examples, limits, shadows, references)
-    require_choices(fprs, attacks)
+    require_choices(fprs, attacks, limits)
     who = None if members is None else units_of(examples, read_members(members, examples))
-    of_bank, warnings = _design(Path(bank), examples, seed, who, design) if shadows else (_everybody(examples), ())
-    missing, cost = 0, Cost(seconds=0.0, stored=0, source="no shadow models")
-    if shadows:
+    trained = shadows and imported is None
+    of_bank, warnings = _design(Path(bank), examples, seed, who, design) if trained else (_everybody(examples), ())
+    missing, cost = 0, Cost(seconds=0.0, stored=0, source="imported" if shadows else "no shadow models")
+    if trained:
         require_models(shadows, of_bank)
         missing, cost = cost_to_fill(Path(bank), recipe, examples, shadows, seed, device, weights, of_bank)
     measured = of_bank.count(Role.CANDIDATE)
@@ -145,13 +149,30 @@ def plan(
         always=of_bank.count(Role.ALWAYS),
         never=of_bank.count(Role.NEVER),
         warnings=warnings,
-        design=of_bank.words,
+        design=of_bank.words if imported is None else imported.fingerprint["design"],
         cost=cost,
         outlooks=policy.outlooks(decided, attacks, fprs, inside, measured - inside, shadows)
         if rung is Rung.BANK
         else policy.held_out_outlooks(decided, attacks, fprs, inside, measured - inside, rung),
-        decides=_decides(fingerprint(recipe, examples, seed) | of_bank.lines(), shadows, fprs, attacks, limits),
+        decides=_decides(
+            fingerprint(recipe, examples, seed) | of_bank.lines() if imported is None else imported.fingerprint,
+            shadows,
+            fprs,
+            attacks,
+            limits,
+        ),
     )
+
+
+def _imported(path: Path, examples: Population) -> Bank | None:
+    """Return the bank in a folder if its models were imported, and are about these examples."""
+    if not Bank.is_imported(path):
+        return None
+    bank = Bank.open(path)
+    if not isinstance(examples, Examples):
+        raise EvidenceError(f"the bank in {path} was imported, and is of classifiers")
+    require_same_examples(bank, examples)
+    return bank
 
 
 def _everybody(examples: Population) -> Design:
@@ -197,9 +218,11 @@ def write_plan(
         raise SettingsError("a plan is kept about an audit with a bank, of six shadow models or more; leave -o out")
     place = ledgers.beside(bank) if ledger is None else ledger
     seed = int(found.decides["seed"])
-    who = None if members is None else units_of(examples, read_members(members, examples))
-    design, _ = _design(bank, examples, seed, who, subsets)
-    made = Bank.create(bank, len(examples), fingerprint(recipe, examples, seed), design)
+    made = _imported(bank, examples)
+    if made is None:
+        who = None if members is None else units_of(examples, read_members(members, examples))
+        design, _ = _design(bank, examples, seed, who, subsets)
+        made = Bank.create(bank, len(examples), fingerprint(recipe, examples, seed), design)
     content = {"schema": SCHEMA, **asdict(found), "decides": found.decides | _committed(made, examples, place)}
     data = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False).encode() + b"\n"
     sha256 = hashlib.sha256(data).hexdigest()

@@ -165,7 +165,7 @@ def audit(
         raise EvidenceError(f"{model} needs a recipe to be loaded; for recorded outputs, pass memaudit.Outputs(...)")
     else:
         target = open_target(model, recipe, members, device, state_dict=state_dict, manifest=manifest, trusted=trusted)
-    require_choices(fprs, attacks)
+    require_choices(fprs, attacks, limits)
     require_fitting(target, attacks or ())
     bank = Bank.open(bank) if isinstance(bank, str | Path) and shadows != 0 else bank
     place = Path(ledger) if ledger is not None else _ledger(bank, target)

@@ -415,6 +415,12 @@ def _design_file(path: Path, fingerprint: dict[str, str]) -> Path:
     return path / f"design-{fingerprint['design.sha256'][:16]}.npy"
 
 
+def forgotten(path: str | Path, design: Design) -> bool:
+    """Return whether a folder has the roles of another design, which a killed process left before it made the bank."""
+    drafts = set() if (Path(path) / "bank.json").exists() else set(Path(path).glob("design-*.npy"))
+    return bool(drafts - ({_design_file(Path(path), design.lines())} if design.lines() else set()))
+
+
 def _stored(design: Design) -> bytes:
     file = io.BytesIO()
     np.save(file, design.roles, allow_pickle=False)

@@ -1,7 +1,5 @@
 """The checks: each maps the evidence to findings, and its docstring is what `memaudit explain` prints."""
 
-from importlib.metadata import entry_points
-
 from memaudit.checks.controls import BLIND, CONTROLS
 from memaudit.checks.counterfactual import counterfactual_check, epoch_check
 from memaudit.checks.discoverable import discoverable_check
@@ -34,7 +32,7 @@ from memaudit.checks.search import search_check
 from memaudit.checks.tail import influence_check
 from memaudit.checks.text import TextEvidence, TextTargetEvidence
 from memaudit.checks.traced import information_check, traceability_check
-from memaudit.errors import SettingsError
+from memaudit.plugins import with_plugins
 from memaudit.reports.text import percent
 
 CHECKS: tuple[Check, ...] = (
@@ -71,15 +69,7 @@ def all_checks() -> tuple[Check, ...]:
     Raises:
         SettingsError: An entry point is no Check, or has a code that is taken.
     """
-    found = {check.code: check for check in CHECKS}
-    for point in sorted(entry_points(group="memaudit.checks"), key=lambda point: point.name):
-        check = point.load()
-        if not isinstance(check, Check):
-            raise SettingsError(f"the plug-in {point.value} is a {type(check).__name__}, not a memaudit.checks.Check")
-        if check.code in found:
-            raise SettingsError(f"the plug-in {point.value} has the code {check.code}, which is taken")
-        found[check.code] = check
-    return tuple(found.values())
+    return with_plugins("memaudit.checks", Check, CHECKS, lambda check: check.code, "has the code")
 
 
 def by_code() -> dict[str, tuple[Check | ControlCheck, ...]]:

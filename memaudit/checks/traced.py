@@ -148,10 +148,7 @@ def _information(evidence: Evidence) -> Outcome:
         title=_BITS,
         metric="membership-information",
         estimate=found,
-        sentence=(
-            f"The model's outputs reveal at least {number(found.value, 2)} of 1 bit about the membership of an average "
-            f"example (95% CI {number(found.low, 2)} to {number(found.high, 2)})."
-        ),
+        sentence=_revealed(found),
         n=examples,
         counted=f"examples in {2 * len(bits)} shadow models",
         source="Steinke & Zakynthinou 2020; lower bound by a cross-fitted prediction",
@@ -161,6 +158,19 @@ def _information(evidence: Evidence) -> Outcome:
         ),
     )
     return (finding,), ()
+
+
+def _revealed(found: Estimate) -> str:
+    between = f"(95% CI {number(found.low, 2)} to {number(found.high, 2)})"
+    if found.high == 0:
+        return (
+            "The model's outputs are not shown to reveal anything about membership: the lower bound is "
+            f"{number(found.value, 2)} of 1 bit per example {between}."
+        )
+    return (
+        f"The model's outputs reveal at least {number(found.value, 2)} of 1 bit about the membership of an average "
+        f"example {between}."
+    )
 
 
 def _not_negative(bits: Float[Array, " pairs"]) -> Estimate:

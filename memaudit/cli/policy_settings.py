@@ -10,13 +10,11 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from memaudit.errors import hint
+from memaudit.metrics import METRICS, problems, require_attack, require_metric
 from memaudit.policy.waivers import self_approved
 from memaudit.types import ATTACKS_BY_METRIC, Limit, OnInconclusive, Waiver
 
 LONGEST = timedelta(days=180)
-
-_BINOMIAL = ("tpr", "canaries", "secrets", "extraction")  # of which a report keeps all that any confidence needs
-_MOST_SURE = 0.9995  # of the others: the surest bounds that a report keeps
 
 Place = tuple[str | int, ...]
 
@@ -27,18 +25,7 @@ class GateSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     id: str = ""
-    metric: Literal[
-        "tpr",
-        "memorization",
-        "link",
-        "exposure",
-        "canaries",
-        "planted-exposure",
-        "secrets",
-        "extraction",
-        "extraction-link",
-        "exact-memorization",
-    ]
+    metric: str
     attack: str | None = None
     at_fpr: Annotated[float, Field(gt=0, lt=1)] | None = None
     max: Annotated[float, Field(allow_inf_nan=False)]
@@ -53,6 +40,11 @@ class GateSettings(BaseModel):
             raise ValueError(f"an id has 1 to 80 letters, digits and . _ -, the first no sign, got {name!r}")
         return name
 
+    @field_validator("metric")
+    @classmethod
+    def _measured(cls, metric: str) -> str:
+        return metric if metric in METRICS else require_metric(metric, _of_plugins())
+
     @field_validator("attack")
     @classmethod
     def _known(cls, attack: str | None, info: ValidationInfo) -> str | None:
@@ -61,17 +53,8 @@ class GateSettings(BaseModel):
 
     @model_validator(mode="after")
     def _about_something(self) -> Self:
-        if self.metric not in ATTACKS_BY_METRIC and self.attack is not None:
-            raise ValueError(f"a gate on {self.metric} has no attack")
-        if self.metric != "tpr" and self.at_fpr is not None:
-            raise ValueError(f"a gate on {self.metric} has no at_fpr")
-        if self.metric in _BINOMIAL and not 0 <= self.max <= 1:
-            raise ValueError(f"a gate on {self.metric} has a max between 0 and 1, the share of all, got {self.max:g}")
-        if self.metric not in _BINOMIAL and self.confidence > _MOST_SURE:
-            raise ValueError(
-                f"a gate on {self.metric} has a confidence of at most {_MOST_SURE}, which is how sure the surest "
-                f"bounds in a report are, got {self.confidence:g}"
-            )
+        for problem in problems(self.limit()):
+            raise ValueError(problem)
         return self
 
     def limit(self, source: str | None = None, line: int | None = None) -> Limit:
@@ -126,16 +109,11 @@ class WaiverSettings(BaseModel):
         return Waiver(**self.model_dump() | {"expires": self.expires.isoformat()})
 
 
-def require_attack(name: str, metric: str = "tpr") -> str:
-    """Return the name of an attack on a metric.
+def _of_plugins() -> list[str]:
+    """Return the metrics of the checks of other packages."""
+    from memaudit.checks import all_checks  # takes a second, which known metrics need not wait for
 
-    Raises:
-        ValueError: There is none of that name.
-    """
-    known = ATTACKS_BY_METRIC[metric]
-    if name not in known:
-        raise ValueError(f"there is no attack {name!r} on {metric}; {hint(name, known)}")
-    return name
+    return [check.metric for check in all_checks()]
 
 
 def disagreements(gates: Sequence[GateSettings], waivers: Sequence[WaiverSettings]) -> Iterator[tuple[Place, str]]:

@@ -10,8 +10,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
-from memaudit.cli.policy_settings import GateSettings, WaiverSettings, disagreements, require_attack, void
+from memaudit.cli.policy_settings import GateSettings, WaiverSettings, disagreements, void
 from memaudit.errors import SettingsError
+from memaudit.metrics import require_attack
 from memaudit.reports.text import one_line
 from memaudit.types import Context, Limit, Release, Waiver
 

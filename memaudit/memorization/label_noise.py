@@ -51,8 +51,6 @@ def known_memorization(
     counts = [side.sum(axis=1) for side in sides]
     if (least := int(min(count.min() for count in counts))) < 1:
         worst = next(int(np.argmin(count)) for count in counts if count.min() == least)
-        raise ValueError(
-            f"model {worst} has no redrawn label on one side: there are too few examples, or redrawn labels"
-        )
+        raise ValueError(f"model {worst} has no redrawn label on one side: raise label_noise, or give more examples")
     inside, outside = ((fitted & side).sum(axis=1) / count for side, count in zip(sides, counts, strict=True))
     return KnownMemorization(inside, outside, np.bincount(clusters, inside - outside) / np.bincount(clusters))

@@ -8,14 +8,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
+from memaudit.metrics import METRICS, RANGES
 from memaudit.types import ATTACKS_BY_METRIC, Bounds, Edition, Estimate, Finding, Report, Rung, Subject
 
 MOST_UNITS = 10**9
 ROUNDING = 1e-6  # relative
 _PUBLIC_ROUNDING = 0.006  # the public edition keeps three digits
 _TINY = 1e-9
-_RANGES = {"share": (-1.0, 1.0), "correlation": (-1.0, 1.0), "bits": (0.0, math.inf)}
-_BINOMIAL = ("tpr", "canaries", "secrets", "extraction", "traceability")  # shares of units that were counted
 _HELD_OUT = "MIA010"
 _OWN = re.compile(r"(MIA|MEM|LNK|CAN|EXT|CTL|DP)\d+")
 
@@ -89,7 +88,7 @@ def of_finding(finding: Finding, report: Report) -> Iterator[str]:
         yield f"the number of {finding.counted} is {finding.n}"
         return
     yield from _of_counted(finding, report.subject)
-    if finding.metric in _BINOMIAL:
+    if (metric := METRICS.get(finding.metric)) is not None and metric.counted:
         numbers = [estimate.value, estimate.low, estimate.high, *([] if finding.blind is None else [finding.blind])]
         if any(not 0 <= number <= 1 for number in numbers):
             yield "a share is not between 0 and 1"
@@ -145,7 +144,7 @@ def of_estimate(estimate: Estimate, slack: float = ROUNDING) -> Iterator[str]:
 
     `slack` is by how much, relatively, it may have been rounded.
     """
-    least, most = _RANGES.get(estimate.unit, (-math.inf, math.inf))
+    least, most = RANGES.get(estimate.unit, (-math.inf, math.inf))
     ends = Bounds(confidence=(1 + estimate.level) / 2, low=estimate.low, high=estimate.high)
     bounds = sorted([*estimate.bounds, ends], key=lambda each: each.confidence)
     numbers = [estimate.value, *(end for each in bounds for end in (each.low, each.high))]

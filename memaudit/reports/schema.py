@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from memaudit.metrics import METRICS
 from memaudit.types import REPORT_SCHEMA, Report, Verdict
 
 
@@ -15,6 +16,8 @@ def schema() -> dict[str, Any]:
     definitions = content.pop("$defs")
     for definition in (content, *definitions.values()):
         _tidy(definition)
+    for name in ("Finding", "Limit"):
+        definitions[name]["properties"]["metric"]["examples"] = list(METRICS)  # a check of another package has its own
     properties = content["properties"]
     properties["schema"] = {"const": REPORT_SCHEMA}
     verdict = {"description": "The worst verdict of all, as it follows from the rest.", "enum": list(Verdict)}

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from memaudit.bank import Bank
+from memaudit.bank.folder import forgotten
 from memaudit.design import Design, Draw, Role, Subsets, about_half, about_share
 from memaudit.errors import BankError, EvidenceError, SettingsError
 from memaudit.recipe import Examples, Population, membership
@@ -45,9 +46,10 @@ def design_for(
         SettingsError: The design does not fit the examples.
     """
     bank = Bank.open(path) if (Path(path) / "bank.json").exists() else None
+    units = number_of_units(examples)
     asked = None if subsets is None else resolved(subsets, examples, members)
-    if bank is not None and (bank.models() or (members is None and subsets is None)):
-        design = bank.design(number_of_units(examples))
+    if bank is not None and (bank.models() or (subsets is None and (members is None or _asked_for(bank)))):
+        design = bank.design(units)
         if asked is not None and asked.lines() != design.lines():
             raise BankError(
                 f"the bank in {bank.path} has another design ({design.words}) than was asked for ({asked.words}); name "
@@ -58,9 +60,42 @@ def design_for(
         return design
     if asked is not None:
         if members is not None:
-            require_fitting_design(path, asked, members)
+            _require_fit(path, asked, members)
         return asked
-    return Design.halves(number_of_units(examples)) if members is None else Design.for_members(members, seed)
+    design = Design.halves(units) if members is None else Design.for_members(members, seed)
+    if bank is None and forgotten(path, design):
+        raise BankError(
+            f"{path} has the draft of a design, and no model: an earlier fill was killed before it began. Repeat its "
+            "options (--candidates, --removed, --share, --leave-one-out, --label-noise), or remove the folder"
+        )
+    return design
+
+
+def _asked_for(bank: Bank) -> bool:
+    """Return whether somebody asked for the design of a bank."""
+    return bool({"design.draw", "design.label-noise", "design.roles"} & bank.design_lines.keys())
+
+
+def _require_fit(path: str | Path, asked: Design, members: Bool[Array, " units"]) -> None:
+    """Raise SettingsError unless the design that is asked for suits the target: its training set and its share."""
+    if asked.draw is Draw.LEAVE_ONE_OUT:
+        require_fitting_design(path, asked, members)
+    if misfits := asked.misfits(members):
+        raise SettingsError(
+            f"the design does not fit the model: it has {misfits} of the model's training examples in no shadow model, "
+            "or of the others in every one. Name them as candidates, or leave them out of --removed"
+        )
+    own = members[asked.candidates]
+    if asked.draw is Draw.INDEPENDENT and not about_share(own, asked.inclusion):
+        raise SettingsError(
+            f"share = {asked.inclusion:g}: {int(own.sum())} of the design's {len(own)} candidates are members of this "
+            f"model. Give the share of the model: --share {own.mean():.2g}"
+        )
+    if asked.draw is Draw.PAIRS and not asked.candidates.all() and not about_half(own):
+        raise SettingsError(
+            f"{int(own.sum())} of the design's {len(own)} candidates are members of this model, and about half should "
+            f"be: shadow models are trained on halves of them. Choose others, or draw them by --share {own.mean():.2g}"
+        )
 
 
 def resolved(subsets: Subsets, examples: Population, members: Bool[Array, " units"] | None = None) -> Design:

@@ -1,8 +1,5 @@
 """Memorization proxies: numbers per example that are cheaper than memorization, larger = more memorized."""
 
-from importlib.metadata import entry_points
-
-from memaudit.errors import SettingsError
 from memaudit.memorization.proxies.accuracy import APB, APB_BATCH
 from memaudit.memorization.proxies.confidence import FINAL_CONFIDENCE, MEAN_CONFIDENCE
 from memaudit.memorization.proxies.curvature import CURVATURE
@@ -14,6 +11,7 @@ from memaudit.memorization.proxies.gradients import CSG, GRADIENT, GRAND
 from memaudit.memorization.proxies.interface import Data, Of, Others, Proxy
 from memaudit.memorization.proxies.losses import CSL, FINAL_LOSS, LT_IQR
 from memaudit.memorization.proxies.others import C_SCORE, DISAGREEMENT, OTHERS_CONFIDENCE, PVI
+from memaudit.plugins import with_plugins
 
 PROXIES = (
     APB,
@@ -52,15 +50,7 @@ def all_proxies() -> tuple[Proxy, ...]:
     Raises:
         SettingsError: An entry point is no Proxy, or has a name that is taken.
     """
-    found = {proxy.name: proxy for proxy in PROXIES}
-    for point in sorted(entry_points(group="memaudit.proxies"), key=lambda point: point.name):
-        proxy = point.load()
-        if not isinstance(proxy, Proxy):
-            raise SettingsError(f"the plug-in {point.value} is a {type(proxy).__name__}, not a Proxy")
-        if proxy.name in found:
-            raise SettingsError(f"the plug-in {point.value} is called {proxy.name!r}, which is taken")
-        found[proxy.name] = proxy
-    return tuple(found.values())
+    return with_plugins("memaudit.proxies", Proxy, PROXIES, lambda proxy: proxy.name, "is called")
 
 
 __all__ = [
