@@ -159,13 +159,19 @@ class _Material:
     def __post_init__(self) -> None:
         every, self.broken, self.missing = all_proxies(), list[Proxy](), list[Proxy]()
         seen = self.seen
-        self._scores = dict(self._usable(every, Of.RUN, self.observed))
+        self._scores = dict(self._usable(every, Of.RUN, self.observed, self._inside))
         self._own = None if seen is None else dict(self._usable(every, Of.RUN, seen))
         self._others = self._outside()
         self._of_others = dict(self._usable(every, Of.OTHERS, self._others))
         self._of_data = dict(self._usable(every, Of.DATA, self._data()))
 
-    def _usable(self, every: Sequence[Proxy], of: Of, material: Any) -> Iterator[tuple[Proxy, Array]]:
+    def _inside(self, score: Float[Array, "models examples"]) -> Float[Array, "pairs examples"]:
+        """Return a score from the model of each pair that has the example."""
+        return by_pair(score.astype(np.float32), self.observed.members)[0]
+
+    def _usable(
+        self, every: Sequence[Proxy], of: Of, material: Any, kept: Callable[[Array], Array] = np.asarray
+    ) -> Iterator[tuple[Proxy, Array]]:
         """Yield the proxies of a kind with their scores; remembers those that need more, and those that are broken."""
         shape = material.members.shape if of is Of.RUN else (len(self.evidence.every),)
         for proxy in (proxy for proxy in every if proxy.of is of):
@@ -174,7 +180,7 @@ class _Material:
                 continue
             score = np.asarray(proxy.score(material))
             if score.shape == shape and np.isfinite(score).all():
-                yield proxy, score
+                yield proxy, kept(score)
             else:
                 self.broken.append(proxy)
 
@@ -192,8 +198,7 @@ class _Material:
         return self._of_bank(of_mean)
 
     def _of_bank(self, source: Callable[[Array], Source]) -> tuple[list[Proxy], Source | None]:
-        inside = [by_pair(score.astype(np.float32), self.observed.members)[0] for score in self._scores.values()]
-        return list(self._scores), source(np.stack(inside)) if inside else None
+        return list(self._scores), source(np.stack(list(self._scores.values()))) if self._scores else None
 
     def others(self, truth: Truth) -> tuple[list[Proxy], Source]:
         """Return what models without the example say, of half of the pairs, and the ceiling: memorization itself."""

@@ -12,6 +12,7 @@ from memaudit.memorization.influence import Influence, blocks
 Array = np.ndarray
 
 _MOST = 100_000
+_ROUNDING = 1e-6  # relative, of sums in single precision
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ def strongest(influence: Influence, k: int = 5, own: bool = True) -> Strongest:
     kept = np.empty((k, measured), np.int64), np.empty((k, measured), np.float32)
     best = np.zeros((k, training), np.int64), np.full((k, training), -np.inf, np.float32)
     for at in blocks(influence):
-        block = _without_own(influence.block(at), at, own, -np.inf)
+        block = _without_own(influence.block(at), np.arange(at.start, at.stop), own, -np.inf)
         rows = _top(block, k)
         kept[0][:, at], kept[1][:, at] = rows, np.take_along_axis(block, rows, axis=0)
         own_rows = _top(block.T, min(k, block.shape[1]))
@@ -81,9 +82,11 @@ def beyond_chance(influence: Influence, rate: float = 0.05, own: bool = True, mo
     most_likely = min(per_rank * most, rate)
     parts = []
     for at in blocks(influence):
-        sums = _without_own(influence.sums(at), at, own, 0.0)
-        rows, columns = np.nonzero(np.abs(sums) >= influence.least(at, most_likely).astype(np.float32))
-        parts.append((rows, columns + at.start, sums[rows, columns]))
+        least = influence.least(at, most_likely).astype(np.float32)
+        able = np.flatnonzero(influence.largest(at) * (1 + _ROUNDING) >= least)  # of the others, no sum is so large
+        sums = _without_own(influence.sums(able + at.start), able + at.start, own, 0.0)
+        rows, columns = np.nonzero(np.abs(sums) >= least[able])
+        parts.append((rows, able[columns] + at.start, sums[rows, columns]))
     rows, columns, sums = map(np.concatenate, zip(*parts, strict=True))
     p = influence.p_values(columns, sums) if len(rows) else np.empty(0)
     order = np.argsort(p, kind="stable")
@@ -94,10 +97,12 @@ def beyond_chance(influence: Influence, rate: float = 0.05, own: bool = True, mo
     return Found(rows[order], columns[order], value, p[order], tests)
 
 
-def _without_own(block: Float[Array, "training block"], at: slice, own: bool, value: float) -> Array:
+def _without_own(
+    block: Float[Array, "training block"], at: Int[Array, " block"], own: bool, value: float
+) -> Float[Array, "training block"]:
     """Return the block with the influences of examples on themselves set to a value."""
     if own:
-        block[np.arange(at.start, at.stop), np.arange(at.stop - at.start)] = value
+        block[at, np.arange(len(at))] = value
     return block
 
 

@@ -20,7 +20,7 @@ from memaudit.memorization.signs import SignLaw
 
 Array = np.ndarray
 
-_BLOCK = 2**24  # influences at a time: 64 MiB
+_BLOCK = 2**22  # influences at a time: 16 MiB
 Examples = slice | Int[Array, " some"]
 
 
@@ -62,6 +62,10 @@ class PairInfluence:
         """Return how large a sum must be for a p-value of at most `p`; infinite if none can be."""
         laws, which = self._laws(measured)
         return np.array([law.least(p) for law in laws])[which]
+
+    def largest(self, measured: Examples) -> Float[Array, " block"]:
+        """Return how large a sum can be at most, whatever the memberships."""
+        return np.asarray(np.abs(self.effects[:, measured]).sum(axis=0, dtype=np.float64))
 
     def p_values(self, measured: Int[Array, " some"], sums: Float[Array, " some"]) -> Float[Array, " some"]:
         """Return two-sided p-values of "no influence"."""
@@ -129,6 +133,10 @@ class DrawInfluence:
         """Return how large a sum must be for a p-value of at most `p`; infinite where nothing varies."""
         norm = self._norm(measured)
         return np.where(norm > 0, np.sqrt(norm * np.log(2 / p) / 2), np.inf)
+
+    def largest(self, measured: Examples) -> Float[Array, " block"]:
+        """Return how large a sum can be at most, whatever the memberships."""
+        return np.asarray(np.abs(self._centred(measured)).sum(axis=0, dtype=np.float64))
 
     def p_values(self, measured: Int[Array, " some"], sums: Float[Array, " some"]) -> Float[Array, " some"]:
         """Return two-sided p-values of "no influence"."""
@@ -229,7 +237,7 @@ def paired(members: UInt8[Array, "models examples"]) -> bool:
 
 
 def blocks(influence: Influence) -> Iterator[slice]:
-    """Yield slices of the measured examples that take 64 MiB as a block of influences."""
+    """Yield slices of the measured examples that take 16 MiB as a block of influences."""
     _, training, measured = influence.shape
     step = max(1, _BLOCK // training)
     return (slice(start, min(start + step, measured)) for start in range(0, measured, step))

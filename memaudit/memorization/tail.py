@@ -89,15 +89,15 @@ def _extremes(influence: Influence) -> tuple[Int[Array, " n"], Int[Array, " n"],
     for at in blocks(influence):
         block = _finite(influence.block(at))
         block[np.arange(at.start, at.stop), np.arange(at.stop - at.start)] = 0
-        best = block.argmax(axis=1)
-        value = block[np.arange(examples), best]
-        better = value > highest
-        influenced[better], highest[better] = best[better] + at.start, value[better]
-        influencer[at] = np.abs(block).argmax(axis=0)
+        value = block.max(axis=1)
+        better = np.flatnonzero(value > highest)
+        influenced[better], highest[better] = block[better].argmax(axis=1) + at.start, value[better]
+        influencer[at] = np.abs(block.T, order="C").argmax(axis=1)
         sign[at] = np.sign(block[influencer[at], np.arange(block.shape[1])])
     return influenced, influencer, sign
 
 
 def _finite(values: Float[Array, "..."]) -> Float[Array, "..."]:
     """Return the values with 0, which is no influence, where no model counts on one side."""
-    return np.nan_to_num(values, nan=0.0)
+    gaps = np.isnan(values)
+    return np.where(gaps, values.dtype.type(0), values) if gaps.any() else values

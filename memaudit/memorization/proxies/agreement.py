@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -40,16 +41,31 @@ class Truth:
     found: Bool[Array, "pairs examples"]
 
 
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Scores `[scores, rows, examples]`, and a mask `[rows, examples]` of the examples that each row is about."""
+
+    scores: Float[Array, "scores rows examples"]
+    mask: Bool[Array, "rows examples"]
+
+    @cached_property
+    def places(self) -> Int[Array, "scores rows examples"]:
+        """The place of each score among the distinct values of its row; sorted once for all parts of the examples."""
+        flat = self.scores.reshape(-1, self.scores.shape[2])
+        found = np.stack([np.unique(row, return_inverse=True)[1] for row in flat])
+        return found.astype(np.int32).reshape(self.scores.shape)
+
+
 @dataclass(frozen=True)
 class Source:
     """Several scores that come from the same models.
 
-    `rows` maps pairs of models to scores `[scores, rows, examples]` and a mask `[rows, examples]` of the examples that
-    each row is about; rows are compared one by one and averaged. Where scores come from the bank (`crossed`), they are
-    compared with memorization from the other half of the pairs, both ways round; otherwise with that from all pairs.
+    `rows` maps pairs of models to scores; rows are compared one by one and averaged. Where scores come from the bank
+    (`crossed`), they are compared with memorization from the other half of the pairs, both ways round; otherwise with
+    that from all pairs.
     """
 
-    rows: Callable[[Int[Array, " some"]], tuple[Array, Array]]
+    rows: Callable[[Int[Array, " some"]], Rows]
     crossed: bool
 
 
@@ -94,9 +110,9 @@ def agreements(truth: Truth, source: Source, seed: int = 0) -> list[Agreement]:
     everyone, columns = np.arange(pairs), np.arange(examples)
     blocks = everyone // -(-pairs // _PAIRS)
     dealt = np.random.default_rng(seed).permutation(examples) % _EXAMPLES
-    value = _compared(truth, source, everyone, columns)
-    without_pairs = [_compared(truth, source, everyone[blocks != b], columns) for b in range(blocks[-1] + 1)]
-    without_examples = [_compared(truth, source, everyone, columns[dealt != g]) for g in range(_EXAMPLES)]
+    parts_of_examples = [columns, *(columns[dealt != g] for g in range(_EXAMPLES))]
+    value, *without_examples = _compared(truth, source, everyone, parts_of_examples)
+    without_pairs = [_compared(truth, source, everyone[blocks != b], [columns])[0] for b in range(blocks[-1] + 1)]
     parts = [_jackknife(np.array(found)) for found in (without_pairs, without_examples)]
     variance = np.sum([part for part, _ in parts], axis=0)
     uncertainty = np.sum([part**2 / free for part, free in parts], axis=0)
@@ -109,15 +125,23 @@ def _jackknife(found: Float[Array, "groups scores statistics"]) -> tuple[Array, 
     return (len(z) - 1) / len(z) * ((z - z.mean(axis=0)) ** 2).sum(axis=0), len(z) - 1
 
 
-def _compared(truth: Truth, source: Source, pairs: Array, columns: Array) -> Float[Array, "scores statistics"]:
-    """Return all statistics of all scores, from some of the pairs and examples."""
-    even, odd = pairs[pairs % 2 == 0], pairs[pairs % 2 == 1]
-    halves = [_memorized(truth, half, columns) for half in (even, odd)]
-    reliability = _pearson(*halves)
-    if source.crossed:
-        found = [_against(truth, own, source, other, columns) for own, other in ((even, odd), (odd, even))]
-    else:
-        found = [_against(truth, pairs, source, pairs, columns)]
+def _compared(
+    truth: Truth, source: Source, pairs: Array, parts: Sequence[Array]
+) -> list[Float[Array, "scores statistics"]]:
+    """Return all statistics of all scores from some of the pairs, for each of several parts of the examples."""
+    halves = pairs[pairs % 2 == 0], pairs[pairs % 2 == 1]
+    memorized = [_memorized(truth, half) for half in halves]
+    sides = (halves, halves[::-1]) if source.crossed else ((pairs, pairs),)
+    judged = [(_memorized(truth, own), truth.found[own].mean(axis=0), source.rows(other)) for own, other in sides]
+    return [_summed_up(memorized, [_against(*side, columns) for side in judged], columns, source) for columns in parts]
+
+
+def _summed_up(
+    memorized: list[Float[Array, " examples"]], found: list[Array], columns: Array, source: Source
+) -> Float[Array, "scores statistics"]:
+    """Return the mean over both ways round, with the correlation that is corrected for the noise of memorization."""
+    reliability = _pearson(*(half[columns] for half in memorized))
+    if not source.crossed:
         reliability = 2 * reliability / (1 + reliability)  # of twice as many pairs: Spearman & Brown 1910
     mean: Array = np.mean(found, axis=0)
     correction = np.sqrt(reliability) if reliability >= _LEAST_RELIABLE else np.nan
@@ -126,38 +150,43 @@ def _compared(truth: Truth, source: Source, pairs: Array, columns: Array) -> Flo
 
 
 def _against(
-    truth: Truth, own: Array, source: Source, other: Array, columns: Array
+    memorized: Float[Array, " examples"], found: Float[Array, " examples"], rows: Rows, columns: Array
 ) -> Float[Array, "scores statistics"]:
-    """Return the statistics of scores from some pairs, given memorization and finds from `own` pairs."""
-    scores, masks = source.rows(other)
-    memorized, found = _memorized(truth, own, columns), truth.found[own][:, columns].mean(axis=0)
-    rows = []
-    for row, mask in enumerate(masks[:, columns]):
-        judge = _Judge(memorized[mask], found[mask])
-        rows.append([judge.statistics(score[columns][mask]) for score in scores[:, row]])
-    return np.mean(rows, axis=0)
+    """Return the statistics of scores on some examples, given memorization and finds from other models."""
+    told = []
+    for row, mask in enumerate(rows.mask):
+        here = columns[mask[columns]]
+        judge = _Judge(memorized[here], found[here])
+        both = zip(rows.scores[:, row], rows.places[:, row], strict=True)
+        told.append([judge.statistics(score[here], places[here]) for score, places in both])
+    return np.mean(told, axis=0)
 
 
-def _memorized(truth: Truth, pairs: Array, columns: Array) -> Float[Array, " examples"]:
-    return truth.gain[pairs][:, columns].mean(axis=0, dtype=np.float64)
+def _memorized(truth: Truth, pairs: Array) -> Float[Array, " examples"]:
+    return truth.gain[pairs].mean(axis=0, dtype=np.float64)
 
 
 class _Judge:
     """Memorization and finds of some examples, prepared once for many scores."""
 
     def __init__(self, memorized: Float[Array, " examples"], found: Float[Array, " examples"]):
-        self._memorized, self._ranks, self._found = memorized, _ranked(memorized)[0], found
+        self._memorized, self._ranks, self._found = memorized, _ranked(memorized), found
         place = max(1, round(_TOP * len(memorized)))
         self._top = memorized >= np.partition(memorized, -place)[-place]
         if not _LEAST_TOP <= self._top.sum() <= 2 * place or np.ptp(memorized[self._top]) == 0:
             self._top = np.zeros_like(self._top)  # too few, or ties: no tenth is memorized more, or all of it alike
-        self._top_ranks = _ranked(memorized[self._top])[0]
+        self._top_ranks = _ranked(memorized[self._top])
 
-    def statistics(self, score: Float[Array, " examples"]) -> list[float]:
-        """Return the value of each `Statistic`; that of CORRECTED is filled in later."""
-        ranks, codes = _ranked(score)
-        top = _pearson(_ranked(score[self._top])[0], self._top_ranks) if self._top.any() else np.nan
-        found = 2 * weighted_auc(codes, self._found) - 1
+    def statistics(self, score: Float[Array, " examples"], places: Int[Array, " examples"]) -> list[float]:
+        """Return the value of each `Statistic`; that of CORRECTED is filled in later.
+
+        Args:
+            score: Of the examples.
+            places: Its places among values of which there may be more.
+        """
+        ranks = _ranks(places)
+        top = _pearson(_ranks(places[self._top]), self._top_ranks) if self._top.any() else np.nan
+        found = 2 * weighted_auc(places, self._found) - 1
         return [_pearson(ranks, self._ranks), _pearson(score, self._memorized), np.nan, top, found]
 
 
@@ -176,10 +205,15 @@ def weighted_auc(codes: Int[Array, " examples"], share: Float[Array, " examples"
     return float(found @ below / total) if total > 0 else np.nan
 
 
-def _ranked(values: Float[Array, " n"]) -> tuple[Float[Array, " n"], Int[Array, " n"]]:
-    """Return ranks, ties given their mean, and places among the distinct values."""
-    _, codes, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2)[codes], codes
+def _ranked(values: Float[Array, " n"]) -> Float[Array, " n"]:
+    """Return ranks, ties given their mean."""
+    return _ranks(np.unique(values, return_inverse=True)[1])
+
+
+def _ranks(places: Int[Array, " n"]) -> Float[Array, " n"]:
+    """Return ranks, ties given their mean, by places among the distinct values of these and perhaps of others."""
+    counts = np.bincount(places)
+    return np.asarray((np.cumsum(counts) - (counts - 1) / 2)[places])
 
 
 def _pearson(x: Float[Array, " n"], y: Float[Array, " n"]) -> float:
@@ -192,7 +226,7 @@ def _pearson(x: Float[Array, " n"], y: Float[Array, " n"]) -> float:
 def of_mean(scores: Float[Array, "scores pairs examples"]) -> Source:
     """Return the mean of scores over training runs, from the model of each pair that has the example."""
     everyone = np.ones((1, scores.shape[2]), bool)
-    return Source(lambda pairs: (scores[:, pairs].mean(axis=1, dtype=np.float64)[:, None], everyone), crossed=True)
+    return Source(lambda pairs: Rows(scores[:, pairs].mean(axis=1, dtype=np.float64)[:, None], everyone), crossed=True)
 
 
 def of_runs(
@@ -206,10 +240,14 @@ def of_runs(
         most: Of the pairs of a half, so many are used: as single runs they only have to be a sample.
     """
 
-    def rows(pairs: Int[Array, " some"]) -> tuple[Array, Array]:
+    known: dict[bytes, Rows] = {}  # most groups of pairs leave the same runs
+
+    def rows(pairs: Int[Array, " some"]) -> Rows:
         used = pairs[:most]
-        masks = np.concatenate([first_inside[used], ~first_inside[used]])
-        return np.tile(scores[:, used], (1, 2, 1)), masks
+        if used.tobytes() not in known:
+            masks = np.concatenate([first_inside[used], ~first_inside[used]])
+            known[used.tobytes()] = Rows(np.tile(scores[:, used], (1, 2, 1)), masks)
+        return known[used.tobytes()]
 
     return Source(rows, crossed=True)
 
@@ -217,9 +255,10 @@ def of_runs(
 def of_others(scores: Sequence[Callable[[Int[Array, " some"]], Float[Array, " examples"]]], examples: int) -> Source:
     """Return scores that are computed from some of the bank's pairs."""
     everyone = np.ones((1, examples), bool)
-    return Source(lambda pairs: (np.stack([score(pairs) for score in scores])[:, None], everyone), crossed=True)
+    return Source(lambda pairs: Rows(np.stack([score(pairs) for score in scores])[:, None], everyone), crossed=True)
 
 
 def of_fixed(scores: Float[Array, "scores examples"], mask: Bool[Array, " examples"]) -> Source:
     """Return scores that no model of the bank has to do with: of the target's training, or of the data."""
-    return Source(lambda pairs: (scores[:, None], mask[None]), crossed=False)
+    rows = Rows(scores[:, None], mask[None])
+    return Source(lambda pairs: rows, crossed=False)

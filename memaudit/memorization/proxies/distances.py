@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from weakref import WeakKeyDictionary
+
 import numpy as np
 from jaxtyping import Float
 
@@ -13,35 +15,51 @@ _NEIGHBOURS = 2_000  # examples that the others are compared with: the kernel's 
 _BLOCK = 1_024  # examples at a time
 
 
-def _kernel(x: Float[Array, "examples features"], chosen: Array) -> Float[Array, "examples chosen"]:
-    """Return the Gaussian kernel with chosen examples, 0 with itself; its width is the median distance."""
-    spread = x.std(axis=0)
-    x = ((x - x.mean(axis=0)) / np.where(spread > 0, spread, 1)).astype(np.float32)
+_known: WeakKeyDictionary[Data, tuple[Array, Array | None]] = WeakKeyDictionary()  # both scores read one kernel
+
+
+def _means(data: Data) -> tuple[Float[Array, " examples"], Float[Array, " examples"] | None]:
+    """Return the mean kernel with chosen examples, and the same with a minus for those of other classes."""
+    if data not in _known:
+        _known[data] = _computed(data)
+    return _known[data]
+
+
+def _computed(data: Data) -> tuple[Float[Array, " examples"], Float[Array, " examples"] | None]:
+    """Return these means for a Gaussian kernel, 0 with itself, whose width is the median distance."""
+    assert data.x is not None
+    spread = data.x.std(axis=0)
+    x = ((data.x - data.x.mean(axis=0)) / np.where(spread > 0, spread, 1)).astype(np.float32)
+    chosen = np.sort(np.random.default_rng(0).permutation(len(x))[:_NEIGHBOURS])
     centres = x[chosen]
-    norms, found = (centres**2).sum(axis=1), np.empty((len(x), len(chosen)), np.float32)
-    for start in range(0, len(x), _BLOCK):
+    norms = (centres**2).sum(axis=1)
+
+    def distances(start: int) -> Float[Array, "block chosen"]:
         rows = x[start : start + _BLOCK]
-        found[start : start + _BLOCK] = (rows**2).sum(axis=1)[:, None] + norms - 2 * rows @ centres.T
-    median = np.median(found[: 10 * _BLOCK]) or 1.0
-    found = np.exp(-np.maximum(found, 0) / (2 * median))
-    found[chosen, np.arange(len(chosen))] = 0
-    return found
+        return np.asarray((rows**2).sum(axis=1)[:, None] + norms - 2 * rows @ centres.T)
 
-
-def _chosen(examples: int) -> Array:
-    return np.sort(np.random.default_rng(0).permutation(examples)[:_NEIGHBOURS])
+    starts = range(0, len(x), _BLOCK)
+    median = np.median(np.concatenate([distances(start) for start in starts[:10]]), overwrite_input=True) or 1.0
+    means, relative = np.empty(len(x), np.float32), None if data.y is None else np.empty(len(x))
+    for start in starts:
+        kernel = np.exp(-np.maximum(distances(start), 0) / (2 * median))
+        own = np.flatnonzero((chosen >= start) & (chosen < start + _BLOCK))
+        kernel[chosen[own] - start, own] = 0
+        at = slice(start, start + len(kernel))
+        means[at] = kernel.mean(axis=1)
+        if relative is not None and data.y is not None:
+            relative[at] = (kernel * np.where(data.y[at, None] == data.y[chosen], 1.0, -1.0)).mean(axis=1)
+    return means, relative
 
 
 def _relative(data: Data) -> Float[Array, " examples"]:
-    assert data.x is not None and data.y is not None
-    chosen = _chosen(len(data.x))
-    same = np.where(data.y[:, None] == data.y[chosen], 1.0, -1.0)
-    return -(_kernel(data.x, chosen) * same).mean(axis=1)
+    found = _means(data)[1]
+    assert found is not None
+    return -found
 
 
 def _isolation(data: Data) -> Float[Array, " examples"]:
-    assert data.x is not None
-    return -_kernel(data.x, _chosen(len(data.x))).mean(axis=1)
+    return -_means(data)[0]
 
 
 DISTANCE = Proxy(
