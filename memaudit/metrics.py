@@ -53,6 +53,9 @@ METRICS = {
     "useful-memorization": Metric(
         unit="share", larger="memorized examples help other examples more", of_bank=True, leak=False
     ),
+    "contradicted-labels": Metric(
+        unit="share", larger="models without the example contradict more labels", of_bank=True, leak=False
+    ),
     "forgetting": Metric(
         unit="share", larger="more members are forgotten at least once in training", of_bank=True, leak=False
     ),

@@ -377,7 +377,7 @@ def metrics_table() -> str:
     lines = ["| metric | unit | a larger number means | `max` | `attack` |", "| --- | --- | --- | --- | --- |"]
     for name, metric in METRICS.items():
         least, most = metric.range
-        allowed = f"at least {least:g}" if most == math.inf else f"{least:g} to {most:g}"
+        allowed = f"at least {least:g}" if most == math.inf else f"{least:g} to {most:g}".replace("-", "−")
         attacks = ", ".join(f"`{attack}`" for attack in ATTACKS_BY_METRIC.get(name, ())) or "–"
         attacks = "any that `memaudit.toml` can ask for" if name == "tpr" else attacks
         no_leak = "" if metric.leak else " (no leak by itself)"

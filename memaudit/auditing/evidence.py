@@ -14,7 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Shaped, UInt8
+from jaxtyping import Float, Shaped, UInt8
 
 from memaudit.attacks import DEFAULT
 from memaudit.cells import neutral
@@ -127,7 +127,8 @@ def flag_column(fpr: float, attack: str | None) -> str:
 def table(evidence: Evidence, names: Sequence[str], full: bool = False) -> bytes:
     """Return the evidence as CSV, one row per example: member, score, flagged, memorization, margin.
 
-    Where examples have labels, `label_suspicion` is larger the more models without the example contradict its label.
+    Where examples have labels, `label_suspicion` is larger the more models without the example contradict its label,
+    and `c_score` is the accuracy of these models: larger = more typical.
     There is a column of flags for each attack and each rate that the target's non-members can resolve. A flag does not
     have that rate as its probability of error: for the default attack, `shadows_flagged…` is the share of the shadow
     models without the example in which the same threshold flags it, its own false-positive rate. With `full`,
@@ -156,7 +157,11 @@ def table(evidence: Evidence, names: Sequence[str], full: bool = False) -> bytes
         "margin_shift": margins.shift,
         "margin_separation": margins.separation,
         **(_influence(evidence, names) if isinstance(evidence, ClassifierEvidence) else {}),
-        **({"label_suspicion": suspected_labels(evidence)[1]} if _labelled(evidence) else {}),
+        **(
+            {"label_suspicion": suspected_labels(evidence)[1], "c_score": _c_score(evidence)}
+            if _labelled(evidence)
+            else {}
+        ),
         **({"content": contents} if any(contents) else {}),
     }
     return _csv(columns, names)
@@ -172,6 +177,11 @@ def _influence(evidence: ClassifierEvidence, names: Sequence[str]) -> dict[str, 
         row = evidence.every[found.training[k]]
         whom[row], value[row] = neutral(names[evidence.every[found.measured[k]]]), _cell(float(found.value[k]))
     return {"influences": whom, "influence": value} if len(found.value) else {}
+
+
+def _c_score(evidence: Evidence) -> Float[Array, " examples"]:
+    outside = evidence.bank.members == 0
+    return (evidence.bank.correct * outside).sum(axis=0, dtype=np.float64) / outside.sum(axis=0)
 
 
 def _labelled(evidence: Evidence) -> bool:

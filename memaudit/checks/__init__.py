@@ -25,6 +25,7 @@ from memaudit.checks.learned import learning_check
 from memaudit.checks.link import link_check
 from memaudit.checks.membership import MEMBERSHIP
 from memaudit.checks.memorized import memorization_check
+from memaudit.checks.noisy_labels import contradicted_check
 from memaudit.checks.own_secrets import own_secrets_check
 from memaudit.checks.probabilistic import probabilistic_check
 from memaudit.checks.proxies import proxies_check
@@ -45,6 +46,7 @@ CHECKS: tuple[Check, ...] = (
     counterfactual_check,
     epoch_check,
     influence_check,
+    contradicted_check,
     proxies_check,
     learning_check,
     link_check,

@@ -97,12 +97,16 @@ influence_check = Check("MEM005", _TITLE, "useful-memorization", _tail, Classifi
 
 def lacking(evidence: ClassifierEvidence) -> str | None:
     """Return why influences cannot be measured; None if they can."""
-    models, clusters = len(evidence.bank.members), evidence.couples.groups
-    if models < 2 * _LEAST_PAIRS:
+    if len(evidence.bank.members) < 2 * _LEAST_PAIRS:
         return f"it needs at least {2 * _LEAST_PAIRS} shadow models"
-    if evidence.matched is not None and clusters < models:
+    if dependent(evidence):
         return "it needs shadow models that are complementary pairs, or that were all drawn independently"
     return None
+
+
+def dependent(evidence: ClassifierEvidence) -> bool:
+    """Return whether training sets depend on each other otherwise than in complementary pairs."""
+    return evidence.matched is not None and evidence.couples.groups < len(evidence.bank.members)
 
 
 def _sentence(value: Estimate) -> str:

@@ -6,10 +6,12 @@ A model that was trained on an example may have memorized its wrong label. One t
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
+from scipy import stats
 
 from memaudit.design import Pairs
 from memaudit.memorization.observations import Observations
+from memaudit.stats import holm
 
 Array = np.ndarray
 
@@ -30,6 +32,27 @@ def outside_margin(pairs: Pairs) -> Float[Array, " examples"]:
         at = slice(start, min(start + _BLOCK, examples))
         found[at] = -pairs.block(at)[1].mean(axis=(0, 2), dtype=np.float64)
     return found
+
+
+def contradicted(
+    hits: Int[Array, " examples"], models: Int[Array, " examples"], error: float = 0.025
+) -> tuple[int, int]:
+    """Return (low, high): bounds of the number of examples whose label most models contradict.
+
+    A label is contradicted if a model that was not trained on the example predicts it with a probability below 1/2.
+    Each bound holds with probability 1 − error or more, at any dependence between examples: `low` counts the labels
+    that are shown to be contradicted, `high` all that are not shown to be confirmed, each by exact binomial tests with
+    Holm's correction over the examples.
+
+    Args:
+        hits: Of the models without each example, those that predict its label.
+        models: Their number; they are independent draws.
+        error: Probability that a bound does not hold.
+
+    Source: Clopper & Pearson 1934, the exact binomial test; Holm 1979, by which all rejections are true together.
+    """
+    against, for_it = stats.binom.cdf(hits, models, 0.5), stats.binom.sf(hits - 1, models, 0.5)
+    return int((holm(against) <= error).sum()), len(hits) - int((holm(for_it) <= error).sum())
 
 
 def outside_loss(seen: Observations) -> Float[Array, " examples"]:

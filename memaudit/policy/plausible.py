@@ -59,6 +59,7 @@ MEASURES = {
     "MEM003": Measure("exact-memorization", "share", counted="up to all"),
     "MEM004": Measure("proxy", "correlation", counted="up to all"),
     "MEM005": Measure("useful-memorization", "share", counted="up to all"),
+    "MEM006": Measure("contradicted-labels", "share", counted="up to all"),
     "MEM008": Measure("known-memorization", "share"),
     "MEM009": Measure("forgetting", "share", counted="up to all"),
     "LNK001": Measure("link", "correlation", ("lira-online",), "up to all"),
