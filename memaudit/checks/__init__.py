@@ -2,6 +2,7 @@
 
 from importlib.metadata import entry_points
 
+from memaudit.checks.access import ACCESS
 from memaudit.checks.controls import BLIND, CONTROLS
 from memaudit.checks.counterfactual import counterfactual_check, epoch_check
 from memaudit.checks.discoverable import discoverable_check
@@ -42,6 +43,7 @@ CHECKS: tuple[Check, ...] = (
     held_out_check,
     traceability_check,
     information_check,
+    *ACCESS,
     memorization_check,
     known_check,
     counterfactual_check,
