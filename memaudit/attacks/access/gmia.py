@@ -20,7 +20,8 @@ class Gmia:
     """Minus the p-value of "the model was not trained on it", from reference models without the example.
 
     The p-value is the share of the references with a higher confidence in the label, interpolated between neighbours:
-    the i-th of n references in falling order has p = (i − ½)/n. Beyond the most confident one, p falls
+    the i-th of n references in falling order has p = i/(n + 1), so that
+    p is uniform without a leak. Beyond the most confident one, p falls
     exponentially with the distance in standard deviations of the references.
 
     The paper interpolates by a monotone cubic, on the loss, and tests only records that have few neighbours. Here every
@@ -57,7 +58,7 @@ def p_value(
     spread = np.maximum(references.std(axis=0), 1e-6)
     upper, lower = (np.take_along_axis(falling, at[None], axis=0)[0] for at in (above - 1, np.minimum(above, n - 1)))
     width = np.where(upper > lower, upper - lower, 1)
-    inner = (above - 0.5 + np.clip((upper - signals) / width, 0, 1)) / n
+    inner = (above + np.clip((upper - signals) / width, 0, 1)) / (n + 1)
     steps = np.clip((signals - falling[0]) / spread, 0, 600), np.clip((falling[-1] - signals) / spread, 0, 600)
-    beyond, below = (0.5 / n * np.exp(-step) for step in steps)
+    beyond, below = (np.exp(-step) / (n + 1) for step in steps)
     return np.asarray(np.where(above == 0, beyond, np.where(above == n, 1 - below, inner)))

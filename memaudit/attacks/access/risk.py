@@ -44,21 +44,21 @@ class PrivacyRisk:
     def scores(self, target: Float[Array, "examples columns"], pairs: Pairs) -> Float[Array, " examples"]:
         """Return probabilities between 0 and 1; the last pair is no reference."""
         found = reduced_target(_log_entropy, target)
-        bins = self._bins(pairs)
-        counts = bins.counts(bins.inside[:-1]), bins.counts(bins.outside[:-1])
-        return bins.risk(bins.place(found), counts)
+        bins, inside, outside = self._placed(pairs)
+        return bins.risk(bins.place(found), bins.counts(inside[:-1]), bins.counts(outside[:-1]))
 
     def leave_pair_out(self, pairs: Pairs) -> tuple[Float[Array, "pairs examples"], Float[Array, "pairs examples"]]:
         """Return (inside, outside) probabilities of every bank model, its own pair left out."""
-        bins = self._bins(pairs)
-        inside, outside = np.empty(bins.inside.shape), np.empty(bins.outside.shape)
-        totals = bins.counts(bins.inside), bins.counts(bins.outside)
-        for t, (within, without) in enumerate(zip(bins.inside, bins.outside, strict=True)):
-            counts = totals[0] - bins.counts(within), totals[1] - bins.counts(without)
-            inside[t], outside[t] = bins.risk(within, counts), bins.risk(without, counts)
-        return inside, outside
+        bins, inside, outside = self._placed(pairs)
+        members, others = bins.counts(inside), bins.counts(outside)
+        found = np.empty((2, *inside.shape))
+        for t, (within, without) in enumerate(zip(inside, outside, strict=True)):
+            counts = members - bins.counts(within), others - bins.counts(without)
+            found[0, t], found[1, t] = bins.risk(within, *counts), bins.risk(without, *counts)
+        return found[0], found[1]
 
-    def _bins(self, pairs: Pairs) -> _Bins:
+    def _placed(self, pairs: Pairs) -> tuple[_Bins, Int[Array, "pairs examples"], Int[Array, "pairs examples"]]:
+        """Return the bins, and in which of them each member and non-member of the bank is."""
         signals = one_column(_log_entropy, pairs)
         inside, outside = signals.inside[..., 0], signals.outside[..., 0]
         y = np.zeros(inside.shape[1], np.int64) if self.y is None else self.y
@@ -67,46 +67,36 @@ class PrivacyRisk:
             known = np.concatenate([inside[:, y == one].ravel(), outside[:, y == one].ravel()])
             number = int(np.clip(len(known) // _PER_BIN, _FEWEST, _MOST))
             edges[int(one)] = np.unique(np.quantile(known, np.linspace(0, 1, number + 1)[1:-1]))
-        return _Bins.of(inside, outside, y, edges)
+        bins = _Bins(y, edges)
+        return bins, bins.place(inside), bins.place(outside)
 
 
 @dataclass(frozen=True, slots=True)
 class _Bins:
-    """Which bin each signal is in: bins of different classes have different numbers."""
+    """The bins of the classes: those of one class are numbered after those of the class before."""
 
-    inside: Int[Array, "pairs examples"]
-    outside: Int[Array, "pairs examples"]
     y: Int[Array, " examples"]
     edges: dict[int, Array]
-    first: dict[int, int]
-    total: int
-
-    @classmethod
-    def of(cls, inside: Array, outside: Array, y: Array, edges: dict[int, Array]) -> _Bins:
-        """Return the bins of signals."""
-        sizes = [len(of) + 1 for of in edges.values()]
-        first = dict(zip(edges, np.concatenate([[0], np.cumsum(sizes)[:-1]]).tolist(), strict=True))
-        bins = cls(np.empty((0, 0), np.int64), np.empty((0, 0), np.int64), y, edges, first, sum(sizes))
-        return replace(bins, inside=bins.place(inside), outside=bins.place(outside))
 
     def place(self, signals: Float[Array, "*models examples"]) -> Int[Array, "*models examples"]:
         """Return the number of the bin of each signal."""
-        found = np.empty(signals.shape, np.int64)
+        found, first = np.empty(signals.shape, np.int64), 0
         for one, edges in self.edges.items():
             here = self.y == one
-            found[..., here] = self.first[one] + np.searchsorted(edges, signals[..., here], side="right")
+            found[..., here] = first + np.searchsorted(edges, signals[..., here], side="right")
+            first += len(edges) + 1
         return found
 
     def counts(self, places: Int[Array, "*models examples"]) -> Float[Array, " bins"]:
         """Return how many signals are in each bin."""
-        return np.bincount(places.ravel(), minlength=self.total).astype(np.float64)
+        total = sum(len(edges) + 1 for edges in self.edges.values())
+        return np.bincount(places.ravel(), minlength=total).astype(np.float64)
 
     def risk(
-        self, places: Int[Array, " examples"], counts: tuple[Float[Array, " bins"], Float[Array, " bins"]]
+        self, places: Int[Array, " examples"], members: Float[Array, " bins"], others: Float[Array, " bins"]
     ) -> Float[Array, " examples"]:
         """Return the share of members among the references in the bin of each example."""
-        inside, outside = counts[0] + 0.5, counts[1] + 0.5
-        return np.asarray((inside / (inside + outside))[places])
+        return np.asarray(((members + 0.5) / (members + others + 1))[places])
 
 
 def _log_entropy(columns: Array, block: slice) -> Array:
