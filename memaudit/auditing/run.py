@@ -172,7 +172,7 @@ def audit(
         target = open_target(model, recipe, members, device, state_dict=state_dict, manifest=manifest, trusted=trusted)
     require_choices(fprs, attacks)
     require_fitting(target, attacks or ())
-    level = highest(access)
+    level = highest(access, target.population)
     bank = Bank.open(bank) if isinstance(bank, str | Path) and shadows != 0 else bank
     place = Path(ledger) if ledger is not None else _ledger(bank, target)
     ledgers.require_writable(place)
@@ -199,7 +199,9 @@ def audit(
     made = made_from(target, base)
     origin = provenance(target, base, made, fprs, attacks, device, command)
     origin |= {} if level is None else {ASKED_ACCESS: str(level)}
-    report = examine(facts, subject, untested(target, base.rung), limitations(target, base), origin)
+    report = examine(
+        facts, subject, untested(target, base.rung, getattr(facts, "access", None)), limitations(target, base), origin
+    )
     audited, shown = base.bank is not None and Key.made(base.bank.path), EvidenceLevel(evidence)
     # Not before: a bank that has a key was audited.
     key = LedgerKey(place) if base.bank is None else Key(base.bank.path, ledger=place)

@@ -159,6 +159,7 @@ def run(model: Path, call: Job, quiet: bool, yes: bool = False) -> Audit:
     """Return the audit of a model by the settings of a call; `yes` lets the bank cost more than was budgeted."""
     from memaudit.auditing import default_attacks, open_target, require_planned
     from memaudit.auditing.ledger import require_writable
+    from memaudit.auditing.viewed import highest
     from memaudit.bank import Bank
     from memaudit.recipe import Counts
 
@@ -177,6 +178,7 @@ def run(model: Path, call: Job, quiet: bool, yes: bool = False) -> Audit:
         trusted=settings.trust,
     )
     assert target.recipe is not None
+    highest(settings.access, target.population, settings.weights)
     place = call.place(settings.bank)
     if settings.shadows != 0 and (Bank.is_imported(place) or Bank.is_derived(place)):
         return _audited(target, Bank.open(place), call, None)
