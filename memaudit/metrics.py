@@ -39,6 +39,15 @@ class Metric:
 
 METRICS = {
     "tpr": Metric(unit="share", larger="more members are identified at the stated FPR", counted=True, rates=True),
+    "access": Metric(
+        unit="share",
+        larger="more members are identified at the stated FPR by an adversary with this access",
+        counted=True,
+        rates=True,
+    ),
+    "access-loss": Metric(
+        unit="share", larger="labels alone hide more members than exact outputs", of_bank=True, rates=True, leak=False
+    ),
     "traceability": Metric(
         unit="share", larger="more members are named, at the lowest FPR that was reached", counted=True, exact=True
     ),

@@ -21,6 +21,21 @@ class Access(StrEnum):
     BASE = "weights or base model"
 
 
+class Level(StrEnum):
+    """What an adversary sees of a model, from little to everything; each level can derive what those before it show."""
+
+    LABELS = "labels"  # the predicted class alone
+    TOP = "top-confidences"  # the probabilities of the likeliest classes
+    CONFIDENCES = "confidences"  # the probability of every class
+    LOG_ODDS = "log-odds"  # those without rounding: the signals of a bank
+    WEIGHTS = "weights"
+
+    @property
+    def place(self) -> int:
+        """Its place in the order, from 0."""
+        return list(Level).index(self)
+
+
 @dataclass(frozen=True, slots=True)
 class KnownAttack:
     """What people call an attack, and what it needs."""
@@ -74,10 +89,29 @@ ATTACKS_BY_METRIC = {  # what a limit on a metric can name
         "raw": KnownAttack("Canaries, raw", Access.OUTPUTS),
     },
     "planted-exposure": {"raw": KnownAttack("Raw exposure, exact test", Access.OUTPUTS)},
+    "access": {  # the attacks of `attacks.access`
+        "gap": KnownAttack("Gap (is the label right?)", Access.OUTPUTS),
+        "label-lira": KnownAttack("LiRA on the label"),
+        "noise-votes": KnownAttack("Noise votes", Access.OUTPUTS),
+        "noise-lira": KnownAttack("LiRA on noise votes"),
+        "augmentation-votes": KnownAttack("Augmentation votes"),
+        "augmentation-lira": KnownAttack("LiRA on augmentation votes"),
+        "salem": KnownAttack("Attack classifier, top 3 (Salem)"),
+        "top1-lira": KnownAttack("LiRA on the top confidence"),
+        "top3-lira": KnownAttack("LiRA on the top 3 confidences"),
+        "confidence-entropy": KnownAttack("Modified entropy", Access.OUTPUTS),
+        "privacy-risk": KnownAttack("Privacy risk score"),
+        "shokri": KnownAttack("Attack classifier per class (Shokri)"),
+        "gmia": KnownAttack("p-value per example (GMIA)"),
+        "merlin": KnownAttack("Merlin", Access.OUTPUTS),
+        "morgan": KnownAttack("Morgan"),
+        "confidence-lira": KnownAttack("LiRA on confidences"),
+    },
 }
 OF_REFERENCES = ("slira", "rmia-offline", "reference", "base")  # what one to five other models are enough for
 USUAL_ATTACKS = ("slira", "lira-online", "lira-offline", "rmia", "global-threshold")  # on every kind of model
 ASKED_ATTACKS, ASKED_RATES = "attacks", "false-positive rates"  # in the provenance: what the audit was asked for
+ASKED_ACCESS = "access"  # in the provenance, where attacks with less access were asked for: the highest level
 
 
 class Rung(IntEnum):

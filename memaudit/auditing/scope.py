@@ -11,8 +11,9 @@ from memaudit.design import Design, Draw, Role
 from memaudit.recipe import Population, TextPopulation
 from memaudit.recipe.labels import Task
 from memaudit.reports.text import percent
-from memaudit.types import Rung
+from memaudit.types import Level, Rung
 
+WHITE_BOX = "Other attacks, such as white-box attacks (weights, training history)."
 UNTESTED = (
     "Other attacks, such as white-box attacks (weights, training history) and label-only attacks.",
     "Extraction and reconstruction of training examples, model inversion, and attribute inference.",
@@ -112,11 +113,11 @@ NOISE = (
 )
 
 
-def untested(target: Target, rung: Rung = Rung.BANK) -> tuple[str, ...]:
-    """Return what was not tested."""
+def untested(target: Target, rung: Rung = Rung.BANK, access: Level | None = None) -> tuple[str, ...]:
+    """Return what was not tested; `access` is the highest level of the attacks by access, if some were made."""
     lower = WITHOUT_BANK if rung < Rung.BANK else ()
     if not isinstance(target.population, TextPopulation):
-        return (*lower, *UNTESTED)
+        return (*lower, *UNTESTED) if access is None else (*lower, WHITE_BOX, *UNTESTED[1:])
     base = getattr(target.recipe, "base", None) is not None
     return (
         *lower,

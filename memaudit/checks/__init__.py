@@ -1,5 +1,6 @@
 """The checks: each maps the evidence to findings, and its docstring is what `memaudit explain` prints."""
 
+from memaudit.checks.access import ACCESS
 from memaudit.checks.controls import BLIND, CONTROLS
 from memaudit.checks.counterfactual import counterfactual_check, epoch_check
 from memaudit.checks.discoverable import discoverable_check
@@ -41,6 +42,7 @@ CHECKS: tuple[Check, ...] = (
     held_out_check,
     traceability_check,
     information_check,
+    *ACCESS,
     memorization_check,
     known_check,
     counterfactual_check,

@@ -39,6 +39,11 @@ if TYPE_CHECKING:
 @click.option("--out", multiple=True, help=f"Folder for the report. Beside it, {formats.HELP}")
 @click.option("--reference", multiple=True, help="Another model's file, to compare with; may be repeated (1 to 5).")
 @click.option("--fpr", type=float, multiple=True, help="False-positive rate to measure at; repeatable.")
+@click.option(
+    "--access",
+    type=click.Choice(["labels", "confidences", "weights", "all"]),
+    help="Also measure attacks by access, up to a level: what if only labels are returned?",
+)
 @click.option("--plan", help="The plan for this audit, as written by memaudit plan -o.")
 @ledger_option
 @click.option("--sign", metavar="KEY", help="Sign the report with a private key: a PEM file, or env:NAME.")
@@ -154,6 +159,7 @@ def run(model: Path, call: Job, quiet: bool, yes: bool = False) -> Audit:
     """Return the audit of a model by the settings of a call; `yes` lets the bank cost more than was budgeted."""
     from memaudit.auditing import default_attacks, open_target, require_planned
     from memaudit.auditing.ledger import require_writable
+    from memaudit.auditing.viewed import highest
     from memaudit.bank import Bank
     from memaudit.recipe import Counts
 
@@ -172,6 +178,7 @@ def run(model: Path, call: Job, quiet: bool, yes: bool = False) -> Audit:
         trusted=settings.trust,
     )
     assert target.recipe is not None
+    highest(settings.access, target.population, settings.weights)
     place = call.place(settings.bank)
     if settings.shadows != 0 and (Bank.is_imported(place) or Bank.is_derived(place)):
         return _audited(target, Bank.open(place), call, None)
@@ -221,6 +228,7 @@ def _audited(target: Target, bank: Bank | None, call: Job, shadows: int | None) 
         references=[call.place(file) for file in settings.references],
         fprs=settings.fpr,
         attacks=settings.attacks,
+        access=settings.access,
         limits=call.limits,
         waivers=call.waivers,
         context=call.context,

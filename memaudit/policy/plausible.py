@@ -54,6 +54,9 @@ MEASURES = {
     ),
     "MIA011": Measure("traceability", "share", ("",), "members"),
     "MIA012": Measure("membership-information", "bits", counted="up to all"),
+    "MIA020": Measure("access-loss", "share", counted="up to all"),
+    "MIA021": Measure("access", "share", ("",), "members"),
+    "MIA022": Measure("access", "share", ("",), "members"),
     "MEM001": Measure("memorization", "share", counted="up to all"),
     "MEM002": Measure("memorization", "share", counted="up to all"),
     "MEM003": Measure("exact-memorization", "share", counted="up to all"),
@@ -189,7 +192,7 @@ def _of_count(finding: Finding, slack: float) -> Iterator[str]:
     if not _near(hits / n, estimate.value, slack):
         yield f"{estimate.value:.6g} is no share of {n:,} {finding.counted}"
         return
-    exact = finding.metric != "tpr" or estimate.method.startswith("Clopper")
+    exact = finding.metric not in ("tpr", "access") or estimate.method.startswith("Clopper")
     ends = [(estimate.level, estimate.low, estimate.high)]
     ends += [(2 * b.confidence - 1, b.low, b.high) for b in estimate.bounds]
     for level, low, high in ends:

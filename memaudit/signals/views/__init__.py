@@ -1,0 +1,11 @@
+"""What an adversary sees of a model, as numbers per example. A view is one file and one entry in `VIEWS`."""
+
+from memaudit.signals.views.confidences import Confidences
+from memaudit.signals.views.direction import LossDirection
+from memaudit.signals.views.interface import View
+from memaudit.signals.views.votes import AugmentationVotes, NoiseVotes
+
+_ALL: tuple[View, ...] = (NoiseVotes(), AugmentationVotes(), Confidences(), LossDirection())
+VIEWS: dict[str, View] = {view.name: view for view in _ALL}
+
+__all__ = ["VIEWS", "AugmentationVotes", "Confidences", "LossDirection", "NoiseVotes", "View"]
