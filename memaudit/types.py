@@ -73,10 +73,15 @@ ATTACKS_BY_METRIC = {  # what a limit on a metric can name
         "calibrated": KnownAttack("Canaries, calibrated"),
         "raw": KnownAttack("Canaries, raw", Access.OUTPUTS),
     },
+    "snapshots": {
+        "added": KnownAttack("Two releases: added records"),
+        "removed": KnownAttack("Two releases: removed records"),
+    },
     "planted-exposure": {"raw": KnownAttack("Raw exposure, exact test", Access.OUTPUTS)},
 }
 OF_REFERENCES = ("slira", "rmia-offline", "reference", "base")  # what one to five other models are enough for
 USUAL_ATTACKS = ("slira", "lira-online", "lira-offline", "rmia", "global-threshold")  # on every kind of model
+EARLIER = "earlier release"  # in the provenance: the SHA-256 of the release that the model was compared with
 ASKED_ATTACKS, ASKED_RATES = "attacks", "false-positive rates"  # in the provenance: what the audit was asked for
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from memaudit import policy, reports
 from memaudit.auditing import ledger as ledgers
 from memaudit.auditing.choices import require_choices, require_fitting, usual_attacks
+from memaudit.auditing.earlier import open_earlier, release_of
 from memaudit.auditing.evidence import EvidenceLevel, Key, LedgerKey, flags_table, identifiers, most_exposed, table
 from memaudit.auditing.examination import examine, trusted_by
 from memaudit.auditing.facts import facts_of, of_examples
@@ -27,6 +28,7 @@ from memaudit.errors import EvidenceError, MemauditError, SettingsError
 from memaudit.files import make_private_folder, write_whole
 from memaudit.recipe import Recipe, recipe_digest
 from memaudit.types import (
+    EARLIER,
     Attempt,
     Context,
     Edition,
@@ -126,6 +128,8 @@ def audit(
     command: str = "",
     state_dict: str | None = None,
     trusted: Iterable[str] = (),
+    before: str | Path | Target | None = None,
+    before_members: str | Path | Iterable[Any] | None = None,
 ) -> Audit:
     """Return the audit of one trained model; trains nothing.
 
@@ -153,6 +157,9 @@ def audit(
         command: The command line that asked for the audit, for its report.
         state_dict: Which of several sets of weights in the file is the model, such as "model_ema".
         trusted: Types that a skops file may hold, such as "my_package.MyScaler"; the report names them.
+        before: An earlier release of the model, retrained since: what the two reveal together about the records that
+            were added or removed.
+        before_members: Who the earlier release was trained on; by default the file that `save_target` wrote.
 
     Raises:
         MemauditError: Something is missing or does not fit; the message says what to do.
@@ -168,6 +175,7 @@ def audit(
     require_choices(fprs, attacks)
     require_fitting(target, attacks or ())
     bank = Bank.open(bank) if isinstance(bank, str | Path) and shadows != 0 else bank
+    earlier = None if before is None else open_earlier(before, target, before_members, device)
     place = Path(ledger) if ledger is not None else _ledger(bank, target)
     ledgers.require_writable(place)
     base = ground(target, bank, shadows, references, device)
@@ -179,6 +187,8 @@ def audit(
         planned = _planned(Path(plan), target, base, fprs, attacks, limits, place)
     measured = base.target
     facts = facts_of(base, tuple(fprs), tuple(attacks), device)
+    if earlier is not None:
+        facts = replace(facts, before=release_of(earlier, base, device))
     subject = Subject(
         model=target.name,
         sha256=target.sha256,
@@ -192,7 +202,9 @@ def audit(
     )
     made = made_from(target, base)
     origin = provenance(target, base, made, fprs, attacks, device, command)
-    report = examine(facts, subject, untested(target, base.rung), limitations(target, base), origin)
+    origin |= {} if earlier is None else {EARLIER: earlier.sha256}
+    not_tested = untested(target, base.rung, compared=earlier is not None)
+    report = examine(facts, subject, not_tested, limitations(target, base), origin)
     audited, level = base.bank is not None and Key.made(base.bank.path), EvidenceLevel(evidence)
     # Not before: a bank that has a key was audited.
     key = LedgerKey(place) if base.bank is None else Key(base.bank.path, ledger=place)

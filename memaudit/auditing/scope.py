@@ -13,18 +13,20 @@ from memaudit.recipe.labels import Task
 from memaudit.reports.text import percent
 from memaudit.types import Rung
 
+SEVERAL = "Several releases of a model combined."
+MORE = "Three or more releases of a model combined, and releases that continue the training of others."
 UNTESTED = (
     "Other attacks, such as white-box attacks (weights, training history) and label-only attacks.",
     "Extraction and reconstruction of training examples, model inversion, and attribute inference.",
     "What can be learned about people who are not among the examples.",
-    "Several releases of a model combined.",
+    SEVERAL,
 )
 UNTESTED_TEXT = (
     "Other attacks, such as white-box attacks (weights, training history) and jailbreaks.",
     "Extraction with prompts other than the text before a passage, the beginning of a text, or a few tokens.",
     "Personal data that no fixed rule detects: names, addresses, statements about people.",
     "What can be learned about people who are not in the documents.",
-    "Several releases of a model combined.",
+    SEVERAL,
 )
 BASE = (
     "What the base model leaks about its own training data. All shadow models start from it, so a document that the "
@@ -112,8 +114,13 @@ NOISE = (
 )
 
 
-def untested(target: Target, rung: Rung = Rung.BANK) -> tuple[str, ...]:
-    """Return what was not tested."""
+def untested(target: Target, rung: Rung = Rung.BANK, compared: bool = False) -> tuple[str, ...]:
+    """Return what was not tested; `compared` is whether the model was compared with an earlier release."""
+    lines = _untested(target, rung)
+    return tuple(MORE if line == SEVERAL else line for line in lines) if compared else lines
+
+
+def _untested(target: Target, rung: Rung) -> tuple[str, ...]:
     lower = WITHOUT_BANK if rung < Rung.BANK else ()
     if not isinstance(target.population, TextPopulation):
         return (*lower, *UNTESTED)

@@ -13,6 +13,7 @@ from memaudit.checks.evidence import (
     ControlCheck,
     Evidence,
     RedrawnLabels,
+    Release,
     TargetEvidence,
 )
 from memaudit.checks.exact import exact_check
@@ -31,6 +32,7 @@ from memaudit.checks.own_secrets import own_secrets_check
 from memaudit.checks.probabilistic import probabilistic_check
 from memaudit.checks.proxies import proxies_check
 from memaudit.checks.search import search_check
+from memaudit.checks.snapshots import snapshots_check
 from memaudit.checks.tail import influence_check
 from memaudit.checks.text import TextEvidence, TextTargetEvidence
 from memaudit.checks.traced import information_check, traceability_check
@@ -42,6 +44,7 @@ CHECKS: tuple[Check, ...] = (
     held_out_check,
     traceability_check,
     information_check,
+    snapshots_check,
     memorization_check,
     known_check,
     counterfactual_check,
@@ -102,6 +105,7 @@ __all__ = [
     "ControlCheck",
     "Evidence",
     "RedrawnLabels",
+    "Release",
     "TargetEvidence",
     "TextEvidence",
     "TextTargetEvidence",

@@ -127,6 +127,15 @@ class Attacked:
         return unreachable(self.outside, fpr)
 
 
+@dataclass(frozen=True, slots=True)
+class Release:
+    """An earlier release of the audited model: its signals, who is right, and who its members are."""
+
+    phi: Float[Array, "examples queries"]
+    correct: Shaped[Array, " examples"]
+    members: Bool[Array, " examples"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class TargetEvidence(ABC):
     """What a check may look at without a bank: the target's signals, and who is a member of the target.
@@ -241,12 +250,14 @@ class Evidence(TargetEvidence):
 
     `matched` says which models the bank's values come from, where its models are not complementary pairs. `share` is
     that of all units in the shadows' training sets; where it is not one half, the examples are the bank's candidates
-    (`memaudit.design.Design`), or the models were imported.
+    (`memaudit.design.Design`), or the models were imported. `before` is an earlier release of the model, where one was
+    given.
     """
 
     bank: Shadows
     matched: Couples | None = None
     share: float = 0.5
+    before: Release | None = None
     _attacked: dict[str, Attacked] = field(default_factory=dict, init=False, repr=False)
 
     @property
@@ -422,7 +433,7 @@ def memorization_of_shares(evidence: Evidence) -> Counterfactual:
 class Check:
     """A check: `run` maps evidence to findings and refusals, and carries the explanation as its docstring.
 
-    `needs` is the kind of evidence that it can be run on.
+    `needs` is the kind of evidence that it can be run on; it is run where it is `wanted`.
     """
 
     code: str
@@ -430,6 +441,7 @@ class Check:
     metric: str
     run: Callable[[Any], Outcome]
     needs: type[Any] = Evidence
+    wanted: Callable[[Any], bool] = lambda evidence: True
 
     @property
     def rung(self) -> Rung:

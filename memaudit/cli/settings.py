@@ -43,6 +43,8 @@ class AuditSettings(BaseModel):
     plan: str | None = None
     ledger: str | None = None
     manifest: str | None = None
+    before: str | None = None
+    before_members: str | None = None
 
 
 class FilesSettings(BaseModel):

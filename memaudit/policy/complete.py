@@ -15,6 +15,7 @@ from memaudit.types import (
     ASKED_ATTACKS,
     ASKED_RATES,
     ATTACKS_BY_METRIC,
+    EARLIER,
     OF_REFERENCES,
     Control,
     Finding,
@@ -81,6 +82,7 @@ def _missing(report: Report) -> Iterator[str]:
     own = OF_TEXTS if there & set(OF_TEXTS) else OF_CLASSIFIERS
     always = ALWAYS if report.rung is Rung.BANK else WITHOUT_BANK
     always = (*always, "CTL014") if report.rung is Rung.REFERENCES else always
+    always = (*always, "MIA024") if EARLIER in report.provenance else always
     unknown = () if version_of(report) >= (0, 3) else _SINCE_0_3
     for code in (*always, *(code for code in own if report.rung is Rung.BANK or code not in _OF_BANK)):
         if code not in there and code not in unknown:
