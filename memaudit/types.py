@@ -21,6 +21,21 @@ class Access(StrEnum):
     BASE = "weights or base model"
 
 
+class Level(StrEnum):
+    """What an adversary sees of a model, from little to everything; each level can derive what those before it show."""
+
+    LABELS = "labels"  # the predicted class alone
+    TOP = "top-confidences"  # the probabilities of the likeliest classes
+    CONFIDENCES = "confidences"  # the probability of every class
+    LOG_ODDS = "log-odds"  # those without rounding: the signals of a bank
+    WEIGHTS = "weights"
+
+    @property
+    def place(self) -> int:
+        """Its place in the order, from 0."""
+        return list(Level).index(self)
+
+
 @dataclass(frozen=True, slots=True)
 class KnownAttack:
     """What people call an attack, and what it needs."""
@@ -78,11 +93,16 @@ ATTACKS_BY_METRIC = {  # what a limit on a metric can name
         "removed": KnownAttack("Two releases: removed records"),
     },
     "planted-exposure": {"raw": KnownAttack("Raw exposure, exact test", Access.OUTPUTS)},
+    "access": {  # the attacks of `attacks.access`
+        "gap": KnownAttack("Gap (label right or wrong)"),
+        "confidence-entropy": KnownAttack("Modified entropy per class"),
+    },
 }
 OF_REFERENCES = ("slira", "rmia-offline", "reference", "base")  # what one to five other models are enough for
 USUAL_ATTACKS = ("slira", "lira-online", "lira-offline", "rmia", "global-threshold")  # on every kind of model
 EARLIER = "earlier release"  # in the provenance: the SHA-256 of the release that the model was compared with
 ASKED_ATTACKS, ASKED_RATES = "attacks", "false-positive rates"  # in the provenance: what the audit was asked for
+ASKED_ACCESS = "access"  # in the provenance, where attacks with less access were asked for: the highest level
 
 
 class Rung(IntEnum):

@@ -8,16 +8,20 @@ import numpy as np
 
 from memaudit.auditing.ground import Ground
 from memaudit.auditing.target import Target, read_by_shadows
+from memaudit.auditing.viewed import views_of
 from memaudit.bank import Matched, Recordings
 from memaudit.checks import RedrawnLabels, TargetEvidence, TextEvidence, TextTargetEvidence
 from memaudit.checks.tasks import BANK_EVIDENCE, TARGET_EVIDENCE
 from memaudit.memorization import Observations
 from memaudit.recipe import Examples, Observed, TextPopulation
+from memaudit.types import Level
 
 Array = np.ndarray
 
 
-def facts_of(base: Ground, fprs: tuple[float, ...], attacks: tuple[str, ...], device: str) -> TargetEvidence:
+def facts_of(
+    base: Ground, fprs: tuple[float, ...], attacks: tuple[str, ...], device: str, access: Level | None = None
+) -> TargetEvidence:
     """Return what the checks may look at."""
     target = base.target
     recorded, population = target.recorded, target.population
@@ -51,6 +55,7 @@ def facts_of(base: Ground, fprs: tuple[float, ...], attacks: tuple[str, ...], de
     matched = base.recordings.couples if isinstance(base.recordings, Matched) else None
     if (labels := _redrawn(base)) is not None:
         shared["labels"] = labels
+    shared |= views_of(base, access, device)
     return BANK_EVIDENCE[population.task](**shared, bank=base.recordings, matched=matched, share=base.share)
 
 

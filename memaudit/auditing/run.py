@@ -21,6 +21,7 @@ from memaudit.auditing.provenance import bound, made_from, provenance
 from memaudit.auditing.recorded import Outputs, open_outputs
 from memaudit.auditing.scope import limitations, notices, untested
 from memaudit.auditing.target import Target, open_target
+from memaudit.auditing.viewed import highest
 from memaudit.bank import Bank
 from memaudit.checks import Evidence
 from memaudit.design import Role
@@ -28,6 +29,7 @@ from memaudit.errors import EvidenceError, MemauditError, SettingsError
 from memaudit.files import make_private_folder, write_whole
 from memaudit.recipe import Recipe, recipe_digest
 from memaudit.types import (
+    ASKED_ACCESS,
     EARLIER,
     Attempt,
     Context,
@@ -117,6 +119,7 @@ def audit(
     references: Sequence[str | Path] = (),
     fprs: Sequence[float] = (0.01, 0.001),
     attacks: Sequence[str] | None = None,
+    access: str | None = None,
     limits: Sequence[Limit] = (),
     waivers: Sequence[Waiver] = (),
     context: Context | None = None,
@@ -145,6 +148,8 @@ def audit(
         references: Files of up to five other models, which were trained on none of the examples.
         fprs: False-positive rates at which attacks are measured.
         attacks: Names of membership attacks; by default all that are usual for the kind of model.
+        access: Also measure attacks with less or more access than the usual ones, up to a level: `labels`,
+            `confidences`, `weights`, or `all`. The bank's models are asked again, from the weights that it keeps.
         limits: What findings are compared with.
         waivers: Which of them may be broken by this model, for a while.
         context: Release type, auditor and owner of the model, for the report.
@@ -174,6 +179,7 @@ def audit(
         target = open_target(model, recipe, members, device, state_dict=state_dict, manifest=manifest, trusted=trusted)
     require_choices(fprs, attacks)
     require_fitting(target, attacks or ())
+    level = highest(access)
     bank = Bank.open(bank) if isinstance(bank, str | Path) and shadows != 0 else bank
     earlier = None if before is None else open_earlier(before, target, before_members, device)
     place = Path(ledger) if ledger is not None else _ledger(bank, target)
@@ -186,7 +192,7 @@ def audit(
     if plan is not None:
         planned = _planned(Path(plan), target, base, fprs, attacks, limits, place)
     measured = base.target
-    facts = facts_of(base, tuple(fprs), tuple(attacks), device)
+    facts = facts_of(base, tuple(fprs), tuple(attacks), device, level)
     if earlier is not None:
         facts = replace(facts, before=release_of(earlier, base, device))
     subject = Subject(
@@ -202,21 +208,22 @@ def audit(
     )
     made = made_from(target, base)
     origin = provenance(target, base, made, fprs, attacks, device, command)
+    origin |= {} if level is None else {ASKED_ACCESS: str(level)}
     origin |= {} if earlier is None else {EARLIER: earlier.sha256}
     not_tested = untested(target, base.rung, compared=earlier is not None)
     report = examine(facts, subject, not_tested, limitations(target, base), origin)
-    audited, level = base.bank is not None and Key.made(base.bank.path), EvidenceLevel(evidence)
+    audited, shown = base.bank is not None and Key.made(base.bank.path), EvidenceLevel(evidence)
     # Not before: a bank that has a key was audited.
     key = LedgerKey(place) if base.bank is None else Key(base.bank.path, ledger=place)
     data = LedgerKey(place).commitments(target.population)["commitment.examples"]
-    report = replace(report, provenance=origin | bound(target, key, level))
+    report = replace(report, provenance=origin | bound(target, key, shown))
     report = replace(policy.hold(report, limits, waivers), context=context or Context(), plan=planned)
     report = replace(report, notices=notices(target))
     report = replace(report, attempt=recorded(report, limits, base.bank, made, data, place, audited))
-    if level is EvidenceLevel.NONE or not trusted_by(report.controls):
+    if shown is EvidenceLevel.NONE or not trusted_by(report.controls):
         return Audit(report, None)
-    full = level is EvidenceLevel.FULL
-    names = identifiers(measured.ids, level, key)
+    full = shown is EvidenceLevel.FULL
+    names = identifiers(measured.ids, shown, key)
     if not isinstance(facts, Evidence):
         return Audit(report, flags_table(facts, names))
     return Audit(replace(report, exposed=most_exposed(facts, names, full)), table(facts, names, full))

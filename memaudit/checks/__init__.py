@@ -2,6 +2,7 @@
 
 from importlib.metadata import entry_points
 
+from memaudit.checks.access import ACCESS
 from memaudit.checks.controls import BLIND, CONTROLS
 from memaudit.checks.counterfactual import counterfactual_check, epoch_check
 from memaudit.checks.discoverable import discoverable_check
@@ -45,6 +46,7 @@ CHECKS: tuple[Check, ...] = (
     traceability_check,
     information_check,
     snapshots_check,
+    *ACCESS,
     memorization_check,
     known_check,
     counterfactual_check,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar, Protocol
@@ -23,7 +23,8 @@ from memaudit.attacks import (
     blind_text_scores,
     taught,
 )
-from memaudit.design import Pairs, Watched, by_pair, step_of
+from memaudit.attacks.access import ACCESS_ATTACKS, RECORDED, knowing, untied
+from memaudit.design import PairArrays, Pairs, Watched, by_pair, step_of
 from memaudit.memorization import (
     Counterfactual,
     Found,
@@ -54,7 +55,7 @@ from memaudit.stats import (
     transferred_thresholds,
     unreachable,
 )
-from memaudit.types import Bounds, Control, Estimate, Finding, Rung, Skipped
+from memaudit.types import Bounds, Control, Estimate, Finding, Level, Rung, Skipped
 
 Array = np.ndarray
 
@@ -244,6 +245,20 @@ class TargetEvidence(ABC):
         return self.blind_scores(rows), self.members[rows]
 
 
+@dataclass(frozen=True, slots=True)
+class Viewed:
+    """What is seen of the target and of the bank's models through a view, and its cost.
+
+    `queries` counts the questions about each example, `seconds` is the time that viewing one model took, 0 where all
+    views were kept.
+    """
+
+    target: Float[Array, "examples columns"]
+    pairs: Pairs
+    queries: int
+    seconds: float = 0.0
+
+
 @dataclass(frozen=True, kw_only=True)
 class Evidence(TargetEvidence):
     """All that a check may look at: what there is without a bank, and the bank's recordings.
@@ -251,13 +266,16 @@ class Evidence(TargetEvidence):
     `matched` says which models the bank's values come from, where its models are not complementary pairs. `share` is
     that of all units in the shadows' training sets; where it is not one half, the examples are the bank's candidates
     (`memaudit.design.Design`), or the models were imported. `before` is an earlier release of the model, where one was
-    given.
+    given. `views` are those that were asked for with `access`, by name, and `unseen` says why one could not be had.
     """
 
     bank: Shadows
     matched: Couples | None = None
     share: float = 0.5
     before: Release | None = None
+    access: Level | None = None
+    views: Mapping[str, Viewed] = field(default_factory=dict)
+    unseen: Mapping[str, str] = field(default_factory=dict)
     _attacked: dict[str, Attacked] = field(default_factory=dict, init=False, repr=False)
 
     @property
@@ -282,6 +300,17 @@ class Evidence(TargetEvidence):
     def scored(self, attack: Attack) -> Attacked:
         """Return the scores of any attack, such as one of another package."""
         return replace(Attacked.of(attack, self.phi, self.bank), matched=self.matched)
+
+    def viewed(self, name: str) -> Viewed:
+        """Return what is seen through a view; `RECORDED` is whether the label is right, which every bank recorded.
+
+        Raises:
+            KeyError: The view was not asked for, or could not be had.
+        """
+        if name != RECORDED:
+            return self.views[name]
+        inside, outside = (side.astype(np.float32)[..., None] for side in self.correct_by_pair)
+        return Viewed(self.correct.astype(np.float32)[:, None], PairArrays(inside, outside), 1)
 
     def tpr(self, name: str, fpr: float) -> TransferredRate:
         """Return an attack's true-positive rate on the target at a false-positive rate."""
@@ -405,6 +434,16 @@ class ClassifierEvidence(ClassifierTargetEvidence, Evidence):
     """Of a classifier, with a bank. `labels` are those of a bank with label noise."""
 
     labels: RedrawnLabels | None = None
+
+    def by_access(self, name: str) -> Attacked:
+        """Return the scores of an attack on a view, ties broken at random; computed once."""
+        if name not in self._attacked:
+            attack = ACCESS_ATTACKS[name]
+            viewed = self.viewed(attack.view)
+            found = Attacked.of(knowing(attack, self.y), viewed.target, viewed.pairs)
+            scores = untied(found.target, found.inside, found.outside, self.seed)
+            self._attacked[name] = Attacked(found.attack, *scores, self.matched)
+        return self._attacked[name]
 
     @cached_property
     def memorization(self) -> Memorization | Counterfactual:

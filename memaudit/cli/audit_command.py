@@ -39,6 +39,11 @@ if TYPE_CHECKING:
 @click.option("--out", multiple=True, help=f"Folder for the report. Beside it, {formats.HELP}")
 @click.option("--reference", multiple=True, help="Another model's file, to compare with; may be repeated (1 to 5).")
 @click.option("--fpr", type=float, multiple=True, help="False-positive rate to measure at; repeatable.")
+@click.option(
+    "--access",
+    type=click.Choice(["labels", "confidences", "weights", "all"]),
+    help="Also measure attacks by access, up to a level: what if only labels are returned?",
+)
 @click.option("--plan", help="The plan for this audit, as written by memaudit plan -o.")
 @ledger_option
 @click.option("--sign", metavar="KEY", help="Sign the report with a private key: a PEM file, or env:NAME.")
@@ -237,6 +242,7 @@ def _audited(
         references=[call.place(file) for file in settings.references],
         fprs=settings.fpr,
         attacks=settings.attacks,
+        access=settings.access,
         limits=call.limits,
         waivers=call.waivers,
         context=call.context,

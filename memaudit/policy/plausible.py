@@ -15,7 +15,7 @@ ROUNDING = 1e-6  # relative
 _PUBLIC_ROUNDING = 0.006  # the public edition keeps three digits
 _TINY = 1e-9
 _RANGES = {"share": (-1.0, 1.0), "correlation": (-1.0, 1.0), "bits": (0.0, math.inf)}
-_BINOMIAL = ("tpr", "snapshots", "canaries", "secrets", "extraction", "traceability")  # shares of counted units
+_BINOMIAL = ("tpr", "access", "snapshots", "canaries", "secrets", "extraction", "traceability")  # shares of units
 _HELD_OUT = "MIA010"
 _OWN = re.compile(r"(MIA|MEM|LNK|CAN|EXT|CTL|DP)\d+")
 
@@ -55,6 +55,9 @@ MEASURES = {
     ),
     "MIA011": Measure("traceability", "share", ("",), "members"),
     "MIA012": Measure("membership-information", "bits", counted="up to all"),
+    "MIA020": Measure("access-loss", "share", counted="up to all"),
+    "MIA021": Measure("access", "share", ("",), "members"),
+    "MIA022": Measure("access", "share", ("",), "members"),
     "MIA024": Measure("snapshots", "share", ("added", "removed"), "up to all"),
     "MEM001": Measure("memorization", "share", counted="up to all"),
     "MEM002": Measure("memorization", "share", counted="up to all"),
@@ -190,7 +193,7 @@ def _of_count(finding: Finding, slack: float) -> Iterator[str]:
     if not _near(hits / n, estimate.value, slack):
         yield f"{estimate.value:.6g} is no share of {n:,} {finding.counted}"
         return
-    exact = finding.metric not in ("tpr", "snapshots") or estimate.method.startswith("Clopper")
+    exact = finding.metric not in ("tpr", "access", "snapshots") or estimate.method.startswith("Clopper")
     ends = [(estimate.level, estimate.low, estimate.high)]
     ends += [(2 * b.confidence - 1, b.low, b.high) for b in estimate.bounds]
     for level, low, high in ends:

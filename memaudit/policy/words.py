@@ -18,7 +18,8 @@ _NUMBER = re.compile(r"([<>] ?)?(?<![\w.])[−-]?(\d[\d,]*(?:\.\d+)?(?:e[−-]?\
 _SINCE = (0, 3)
 _WHOLE = (
     *("tpr", "traceability", "memorization", "known-memorization", "useful-memorization", "membership-information"),
-    *("link", "planted-exposure", "proxy", "forgetting", "snapshots"),
+    *("link", "planted-exposure", "proxy", "forgetting"),
+    *("access", "access-loss", "snapshots"),
 )  # metrics whose sentences repeat numbers alone
 _PUBLIC_ROUNDING = 0.006  # three digits are kept
 
