@@ -96,6 +96,10 @@ ATTACKS_BY_METRIC = {  # what a limit on a metric can name
     "access": {  # the attacks of `attacks.access`
         "gap": KnownAttack("Gap (label right or wrong)"),
         "confidence-entropy": KnownAttack("Modified entropy per class"),
+        "gradient-norm": KnownAttack("Gradient norm (LiRA)", Access.BASE),
+        "gradients": KnownAttack("Gradients of the last layers", Access.BASE),
+        "stolen-memories": KnownAttack("Stolen memories (displacement)", Access.BASE),
+        "last-layer": KnownAttack("Last layer and proxy", Access.BASE),
     },
 }
 OF_REFERENCES = ("slira", "rmia-offline", "reference", "base")  # what one to five other models are enough for

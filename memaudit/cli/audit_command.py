@@ -228,9 +228,7 @@ def _run_outputs(outputs: Path, kind: str | None, call: Job, recipe: str | None)
     return _audited(target, bank, call, None if bank is None or bank.imported else call.audit.shadows)
 
 
-def _audited(
-    target: Target, bank: Bank | None, call: Job, shadows: int | None, earlier: Target | None = None
-) -> Audit:
+def _audited(target: Target, bank: Bank | None, call: Job, shadows: int | None, earlier: Target | None = None) -> Audit:
     from memaudit.auditing import audit
 
     settings = call.audit

@@ -58,6 +58,7 @@ MEASURES = {
     "MIA020": Measure("access-loss", "share", counted="up to all"),
     "MIA021": Measure("access", "share", ("",), "members"),
     "MIA022": Measure("access", "share", ("",), "members"),
+    "MIA023": Measure("access", "share", ("gradient", "stolen-memories", "last-layer"), "members"),
     "MIA024": Measure("snapshots", "share", ("added", "removed"), "up to all"),
     "MEM001": Measure("memorization", "share", counted="up to all"),
     "MEM002": Measure("memorization", "share", counted="up to all"),
