@@ -92,6 +92,7 @@ ATTACKS_BY_METRIC = {  # what a limit on a metric can name
         "added": KnownAttack("Two releases: added records"),
         "removed": KnownAttack("Two releases: removed records"),
     },
+    "poisoning": {"lira-online": KnownAttack("LiRA (online), poisoned records")},
     "planted-exposure": {"raw": KnownAttack("Raw exposure, exact test", Access.OUTPUTS)},
     "access": {  # the attacks of `attacks.access`
         "gap": KnownAttack("Gap (label right or wrong)"),
@@ -104,6 +105,7 @@ ATTACKS_BY_METRIC = {  # what a limit on a metric can name
 }
 OF_REFERENCES = ("slira", "rmia-offline", "reference", "base")  # what one to five other models are enough for
 USUAL_ATTACKS = ("slira", "lira-online", "lira-offline", "rmia", "global-threshold")  # on every kind of model
+POISONED = "poisoned bank"  # in the provenance, where models with poisoned training sets were compared
 EARLIER = "earlier release"  # in the provenance: the SHA-256 of the release that the model was compared with
 ASKED_ATTACKS, ASKED_RATES = "attacks", "false-positive rates"  # in the provenance: what the audit was asked for
 ASKED_ACCESS = "access"  # in the provenance, where attacks with less access were asked for: the highest level

@@ -17,6 +17,7 @@ from memaudit.auditing.facts import facts_of, of_examples
 from memaudit.auditing.folder import EVIDENCE, seal, unseal
 from memaudit.auditing.ground import LEAST_SHADOWS, Ground, ground
 from memaudit.auditing.planning import require_planned
+from memaudit.auditing.poisoned import poisoned_of
 from memaudit.auditing.provenance import bound, made_from, provenance
 from memaudit.auditing.recorded import Outputs, open_outputs
 from memaudit.auditing.scope import limitations, notices, untested
@@ -31,6 +32,7 @@ from memaudit.recipe import Recipe, recipe_digest
 from memaudit.types import (
     ASKED_ACCESS,
     EARLIER,
+    POISONED,
     Attempt,
     Context,
     Edition,
@@ -133,6 +135,8 @@ def audit(
     trusted: Iterable[str] = (),
     before: str | Path | Target | None = None,
     before_members: str | Path | Iterable[Any] | None = None,
+    poisoned: Bank | str | Path | None = None,
+    poisoned_recipe: Recipe | str | None = None,
 ) -> Audit:
     """Return the audit of one trained model; trains nothing.
 
@@ -165,6 +169,9 @@ def audit(
         before: An earlier release of the model, retrained since: what the two reveal together about the records that
             were added or removed.
         before_members: Who the earlier release was trained on; by default the file that `save_target` wrote.
+        poisoned: A bank that a recipe of `memaudit.poisoned` filled with the same seed: how much more the poisoned
+            records leak.
+        poisoned_recipe: That recipe, or where it is.
 
     Raises:
         MemauditError: Something is missing or does not fit; the message says what to do.
@@ -195,6 +202,9 @@ def audit(
     facts = facts_of(base, tuple(fprs), tuple(attacks), device, level)
     if earlier is not None:
         facts = replace(facts, before=release_of(earlier, base, device))
+    tainted = None if poisoned is None else poisoned_of(poisoned, poisoned_recipe, base)
+    if tainted is not None:
+        facts = replace(facts, poisoned=tainted)
     subject = Subject(
         model=target.name,
         sha256=target.sha256,
@@ -210,6 +220,7 @@ def audit(
     origin = provenance(target, base, made, fprs, attacks, device, command)
     origin |= {} if level is None else {ASKED_ACCESS: str(level)}
     origin |= {} if earlier is None else {EARLIER: earlier.sha256}
+    origin |= {} if tainted is None else {POISONED: f"{tainted.copies} mislabeled copies of each record"}
     not_tested = untested(target, base.rung, compared=earlier is not None)
     report = examine(facts, subject, not_tested, limitations(target, base), origin)
     audited, shown = base.bank is not None and Key.made(base.bank.path), EvidenceLevel(evidence)

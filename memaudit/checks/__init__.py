@@ -13,6 +13,7 @@ from memaudit.checks.evidence import (
     ClassifierTargetEvidence,
     ControlCheck,
     Evidence,
+    Poisoned,
     RedrawnLabels,
     Release,
     TargetEvidence,
@@ -30,6 +31,7 @@ from memaudit.checks.link import link_check
 from memaudit.checks.membership import MEMBERSHIP
 from memaudit.checks.memorized import memorization_check
 from memaudit.checks.own_secrets import own_secrets_check
+from memaudit.checks.poisoned import poisoned_check
 from memaudit.checks.probabilistic import probabilistic_check
 from memaudit.checks.proxies import proxies_check
 from memaudit.checks.search import search_check
@@ -46,6 +48,7 @@ CHECKS: tuple[Check, ...] = (
     traceability_check,
     information_check,
     snapshots_check,
+    poisoned_check,
     *ACCESS,
     memorization_check,
     known_check,
@@ -106,6 +109,7 @@ __all__ = [
     "ClassifierTargetEvidence",
     "ControlCheck",
     "Evidence",
+    "Poisoned",
     "RedrawnLabels",
     "Release",
     "TargetEvidence",

@@ -137,6 +137,15 @@ class Release:
     members: Bool[Array, " examples"]
 
 
+@dataclass(frozen=True, slots=True)
+class Poisoned:
+    """The records that an attacker poisons, in models with clean and with poisoned training sets, pair by pair."""
+
+    clean: Shadows
+    poisoned: Shadows
+    copies: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class TargetEvidence(ABC):
     """What a check may look at without a bank: the target's signals, and who is a member of the target.
@@ -266,13 +275,15 @@ class Evidence(TargetEvidence):
     `matched` says which models the bank's values come from, where its models are not complementary pairs. `share` is
     that of all units in the shadows' training sets; where it is not one half, the examples are the bank's candidates
     (`memaudit.design.Design`), or the models were imported. `before` is an earlier release of the model, where one was
-    given. `views` are those that were asked for with `access`, by name, and `unseen` says why one could not be had.
+    given, and `poisoned` models with poisoned training sets. `views` are those that were asked for with `access`, by
+    name, and `unseen` says why one could not be had.
     """
 
     bank: Shadows
     matched: Couples | None = None
     share: float = 0.5
     before: Release | None = None
+    poisoned: Poisoned | None = None
     access: Level | None = None
     views: Mapping[str, Viewed] = field(default_factory=dict)
     unseen: Mapping[str, str] = field(default_factory=dict)

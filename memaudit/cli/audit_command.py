@@ -50,6 +50,8 @@ if TYPE_CHECKING:
 @click.option("--manifest", help="Data manifest to compare the members with: memaudit.write_manifest.")
 @click.option("--before", help="An earlier release of the model: which records were added or removed since?")
 @click.option("--before-members", help="Its members: a file of ids; by default those saved beside it.")
+@click.option("--poisoned", help="A bank filled by memaudit.poisoned(recipe, …): how much more do its records leak?")
+@click.option("--poisoned-recipe", help="The recipe that filled it: FILE:NAME; by default recipe.py:poisoned.")
 @over_budget
 @click.option("-v", "--sentences", is_flag=True, help="Print the results as sentences, not as a table.")
 @click.option(
@@ -230,6 +232,7 @@ def _run_outputs(outputs: Path, kind: str | None, call: Job, recipe: str | None)
 
 def _audited(target: Target, bank: Bank | None, call: Job, shadows: int | None, earlier: Target | None = None) -> Audit:
     from memaudit.auditing import audit
+    from memaudit.recipe import load_recipe
 
     settings = call.audit
     return audit(
@@ -250,6 +253,8 @@ def _audited(target: Target, bank: Bank | None, call: Job, shadows: int | None, 
         command=(click.get_current_context().find_root().obj or "").encode("utf-8", "backslashreplace").decode(),
         device=settings.device,
         before=earlier,
+        poisoned=None if settings.poisoned is None else call.place(settings.poisoned),
+        poisoned_recipe=None if settings.poisoned is None else load_recipe(settings.poisoned_recipe, call.folder),
     )
 
 

@@ -46,6 +46,8 @@ class AuditSettings(BaseModel):
     manifest: str | None = None
     before: str | None = None
     before_members: str | None = None
+    poisoned: str | None = None
+    poisoned_recipe: str = "recipe.py:poisoned"
 
 
 class FilesSettings(BaseModel):

@@ -17,6 +17,7 @@ from memaudit.types import (
     ATTACKS_BY_METRIC,
     EARLIER,
     OF_REFERENCES,
+    POISONED,
     Control,
     Finding,
     Report,
@@ -86,6 +87,7 @@ def _missing(report: Report) -> Iterator[str]:
     always = ALWAYS if report.rung is Rung.BANK else WITHOUT_BANK
     always = (*always, "CTL014") if report.rung is Rung.REFERENCES else always
     always = (*always, "MIA024") if EARLIER in report.provenance else always
+    always = (*always, "MIA025") if POISONED in report.provenance else always
     unknown = () if version_of(report) >= (0, 3) else _SINCE_0_3
     for code in (*always, *(code for code in own if report.rung is Rung.BANK or code not in _OF_BANK)):
         if code not in there and code not in unknown:

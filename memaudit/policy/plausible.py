@@ -60,6 +60,7 @@ MEASURES = {
     "MIA022": Measure("access", "share", ("",), "members"),
     "MIA023": Measure("access", "share", ("gradient", "stolen-memories", "last-layer"), "members"),
     "MIA024": Measure("snapshots", "share", ("added", "removed"), "up to all"),
+    "MIA025": Measure("poisoning", "share", ("lira-online",), "up to all"),
     "MEM001": Measure("memorization", "share", counted="up to all"),
     "MEM002": Measure("memorization", "share", counted="up to all"),
     "MEM003": Measure("exact-memorization", "share", counted="up to all"),
