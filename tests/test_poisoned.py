@@ -108,7 +108,7 @@ def _evidence(seed: int, clean: float, dirty: float, **more: Any) -> ClassifierE
         members=rng.random(records) < 0.5,
         fprs=(0.05,),
         bank=banks[0],
-        poisoned=Poisoned(*banks, copies=8),
+        poisoned=Poisoned(banks[0], banks[1], 8),
         x=rng.normal(size=(records, 2)),
         y=rng.integers(0, 2, records),
     )

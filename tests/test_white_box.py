@@ -55,7 +55,7 @@ def test_gradient_norms_are_those_of_a_loop(network: Any) -> None:
     for row in range(0, 120, 17):
         network.zero_grad()
         logits = network(torch.from_numpy(X[row : row + 1]))
-        torch.nn.functional.cross_entropy(logits, torch.from_numpy(Y[row : row + 1])).backward()
+        torch.nn.functional.cross_entropy(logits, torch.from_numpy(Y[row : row + 1])).backward()  # type: ignore[no-untyped-call]
         norms = [float(p.grad.norm()) for p in network.parameters()]
         assert found[row, 1] == pytest.approx(np.log(np.linalg.norm(norms)), abs=1e-4)
         assert found[row, 2:] == pytest.approx(np.log(norms), abs=1e-4)

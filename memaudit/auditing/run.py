@@ -200,11 +200,10 @@ def audit(
         planned = _planned(Path(plan), target, base, fprs, attacks, limits, place)
     measured = base.target
     facts = facts_of(base, tuple(fprs), tuple(attacks), device, level)
-    if earlier is not None:
-        facts = replace(facts, before=release_of(earlier, base, device))
     tainted = None if poisoned is None else poisoned_of(poisoned, poisoned_recipe, base)
-    if tainted is not None:
-        facts = replace(facts, poisoned=tainted)
+    before_it = None if earlier is None else release_of(earlier, base, device)
+    if isinstance(facts, Evidence):  # without a bank, the two have refused
+        facts = replace(facts, before=before_it, poisoned=tainted)
     subject = Subject(
         model=target.name,
         sha256=target.sha256,

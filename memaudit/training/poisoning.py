@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -53,17 +53,11 @@ def poisoned(
         raise SettingsError(f"copies = {copies}: give a whole number, at least one")
     listed = targets if isinstance(targets, str | Path) else tuple(_plain(targets))
     poisoning = Poisoning(recipe, listed, copies, seed)
-    own = isinstance(recipe, CallableRecipe)
-    return CallableRecipe(
-        recipe.examples,
-        poisoning,
-        load=recipe.load if isinstance(recipe, CallableRecipe) else None,
-        model=None if isinstance(recipe, EstimatorRecipe) else recipe.model,
-        queries=() if isinstance(recipe, EstimatorRecipe) else recipe.queries,
-        outputs=recipe.outputs if isinstance(recipe, CallableRecipe) else None,
-        output=None if isinstance(recipe, EstimatorRecipe) else recipe.output,
-        **({"observe": recipe.observe} if own else {}),
-    )
+    if isinstance(recipe, CallableRecipe):
+        return replace(recipe, train=poisoning)
+    if isinstance(recipe, EstimatorRecipe):
+        return CallableRecipe(recipe.examples, poisoning)
+    return CallableRecipe(recipe.examples, poisoning, model=recipe.model, queries=recipe.queries, output=recipe.output)
 
 
 def poisoned_rows(recipe: Recipe, examples: Examples) -> Int[Array, " targets"]:

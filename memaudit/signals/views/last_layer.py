@@ -45,7 +45,8 @@ class LastLayer:
             return reason
         if getattr(recipe, "outputs", None) not in (None, "logits"):
             return "the network does not return logits of a linear layer"
-        return "" if _last(recipe.model()) is not None else "the network has no linear layer"  # type: ignore[union-attr]
+        make = getattr(recipe, "model", None)
+        return "" if make is not None and _last(make()) is not None else "the network has no linear layer"
 
     def see(self, network: Any, recipe: Recipe, examples: Examples, device: str) -> Float[Array, "examples columns"]:
         """Return the four columns, float32.
@@ -119,11 +120,11 @@ def _regression(x: Array, y: Array, classes: int) -> Any:
         search.zero_grad()
         fit = torch.nn.functional.cross_entropy(inputs @ weights + bias, labels, reduction="sum")
         total = (fit + _PENALTY / 2 * weights.square().sum()) / len(labels)
-        total.backward()
+        total.backward()  # type: ignore[no-untyped-call]
         return total
 
     with torch.enable_grad():
-        search.step(loss)
+        search.step(loss)  # type: ignore[no-untyped-call]
     return lambda some: some @ weights.detach().numpy() + bias.detach().numpy()
 
 
