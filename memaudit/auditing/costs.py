@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from memaudit.auditing.viewed import highest, views_for
 from memaudit.bank import Bank
 from memaudit.design import Design
 from memaudit.errors import SettingsError
-from memaudit.recipe import Population, Recipe, fingerprint
+from memaudit.recipe import Examples, Population, Recipe, fingerprint
 from memaudit.training import time_model
 
 
@@ -56,6 +57,23 @@ def cost_to_fill(
     return shadows, Cost(
         seconds=timing.seconds, stored=timing.stored, source=timing.tried + ("; rough" if timing.rough else "")
     )
+
+
+def cost_of_access(
+    path: Path, recipe: Recipe, examples: Population, shadows: int, access: str | None
+) -> tuple[int, float | None]:
+    """Return how many queries per example attacks by access make, and the seconds that asking all models takes.
+
+    The seconds are the recorded time of one evaluation, times queries and models; None if no model is there yet.
+    """
+    level = highest(access, examples)
+    if level is None or not isinstance(examples, Examples):
+        return 0, 0.0
+    queries = sum(max(1, view.queries) for view in views_for(level, recipe, examples)[0])
+    bank = Bank.open(path) if (path / "bank.json").exists() else None
+    records = [] if bank is None else [bank.record(model) for model in bank.models() if model < shadows]
+    known = [record["evaluation"] for record in records if "evaluation" in record]
+    return queries, queries * (shadows + 1) * float(np.mean(known)) if known else None
 
 
 def require_budget(missing: int, cost: Cost, hours: float | None, gigabytes: float | None) -> None:

@@ -186,7 +186,7 @@ def audit(
         target = open_target(model, recipe, members, device, state_dict=state_dict, manifest=manifest, trusted=trusted)
     require_choices(fprs, attacks)
     require_fitting(target, attacks or ())
-    level = highest(access)
+    level = highest(access, target.population)
     bank = Bank.open(bank) if isinstance(bank, str | Path) and shadows != 0 else bank
     earlier = None if before is None else open_earlier(before, target, before_members, device)
     place = Path(ledger) if ledger is not None else _ledger(bank, target)
@@ -220,7 +220,7 @@ def audit(
     origin |= {} if level is None else {ASKED_ACCESS: str(level)}
     origin |= {} if earlier is None else {EARLIER: earlier.sha256}
     origin |= {} if tainted is None else {POISONED: f"{tainted.copies} mislabeled copies of each record"}
-    not_tested = untested(target, base.rung, compared=earlier is not None)
+    not_tested = untested(target, base.rung, getattr(facts, "access", None), compared=earlier is not None)
     report = examine(facts, subject, not_tested, limitations(target, base), origin)
     audited, shown = base.bank is not None and Key.made(base.bank.path), EvidenceLevel(evidence)
     # Not before: a bank that has a key was audited.

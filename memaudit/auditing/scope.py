@@ -11,10 +11,12 @@ from memaudit.design import Design, Draw, Role
 from memaudit.recipe import Population, TextPopulation
 from memaudit.recipe.labels import Task
 from memaudit.reports.text import percent
-from memaudit.types import Rung
+from memaudit.types import Level, Rung
 
 SEVERAL = "Several releases of a model combined."
 MORE = "Three or more releases of a model combined, and releases that continue the training of others."
+WHITE_BOX = "Other attacks, such as white-box attacks (weights, training history)."
+OTHER_WHITE_BOX = "Other attacks, such as white-box attacks on the training history or on inner layers."
 UNTESTED = (
     "Other attacks, such as white-box attacks (weights, training history) and label-only attacks.",
     "Extraction and reconstruction of training examples, model inversion, and attribute inference.",
@@ -114,16 +116,27 @@ NOISE = (
 )
 
 
-def untested(target: Target, rung: Rung = Rung.BANK, compared: bool = False) -> tuple[str, ...]:
-    """Return what was not tested; `compared` is whether the model was compared with an earlier release."""
-    lines = _untested(target, rung)
+def untested(
+    target: Target, rung: Rung = Rung.BANK, access: Level | None = None, compared: bool = False
+) -> tuple[str, ...]:
+    """Return what was not tested.
+
+    Args:
+        target: The audited model.
+        rung: What there was to go on.
+        access: The highest level of the attacks by access, if some were made.
+        compared: Whether the model was compared with an earlier release.
+    """
+    lines = _untested(target, rung, access)
     return tuple(MORE if line == SEVERAL else line for line in lines) if compared else lines
 
 
-def _untested(target: Target, rung: Rung) -> tuple[str, ...]:
+def _untested(target: Target, rung: Rung, access: Level | None) -> tuple[str, ...]:
     lower = WITHOUT_BANK if rung < Rung.BANK else ()
     if not isinstance(target.population, TextPopulation):
-        return (*lower, *UNTESTED)
+        if access is None:
+            return (*lower, *UNTESTED)
+        return (*lower, OTHER_WHITE_BOX if access is Level.WEIGHTS else WHITE_BOX, *UNTESTED[1:])
     base = getattr(target.recipe, "base", None) is not None
     return (
         *lower,

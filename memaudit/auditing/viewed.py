@@ -13,7 +13,7 @@ from memaudit.bank import Matched
 from memaudit.checks.evidence import Viewed
 from memaudit.design import PairArrays, Pairs, by_pair
 from memaudit.errors import BankError, SettingsError
-from memaudit.recipe import Examples, load_target
+from memaudit.recipe import Examples, Population, Recipe, load_target
 from memaudit.recipe.labels import Task
 from memaudit.recipe.populations import candidates
 from memaudit.signals.views import VIEWS, View
@@ -26,39 +26,48 @@ Array = np.ndarray
 _NAMES = {"all": Level.WEIGHTS, **{str(level): level for level in (Level.LABELS, Level.CONFIDENCES, Level.WEIGHTS)}}
 
 
-def highest(access: str | None) -> Level | None:
+def highest(access: str | None, examples: Population, weights: bool = True) -> Level | None:
     """Return the highest access level that was asked for; None if none was.
 
+    Args:
+        access: Its name.
+        examples: The audited population.
+        weights: Whether the bank will keep its models' weights.
+
     Raises:
-        SettingsError: There is no such level.
+        SettingsError: There is no such level, or there is nothing that it could be measured on.
     """
     if access is None:
         return None
     if access not in _NAMES:
         raise SettingsError(f"access = {access!r}: choose one of {', '.join(_NAMES)}")
+    if not isinstance(examples, Examples):
+        raise SettingsError("attacks by access are for classifiers, not for language models; leave --access out")
+    if not weights:
+        raise SettingsError("attacks by access ask the bank's models again: set weights = true, or leave --access out")
     return _NAMES[access]
+
+
+def views_for(access: Level, recipe: Recipe, examples: Examples) -> tuple[list[View], dict[str, str]]:
+    """Return the views up to a level that models of a recipe allow, and why the others cannot be had, by name."""
+    wanted = [view for view in VIEWS.values() if view.level.place <= access.place]
+    lacking = {view.name: view.lacks(recipe, examples) for view in wanted}
+    return [view for view in wanted if not lacking[view.name]], {name: why for name, why in lacking.items() if why}
 
 
 def views_of(base: Ground, access: Level | None, device: str) -> dict[str, Any]:
     """Return what evidence has of views: those of the level that was asked for, and why others could not be had."""
     if access is None:
         return {}
-    views: dict[str, Viewed] = {}
-    unseen: dict[str, str] = {}
-    wanted = [view for view in VIEWS.values() if view.level.place <= access.place]
-    reason = _unviewable(base)
-    measured = _measured(base) if not reason else None
-    if measured is not None:
-        _require_order(base, _models(base), measured)
-    for view in wanted:
-        if measured is None:
-            unseen[view.name] = reason
-            continue
-        assert base.target.recipe is not None and isinstance(base.target.population, Examples)
-        if lacking := view.lacks(base.target.recipe, base.target.population):
-            unseen[view.name] = lacking
-        else:
-            views[view.name] = _viewed(base, view, measured, device)
+    if reason := _unviewable(base):
+        unseen = {view.name: reason for view in VIEWS.values() if view.level.place <= access.place}
+        return {"access": access, "unseen": unseen}
+    recipe, examples = base.target.recipe, base.target.population
+    assert recipe is not None and isinstance(examples, Examples)
+    measured = _measured(base)
+    _require_order(base, _models(base), measured)
+    possible, unseen = views_for(access, recipe, examples)
+    views = {view.name: _viewed(base, view, measured, device) for view in possible}
     return {"access": access, "views": views, "unseen": unseen}
 
 

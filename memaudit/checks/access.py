@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
-from memaudit.attacks.access import ACCESS_ATTACKS, RECORDED
+from memaudit.attacks.access import ACCESS_ATTACKS, RECORDED, knowing
 from memaudit.checks.attack_results import POINTS, curve, roc, unresolved
 from memaudit.checks.evidence import (
     Attacked,
@@ -37,6 +38,7 @@ _TABLE, _LABELS, _CONFIDENCES, _WEIGHTS = (
     "Membership inference from confidences",
     "Membership inference from weights",
 )
+_RISKS = (0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1)
 _DOMINATED = 0.05  # two-sided, over all comparisons at one level
 _NOT_ASKED = "only attacks at no cost were made; --access labels, confidences or all measures the others"
 
@@ -283,11 +285,49 @@ def _at_level(evidence: ClassifierEvidence, code: str, title: str, level: Level)
             continue
         best = _strongest(rows, level, fpr)
         assert best is not None
-        findings.append(_finding(evidence, code, here, best, fpr))
+        tables = (
+            (reliability(evidence),) if "confidences" in evidence.views and code == "MIA022" and not findings else ()
+        )
+        findings.append(_finding(evidence, code, here, best, fpr, tables))
     return tuple(findings), tuple(skipped)
 
 
-def _finding(evidence: ClassifierEvidence, code: str, title: str, row: Row, fpr: float) -> Finding:
+def reliability(evidence: ClassifierEvidence) -> Table:
+    """Return how often examples of this model are members, by their privacy risk score.
+
+    The scores are for members and non-members in equal number; here they are adjusted to the share of members.
+    """
+    viewed, attack = evidence.viewed("confidences"), knowing(ACCESS_ATTACKS["privacy-risk"], evidence.y)
+    share = float(evidence.members.mean())
+    odds = attack.scores(viewed.target, viewed.pairs).astype(np.float64)
+    risk = share * odds / (share * odds + (1 - share) * (1 - odds))
+    rows: list[tuple[Cell, ...]] = []
+    for low, high in pairwise(_RISKS):
+        here = (risk >= low) & ((risk < high) | (high == 1))
+        if here.any():
+            name = f"{percent(low)} to {percent(high)}"
+            rows.append(
+                (
+                    name,
+                    int(here.sum()),
+                    percent(float(risk[here].mean())),
+                    with_interval(*share_of(evidence.members[here])),
+                )
+            )
+    return Table(
+        title="Privacy risk score: is it a probability?",
+        columns=("Risk score", "Examples", "Mean score", "Members among them"),
+        rows=tuple(rows),
+        note=(
+            "P(member | class, modified entropy), from the shadow models. Members: on this model, with 95% CI "
+            "(Clopper–Pearson). The two columns agree if the score is calibrated."
+        ),
+    )
+
+
+def _finding(
+    evidence: ClassifierEvidence, code: str, title: str, row: Row, fpr: float, tables: tuple[Table, ...]
+) -> Finding:
     tpr = evidence.rate(row.attacked, fpr)
     found = estimate(tpr.value, tpr.interval, "share", METHOD)
     value, low, high = share_of(row.attacked.flagged(fpr)[~evidence.members])
@@ -305,6 +345,7 @@ def _finding(evidence: ClassifierEvidence, code: str, title: str, row: Row, fpr:
         n=tpr.trials,
         counted=f"training {evidence.unit}",
         source=row.source,
+        tables=tables,
         notes=(
             f"The strongest of the attacks at this access on the shadow models, where its mean TPR is "
             f"{percent(row.on_shadows(fpr))}. Measured FPR: {percent(value)} ({between(low, high)}).",

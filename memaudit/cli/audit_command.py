@@ -163,6 +163,7 @@ def run(model: Path, call: Job, quiet: bool, yes: bool = False) -> Audit:
     """Return the audit of a model by the settings of a call; `yes` lets the bank cost more than was budgeted."""
     from memaudit.auditing import default_attacks, open_target, require_planned
     from memaudit.auditing.ledger import require_writable
+    from memaudit.auditing.viewed import highest
     from memaudit.bank import Bank
     from memaudit.recipe import Counts
 
@@ -182,6 +183,7 @@ def run(model: Path, call: Job, quiet: bool, yes: bool = False) -> Audit:
     )
     assert target.recipe is not None
     earlier = _earlier(target, call)
+    highest(settings.access, target.population, settings.weights)
     place = call.place(settings.bank)
     if settings.shadows != 0 and (Bank.is_imported(place) or Bank.is_derived(place)):
         return _audited(target, Bank.open(place), call, None, earlier)

@@ -29,6 +29,9 @@ _WORKERS = (1, 2, 4, 8, 16)
 @settings_options
 @click.option("--members", help="Who the model is trained on: a file of ids; by default MODEL.members.csv.")
 @click.option("--fpr", type=float, multiple=True, help="False-positive rate to measure at; may be repeated.")
+@click.option(
+    "--access", type=click.Choice(["labels", "confidences", "weights", "all"]), help="As for memaudit audit: its cost."
+)
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Such as memaudit.plan.json.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of tables.")
 @design_options
@@ -45,6 +48,7 @@ def command(
     the plan came first. Exits 2 if the cost exceeds [budget], unless --yes is given.
     """
     from memaudit.auditing import plan, require_budget, write_plan
+    from memaudit.auditing.costs import cost_of_access
     from memaudit.recipe import members_beside
     from memaudit.training import population
 
@@ -74,6 +78,7 @@ def command(
         deliver(json.dumps(asdict(found), indent=2))
     elif not quiet:
         _print(found, call)
+        _print_access(cost_of_access(bank, recipe, examples, settings.shadows, settings.access))
     if not yes:
         require_budget(found.missing, found.cost, call.budget.hours, call.budget.disk_gb)
     if output is not None:
@@ -125,6 +130,13 @@ def _print_cost(found: Plan, call: Job, to: Console) -> None:
             "\nFewer shadow models take less time and decide the same gates, but the attack is weaker and finds less. "
             f"The intervals of single examples' memorization are {_wider(found)}.\n"
         )
+
+
+def _print_access(cost: tuple[int, float | None]) -> None:
+    queries, seconds = cost
+    if queries:
+        took = "unknown until the bank has a model" if seconds is None else f"about {_time(seconds)} of one process"
+        click.echo(f"\naccess     {queries} queries per example and model, {took}")
 
 
 def _candidates(found: Plan) -> str:

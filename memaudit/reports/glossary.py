@@ -96,6 +96,15 @@ GLOSSARY = (
     ),
     Point(lead="Loss threshold (global-threshold).", words="The simplest attack: a low loss is taken for membership."),
     Point(
+        lead="Access level.",
+        words="What an adversary sees of the model: labels (the predicted class alone), top confidences, the "
+        "confidences of all classes, exact log-odds, or the weights.",
+    ),
+    Point(
+        lead="Privacy risk score.",
+        words="The probability that an example is a member, given its class and the model’s confidences.",
+    ),
+    Point(
         lead="reference, base, zlib, min-k, min-k++.",
         words="Attacks on language models. They compare the loss of a text with that of models without it "
         "(reference), of the base model (base), or with its compressed size (zlib). min-k and min-k++ use only the "

@@ -1,10 +1,13 @@
 """What an adversary sees of a model, as numbers per example. A view is one file and one entry in `VIEWS`."""
 
 from memaudit.signals.views.confidences import Confidences
+from memaudit.signals.views.direction import LossDirection
 from memaudit.signals.views.gradients import Gradients
 from memaudit.signals.views.interface import View
 from memaudit.signals.views.last_layer import LastLayer
+from memaudit.signals.views.votes import AugmentationVotes, NoiseVotes
 
-VIEWS: dict[str, View] = {view.name: view for view in (Confidences(), Gradients(), LastLayer())}
+_ALL: tuple[View, ...] = (NoiseVotes(), AugmentationVotes(), Confidences(), LossDirection(), Gradients(), LastLayer())
+VIEWS: dict[str, View] = {view.name: view for view in _ALL}
 
-__all__ = ["VIEWS", "Confidences", "Gradients", "LastLayer", "View"]
+__all__ = ["VIEWS", "AugmentationVotes", "Confidences", "Gradients", "LastLayer", "LossDirection", "NoiseVotes", "View"]
