@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     from memaudit.training import import_bank as import_bank
     from memaudit.training import import_models as import_models
     from memaudit.training import measure_bank as measure_bank
+    from memaudit.training import poisoned as poisoned
     from memaudit.training import train as train
     from memaudit.types import Context as Context
     from memaudit.types import Limit as Limit
@@ -94,7 +95,7 @@ _HOME = {
     "memaudit.signals.representation": ("features",),
     "memaudit.training": (
         "Shard", "derivations", "derive", "derive_target", "draw_members", "fill", "import_bank", "import_models",
-        "measure_bank", "train",
+        "measure_bank", "poisoned", "train",
     ),
     "memaudit.types": ("Context", "Limit", "Release", "Report", "Verdict"),
 }  # fmt: skip

@@ -45,6 +45,15 @@ METRICS = {
         counted=True,
         rates=True,
     ),
+    "snapshots": Metric(
+        unit="share",
+        larger="more added or removed records are identified from two releases, at the stated FPR",
+        counted=True,
+        rates=True,
+    ),
+    "poisoning": Metric(
+        unit="share", larger="poisoned copies raise the TPR at the stated FPR more", of_bank=True, rates=True
+    ),
     "access-loss": Metric(
         unit="share", larger="labels alone hide more members than exact outputs", of_bank=True, rates=True, leak=False
     ),

@@ -88,6 +88,11 @@ ATTACKS_BY_METRIC = {  # what a limit on a metric can name
         "calibrated": KnownAttack("Canaries, calibrated"),
         "raw": KnownAttack("Canaries, raw", Access.OUTPUTS),
     },
+    "snapshots": {
+        "added": KnownAttack("Two releases: added records"),
+        "removed": KnownAttack("Two releases: removed records"),
+    },
+    "poisoning": {"lira-online": KnownAttack("LiRA (online), poisoned records")},
     "planted-exposure": {"raw": KnownAttack("Raw exposure, exact test", Access.OUTPUTS)},
     "access": {  # the attacks of `attacks.access`
         "gap": KnownAttack("Gap (is the label right?)", Access.OUTPUTS),
@@ -106,10 +111,16 @@ ATTACKS_BY_METRIC = {  # what a limit on a metric can name
         "merlin": KnownAttack("Merlin", Access.OUTPUTS),
         "morgan": KnownAttack("Morgan"),
         "confidence-lira": KnownAttack("LiRA on confidences"),
+        "gradient-norm": KnownAttack("Gradient norm (LiRA)", Access.BASE),
+        "gradients": KnownAttack("Gradients of the last layers", Access.BASE),
+        "stolen-memories": KnownAttack("Stolen memories (displacement)", Access.BASE),
+        "last-layer": KnownAttack("Last layer and proxy", Access.BASE),
     },
 }
 OF_REFERENCES = ("slira", "rmia-offline", "reference", "base")  # what one to five other models are enough for
 USUAL_ATTACKS = ("slira", "lira-online", "lira-offline", "rmia", "global-threshold")  # on every kind of model
+POISONED = "poisoned bank"  # in the provenance, where models with poisoned training sets were compared
+EARLIER = "earlier release"  # in the provenance: the SHA-256 of the release that the model was compared with
 ASKED_ATTACKS, ASKED_RATES = "attacks", "false-positive rates"  # in the provenance: what the audit was asked for
 ASKED_ACCESS = "access"  # in the provenance, where attacks with less access were asked for: the highest level
 

@@ -33,6 +33,8 @@ def examine(
     results: list[Result] = []
     skipped: list[Skipped] = []
     for check in all_checks():
+        if not check.wanted(facts):
+            continue
         if not isinstance(facts, check.needs):
             skipped += out_of_reach(check, facts)
             continue

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 from memaudit import policy, reports
 from memaudit.auditing import ledger as ledgers
 from memaudit.auditing.choices import require_choices, require_fitting, usual_attacks
+from memaudit.auditing.earlier import open_earlier, release_of
 from memaudit.auditing.evidence import EvidenceLevel, Key, LedgerKey, flags_table, identifiers, most_exposed, table
 from memaudit.auditing.examination import examine, trusted_by
 from memaudit.auditing.facts import facts_of, of_examples
 from memaudit.auditing.folder import EVIDENCE, seal, unseal
 from memaudit.auditing.ground import LEAST_SHADOWS, Ground, ground
 from memaudit.auditing.planning import require_planned
+from memaudit.auditing.poisoned import poisoned_of
 from memaudit.auditing.provenance import bound, made_from, provenance
 from memaudit.auditing.recorded import Outputs, open_outputs
 from memaudit.auditing.scope import limitations, notices, untested
@@ -29,6 +31,8 @@ from memaudit.files import make_private_folder, write_whole
 from memaudit.recipe import Recipe, recipe_digest
 from memaudit.types import (
     ASKED_ACCESS,
+    EARLIER,
+    POISONED,
     Attempt,
     Context,
     Edition,
@@ -129,6 +133,10 @@ def audit(
     command: str = "",
     state_dict: str | None = None,
     trusted: Iterable[str] = (),
+    before: str | Path | Target | None = None,
+    before_members: str | Path | Iterable[Any] | None = None,
+    poisoned: Bank | str | Path | None = None,
+    poisoned_recipe: Recipe | str | None = None,
 ) -> Audit:
     """Return the audit of one trained model; trains nothing.
 
@@ -158,6 +166,12 @@ def audit(
         command: The command line that asked for the audit, for its report.
         state_dict: Which of several sets of weights in the file is the model, such as "model_ema".
         trusted: Types that a skops file may hold, such as "my_package.MyScaler"; the report names them.
+        before: An earlier release of the model, retrained since: what the two reveal together about the records that
+            were added or removed.
+        before_members: Who the earlier release was trained on; by default the file that `save_target` wrote.
+        poisoned: A bank that a recipe of `memaudit.poisoned` filled with the same seed: how much more the poisoned
+            records leak.
+        poisoned_recipe: That recipe, or where it is.
 
     Raises:
         MemauditError: Something is missing or does not fit; the message says what to do.
@@ -174,6 +188,7 @@ def audit(
     require_fitting(target, attacks or ())
     level = highest(access, target.population)
     bank = Bank.open(bank) if isinstance(bank, str | Path) and shadows != 0 else bank
+    earlier = None if before is None else open_earlier(before, target, before_members, device)
     place = Path(ledger) if ledger is not None else _ledger(bank, target)
     ledgers.require_writable(place)
     base = ground(target, bank, shadows, references, device)
@@ -185,6 +200,10 @@ def audit(
         planned = _planned(Path(plan), target, base, fprs, attacks, limits, place)
     measured = base.target
     facts = facts_of(base, tuple(fprs), tuple(attacks), device, level)
+    tainted = None if poisoned is None else poisoned_of(poisoned, poisoned_recipe, base)
+    before_it = None if earlier is None else release_of(earlier, base, device)
+    if isinstance(facts, Evidence):  # without a bank, the two have refused
+        facts = replace(facts, before=before_it, poisoned=tainted)
     subject = Subject(
         model=target.name,
         sha256=target.sha256,
@@ -199,9 +218,10 @@ def audit(
     made = made_from(target, base)
     origin = provenance(target, base, made, fprs, attacks, device, command)
     origin |= {} if level is None else {ASKED_ACCESS: str(level)}
-    report = examine(
-        facts, subject, untested(target, base.rung, getattr(facts, "access", None)), limitations(target, base), origin
-    )
+    origin |= {} if earlier is None else {EARLIER: earlier.sha256}
+    origin |= {} if tainted is None else {POISONED: f"{tainted.copies} mislabeled copies of each record"}
+    not_tested = untested(target, base.rung, getattr(facts, "access", None), compared=earlier is not None)
+    report = examine(facts, subject, not_tested, limitations(target, base), origin)
     audited, shown = base.bank is not None and Key.made(base.bank.path), EvidenceLevel(evidence)
     # Not before: a bank that has a key was audited.
     key = LedgerKey(place) if base.bank is None else Key(base.bank.path, ledger=place)

@@ -13,19 +13,22 @@ from memaudit.recipe.labels import Task
 from memaudit.reports.text import percent
 from memaudit.types import Level, Rung
 
+SEVERAL = "Several releases of a model combined."
+MORE = "Three or more releases of a model combined, and releases that continue the training of others."
 WHITE_BOX = "Other attacks, such as white-box attacks (weights, training history)."
+OTHER_WHITE_BOX = "Other attacks, such as white-box attacks on the training history or on inner layers."
 UNTESTED = (
     "Other attacks, such as white-box attacks (weights, training history) and label-only attacks.",
     "Extraction and reconstruction of training examples, model inversion, and attribute inference.",
     "What can be learned about people who are not among the examples.",
-    "Several releases of a model combined.",
+    SEVERAL,
 )
 UNTESTED_TEXT = (
     "Other attacks, such as white-box attacks (weights, training history) and jailbreaks.",
     "Extraction with prompts other than the text before a passage, the beginning of a text, or a few tokens.",
     "Personal data that no fixed rule detects: names, addresses, statements about people.",
     "What can be learned about people who are not in the documents.",
-    "Several releases of a model combined.",
+    SEVERAL,
 )
 BASE = (
     "What the base model leaks about its own training data. All shadow models start from it, so a document that the "
@@ -113,11 +116,27 @@ NOISE = (
 )
 
 
-def untested(target: Target, rung: Rung = Rung.BANK, access: Level | None = None) -> tuple[str, ...]:
-    """Return what was not tested; `access` is the highest level of the attacks by access, if some were made."""
+def untested(
+    target: Target, rung: Rung = Rung.BANK, access: Level | None = None, compared: bool = False
+) -> tuple[str, ...]:
+    """Return what was not tested.
+
+    Args:
+        target: The audited model.
+        rung: What there was to go on.
+        access: The highest level of the attacks by access, if some were made.
+        compared: Whether the model was compared with an earlier release.
+    """
+    lines = _untested(target, rung, access)
+    return tuple(MORE if line == SEVERAL else line for line in lines) if compared else lines
+
+
+def _untested(target: Target, rung: Rung, access: Level | None) -> tuple[str, ...]:
     lower = WITHOUT_BANK if rung < Rung.BANK else ()
     if not isinstance(target.population, TextPopulation):
-        return (*lower, *UNTESTED) if access is None else (*lower, WHITE_BOX, *UNTESTED[1:])
+        if access is None:
+            return (*lower, *UNTESTED)
+        return (*lower, OTHER_WHITE_BOX if access is Level.WEIGHTS else WHITE_BOX, *UNTESTED[1:])
     base = getattr(target.recipe, "base", None) is not None
     return (
         *lower,

@@ -11,7 +11,9 @@ from memaudit.checks.evidence import (
     ClassifierTargetEvidence,
     ControlCheck,
     Evidence,
+    Poisoned,
     RedrawnLabels,
+    Release,
     TargetEvidence,
 )
 from memaudit.checks.exact import exact_check
@@ -28,9 +30,11 @@ from memaudit.checks.membership import MEMBERSHIP
 from memaudit.checks.memorized import memorization_check
 from memaudit.checks.noisy_labels import contradicted_check
 from memaudit.checks.own_secrets import own_secrets_check
+from memaudit.checks.poisoned import poisoned_check
 from memaudit.checks.probabilistic import probabilistic_check
 from memaudit.checks.proxies import proxies_check
 from memaudit.checks.search import search_check
+from memaudit.checks.snapshots import snapshots_check
 from memaudit.checks.tail import influence_check
 from memaudit.checks.text import TextEvidence, TextTargetEvidence
 from memaudit.checks.traced import information_check, traceability_check
@@ -42,6 +46,8 @@ CHECKS: tuple[Check, ...] = (
     held_out_check,
     traceability_check,
     information_check,
+    snapshots_check,
+    poisoned_check,
     *ACCESS,
     memorization_check,
     known_check,
@@ -95,7 +101,9 @@ __all__ = [
     "ClassifierTargetEvidence",
     "ControlCheck",
     "Evidence",
+    "Poisoned",
     "RedrawnLabels",
+    "Release",
     "TargetEvidence",
     "TextEvidence",
     "TextTargetEvidence",

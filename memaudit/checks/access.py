@@ -1,4 +1,4 @@
-"""MIA020 to MIA022: what an adversary achieves with less access to the model than its exact outputs."""
+"""MIA020 to MIA023: what an adversary achieves with less access to the model than its exact outputs."""
 
 from __future__ import annotations
 
@@ -32,10 +32,11 @@ from memaudit.types import ATTACKS_BY_METRIC, Cell, Curve, Estimate, Figure, Fin
 
 Array = np.ndarray
 
-_TABLE, _LABELS, _CONFIDENCES = (
+_TABLE, _LABELS, _CONFIDENCES, _WEIGHTS = (
     "Access and leakage: what if only labels are returned?",
     "Membership inference from labels alone",
     "Membership inference from confidences",
+    "Membership inference from weights",
 )
 _RISKS = (0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1)
 _DOMINATED = 0.05  # two-sided, over all comparisons at one level
@@ -352,8 +353,29 @@ def _finding(
     )
 
 
+def _weights(evidence: ClassifierEvidence) -> Outcome:
+    """Membership inference by an adversary who has the weights.
+
+    The strongest white-box attack of MIA020, chosen by its mean true-positive rate on the shadow models:
+
+    - `gradient-norm` is LiRA on the norm of the loss's gradient.
+    - `gradients` combines the log-odds with the gradients of the last layers, and `last-layer` with what a proxy of the
+      last layer says: logistic regressions on the log-likelihood ratio of each number.
+    - `stolen-memories` is the displacement of the last layer from its proxy, with one threshold for all examples.
+
+    Whoever has the weights can also make every attack with less access. Where a white-box attack is dominated in the
+    table of MIA020, the weights reveal no more to these attacks than exact outputs do. See MIA005 for the TPR, its
+    interval and its threshold.
+
+    Source: Nasr et al. 2019; Leino & Fredrikson 2020; Carlini et al. 2022 (LiRA). Sablayrolles et al. 2019 show that,
+    under assumptions, exact outputs suffice.
+    """
+    return _at_level(evidence, "MIA023", _WEIGHTS, Level.WEIGHTS)
+
+
 ACCESS = (
     Check("MIA020", _TABLE, "access-loss", _compared, ClassifierEvidence),
     Check("MIA021", _LABELS, "access", _labels, ClassifierEvidence),
     Check("MIA022", _CONFIDENCES, "access", _confidences, ClassifierEvidence),
+    Check("MIA023", _WEIGHTS, "access", _weights, ClassifierEvidence),
 )

@@ -128,6 +128,24 @@ class Attacked:
         return unreachable(self.outside, fpr)
 
 
+@dataclass(frozen=True, slots=True)
+class Release:
+    """An earlier release of the audited model: its signals, who is right, and who its members are."""
+
+    phi: Float[Array, "examples queries"]
+    correct: Shaped[Array, " examples"]
+    members: Bool[Array, " examples"]
+
+
+@dataclass(frozen=True, slots=True)
+class Poisoned:
+    """The records that an attacker poisons, in models with clean and with poisoned training sets, pair by pair."""
+
+    clean: Shadows
+    poisoned: Shadows
+    copies: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class TargetEvidence(ABC):
     """What a check may look at without a bank: the target's signals, and who is a member of the target.
@@ -256,13 +274,16 @@ class Evidence(TargetEvidence):
 
     `matched` says which models the bank's values come from, where its models are not complementary pairs. `share` is
     that of all units in the shadows' training sets; where it is not one half, the examples are the bank's candidates
-    (`memaudit.design.Design`), or the models were imported. `views` are those that were asked for with `access`, by
+    (`memaudit.design.Design`), or the models were imported. `before` is an earlier release of the model, where one was
+    given, and `poisoned` models with poisoned training sets. `views` are those that were asked for with `access`, by
     name, and `unseen` says why one could not be had.
     """
 
     bank: Shadows
     matched: Couples | None = None
     share: float = 0.5
+    before: Release | None = None
+    poisoned: Poisoned | None = None
     access: Level | None = None
     views: Mapping[str, Viewed] = field(default_factory=dict)
     unseen: Mapping[str, str] = field(default_factory=dict)
@@ -493,7 +514,7 @@ def memorization_of_shares(evidence: Evidence) -> Counterfactual:
 class Check:
     """A check: `run` maps evidence to findings and refusals, and carries the explanation as its docstring.
 
-    `needs` is the kind of evidence that it can be run on.
+    `needs` is the kind of evidence that it can be run on; it is run where it is `wanted`.
     """
 
     code: str
@@ -501,6 +522,7 @@ class Check:
     metric: str
     run: Callable[[Any], Outcome]
     needs: type[Any] = Evidence
+    wanted: Callable[[Any], bool] = lambda evidence: True
 
     @property
     def rung(self) -> Rung:

@@ -48,6 +48,10 @@ if TYPE_CHECKING:
 @ledger_option
 @click.option("--sign", metavar="KEY", help="Sign the report with a private key: a PEM file, or env:NAME.")
 @click.option("--manifest", help="Data manifest to compare the members with: memaudit.write_manifest.")
+@click.option("--before", help="An earlier release of the model: which records were added or removed since?")
+@click.option("--before-members", help="Its members: a file of ids; by default those saved beside it.")
+@click.option("--poisoned", help="A bank filled by memaudit.poisoned(recipe, …): how much more do its records leak?")
+@click.option("--poisoned-recipe", help="The recipe that filled it: FILE:NAME; by default recipe.py:poisoned.")
 @over_budget
 @click.option("-v", "--sentences", is_flag=True, help="Print the results as sentences, not as a table.")
 @click.option(
@@ -178,10 +182,11 @@ def run(model: Path, call: Job, quiet: bool, yes: bool = False) -> Audit:
         trusted=settings.trust,
     )
     assert target.recipe is not None
+    earlier = _earlier(target, call)
     highest(settings.access, target.population, settings.weights)
     place = call.place(settings.bank)
     if settings.shadows != 0 and (Bank.is_imported(place) or Bank.is_derived(place)):
-        return _audited(target, Bank.open(place), call, None)
+        return _audited(target, Bank.open(place), call, None, earlier)
     if settings.plan is not None:
         attacks = settings.attacks or default_attacks(target.recipe, target.population, call.limits)
         require_planned(
@@ -195,9 +200,20 @@ def run(model: Path, call: Job, quiet: bool, yes: bool = False) -> Audit:
             call.ledger,
         )
     if _without_shadows(call, target.recipe):
-        return _audited(target, None, call, 0)
+        return _audited(target, None, call, 0, earlier)
     bank = fill_bank(call, quiet, yes, target.recipe, target.population, members=Counts(target.counts))
-    return _audited(target, bank, call, settings.shadows)
+    return _audited(target, bank, call, settings.shadows, earlier)
+
+
+def _earlier(target: Target, call: Job) -> Target | None:
+    """Return the earlier release that the model is to be compared with; None if there is none."""
+    from memaudit.auditing.earlier import open_earlier
+
+    settings = call.audit
+    if settings.before is None:
+        return None
+    members = None if settings.before_members is None else call.place(settings.before_members)
+    return open_earlier(call.place(settings.before), target, members, settings.device)
 
 
 def _run_outputs(outputs: Path, kind: str | None, call: Job, recipe: str | None) -> Audit:
@@ -216,8 +232,9 @@ def _run_outputs(outputs: Path, kind: str | None, call: Job, recipe: str | None)
     return _audited(target, bank, call, None if bank is None or bank.imported else call.audit.shadows)
 
 
-def _audited(target: Target, bank: Bank | None, call: Job, shadows: int | None) -> Audit:
+def _audited(target: Target, bank: Bank | None, call: Job, shadows: int | None, earlier: Target | None = None) -> Audit:
     from memaudit.auditing import audit
+    from memaudit.recipe import load_recipe
 
     settings = call.audit
     return audit(
@@ -237,6 +254,9 @@ def _audited(target: Target, bank: Bank | None, call: Job, shadows: int | None) 
         ledger=call.ledger,
         command=(click.get_current_context().find_root().obj or "").encode("utf-8", "backslashreplace").decode(),
         device=settings.device,
+        before=earlier,
+        poisoned=None if settings.poisoned is None else call.place(settings.poisoned),
+        poisoned_recipe=None if settings.poisoned is None else load_recipe(settings.poisoned_recipe, call.folder),
     )
 
 

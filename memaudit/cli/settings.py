@@ -45,6 +45,10 @@ class AuditSettings(BaseModel):
     plan: str | None = None
     ledger: str | None = None
     manifest: str | None = None
+    before: str | None = None
+    before_members: str | None = None
+    poisoned: str | None = None
+    poisoned_recipe: str = "recipe.py:poisoned"
 
 
 class FilesSettings(BaseModel):

@@ -15,7 +15,9 @@ from memaudit.types import (
     ASKED_ATTACKS,
     ASKED_RATES,
     ATTACKS_BY_METRIC,
+    EARLIER,
     OF_REFERENCES,
+    POISONED,
     Control,
     Finding,
     Report,
@@ -29,10 +31,10 @@ ALWAYS = (
 WITHOUT_BANK = ("CTL002", "CTL003", "CTL005", "CTL007", "LNK001", "MIA011", "MIA012", "MEM004", "MEM009")
 _SINCE_0_3 = (
     *("CAN010", "MEM004", "MEM005", "MEM006", "MEM009", "MIA011", "MIA012"),
-    *("MIA020", "MIA021", "MIA022"),
+    *("MIA020", "MIA021", "MIA022", "MIA023"),
 )
 _OF_BANK = ("CTL009",)  # a control on what shadow models recorded
-OF_CLASSIFIERS = ("MEM001", "MEM005", "MEM006", "MIA020", "MIA021", "MIA022")
+OF_CLASSIFIERS = ("MEM001", "MEM005", "MEM006", "MIA020", "MIA021", "MIA022", "MIA023")
 OF_TEXTS = (
     *("CTL006", "CTL009", "MEM002", "MEM003", "LNK002", "CAN001", "CAN002", "CAN003", "CAN010"),
     *("EXT001", "EXT002", "EXT003", "EXT004"),
@@ -84,6 +86,8 @@ def _missing(report: Report) -> Iterator[str]:
     own = OF_TEXTS if there & set(OF_TEXTS) else OF_CLASSIFIERS
     always = ALWAYS if report.rung is Rung.BANK else WITHOUT_BANK
     always = (*always, "CTL014") if report.rung is Rung.REFERENCES else always
+    always = (*always, "MIA024") if EARLIER in report.provenance else always
+    always = (*always, "MIA025") if POISONED in report.provenance else always
     unknown = () if version_of(report) >= (0, 3) else _SINCE_0_3
     for code in (*always, *(code for code in own if report.rung is Rung.BANK or code not in _OF_BANK)):
         if code not in there and code not in unknown:

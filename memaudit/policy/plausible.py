@@ -57,6 +57,9 @@ MEASURES = {
     "MIA020": Measure("access-loss", "share", counted="up to all"),
     "MIA021": Measure("access", "share", ("",), "members"),
     "MIA022": Measure("access", "share", ("",), "members"),
+    "MIA023": Measure("access", "share", ("gradient", "stolen-memories", "last-layer"), "members"),
+    "MIA024": Measure("snapshots", "share", ("added", "removed"), "up to all"),
+    "MIA025": Measure("poisoning", "share", ("lira-online",), "up to all"),
     "MEM001": Measure("memorization", "share", counted="up to all"),
     "MEM002": Measure("memorization", "share", counted="up to all"),
     "MEM003": Measure("exact-memorization", "share", counted="up to all"),
@@ -192,7 +195,7 @@ def _of_count(finding: Finding, slack: float) -> Iterator[str]:
     if not _near(hits / n, estimate.value, slack):
         yield f"{estimate.value:.6g} is no share of {n:,} {finding.counted}"
         return
-    exact = finding.metric not in ("tpr", "access") or estimate.method.startswith("Clopper")
+    exact = METRICS[finding.metric].exact or estimate.method.startswith("Clopper")
     ends = [(estimate.level, estimate.low, estimate.high)]
     ends += [(2 * b.confidence - 1, b.low, b.high) for b in estimate.bounds]
     for level, low, high in ends:

@@ -19,7 +19,7 @@ _SINCE = (0, 3)
 _WHOLE = (
     *("tpr", "traceability", "memorization", "known-memorization", "useful-memorization", "membership-information"),
     *("link", "planted-exposure", "proxy", "forgetting", "contradicted-labels"),
-    *("access", "access-loss"),
+    *("access", "access-loss", "snapshots", "poisoning"),
 )  # metrics whose sentences repeat numbers alone
 _PUBLIC_ROUNDING = 0.006  # three digits are kept
 

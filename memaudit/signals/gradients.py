@@ -62,8 +62,29 @@ def norms(
     return {name: torch.cat(parts).numpy() for name, parts in found.items()}
 
 
+def norms_by_parameter(asked: Asked, examples: Examples, losses: ExampleLosses) -> Float[Array, "examples parameters"]:
+    """Return the norm of the loss's gradient in every parameter that is trained, in the order of the network's.
+
+    Raises:
+        ModelError: No parameter is trained.
+        RecipeError: The network's own code failed.
+    """
+    parts = []
+    for start in range(0, len(examples), _BATCH):
+        rows = slice(start, min(start + _BATCH, len(examples)))
+        y = torch.from_numpy(examples.y[rows]).to(asked.device)
+        with torch.enable_grad(), blame("differentiating the model"):
+            parts.append(_squares(asked, asked.inputs(rows), y, losses).sqrt().detach().float().cpu())
+    return torch.cat(parts).numpy()
+
+
 def _in_parameters(asked: Asked, inputs: Any, y: Tensor, losses: ExampleLosses) -> Tensor:
-    """Return the norms by one vectorised pass, or row by row of a network that this cannot be applied to."""
+    """Return the norms of the gradients in all parameters together."""
+    return _squares(asked, inputs, y, losses).sum(dim=1).sqrt()
+
+
+def _squares(asked: Asked, inputs: Any, y: Tensor, losses: ExampleLosses) -> Tensor:
+    """Return squared norms `[rows, parameters]` by one vectorised pass, or row by row where this cannot be applied."""
     network = asked.network
     trained = {name: p.detach() for name, p in network.named_parameters() if p.requires_grad}
     if not trained:
@@ -74,14 +95,14 @@ def _in_parameters(asked: Asked, inputs: Any, y: Tensor, losses: ExampleLosses) 
         answer = answer_of(partial(_called, network, parameters), given)
         return losses.loss(outputs_of(answer, asked.output), label[None])[0]
 
-    def norm(parameters: dict[str, Tensor], row: Any, label: Tensor) -> Tensor:
-        return _total(list(grad(loss)(parameters, row, label).values())).sqrt()
+    def squares(parameters: dict[str, Tensor], row: Any, label: Tensor) -> Tensor:
+        return torch.stack([g.square().sum() for g in grad(loss)(parameters, row, label).values()])
 
     chunk = max(1, _NUMBERS // sum(p.numel() for p in trained.values()))
     try:
-        return vmap(norm, (None, 0, 0), chunk_size=chunk)(trained, inputs, y)
+        return vmap(squares, (None, 0, 0), chunk_size=chunk)(trained, inputs, y)
     except Exception:  # data-dependent control flow, an operation without a batching rule
-        return torch.stack([norm(trained, each(inputs, itemgetter(row)), y[row]) for row in range(len(y))])
+        return torch.stack([squares(trained, each(inputs, itemgetter(row)), y[row]) for row in range(len(y))])
 
 
 def _called(network: torch.nn.Module, parameters: dict[str, Tensor], *inputs: Any, **named: Any) -> Any:
@@ -129,7 +150,3 @@ def _length(gradients: Sequence[Tensor]) -> Tensor:
     """Return the norm of each row over all parts."""
     squares = [g.flatten(1).square().sum(dim=1) for g in gradients]
     return torch.stack(squares).sum(dim=0).sqrt()
-
-
-def _total(gradients: Sequence[Tensor]) -> Tensor:
-    return torch.stack([g.square().sum() for g in gradients]).sum()

@@ -7,6 +7,7 @@ from memaudit.training.filling import Progress, Shard, draw_members, fill, train
 from memaudit.training.further import Further, measure_bank
 from memaudit.training.importing import import_bank, import_models
 from memaudit.training.machine import choose_device, device_name
+from memaudit.training.poisoning import poisoned
 from memaudit.training.timing import Timing, time_model
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "import_bank",
     "import_models",
     "measure_bank",
+    "poisoned",
     "population",
     "time_model",
     "train",

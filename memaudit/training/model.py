@@ -362,16 +362,8 @@ class Workshop:
         return model
 
     def _estimator(self, counts: UInt8[Array, " examples"], seed: int) -> Any:
-        from sklearn.base import clone
-
         assert isinstance(self.recipe, EstimatorRecipe)
-        estimator = clone(self.recipe.estimator)
-        random = [name for name in estimator.get_params() if name.rpartition("__")[2] in _SEEDS]
-        if not random and type(estimator).__module__.startswith("catboost."):  # it lists only what was set
-            random = ["random_seed"]
-        estimator.set_params(**dict.fromkeys(random, seed))
-        training_set = self._training_set(counts)
-        return estimator.fit(training_set.x, training_set.labels)
+        return fitted(self.recipe.estimator, self._training_set(counts), seed)
 
     @property
     def _task(self) -> Task | None:
@@ -380,6 +372,18 @@ class Workshop:
     def _training_set(self, counts: UInt8[Array, " examples"]) -> Examples:
         assert isinstance(self.examples, Examples)
         return self.examples.take(np.repeat(np.arange(len(counts)), counts))
+
+
+def fitted(estimator: Any, training_set: Examples, seed: int) -> Any:
+    """Return a clone of an estimator, fitted with every random state set."""
+    from sklearn.base import clone
+
+    estimator = clone(estimator)
+    random = [name for name in estimator.get_params() if name.rpartition("__")[2] in _SEEDS]
+    if not random and type(estimator).__module__.startswith("catboost."):  # it lists only what was set
+        random = ["random_seed"]
+    estimator.set_params(**dict.fromkeys(random, seed))
+    return estimator.fit(training_set.x, training_set.labels)
 
 
 def on_device(examples: Examples, device: str) -> tuple[Any, Any]:

@@ -17,6 +17,7 @@ from memaudit.attacks.access.risk import PrivacyRisk
 from memaudit.attacks.access.ties import untied
 from memaudit.attacks.access.trained import AUGMENTATION, SALEM, SHOKRI
 from memaudit.attacks.access.votes import NoiseVotes
+from memaudit.attacks.access.white_box import Combined, GradientNorm, StolenMemories
 
 _ALL: tuple[AccessAttack, ...] = (
     Gap(),
@@ -35,6 +36,10 @@ _ALL: tuple[AccessAttack, ...] = (
     Merlin(),
     Morgan(),
     CONFIDENCE_LIRA,
+    GradientNorm(),
+    Combined("gradients", "gradients"),
+    StolenMemories(),
+    Combined("last-layer", "last-layer"),
 )
 ACCESS_ATTACKS: dict[str, AccessAttack] = {attack.name: attack for attack in _ALL}
 
