@@ -11,10 +11,12 @@ import numpy as np
 from jaxtyping import Float
 from scipy import integrate, optimize, special
 
+from memaudit.types import UNBOUNDED_EPSILON
+
 Array = np.ndarray
 
-LARGEST = 700.0
-"""The largest ε that is computed with: e^709 is the largest double. A mechanism with such an ε promises nothing."""
+LARGEST = UNBOUNDED_EPSILON
+"""The largest ε that is computed with. A mechanism with such an ε promises nothing."""
 
 
 def tpr_ceiling(fpr: Float[Array, "..."] | float, epsilon: float, delta: float) -> Float[Array, "..."]:
@@ -56,9 +58,9 @@ def exposure_ceiling(epsilon: float, delta: float, secrets: float) -> float:
     most = math.log2(secrets)
     if most <= 0:
         return 0.0
-    ends = [min(most, end / math.log(2)) for end in (epsilon, epsilon - math.log1p(-delta), math.log1p(math.exp(-epsilon)))]
+    met = math.log1p(math.exp(min(epsilon, LARGEST))) - math.log1p(-delta)  # where the parts of the ceiling meet
     value, _ = integrate.quad(
-        lambda bits: float(tpr_ceiling(2.0**-bits, epsilon, delta)), 0, most, points=sorted(set(ends)), limit=200
+        lambda bits: float(tpr_ceiling(2.0**-bits, epsilon, delta)), 0, most, points=[min(most, met / math.log(2))]
     )
     return float(min(most, value))
 
