@@ -74,11 +74,16 @@ ATTACKS_BY_METRIC = {  # what a limit on a metric can name
         "raw": KnownAttack("Canaries, raw", Access.OUTPUTS),
     },
     "planted-exposure": {"raw": KnownAttack("Raw exposure, exact test", Access.OUTPUTS)},
+    "epsilon-floor": {
+        "one-run": KnownAttack("Lower bound from this model", Access.OUTPUTS),
+        "many-run": KnownAttack("Lower bound from shadow models"),
+    },
 }
 UNBOUNDED_EPSILON = 700.0  # the upper end of an ε that nothing bounds from above: e^709 is the largest double
 OF_REFERENCES = ("slira", "rmia-offline", "reference", "base")  # what one to five other models are enough for
 USUAL_ATTACKS = ("slira", "lira-online", "lira-offline", "rmia", "global-threshold")  # on every kind of model
 ASKED_ATTACKS, ASKED_RATES = "attacks", "false-positive rates"  # in the provenance: what the audit was asked for
+DP_CLAIM, CLASSIFIER_CANARIES = "differential privacy", "canaries of a classifier"  # there, too, where there are any
 
 
 class Rung(IntEnum):

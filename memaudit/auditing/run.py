@@ -16,7 +16,8 @@ from memaudit.auditing.facts import facts_of, of_examples
 from memaudit.auditing.folder import EVIDENCE, seal, unseal
 from memaudit.auditing.ground import LEAST_SHADOWS, Ground, ground
 from memaudit.auditing.planning import require_planned
-from memaudit.auditing.provenance import bound, made_from, provenance
+from memaudit.auditing.promised import Dp, promise_of
+from memaudit.auditing.provenance import bound, made_from, promised, provenance
 from memaudit.auditing.recorded import Outputs, open_outputs
 from memaudit.auditing.scope import limitations, notices, untested
 from memaudit.auditing.target import Target, open_target
@@ -126,6 +127,7 @@ def audit(
     command: str = "",
     state_dict: str | None = None,
     trusted: Iterable[str] = (),
+    dp: Dp | None = None,
 ) -> Audit:
     """Return the audit of one trained model; trains nothing.
 
@@ -153,6 +155,8 @@ def audit(
         command: The command line that asked for the audit, for its report.
         state_dict: Which of several sets of weights in the file is the model, such as "model_ema".
         trusted: Types that a skops file may hold, such as "my_package.MyScaler"; the report names them.
+        dp: The differential privacy that is claimed of the training, `memaudit.Dp(epsilon=..., delta=...)`: the audit
+            tries to refute it, and draws what it allows beside what was measured.
 
     Raises:
         MemauditError: Something is missing or does not fit; the message says what to do.
@@ -178,7 +182,8 @@ def audit(
     if plan is not None:
         planned = _planned(Path(plan), target, base, fprs, attacks, limits, place)
     measured = base.target
-    facts = facts_of(base, tuple(fprs), tuple(attacks), device)
+    promise = promise_of(dp, target, base)
+    facts = replace(facts_of(base, tuple(fprs), tuple(attacks), device), promise=promise)
     subject = Subject(
         model=target.name,
         sha256=target.sha256,
@@ -191,7 +196,7 @@ def audit(
         unit=getattr(target.population, "unit", "examples"),
     )
     made = made_from(target, base)
-    origin = provenance(target, base, made, fprs, attacks, device, command)
+    origin = provenance(target, base, made, fprs, attacks, device, command) | promised(promise)
     report = examine(facts, subject, untested(target, base.rung), limitations(target, base), origin)
     audited, level = base.bank is not None and Key.made(base.bank.path), EvidenceLevel(evidence)
     # Not before: a bank that has a key was audited.

@@ -2,9 +2,11 @@
 
 from importlib.metadata import entry_points
 
+from memaudit.checks.classifier_canaries import classifier_canaries_check
 from memaudit.checks.controls import BLIND, CONTROLS
 from memaudit.checks.counterfactual import counterfactual_check, epoch_check
 from memaudit.checks.discoverable import discoverable_check
+from memaudit.checks.dp import DP
 from memaudit.checks.evidence import (
     Attacked,
     Check,
@@ -54,6 +56,8 @@ CHECKS: tuple[Check, ...] = (
     detection_check,
     own_secrets_check,
     exact_check,
+    classifier_canaries_check,
+    *DP,
     discoverable_check,
     probabilistic_check,
     extraction_link_check,

@@ -229,6 +229,7 @@ def _audited(target: Target, bank: Bank | None, call: Job, shadows: int | None) 
         ledger=call.ledger,
         command=(click.get_current_context().find_root().obj or "").encode("utf-8", "backslashreplace").decode(),
         device=settings.device,
+        dp=call.promise(),
     )
 
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 
 from memaudit.errors import hint
 from memaudit.policy.waivers import self_approved
-from memaudit.types import ATTACKS_BY_METRIC, Limit, OnInconclusive, Waiver
+from memaudit.types import ATTACKS_BY_METRIC, UNBOUNDED_EPSILON, Limit, OnInconclusive, Waiver
 
 LONGEST = timedelta(days=180)
 
@@ -38,6 +38,7 @@ class GateSettings(BaseModel):
         "extraction",
         "extraction-link",
         "exact-memorization",
+        "epsilon",
     ]
     attack: str | None = None
     at_fpr: Annotated[float, Field(gt=0, lt=1)] | None = None
@@ -67,6 +68,8 @@ class GateSettings(BaseModel):
             raise ValueError(f"a gate on {self.metric} has no at_fpr")
         if self.metric in _BINOMIAL and not 0 <= self.max <= 1:
             raise ValueError(f"a gate on {self.metric} has a max between 0 and 1, the share of all, got {self.max:g}")
+        if self.metric == "epsilon" and not 0 <= self.max < UNBOUNDED_EPSILON:
+            raise ValueError(f"a gate on epsilon has a max from 0 to below {UNBOUNDED_EPSILON:g}, got {self.max:g}")
         if self.metric not in _BINOMIAL and self.confidence > _MOST_SURE:
             raise ValueError(
                 f"a gate on {self.metric} has a confidence of at most {_MOST_SURE}, which is how sure the surest "

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, 
 from memaudit.cli.policy_settings import GateSettings, WaiverSettings, disagreements, require_attack, void
 from memaudit.errors import SettingsError
 from memaudit.reports.text import one_line
-from memaudit.types import Context, Limit, Release, Waiver
+from memaudit.types import UNBOUNDED_EPSILON, Context, Limit, Release, Waiver
 
 FILE = "memaudit.toml"
 _LARGEST, _LONGEST = 2**18, 5_000  # bytes of a file and a line; the time that long keys take grows with the square
@@ -43,6 +43,18 @@ class AuditSettings(BaseModel):
     plan: str | None = None
     ledger: str | None = None
     manifest: str | None = None
+
+
+class DpSettings(BaseModel):
+    """The table [dp]: the differential privacy that is claimed of the training."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    epsilon: Annotated[float, Field(ge=0, lt=UNBOUNDED_EPSILON)] | None = None
+    delta: Annotated[float, Field(ge=0, lt=1)]
+    record: str | None = None
+    unit: Literal["record", "unit"] = "record"
+    draw: Annotated[int, Field(ge=0)] = 0
 
 
 class FilesSettings(BaseModel):
@@ -81,6 +93,7 @@ class Settings(BaseModel):
     report: ReportSettings = ReportSettings()
     budget: BudgetSettings = BudgetSettings()
     files: FilesSettings = FilesSettings()
+    dp: DpSettings | None = None
     gate: list[GateSettings] = []
     waiver: list[WaiverSettings] = []
     _source: str | None = PrivateAttr(None)
@@ -209,6 +222,7 @@ def _known_keys(place: tuple[Any, ...]) -> list[str]:
         "report": ReportSettings,
         "budget": BudgetSettings,
         "files": FilesSettings,
+        "dp": DpSettings,
         "gate": GateSettings,
         "waiver": WaiverSettings,
     }

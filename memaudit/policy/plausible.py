@@ -8,14 +8,29 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from memaudit.types import ATTACKS_BY_METRIC, Bounds, Edition, Estimate, Finding, Report, Rung, Subject
+from memaudit.types import (
+    ATTACKS_BY_METRIC,
+    UNBOUNDED_EPSILON,
+    Bounds,
+    Edition,
+    Estimate,
+    Finding,
+    Report,
+    Rung,
+    Subject,
+)
 
 MOST_UNITS = 10**9
 ROUNDING = 1e-6  # relative
 _PUBLIC_ROUNDING = 0.006  # the public edition keeps three digits
 _TINY = 1e-9
-_RANGES = {"share": (-1.0, 1.0), "correlation": (-1.0, 1.0), "bits": (0.0, math.inf)}
-_BINOMIAL = ("tpr", "canaries", "secrets", "extraction", "traceability")  # shares of units that were counted
+_RANGES = {
+    "share": (-1.0, 1.0),
+    "correlation": (-1.0, 1.0),
+    "bits": (0.0, math.inf),
+    "epsilon": (0.0, UNBOUNDED_EPSILON),
+}
+_BINOMIAL = ("tpr", "canary-tpr", "canaries", "secrets", "extraction", "traceability")  # shares of units that were counted
 _HELD_OUT = "MIA010"
 _OWN = re.compile(r"(MIA|MEM|LNK|CAN|EXT|CTL|DP)\d+")
 
@@ -67,7 +82,11 @@ MEASURES = {
     "CAN001": Measure("exposure", "bits", ("calibrated", "raw")),
     "CAN002": Measure("canaries", "share", ("calibrated", "raw")),
     "CAN003": Measure("secrets", "share", rung=Rung.TARGET),
+    "CAN004": Measure("canary-tpr", "share", ("",)),
     "CAN010": Measure("planted-exposure", "bits", ("raw",), rung=Rung.TARGET),
+    "DP001": Measure("epsilon", "epsilon", rung=Rung.TARGET),
+    "DP002": Measure("epsilon-floor", "epsilon", ("one-run",), rung=Rung.TARGET),
+    "DP003": Measure("epsilon-floor", "epsilon", ("many-run",)),
     "EXT001": Measure("extraction", "share", ("greedy",), "up to members", rung=Rung.TARGET),
     "EXT002": Measure("extraction", "share", ("sampling",), "up to members", rung=Rung.TARGET),
     "EXT003": Measure("extraction", "share", ("search",), rung=Rung.TARGET),
