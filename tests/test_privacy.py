@@ -65,7 +65,7 @@ def test_of_a_group_each_record_counts() -> None:
 @pytest.mark.parametrize(("epsilon", "delta"), CLAIMS)
 def test_exposure_ceiling_is_the_sum_over_ranks(epsilon: float, delta: float) -> None:
     """Oracle: a mechanism whose rank has, in a model with the canary, the law that the ceiling allows."""
-    secrets = 20_000
+    secrets = 2_000_000.0
     ranks = np.arange(1, secrets + 1)
     reached = privacy.tpr_ceiling(ranks / secrets, epsilon, delta)
     law = np.diff(reached, prepend=0.0)
@@ -179,7 +179,7 @@ def test_coverage_with_a_delta_that_reveals() -> None:
 @pytest.mark.parametrize("runs", [1, 4])
 def test_coverage_with_gaussian_noise(runs: int) -> None:
     """Each candidate's contribution of 1 with noise of standard deviation 1/μ: exactly μ-Gaussian DP, many runs or one."""
-    rng, mu, delta, times = np.random.default_rng(9), 1.0, 1e-5, 40
+    rng, mu, delta, times = np.random.default_rng(9), 1.0, 1e-5, 15
     truth = privacy.epsilon_of_gaussian(mu, delta)
     plain, gaussian = [], []
     for _ in range(times):
@@ -271,16 +271,28 @@ def test_accounting_of_the_gaussian_mechanism() -> None:
     assert privacy.epsilon_of_steps([Steps(1.0, 0.0, 100)], 1e-5) < 0.1
 
 
-def test_accounting_agrees_with_opacus() -> None:
-    """Its accountant has fractional orders, too, so that ε can only be smaller; by a few percent."""
-    pytest.importorskip("opacus")
-    from opacus.accountants import RDPAccountant
+OPACUS = [  # (noise multiplier, sampling rate, steps, ε at δ = 1e-5) of the RDP accountant of Opacus 1.6
+    (1.1, 0.01, 1000, 1.711770),
+    (4.0, 0.1, 100, 1.081702),
+    (1.0, 1.0, 5, 12.301691),
+    (0.6, 0.05, 300, 21.016332),
+]
 
-    for noise, rate, steps in ((1.1, 0.01, 1000), (4.0, 0.1, 100), (1.0, 1.0, 5), (0.7, 0.05, 50)):
-        accountant = RDPAccountant()
-        accountant.history = [(noise, rate, steps)]
-        theirs, ours = accountant.get_epsilon(1e-5), privacy.epsilon_of_steps([Steps(noise, rate, steps)], 1e-5)
-        assert theirs - 1e-9 <= ours <= 1.03 * theirs
+
+@pytest.mark.parametrize(("noise", "rate", "steps", "epsilon"), OPACUS)
+def test_accounting_agrees_with_opacus(noise: float, rate: float, steps: int, epsilon: float) -> None:
+    """Its accountant has fractional orders, too, so that ε can only be smaller; by a few percent."""
+    found = privacy.epsilon_of_steps([Steps(noise, rate, steps)], 1e-5)
+    assert epsilon - 1e-5 <= found <= 1.03 * epsilon
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("noise", "rate", "steps", "epsilon"), OPACUS)
+def test_the_known_values_are_those_of_opacus(noise: float, rate: float, steps: int, epsilon: float) -> None:
+    accountants = pytest.importorskip("opacus.accountants")
+    accountant = accountants.RDPAccountant()
+    accountant.history = [(noise, rate, steps)]
+    assert accountant.get_epsilon(1e-5) == pytest.approx(epsilon, abs=1e-5)
 
 
 def test_the_layer_loads_no_torch() -> None:

@@ -63,11 +63,11 @@ class Dp:
         """
         path = record_beside(model) if self.record is None else Path(self.record)
         if self.epsilon is not None and self.record is None:
-            return Claim(epsilon=self.epsilon, delta=self.delta, per_unit=self.unit == "unit")
+            return Claim(epsilon=float(self.epsilon), delta=float(self.delta), per_unit=self.unit == "unit")
         if self.delta == 0:
             raise SettingsError("dp: an accountant's record has an ε for every delta above 0; give one")
         history = tuple(Steps(*step) for step in read_record(path))
-        computed = epsilon_of_steps(history, self.delta)
+        computed = epsilon_of_steps(history, float(self.delta))
         told = ", ".join(f"{s.steps:,} steps with noise multiplier {s.noise:g} and sampling rate {s.rate:.4g}" for s in history[:3])
         if len(history) > 3:
             told += f" and {len(history) - 3} more"
@@ -75,8 +75,8 @@ class Dp:
         if self.epsilon is not None:
             origin = f"declared; by Rényi DP, the record of {told} has ε ≤ {computed:.4g}"
         return Claim(
-            epsilon=computed if self.epsilon is None else self.epsilon,
-            delta=self.delta,
+            epsilon=computed if self.epsilon is None else float(self.epsilon),
+            delta=float(self.delta),
             origin=origin,
             per_unit=self.unit == "unit",
             history=history,

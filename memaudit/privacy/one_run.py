@@ -7,10 +7,11 @@ guesses the membership of r of them. Under (ε, δ)-DP the number of right guess
 from __future__ import annotations
 
 from collections.abc import Callable
+from statistics import NormalDist
 
 import numpy as np
-from jaxtyping import Bool, Float
-from scipy import optimize, special, stats
+from jaxtyping import Bool, Float, Int
+from scipy import optimize, special
 
 from memaudit.privacy.ceilings import LARGEST, mu_of_epsilon
 
@@ -20,6 +21,7 @@ _FIRST = 2_000  # steps that are looked at, before all are
 _HALVINGS = 8  # numbers of guesses that are tried, and paid for
 _LEAST = 10  # guesses
 _STEP = 1e-6
+_NORMAL = NormalDist()
 
 
 def p_value(m: int, guesses: int, right: int, epsilon: float, delta: float) -> float:
@@ -39,18 +41,24 @@ def p_value(m: int, guesses: int, right: int, epsilon: float, delta: float) -> f
     if not 0 <= right <= guesses <= m:
         raise ValueError(f"0 ≤ right ≤ guesses ≤ m must hold, got {right}, {guesses}, {m}")
     share = float(special.expit(epsilon))
-    beyond = float(stats.binom.sf(right - 1, guesses, share))
+    beyond = float(_at_least(np.array(right), guesses, share))
     if delta == 0 or right == 0:
         return beyond
 
     def steepest(most: int) -> float:
         i = np.arange(1, most + 1)
-        return float(np.max((stats.binom.sf(right - i - 1, guesses, share) - beyond) / i))
+        return float(np.max((_at_least(right - i, guesses, share) - beyond) / i))
 
     slope = steepest(min(right, _FIRST))
     if slope < 1 / _FIRST and right > _FIRST:  # a probability over i > _FIRST is no more than 1/_FIRST
         slope = steepest(right)
     return min(1.0, beyond + 2 * m * delta * slope)
+
+
+def _at_least(hits: Int[Array, "..."], trials: int, share: float) -> Float[Array, "..."]:
+    """Return P[X ≥ hits] of a binomial X."""
+    positive = np.maximum(hits, 1)
+    return np.where(hits < 1, 1.0, special.betainc(positive, trials - positive + 1, share))
 
 
 def epsilon_bound(m: int, guesses: int, right: int, alpha: float, delta: float) -> float:
@@ -83,7 +91,7 @@ def _excess(m: int, guesses: int, right: int, alpha: float, mu: float) -> float:
     """Return by how much right and wrong guesses exceed what μ-Gaussian DP allows; positive: refuted."""
     r, h = alpha * right / m, alpha * (guesses - right) / m
     for i in range(right - 1, -1, -1):
-        larger = max(h, float(special.ndtr(special.ndtri(r) - mu)))
+        larger = max(h, _NORMAL.cdf(_NORMAL.inv_cdf(r) - mu)) if r < 1 else 1.0
         if larger == h:
             break
         r, h = min(1.0, r + i / (guesses - i) * (larger - h)), larger

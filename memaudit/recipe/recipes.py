@@ -89,6 +89,8 @@ class DPSGD:
     max_grad_norm: float
 
     def __post_init__(self) -> None:
+        for name in ("noise_multiplier", "max_grad_norm"):  # 1 and 1.0 are one recipe
+            object.__setattr__(self, name, float(getattr(self, name)))
         if not (self.noise_multiplier >= 0 and self.max_grad_norm > 0):
             raise RecipeError(
                 "DPSGD: noise_multiplier is at least 0 and max_grad_norm above 0, got "
