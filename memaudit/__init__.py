@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from memaudit.auditing import Audit as Audit
+    from memaudit.auditing import Dp as Dp
     from memaudit.auditing import Outputs as Outputs
     from memaudit.auditing import Plan as Plan
     from memaudit.auditing import WhatIf as WhatIf
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from memaudit.bank import Bank as Bank
     from memaudit.design import Subsets as Subsets
     from memaudit.errors import MemauditError as MemauditError
+    from memaudit.recipe import DPSGD as DPSGD
     from memaudit.recipe import SGD as SGD
     from memaudit.recipe import AdamW as AdamW
     from memaudit.recipe import CallableRecipe as CallableRecipe
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
     from memaudit.recipe import Rendering as Rendering
     from memaudit.recipe import Secrets as Secrets
     from memaudit.recipe import flip as flip
+    from memaudit.recipe import image_canaries as image_canaries
     from memaudit.recipe import mirror as mirror
     from memaudit.recipe import near_copies as near_copies
     from memaudit.recipe import read_canaries as read_canaries
@@ -79,7 +82,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "memaudit.auditing": (
-        "Audit", "Outputs", "Plan", "WhatIf", "audit", "benign_memorization", "holdout_retraining", "leave_one_out",
+        "Audit", "Dp", "Outputs", "Plan", "WhatIf", "audit", "benign_memorization", "holdout_retraining", "leave_one_out",
         "localisation", "memorization_dilation", "most_exposed", "plan", "prediction_depth", "privacy_onion", "quick",
         "rate_of_forgetting", "second_split", "unlearning", "variance_of_gradients", "what_if",
     ),
@@ -87,9 +90,9 @@ _HOME = {
     "memaudit.design": ("Subsets",),
     "memaudit.errors": ("MemauditError",),
     "memaudit.recipe": (
-        "SGD", "AdamW", "CallableRecipe", "ClassifierRecipe", "Counts", "Derivation", "Documents",
+        "DPSGD", "SGD", "AdamW", "CallableRecipe", "ClassifierRecipe", "Counts", "Derivation", "Documents",
         "EstimatorRecipe", "Examples", "LanguageModelRecipe", "Observe", "Part", "Probes", "Rendering", "Secrets",
-        "flip", "mirror", "near_copies", "read_canaries", "save_target", "shift", "shifted", "write_manifest",
+        "flip", "image_canaries", "mirror", "near_copies", "read_canaries", "save_target", "shift", "shifted", "write_manifest",
     ),
     "memaudit.signals": ("observe", "observing"),
     "memaudit.signals.representation": ("features",),

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from memaudit.errors import SettingsError, hint
-from memaudit.types import ATTACKS_BY_METRIC, Limit
+from memaudit.types import ATTACKS_BY_METRIC, UNBOUNDED_EPSILON, Limit
 
 SUREST = 0.9995  # confidence of the surest bounds that a report stores
-RANGES = {"share": (-1.0, 1.0), "correlation": (-1.0, 1.0), "bits": (0.0, math.inf)}
+RANGES = {"share": (-1.0, 1.0), "correlation": (-1.0, 1.0), "bits": (0.0, math.inf), "epsilon": (0.0, UNBOUNDED_EPSILON)}
 """Which values a unit has; any, if it is not here."""
 
 
@@ -82,6 +82,9 @@ METRICS = {
     "extraction-link": Metric(
         unit="correlation", larger="memorized texts are extracted more than others", of_bank=True
     ),
+    "canary-tpr": Metric(unit="share", larger="more canaries are identified", counted=True, rates=True, of_bank=True),
+    "epsilon": Metric(unit="epsilon", larger="a larger claimed ε is refuted"),
+    "epsilon-floor": Metric(unit="epsilon", larger="the training is shown to be less private"),
     "exposure": Metric(unit="bits", larger="a planted canary ranks higher among its alternatives"),
     "canaries": Metric(unit="share", larger="more planted canaries are detected", counted=True, exact=True),
     "planted-exposure": Metric(unit="bits", larger="a planted canary ranks higher, by the exact test"),

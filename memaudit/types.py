@@ -116,13 +116,19 @@ ATTACKS_BY_METRIC = {  # what a limit on a metric can name
         "stolen-memories": KnownAttack("Stolen memories (displacement)", Access.BASE),
         "last-layer": KnownAttack("Last layer and proxy", Access.BASE),
     },
+    "epsilon-floor": {
+        "one-run": KnownAttack("Lower bound from this model", Access.OUTPUTS),
+        "many-run": KnownAttack("Lower bound from shadow models"),
+    },
 }
+UNBOUNDED_EPSILON = 700.0  # the upper end of an ε that nothing bounds from above: e^709 is the largest double
 OF_REFERENCES = ("slira", "rmia-offline", "reference", "base")  # what one to five other models are enough for
 USUAL_ATTACKS = ("slira", "lira-online", "lira-offline", "rmia", "global-threshold")  # on every kind of model
 POISONED = "poisoned bank"  # in the provenance, where models with poisoned training sets were compared
 EARLIER = "earlier release"  # in the provenance: the SHA-256 of the release that the model was compared with
 ASKED_ATTACKS, ASKED_RATES = "attacks", "false-positive rates"  # in the provenance: what the audit was asked for
 ASKED_ACCESS = "access"  # in the provenance, where attacks with less access were asked for: the highest level
+DP_CLAIM, CLASSIFIER_CANARIES = "differential privacy", "canaries of a classifier"  # there, too, where there are any
 
 
 class Rung(IntEnum):

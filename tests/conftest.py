@@ -27,6 +27,7 @@ jaxtyping.install_import_hook(
         "memaudit.design",
         "memaudit.extraction",
         "memaudit.memorization",
+        "memaudit.privacy",
         "memaudit.stats",
         "memaudit.tokens",
     ],

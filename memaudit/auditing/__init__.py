@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from memaudit.auditing.planning import plan as plan
     from memaudit.auditing.planning import require_planned as require_planned
     from memaudit.auditing.planning import write_plan as write_plan
+    from memaudit.auditing.promised import Dp as Dp
     from memaudit.auditing.recorded import Outputs as Outputs
     from memaudit.auditing.recorded import open_outputs as open_outputs
     from memaudit.auditing.represented import benign_memorization as benign_memorization
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 _HOME = {
     "LEAST_SHADOWS": "run",
     "Audit": "run",
+    "Dp": "promised",
     "Outputs": "recorded",
     "Plan": "planning",
     "Target": "target",

@@ -59,7 +59,7 @@ def examine(
 
 def _withheld(check: Check, facts: TargetEvidence, controls: Sequence[Control]) -> str | None:
     """Return why the figures of a check are not given; None if they are."""
-    if not trusted_by(controls):
+    if not trusted_by(controls) and not check.metric.startswith("epsilon"):  # which hold for any model
         return "the model does not look like its shadow models, so no result about it is reported"
     blind = any(control.code == BLIND and control.passed is False for control in controls)
     doubtful = facts.rung < Rung.BANK or isinstance(facts, TextEvidence)

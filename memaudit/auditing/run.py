@@ -18,7 +18,8 @@ from memaudit.auditing.folder import EVIDENCE, seal, unseal
 from memaudit.auditing.ground import LEAST_SHADOWS, Ground, ground
 from memaudit.auditing.planning import require_planned
 from memaudit.auditing.poisoned import poisoned_of
-from memaudit.auditing.provenance import bound, made_from, provenance
+from memaudit.auditing.promised import Dp, promise_of
+from memaudit.auditing.provenance import bound, made_from, promised, provenance
 from memaudit.auditing.recorded import Outputs, open_outputs
 from memaudit.auditing.scope import limitations, notices, untested
 from memaudit.auditing.target import Target, open_target
@@ -137,6 +138,7 @@ def audit(
     before_members: str | Path | Iterable[Any] | None = None,
     poisoned: Bank | str | Path | None = None,
     poisoned_recipe: Recipe | str | None = None,
+    dp: Dp | None = None,
 ) -> Audit:
     """Return the audit of one trained model; trains nothing.
 
@@ -172,6 +174,8 @@ def audit(
         poisoned: A bank that a recipe of `memaudit.poisoned` filled with the same seed: how much more the poisoned
             records leak.
         poisoned_recipe: That recipe, or where it is.
+        dp: The differential privacy that is claimed of the training, `memaudit.Dp(epsilon=..., delta=...)`: the audit
+            tries to refute it, and draws what it allows beside what was measured.
 
     Raises:
         MemauditError: Something is missing or does not fit; the message says what to do.
@@ -199,7 +203,7 @@ def audit(
     if plan is not None:
         planned = _planned(Path(plan), target, base, fprs, attacks, limits, place)
     measured = base.target
-    facts = facts_of(base, tuple(fprs), tuple(attacks), device, level)
+    facts = replace(facts_of(base, tuple(fprs), tuple(attacks), device, level), promise=promise_of(dp, target, base))
     tainted = None if poisoned is None else poisoned_of(poisoned, poisoned_recipe, base)
     before_it = None if earlier is None else release_of(earlier, base, device)
     if isinstance(facts, Evidence):  # without a bank, the two have refused
@@ -216,7 +220,7 @@ def audit(
         unit=getattr(target.population, "unit", "examples"),
     )
     made = made_from(target, base)
-    origin = provenance(target, base, made, fprs, attacks, device, command)
+    origin = provenance(target, base, made, fprs, attacks, device, command) | promised(facts.promise)
     origin |= {} if level is None else {ASKED_ACCESS: str(level)}
     origin |= {} if earlier is None else {EARLIER: earlier.sha256}
     origin |= {} if tainted is None else {POISONED: f"{tainted.copies} mislabeled copies of each record"}

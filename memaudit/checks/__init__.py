@@ -1,9 +1,11 @@
 """The checks: each maps the evidence to findings, and its docstring is what `memaudit explain` prints."""
 
 from memaudit.checks.access import ACCESS
+from memaudit.checks.classifier_canaries import classifier_canaries_check
 from memaudit.checks.controls import BLIND, CONTROLS
 from memaudit.checks.counterfactual import counterfactual_check, epoch_check
 from memaudit.checks.discoverable import discoverable_check
+from memaudit.checks.dp import DP
 from memaudit.checks.evidence import (
     Attacked,
     Check,
@@ -62,6 +64,8 @@ CHECKS: tuple[Check, ...] = (
     detection_check,
     own_secrets_check,
     exact_check,
+    classifier_canaries_check,
+    *DP,
     discoverable_check,
     probabilistic_check,
     extraction_link_check,

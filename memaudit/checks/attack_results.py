@@ -16,6 +16,7 @@ Array = np.ndarray
 Share = tuple[float, float, float]  # value and interval
 
 POINTS = 24  # of a curve
+CEILING = "most that "  # how the name of a curve begins that no attack made
 _QUOTED = 0.01  # FPR of the numbers that a ROC figure's text quotes
 
 
@@ -82,7 +83,12 @@ def roc(curves: tuple[Curve, ...], thresholds: str, nonmembers: int) -> Figure:
     """Return the figure of ROC curves over the same rates; `thresholds` says where the thresholds are from."""
     rates = curves[0].x
     quoted = max(0, int(np.searchsorted(rates, _QUOTED, side="right")) - 1)
-    said = "; ".join(f"{curve.label} identifies {percent(curve.y[quoted])} of members" for curve in curves)
+    said = "; ".join(
+        f"{curve.label}: {percent(curve.y[quoted])}"
+        if curve.label.startswith(CEILING)
+        else f"{curve.label} identifies {percent(curve.y[quoted])} of members"
+        for curve in curves
+    )
     return Figure(
         kind=FigureKind.ROC,
         title="ROC curves of all attacks",

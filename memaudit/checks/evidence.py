@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped, UInt8
@@ -39,6 +39,7 @@ from memaudit.memorization import (
     memorization,
     paired_memorization,
 )
+from memaudit.privacy import Promise
 from memaudit.recipe.manifest import Manifest
 from memaudit.reports.text import ends, percent, points
 from memaudit.signals import cross_entropy
@@ -56,6 +57,9 @@ from memaudit.stats import (
     unreachable,
 )
 from memaudit.types import Bounds, Control, Estimate, Finding, Level, Rung, Skipped
+
+if TYPE_CHECKING:
+    from memaudit.checks.floors import Floor
 
 Array = np.ndarray
 
@@ -154,7 +158,7 @@ class TargetEvidence(ABC):
     part of the unit was trained on. `manifest` is (stated, found), where one was given. `fprs` are the false-positive
     rates that were asked for. `unit` is what the units are called. `references` are other models' signals, where
     there are any. `seen` is what the target's trainer states of it while it trained, as of one model: only proxies of
-    memorization read it.
+    memorization read it. `promise` is the differential privacy that is claimed.
     """
 
     phi: Float[Array, "examples queries"]
@@ -168,6 +172,7 @@ class TargetEvidence(ABC):
     unit: str = "examples"
     references: References | None = None
     seen: Observations | None = None
+    promise: Promise = Promise()
     signal: ClassVar[Signal] = Signal.SCALED_LOGIT
     _scores: dict[str, Float[Array, " examples"]] = field(default_factory=dict, init=False, repr=False)
 
@@ -201,6 +206,13 @@ class TargetEvidence(ABC):
     def _known(self) -> dict[str, Any]:
         """Return what else such attacks see of this kind of model."""
         return {}
+
+    @cached_property
+    def floors(self) -> dict[str, Floor | str]:
+        """The lower bounds on ε, by name; of one that cannot be measured, the reason."""
+        from memaudit.checks.floors import floors_of
+
+        return floors_of(self)
 
     def scores(self, name: str) -> Float[Array, " examples"]:
         """Return the target's scores by an attack that needs no bank; computed once."""

@@ -20,6 +20,7 @@ from memaudit.checks.attack_results import (
     title_at,
     unresolved,
 )
+from memaudit.checks.dp import ceiling_curve
 from memaudit.checks.evidence import Check, Outcome, TargetEvidence, estimate
 from memaudit.reports.text import rate as written
 from memaudit.stats import HeldOutRate, clopper_pearson, own_tpr, roc_points
@@ -124,7 +125,7 @@ def _roc(evidence: TargetEvidence) -> Figure:
     rates = np.geomspace(1 / nonmembers, 1 - 1 / nonmembers, POINTS)
     names = _made(evidence)
     curves = tuple(_curve(evidence, name, rates, band=place == 0) for place, name in enumerate(names))
-    return roc(curves, "the model's non-members", nonmembers)
+    return roc((*curves, *ceiling_curve(evidence, curves[0].x, rates)), "the model's non-members", nonmembers)
 
 
 def _made(evidence: TargetEvidence) -> list[str]:

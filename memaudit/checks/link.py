@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from memaudit.attacks import Attack, Lira
 from memaudit.bank import Matched
 from memaudit.bank.matching import LEAST_COUPLES
+from memaudit.checks.dp import ceiling_curve
 from memaudit.checks.evidence import Check, Evidence, between, estimate, share_of, with_interval
 from memaudit.design import Pairs
 from memaudit.memorization import EDGES, MEMORIZED, Half, Link, LinkBin, cross_fitted_link, link_of_halves
@@ -127,7 +128,7 @@ def _link(evidence: Evidence) -> tuple[tuple[Finding, ...], tuple[Skipped, ...]]
         n=link.examples,
         counted=f"{evidence.unit} in {evidence.couples.models} shadow models",
         source=f"cross-fitted over {units.removesuffix(' of models')}; Spearman 1904, Bonett & Wright 2000",
-        figures=(_figure(link, fpr, evidence.unit),),
+        figures=(_figure(link, fpr, evidence),),
         tables=(_table(linked, units),),
         notes=(
             "Nearly all training examples are classified correctly. Memorization then measures how hard an example is, "
@@ -164,7 +165,7 @@ def bin_name(b: LinkBin) -> str:
     return f"< {b.high:g}" if b.low == -1 else f"≥ {b.low:g}" if b.high == 1 else f"{b.low:g}–{b.high:g}"
 
 
-def _figure(link: Link, fpr: float, unit: str) -> Figure:
+def _figure(link: Link, fpr: float, evidence: Evidence) -> Figure:
     def curve(label: str, rates: list[Interval]) -> Curve:
         value, low, high = (tuple(column) for column in zip(*rates, strict=True))
         return Curve(x=tuple(float(i) for i in range(len(rates))), y=value, label=label, low=low, high=high)
@@ -173,6 +174,7 @@ def _figure(link: Link, fpr: float, unit: str) -> Figure:
         f"{bin_name(b)}: TPR {percent(b.tpr[0])}, FPR {percent(b.fpr[0])}, {percent(b.share[0])} of all true positives"
         for b in link.bins
     )
+    unit = evidence.unit
     places, shares = tuple(float(i) for i in range(len(link.bins))), [b.examples / link.examples for b in link.bins]
     return Figure(
         kind=FigureKind.LINK,
@@ -182,6 +184,7 @@ def _figure(link: Link, fpr: float, unit: str) -> Figure:
         curves=(
             curve("members (TPR)", [b.tpr for b in link.bins]),
             curve("non-members (FPR)", [b.fpr for b in link.bins]),
+            *ceiling_curve(evidence, places, np.array([b.fpr[0] for b in link.bins])),
         ),
         ticks=tuple(bin_name(b) for b in link.bins),
         alt=f"TPR and FPR by memorization. {said}.",

@@ -21,6 +21,7 @@ from memaudit.checks.attack_results import (
     title_at,
     unresolved,
 )
+from memaudit.checks.dp import ceiling_curve
 from memaudit.checks.enough import Enough, enough
 from memaudit.checks.evidence import Attacked, Check, Evidence, Outcome, between, estimate, share_of
 from memaudit.checks.text import TextEvidence
@@ -278,7 +279,7 @@ def _roc(evidence: Evidence) -> Figure:
     least = max(1 / n_out, *(1 / evidence.attacked(name).outside.size for name in names))
     rates = np.geomspace(least, 1, POINTS)
     curves = tuple(_curve(evidence, name, rates, band=place == 0) for place, name in enumerate(names))
-    return roc(curves, "the shadow models", n_out)
+    return roc((*curves, *ceiling_curve(evidence, curves[0].x, rates)), "the shadow models", n_out)
 
 
 def _curve(evidence: Evidence, name: str, rates: Array, band: bool) -> Curve:

@@ -257,6 +257,7 @@ def _audited(target: Target, bank: Bank | None, call: Job, shadows: int | None, 
         before=earlier,
         poisoned=None if settings.poisoned is None else call.place(settings.poisoned),
         poisoned_recipe=None if settings.poisoned is None else load_recipe(settings.poisoned_recipe, call.folder),
+        dp=call.promise(),
     )
 
 

@@ -20,6 +20,7 @@ from memaudit.files import SHARED
 from memaudit.types import Context, Limit, Waiver
 
 if TYPE_CHECKING:
+    from memaudit.auditing import Dp
     from memaudit.design import Subsets
     from memaudit.recipe import Recipe
     from memaudit.training import Progress
@@ -38,6 +39,7 @@ class Job:
     context: Context
     folder: Path  # what relative paths of the file start from
     file: Path | None
+    dp: toml.DpSettings | None = None
 
     def place(self, value: str) -> Path:
         """Return a path of the settings, relative to the file that they stand in."""
@@ -49,6 +51,15 @@ class Job:
         from memaudit.auditing.ledger import beside
 
         return beside(self.place(self.audit.bank)) if self.audit.ledger is None else self.place(self.audit.ledger)
+
+    def promise(self) -> Dp | None:
+        """Return the differential privacy that the settings claim; None if they claim none."""
+        if self.dp is None:
+            return None
+        from memaudit.auditing import Dp
+
+        record = None if self.dp.record is None else self.place(self.dp.record)
+        return Dp(**self.dp.model_dump() | {"record": record})
 
     def recipe(self) -> Recipe:
         """Return the recipe that the settings name."""
@@ -156,7 +167,7 @@ def job(config: Path | None, **flags: Any) -> Job:
         raise SettingsError("; ".join(problems)) from None
     limits = settings.limits()
     measured = _with_what_limits_need(audit, limits)
-    return Job(measured, settings.budget, limits, settings.waivers(), settings.context(), folder, file)
+    return Job(measured, settings.budget, limits, settings.waivers(), settings.context(), folder, file, settings.dp)
 
 
 def _with_what_limits_need(audit: toml.AuditSettings, limits: tuple[Limit, ...]) -> toml.AuditSettings:

@@ -14,7 +14,7 @@ from memaudit.cli.policy_settings import GateSettings, WaiverSettings, disagreem
 from memaudit.errors import SettingsError
 from memaudit.metrics import require_attack
 from memaudit.reports.text import one_line
-from memaudit.types import Context, Limit, Release, Waiver
+from memaudit.types import UNBOUNDED_EPSILON, Context, Limit, Release, Waiver
 
 FILE = "memaudit.toml"
 _LARGEST, _LONGEST = 2**18, 5_000  # bytes of a file and a line; the time that long keys take grows with the square
@@ -49,6 +49,18 @@ class AuditSettings(BaseModel):
     before_members: str | None = None
     poisoned: str | None = None
     poisoned_recipe: str = "recipe.py:poisoned"
+
+
+class DpSettings(BaseModel):
+    """The table [dp]: the differential privacy that is claimed of the training."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    epsilon: Annotated[float, Field(ge=0, lt=UNBOUNDED_EPSILON)] | None = None
+    delta: Annotated[float, Field(ge=0, lt=1)]
+    record: str | None = None
+    unit: Literal["record", "unit"] = "record"
+    draw: Annotated[int, Field(ge=0)] = 0
 
 
 class FilesSettings(BaseModel):
@@ -87,6 +99,7 @@ class Settings(BaseModel):
     report: ReportSettings = ReportSettings()
     budget: BudgetSettings = BudgetSettings()
     files: FilesSettings = FilesSettings()
+    dp: DpSettings | None = None
     gate: list[GateSettings] = []
     waiver: list[WaiverSettings] = []
     _source: str | None = PrivateAttr(None)
@@ -215,6 +228,7 @@ def _known_keys(place: tuple[Any, ...]) -> list[str]:
         "report": ReportSettings,
         "budget": BudgetSettings,
         "files": FilesSettings,
+        "dp": DpSettings,
         "gate": GateSettings,
         "waiver": WaiverSettings,
     }

@@ -15,6 +15,8 @@ from memaudit.types import (
     ASKED_ATTACKS,
     ASKED_RATES,
     ATTACKS_BY_METRIC,
+    CLASSIFIER_CANARIES,
+    DP_CLAIM,
     EARLIER,
     OF_REFERENCES,
     POISONED,
@@ -40,6 +42,7 @@ OF_TEXTS = (
     *("EXT001", "EXT002", "EXT003", "EXT004"),
 )
 _OVERSTATED = {"CTL004": ("tpr",), "CTL014": ("tpr",), "CTL006": ("exposure", "canaries", "planted-exposure")}
+_PROMISED = {DP_CLAIM: ("DP001", "DP002", "DP003"), CLASSIFIER_CANARIES: ("CAN004",)}  # by what an audit had
 _CONCERNED = {"CTL009": ("calibrated", "raw", "search"), "CTL014": OF_REFERENCES}
 
 
@@ -86,10 +89,9 @@ def _missing(report: Report) -> Iterator[str]:
     own = OF_TEXTS if there & set(OF_TEXTS) else OF_CLASSIFIERS
     always = ALWAYS if report.rung is Rung.BANK else WITHOUT_BANK
     always = (*always, "CTL014") if report.rung is Rung.REFERENCES else always
-    always = (*always, "MIA024") if EARLIER in report.provenance else always
-    always = (*always, "MIA025") if POISONED in report.provenance else always
     unknown = () if version_of(report) >= (0, 3) else _SINCE_0_3
-    for code in (*always, *(code for code in own if report.rung is Rung.BANK or code not in _OF_BANK)):
+    promised = [code for key, codes in _PROMISED.items() if key in report.provenance for code in codes]
+    for code in (*always, *promised, *(code for code in own if report.rung is Rung.BANK or code not in _OF_BANK)):
         if code not in there and code not in unknown:
             kind = "control" if code.startswith("CTL") else "check"
             yield f"the {kind} {code} is missing: every audit reports its outcome"

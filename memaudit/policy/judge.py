@@ -130,6 +130,8 @@ def _result(comparison: Comparison, family: _Family, report: Report) -> tuple[Re
             verdict = Verdict.FAIL
     elif family.kept.rejected:
         reason = f"upper bound {most} {sure}, limit {top}"
+        if finding.metric == "epsilon":  # nothing measures an upper end
+            reason = f"claimed ε {most}, not refuted by this audit, limit {top}"
         if doubt := trouble(report, finding):
             why, need, reason = Why.CONTROL, remedy(report), f"{reason}; not a pass: {doubt}"
         elif rung_of(limit) > report.rung:

@@ -24,6 +24,8 @@ def needed(comparison: Comparison, alpha: float, report: Report) -> str:
     power, or else so many more shadow models, if the interval narrows with the root of their number. A true-positive
     rate needs more of both.
     """
+    if comparison.finding.metric == "epsilon":
+        return f"a claim of ε ≤ {comparison.limit.max:g} that this audit does not refute: more noise, or fewer steps"
     if report.rung < Rung.BANK and comparison.finding.metric == "tpr":
         times = _times(comparison, alpha)
         what = "" if times is None else f"about {math.ceil(10 * times) / 10:g} times as many members and non-members"
@@ -64,6 +66,8 @@ def rung_of(limit: Limit) -> Rung:
 
 def unmeasured(limit: Limit, report: Report) -> str:
     """Return what it takes to measure what a limit is about; empty if it is not known."""
+    if limit.metric == "epsilon":
+        return "a claim to compare with: [dp] epsilon, delta in memaudit.toml"
     if report.rung < Rung.BANK and rung_of(limit) is Rung.BANK:
         return NEEDS_BANK
     if report.rung is Rung.TARGET and limit.metric == "tpr" and limit.attack in OF_REFERENCES:

@@ -6,10 +6,12 @@ import math
 
 from memaudit.policy.comparison import Comparison
 
+_BARE = ("correlation", "epsilon")  # units that are not written
+
 
 def shown(value: float, unit: str, limit: float | None = None) -> str:
     """Return a number with its unit: two significant digits, and as many more as tell it from a limit."""
-    scale, suffix = (100, "%") if unit == "share" else (1, "" if unit == "correlation" else f" {unit}")
+    scale, suffix = (100, "%") if unit == "share" else (1, "" if unit in _BARE else f" {unit}")
     digits = 2
     while (
         limit is not None
@@ -23,7 +25,7 @@ def shown(value: float, unit: str, limit: float | None = None) -> str:
 
 def exact(value: float, unit: str) -> str:
     """Return a number that somebody chose, with its unit."""
-    return f"{100 * value:.10g}%" if unit == "share" else f"{value:.10g}{'' if unit == 'correlation' else f' {unit}'}"
+    return f"{100 * value:.10g}%" if unit == "share" else f"{value:.10g}{'' if unit in _BARE else f' {unit}'}"
 
 
 def _rounded(value: float, scale: int, digits: int) -> float:

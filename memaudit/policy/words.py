@@ -12,13 +12,13 @@ import re
 from collections.abc import Iterator
 
 from memaudit.policy.plausible import MEASURES
-from memaudit.types import ASKED_ATTACKS, Edition, Figure, Finding, Report
+from memaudit.types import ASKED_ATTACKS, UNBOUNDED_EPSILON, Edition, Figure, Finding, Report
 
 _NUMBER = re.compile(r"([<>] ?)?(?<![\w.])[−-]?(\d[\d,]*(?:\.\d+)?(?:e[−-]?\d+)?)(?!\w)")
 _SINCE = (0, 3)
 _WHOLE = (
     *("tpr", "traceability", "memorization", "known-memorization", "useful-memorization", "membership-information"),
-    *("link", "planted-exposure", "proxy", "forgetting", "contradicted-labels"),
+    *("link", "planted-exposure", "proxy", "forgetting", "contradicted-labels", "canary-tpr"),
     *("access", "access-loss", "snapshots", "poisoning"),
 )  # metrics whose sentences repeat numbers alone
 _PUBLIC_ROUNDING = 0.006  # three digits are kept
@@ -55,10 +55,10 @@ def _said(text: str) -> list[tuple[str, bool]]:
 def _has_estimate(finding: Finding, slack: float) -> bool:
     estimate, said = finding.estimate, _said(finding.sentence)
     scale = 100 if estimate.unit == "share" else 1
-    return all(
-        any(rounds(text, abs(scale * end), slack, bound) for text, bound in said)
-        for end in (estimate.value, estimate.low, estimate.high)
-    )
+    ends = [estimate.value, estimate.low, estimate.high]
+    if estimate.unit == "epsilon" and estimate.high == UNBOUNDED_EPSILON:
+        ends.pop()  # no sentence names what is no bound
+    return all(any(rounds(text, abs(scale * end), slack, bound) for text, bound in said) for end in ends)
 
 
 def _strange(finding: Finding, supported: list[float]) -> str:

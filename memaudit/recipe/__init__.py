@@ -19,6 +19,7 @@ from memaudit.recipe.fingerprint import (
     sources,
     training,
 )
+from memaudit.recipe.image_canaries import image_canaries
 from memaudit.recipe.locate import load_derivation, load_recipe
 from memaudit.recipe.manifest import write_manifest
 from memaudit.recipe.members import Counts, Membership, member_counts, members_beside, membership, read_members
@@ -28,6 +29,7 @@ from memaudit.recipe.observed import Observed
 from memaudit.recipe.population import SecretProbe, TextPopulation
 from memaudit.recipe.populations import Population
 from memaudit.recipe.recipes import (
+    DPSGD,
     SGD,
     AdamW,
     CallableRecipe,
@@ -43,6 +45,7 @@ from memaudit.recipe.spaces import TokenSpace
 from memaudit.recipe.target import load_target, require_model_file, save_target
 
 __all__ = [
+    "DPSGD",
     "SGD",
     "AdamW",
     "CallableRecipe",
@@ -71,6 +74,7 @@ __all__ = [
     "derivation_lines",
     "fingerprint",
     "flip",
+    "image_canaries",
     "inputs_of",
     "load_derivation",
     "load_recipe",

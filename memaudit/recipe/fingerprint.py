@@ -84,6 +84,7 @@ def fingerprint(recipe: Recipe, examples: Population, seed: int) -> dict[str, st
     libraries = inventory.libraries | found.libraries | {"numpy"}
     libraries |= {"sklearn"} if isinstance(recipe, EstimatorRecipe) else {"torch"}
     libraries |= {"transformers"} if isinstance(examples, TextPopulation) else set()
+    libraries |= {"opacus"} if getattr(recipe, "privacy", None) is not None else set()
     python = {"environment.python": ".".join(platform.python_version_tuple()[:2])}
     installed = distributions(libraries - {"memaudit"})
     return parts | source_lines(found.files) | python | {f"environment.{n}": v for n, v in installed.items()}

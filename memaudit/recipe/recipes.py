@@ -73,6 +73,32 @@ class AdamW:
 
 
 @dataclass(frozen=True, slots=True)
+class DPSGD:
+    """Differentially private training: clipped gradients of single examples, and noise, by the library Opacus.
+
+    Each step samples every example independently (Poisson), clips the gradient of each to a norm, adds Gaussian noise
+    to their sum, and divides by the expected number of examples. The seed of the training decides the noise: whoever
+    knows the seed of a released model is not kept from its training data by it.
+
+    Args:
+        noise_multiplier: Standard deviation of the noise, in units of `max_grad_norm`.
+        max_grad_norm: Largest norm of one example's gradient.
+    """
+
+    noise_multiplier: float
+    max_grad_norm: float
+
+    def __post_init__(self) -> None:
+        for name in ("noise_multiplier", "max_grad_norm"):  # 1 and 1.0 are one recipe
+            object.__setattr__(self, name, float(getattr(self, name)))
+        if not (self.noise_multiplier >= 0 and self.max_grad_norm > 0):
+            raise RecipeError(
+                "DPSGD: noise_multiplier is at least 0 and max_grad_norm above 0, got "
+                f"{self.noise_multiplier} and {self.max_grad_norm}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
 class ClassifierRecipe:
     """A torch network trained by memaudit's own loop on cross-entropy, on whichever device there is.
 
@@ -91,6 +117,7 @@ class ClassifierRecipe:
         output: Which part of what the network returns are the logits, where it returns several: `0`, `"logits"`, or a
             function of what it returned.
         observe: When the models are looked at while they train, `memaudit.Observe(...)`; it changes none of them.
+        privacy: `DPSGD(...)` for differentially private training; `batch_size` is then the expected size of a batch.
     """
 
     examples: Callable[[], Examples]
@@ -105,6 +132,7 @@ class ClassifierRecipe:
     outputs: Literal["logits"] | None = field(default=None, metadata=_AS_LOGITS)
     output: Output | None = field(default=None, metadata=_IF_GIVEN)
     observe: Observe = field(default=Observe(), metadata=_OF_LOOKS)
+    privacy: DPSGD | None = field(default=None, metadata=_IF_GIVEN)
 
     def __post_init__(self) -> None:
         _require_loop(self.epochs, self.batch_size, self.schedule)

@@ -20,6 +20,7 @@ from memaudit.recipe.observed import observed_beside, write_observed
 from memaudit.recipe.population import TextPopulation
 from memaudit.recipe.populations import Population
 from memaudit.recipe.pretrained import load_classifier_folder, load_folder, load_language_model, quietly, require_fit
+from memaudit.recipe.privacy_record import record_beside, record_of, write_record
 from memaudit.recipe.recipes import CallableRecipe, EstimatorRecipe, LanguageModelRecipe, Recipe
 from memaudit.recipe.weights import stored
 
@@ -34,6 +35,7 @@ def save_target(
     *,
     trusted: Iterable[str] = (),
     observed: Any = None,
+    privacy: Any = None,
 ) -> None:
     """Write a trained model's weights and, beside them, its members.
 
@@ -52,6 +54,8 @@ def save_target(
         trusted: Of an estimator: types of yours in it, as the recipe names them (`EstimatorRecipe(trusted=...)`).
         observed: What `memaudit.observing(recipe)` saw while the model was trained, for the proxies of memorization: it
             goes to `<path>.observed.safetensors`.
+        privacy: Of DP-SGD: the accountant of Opacus, `privacy_engine.accountant`, or its `state_dict()`. Its record
+            goes to `<path>.privacy.json`. A model that memaudit trained with `DPSGD(...)` brings it along.
 
     Raises:
         ModelError: The suffix does not go with the model, or the model cannot be stored so that it can be loaded.
@@ -68,9 +72,10 @@ def save_target(
             f"observed is a {type(observed).__name__}; give what `with memaudit.observing(recipe) as` is"
         )
     seen = None if observed is None else observed.of(model)
+    steps = record_of(model, privacy)
     content = None if folder else _content(model, path, trusted)
-    members_beside(path).unlink(missing_ok=True)
-    observed_beside(path).unlink(missing_ok=True)
+    for beside in (members_beside(path), observed_beside(path), record_beside(path)):
+        beside.unlink(missing_ok=True)
     if content is None:
         with quietly():
             model.save_pretrained(path)
@@ -78,6 +83,8 @@ def save_target(
         write_whole(path, content)
     if seen is not None:
         write_observed(path, seen)
+    if steps is not None:
+        write_record(path, steps)
     write_members(path, members, examples)
 
 

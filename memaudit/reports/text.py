@@ -9,7 +9,7 @@ from calendar import month_name
 from datetime import date, datetime
 from decimal import Decimal
 
-from memaudit.types import Cell, Estimate
+from memaudit.types import UNBOUNDED_EPSILON, Cell, Estimate
 
 _KEPT = "\n\t\u200c\u200d"  # line breaks, and the joiners that Persian and emoji are written with
 _SPACE = "\N{NO-BREAK SPACE}"
@@ -18,6 +18,7 @@ _ACCENTS = "[\u0300-\u036f\u0483-\u0489\u0591-\u05bd\u064b-\u065f\u1ab0-\u1aff\u
 _PILE = re.compile(f"(?<={_ACCENTS}{{3}}){_ACCENTS}+")  # no language needs four, and a pile paints over other lines
 _NEGATIVE = re.compile(r"(?<![^\s(±])-(?=[\d.])")  # a hyphen before a number, and not in a date, name or range
 _INTERVAL = re.compile(r"(?<=[(\s])(−?[\d.,]+%?) to (−?[\d.,]*\d%?)(?=[);,])")
+_BARE = ("correlation", "epsilon")  # units that are not written
 _USUAL = 0.95  # the level of an interval that is not named
 _SMALL_PERCENT, _LEAST_PERCENT = 0.1, 0.001  # below the second a number is only said to be less
 _MARKDOWN = re.compile(r"([\\`*_\[\]#~|!$>])")
@@ -109,19 +110,21 @@ def quantity(value: float, unit: str) -> str:
     """Return a number in its unit: a share as a percentage, a correlation bare, the rest with the unit's name."""
     if unit == "share":
         return percent(value)
-    return number(value, 2) if unit == "correlation" else f"{number(value, 2)}{_SPACE}{unit}"
+    return number(value, 2) if unit in _BARE else f"{number(value, 2)}{_SPACE}{unit}"
 
 
 def chosen(value: float, unit: str) -> str:
     """Return a number that somebody chose, such as a limit, exactly and in its unit."""
     if unit == "share":
         return rate(value)
-    return f"{value:.10g}" if unit == "correlation" else f"{value:.10g}{_SPACE}{unit}"
+    return f"{value:.10g}" if unit in _BARE else f"{value:.10g}{_SPACE}{unit}"
 
 
 def interval(estimate: Estimate) -> str:
     """Return the interval of an estimate in words, such as "39–45%"; its level if that is not 95%."""
     level = "" if estimate.level == _USUAL else f" ({percent(estimate.level)} CI)"
+    if estimate.unit == "epsilon" and estimate.high == UNBOUNDED_EPSILON:
+        return f"at least {number(estimate.low, 2)}{level}"
     return ends(quantity(estimate.low, estimate.unit), quantity(estimate.high, estimate.unit)) + level
 
 

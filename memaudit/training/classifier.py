@@ -50,9 +50,13 @@ def train_classifier(
     Raises:
         RecipeError: The loss became NaN or infinite, or the network has no output for some label.
     """
+    if recipe.privacy is not None:
+        from memaudit.training.private import train_privately
+
+        return train_privately(recipe, recipe.privacy, x, y, counts, seed, network, until)
     torch.manual_seed(seed)
     generator = torch.Generator(y.device).manual_seed(seed)
-    network = materialise(_untrained(recipe), x) if network is None else network
+    network = materialise(untrained(recipe), x) if network is None else network
     network = network.to(y.device).train()
     optimizer = recipe.optimizer(network.parameters())
     full_rates = [group["lr"] for group in optimizer.param_groups]
@@ -67,13 +71,13 @@ def train_classifier(
             observe(network, step / len(sizes))
             for group, rate in zip(optimizer.param_groups, full_rates, strict=True):
                 group["lr"] = rate * factor(recipe.schedule, step / steps)
-            inputs, labels = inputs_for(network, _picked(x, batch)), y.index_select(0, batch)
+            inputs, labels = inputs_for(network, picked(x, batch)), y.index_select(0, batch)
             if recipe.augment is not None:
                 inputs = recipe.augment(inputs, generator)
             logits = outputs_of(answer_of(network, inputs), recipe.output)
             if step == 0:
-                _require_outputs(logits, y)
-            loss = _loss(logits, labels, recipe.label_smoothing).mean()
+                require_outputs(logits, y)
+            loss = losses(logits, labels, recipe.label_smoothing).mean()
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
@@ -85,11 +89,11 @@ def train_classifier(
     return network.eval()
 
 
-def _picked(x: Any, rows: Tensor) -> Any:
+def picked(x: Any, rows: Tensor) -> Any:
     return each(x, lambda part: part.index_select(0, rows))
 
 
-def _untrained(recipe: ClassifierRecipe) -> torch.nn.Module:
+def untrained(recipe: ClassifierRecipe) -> torch.nn.Module:
     """Return a new network; one that `model()` keeps would carry one shadow model's training over to the next."""
     network = recipe.model()
     if not isinstance(network, torch.nn.Module):
@@ -108,7 +112,7 @@ def _batch_sizes(rows: int, batch: int) -> list[int]:
     return sizes
 
 
-def _require_outputs(logits: Tensor, y: Tensor) -> None:
+def require_outputs(logits: Tensor, y: Tensor) -> None:
     """Raise RecipeError if outputs are no logits, or none is some label's: a GPU's loss would end the process."""
     if logits.ndim != 2:
         raise RecipeError(f"the model's output has shape {tuple(logits.shape)}; return logits [batch, classes]")
@@ -137,11 +141,11 @@ def factor(schedule: str, progress: float) -> float:
     return (1 + math.cos(math.pi * progress)) / 2 if schedule == "cosine" else 1.0
 
 
-def _loss(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
+def losses(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
     """Return each example's loss."""
     logits = logits if logits.itemsize >= 4 else logits.float()
     if labels.is_floating_point():
-        return mse_loss(logits[:, 0], labels.to(logits.dtype), reduction="none")
+        return mselosses(logits[:, 0], labels.to(logits.dtype), reduction="none")
     if labels.ndim == 2:
         aim = labels.to(logits.dtype) * (1 - smoothing) + smoothing / 2
         return binary_cross_entropy_with_logits(logits, aim, reduction="none").mean(dim=1)
