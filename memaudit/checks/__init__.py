@@ -30,6 +30,7 @@ from memaudit.checks.memorized import memorization_check
 from memaudit.checks.own_secrets import own_secrets_check
 from memaudit.checks.probabilistic import probabilistic_check
 from memaudit.checks.proxies import proxies_check
+from memaudit.checks.risk import risk_check
 from memaudit.checks.search import search_check
 from memaudit.checks.tail import influence_check
 from memaudit.checks.text import TextEvidence, TextTargetEvidence
@@ -42,6 +43,7 @@ CHECKS: tuple[Check, ...] = (
     held_out_check,
     traceability_check,
     information_check,
+    risk_check,
     memorization_check,
     known_check,
     counterfactual_check,

@@ -29,6 +29,7 @@ class GateSettings(BaseModel):
     id: str = ""
     metric: Literal[
         "tpr",
+        "risk",
         "memorization",
         "link",
         "exposure",
