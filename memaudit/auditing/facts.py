@@ -17,8 +17,10 @@ from memaudit.recipe import Examples, Observed, TextPopulation
 Array = np.ndarray
 
 
-def facts_of(base: Ground, fprs: tuple[float, ...], attacks: tuple[str, ...], device: str) -> TargetEvidence:
-    """Return what the checks may look at."""
+def facts_of(
+    base: Ground, fprs: tuple[float, ...], attacks: tuple[str, ...], device: str, **more: Any
+) -> TargetEvidence:
+    """Return what the checks may look at, `more` of it as it is."""
     target = base.target
     recorded, population = target.recorded, target.population
     shared: dict[str, Any] = {
@@ -29,6 +31,7 @@ def facts_of(base: Ground, fprs: tuple[float, ...], attacks: tuple[str, ...], de
         "attacks": attacks,
         "seed": base.seed,
         "references": base.references,
+        **more,
     }
     if target.observed is not None:
         shared["seen"] = _seen(target, target.observed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from memaudit.auditing.examination import examine, trusted_by
 from memaudit.auditing.facts import facts_of, of_examples
 from memaudit.auditing.folder import EVIDENCE, seal, unseal
 from memaudit.auditing.ground import LEAST_SHADOWS, Ground, ground
+from memaudit.auditing.groups import grouped, groups_of
 from memaudit.auditing.planning import require_planned
 from memaudit.auditing.provenance import bound, made_from, provenance
 from memaudit.auditing.recorded import Outputs, open_outputs
@@ -27,6 +28,7 @@ from memaudit.errors import EvidenceError, MemauditError, SettingsError
 from memaudit.files import make_private_folder, write_whole
 from memaudit.recipe import Recipe, recipe_digest
 from memaudit.types import (
+    ASKED_SUBGROUPS,
     Attempt,
     Context,
     Edition,
@@ -122,6 +124,8 @@ def audit(
     plan: str | Path | None = None,
     ledger: str | Path | None = None,
     manifest: str | Path | None = None,
+    subgroups: Sequence[str] | Mapping[str, Iterable[Any]] | None = None,
+    smallest_group: int = 10,
     device: str = "auto",
     command: str = "",
     state_dict: str | None = None,
@@ -149,6 +153,9 @@ def audit(
         ledger: The file in which the audit is recorded; by default `memaudit.ledger.jsonl` beside the bank, or beside
             the model without one.
         manifest: The file that `write_manifest` wrote: a control compares the members with it.
+        subgroups: Columns that make groups, which are compared: names of `Examples(subgroups=...)` or of a table's
+            columns, or values for each example by name. By default all of `Examples(subgroups=...)`.
+        smallest_group: Members, and non-members, that a group needs to be shown; 10 or more.
         device: Where the model is run.
         command: The command line that asked for the audit, for its report.
         state_dict: Which of several sets of weights in the file is the model, such as "model_ema".
@@ -167,6 +174,7 @@ def audit(
         target = open_target(model, recipe, members, device, state_dict=state_dict, manifest=manifest, trusted=trusted)
     require_choices(fprs, attacks)
     require_fitting(target, attacks or ())
+    target, columns = grouped(target, subgroups, smallest_group)
     bank = Bank.open(bank) if isinstance(bank, str | Path) and shadows != 0 else bank
     place = Path(ledger) if ledger is not None else _ledger(bank, target)
     ledgers.require_writable(place)
@@ -178,7 +186,8 @@ def audit(
     if plan is not None:
         planned = _planned(Path(plan), target, base, fprs, attacks, limits, place)
     measured = base.target
-    facts = facts_of(base, tuple(fprs), tuple(attacks), device)
+    groups = {"subgroups": groups_of(measured.population, columns), "smallest_group": smallest_group}
+    facts = facts_of(base, tuple(fprs), tuple(attacks), device, **groups)
     subject = Subject(
         model=target.name,
         sha256=target.sha256,
@@ -192,6 +201,7 @@ def audit(
     )
     made = made_from(target, base)
     origin = provenance(target, base, made, fprs, attacks, device, command)
+    origin |= {ASKED_SUBGROUPS: ", ".join(columns)} if columns else {}
     report = examine(facts, subject, untested(target, base.rung), limitations(target, base), origin)
     audited, level = base.bank is not None and Key.made(base.bank.path), EvidenceLevel(evidence)
     # Not before: a bank that has a key was audited.

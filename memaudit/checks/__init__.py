@@ -32,6 +32,7 @@ from memaudit.checks.probabilistic import probabilistic_check
 from memaudit.checks.proxies import proxies_check
 from memaudit.checks.risk import risk_check
 from memaudit.checks.search import search_check
+from memaudit.checks.subgroups import subgroups_check
 from memaudit.checks.tail import influence_check
 from memaudit.checks.text import TextEvidence, TextTargetEvidence
 from memaudit.checks.traced import information_check, traceability_check
@@ -44,6 +45,7 @@ CHECKS: tuple[Check, ...] = (
     traceability_check,
     information_check,
     risk_check,
+    subgroups_check,
     memorization_check,
     known_check,
     counterfactual_check,

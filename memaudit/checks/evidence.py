@@ -39,6 +39,7 @@ from memaudit.memorization import (
     paired_memorization,
 )
 from memaudit.recipe.manifest import Manifest
+from memaudit.recipe.subgroups import Subgroups
 from memaudit.reports.text import ends, percent, points
 from memaudit.signals import cross_entropy
 from memaudit.stats import (
@@ -134,8 +135,8 @@ class TargetEvidence(ABC):
     Examples are units: of copies and of a group, one represents all. `split` is the number of members of which only a
     part of the unit was trained on. `manifest` is (stated, found), where one was given. `fprs` are the false-positive
     rates that were asked for. `unit` is what the units are called. `references` are other models' signals, where
-    there are any. `seen` is what the target's trainer states of it while it trained, as of one model: only proxies of
-    memorization read it.
+    there are any. `subgroups` are compared, down to `smallest_group` members, and non-members. `seen` is what
+    the target's trainer states of it while it trained, as of one model: only proxies of memorization read it.
     """
 
     phi: Float[Array, "examples queries"]
@@ -149,6 +150,8 @@ class TargetEvidence(ABC):
     unit: str = "examples"
     references: References | None = None
     seen: Observations | None = None
+    subgroups: tuple[Subgroups, ...] = ()
+    smallest_group: int = 10
     signal: ClassVar[Signal] = Signal.SCALED_LOGIT
     _scores: dict[str, Float[Array, " examples"]] = field(default_factory=dict, init=False, repr=False)
 
@@ -312,10 +315,14 @@ class Evidence(TargetEvidence):
     @cached_property
     def gains(self) -> Float[Array, " units"]:
         """How much more often a model is right on what it was trained on: for each pair, or for each single model."""
+        return self.gains_of(slice(None))
+
+    def gains_of(self, rows: Bool[Array, " examples"] | slice) -> Float[Array, " units"]:
+        """Return the same as `gains`, of some of the examples."""
         if self.matched is None:
-            inside, outside = (side.mean(axis=1, dtype=float) for side in self.correct_by_pair)
+            inside, outside = (side[:, rows].mean(axis=1, dtype=float) for side in self.correct_by_pair)
             return inside - outside
-        members, correct = self.bank.members > 0, self.bank.correct.astype(float)
+        members, correct = self.bank.members[:, rows] > 0, self.bank.correct[:, rows].astype(float)
         times = members.sum(axis=0)
         weights = np.where(members, 1 / times, -1 / (len(members) - times)) * len(members)
         return (correct * weights).mean(axis=1)

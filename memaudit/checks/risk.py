@@ -66,11 +66,11 @@ def _risk(evidence: Evidence) -> Outcome:
     1 / (pairs + 1), which identifies nobody with fewer than 19 pairs. But a pooled p-value is that of a random
     non-member, not of one chosen person. The column `shadows_flagged…` of the evidence has each record's own rate.
 
-    The procedure of Benjamini and Hochberg turns p-values into q-values. Among all records with q ≤ 5 %, at most
-    5 % are non-members, on average over models. The bound holds for independent p-values, and for ranks among the same null
+    The procedure of Benjamini and Hochberg turns p-values into q-values. Among all records with q ≤ 5 %, at most 5 %
+    are non-members, on average over models. The bound holds for independent p-values, and for ranks among the same null
     scores, which depend positively on each other. Scores of one model also share its training run. Simulated with the
-    smallest bank, and with runs that differ, the bound holds (docs/people.md). If the audited model does not behave like
-    its shadow models, it does not: the report shows how many of the identified records really are non-members.
+    smallest bank, and with runs that differ, the bound holds (docs/people.md). It fails if the audited model does not
+    behave like its shadow models: the report shows how many of the identified records really are non-members.
 
     The evidence has `risk`, `p_value` and `q_value` of each record. `risk` is the probability of membership given the
     score, if half of the candidates are members: the share of members among shadow models' scores of the same size.
@@ -101,7 +101,8 @@ def _risk(evidence: Evidence) -> Outcome:
             estimate=share,
             sentence=(
                 f"{title_of(name)} identifies {hits:,} of {trials:,} members ({percent(share.value)}; 95% CI "
-                f"{between(share.low, share.high)}) at a false-discovery rate of {percent(FDR)}. {_wrong(identified, members)}"
+                f"{between(share.low, share.high)}) at a false-discovery rate of {percent(FDR)}. "
+                f"{_wrong(identified, members)}"
             ),
             n=trials,
             counted=f"training {evidence.unit}",
@@ -175,11 +176,14 @@ def _by_shadow(
 ) -> Float[Array, " models"]:
     """Return the share of its members that is identified for each model of complementary pairs, by the other pairs."""
     first = couples.inside % 2 == 0
-    shares = []
-    for inside, outside, has, own in zip(attacked.inside, attacked.outside, first, parts, strict=True):
-        for side in (has, ~has):
-            shares.append(_identified(null, own, np.where(side, inside, outside))[side].mean())
-    return np.array(shares)
+    rows = zip(attacked.inside, attacked.outside, first, parts, strict=True)
+    return np.array(
+        [
+            _identified(null, own, np.where(side, inside, outside))[side].mean()
+            for inside, outside, has, own in rows
+            for side in (has, ~has)
+        ]
+    )
 
 
 def _wrong(identified: Bool[Array, " examples"], members: Bool[Array, " examples"]) -> str:

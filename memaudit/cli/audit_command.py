@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 @ledger_option
 @click.option("--sign", metavar="KEY", help="Sign the report with a private key: a PEM file, or env:NAME.")
 @click.option("--manifest", help="Data manifest to compare the members with: memaudit.write_manifest.")
+@click.option("--subgroup", multiple=True, metavar="COLUMN", help="Compare the groups of this column; repeatable.")
 @over_budget
 @click.option("-v", "--sentences", is_flag=True, help="Print the results as sentences, not as a table.")
 @click.option(
@@ -59,6 +60,7 @@ def command(
     reference: tuple[str, ...],
     out: tuple[str, ...],
     trust: tuple[str, ...],
+    subgroup: tuple[str, ...],
     sign: str | None,
     sentences: bool,
     **flags: Any,
@@ -77,6 +79,7 @@ def command(
         fpr=list(fpr) or None,
         references=list(reference) or None,
         trust=list(trust) or None,
+        subgroups=list(subgroup) or None,
         out=next(iter(folders), None),
     )
     if (model is None) == (outputs is None):
@@ -153,6 +156,7 @@ def _not_run(report: Report) -> dict[str, list[str]]:
 def run(model: Path, call: Job, quiet: bool, yes: bool = False) -> Audit:
     """Return the audit of a model by the settings of a call; `yes` lets the bank cost more than was budgeted."""
     from memaudit.auditing import default_attacks, open_target, require_planned
+    from memaudit.auditing.groups import grouped
     from memaudit.auditing.ledger import require_writable
     from memaudit.bank import Bank
     from memaudit.recipe import Counts
@@ -172,6 +176,7 @@ def run(model: Path, call: Job, quiet: bool, yes: bool = False) -> Audit:
         trusted=settings.trust,
     )
     assert target.recipe is not None
+    grouped(target, settings.subgroups, settings.smallest_group)
     place = call.place(settings.bank)
     if settings.shadows != 0 and (Bank.is_imported(place) or Bank.is_derived(place)):
         return _audited(target, Bank.open(place), call, None)
@@ -229,6 +234,8 @@ def _audited(target: Target, bank: Bank | None, call: Job, shadows: int | None) 
         ledger=call.ledger,
         command=(click.get_current_context().find_root().obj or "").encode("utf-8", "backslashreplace").decode(),
         device=settings.device,
+        subgroups=settings.subgroups,
+        smallest_group=settings.smallest_group,
     )
 
 

@@ -30,6 +30,7 @@ class GateSettings(BaseModel):
     metric: Literal[
         "tpr",
         "risk",
+        "subgroup",
         "memorization",
         "link",
         "exposure",

@@ -43,6 +43,8 @@ class AuditSettings(BaseModel):
     plan: str | None = None
     ledger: str | None = None
     manifest: str | None = None
+    subgroups: list[str] | None = None
+    smallest_group: Annotated[int, Field(ge=10)] = 10
 
 
 class FilesSettings(BaseModel):

@@ -14,6 +14,7 @@ from memaudit.policy.words import rounds, version_of
 from memaudit.types import (
     ASKED_ATTACKS,
     ASKED_RATES,
+    ASKED_SUBGROUPS,
     ATTACKS_BY_METRIC,
     OF_REFERENCES,
     Control,
@@ -34,6 +35,7 @@ OF_TEXTS = (
     *("CTL006", "CTL009", "MEM002", "MEM003", "LNK002", "CAN001", "CAN002", "CAN003", "CAN010"),
     *("EXT001", "EXT002", "EXT003", "EXT004"),
 )
+_IF_ASKED = {ASKED_SUBGROUPS: "MIA027"}  # lines of the provenance
 _OVERSTATED = {"CTL004": ("tpr",), "CTL014": ("tpr",), "CTL006": ("exposure", "canaries", "planted-exposure")}
 _CONCERNED = {"CTL009": ("calibrated", "raw", "search"), "CTL014": OF_REFERENCES}
 
@@ -86,6 +88,9 @@ def _missing(report: Report) -> Iterator[str]:
         if code not in there and code not in unknown:
             kind = "control" if code.startswith("CTL") else "check"
             yield f"the {kind} {code} is missing: every audit reports its outcome"
+    for named, code in _IF_ASKED.items():
+        if named in report.provenance and code not in there:
+            yield f"the check {code} is missing: the audit was asked about {named} ({report.provenance[named]})"
 
 
 def _unmeasured(report: Report, asked: str) -> Iterator[str]:

@@ -14,6 +14,7 @@ _FOR_METRIC = {
     "tpr": {"CTL004": "calibration"},
     "traceability": {"CTL004": "calibration"},
     "risk": {"CTL004": "calibration"},
+    "subgroup": {"CTL004": "calibration"},
     "exposure": _CANARIES,
     "canaries": _CANARIES,
 }

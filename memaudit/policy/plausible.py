@@ -56,6 +56,7 @@ MEASURES = {
     "MIA011": Measure("traceability", "share", ("",), "members"),
     "MIA012": Measure("membership-information", "bits", counted="up to all"),
     "MIA026": Measure("risk", "share", ("",), "members"),
+    "MIA027": Measure("subgroup", "share", ("",), "members"),
     "MEM001": Measure("memorization", "share", counted="up to all"),
     "MEM002": Measure("memorization", "share", counted="up to all"),
     "MEM003": Measure("exact-memorization", "share", counted="up to all"),

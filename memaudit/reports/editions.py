@@ -19,6 +19,7 @@ from memaudit.errors import MemauditError
 from memaudit.types import (
     ASKED_ATTACKS,
     ASKED_RATES,
+    ASKED_SUBGROUPS,
     Control,
     Curve,
     Edition,
@@ -34,7 +35,7 @@ from memaudit.types import (
     Waiver,
 )
 
-_PUBLIC_PROVENANCE = ("memaudit", ASKED_ATTACKS, ASKED_RATES)
+_PUBLIC_PROVENANCE = ("memaudit", ASKED_ATTACKS, ASKED_RATES, ASKED_SUBGROUPS)
 
 
 def edition(report: Report, name: Edition | str) -> Report:

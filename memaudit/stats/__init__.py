@@ -36,6 +36,7 @@ from memaudit.stats.roc import (
     tpr_interval,
     transferred_thresholds,
 )
+from memaudit.stats.suppression import shown_groups
 from memaudit.stats.transfer import Reached, TransferredRate, transferred_rate, unreachable
 from memaudit.stats.variance import floored
 
@@ -75,6 +76,7 @@ __all__ = [
     "rate_by_pair",
     "resolvable",
     "roc_points",
+    "shown_groups",
     "spearman",
     "spearman_interval",
     "threshold",
