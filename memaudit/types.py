@@ -78,7 +78,7 @@ ATTACKS_BY_METRIC = {  # what a limit on a metric can name
 OF_REFERENCES = ("slira", "rmia-offline", "reference", "base")  # what one to five other models are enough for
 USUAL_ATTACKS = ("slira", "lira-online", "lira-offline", "rmia", "global-threshold")  # on every kind of model
 ASKED_ATTACKS, ASKED_RATES = "attacks", "false-positive rates"  # in the provenance: what the audit was asked for
-ASKED_SUBGROUPS = "subgroups"  # names of columns
+ASKED_SUBGROUPS, ASKED_ATTRIBUTES = "subgroups", "attributes"  # names of columns
 
 
 class Rung(IntEnum):

@@ -35,10 +35,11 @@ def grouped(
         return target, ()
     if isinstance(subgroups, str):
         raise SettingsError(f"subgroups = {subgroups!r}: give a list of names, such as [{subgroups!r}]")
+    examples = target.population
     if isinstance(subgroups, Mapping):
-        target = replace(target, population=target.population.grouped_by(subgroups))
-        subgroups = None
-    return target, tuple(found.column for found in subgroups_of(target.population, subgroups))
+        examples, subgroups = examples.grouped_by(subgroups), None
+        target = replace(target, population=examples)
+    return target, tuple(found.column for found in subgroups_of(examples, subgroups))
 
 
 def groups_of(population: Population, columns: Sequence[str]) -> tuple[Subgroups, ...]:

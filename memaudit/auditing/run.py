@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from memaudit import policy, reports
 from memaudit.auditing import ledger as ledgers
+from memaudit.auditing.attributes import inferred, require_attributes
 from memaudit.auditing.choices import require_choices, require_fitting, usual_attacks
 from memaudit.auditing.evidence import EvidenceLevel, Key, LedgerKey, flags_table, identifiers, most_exposed, table
 from memaudit.auditing.examination import examine, trusted_by
@@ -28,6 +29,7 @@ from memaudit.errors import EvidenceError, MemauditError, SettingsError
 from memaudit.files import make_private_folder, write_whole
 from memaudit.recipe import Recipe, recipe_digest
 from memaudit.types import (
+    ASKED_ATTRIBUTES,
     ASKED_SUBGROUPS,
     Attempt,
     Context,
@@ -126,6 +128,7 @@ def audit(
     manifest: str | Path | None = None,
     subgroups: Sequence[str] | Mapping[str, Iterable[Any]] | None = None,
     smallest_group: int = 10,
+    attribute: str | Sequence[str] = (),
     device: str = "auto",
     command: str = "",
     state_dict: str | None = None,
@@ -156,6 +159,8 @@ def audit(
         subgroups: Columns that make groups, which are compared: names of `Examples(subgroups=...)` or of a table's
             columns, or values for each example by name. By default all of `Examples(subgroups=...)`.
         smallest_group: Members, and non-members, that a group needs to be shown; 10 or more.
+        attribute: Columns of the inputs, of a table or an array, which an adversary infers from the model who knows
+            the rest of a record. The models of the bank are asked again; estimators are fitted again for that.
         device: Where the model is run.
         command: The command line that asked for the audit, for its report.
         state_dict: Which of several sets of weights in the file is the model, such as "model_ema".
@@ -175,6 +180,7 @@ def audit(
     require_choices(fprs, attacks)
     require_fitting(target, attacks or ())
     target, columns = grouped(target, subgroups, smallest_group)
+    attributes = require_attributes(target, attribute)
     bank = Bank.open(bank) if isinstance(bank, str | Path) and shadows != 0 else bank
     place = Path(ledger) if ledger is not None else _ledger(bank, target)
     ledgers.require_writable(place)
@@ -187,6 +193,7 @@ def audit(
         planned = _planned(Path(plan), target, base, fprs, attacks, limits, place)
     measured = base.target
     groups = {"subgroups": groups_of(measured.population, columns), "smallest_group": smallest_group}
+    groups |= {"attributes": inferred(base, attributes, device)}
     facts = facts_of(base, tuple(fprs), tuple(attacks), device, **groups)
     subject = Subject(
         model=target.name,
@@ -202,6 +209,7 @@ def audit(
     made = made_from(target, base)
     origin = provenance(target, base, made, fprs, attacks, device, command)
     origin |= {ASKED_SUBGROUPS: ", ".join(columns)} if columns else {}
+    origin |= {ASKED_ATTRIBUTES: ", ".join(attributes)} if attributes else {}
     report = examine(facts, subject, untested(target, base.rung), limitations(target, base), origin)
     audited, level = base.bank is not None and Key.made(base.bank.path), EvidenceLevel(evidence)
     # Not before: a bank that has a key was audited.

@@ -2,11 +2,13 @@
 
 from importlib.metadata import entry_points
 
+from memaudit.checks.attribute import attribute_check
 from memaudit.checks.controls import BLIND, CONTROLS
 from memaudit.checks.counterfactual import counterfactual_check, epoch_check
 from memaudit.checks.discoverable import discoverable_check
 from memaudit.checks.evidence import (
     Attacked,
+    Attribute,
     Check,
     ClassifierEvidence,
     ClassifierTargetEvidence,
@@ -46,6 +48,7 @@ CHECKS: tuple[Check, ...] = (
     information_check,
     risk_check,
     subgroups_check,
+    attribute_check,
     memorization_check,
     known_check,
     counterfactual_check,
@@ -100,6 +103,7 @@ __all__ = [
     "CHECKS",
     "CONTROLS",
     "Attacked",
+    "Attribute",
     "Check",
     "ClassifierEvidence",
     "ClassifierTargetEvidence",

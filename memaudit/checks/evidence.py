@@ -152,6 +152,7 @@ class TargetEvidence(ABC):
     seen: Observations | None = None
     subgroups: tuple[Subgroups, ...] = ()
     smallest_group: int = 10
+    attributes: tuple[Attribute, ...] = ()
     signal: ClassVar[Signal] = Signal.SCALED_LOGIT
     _scores: dict[str, Float[Array, " examples"]] = field(default_factory=dict, init=False, repr=False)
 
@@ -386,6 +387,33 @@ class ClassifierTargetEvidence(TargetEvidence):
             told = [f"{self.texts[row]} label{self.y[row]}" for row in rows]
             return blind_text_scores(told, self.members[rows], self.seed)
         return blind_scores(self.x[rows], self.y[rows], self.members[rows], self.seed)
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """What is known of a column of the inputs that an adversary infers.
+
+    Attributes:
+        column: Its name.
+        values: What its values are called.
+        of: The number of each example's value.
+        features: The other columns, as numbers.
+        phi: Of the target: the signal of each example's label if the column had each value.
+        correct: Whether the target is then right.
+        pairs: φ of the bank's models, (inside, outside).
+        pairs_correct: Whether they are right, (inside, outside).
+        lacking: Why the bank's models cannot be asked; then there is nothing else.
+    """
+
+    column: str
+    lacking: str = ""
+    values: tuple[str, ...] = ()
+    of: Int[Array, " examples"] = field(default_factory=lambda: np.zeros(0, np.int64))
+    features: Float[Array, "examples features"] = field(default_factory=lambda: np.zeros((0, 0)))
+    phi: Float[Array, "examples values"] = field(default_factory=lambda: np.zeros((0, 0)))
+    correct: Shaped[Array, "examples values"] = field(default_factory=lambda: np.zeros((0, 0), bool))
+    pairs: tuple[Float[Array, "pairs examples values"], ...] = ()
+    pairs_correct: tuple[Shaped[Array, "pairs examples values"], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

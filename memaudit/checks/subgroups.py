@@ -55,8 +55,8 @@ def _subgroups(evidence: Evidence) -> Outcome:
     groups of ten, where the bootstrap has no valid quantiles.
 
     The result is the highest TPR of any group. Its interval goes from the highest lower end to the highest upper end.
-    It holds the highest true TPR whenever all intervals hold, whichever group it is. The group with the highest estimate
-    need not be the most exposed one; the estimate of a maximum is too high.
+    It holds the highest true TPR whenever all intervals hold, whichever group it is. The group with the highest
+    estimate need not be the most exposed one; the estimate of a maximum is too high.
 
     A test for each column says whether its groups differ at all on this model: the sum over groups of
     (identified − expected)² / expected, compared with 2,000 random assignments of members to groups. The p-values are

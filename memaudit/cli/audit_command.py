@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 @click.option("--sign", metavar="KEY", help="Sign the report with a private key: a PEM file, or env:NAME.")
 @click.option("--manifest", help="Data manifest to compare the members with: memaudit.write_manifest.")
 @click.option("--subgroup", multiple=True, metavar="COLUMN", help="Compare the groups of this column; repeatable.")
+@click.option("--attribute", multiple=True, metavar="COLUMN", help="Infer this column of the inputs; repeatable.")
 @over_budget
 @click.option("-v", "--sentences", is_flag=True, help="Print the results as sentences, not as a table.")
 @click.option(
@@ -61,6 +62,7 @@ def command(
     out: tuple[str, ...],
     trust: tuple[str, ...],
     subgroup: tuple[str, ...],
+    attribute: tuple[str, ...],
     sign: str | None,
     sentences: bool,
     **flags: Any,
@@ -80,6 +82,7 @@ def command(
         references=list(reference) or None,
         trust=list(trust) or None,
         subgroups=list(subgroup) or None,
+        attribute=list(attribute) or None,
         out=next(iter(folders), None),
     )
     if (model is None) == (outputs is None):
@@ -156,6 +159,7 @@ def _not_run(report: Report) -> dict[str, list[str]]:
 def run(model: Path, call: Job, quiet: bool, yes: bool = False) -> Audit:
     """Return the audit of a model by the settings of a call; `yes` lets the bank cost more than was budgeted."""
     from memaudit.auditing import default_attacks, open_target, require_planned
+    from memaudit.auditing.attributes import require_attributes
     from memaudit.auditing.groups import grouped
     from memaudit.auditing.ledger import require_writable
     from memaudit.bank import Bank
@@ -177,6 +181,7 @@ def run(model: Path, call: Job, quiet: bool, yes: bool = False) -> Audit:
     )
     assert target.recipe is not None
     grouped(target, settings.subgroups, settings.smallest_group)
+    require_attributes(target, settings.attribute)
     place = call.place(settings.bank)
     if settings.shadows != 0 and (Bank.is_imported(place) or Bank.is_derived(place)):
         return _audited(target, Bank.open(place), call, None)
@@ -236,6 +241,7 @@ def _audited(target: Target, bank: Bank | None, call: Job, shadows: int | None) 
         device=settings.device,
         subgroups=settings.subgroups,
         smallest_group=settings.smallest_group,
+        attribute=settings.attribute,
     )
 
 

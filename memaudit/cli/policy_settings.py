@@ -31,6 +31,7 @@ class GateSettings(BaseModel):
         "tpr",
         "risk",
         "subgroup",
+        "attribute",
         "memorization",
         "link",
         "exposure",

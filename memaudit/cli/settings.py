@@ -44,6 +44,7 @@ class AuditSettings(BaseModel):
     ledger: str | None = None
     manifest: str | None = None
     subgroups: list[str] | None = None
+    attribute: list[str] = []
     smallest_group: Annotated[int, Field(ge=10)] = 10
 
 

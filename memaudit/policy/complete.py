@@ -13,6 +13,7 @@ from memaudit.policy.plausible import MEASURES
 from memaudit.policy.words import rounds, version_of
 from memaudit.types import (
     ASKED_ATTACKS,
+    ASKED_ATTRIBUTES,
     ASKED_RATES,
     ASKED_SUBGROUPS,
     ATTACKS_BY_METRIC,
@@ -35,7 +36,7 @@ OF_TEXTS = (
     *("CTL006", "CTL009", "MEM002", "MEM003", "LNK002", "CAN001", "CAN002", "CAN003", "CAN010"),
     *("EXT001", "EXT002", "EXT003", "EXT004"),
 )
-_IF_ASKED = {ASKED_SUBGROUPS: "MIA027"}  # lines of the provenance
+_IF_ASKED = {ASKED_SUBGROUPS: "MIA027", ASKED_ATTRIBUTES: "ATT001"}  # lines of the provenance
 _OVERSTATED = {"CTL004": ("tpr",), "CTL014": ("tpr",), "CTL006": ("exposure", "canaries", "planted-exposure")}
 _CONCERNED = {"CTL009": ("calibrated", "raw", "search"), "CTL014": OF_REFERENCES}
 

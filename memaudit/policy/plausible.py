@@ -17,7 +17,7 @@ _TINY = 1e-9
 _RANGES = {"share": (-1.0, 1.0), "correlation": (-1.0, 1.0), "bits": (0.0, math.inf)}
 _BINOMIAL = ("tpr", "canaries", "secrets", "extraction", "traceability")  # shares of units that were counted
 _HELD_OUT = "MIA010"
-_OWN = re.compile(r"(MIA|MEM|LNK|CAN|EXT|CTL|DP)\d+")
+_OWN = re.compile(r"(MIA|ATT|MEM|LNK|CAN|EXT|CTL|DP)\d+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,7 @@ MEASURES = {
     "MIA012": Measure("membership-information", "bits", counted="up to all"),
     "MIA026": Measure("risk", "share", ("",), "members"),
     "MIA027": Measure("subgroup", "share", ("",), "members"),
+    "ATT001": Measure("attribute", "share", counted="up to members"),
     "MEM001": Measure("memorization", "share", counted="up to all"),
     "MEM002": Measure("memorization", "share", counted="up to all"),
     "MEM003": Measure("exact-memorization", "share", counted="up to all"),

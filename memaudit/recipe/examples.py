@@ -309,6 +309,14 @@ class Examples:
         )
         return picked
 
+    def with_inputs(self, x: Any) -> Examples:
+        """Return the same examples with other inputs, in the same units: what a model is asked, not what is known."""
+        picked = object.__new__(Examples)
+        units = self.unit_of, self.input_of
+        inputs = read_inputs(x, len(self))
+        picked._set(inputs, self._labels, self.ids, self.duplicates, *units, self.unit, self.subgroups)
+        return picked
+
     def grouped_by(self, subgroups: Mapping[str, Iterable[Any]]) -> Examples:
         """Return the same examples with other subgroups.
 

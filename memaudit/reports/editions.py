@@ -18,6 +18,7 @@ from dataclasses import replace
 from memaudit.errors import MemauditError
 from memaudit.types import (
     ASKED_ATTACKS,
+    ASKED_ATTRIBUTES,
     ASKED_RATES,
     ASKED_SUBGROUPS,
     Control,
@@ -35,7 +36,7 @@ from memaudit.types import (
     Waiver,
 )
 
-_PUBLIC_PROVENANCE = ("memaudit", ASKED_ATTACKS, ASKED_RATES, ASKED_SUBGROUPS)
+_PUBLIC_PROVENANCE = ("memaudit", ASKED_ATTACKS, ASKED_RATES, ASKED_SUBGROUPS, ASKED_ATTRIBUTES)
 
 
 def edition(report: Report, name: Edition | str) -> Report:
