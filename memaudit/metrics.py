@@ -82,6 +82,13 @@ METRICS = {
     "extraction-link": Metric(
         unit="correlation", larger="memorized texts are extracted more than others", of_bank=True
     ),
+    "risk": Metric(
+        unit="share", larger="more members are identified at the stated false-discovery rate", counted=True, exact=True
+    ),
+    "subgroup": Metric(
+        unit="share", larger="more members of the worst subgroup are identified", counted=True, rates=True
+    ),
+    "attribute": Metric(unit="share", larger="the model reveals more of the attribute than the data and other models do"),
     "canary-tpr": Metric(unit="share", larger="more canaries are identified", counted=True, rates=True, of_bank=True),
     "epsilon": Metric(unit="epsilon", larger="a larger claimed ε is refuted"),
     "epsilon-floor": Metric(unit="epsilon", larger="the training is shown to be less private"),

@@ -129,6 +129,7 @@ EARLIER = "earlier release"  # in the provenance: the SHA-256 of the release tha
 ASKED_ATTACKS, ASKED_RATES = "attacks", "false-positive rates"  # in the provenance: what the audit was asked for
 ASKED_ACCESS = "access"  # in the provenance, where attacks with less access were asked for: the highest level
 DP_CLAIM, CLASSIFIER_CANARIES = "differential privacy", "canaries of a classifier"  # there, too, where there are any
+ASKED_SUBGROUPS, ASKED_ATTRIBUTES = "subgroups", "attributes"  # names of columns
 
 
 class Rung(IntEnum):

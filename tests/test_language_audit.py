@@ -77,7 +77,7 @@ def test_an_audit_says_everything_and_shows_no_text(place: Path, command: Comman
     done = command("audit", "model")
     assert done.returncode == 0, done.stderr
     assert codes(place) == {
-        *("MIA005", "MIA001", "MIA002", "MIA003", "MIA004", "MIA006", "MIA011", "MIA012"),
+        *("MIA005", "MIA001", "MIA002", "MIA003", "MIA004", "MIA006", "MIA011", "MIA012", "MIA026"),
         *("MEM002", "MEM003", "MEM004", "MEM009", "LNK001", "LNK002"),
         *("CAN001", "CAN002", "CAN003", "CAN010", "EXT001", "EXT002", "EXT003", "EXT004"),
     }

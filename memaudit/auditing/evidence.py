@@ -20,6 +20,7 @@ from memaudit.attacks import DEFAULT
 from memaudit.cells import neutral
 from memaudit.checks import ClassifierEvidence, Evidence, TargetEvidence, TextEvidence
 from memaudit.checks.noisy_labels import suspected_labels
+from memaudit.checks.risk import risks
 from memaudit.checks.tail import lacking
 from memaudit.errors import BankError
 from memaudit.files import write_first
@@ -131,7 +132,9 @@ def table(evidence: Evidence, names: Sequence[str], full: bool = False) -> bytes
     and `c_score` is the accuracy of these models: larger = more typical.
     There is a column of flags for each attack and each rate that the target's non-members can resolve. A flag does not
     have that rate as its probability of error: for the default attack, `shadows_flagged…` is the share of the shadow
-    models without the example in which the same threshold flags it, its own false-positive rate. With `full`,
+    models without the example in which the same threshold flags it, its own false-positive rate. `risk` is the
+    probability of membership given the score, `p_value` that of such a score without it, `q_value` the least
+    false-discovery rate at which the record is identified (see MIA026). With `full`,
     the column `content` holds the text, or of the most exposed members the picture as a data URI, as a JSON string:
     that takes one line, and no spreadsheet reads it as a formula. Tables of numbers have no such column. An id that a
     spreadsheet would read as a formula has an apostrophe in front. `influences` is the other example whose accuracy an
@@ -151,6 +154,7 @@ def table(evidence: Evidence, names: Sequence[str], full: bool = False) -> bytes
         "attack_score": evidence.attacked(DEFAULT.name).target,
         **{name: flag.astype(int) for name, flag in flags.items()},
         **own,
+        **_risk(evidence),
         "memorization": scores.value,
         "memorization_low": scores.low,
         "memorization_high": scores.high,
@@ -182,6 +186,11 @@ def _influence(evidence: ClassifierEvidence, names: Sequence[str]) -> dict[str, 
 def _c_score(evidence: Evidence) -> Float[Array, " examples"]:
     outside = evidence.bank.members == 0
     return (evidence.bank.correct * outside).sum(axis=0, dtype=np.float64) / outside.sum(axis=0)
+
+
+def _risk(evidence: Evidence) -> dict[str, Shaped[Array, " examples"]]:
+    found = risks(evidence)
+    return {"risk": found.probability, "p_value": found.p, "q_value": found.q}
 
 
 def _labelled(evidence: Evidence) -> bool:

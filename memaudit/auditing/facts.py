@@ -20,9 +20,14 @@ Array = np.ndarray
 
 
 def facts_of(
-    base: Ground, fprs: tuple[float, ...], attacks: tuple[str, ...], device: str, access: Level | None = None
+    base: Ground,
+    fprs: tuple[float, ...],
+    attacks: tuple[str, ...],
+    device: str,
+    access: Level | None = None,
+    **more: Any,
 ) -> TargetEvidence:
-    """Return what the checks may look at."""
+    """Return what the checks may look at, `more` of it as it is."""
     target = base.target
     recorded, population = target.recorded, target.population
     shared: dict[str, Any] = {
@@ -33,6 +38,7 @@ def facts_of(
         "attacks": attacks,
         "seed": base.seed,
         "references": base.references,
+        **more,
     }
     if target.observed is not None:
         shared["seen"] = _seen(target, target.observed)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from memaudit import policy, reports
 from memaudit.auditing import ledger as ledgers
+from memaudit.auditing.attributes import inferred, require_attributes
 from memaudit.auditing.choices import require_choices, require_fitting, usual_attacks
 from memaudit.auditing.earlier import open_earlier, release_of
 from memaudit.auditing.evidence import EvidenceLevel, Key, LedgerKey, flags_table, identifiers, most_exposed, table
@@ -16,6 +17,7 @@ from memaudit.auditing.examination import examine, trusted_by
 from memaudit.auditing.facts import facts_of, of_examples
 from memaudit.auditing.folder import EVIDENCE, seal, unseal
 from memaudit.auditing.ground import LEAST_SHADOWS, Ground, ground
+from memaudit.auditing.groups import grouped, groups_of
 from memaudit.auditing.planning import require_planned
 from memaudit.auditing.poisoned import poisoned_of
 from memaudit.auditing.promised import Dp, promise_of
@@ -32,6 +34,8 @@ from memaudit.files import make_private_folder, write_whole
 from memaudit.recipe import Recipe, recipe_digest
 from memaudit.types import (
     ASKED_ACCESS,
+    ASKED_ATTRIBUTES,
+    ASKED_SUBGROUPS,
     EARLIER,
     POISONED,
     Attempt,
@@ -130,6 +134,9 @@ def audit(
     plan: str | Path | None = None,
     ledger: str | Path | None = None,
     manifest: str | Path | None = None,
+    subgroups: Sequence[str] | Mapping[str, Iterable[Any]] | None = None,
+    smallest_group: int = 10,
+    attribute: str | Sequence[str] = (),
     device: str = "auto",
     command: str = "",
     state_dict: str | None = None,
@@ -164,6 +171,11 @@ def audit(
         ledger: The file in which the audit is recorded; by default `memaudit.ledger.jsonl` beside the bank, or beside
             the model without one.
         manifest: The file that `write_manifest` wrote: a control compares the members with it.
+        subgroups: Columns that make groups, which are compared: names of `Examples(subgroups=...)` or of a table's
+            columns, or values for each example by name. By default all of `Examples(subgroups=...)`.
+        smallest_group: Members, and non-members, that a group needs to be shown; 10 or more.
+        attribute: Columns of the inputs, of a table or an array, which an adversary infers from the model who knows
+            the rest of a record. The models of the bank are asked again; estimators are fitted again for that.
         device: Where the model is run.
         command: The command line that asked for the audit, for its report.
         state_dict: Which of several sets of weights in the file is the model, such as "model_ema".
@@ -191,6 +203,8 @@ def audit(
     require_choices(fprs, attacks, limits)
     require_fitting(target, attacks or ())
     level = highest(access, target.population)
+    target, columns = grouped(target, subgroups, smallest_group)
+    attributes = require_attributes(target, attribute)
     bank = Bank.open(bank) if isinstance(bank, str | Path) and shadows != 0 else bank
     earlier = None if before is None else open_earlier(before, target, before_members, device)
     place = Path(ledger) if ledger is not None else _ledger(bank, target)
@@ -203,7 +217,9 @@ def audit(
     if plan is not None:
         planned = _planned(Path(plan), target, base, fprs, attacks, limits, place)
     measured = base.target
-    facts = replace(facts_of(base, tuple(fprs), tuple(attacks), device, level), promise=promise_of(dp, target, base))
+    groups = {"subgroups": groups_of(measured.population, columns), "smallest_group": smallest_group}
+    groups |= {"attributes": inferred(base, attributes, device)}
+    facts = facts_of(base, tuple(fprs), tuple(attacks), device, level, promise=promise_of(dp, target, base), **groups)
     tainted = None if poisoned is None else poisoned_of(poisoned, poisoned_recipe, base)
     before_it = None if earlier is None else release_of(earlier, base, device)
     if isinstance(facts, Evidence):  # without a bank, the two have refused
@@ -224,6 +240,8 @@ def audit(
     origin |= {} if level is None else {ASKED_ACCESS: str(level)}
     origin |= {} if earlier is None else {EARLIER: earlier.sha256}
     origin |= {} if tainted is None else {POISONED: f"{tainted.copies} mislabeled copies of each record"}
+    origin |= {ASKED_SUBGROUPS: ", ".join(columns)} if columns else {}
+    origin |= {ASKED_ATTRIBUTES: ", ".join(attributes)} if attributes else {}
     not_tested = untested(target, base.rung, getattr(facts, "access", None), compared=earlier is not None)
     report = examine(facts, subject, not_tested, limitations(target, base), origin)
     audited, shown = base.bank is not None and Key.made(base.bank.path), EvidenceLevel(evidence)

@@ -1,6 +1,7 @@
 """The checks: each maps the evidence to findings, and its docstring is what `memaudit explain` prints."""
 
 from memaudit.checks.access import ACCESS
+from memaudit.checks.attribute import attribute_check
 from memaudit.checks.classifier_canaries import classifier_canaries_check
 from memaudit.checks.controls import BLIND, CONTROLS
 from memaudit.checks.counterfactual import counterfactual_check, epoch_check
@@ -8,6 +9,7 @@ from memaudit.checks.discoverable import discoverable_check
 from memaudit.checks.dp import DP
 from memaudit.checks.evidence import (
     Attacked,
+    Attribute,
     Check,
     ClassifierEvidence,
     ClassifierTargetEvidence,
@@ -35,8 +37,10 @@ from memaudit.checks.own_secrets import own_secrets_check
 from memaudit.checks.poisoned import poisoned_check
 from memaudit.checks.probabilistic import probabilistic_check
 from memaudit.checks.proxies import proxies_check
+from memaudit.checks.risk import risk_check
 from memaudit.checks.search import search_check
 from memaudit.checks.snapshots import snapshots_check
+from memaudit.checks.subgroups import subgroups_check
 from memaudit.checks.tail import influence_check
 from memaudit.checks.text import TextEvidence, TextTargetEvidence
 from memaudit.checks.traced import information_check, traceability_check
@@ -48,6 +52,9 @@ CHECKS: tuple[Check, ...] = (
     held_out_check,
     traceability_check,
     information_check,
+    risk_check,
+    subgroups_check,
+    attribute_check,
     snapshots_check,
     poisoned_check,
     *ACCESS,
@@ -100,6 +107,7 @@ __all__ = [
     "CHECKS",
     "CONTROLS",
     "Attacked",
+    "Attribute",
     "Check",
     "ClassifierEvidence",
     "ClassifierTargetEvidence",

@@ -41,6 +41,7 @@ from memaudit.memorization import (
 )
 from memaudit.privacy import Promise
 from memaudit.recipe.manifest import Manifest
+from memaudit.recipe.subgroups import Subgroups
 from memaudit.reports.text import ends, percent, points
 from memaudit.signals import cross_entropy
 from memaudit.stats import (
@@ -157,8 +158,9 @@ class TargetEvidence(ABC):
     Examples are units: of copies and of a group, one represents all. `split` is the number of members of which only a
     part of the unit was trained on. `manifest` is (stated, found), where one was given. `fprs` are the false-positive
     rates that were asked for. `unit` is what the units are called. `references` are other models' signals, where
-    there are any. `seen` is what the target's trainer states of it while it trained, as of one model: only proxies of
-    memorization read it. `promise` is the differential privacy that is claimed.
+    there are any. `subgroups` are compared, down to `smallest_group` members, and non-members. `seen` is what
+    the target's trainer states of it while it trained, as of one model: only proxies of memorization read it. `promise`
+    is the differential privacy that is claimed.
     """
 
     phi: Float[Array, "examples queries"]
@@ -173,6 +175,9 @@ class TargetEvidence(ABC):
     references: References | None = None
     seen: Observations | None = None
     promise: Promise = Promise()
+    subgroups: tuple[Subgroups, ...] = ()
+    smallest_group: int = 10
+    attributes: tuple[Attribute, ...] = ()
     signal: ClassVar[Signal] = Signal.SCALED_LOGIT
     _scores: dict[str, Float[Array, " examples"]] = field(default_factory=dict, init=False, repr=False)
 
@@ -406,10 +411,14 @@ class Evidence(TargetEvidence):
     @cached_property
     def gains(self) -> Float[Array, " units"]:
         """How much more often a model is right on what it was trained on: for each pair, or for each single model."""
+        return self.gains_of(slice(None))
+
+    def gains_of(self, rows: Bool[Array, " examples"] | slice) -> Float[Array, " units"]:
+        """Return the same as `gains`, of some of the examples."""
         if self.matched is None:
-            inside, outside = (side.mean(axis=1, dtype=float) for side in self.correct_by_pair)
+            inside, outside = (side[:, rows].mean(axis=1, dtype=float) for side in self.correct_by_pair)
             return inside - outside
-        members, correct = self.bank.members > 0, self.bank.correct.astype(float)
+        members, correct = self.bank.members[:, rows] > 0, self.bank.correct[:, rows].astype(float)
         times = members.sum(axis=0)
         weights = np.where(members, 1 / times, -1 / (len(members) - times)) * len(members)
         return (correct * weights).mean(axis=1)
@@ -473,6 +482,33 @@ class ClassifierTargetEvidence(TargetEvidence):
             told = [f"{self.texts[row]} label{self.y[row]}" for row in rows]
             return blind_text_scores(told, self.members[rows], self.seed)
         return blind_scores(self.x[rows], self.y[rows], self.members[rows], self.seed)
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """What is known of a column of the inputs that an adversary infers.
+
+    Attributes:
+        column: Its name.
+        values: What its values are called.
+        of: The number of each example's value.
+        features: The other columns, as numbers.
+        phi: Of the target: the signal of each example's label if the column had each value.
+        correct: Whether the target is then right.
+        pairs: φ of the bank's models, (inside, outside).
+        pairs_correct: Whether they are right, (inside, outside).
+        lacking: Why the bank's models cannot be asked; then there is nothing else.
+    """
+
+    column: str
+    lacking: str = ""
+    values: tuple[str, ...] = ()
+    of: Int[Array, " examples"] = field(default_factory=lambda: np.zeros(0, np.int64))
+    features: Float[Array, "examples features"] = field(default_factory=lambda: np.zeros((0, 0)))
+    phi: Float[Array, "examples values"] = field(default_factory=lambda: np.zeros((0, 0)))
+    correct: Shaped[Array, "examples values"] = field(default_factory=lambda: np.zeros((0, 0), bool))
+    pairs: tuple[Float[Array, "pairs examples values"], ...] = ()
+    pairs_correct: tuple[Shaped[Array, "pairs examples values"], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,8 @@ if TYPE_CHECKING:
 @click.option("--before-members", help="Its members: a file of ids; by default those saved beside it.")
 @click.option("--poisoned", help="A bank filled by memaudit.poisoned(recipe, …): how much more do its records leak?")
 @click.option("--poisoned-recipe", help="The recipe that filled it: FILE:NAME; by default recipe.py:poisoned.")
+@click.option("--subgroup", multiple=True, metavar="COLUMN", help="Compare the groups of this column; repeatable.")
+@click.option("--attribute", multiple=True, metavar="COLUMN", help="Infer this column of the inputs; repeatable.")
 @over_budget
 @click.option("-v", "--sentences", is_flag=True, help="Print the results as sentences, not as a table.")
 @click.option(
@@ -68,6 +70,8 @@ def command(
     reference: tuple[str, ...],
     out: tuple[str, ...],
     trust: tuple[str, ...],
+    subgroup: tuple[str, ...],
+    attribute: tuple[str, ...],
     sign: str | None,
     sentences: bool,
     **flags: Any,
@@ -86,6 +90,8 @@ def command(
         fpr=list(fpr) or None,
         references=list(reference) or None,
         trust=list(trust) or None,
+        subgroups=list(subgroup) or None,
+        attribute=list(attribute) or None,
         out=next(iter(folders), None),
     )
     if (model is None) == (outputs is None):
@@ -162,6 +168,8 @@ def _not_run(report: Report) -> dict[str, list[str]]:
 def run(model: Path, call: Job, quiet: bool, yes: bool = False) -> Audit:
     """Return the audit of a model by the settings of a call; `yes` lets the bank cost more than was budgeted."""
     from memaudit.auditing import default_attacks, open_target, require_planned
+    from memaudit.auditing.attributes import require_attributes
+    from memaudit.auditing.groups import grouped
     from memaudit.auditing.ledger import require_writable
     from memaudit.auditing.viewed import highest
     from memaudit.bank import Bank
@@ -184,6 +192,8 @@ def run(model: Path, call: Job, quiet: bool, yes: bool = False) -> Audit:
     assert target.recipe is not None
     earlier = _earlier(target, call)
     highest(settings.access, target.population, settings.weights)
+    grouped(target, settings.subgroups, settings.smallest_group)
+    require_attributes(target, settings.attribute)
     place = call.place(settings.bank)
     if settings.shadows != 0 and (Bank.is_imported(place) or Bank.is_derived(place)):
         return _audited(target, Bank.open(place), call, None, earlier)
@@ -258,6 +268,9 @@ def _audited(target: Target, bank: Bank | None, call: Job, shadows: int | None, 
         poisoned=None if settings.poisoned is None else call.place(settings.poisoned),
         poisoned_recipe=None if settings.poisoned is None else load_recipe(settings.poisoned_recipe, call.folder),
         dp=call.promise(),
+        subgroups=settings.subgroups,
+        smallest_group=settings.smallest_group,
+        attribute=settings.attribute,
     )
 
 

@@ -49,6 +49,9 @@ class AuditSettings(BaseModel):
     before_members: str | None = None
     poisoned: str | None = None
     poisoned_recipe: str = "recipe.py:poisoned"
+    subgroups: list[str] | None = None
+    attribute: list[str] = []
+    smallest_group: Annotated[int, Field(ge=10)] = 10
 
 
 class DpSettings(BaseModel):

@@ -13,7 +13,9 @@ from memaudit.policy.plausible import MEASURES
 from memaudit.policy.words import rounds, version_of
 from memaudit.types import (
     ASKED_ATTACKS,
+    ASKED_ATTRIBUTES,
     ASKED_RATES,
+    ASKED_SUBGROUPS,
     ATTACKS_BY_METRIC,
     CLASSIFIER_CANARIES,
     DP_CLAIM,
@@ -28,11 +30,11 @@ from memaudit.types import (
 
 ALWAYS = (
     *("CTL001", "CTL002", "CTL003", "CTL004", "CTL005", "CTL007"),
-    *("LNK001", "MIA011", "MIA012", "MEM004", "MEM009"),
+    *("LNK001", "MIA011", "MIA012", "MIA026", "MEM004", "MEM009"),
 )
-WITHOUT_BANK = ("CTL002", "CTL003", "CTL005", "CTL007", "LNK001", "MIA011", "MIA012", "MEM004", "MEM009")
+WITHOUT_BANK = ("CTL002", "CTL003", "CTL005", "CTL007", "LNK001", "MIA011", "MIA012", "MIA026", "MEM004", "MEM009")
 _SINCE_0_3 = (
-    *("CAN010", "MEM004", "MEM005", "MEM006", "MEM009", "MIA011", "MIA012"),
+    *("CAN010", "MEM004", "MEM005", "MEM006", "MEM009", "MIA011", "MIA012", "MIA026"),
     *("MIA020", "MIA021", "MIA022", "MIA023"),
 )
 _OF_BANK = ("CTL009",)  # a control on what shadow models recorded
@@ -41,8 +43,15 @@ OF_TEXTS = (
     *("CTL006", "CTL009", "MEM002", "MEM003", "LNK002", "CAN001", "CAN002", "CAN003", "CAN010"),
     *("EXT001", "EXT002", "EXT003", "EXT004"),
 )
+_IF_ASKED = {  # by lines of the provenance
+    ASKED_SUBGROUPS: ("MIA027",),
+    ASKED_ATTRIBUTES: ("ATT001",),
+    DP_CLAIM: ("DP001", "DP002", "DP003"),
+    CLASSIFIER_CANARIES: ("CAN004",),
+    EARLIER: ("MIA024",),
+    POISONED: ("MIA025",),
+}
 _OVERSTATED = {"CTL004": ("tpr",), "CTL014": ("tpr",), "CTL006": ("exposure", "canaries", "planted-exposure")}
-_PROMISED = {DP_CLAIM: ("DP001", "DP002", "DP003"), CLASSIFIER_CANARIES: ("CAN004",)}  # by what an audit had
 _CONCERNED = {"CTL009": ("calibrated", "raw", "search"), "CTL014": OF_REFERENCES}
 
 
@@ -90,11 +99,14 @@ def _missing(report: Report) -> Iterator[str]:
     always = ALWAYS if report.rung is Rung.BANK else WITHOUT_BANK
     always = (*always, "CTL014") if report.rung is Rung.REFERENCES else always
     unknown = () if version_of(report) >= (0, 3) else _SINCE_0_3
-    promised = [code for key, codes in _PROMISED.items() if key in report.provenance for code in codes]
-    for code in (*always, *promised, *(code for code in own if report.rung is Rung.BANK or code not in _OF_BANK)):
+    for code in (*always, *(code for code in own if report.rung is Rung.BANK or code not in _OF_BANK)):
         if code not in there and code not in unknown:
             kind = "control" if code.startswith("CTL") else "check"
             yield f"the {kind} {code} is missing: every audit reports its outcome"
+    for asked, codes in _IF_ASKED.items():
+        for code in codes if asked in report.provenance else ():
+            if code not in there:
+                yield f"the check {code} is missing: the audit was asked about {asked} ({report.provenance[asked]})"
 
 
 def _unmeasured(report: Report, asked: str) -> Iterator[str]:

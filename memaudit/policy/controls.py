@@ -13,6 +13,8 @@ _CANARIES = {"CTL006": "canaries that were not planted"}
 _FOR_METRIC = {
     "tpr": {"CTL004": "calibration"},
     "traceability": {"CTL004": "calibration"},
+    "risk": {"CTL004": "calibration"},
+    "subgroup": {"CTL004": "calibration"},
     "exposure": _CANARIES,
     "canaries": _CANARIES,
 }

@@ -16,7 +16,7 @@ ROUNDING = 1e-6  # relative
 _PUBLIC_ROUNDING = 0.006  # the public edition keeps three digits
 _TINY = 1e-9
 _HELD_OUT = "MIA010"
-_OWN = re.compile(r"(MIA|MEM|LNK|CAN|EXT|CTL|DP)\d+")
+_OWN = re.compile(r"(MIA|ATT|MEM|LNK|CAN|EXT|CTL|DP)\d+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,9 @@ MEASURES = {
     "MIA023": Measure("access", "share", ("gradient", "stolen-memories", "last-layer"), "members"),
     "MIA024": Measure("snapshots", "share", ("added", "removed"), "up to all"),
     "MIA025": Measure("poisoning", "share", ("lira-online",), "up to all"),
+    "MIA026": Measure("risk", "share", ("",), "members"),
+    "MIA027": Measure("subgroup", "share", ("",), "members"),
+    "ATT001": Measure("attribute", "share", counted="up to members"),
     "MEM001": Measure("memorization", "share", counted="up to all"),
     "MEM002": Measure("memorization", "share", counted="up to all"),
     "MEM003": Measure("exact-memorization", "share", counted="up to all"),

@@ -19,7 +19,7 @@ _SINCE = (0, 3)
 _WHOLE = (
     *("tpr", "traceability", "memorization", "known-memorization", "useful-memorization", "membership-information"),
     *("link", "planted-exposure", "proxy", "forgetting", "contradicted-labels", "canary-tpr"),
-    *("access", "access-loss", "snapshots", "poisoning"),
+    *("access", "access-loss", "snapshots", "poisoning", "risk", "subgroup", "attribute"),
 )  # metrics whose sentences repeat numbers alone
 _PUBLIC_ROUNDING = 0.006  # three digits are kept
 

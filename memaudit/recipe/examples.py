@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from memaudit.recipe.inputs import Inputs, read_inputs
 from memaudit.recipe.inputs.arrays import Arrays
 from memaudit.recipe.items import read_items
 from memaudit.recipe.labels import Labels, Task, label_texts, not_classes, read_labels, strata
+from memaudit.recipe.subgroups import read_subgroups
 
 Array = np.ndarray
 
@@ -42,6 +43,8 @@ class Examples:
         groups: The person, household or document that each example belongs to, or what `near_copies(x)` returned.
         unit: What groups are called in reports, in the plural, such as "people".
         task: "multilabel" for labels 0 and 1 `[examples, labels]`, "regression" for labels that are numbers to predict.
+        subgroups: Columns by name, a value for each example: leaks are compared between the groups that they make. No
+            model sees them, and no fingerprint or digest covers them.
 
     Raises:
         RecipeError: The arrays do not fit together, labels are no classes, or an id occurs twice.
@@ -56,6 +59,7 @@ class Examples:
     class_names: tuple[str, ...]
     task: Task
     unit: str
+    subgroups: dict[str, Array]
 
     def __init__(
         self,
@@ -66,6 +70,7 @@ class Examples:
         groups: Iterable[Any] | None = None,
         unit: str = "examples",
         task: Literal["classification", "multilabel", "regression"] | None = None,
+        subgroups: Mapping[str, Iterable[Any]] | None = None,
     ) -> None:
         labels = read_labels(y, task)
         inputs = read_inputs(x, len(labels.y))
@@ -82,7 +87,8 @@ class Examples:
                 f"{len(inputs)} examples are too few to audit anything: they are only {different} different ones, as "
                 "copies and the members of a group count as one"
             )
-        self._set(inputs, labels, names, len(hashes) - len(set(hashes)), units, copies, unit)
+        columns = read_subgroups(subgroups or {}, len(inputs))
+        self._set(inputs, labels, names, len(hashes) - len(set(hashes)), units, copies, unit, columns)
 
     def _set(
         self,
@@ -93,8 +99,10 @@ class Examples:
         unit_of: Array,
         input_of: Array,
         unit: str = "examples",
+        subgroups: dict[str, Array] | None = None,
     ) -> None:
-        values = (inputs, labels.y, ids, duplicates, unit_of, input_of, labels.names, labels.task, unit)
+        own = {} if subgroups is None else subgroups
+        values = (inputs, labels.y, ids, duplicates, unit_of, input_of, labels.names, labels.task, unit, own)
         for name, value in zip(self.__slots__, values, strict=True):
             object.__setattr__(self, name, value)
 
@@ -108,6 +116,7 @@ class Examples:
         unit: str = "examples",
         label: str | None = None,
         task: Literal["classification", "multilabel", "regression"] | None = None,
+        subgroups: Mapping[str, Iterable[Any]] | None = None,
     ) -> Examples:
         """Return the examples of a map-style dataset: torch's, torchvision's, datasets', or a list of items.
 
@@ -123,6 +132,7 @@ class Examples:
             unit: As for `Examples`.
             label: Which entry of a dict is the label; by default "label" or "labels".
             task: As for `Examples`.
+            subgroups: As for `Examples`.
 
         Raises:
             RecipeError: Reading an item twice gives two different inputs, or items have no label.
@@ -132,7 +142,7 @@ class Examples:
             raise RecipeError(
                 f"the dataset does not yield (input, label) pairs: labels {y.shape} are several for an item"
             )
-        return cls(x, y, ids, groups=groups, unit=unit, task=task)
+        return cls(x, y, ids, groups=groups, unit=unit, task=task, subgroups=subgroups)
 
     @classmethod
     def from_frame(
@@ -144,6 +154,7 @@ class Examples:
         groups: str | None = None,
         unit: str = "examples",
         task: Literal["classification", "multilabel", "regression"] | None = None,
+        subgroups: Sequence[str] = (),
     ) -> Examples:
         """Return the examples of a table of pandas or polars: a row each, the label in one of its columns.
 
@@ -154,12 +165,13 @@ class Examples:
             groups: The column of the person or household that each example belongs to.
             unit: As for `Examples`.
             task: As for `Examples`.
+            subgroups: Columns that make groups, which are compared; they stay among the inputs.
 
         Raises:
             RecipeError: There is no such column; or as for `Examples`.
         """
         names = [name for name in (label, ids, groups) if name is not None]
-        if absent := [name for name in names if name not in list(getattr(table, "columns", ()))]:
+        if absent := [name for name in (*names, *subgroups) if name not in list(getattr(table, "columns", ()))]:
             raise RecipeError(f"the table has no column {absent[0]!r}; it has {', '.join(map(str, table.columns))}")
         inputs = table.drop(columns=names) if hasattr(table, "iloc") else table.drop(names)
         return cls(
@@ -169,6 +181,7 @@ class Examples:
             groups=None if groups is None else table[groups],
             unit=unit,
             task=task,
+            subgroups={str(name): table[name] for name in subgroups},
         )
 
     @classmethod
@@ -285,13 +298,34 @@ class Examples:
         units, copies = (np.unique(of[rows], return_inverse=True)[1] for of in (self.unit_of, self.input_of))
         labels = self._labels._replace(y=self.y[rows])
         picked._set(self.inputs.taken(rows), labels, numbered(list(self.ids[rows])), 0, units, copies, self.unit)
-        return picked
+        return picked.grouped_by({name: values[rows] for name, values in self.subgroups.items()})
 
     def relabelled(self, y: Array) -> Examples:
         """Return the same examples with other classes, in the same units."""
         picked = object.__new__(Examples)
         labels = self._labels._replace(y=y)
-        picked._set(self.inputs, labels, self.ids, self.duplicates, self.unit_of, self.input_of, self.unit)
+        picked._set(
+            self.inputs, labels, self.ids, self.duplicates, self.unit_of, self.input_of, self.unit, self.subgroups
+        )
+        return picked
+
+    def with_inputs(self, x: Any) -> Examples:
+        """Return the same examples with other inputs, in the same units: what a model is asked, not what is known."""
+        picked = object.__new__(Examples)
+        units = self.unit_of, self.input_of
+        inputs = read_inputs(x, len(self))
+        picked._set(inputs, self._labels, self.ids, self.duplicates, *units, self.unit, self.subgroups)
+        return picked
+
+    def grouped_by(self, subgroups: Mapping[str, Iterable[Any]]) -> Examples:
+        """Return the same examples with other subgroups.
+
+        Raises:
+            RecipeError: As for `Examples`.
+        """
+        picked, columns = object.__new__(Examples), read_subgroups(subgroups, len(self))
+        units = self.unit_of, self.input_of
+        picked._set(self.inputs, self._labels, self.ids, self.duplicates, *units, self.unit, columns)
         return picked
 
     def digest(self) -> str:

@@ -18,7 +18,9 @@ from dataclasses import replace
 from memaudit.errors import MemauditError
 from memaudit.types import (
     ASKED_ATTACKS,
+    ASKED_ATTRIBUTES,
     ASKED_RATES,
+    ASKED_SUBGROUPS,
     DP_CLAIM,
     Control,
     Curve,
@@ -35,7 +37,7 @@ from memaudit.types import (
     Waiver,
 )
 
-_PUBLIC_PROVENANCE = ("memaudit", ASKED_ATTACKS, ASKED_RATES, DP_CLAIM)
+_PUBLIC_PROVENANCE = ("memaudit", ASKED_ATTACKS, ASKED_RATES, ASKED_SUBGROUPS, ASKED_ATTRIBUTES, DP_CLAIM)
 
 
 def edition(report: Report, name: Edition | str) -> Report:

@@ -27,6 +27,10 @@ GLOSSARY = (
         words="How many members an attack names while almost never naming a non-member.",
     ),
     Point(
+        lead="False-discovery rate (FDR).",
+        words="The expected share of non-members among all records that an attack identifies as members.",
+    ),
+    Point(
         lead="Membership information (CMI).",
         words="How many bits the model reveals about who is a member: 1 bit per example if all memberships can be read "
         "off, 0 if none.",

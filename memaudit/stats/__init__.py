@@ -3,6 +3,7 @@
 from memaudit.stats.correlation import partial_spearman, spearman, spearman_interval
 from memaudit.stats.couples import Couples
 from memaudit.stats.crossed import crossed_variance
+from memaudit.stats.fdr import at_least, benjamini_hochberg, benjamini_yekutieli, rank_p_values
 from memaudit.stats.held_out import HeldOutRate
 from memaudit.stats.information import Calibration, membership_bits
 from memaudit.stats.intervals import (
@@ -12,6 +13,7 @@ from memaudit.stats.intervals import (
     cluster_mean_interval,
     effective_share,
     holm,
+    korn_graubard,
     mover_difference,
     newcombe_paired,
     newcombe_wilson,
@@ -34,6 +36,7 @@ from memaudit.stats.roc import (
     tpr_interval,
     transferred_thresholds,
 )
+from memaudit.stats.suppression import shown_groups
 from memaudit.stats.transfer import Reached, TransferredRate, transferred_rate, unreachable
 from memaudit.stats.variance import floored
 
@@ -43,8 +46,11 @@ __all__ = [
     "HeldOutRate",
     "Reached",
     "TransferredRate",
+    "at_least",
     "auc",
     "auc_interval",
+    "benjamini_hochberg",
+    "benjamini_yekutieli",
     "clopper_pearson",
     "cluster_difference_interval",
     "cluster_interval",
@@ -53,6 +59,7 @@ __all__ = [
     "effective_share",
     "floored",
     "holm",
+    "korn_graubard",
     "least_nonmembers",
     "membership_bits",
     "mover_difference",
@@ -65,9 +72,11 @@ __all__ = [
     "percentiles",
     "predictive_p_value",
     "predictive_share_p_value",
+    "rank_p_values",
     "rate_by_pair",
     "resolvable",
     "roc_points",
+    "shown_groups",
     "spearman",
     "spearman_interval",
     "threshold",

@@ -64,7 +64,11 @@ class Calibration:
         )
         return cls(edges, (members + 1) / (members + others + 2))
 
+    def probability(self, scores: Float[Array, "..."]) -> Float[Array, "..."]:
+        """Return the probability of membership that each score means, if half of all candidates are members."""
+        return self.member[np.digitize(scores, self.edges)]
+
     def log2(self, scores: Float[Array, "... examples"], member: Bool[Array, " examples"] | bool) -> Array:
         """Return the mean log2 of the probability of what is true, over the examples."""
-        told = self.member[np.digitize(scores, self.edges)]
+        told = self.probability(scores)
         return np.asarray(np.log2(np.where(member, told, 1 - told)).mean(axis=-1))

@@ -86,6 +86,7 @@ def transferred_rate(
     outside: Float[Array, "pairs examples"],
     couples: Couples,
     fpr: float,
+    among: Bool[Array, " examples"] | None = None,
 ) -> TransferredRate:
     """Return the true-positive rate of a target at a threshold from its shadows, with its whole variance.
 
@@ -105,6 +106,7 @@ def transferred_rate(
         outside: Scores of shadows that were not.
         couples: Which models the scores come from.
         fpr: False-positive rate that the threshold is set for.
+        among: The examples that the rate is about, by default all; the threshold is that of all.
 
     Raises:
         ValueError: Too few scores to resolve the rate.
@@ -116,8 +118,12 @@ def transferred_rate(
     hits, trials = int(flagged.sum()), len(flagged)
     smooth = (hits + 0.5) / (trials + 1)
     binomial = smooth * (1 - smooth) / trials
+    about = couples
+    if among is not None:
+        inside = inside[:, among]
+        about = Couples(couples.inside[:, among], couples.outside[:, among], couples.clusters)
     mean = float((inside > cut).mean())
-    between = _between_models(inside > cut, couples) * (max(1.0, smooth / mean) ** 2 if mean > 0 else 1.0)
+    between = _between_models(inside > cut, about) * (max(1.0, smooth / mean) ** 2 if mean > 0 else 1.0)
     by_clusters, total = _two_way(outside > cut, couples)
     slope = _half_rise(inside, outside, fpr, float(np.sqrt(total))) ** 2 / total if total > 0 else 0.0
     variance = binomial + between + slope * total
@@ -155,7 +161,7 @@ def _two_way(above: Bool[Array, "pairs examples"], couples: Couples) -> tuple[fl
 
 
 def _half_rise(
-    inside: Float[Array, "pairs examples"], outside: Float[Array, "pairs examples"], fpr: float, step: float
+    inside: Float[Array, "pairs some"], outside: Float[Array, "pairs examples"], fpr: float, step: float
 ) -> float:
     """Return half of what the shadows' mean true-positive rate rises from fpr − step to fpr + step."""
     size = outside.size

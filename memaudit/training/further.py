@@ -112,24 +112,29 @@ def _of_model(
         raise BankError(f"the bank in {bank.path} keeps no weights of model {model}; fill another one with weights")
     source = hashlib.sha256(weights.read_bytes()).hexdigest()
     file = folder / f"{model:04d}.safetensors"
-    if (kept := _kept(file, source)) is not None:
-        return kept
+    if (answers := kept(file, source)) is not None:
+        return answers
     with one_thread(), changing(recipe):
         network = stored_model(bank, model, recipe, device=device)
         first = own.take(np.arange(min(len(own), _PROBED)))
         require_recorded(bank, model, measure(network, first, device=device, **asking(recipe))["phi"])
         found = measure(network, examples, device=device, **asking(recipe))
     tensors = {name: np.ascontiguousarray(found[name]) for name in ("phi", "correct")}
-    write_whole(file, save(tensors, {"weights": source, "sha256": _digest(tensors)}), private=True)
+    write(file, tensors, source)
     return tensors
 
 
-def _kept(file: Path, source: str) -> dict[str, Array] | None:
+def write(file: Path, tensors: dict[str, Array], source: str) -> None:
+    """Keep what a model says, with the checksum of its weights."""
+    write_whole(file, save(tensors, {"weights": source, "sha256": _digest(tensors)}), private=True)
+
+
+def kept(file: Path, source: str) -> dict[str, Array] | None:
     """Return what a file keeps; None if it is not there, damaged, or of other weights."""
     try:
-        with safe_open(file, "numpy") as kept:
-            told = kept.metadata() or {}
-            tensors = {name: kept.get_tensor(name) for name in ("phi", "correct")}
+        with safe_open(file, "numpy") as content:
+            told = content.metadata() or {}
+            tensors = {name: content.get_tensor(name) for name in ("phi", "correct")}
     except (OSError, SafetensorError):
         return None
     return tensors if (told.get("weights"), told.get("sha256")) == (source, _digest(tensors)) else None
