@@ -18,7 +18,7 @@ _NUMBER = re.compile(r"([<>] ?)?(?<![\w.])[−-]?(\d[\d,]*(?:\.\d+)?(?:e[−-]?\
 _SINCE = (0, 3)
 _WHOLE = (
     *("tpr", "traceability", "memorization", "known-memorization", "useful-memorization", "membership-information"),
-    *("link", "planted-exposure", "proxy", "forgetting"),
+    *("link", "planted-exposure", "proxy", "forgetting", "image-extraction", "samples", "image-exposure"),
 )  # metrics whose sentences repeat numbers alone
 _PUBLIC_ROUNDING = 0.006  # three digits are kept
 

@@ -19,6 +19,7 @@ from memaudit.recipe.fingerprint import (
     sources,
     training,
 )
+from memaudit.recipe.generator import GeneratorRecipe
 from memaudit.recipe.locate import load_derivation, load_recipe
 from memaudit.recipe.manifest import write_manifest
 from memaudit.recipe.members import Counts, Membership, member_counts, members_beside, membership, read_members
@@ -52,6 +53,7 @@ __all__ = [
     "Documents",
     "EstimatorRecipe",
     "Examples",
+    "GeneratorRecipe",
     "LanguageModelRecipe",
     "Membership",
     "Observe",

@@ -20,7 +20,7 @@ from memaudit.recipe.observed import observed_beside, write_observed
 from memaudit.recipe.population import TextPopulation
 from memaudit.recipe.populations import Population
 from memaudit.recipe.pretrained import load_classifier_folder, load_folder, load_language_model, quietly, require_fit
-from memaudit.recipe.recipes import CallableRecipe, EstimatorRecipe, LanguageModelRecipe, Recipe
+from memaudit.recipe.recipes import CallableRecipe, EstimatorRecipe, GeneratorRecipe, LanguageModelRecipe, Recipe
 from memaudit.recipe.weights import stored
 
 _WEIGHT_FILES = (".safetensors", ".pt", ".pth")
@@ -113,7 +113,7 @@ def load_target(
     path = Path(path)
     require_model_file(path)
     refuse_pointer(path)
-    own_loader = isinstance(recipe, CallableRecipe) and recipe.load is not None
+    own_loader = isinstance(recipe, CallableRecipe | GeneratorRecipe) and recipe.load is not None
     if state_dict is not None and (path.is_dir() or own_loader or isinstance(recipe, EstimatorRecipe)):
         raise ModelError(f"--state-dict {state_dict}: it is for a network's checkpoint; {path} is read otherwise")
     if isinstance(recipe, LanguageModelRecipe):
@@ -133,11 +133,11 @@ def load_target(
         raise ModelError(folder_refusal(path) or f"{path} is a folder; give the file that holds the weights")
     if isinstance(recipe, EstimatorRecipe):
         return load_estimator(path, recipe)
-    if isinstance(recipe, CallableRecipe) and recipe.load is not None:
+    if isinstance(recipe, CallableRecipe | GeneratorRecipe) and recipe.load is not None:
         with blame(f"load({str(path)!r})"), training(recipe, without=path):
             return recipe.load(str(path))
     if recipe.model is None:
-        raise RecipeError("a CallableRecipe needs load=... or model=..., so that the audited file can be loaded")
+        raise RecipeError(f"a {type(recipe).__name__} needs load=... or model=..., so that the audited file can be loaded")
     with blame("model()"), training(recipe):
         network = recipe.model()
     return fit(path, network, read_checkpoint(path), state_dict)
