@@ -93,8 +93,9 @@ _HOME = {
     "memaudit.errors": ("MemauditError",),
     "memaudit.recipe": (
         "SGD", "AdamW", "CallableRecipe", "ClassifierRecipe", "Counts", "Derivation", "Documents",
-        "EstimatorRecipe", "Examples", "GeneratorRecipe", "LanguageModelRecipe", "Observe", "Part", "Probes", "Rendering", "Secrets",
-        "flip", "mirror", "near_copies", "read_canaries", "save_target", "shift", "shifted", "write_manifest",
+        "EstimatorRecipe", "Examples", "GeneratorRecipe", "LanguageModelRecipe", "Observe", "Part", "Probes",
+        "Rendering", "Secrets", "flip", "mirror", "near_copies", "read_canaries", "save_target", "shift", "shifted",
+        "write_manifest",
     ),
     "memaudit.signals": ("observe", "observing"),
     "memaudit.signals.diffusion": ("denoising_error", "step_error"),

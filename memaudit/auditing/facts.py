@@ -99,7 +99,8 @@ def _planted(recipe: GeneratorRecipe, examples: Examples, recorded: Any, counts:
         return None
     costs, references = (np.stack([of[name] for of in recorded])[:, there] for name in COSTS)
     inside = np.stack([units_of(examples, count) for count in counts])[:, examples.unit_of[rows[there]]]
-    return Planted(costs=costs, references=references, inside=inside)
+    assert recipe.planted is not None
+    return Planted(costs=costs, references=references, inside=inside, forms=recipe.planted().forms)
 
 
 def _used(base: Ground) -> list[int]:

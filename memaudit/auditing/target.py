@@ -103,7 +103,9 @@ class Target:
 
 
 def of_candidates(target: Target, design: Design, device: str = "auto") -> Target:
-    """Return the target as it is seen through a bank: over the candidates alone, which a model of language or images is asked again.
+    """Return the target as it is seen through a bank: over the candidates alone.
+
+    A model of language or of images is asked about these again.
 
     Raises:
         EvidenceError: There are too few members or non-members among them.

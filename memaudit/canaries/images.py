@@ -12,10 +12,14 @@ Array = np.ndarray
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageCanaries:
-    """Canaries `[canaries, ...]`, and of each the same image with other patterns `[canaries, references, ...]`."""
+    """Canaries `[canaries, ...]`, and of each the same image with other patterns `[canaries, references, ...]`.
+
+    `forms` is the number of patterns that there are.
+    """
 
     images: Float[Array, "canaries ..."]
     references: Float[Array, "canaries references ..."]
+    forms: int
 
 
 def image_canaries(
@@ -53,7 +57,7 @@ def image_canaries(
         patterns = np.where(rng.integers(0, 2, (references + 1, size, size)) > 0, light, dark)
         extra = tuple(axis for axis in range(1, images.ndim) if axis not in (rows, columns))
         images[tuple(place)] = np.expand_dims(patterns, extra)
-    return ImageCanaries(found[:, 0], found[:, 1:])
+    return ImageCanaries(found[:, 0], found[:, 1:], 2 ** (size * size))
 
 
 def _sides(shape: tuple[int, ...]) -> tuple[int, int]:

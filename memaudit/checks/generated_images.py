@@ -42,7 +42,7 @@ _CARLINI = "Carlini et al. 2023 (USENIX Security), δ-extraction with the adapti
 
 
 def _extracted(evidence: GeneratorTargetEvidence) -> Outcome:
-    """Extraction of images: which training images does the model generate?
+    """Extract images: which training images does the model generate?
 
     The model generates images without a prompt. A training image counts as extracted if the nearest generated one is
     less than half as far from it as its 50 nearest neighbours among all examples are on average (ℓ₂ distance). An
@@ -61,15 +61,15 @@ def _extracted(evidence: GeneratorTargetEvidence) -> Outcome:
     """
     flags = evidence.correct > 0
     members = evidence.members
-    inside, outside = share_of(flags[members]), share_of(flags[~members])
+    outside = share_of(flags[~members])
     n, hits = int(members.sum()), int(flags[members].sum())
     share = estimate(hits / n, partial(clopper_pearson, hits, n), "share", "Clopper–Pearson")
     blind, told, tables = outside[0], "", ()
     if isinstance(evidence, GeneratorEvidence):
         without = _without(evidence)
         blind = without[0]
-        told = f" Shadow models that never saw an image generate {percent(blind)} (95% CI {between(*without[1:])})."
-        tables = (_why(evidence, flags),)
+        told = f" Shadow models that never saw an image generate {percent(blind)} ({between(*without[1:])})."
+        tables = (_without_table(without), _why(evidence, flags))
     finding = Finding(
         code="GEN001",
         title=_EXTRACTED,
@@ -78,13 +78,13 @@ def _extracted(evidence: GeneratorTargetEvidence) -> Outcome:
         sentence=(
             f"Among {evidence.samples:,} generated images are {hits:,} of {n:,} training images "
             f"({percent(share.value)}, 95% CI {between(share.low, share.high)}). Of the non-members: "
-            f"{percent(outside[0])} (95% CI {between(*outside[1:])}).{told}"
+            f"{percent(outside[0])} ({between(*outside[1:])}).{told}"
         ),
         blind=blind,
         n=n,
         counted=f"training {evidence.unit}",
         source=_CARLINI,
-        tables=(_sides(inside, outside), *tables),
+        tables=(_sides(evidence, flags), *tables),
     )
     return (finding,), ()
 
@@ -97,11 +97,21 @@ def _without(evidence: GeneratorEvidence) -> tuple[float, float, float]:
     return float(outside.mean()), float(np.ravel(low)[0]), float(np.ravel(high)[0])
 
 
-def _sides(inside: tuple[float, float, float], outside: tuple[float, float, float]) -> Table:
+def _without_table(without: tuple[float, float, float]) -> Table:
     return Table(
-        title="Images that this model generates",
-        columns=("Images", "Extracted"),
-        rows=(("training images", with_interval(*inside)), ("non-members", with_interval(*outside))),
+        title="Images that shadow models generate which never saw them",
+        columns=("Share of all images",),
+        rows=((with_interval(*without),),),
+        note="95% CI: over pairs of shadow models.",
+    )
+
+
+def _sides(evidence: GeneratorTargetEvidence, flags: Bool[Array, " examples"]) -> Table:
+    sides = (("training images", flags[evidence.members]), ("non-members", flags[~evidence.members]))
+    return Table(
+        title=f"Images found among {evidence.samples:,} generated ones",
+        columns=("Images", "Number", "Found", "Share"),
+        rows=tuple((name, len(of), int(of.sum()), with_interval(*share_of(of))) for name, of in sides),
         note="95% CIs: Clopper–Pearson.",
     )
 
@@ -181,6 +191,7 @@ def _sampled(evidence: GeneratorEvidence, found: Attacked, fpr: float, title: st
         counted=f"training {evidence.unit}",
         source="Chen et al. 2020 (CCS), GAN-Leaks; calibrated by shadow models",
         tables=(_by_signal(evidence),) if first else (),
+        notes=(f"Images that the model generated: {evidence.samples:,}. Measured FPR: {with_interval(*wrong)}.",),
     )
 
 
@@ -241,14 +252,13 @@ def _exposure(evidence: GeneratorTargetEvidence) -> Outcome:
     planted = evidence.planted
     assert planted is not None
     bits, inside = _bits(planted)[0], planted.inside[0]
-
-    def interval(level: Float[Array, " levels"]) -> tuple[Array, Array]:
-        ends = [mean_exposure(bits[inside], float(at))[1:] for at in np.ravel(level)]
-        low, high = np.array(ends).T
-        return low, np.maximum(high, bits[inside].mean())
-
-    mean = estimate(float(bits[inside].mean()), interval, "bits", "Hall's t over canaries")
-    most = np.log2(planted.references.shape[2] + 1)
+    most = float(np.log2(planted.references.shape[2] + 1))
+    mean = estimate(
+        float(bits[inside].mean()),
+        partial(_mean_interval, bits[inside], most, float(np.log2(planted.forms))),
+        "bits",
+        "Hall's t over canaries",
+    )
     finding = Finding(
         code="GEN003",
         title=_CANARIES,
@@ -257,16 +267,26 @@ def _exposure(evidence: GeneratorTargetEvidence) -> Outcome:
         sentence=(
             f"A pattern planted in a training image has a mean exposure of {mean.value:.1f} bits (95% CI "
             f"{mean.low:.1f}–{mean.high:.1f}). A pattern that was never trained on has {NULL_MEAN_BITS:.2f} at most; "
-            f"the maximum is {most:.1f}."
+            f"references can show {most:.1f}."
         ),
         blind=NULL_MEAN_BITS,
         n=int(inside.sum()),
         counted="canaries in the training set",
         source="Carlini et al. 2019; Hartley & Tsaftaris 2022",
         tables=(_canary_table(evidence, bits, inside),),
-        notes=_at_end(bits[inside], float(most)),
+        notes=_at_end(bits[inside], most),
     )
     return (finding,), ()
+
+
+def _mean_interval(
+    bits: Float[Array, " canaries"], most: float, furthest: float, levels: Float[Array, " levels"]
+) -> tuple[Array, Array]:
+    """Return the interval of the mean; canaries that reach the most that can be shown may be exposed as far as any."""
+    reached = np.where(bits >= most, furthest, bits)
+    low = [float(mean_exposure(bits, float(level))[1]) for level in levels]
+    high = [float(mean_exposure(reached, float(level))[2]) for level in levels]
+    return np.array(low), np.minimum(np.maximum(high, reached.mean()), furthest)
 
 
 def _at_end(bits: Float[Array, " canaries"], most: float) -> tuple[str, ...]:
@@ -276,7 +296,7 @@ def _at_end(bits: Float[Array, " canaries"], most: float) -> tuple[str, ...]:
         return ()
     return (
         f"{count} of {len(bits)} canaries reach the maximum and may be exposed further: "
-        "image_canaries(references=...) raises it.",
+        "the upper end of the interval allows for that. image_canaries(references=...) raises the maximum.",
     )
 
 

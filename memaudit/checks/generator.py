@@ -19,11 +19,15 @@ Array = np.ndarray
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planted:
-    """Image canaries under some models: costs, lower = fitted better, and who was trained on which."""
+    """Image canaries under some models: costs, lower = fitted better, and who was trained on which.
+
+    `forms` is the number of patterns that there are.
+    """
 
     costs: Float[Array, "models canaries"]
     references: Float[Array, "models canaries references"]
     inside: Bool[Array, "models canaries"]
+    forms: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +48,7 @@ class GeneratorTargetEvidence(TargetEvidence):
     signal: ClassVar[Signal] = Signal.LOG_PROBABILITY
 
     def loss(self, phi: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Return the loss, of which the signal is the negative; of a distance, its exponential, so that it is positive."""
+        """Return the loss, of which the signal is the negative; of a log distance, the distance."""
         return -phi if self.levels else np.exp(-phi)
 
     @property
@@ -79,7 +83,9 @@ class GeneratorEvidence(GeneratorTargetEvidence, Evidence):
 
     @cached_property
     def near_pairs(self) -> PairArrays:
-        """The signal of somebody who sees generated images alone: minus `nearest`, of the bank's models in pair form."""
+        """The signal from generated images alone: minus `nearest`, of the bank's models in pair form."""
         columns = np.arange(self.shadows_nearest.shape[1])
-        sides = (-self.shadows_nearest[side, columns][..., None] for side in (self.couples.inside, self.couples.outside))
+        sides = (
+            -self.shadows_nearest[side, columns][..., None] for side in (self.couples.inside, self.couples.outside)
+        )
         return PairArrays(*sides)

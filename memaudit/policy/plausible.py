@@ -15,7 +15,14 @@ ROUNDING = 1e-6  # relative
 _PUBLIC_ROUNDING = 0.006  # the public edition keeps three digits
 _TINY = 1e-9
 _RANGES = {"share": (-1.0, 1.0), "correlation": (-1.0, 1.0), "bits": (0.0, math.inf)}
-_BINOMIAL = ("tpr", "canaries", "secrets", "extraction", "traceability", "image-extraction")  # shares of units that were counted
+_BINOMIAL = (
+    "tpr",
+    "canaries",
+    "secrets",
+    "extraction",
+    "traceability",
+    "image-extraction",
+)  # shares of units that were counted
 _HELD_OUT = "MIA010"
 _OWN = re.compile(r"(MIA|MEM|LNK|CAN|EXT|GEN|CTL|DP)\d+")
 

@@ -137,7 +137,9 @@ def load_target(
         with blame(f"load({str(path)!r})"), training(recipe, without=path):
             return recipe.load(str(path))
     if recipe.model is None:
-        raise RecipeError(f"a {type(recipe).__name__} needs load=... or model=..., so that the audited file can be loaded")
+        raise RecipeError(
+            f"a {type(recipe).__name__} needs load=... or model=..., so that the audited file can be loaded"
+        )
     with blame("model()"), training(recipe):
         network = recipe.model()
     return fit(path, network, read_checkpoint(path), state_dict)
