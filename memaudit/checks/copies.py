@@ -98,7 +98,7 @@ def _kept_together(evidence: TargetEvidence) -> str:
     return "Copies and groups count as one example, and few examples have a near copy among the others."
 
 
-def _near(evidence: ClassifierTargetEvidence) -> tuple[str, Table]:
+def _near(evidence: ClassifierTargetEvidence | GeneratorTargetEvidence) -> tuple[str, Table]:
     """Return what is wrong with near copies, empty if nothing is, and how many there are by distance."""
     rows = sampled(len(evidence.members), _LOOKED_AT)
     faults: list[float] = []

@@ -64,7 +64,8 @@ def _extracted(evidence: GeneratorTargetEvidence) -> Outcome:
     outside = share_of(flags[~members])
     n, hits = int(members.sum()), int(flags[members].sum())
     share = estimate(hits / n, partial(clopper_pearson, hits, n), "share", "Clopper–Pearson")
-    blind, told, tables = outside[0], "", ()
+    blind, told = outside[0], ""
+    tables: tuple[Table, ...] = ()
     if isinstance(evidence, GeneratorEvidence):
         without = _without(evidence)
         blind = without[0]
@@ -152,7 +153,8 @@ def _samples(evidence: GeneratorEvidence) -> Outcome:
     reference model; Hilprecht et al. 2019, Monte Carlo attack. Losses: Matsumoto et al. 2023; Duan et al. 2023 (SecMI).
     """
     found = _attacked(evidence, attack(DEFAULT.name, evidence.signal), -evidence.nearest[:, None], evidence.near_pairs)
-    findings, skipped = [], []
+    findings: list[Finding] = []
+    skipped: list[Skipped] = []
     nonmembers = int((~evidence.members).sum())
     for fpr in evidence.fprs:
         title = f"{_SAMPLES}, at {rate(fpr)} FPR"

@@ -15,12 +15,13 @@ from memaudit.recipe.estimators import SUFFIXES, estimator_content, load_estimat
 from memaudit.recipe.filekinds import folder_refusal, refuse_pointer
 from memaudit.recipe.fingerprint import training
 from memaudit.recipe.fitting import fit
+from memaudit.recipe.generator import GeneratorRecipe
 from memaudit.recipe.members import Listed, members_beside, write_members
 from memaudit.recipe.observed import observed_beside, write_observed
 from memaudit.recipe.population import TextPopulation
 from memaudit.recipe.populations import Population
 from memaudit.recipe.pretrained import load_classifier_folder, load_folder, load_language_model, quietly, require_fit
-from memaudit.recipe.recipes import CallableRecipe, EstimatorRecipe, GeneratorRecipe, LanguageModelRecipe, Recipe
+from memaudit.recipe.recipes import CallableRecipe, EstimatorRecipe, LanguageModelRecipe, Recipe
 from memaudit.recipe.weights import stored
 
 _WEIGHT_FILES = (".safetensors", ".pt", ".pth")
