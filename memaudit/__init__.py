@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from memaudit.auditing import variance_of_gradients as variance_of_gradients
     from memaudit.auditing import what_if as what_if
     from memaudit.bank import Bank as Bank
+    from memaudit.canaries import ImageCanaries as ImageCanaries
+    from memaudit.canaries import image_canaries as image_canaries
     from memaudit.design import Subsets as Subsets
     from memaudit.errors import MemauditError as MemauditError
     from memaudit.recipe import DPSGD as DPSGD
@@ -45,14 +47,15 @@ if TYPE_CHECKING:
     from memaudit.recipe import Documents as Documents
     from memaudit.recipe import EstimatorRecipe as EstimatorRecipe
     from memaudit.recipe import Examples as Examples
+    from memaudit.recipe import GeneratorRecipe as GeneratorRecipe
     from memaudit.recipe import LanguageModelRecipe as LanguageModelRecipe
     from memaudit.recipe import Observe as Observe
     from memaudit.recipe import Part as Part
     from memaudit.recipe import Probes as Probes
     from memaudit.recipe import Rendering as Rendering
     from memaudit.recipe import Secrets as Secrets
+    from memaudit.recipe import classifier_canaries as classifier_canaries
     from memaudit.recipe import flip as flip
-    from memaudit.recipe import image_canaries as image_canaries
     from memaudit.recipe import mirror as mirror
     from memaudit.recipe import near_copies as near_copies
     from memaudit.recipe import read_canaries as read_canaries
@@ -62,6 +65,8 @@ if TYPE_CHECKING:
     from memaudit.recipe import write_manifest as write_manifest
     from memaudit.signals import observe as observe
     from memaudit.signals import observing as observing
+    from memaudit.signals.diffusion import denoising_error as denoising_error
+    from memaudit.signals.diffusion import step_error as step_error
     from memaudit.signals.representation import features as features
     from memaudit.training import Shard as Shard
     from memaudit.training import derivations as derivations
@@ -87,14 +92,17 @@ _HOME = {
         "rate_of_forgetting", "second_split", "unlearning", "variance_of_gradients", "what_if",
     ),
     "memaudit.bank": ("Bank",),
+    "memaudit.canaries": ("ImageCanaries", "image_canaries"),
     "memaudit.design": ("Subsets",),
     "memaudit.errors": ("MemauditError",),
     "memaudit.recipe": (
         "DPSGD", "SGD", "AdamW", "CallableRecipe", "ClassifierRecipe", "Counts", "Derivation", "Documents",
-        "EstimatorRecipe", "Examples", "LanguageModelRecipe", "Observe", "Part", "Probes", "Rendering", "Secrets",
-        "flip", "image_canaries", "mirror", "near_copies", "read_canaries", "save_target", "shift", "shifted", "write_manifest",
+        "EstimatorRecipe", "Examples", "GeneratorRecipe", "LanguageModelRecipe", "Observe", "Part", "Probes",
+        "Rendering", "Secrets", "classifier_canaries", "flip", "mirror", "near_copies", "read_canaries", "save_target",
+        "shift", "shifted", "write_manifest",
     ),
     "memaudit.signals": ("observe", "observing"),
+    "memaudit.signals.diffusion": ("denoising_error", "step_error"),
     "memaudit.signals.representation": ("features",),
     "memaudit.training": (
         "Shard", "derivations", "derive", "derive_target", "draw_members", "fill", "import_bank", "import_models",

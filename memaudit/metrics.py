@@ -10,7 +10,12 @@ from memaudit.errors import SettingsError, hint
 from memaudit.types import ATTACKS_BY_METRIC, UNBOUNDED_EPSILON, Limit
 
 SUREST = 0.9995  # confidence of the surest bounds that a report stores
-RANGES = {"share": (-1.0, 1.0), "correlation": (-1.0, 1.0), "bits": (0.0, math.inf), "epsilon": (0.0, UNBOUNDED_EPSILON)}
+RANGES = {
+    "share": (-1.0, 1.0),
+    "correlation": (-1.0, 1.0),
+    "bits": (0.0, math.inf),
+    "epsilon": (0.0, UNBOUNDED_EPSILON),
+}
 """Which values a unit has; any, if it is not here."""
 
 
@@ -88,7 +93,14 @@ METRICS = {
     "subgroup": Metric(
         unit="share", larger="more members of the worst subgroup are identified", counted=True, rates=True
     ),
-    "attribute": Metric(unit="share", larger="the model reveals more of the attribute than the data and other models do"),
+    "attribute": Metric(
+        unit="share", larger="the model reveals more of the attribute than the data and other models do"
+    ),
+    "image-extraction": Metric(
+        unit="share", larger="more training images are extracted from a generator", counted=True, exact=True
+    ),
+    "samples": Metric(unit="share", larger="more members are identified by the images a generator draws", rates=True),
+    "image-exposure": Metric(unit="bits", larger="a planted image ranks higher among its alternatives"),
     "canary-tpr": Metric(unit="share", larger="more canaries are identified", counted=True, rates=True, of_bank=True),
     "epsilon": Metric(unit="epsilon", larger="a larger claimed ε is refuted"),
     "epsilon-floor": Metric(unit="epsilon", larger="the training is shown to be less private"),

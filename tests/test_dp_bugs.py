@@ -134,7 +134,7 @@ def digits() -> ma.Examples:
 
     data = load_digits()
     plain = ma.Examples((data.data[:600] / 16).astype(np.float32), data.target[:600])
-    return ma.image_canaries(plain, mislabeled=150)
+    return ma.classifier_canaries(plain, mislabeled=150)
 
 
 def by_opacus(dataset: ma.Examples, *, seed: int, device: str) -> torch.nn.Module:

@@ -14,7 +14,8 @@ import pytest
 
 from memaudit import checks, reports
 from memaudit.checks import ClassifierEvidence, TextTargetEvidence
-from memaudit.policy.complete import ALWAYS, OF_CLASSIFIERS, OF_TEXTS, incomplete
+from memaudit.checks.generator import GeneratorTargetEvidence
+from memaudit.policy.complete import ALWAYS, OF_CLASSIFIERS, OF_GENERATORS, OF_TEXTS, incomplete
 from memaudit.policy.consistency import rules
 from memaudit.policy.judge import hold  # the package's own is watched in tests: honest reports alone
 from memaudit.policy.words import otherwise_said
@@ -216,6 +217,8 @@ def test_what_every_audit_says_is_what_there_is() -> None:
     run = {code: needs for code, needs in kinds if code not in {*attacks, *sometimes}}
     text = {code for code, needs in run.items() if issubclass(needs, TextTargetEvidence)}
     classifier = {code for code, needs in run.items() if needs is ClassifierEvidence}
+    generator = {code for code, needs in run.items() if issubclass(needs, GeneratorTargetEvidence)}
     assert text == {*OF_TEXTS}
+    assert generator == {*OF_GENERATORS}
     assert classifier == {*OF_CLASSIFIERS}
-    assert run.keys() - text - classifier == {*ALWAYS}
+    assert run.keys() - text - classifier - generator == {*ALWAYS}

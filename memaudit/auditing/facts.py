@@ -11,9 +11,12 @@ from memaudit.auditing.target import Target, read_by_shadows
 from memaudit.auditing.viewed import views_of
 from memaudit.bank import Matched, Recordings
 from memaudit.checks import RedrawnLabels, TargetEvidence, TextEvidence, TextTargetEvidence
+from memaudit.checks.generator import GeneratorEvidence, GeneratorTargetEvidence, Planted
 from memaudit.checks.tasks import BANK_EVIDENCE, TARGET_EVIDENCE
 from memaudit.memorization import Observations
-from memaudit.recipe import Examples, Observed, TextPopulation
+from memaudit.recipe import Examples, GeneratorRecipe, Observed, TextPopulation
+from memaudit.recipe.generator import COSTS, canary_rows
+from memaudit.recipe.populations import units_of
 from memaudit.types import Level
 
 Array = np.ndarray
@@ -55,6 +58,8 @@ def facts_of(
         assert isinstance(base.recordings, Recordings)
         reading = read_by_shadows(target, base.bank, base.recordings, device)
         return TextEvidence(**shared, bank=base.recordings, reading=reading, share=base.share)
+    if isinstance(target.recipe, GeneratorRecipe):
+        return _of_generator(base, target.recipe, shared)
     shared |= of_examples(population, recorded)
     if base.recordings is None:
         return TARGET_EVIDENCE[population.task](**shared)
@@ -65,14 +70,65 @@ def facts_of(
     return BANK_EVIDENCE[population.task](**shared, bank=base.recordings, matched=matched, share=base.share)
 
 
+def _of_generator(base: Ground, recipe: GeneratorRecipe, shared: dict[str, Any]) -> GeneratorTargetEvidence:
+    """Return what the checks may look at of a generator."""
+    examples, recorded = base.target.population, base.target.recorded
+    assert isinstance(examples, Examples)
+    own = of_examples(examples, recorded)
+    shared |= {name: own[name] for name in ("phi", "correct", "x", "y", "unit")}
+    shared |= {
+        "nearest": examples.by_unit(recorded["nearest"]),
+        "samples": recipe.samples,
+        "levels": () if recipe.loss is None else tuple(map(str, recipe.levels)),
+        "planted": _planted(recipe, examples, [recorded], base.target.counts[None]),
+    }
+    if base.recordings is None or base.bank is None:
+        return GeneratorTargetEvidence(**shared)
+    found = base.bank.verified(_used(base))
+    matched = base.recordings.couples if isinstance(base.recordings, Matched) else None
+    columns = base.recordings.kept if isinstance(base.recordings, Matched) else examples.representatives
+    nearest = (
+        np.stack([examples.by_unit(of["nearest"]) for of in found])
+        if examples.pools
+        else np.stack([of["nearest"] for of in found])[:, columns]
+    )
+    return GeneratorEvidence(
+        **shared,
+        bank=base.recordings,
+        matched=matched,
+        share=base.share,
+        shadows_nearest=nearest,
+        shadows_planted=_planted(recipe, examples, found, np.stack([of["members"] for of in found])),
+    )
+
+
+def _planted(recipe: GeneratorRecipe, examples: Examples, recorded: Any, counts: Array) -> Planted | None:
+    """Return what some models say of the image canaries that are among the examples; None without canaries."""
+    rows = canary_rows(examples, recipe)
+    there = rows >= 0
+    if not there.any():
+        return None
+    costs, references = (np.stack([of[name] for of in recorded])[:, there] for name in COSTS)
+    inside = np.stack([units_of(examples, count) for count in counts])[:, examples.unit_of[rows[there]]]
+    assert recipe.planted is not None
+    return Planted(costs=costs, references=references, inside=inside, forms=recipe.planted().forms)
+
+
+def _used(base: Ground) -> list[int]:
+    """Return the models of the bank that are used."""
+    assert base.bank is not None
+    bank = base.bank
+    used = [m for first in bank.pairs() for m in (first, first + 1)] if bank.paired else bank.models()
+    return used[: base.shadows]
+
+
 def _redrawn(base: Ground) -> RedrawnLabels | None:
     """Return which labels the shadow models were trained on, unit by unit, and which of them they predict."""
     if base.design is None or base.bank is None or not base.design.label_noise:
         return None
     bank, examples = base.bank, base.target.population
     assert isinstance(examples, Examples)
-    used = [m for first in bank.pairs() for m in (first, first + 1)] if bank.paired else bank.models()
-    recorded = bank.verified(used[: base.shadows])
+    recorded = bank.verified(_used(base))
     units = rows = examples.representatives
     if isinstance(base.recordings, Matched):
         rows = units[base.recordings.kept] if examples.pools else base.recordings.kept

@@ -88,6 +88,10 @@ SIGNALS = {
         "An example is attacked by the error of its prediction: the signal is minus the absolute error, in standard "
         "deviations of the labels. Attacks that see in which direction the prediction is off may find more."
     ),
+    Task.GENERATION: (
+        "An image is attacked by the model's loss for it, at the levels that the recipe names, or, without a loss, by "
+        "the distance to the nearest generated image. The model generated images without a prompt."
+    ),
 }
 """The signal of membership, for a model that is not a classifier with one label per example."""
 

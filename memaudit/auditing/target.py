@@ -17,6 +17,7 @@ from memaudit.errors import EvidenceError, ModelError
 from memaudit.recipe import (
     EstimatorRecipe,
     Examples,
+    GeneratorRecipe,
     Membership,
     Observed,
     Population,
@@ -27,6 +28,7 @@ from memaudit.recipe import (
     members_beside,
     membership,
 )
+from memaudit.recipe.generator import COSTS
 from memaudit.recipe.manifest import Manifest, manifest_of, read_manifest
 from memaudit.recipe.observed import LARGEST, observed_beside, read_observed
 from memaudit.recipe.populations import candidates, counts_of_candidates, require_stable, units_of
@@ -70,7 +72,7 @@ class Target:
     def only(self, rows: Int[Array, " rows"]) -> Target:
         """Return the same target with some of its examples."""
         assert isinstance(self.population, Examples)
-        recorded = {name: values[rows] for name, values in self.recorded.items()}
+        recorded = {name: values if name in COSTS else values[rows] for name, values in self.recorded.items()}
         return replace(
             self,
             population=self.population.take(rows),
@@ -101,7 +103,9 @@ class Target:
 
 
 def of_candidates(target: Target, design: Design, device: str = "auto") -> Target:
-    """Return the target as it is seen through a bank: over the candidates alone, which a language model is asked again.
+    """Return the target as it is seen through a bank: over the candidates alone.
+
+    A model of language or of images is asked about these again.
 
     Raises:
         EvidenceError: There are too few members or non-members among them.
@@ -113,7 +117,7 @@ def of_candidates(target: Target, design: Design, device: str = "auto") -> Targe
     rows = None if isinstance(target.population, TextPopulation) else design.candidates[target.population.unit_of]
     recorded = (
         _answers(target, examples, counts, device)
-        if rows is None
+        if rows is None or isinstance(target.recipe, GeneratorRecipe)
         else {name: values[rows] for name, values in target.recorded.items()}
     )
     seen = target.observed
@@ -123,13 +127,16 @@ def of_candidates(target: Target, design: Design, device: str = "auto") -> Targe
 
 
 def _answers(target: Target, examples: Population, counts: UInt8[Array, " ids"], device: str) -> dict[str, Array]:
-    """Return the answers of a language model to the questions about some documents."""
-    assert isinstance(examples, TextPopulation) and target.recipe is not None
+    """Return the answers of a language model to the questions about some documents, or of a generator to images."""
+    assert target.recipe is not None
+    text, on = examples if isinstance(examples, TextPopulation) else None, choose_device(device)
+    loaded = load_target(target.model, target.recipe, text, target.state_dict)
+    recorded = measure(loaded, examples, device=on, **asking(target.recipe))
+    if text is None:
+        return recorded
     from memaudit.signals.target import question
 
-    loaded, on = load_target(target.model, target.recipe, examples, target.state_dict), choose_device(device)
-    recorded = measure(loaded, examples, device=on, **asking(target.recipe))
-    return recorded | question(loaded, examples, target.recipe, ~units_of(examples, counts), on)
+    return recorded | question(loaded, text, target.recipe, ~units_of(text, counts), on)
 
 
 def read_by_shadows(target: Target, bank: Bank, recordings: Pairs, device: str = "auto") -> Array | None:

@@ -14,6 +14,7 @@ from memaudit.canaries.exposure import (
     sampled_exposure,
 )
 from memaudit.canaries.families import FAMILIES, Family, drawn_by, make
+from memaudit.canaries.images import ImageCanaries, image_canaries
 from memaudit.canaries.manifest import Manifest, verify
 from memaudit.canaries.planting import plant, randomised_doses
 from memaudit.canaries.skew_normal import Extrapolated, extrapolated_exposure
@@ -29,6 +30,7 @@ __all__ = [
     "Exposure",
     "Extrapolated",
     "Family",
+    "ImageCanaries",
     "Manifest",
     "Space",
     "Survival",
@@ -39,6 +41,7 @@ __all__ = [
     "exact_exposure",
     "extrapolated_exposure",
     "fisher",
+    "image_canaries",
     "make",
     "mean_at_dose",
     "mean_exposure",

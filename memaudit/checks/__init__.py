@@ -24,6 +24,7 @@ from memaudit.checks.exact import exact_check
 from memaudit.checks.exposure import detection_check, exposure_check
 from memaudit.checks.extraction_link import extraction_link_check
 from memaudit.checks.fidelity import fidelity_check
+from memaudit.checks.generated_images import GENERATORS
 from memaudit.checks.generation import generation_check
 from memaudit.checks.held_out import held_out_check
 from memaudit.checks.known import known_check
@@ -78,6 +79,7 @@ CHECKS: tuple[Check, ...] = (
     extraction_link_check,
     search_check,
     generation_check,
+    *GENERATORS,
 )
 
 

@@ -20,7 +20,7 @@ _TITLE = "Canaries of the classifier"
 def _canaries(evidence: TargetEvidence) -> Outcome:
     """Canaries of a classifier: how many of those in the training set are recognized?
 
-    `memaudit.image_canaries` adds examples that no model gets right unless it was trained on them: mislabeled, blank, or
+    `memaudit.classifier_canaries` adds examples that no model gets right unless it was trained on them: mislabeled, blank, or
     noise. Their memberships are drawn like all others. The attack is the first with shadow models. Its threshold is set
     so that the shadow models without a canary flag it at the stated false-positive rate, over canaries alone.
 
@@ -78,7 +78,12 @@ def _by_kind(evidence: TargetEvidence, flagged: Array) -> Table:
 
     def row(kind: str, dose: Cell, own: Array) -> tuple[Cell, ...]:
         sides = (own & evidence.members, own & ~evidence.members)
-        return kind, dose, int(sides[0].sum()), *(with_interval(*share_of(flagged[s])) if s.any() else "–" for s in sides)
+        return (
+            kind,
+            dose,
+            int(sides[0].sum()),
+            *(with_interval(*share_of(flagged[s])) if s.any() else "–" for s in sides),
+        )
 
     groups = sorted({(kind, int(dose)) for kind, dose in zip(promise.kinds, promise.records, strict=True) if kind})
     rows = [row(kind, dose, (kinds == kind) & (promise.records == dose)) for kind, dose in groups]

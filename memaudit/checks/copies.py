@@ -12,6 +12,7 @@ from memaudit.checks.evidence import (
     Evidence,
     TargetEvidence,
 )
+from memaudit.checks.generator import GeneratorTargetEvidence
 from memaudit.checks.text import TextTargetEvidence
 from memaudit.recipe.near import measured, nearest, sampled
 from memaudit.reports.text import percent
@@ -64,7 +65,7 @@ def _copies(evidence: TargetEvidence) -> Control:
             "Keep copies and groups together when you split the data, as memaudit.draw_members does"
         )
     tables: tuple[Table, ...] = ()
-    if isinstance(evidence, ClassifierTargetEvidence) and evidence.has_inputs:
+    if isinstance(evidence, ClassifierTargetEvidence | GeneratorTargetEvidence) and evidence.has_inputs:
         fault, table = _near(evidence)
         faults += [fault] if fault else []
         tables = (table,)
@@ -97,7 +98,7 @@ def _kept_together(evidence: TargetEvidence) -> str:
     return "Copies and groups count as one example, and few examples have a near copy among the others."
 
 
-def _near(evidence: ClassifierTargetEvidence) -> tuple[str, Table]:
+def _near(evidence: ClassifierTargetEvidence | GeneratorTargetEvidence) -> tuple[str, Table]:
     """Return what is wrong with near copies, empty if nothing is, and how many there are by distance."""
     rows = sampled(len(evidence.members), _LOOKED_AT)
     faults: list[float] = []

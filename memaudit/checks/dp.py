@@ -93,7 +93,7 @@ def _one_run(evidence: TargetEvidence) -> Outcome:
     The bound holds for one training run, and for any attack. It assumes nothing but the coins. The audit verifies them:
     the members must be those that `memaudit.draw_members` draws with the stated seed. Eight numbers of guesses are
     tried, from all candidates down to 1 in 128, and share the probability of error. Units with several records are
-    left out, as their ε is larger. From 30 canaries on (`memaudit.image_canaries`), only canaries are guessed.
+    left out, as their ε is larger. From 30 canaries on (`memaudit.classifier_canaries`), only canaries are guessed.
 
     The scores are LiRA's with a bank, and the scaled logit without. The bound for a Gaussian trade-off is larger, and
     holds only for mechanisms that have one.
@@ -157,7 +157,8 @@ def _floor(evidence: TargetEvidence, code: str) -> Outcome:
 def _estimate(lows: list[float], most: float, method: str) -> Estimate:
     """Return the lower bounds at rising confidence as an estimate: its value is the bound at 95 % confidence."""
     bounds = tuple(
-        Bounds(confidence=c, low=low, high=most) for c, low in zip(CONFIDENCES, np.minimum.accumulate(lows).tolist(), strict=True)
+        Bounds(confidence=c, low=low, high=most)
+        for c, low in zip(CONFIDENCES, np.minimum.accumulate(lows).tolist(), strict=True)
     )
     return Estimate(value=bounds[0].low, low=bounds[1].low, high=most, unit="epsilon", method=method, bounds=bounds)
 

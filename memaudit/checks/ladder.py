@@ -5,12 +5,13 @@ from __future__ import annotations
 from memaudit.attacks import BANK_ATTACKS, TARGET_ATTACKS
 from memaudit.checks.attack_results import title_at
 from memaudit.checks.evidence import Check, ClassifierTargetEvidence, Evidence, TargetEvidence
+from memaudit.checks.generator import GeneratorTargetEvidence
 from memaudit.checks.text import TextTargetEvidence
 from memaudit.policy import NEEDS_BANK
 from memaudit.policy.plausible import MEASURES
 from memaudit.types import Skipped
 
-_KINDS = (ClassifierTargetEvidence, TextTargetEvidence)
+_KINDS = (ClassifierTargetEvidence, TextTargetEvidence, GeneratorTargetEvidence)
 
 
 def out_of_reach(check: Check, evidence: TargetEvidence) -> list[Skipped]:

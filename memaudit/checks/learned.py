@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
 from memaudit.checks.evidence import Check, Evidence, Outcome, between, estimate, with_interval
+from memaudit.checks.generator import GeneratorEvidence
 from memaudit.checks.memorized import MEAN_METHOD
 from memaudit.design import by_pair
 from memaudit.memorization import EDGES
@@ -79,6 +80,8 @@ learning_check = Check(_CODE, _TITLE, "forgetting", _learning)
 
 def _lacking(evidence: Evidence) -> str | None:
     """Return why there is nothing to say; None if there is."""
+    if isinstance(evidence, GeneratorEvidence):
+        return "generators are not observed while they train"
     if evidence.matched is not None:
         return "it needs shadow models that are complementary pairs"
     if evidence.bank.shape[0] < _LEAST_PAIRS:

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from memaudit.checks.evidence import Check, ClassifierEvidence, Evidence, Outcome, estimate
+from memaudit.checks.generator import GeneratorEvidence
 from memaudit.checks.link import flag_with, link_rate
 from memaudit.checks.proxies_shown import Shown, figure, notes, sentence, tables
 from memaudit.checks.tasks import RegressionEvidence
@@ -121,6 +122,8 @@ proxies_check = Check(_CODE, _TITLE, "proxy", _proxies)
 
 def _lacking(evidence: Evidence) -> str | None:
     """Return why proxies cannot be compared; None if they can."""
+    if isinstance(evidence, GeneratorEvidence):
+        return "generators are not observed while they train"
     if evidence.matched is not None:
         return "it needs shadow models that are complementary pairs"
     if evidence.bank.shape[0] < _LEAST_PAIRS:

@@ -90,7 +90,7 @@ def _recipe(call: Job) -> Iterator[str]:
     import dataclasses
     import time
 
-    from memaudit.recipe import ClassifierRecipe, LanguageModelRecipe, TextPopulation
+    from memaudit.recipe import ClassifierRecipe, GeneratorRecipe, LanguageModelRecipe, TextPopulation
     from memaudit.recipe.populations import require_stable
     from memaudit.recipe.recipes import asking
     from memaudit.signals import evaluate
@@ -105,6 +105,7 @@ def _recipe(call: Job) -> Iterator[str]:
     if not isinstance(examples, TextPopulation):
         labels = kinds.get(examples.task)
         what = f"examples of {examples.classes} {labels}" if labels else "examples with a number to predict"
+        what = "images for a generator" if isinstance(recipe, GeneratorRecipe) else what
     yield f"{call.audit.recipe} has {len(examples)} {what}{copies}"
     require_stable(recipe, examples)
     yield "a second call of examples() returns the same rows"
@@ -118,6 +119,9 @@ def _recipe(call: Job) -> Iterator[str]:
     if isinstance(examples, TextPopulation):
         workshop.measure(model)
         read_as = "the logits of the next token"
+    elif isinstance(recipe, GeneratorRecipe):
+        workshop.measure(model)
+        read_as = "generated images" + ("" if recipe.loss is None else f" and losses at {len(recipe.levels)} levels")
     else:
         read_as = evaluate(model, examples, device=device, **asking(recipe)).read_as
         workshop.require_unchanged("scoring")

@@ -39,6 +39,7 @@ _SINCE_0_3 = (
 )
 _OF_BANK = ("CTL009",)  # a control on what shadow models recorded
 OF_CLASSIFIERS = ("MEM001", "MEM005", "MEM006", "MIA020", "MIA021", "MIA022", "MIA023")
+OF_GENERATORS = ("GEN001", "GEN002", "GEN003")
 OF_TEXTS = (
     *("CTL006", "CTL009", "MEM002", "MEM003", "LNK002", "CAN001", "CAN002", "CAN003", "CAN010"),
     *("EXT001", "EXT002", "EXT003", "EXT004"),
@@ -95,7 +96,8 @@ def _of_control(control: Control, attacked: Sequence[str]) -> Iterator[str]:
 def _missing(report: Report) -> Iterator[str]:
     there = {control.code for control in report.controls} | {skipped.code for skipped in report.skipped}
     there |= {finding.code for finding in _findings(report)}
-    own = OF_TEXTS if there & set(OF_TEXTS) else OF_CLASSIFIERS
+    kinds = (of for of in (OF_TEXTS, OF_GENERATORS) if there & set(of))
+    own = next(kinds, OF_CLASSIFIERS)
     always = ALWAYS if report.rung is Rung.BANK else WITHOUT_BANK
     always = (*always, "CTL014") if report.rung is Rung.REFERENCES else always
     unknown = () if version_of(report) >= (0, 3) else _SINCE_0_3

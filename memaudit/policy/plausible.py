@@ -16,7 +16,7 @@ ROUNDING = 1e-6  # relative
 _PUBLIC_ROUNDING = 0.006  # the public edition keeps three digits
 _TINY = 1e-9
 _HELD_OUT = "MIA010"
-_OWN = re.compile(r"(MIA|ATT|MEM|LNK|CAN|EXT|CTL|DP)\d+")
+_OWN = re.compile(r"(MIA|ATT|MEM|LNK|CAN|EXT|GEN|CTL|DP)\d+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +85,9 @@ MEASURES = {
     "EXT002": Measure("extraction", "share", ("sampling",), "up to members", rung=Rung.TARGET),
     "EXT003": Measure("extraction", "share", ("search",), rung=Rung.TARGET),
     "EXT004": Measure("extraction", "share", ("untargeted",), rung=Rung.TARGET),
+    "GEN001": Measure("image-extraction", "share", counted="members", rung=Rung.TARGET),
+    "GEN002": Measure("samples", "share", ("slira",), "members"),
+    "GEN003": Measure("image-exposure", "bits", counted="up to members", rung=Rung.TARGET),
 }
 """What each check measures. Checks of other packages have codes of their own."""
 

@@ -20,6 +20,7 @@ _WHOLE = (
     *("tpr", "traceability", "memorization", "known-memorization", "useful-memorization", "membership-information"),
     *("link", "planted-exposure", "proxy", "forgetting", "contradicted-labels", "canary-tpr"),
     *("access", "access-loss", "snapshots", "poisoning", "risk", "subgroup", "attribute"),
+    *("image-extraction", "samples", "image-exposure"),
 )  # metrics whose sentences repeat numbers alone
 _PUBLIC_ROUNDING = 0.006  # three digits are kept
 

@@ -2,6 +2,7 @@
 
 from memaudit.recipe.augment import flip, mirror, shift, shifted
 from memaudit.recipe.canaries_file import read_canaries
+from memaudit.recipe.classifier_canaries import classifier_canaries
 from memaudit.recipe.derivation import Derivation, Part
 from memaudit.recipe.documents import Documents
 from memaudit.recipe.examples import Examples
@@ -19,7 +20,7 @@ from memaudit.recipe.fingerprint import (
     sources,
     training,
 )
-from memaudit.recipe.image_canaries import image_canaries
+from memaudit.recipe.generator import GeneratorRecipe
 from memaudit.recipe.locate import load_derivation, load_recipe
 from memaudit.recipe.manifest import write_manifest
 from memaudit.recipe.members import Counts, Membership, member_counts, members_beside, membership, read_members
@@ -55,6 +56,7 @@ __all__ = [
     "Documents",
     "EstimatorRecipe",
     "Examples",
+    "GeneratorRecipe",
     "LanguageModelRecipe",
     "Membership",
     "Observe",
@@ -71,10 +73,10 @@ __all__ = [
     "TokenSpace",
     "changing",
     "checkpoints_of",
+    "classifier_canaries",
     "derivation_lines",
     "fingerprint",
     "flip",
-    "image_canaries",
     "inputs_of",
     "load_derivation",
     "load_recipe",

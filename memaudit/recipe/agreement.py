@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from memaudit.errors import RecipeError
 from memaudit.recipe.examples import Examples
+from memaudit.recipe.generator import GeneratorRecipe
 from memaudit.recipe.inputs import Arrays, Objects, SeveralArrays, Sparse, Table, Texts
 from memaudit.recipe.labels import Task
 from memaudit.recipe.recipes import ClassifierRecipe, EstimatorRecipe, Recipe, is_regressor
@@ -11,12 +12,27 @@ from memaudit.recipe.recipes import ClassifierRecipe, EstimatorRecipe, Recipe, i
 
 def require_agreement(recipe: Recipe, examples: Examples) -> None:
     """Raise RecipeError if the recipe trains models of another task, or takes inputs of another kind."""
-    if isinstance(recipe, EstimatorRecipe):
+    if (examples.task is Task.GENERATION) != isinstance(recipe, GeneratorRecipe):
+        raise RecipeError(
+            "a GeneratorRecipe takes images that nothing is predicted of, and the recipe or its examples are of "
+            'another kind: use GeneratorRecipe(...) with Examples(images, task="generation")'
+        )
+    if isinstance(recipe, GeneratorRecipe):
+        _require_images(examples)
+    elif isinstance(recipe, EstimatorRecipe):
         _require_estimator(recipe, examples)
     elif isinstance(recipe, ClassifierRecipe):
         _require_classifier(recipe, examples)
     if examples.task is Task.REGRESSION and getattr(recipe, "outputs", None) is not None:
         raise RecipeError("outputs=... says how a classifier's outputs are read; leave it out of a regression")
+
+
+def _require_images(examples: Examples) -> None:
+    if not isinstance(examples.inputs, Arrays) or examples.x.dtype.kind != "f":
+        raise RecipeError(
+            "a generator's images are one array of floating-point numbers, [examples, ...]; resize them in examples(), "
+            "and convert bytes to the scale that the model is trained on"
+        )
 
 
 def _require_estimator(recipe: EstimatorRecipe, examples: Examples) -> None:

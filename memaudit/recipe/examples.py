@@ -38,11 +38,13 @@ class Examples:
         x: Inputs: numbers `[examples, ...]`; a dict of arrays, which a network is given by name, or a tuple of arrays,
             by position; a table of pandas, polars or pyarrow; a sparse matrix; a list of strings; or a list of images
             or arrays that differ in size. Kept in memory.
-        y: Labels, `[examples]`: whole numbers from 0, of any type that holds them exactly, booleans, or strings.
+        y: Labels, `[examples]`: whole numbers from 0, of any type that holds them exactly, booleans, or strings. A
+            generator needs none.
         ids: One stable, unique name per example. Without it, a hash of the content; exact copies are then numbered.
         groups: The person, household or document that each example belongs to, or what `near_copies(x)` returned.
         unit: What groups are called in reports, in the plural, such as "people".
-        task: "multilabel" for labels 0 and 1 `[examples, labels]`, "regression" for labels that are numbers to predict.
+        task: "multilabel" for labels 0 and 1 `[examples, labels]`, "regression" for labels that are numbers to predict,
+            "generation" for images that a generator is trained on.
         subgroups: Columns by name, a value for each example: leaks are compared between the groups that they make. No
             model sees them, and no fingerprint or digest covers them.
 
@@ -64,14 +66,18 @@ class Examples:
     def __init__(
         self,
         x: Any,
-        y: Any,
+        y: Any = None,
         ids: Iterable[Any] | None = None,
         *,
         groups: Iterable[Any] | None = None,
         unit: str = "examples",
-        task: Literal["classification", "multilabel", "regression"] | None = None,
+        task: Literal["classification", "multilabel", "regression", "generation"] | None = None,
         subgroups: Mapping[str, Iterable[Any]] | None = None,
     ) -> None:
+        if y is None:
+            if task != "generation":
+                raise RecipeError('there are no labels; give Examples(x, y), or task="generation" for a generator')
+            y = np.zeros(len(x), np.int64)
         labels = read_labels(y, task)
         inputs = read_inputs(x, len(labels.y))
         if len(labels.y) < _FEWEST:
@@ -252,7 +258,7 @@ class Examples:
     @property
     def classes(self) -> int:
         """Number of classes, the largest label plus one; of several labels, their number; of a regression, 1."""
-        if self.task is Task.CLASSIFICATION:
+        if self.task in (Task.CLASSIFICATION, Task.GENERATION):
             return int(self.y.max()) + 1
         return self.y.shape[1] if self.task is Task.MULTILABEL else 1
 

@@ -40,6 +40,7 @@ _OF_ANSWERS = "with continuations of trained tokens and searches"  # where the l
 _OF_TASKS = {
     Task.MULTILABEL: "scaled logits of all labels together",
     Task.REGRESSION: "absolute errors in standard deviations of the labels",
+    Task.GENERATION: "losses and distances to generated images",
 }
 _OF_EXAMPLES = ("recipe.examples", "recipe.documents")  # what they return has a digest of its own
 _RESULT_COUNTS = ("examples", "documents", "tokenizer", "canaries")  # functions whose result has a digest

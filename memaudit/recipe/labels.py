@@ -18,11 +18,15 @@ _LABELS = 2**31
 
 
 class Task(StrEnum):
-    """What a model predicts of an example: its class, which of several labels it has, or a number."""
+    """What a model predicts of an example: its class, which of several labels it has, or a number.
+
+    A generator predicts nothing of it; the examples may have classes, which it is conditioned on.
+    """
 
     CLASSIFICATION = "classification"
     MULTILABEL = "multilabel"
     REGRESSION = "regression"
+    GENERATION = "generation"
 
 
 class Labels(NamedTuple):
@@ -59,6 +63,8 @@ def read_labels(y: Any, task: str | None = None) -> Labels:
             return Labels(_several(found), (), Task.MULTILABEL)
         case Task.REGRESSION:
             return Labels(_numbers(found), (), Task.REGRESSION)
+        case Task.GENERATION:
+            return Labels(*_classes(found, several=False), Task.GENERATION)
         case _:
             return Labels(*_classes(found), Task.CLASSIFICATION)
 
@@ -74,12 +80,12 @@ def label_texts(labels: Labels) -> list[str]:
 
 def strata(labels: Labels) -> Array:
     """Return the number of each example's class, or combination of labels; of a regression, one for each value."""
-    if labels.task is Task.CLASSIFICATION:
+    if labels.task in (Task.CLASSIFICATION, Task.GENERATION):
         return labels.y
     return np.unique(labels.y, axis=0, return_inverse=True)[1].reshape(-1)
 
 
-def _classes(y: Array) -> tuple[Array, tuple[str, ...]]:
+def _classes(y: Array, several: bool = True) -> tuple[Array, tuple[str, ...]]:
     if y.ndim == 2:
         raise RecipeError(
             f"examples need one label per input; labels {y.shape} are several. Give one-hot classes as "
@@ -95,7 +101,8 @@ def _classes(y: Array) -> tuple[Array, tuple[str, ...]]:
         raise RecipeError(
             f"labels must be whole numbers from 0 below 2³¹; row {row} has {y[row]!r}, of {y.dtype}; encode them{hint}"
         )
-    _require_different(y, f"label {names[0]!r}" if names else f"label {int(y[0])}" if len(y) else "")
+    if several:
+        _require_different(y, f"label {names[0]!r}" if names else f"label {int(y[0])}" if len(y) else "")
     return y.astype(np.int64), names
 
 

@@ -38,7 +38,7 @@ def load_recipe(name: str, folder: Path | None = None) -> Recipe:
     if not isinstance(found, Recipe):
         raise RecipeError(
             f"{name} is a {type(found).__name__}, not a recipe; make it a ClassifierRecipe, "
-            "LanguageModelRecipe, CallableRecipe or EstimatorRecipe"
+            "LanguageModelRecipe, CallableRecipe, EstimatorRecipe or GeneratorRecipe"
         )
     return found
 

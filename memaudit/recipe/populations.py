@@ -12,6 +12,7 @@ from memaudit.recipe.blame import blame
 from memaudit.recipe.documents import Documents
 from memaudit.recipe.examples import Examples
 from memaudit.recipe.fingerprint import making_examples
+from memaudit.recipe.generator import GeneratorRecipe, canary_rows
 from memaudit.recipe.population import TextPopulation
 from memaudit.recipe.recipes import CallableRecipe, LanguageModelRecipe, Recipe
 
@@ -29,6 +30,10 @@ def population(recipe: Recipe) -> Population:
     found = source(recipe)
     if isinstance(found, Examples):
         require_agreement(recipe, found)
+        if isinstance(recipe, GeneratorRecipe) and (canary_rows(found, recipe) < 0).any():
+            raise RecipeError(
+                "the images of planted() are not all among the examples; put them into what examples() returns"
+            )
         return found
     if isinstance(recipe, LanguageModelRecipe):
         return TextPopulation(found, recipe.rendering, recipe.probes)

@@ -13,6 +13,7 @@ from memaudit.errors import RecipeError
 from memaudit.recipe.augment import Augmentation, Query
 from memaudit.recipe.documents import Documents
 from memaudit.recipe.examples import Examples
+from memaudit.recipe.generator import GeneratorRecipe
 from memaudit.recipe.observe import Observe
 from memaudit.recipe.rendering import Rendering
 from memaudit.recipe.sought import Secrets
@@ -343,11 +344,16 @@ class Step:
     data: ClassVar[str] = ""
 
 
-Recipe = ClassifierRecipe | LanguageModelRecipe | CallableRecipe | EstimatorRecipe
+Recipe = ClassifierRecipe | LanguageModelRecipe | CallableRecipe | EstimatorRecipe | GeneratorRecipe
 
 
 def asking(recipe: Any) -> dict[str, Any]:
-    """Return how every model of a recipe is asked: `queries`, `outputs` and `output`, as arguments of `measure`."""
+    """Return how every model of a recipe is asked: `queries`, `outputs` and `output`, as arguments of `measure`.
+
+    A generator is asked by the functions of its recipe.
+    """
+    if isinstance(recipe, GeneratorRecipe):
+        return {"generator": recipe}
     return {name: getattr(recipe, name, default) for name, default in _ASKED}
 
 

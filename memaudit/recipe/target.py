@@ -15,6 +15,7 @@ from memaudit.recipe.estimators import SUFFIXES, estimator_content, load_estimat
 from memaudit.recipe.filekinds import folder_refusal, refuse_pointer
 from memaudit.recipe.fingerprint import training
 from memaudit.recipe.fitting import fit
+from memaudit.recipe.generator import GeneratorRecipe
 from memaudit.recipe.members import Listed, members_beside, write_members
 from memaudit.recipe.observed import observed_beside, write_observed
 from memaudit.recipe.population import TextPopulation
@@ -120,7 +121,7 @@ def load_target(
     path = Path(path)
     require_model_file(path)
     refuse_pointer(path)
-    own_loader = isinstance(recipe, CallableRecipe) and recipe.load is not None
+    own_loader = isinstance(recipe, CallableRecipe | GeneratorRecipe) and recipe.load is not None
     if state_dict is not None and (path.is_dir() or own_loader or isinstance(recipe, EstimatorRecipe)):
         raise ModelError(f"--state-dict {state_dict}: it is for a network's checkpoint; {path} is read otherwise")
     if isinstance(recipe, LanguageModelRecipe):
@@ -140,11 +141,13 @@ def load_target(
         raise ModelError(folder_refusal(path) or f"{path} is a folder; give the file that holds the weights")
     if isinstance(recipe, EstimatorRecipe):
         return load_estimator(path, recipe)
-    if isinstance(recipe, CallableRecipe) and recipe.load is not None:
+    if isinstance(recipe, CallableRecipe | GeneratorRecipe) and recipe.load is not None:
         with blame(f"load({str(path)!r})"), training(recipe, without=path):
             return recipe.load(str(path))
     if recipe.model is None:
-        raise RecipeError("a CallableRecipe needs load=... or model=..., so that the audited file can be loaded")
+        raise RecipeError(
+            f"a {type(recipe).__name__} needs load=... or model=..., so that the audited file can be loaded"
+        )
     with blame("model()"), training(recipe):
         network = recipe.model()
     return fit(path, network, read_checkpoint(path), state_dict)

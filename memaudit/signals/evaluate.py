@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from memaudit.errors import ModelError
-from memaudit.recipe import Examples, Population
+from memaudit.recipe import Examples, GeneratorRecipe, Population
 from memaudit.recipe.labels import Task
 from memaudit.recipe.networks import is_network
 from memaudit.recipe.recipes import Output, Outputs
@@ -54,11 +54,18 @@ def measure(
     output: Output | None = None,
     entropy: bool = False,
     look: bool = False,
+    generator: GeneratorRecipe | None = None,
 ) -> dict[str, Array]:
     """Return everything that is recorded about one model, by name; see `evaluate` and `measure_text`.
 
-    What a look takes, where it is asked for, has names that begin with `LOOK`.
+    What a look takes, where it is asked for, has names that begin with `LOOK`. A generator is asked as its recipe says;
+    see `measure_generator`.
     """
+    if generator is not None:
+        from memaudit.signals.generator import measure_generator
+
+        assert isinstance(population, Examples)
+        return measure_generator(model, population, generator, device)
     if isinstance(population, Examples):
         signals = evaluate(model, population, queries, device, outputs, output, entropy, look)
         more = {} if signals.modified_entropy is None else {"modified_entropy": signals.modified_entropy}
@@ -121,7 +128,7 @@ def evaluate(
 
 def loss_of(population: Population) -> Callable[[Array], Array]:
     """Return what makes a loss of a signal; −error and a log-probability only change their sign."""
-    own = not isinstance(population, Examples) or population.task is Task.REGRESSION
+    own = not isinstance(population, Examples) or population.task in (Task.REGRESSION, Task.GENERATION)
     return np.negative if own else cross_entropy
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
-from scipy.stats import binom
+from scipy.stats import binom, t
 
 from memaudit.errors import ModelError
 from memaudit.recipe import Examples
@@ -13,6 +13,8 @@ from memaudit.recipe.labels import Task
 Array = np.ndarray
 
 _ALARM = 1e-9  # probability of a false one, for each model
+_ROUNDING = 1e-6  # relative, of a mean
+_LEAST_SIDE = 20  # images that were and were not trained on
 _WORSE = 1.25  # mean absolute error, as a multiple of a constant's
 
 
@@ -36,6 +38,8 @@ def require_sense(signals: dict[str, Array], counts: UInt8[Array, " examples"], 
     match examples.task:
         case Task.MULTILABEL:
             _require_labels(signals["correct"][trained], examples.y[trained])
+        case Task.GENERATION:
+            _require_fit(signals["phi"][:, 0].astype(np.float64), trained)
         case Task.REGRESSION:
             _require_unit(-signals["phi"][trained, 0] * examples.y.std(), examples.y[trained])
         case _:
@@ -52,6 +56,20 @@ def _require_classes(correct: Bool[Array, " rows"], y: Int[Array, " rows"]) -> N
             f"the model is right about {hits} of the {rows} examples it was trained on, as its outputs are read; "
             f"always predicting the rarest class is right for {least}. Return one column for each label, in "
             "the order of the labels, and larger for a likelier class: neither losses nor distances"
+        )
+
+
+def _require_fit(phi: Float[Array, " examples"], trained: Bool[Array, " examples"]) -> None:
+    """Refuse a generator that fits its training images worse than others, by Welch's t-test, of the fewest degrees."""
+    if min(trained.sum(), (~trained).sum()) < _LEAST_SIDE:
+        return
+    own, other = phi[trained], phi[~trained]
+    error = np.sqrt(own.var(ddof=1) / len(own) + other.var(ddof=1) / len(other)) + _ROUNDING * np.abs(phi).max()
+    if error > 0 and float(t.sf((other.mean() - own.mean()) / error, min(len(own), len(other)) - 1)) < _ALARM:
+        raise ModelError(
+            f"the model fits the {int(trained.sum())} images it was trained on worse than the others: mean signal "
+            f"{own.mean():.4g}, of the others {other.mean():.4g}. loss() must be larger where the "
+            "model fits an image worse: return an error, not a likelihood or a score"
         )
 
 

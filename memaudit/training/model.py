@@ -26,6 +26,7 @@ from memaudit.recipe import (
     ClassifierRecipe,
     EstimatorRecipe,
     Examples,
+    GeneratorRecipe,
     LanguageModelRecipe,
     Population,
     Recipe,
@@ -332,6 +333,9 @@ class Workshop:
             case CallableRecipe():
                 with blame("train()"):
                     return seeded(seed, self._user_loop, counts), {}
+            case GeneratorRecipe():
+                with blame("train()"):
+                    return seeded(seed, self._generator, counts), {}
             case EstimatorRecipe():
                 with blame("fit()"):
                     return seeded(seed, self._estimator, counts), {}
@@ -359,6 +363,13 @@ class Workshop:
         numbers = ("predict",) if text is None and self._task is Task.REGRESSION else ()
         if not any(hasattr(model, name) for name in ("state_dict", "predict_proba", "decision_function", *numbers)):
             raise RecipeError(f"train() returned {type(model).__name__}; return the trained network or estimator")
+        return model
+
+    def _generator(self, counts: UInt8[Array, " examples"], seed: int) -> Any:
+        assert isinstance(self.recipe, GeneratorRecipe)
+        model = self.recipe.train(self._training_set(counts), seed=seed, device=self.device)
+        if model is None:
+            raise RecipeError("train() returned nothing; return the trained generator")
         return model
 
     def _estimator(self, counts: UInt8[Array, " examples"], seed: int) -> Any:

@@ -18,7 +18,7 @@ _PREFIX = "memaudit-canary-"
 _MOST = 255  # copies, as of any example
 
 
-def image_canaries(
+def classifier_canaries(
     examples: Examples,
     *,
     mislabeled: int = 0,
@@ -51,7 +51,9 @@ def image_canaries(
     """
     x = examples.x
     if not isinstance(x, np.ndarray) or x.dtype.kind not in "fiu" or examples.task is not Task.CLASSIFICATION:
-        raise RecipeError("image_canaries() needs inputs that are one array of numbers, and labels that are classes")
+        raise RecipeError(
+            "classifier_canaries() needs inputs that are one array of numbers, and labels that are classes"
+        )
     if examples.classes < 2 or not all(1 <= dose <= _MOST for dose in doses) or not doses:
         raise RecipeError(f"canaries need two classes, and doses from 1 to {_MOST}, got {list(doses)}")
     if min(mislabeled, blank, out_of_distribution) < 0 or not mislabeled + blank + out_of_distribution:
