@@ -30,12 +30,12 @@ def of_last_layer(weights: Mapping[str, Array], examples: Examples, rows: Array,
     inputs, p = _forward(layers, examples.x)
     hidden, (n, classes) = inputs[-1], p.shape
     width = hidden.shape[1]
-    hessian = np.empty((classes, width, classes, width))
+    parts = np.empty((classes, width, classes, width))
     for a in range(classes):
         for b in range(a + 1):
             part = (hidden.T * (p[:, a] * ((a == b) - p[:, b]))) @ hidden / n
-            hessian[a, :, b], hessian[b, :, a] = part, part
-    hessian = hessian.reshape(classes * width, -1)
+            parts[a, :, b], parts[b, :, a] = part, part
+    hessian = parts.reshape(classes * width, -1)
     hessian[np.diag_indices_from(hessian)] += decay
     errors = p[rows] - (examples.y[rows, None] == np.arange(classes))
     gradients = (errors[:, :, None] * hidden[rows, None]).reshape(len(rows), -1)
