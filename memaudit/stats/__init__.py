@@ -4,7 +4,7 @@ from memaudit.stats.correlation import partial_spearman, spearman, spearman_inte
 from memaudit.stats.couples import Couples
 from memaudit.stats.crossed import crossed_variance
 from memaudit.stats.held_out import HeldOutRate
-from memaudit.stats.information import Calibration, membership_bits
+from memaudit.stats.information import Calibration, entropy, membership_bits
 from memaudit.stats.intervals import (
     clopper_pearson,
     cluster_difference_interval,
@@ -51,6 +51,7 @@ __all__ = [
     "cluster_mean_interval",
     "crossed_variance",
     "effective_share",
+    "entropy",
     "floored",
     "holm",
     "least_nonmembers",

@@ -239,7 +239,6 @@ def of_runs(
         first_inside: Whether this is the first of the two.
         most: Of the pairs of a half, so many are used: as single runs they only have to be a sample.
     """
-
     known: dict[bytes, Rows] = {}  # most groups of pairs leave the same runs
 
     def rows(pairs: Int[Array, " some"]) -> Rows:
