@@ -189,7 +189,7 @@ class TextPopulation:
 
     @cached_property
     def representatives(self) -> tuple[tuple[Row, ...], ...]:
-        """The rows of each unit: of its first document, and of its others that are no near-duplicates of an earlier one."""
+        """The rows of each unit: of its first document, and of all that are no near-duplicates of an earlier one."""
         return tuple(tuple(row for document in own for row in self.rows[document]) for own in self.documents.records)
 
     @property
