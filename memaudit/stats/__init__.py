@@ -4,7 +4,7 @@ from memaudit.stats.correlation import partial_spearman, spearman, spearman_inte
 from memaudit.stats.couples import Couples
 from memaudit.stats.crossed import crossed_variance
 from memaudit.stats.held_out import HeldOutRate
-from memaudit.stats.information import Calibration, entropy, membership_bits
+from memaudit.stats.information import Calibration, entropy, information_interval, membership_bits
 from memaudit.stats.intervals import (
     clopper_pearson,
     cluster_difference_interval,
@@ -54,6 +54,7 @@ __all__ = [
     "entropy",
     "floored",
     "holm",
+    "information_interval",
     "least_nonmembers",
     "membership_bits",
     "mover_difference",

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float
+from scipy import stats
+
+from memaudit.stats.intervals import cluster_mean_interval
 
 Array = np.ndarray
 
@@ -41,17 +44,45 @@ def membership_bits(
     Source: Steinke & Zakynthinou 2020 (COLT), the definition of CMI; Barber & Agakov 2003 (NIPS), the variational lower
     bound of mutual information; independent memberships make it superadditive.
     """
+    told = _told(inside, outside, share)
+    return entropy(share) + share * np.nanmean(told[0], axis=1) + (1 - share) * np.nanmean(told[1], axis=1)
+
+
+def information_interval(
+    inside: Float[Array, "clusters examples"],
+    outside: Float[Array, "clusters examples"],
+    share: float = 0.5,
+    level: Float[Array, " levels"] | float = 0.95,
+) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
+    """Return the ends of the interval of the mean of `membership_bits`, over clusters of models and over examples.
+
+    The half-widths of the two add up in squares: Student's t over clusters, widened for skewness, and the normal one
+    over examples. Clusters alone fall short: each is scored by the others, and all on the same examples.
+
+    Args: As of `membership_bits`, and the coverage.
+    """
+    bits = membership_bits(inside, outside, share)
+    told = _told(inside, outside, share)
+    examples = share * np.nanmean(told[0], axis=0) + (1 - share) * np.nanmean(told[1], axis=0)
+    error = stats.norm.ppf((1 + np.asarray(level)) / 2) * examples.std(ddof=1) / np.sqrt(len(examples))
+    low, high = cluster_mean_interval(bits, level)
+    return bits.mean() - np.hypot(bits.mean() - low, error), bits.mean() + np.hypot(high - bits.mean(), error)
+
+
+def _told(
+    inside: Float[Array, "clusters examples"], outside: Float[Array, "clusters examples"], share: float
+) -> Float[Array, "2 clusters examples"]:
+    """Return the log2 of the probability of what is true, by what scores meant in clusters of other folds."""
     clusters = len(inside)
     if clusters < 2:
         raise ValueError(f"bits of membership need at least 2 pairs of models, got {clusters}")
     fold = np.arange(clusters) % min(_FOLDS, clusters)
-    bits = np.empty(clusters)
+    told = np.empty((2, *inside.shape))
     for own in range(fold.max() + 1):
         tell = Calibration.of(inside[fold != own], outside[fold != own], share)
-        here = fold == own
-        told = share * tell.log2(inside[here], True) + (1 - share) * tell.log2(outside[here], False)
-        bits[here] = entropy(share) + told
-    return bits
+        for side, (scores, member) in enumerate(((inside, True), (outside, False))):
+            told[side, fold == own] = tell.each_log2(scores[fold == own], member)
+    return told
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,5 +111,9 @@ class Calibration:
 
     def log2(self, scores: Float[Array, "... examples"], member: Bool[Array, " examples"] | bool) -> Array:
         """Return the mean log2 of the probability of what is true, over the examples with a score."""
+        return np.asarray(np.nanmean(self.each_log2(scores, member), axis=-1))
+
+    def each_log2(self, scores: Float[Array, "... examples"], member: Bool[Array, " examples"] | bool) -> Array:
+        """Return the log2 of the probability of what is true, of each score; NaN where there is none."""
         told = self.member[np.digitize(scores, self.edges)]
-        return np.asarray(np.log2(np.where(member, told, 1 - told)).mean(axis=-1, where=~np.isnan(scores)))
+        return np.asarray(np.where(np.isnan(scores), np.nan, np.log2(np.where(member, told, 1 - told))))
