@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from memaudit.auditing import quick as quick
     from memaudit.auditing import rate_of_forgetting as rate_of_forgetting
     from memaudit.auditing import second_split as second_split
+    from memaudit.auditing import subset_memorization as subset_memorization
     from memaudit.auditing import unlearning as unlearning
     from memaudit.auditing import variance_of_gradients as variance_of_gradients
     from memaudit.auditing import what_if as what_if
@@ -89,7 +90,7 @@ _HOME = {
     "memaudit.auditing": (
         "Audit", "Dp", "Outputs", "Plan", "WhatIf", "audit", "benign_memorization", "holdout_retraining", "leave_one_out",
         "localisation", "memorization_dilation", "most_exposed", "plan", "prediction_depth", "privacy_onion", "quick",
-        "rate_of_forgetting", "second_split", "unlearning", "variance_of_gradients", "what_if",
+        "rate_of_forgetting", "second_split", "subset_memorization", "unlearning", "variance_of_gradients", "what_if",
     ),
     "memaudit.bank": ("Bank",),
     "memaudit.canaries": ("ImageCanaries", "image_canaries"),

@@ -326,3 +326,14 @@ def test_documents_of_one_person_are_one_unit() -> None:
     assert documents.unit_of.tolist() == [n % 4 for n in range(12)]
     with pytest.raises(RecipeError, match="12 examples but 1 groups"):
         ma.Documents(texts, groups=["a"])
+    assert [own.tolist() for own in documents.records] == [[n, n + 4, n + 8] for n in range(4)]
+    assert [own.tolist() for own in documents.take(np.array([9, 2, 1])).records] == [[0, 2], [1]]
+    assert documents.digest() != ma.Documents(texts, similarity=None).digest()
+
+
+def test_near_duplicates_of_one_person_count_once() -> None:
+    text = "one two three four five six seven eight nine ten eleven twelve {}"
+    texts = [text.format(1), text.format(2), *(f"quite another text number {n * 7919} here" for n in range(6))]
+    documents = ma.Documents(texts, groups=["a", "a", "a", "b", "c", "d", "d", "e"])
+    assert [own.tolist() for own in documents.records] == [[0, 2], [3], [4], [5, 6], [7]]
+    assert [own.tolist() for own in ma.Documents(texts).records] == [[0], [2], [3], [4], [5], [6], [7]]

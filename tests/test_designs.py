@@ -4,6 +4,7 @@ Random tests fix their seed; each states the probability of a false alarm under 
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -22,10 +23,10 @@ from memaudit.auditing.left_out import cells
 from memaudit.bank import Bank
 from memaudit.bank.matching import design_of, matched
 from memaudit.checks import ClassifierEvidence
-from memaudit.design import Design, Draw, PairArrays, Role, Subsets, redrawn, target_in_units
+from memaudit.design import Design, Draw, PairArrays, Role, Subsets, by_pair, redrawn, target_in_units
 from memaudit.design.subsets import _number
 from memaudit.errors import BankError, EvidenceError, MemauditError, RecipeError, SettingsError
-from memaudit.memorization import known_memorization, memorization
+from memaudit.memorization import known_memorization, memorization, paired_memorization
 from memaudit.policy.complete import incomplete
 from memaudit.policy.consistency import contradictions
 from memaudit.recipe import Examples
@@ -622,7 +623,62 @@ def test_documents_are_left_out_one_at_a_time_with_the_same_canaries() -> None:
     assert (doses == doses[0]).all()
     assert documents.sum(axis=1).tolist() == [len(people), len(people) - 1, len(people) - 1] * 2
     assert shop.measured is people
-    with pytest.raises(SettingsError, match="documents are trained on in complementary pairs"):
-        resolved(Subsets(share=0.7), people)
-    with pytest.raises(SettingsError, match="one class each"):
+    with pytest.raises(SettingsError, match="documents have no label"):
         resolved(Subsets(label_noise=0.1), people)
+
+
+@pytest.fixture(scope="module")
+def stories() -> Any:
+    from memaudit.recipe import load_recipe
+
+    found: Any = load_recipe(str(Path(__file__).parent / "recipes" / "language.py") + ":recipe")
+    return replace(found, epochs=1, probes=replace(found.probes, canaries=2, secrets=0))
+
+
+def test_memorization_of_documents_at_a_share_is_the_difference_of_means(stories: Any, tmp_path: Path) -> None:
+    bank = ma.fill(tmp_path / "bank", stories, 14, design=Subsets(share=0.6), device="cpu")
+    found = ma.subset_memorization(bank, stories)
+    tensors = [bank.tensors(model) for model in range(14)]
+    assert 0.5 < np.mean([of["members"] for of in tensors]) < 0.7
+    for unit in range(len(found.ids)):
+        sides = [[float(of["correct"][unit]) for of in tensors if of["members"][unit] == side] for side in (1, 0)]
+        mean = [sum(side) / len(side) for side in sides]
+        assert found.scores.value[unit] == pytest.approx(mean[0] - mean[1], abs=1e-6)
+    assert found.ids == tuple(population(stories).ids[: len(found.ids)])
+    members = ma.draw_members(stories, seed=1)
+    with pytest.raises(BankError, match=r"random share of the documents: .*subset_memorization"):
+        ma.fill(tmp_path / "bank", stories, 16, members=members, device="cpu")
+    with pytest.raises(BankError, match="random share of the documents"):
+        ma.fill(tmp_path / "other", stories, 16, members=members, design=Subsets(share=0.6), device="cpu")
+    model = ma.train(stories, members, device="cpu")
+    ma.save_target(model, tmp_path / "model", members, stories)
+    with pytest.raises(BankError, match="random share of the documents"):
+        ma.audit(tmp_path / "model", stories, bank, device="cpu")
+
+
+def test_leave_one_out_of_documents_is_in_the_share_of_their_tokens(stories: Any, tmp_path: Path) -> None:
+    whole: Any = population(stories)
+    bank = ma.fill(
+        tmp_path, stories, 6, design=Subsets(leave_one_out=whole.documents.unit_ids[:2].tolist()), device="cpu"
+    )
+    found = ma.leave_one_out(bank, stories)
+    correct = np.stack([bank.tensors(model)["correct"] for model in range(6)]).astype(float)
+    for place, cell in ((0, 1), (1, 2)):
+        assert found.scores.value[place] == pytest.approx(
+            correct[[0, 3], place].mean() - correct[[cell, cell + 3], place].mean(), abs=1e-6
+        )
+    with pytest.raises(BankError, match="leave out one example each"):
+        ma.subset_memorization(bank, stories)
+
+
+def test_memorization_without_a_target_is_that_of_the_audit(tmp_path: Path) -> None:
+    for name, estimator in (("pairs", paired_memorization), ("share", memorization)):
+        bank = ma.fill(tmp_path / name, RECIPE, 20, design=None if name == "pairs" else Subsets(share=0.6))
+        found = ma.subset_memorization(bank, RECIPE)
+        members, correct = (np.stack([bank.tensors(m)[of] for m in range(20)]) for of in ("members", "correct"))
+        if name == "pairs":
+            expected = estimator(*by_pair(correct.astype(bool), members))
+        else:
+            expected = estimator(correct.astype(bool), members)
+        rows = population(RECIPE).representatives
+        assert np.array_equal(found.scores.value, expected.value[rows])

@@ -179,3 +179,26 @@ def test_a_loop_that_says_its_length_is_looked_at_as_our_own() -> None:
         seen = observer.of(network)
         assert seen is not None
         assert seen.epochs.tolist() == times
+
+
+def test_a_person_is_asked_about_by_all_documents(language: Any) -> None:
+    """The signal is the mean over the tokens of all of them: by a population in which every document is a unit."""
+    torch.manual_seed(0)
+    single = population(language)
+    people = replace(language, documents=lambda: _of_people(language.documents()))
+    whole = population(people)
+    assert isinstance(single, TextPopulation) and isinstance(whole, TextPopulation)
+    assert len(whole) == 20 and len(single) == 60
+    model = language.model().eval()
+    alone, pooled = look(model, single), look(model, whole)
+    recorded = measure(model, single)
+    tokens = np.diff(recorded["token_starts"])
+    for person in range(20):
+        own = [person, person + 20, person + 40]
+        for name, values in pooled.items():
+            assert values[person] == pytest.approx(np.average(alone[name][own], weights=tokens[own]), rel=1e-4)
+    assert np.abs(pooled["loss"] - alone["loss"][:20]).max() > 0.01
+
+
+def _of_people(documents: Any) -> Any:
+    return ma.Documents(documents.texts, documents.ids, similarity=None, groups=[n % 20 for n in range(60)])

@@ -1,21 +1,26 @@
 """The link and the power curve where models are no complementary pairs: against pairs, brute force, and simulations."""
 
 from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from benchmarks.unpaired import ATTACK, FPR, evidence, gained, link
 from memaudit.attacks import attack
-from memaudit.bank.matched import Matched, with_couples
+from memaudit.bank.matched import Matched, read_matched, with_couples
 from memaudit.bank.matching import most_couples, sides
 from memaudit.checks import ClassifierEvidence
 from memaudit.checks.enough import PowerCurve, power_curve
+from memaudit.checks.learned import learning_check
 from memaudit.checks.link import _attacked_half, link_check
 from memaudit.checks.membership import online_check
+from memaudit.checks.proxies import proxies_check
 from memaudit.design import by_pair
 from memaudit.memorization import Half, cross_fitted_link, link_of_halves
-from memaudit.stats import Couples
+from memaudit.stats import Couples, cluster_mean_interval
 
 Array = np.ndarray
 
@@ -217,3 +222,59 @@ def test_intervals_cover_what_the_estimates_are_on_average(models: int, share: f
         assert len(value) > 190
         truth = value.mean()
         assert np.mean((low <= truth) & (truth <= high)) > 0.888
+
+
+def test_learning_and_forgetting_of_single_models_is_counted_over_them(tmp_path: Path) -> None:
+    """By loops over models and examples, of a bank on disk; members are forgotten no more often than others here."""
+    rng = np.random.default_rng(6)
+    models, examples, looks = 20, 300, 4
+    members = rng.random((models, examples)) < 0.6
+    right = rng.random((models, looks, examples)) < 0.7
+    phi = rng.normal(2, 1, (models, examples, 1)).astype(np.float32)
+    files = [tmp_path / f"{model}.safetensors" for model in range(models)]
+    for model, file in enumerate(files):
+        save_file(
+            {
+                "members": members[model].astype(np.uint8),
+                "phi": phi[model],
+                "correct": right[model, -1],
+                "observed.epochs": np.array([1, 3, 9, 20], np.float32),
+                "observed.correct": right[model],
+            },
+            file,
+        )
+    bank = read_matched(files, 0)
+    kept = bank.kept
+    assert len(kept) < examples
+    seen = bank.observed(np.array([5, 2]))
+    assert np.array_equal(seen["correct"], right[:, :, kept[[5, 2]]])
+    target = members[0][kept]
+    found = ClassifierEvidence(
+        bank=bank, matched=bank.couples, phi=phi[0, kept], correct=right[0, -1, kept], members=target,
+        x=phi[0, kept], y=np.zeros(len(kept), int), share=0.6,
+    )  # fmt: skip
+    (finding,), _ = learning_check.run(found)
+    shares, others = [], []
+    for model in range(models):
+        lost = [any(a and not b for a, b in pairwise(right[model, :, i])) for i in kept]
+        shares.append(np.mean([one for one, i in zip(lost, kept, strict=True) if members[model, i]]))
+        others.append(np.mean([one for one, i in zip(lost, kept, strict=True) if not members[model, i]]))
+    assert finding.estimate.value == pytest.approx(np.mean(shares))
+    assert finding.blind == pytest.approx(np.mean(others))
+    assert finding.estimate.low < np.mean(others) < finding.estimate.high, "3 SE of the seed: .003"
+    low, high = map(float, cluster_mean_interval(np.array(shares)))
+    assert (finding.estimate.low, finding.estimate.high) == pytest.approx((low, high))
+    assert finding.figures[0].curves[0].y[0] == pytest.approx(
+        np.mean(np.concatenate([right[m, 0, kept][members[m, kept]] for m in range(models)]))
+    )
+    assert bank.only(np.arange(len(kept)) < 9).observed(np.array([8]))["correct"].shape == (models, looks, 1)
+    halves = bank.halves(0)
+    assert halves is not None and halves[0].observed(np.array([0])) == {}
+
+
+def test_what_single_models_do_not_say_is_told_in_a_sentence() -> None:
+    found = evidence(24, 0.7, 0.0, seed=4)
+    _, (skipped,) = proxies_check.run(found)
+    assert skipped.reason == "it needs shadow models that are complementary pairs"
+    _, (skipped,) = learning_check.run(found)
+    assert "were not observed" in skipped.reason

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from memaudit.auditing.run import LEAST_SHADOWS as LEAST_SHADOWS
     from memaudit.auditing.run import Audit as Audit
     from memaudit.auditing.run import audit as audit
+    from memaudit.auditing.subsets import subset_memorization as subset_memorization
     from memaudit.auditing.target import Target as Target
     from memaudit.auditing.target import open_target as open_target
 
@@ -65,6 +66,7 @@ _HOME = {
     "require_budget": "costs",
     "require_planned": "planning",
     "second_split": "derived",
+    "subset_memorization": "subsets",
     "unlearning": "derived",
     "variance_of_gradients": "represented",
     "what_if": "comparing",

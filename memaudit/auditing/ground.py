@@ -21,7 +21,7 @@ from memaudit.recipe.populations import number_of_units
 from memaudit.recipe.recipes import asking
 from memaudit.signals import measure
 from memaudit.training import choose_device
-from memaudit.training.designing import require_enough, require_fitting_design
+from memaudit.training.designing import require_auditable, require_enough, require_fitting_design
 from memaudit.types import Rung
 
 Array = np.ndarray
@@ -166,6 +166,7 @@ def _fitting(bank: Bank, target: Target) -> Design | None:
     made = fingerprint(target.recipe, target.population, int(bank.fingerprint["seed"]))
     bank.require(made | bank.design_lines | bank.derivation_lines)
     design = bank.design(number_of_units(target.population))
+    require_auditable(bank.path, design, target.population)
     require_fitting_design(bank.path, design, target.members)
     require_inputs(bank, recipe_folder(target.recipe))
     return design

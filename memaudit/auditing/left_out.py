@@ -46,6 +46,9 @@ class LeftOut:
 def leave_one_out(bank: Bank | str | Path, recipe: Recipe | str, shadows: int | None = None) -> LeftOut:
     """Return leave-one-out memorization of the examples that a bank's models leave out.
 
+    It is in what the models' correctness is: of classes, right or wrong; of documents, the share of tokens that are
+    predicted; of several labels, the share that is right; of a regression, the explained share.
+
     Args:
         bank: The bank, or its folder, filled with `design=Subsets(leave_one_out=ids)`.
         recipe: That it was filled with, or where it is (`recipe.py:recipe`).
@@ -53,16 +56,11 @@ def leave_one_out(bank: Bank | str | Path, recipe: Recipe | str, shadows: int | 
 
     Raises:
         BankError: The bank has another design, another recipe's models, or a damaged file.
-        EvidenceError: The models are no classifiers of one class each, or there are fewer than two rounds.
+        EvidenceError: There are fewer than two rounds.
 
     Source: Feldman 2020, the definition of mem(A, S, i).
     """
     found = cells(bank, recipe, shadows)
-    if found.correct.dtype != bool:
-        raise EvidenceError(
-            "leave-one-out memorization has intervals for classifiers with one class for each example; for other "
-            "models, memaudit.auditing.left_out.cells(bank, recipe) returns what they recorded"
-        )
     try:
         return LeftOut(found.ids, of_arrays(found.correct, found.members, found.chosen))
     except ValueError as error:

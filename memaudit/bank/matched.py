@@ -12,6 +12,8 @@ from jaxtyping import Bool, Float, Int, Shaped, UInt8
 from safetensors.numpy import load_file
 
 from memaudit.bank.matching import design_of, drawn_couples, matched, most_couples, sides
+from memaudit.bank.pooled import pooled_observations
+from memaudit.bank.recordings import Recordings
 from memaudit.design import PairArrays
 from memaudit.recipe import Examples
 from memaudit.stats import Couples
@@ -24,7 +26,8 @@ class Matched(PairArrays):
     """Signals in the form of pairs, held in memory: row t has the t-th couple of each example that is kept.
 
     `phi`, `members` and `correct` are those of the real models, `couples` says which of them a value comes from, `kept`
-    which examples of the bank they are.
+    which examples of the bank they are. `files` are those of all the models, and `examples` those whose units are
+    pooled, if any are: what was seen while the models trained is read when it is asked for.
     """
 
     phi: Float[Array, "models examples queries"]
@@ -32,6 +35,16 @@ class Matched(PairArrays):
     correct: Shaped[Array, "models examples"]
     couples: Couples
     kept: Int[Array, " examples"]
+    files: tuple[Path, ...] = ()
+    examples: Examples | None = None
+
+    def observed(self, rows: Int[Array, " rows"]) -> dict[str, Shaped[Array, "..."]]:
+        """Return what was seen of all models while they trained, of some examples that are kept; as of `Recordings`."""
+        if len(self.files) != len(self.members):  # some of the models alone
+            return {}
+        bank = Recordings(self.files)
+        whole = self.kept[rows]
+        return bank.observed(whole) if self.examples is None else pooled_observations(bank, self.examples, whole)
 
     def halves(self, seed: int) -> tuple[Matched, Matched] | None:
         """Return the recordings of one half of the models and of the other, for the same examples.
@@ -114,7 +127,8 @@ def read_matched(files: Sequence[Path], seed: int, examples: Examples | None = N
     design = design_of(members > 0)
     used, kept = design.order, design.kept
     couples = matched(members[used] > 0, design, seed)
-    return with_couples(phi[used][:, kept], members[used][:, kept], correct[used][:, kept], couples, kept)
+    found = with_couples(phi[used][:, kept], members[used][:, kept], correct[used][:, kept], couples, kept)
+    return replace(found, files=tuple(files[model] for model in used), examples=examples)
 
 
 def with_couples(

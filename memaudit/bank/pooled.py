@@ -55,14 +55,16 @@ class Pooled(PairArrays):
 
     def observed(self, rows: Int[Array, " rows"]) -> dict[str, Shaped[Array, "..."]]:
         """Return what was seen of all models while they trained, of some units: the mean over their records."""
-        if not isinstance(self.bank, Watched):
-            return {}
-        records = np.flatnonzero(np.isin(self.examples.unit_of, rows))
-        some, place = self.examples.take(records), np.searchsorted(np.unique(rows), rows)
-        found = self.bank.observed(records)
-        return {
-            name: values
-            if name == "epochs"
-            else np.moveaxis(some.by_unit(np.moveaxis(values, 2, 0)), 0, 2)[:, :, place]
-            for name, values in found.items()
-        }
+        return pooled_observations(self.bank, self.examples, rows) if isinstance(self.bank, Watched) else {}
+
+
+def pooled_observations(
+    bank: Watched, examples: Examples, rows: Int[Array, " rows"]
+) -> dict[str, Shaped[Array, "..."]]:
+    """Return what was seen of all models of a bank while they trained, of some units: the mean over their records."""
+    records = np.flatnonzero(np.isin(examples.unit_of, rows))
+    some, place = examples.take(records), np.searchsorted(np.unique(rows), rows)
+    return {
+        name: values if name == "epochs" else np.moveaxis(some.by_unit(np.moveaxis(values, 2, 0)), 0, 2)[:, :, place]
+        for name, values in bank.observed(records).items()
+    }

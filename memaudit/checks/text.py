@@ -98,15 +98,15 @@ class TextTargetEvidence(TargetEvidence):
 
     @cached_property
     def strings(self) -> tuple[str, ...]:
-        """The text of each unit."""
-        documents = self.population.documents
-        return tuple(self.population.renderer.whole(documents.texts[d]).string for d in documents.representatives)
+        """The text of each unit; of several documents, one after the other."""
+        documents, whole = self.population.documents, self.population.renderer.whole
+        return tuple("\n".join(whole(documents.texts[d]).string for d in own) for own in documents.records)
 
     @cached_property
     def zlib_bytes(self) -> Int[Array, " units"]:
         """Length of each unit when compressed: of the tokens that its loss counts, without a prompt."""
-        documents = self.population.documents
-        return zlib_bytes([self.population.trained_string(int(d)) for d in documents.representatives])
+        trained = self.population.trained_string
+        return zlib_bytes(["\n".join(trained(int(d)) for d in own) for own in self.population.documents.records])
 
     @property
     def tokens(self) -> TokenScores:

@@ -11,7 +11,7 @@ from memaudit.attacks import Lira
 from memaudit.checks.attack_results import title_of
 from memaudit.checks.evidence import Attacked, Check, Evidence, Outcome, between, estimate
 from memaudit.reports.text import number, percent, rate
-from memaudit.stats import Calibration, clopper_pearson, cluster_mean_interval, membership_bits
+from memaudit.stats import Calibration, clopper_pearson, entropy, information_interval, membership_bits
 from memaudit.types import Cell, Estimate, Finding, Skipped, Table
 
 Array = np.ndarray
@@ -115,10 +115,11 @@ def _adversaries(evidence: Evidence, found: Attacked, fprs: list[float]) -> Tabl
 def _information(evidence: Evidence) -> Outcome:
     """How many bits about each example's membership the model's outputs contain: a lower bound of CMI.
 
-    Each example is a member with probability 1/2, independently of others: 1 bit. Conditional mutual information (CMI)
-    is how many of these bits the trained model reveals to someone who has all examples,
+    Each example is a member with probability 1/2, independently of others: H = 1 bit. Where the shadow models' training
+    sets are drawn with another probability, H is less. Conditional mutual information (CMI) is how many of these bits
+    the trained model reveals to someone who has all examples,
 
-        CMI = I(model; memberships | examples) ≥ Σ I(model; membership of i | examples) ≥ Σ (1 − CE_i) bits,
+        CMI = I(model; memberships | examples) ≥ Σ I(model; membership of i | examples) ≥ Σ (H − CE_i) bits,
 
     where CE is the cross-entropy of any prediction of memberships, in bits. The prediction here is LiRA's score
     (online, MIA001), turned into a probability by what such scores meant on other shadow models. 0 is no information, 1
@@ -126,7 +127,8 @@ def _information(evidence: Evidence) -> Outcome:
     examples: a few who are exposed add little to it.
 
     The result is the mean over the shadow models, each as a target, because CMI is an expectation over training. Its
-    interval is over pairs of shadow models. Estimates below 0 are reported as 0, since information is never negative.
+    interval is over pairs of shadow models, or over models that are no pairs, and over examples. Simulated coverage at
+    95 %, 4 and 16 pairs: .93 to 1. Estimates below 0 are reported as 0, since information is never negative.
 
     In the paper's definition, one example of each of n pairs is trained on. Here each example is trained on or not,
     independently of the others, as in the shadow models.
@@ -134,54 +136,57 @@ def _information(evidence: Evidence) -> Outcome:
     Source: Steinke & Zakynthinou 2020 (COLT), the definition of CMI; Barber & Agakov 2003 (NIPS), the variational
     bound; Attias et al. 2024 (ICML) on its relation to memorization.
     """
-    if evidence.matched is not None:
-        reason = "it needs shadow models that are complementary pairs, so that memberships are fair and independent"
+    if evidence.matched is not None and evidence.matched.groups < len(evidence.bank.members):
+        reason = "it needs shadow models that are complementary pairs, or that were all drawn independently"
         return (), (Skipped(code="MIA012", title=_BITS, reason=reason),)
     attacked = evidence.attacked(Lira().name)
-    inside, outside = attacked.inside.astype(np.float64), attacked.outside.astype(np.float64)
-    bits = membership_bits(inside, outside)
-    found = _not_negative(bits)
+    inside, outside = (side.astype(np.float64) for side in attacked.by_unit)
+    share = 0.5 if evidence.matched is None else float((evidence.bank.members > 0).mean())
+    most, fair = entropy(share), evidence.matched is None
+    found = _not_negative(inside, outside, share, "pairs of shadow models" if fair else "shadow models")
     examples = inside.shape[1]
-    told = Calibration.of(inside, outside).log2(attacked.target, evidence.members)
+    told = Calibration.of(inside, outside, share).log2(attacked.target, evidence.members)
     finding = Finding(
         code="MIA012",
         title=_BITS,
         metric="membership-information",
         estimate=found,
-        sentence=_revealed(found),
+        sentence=_revealed(found, "1 bit" if fair else f"{number(most, 2)} bits"),
         n=examples,
-        counted=f"examples in {2 * len(bits)} shadow models",
+        counted=f"examples in {len(evidence.bank.members)} shadow models",
         source="Steinke & Zakynthinou 2020; lower bound by a cross-fitted prediction",
         notes=(
             f"Of all {examples:,} examples together: {number(found.value * examples)} bits.",
-            f"On this model: {number(max(float(told) + 1, 0.0), 2)} bits per example.",
+            f"On this model: {number(max(float(told) + most, 0.0), 2)} bits per example.",
+            *(() if fair else (f"A membership with probability {percent(share)} has {number(most, 2)} bits.",)),
         ),
     )
     return (finding,), ()
 
 
-def _revealed(found: Estimate) -> str:
+def _revealed(found: Estimate, most: str) -> str:
     between = f"(95% CI {number(found.low, 2)} to {number(found.high, 2)})"
     if found.high == 0:
         return (
             "The model's outputs are not shown to reveal anything about membership: the lower bound is "
-            f"{number(found.value, 2)} of 1 bit per example {between}."
+            f"{number(found.value, 2)} of {most} per example {between}."
         )
     return (
-        f"The model's outputs reveal at least {number(found.value, 2)} of 1 bit about the membership of an average "
+        f"The model's outputs reveal at least {number(found.value, 2)} of {most} about the membership of an average "
         f"example {between}."
     )
 
 
-def _not_negative(bits: Float[Array, " pairs"]) -> Estimate:
+def _not_negative(inside: Array, outside: Array, share: float, over: str) -> Estimate:
     """Return the mean with its interval, no end below 0."""
 
     def interval(level: Float[Array, " levels"]) -> tuple[Array, Array]:
-        low, high = cluster_mean_interval(bits, level)
+        low, high = information_interval(inside, outside, share, level)
         return np.maximum(low, 0), np.maximum(high, 0)
 
-    method = "Student t over pairs of shadow models, widened for skewness; at least 0"
-    return estimate(max(float(bits.mean()), 0.0), interval, "bits", method)
+    value = max(float(membership_bits(inside, outside, share).mean()), 0.0)
+    method = f"Student t over {over}, widened for skewness, and normal over examples; at least 0"
+    return estimate(value, interval, "bits", method)
 
 
 traceability_check = Check("MIA011", _NAMED, "traceability", _traced)

@@ -30,7 +30,8 @@ class Documents:
 
     A text is a string; or {"prompt": …, "completion": …}, both strings or both lists of messages; or {"messages":
     [{"role": …, "content": …}, …]}; or {"instruction": …, "input": …, "output": …}, as Alpaca has it. All have one
-    shape. It is kept as it is. `unit_of` numbers the units by their first appearance.
+    shape. It is kept as it is. `unit_of` numbers the units by their first appearance, `record_of` the clusters of
+    near-duplicates. A unit is asked about by the first document of each of its clusters: a person by all that differ.
 
     Args:
         texts: The documents.
@@ -50,6 +51,7 @@ class Documents:
     texts: tuple[Text, ...]
     ids: Array
     unit_of: Int[Array, " documents"]
+    record_of: Int[Array, " documents"]
 
     def __init__(
         self,
@@ -64,10 +66,11 @@ class Documents:
         rows = checked(texts, "row {}".format)
         names = numbered(list(map(_content_hash, rows))) if ids is None else named(ids)
         require_ids(names, len(rows))
-        unit_of = np.arange(len(rows)) if similarity is None else near_duplicates(list(map(plain, rows)), similarity)
+        record_of = np.arange(len(rows)) if similarity is None else near_duplicates(list(map(plain, rows)), similarity)
+        unit_of = record_of
         if groups is not None:
             unit_of = joined([unit_of.tolist(), grouped(groups, len(rows))])
-        for name, value in zip(self.__slots__, (tuple(rows), names, unit_of), strict=True):
+        for name, value in zip(self.__slots__, (tuple(rows), names, unit_of, record_of), strict=True):
             object.__setattr__(self, name, value)
         if len(self) < 4:
             raise RecipeError(f"{len(self)} documents (without near-duplicates) are too few to audit anything")
@@ -149,6 +152,13 @@ class Documents:
         return np.unique(self.unit_of, return_index=True)[1]
 
     @property
+    def records(self) -> tuple[Int[Array, " records"], ...]:
+        """The documents that each unit is asked about by: the first of each of its clusters of near-duplicates."""
+        firsts = np.unique(self.record_of, return_index=True)[1]
+        order = firsts[np.lexsort((firsts, self.unit_of[firsts]))]
+        return tuple(np.split(order, np.flatnonzero(np.diff(self.unit_of[order])) + 1))
+
+    @property
     def copies(self) -> Int[Array, " units"]:
         """The number of documents in each unit."""
         return np.bincount(self.unit_of)
@@ -156,8 +166,8 @@ class Documents:
     def take(self, documents: Int[Array, " some"]) -> Documents:
         """Return some of the documents; their units are renumbered."""
         picked = object.__new__(Documents)
-        units = np.unique(self.unit_of[documents], return_inverse=True)[1]
-        values = tuple(self.texts[document] for document in documents), self.ids[documents], units
+        units, records = (np.unique(of[documents], return_inverse=True)[1] for of in (self.unit_of, self.record_of))
+        values = tuple(self.texts[document] for document in documents), self.ids[documents], units, records
         for name, value in zip(self.__slots__, values, strict=True):
             object.__setattr__(picked, name, value)
         return picked
@@ -187,6 +197,8 @@ class Documents:
         total = hashlib.sha256()
         for text, name, unit in zip(self.texts, self.ids, self.unit_of, strict=True):
             total.update(_json([text, str(name), int(unit)]) + b"\n")
+        if len(np.unique(self.record_of)) > len(self):
+            total.update(_json(["records", *self.record_of.tolist()]))
         return total.hexdigest()
 
 

@@ -189,8 +189,8 @@ class TextPopulation:
 
     @cached_property
     def representatives(self) -> tuple[tuple[Row, ...], ...]:
-        """The rows of the first document of each unit."""
-        return tuple(self.rows[document] for document in self.documents.representatives)
+        """The rows of each unit: of its first document, and of all that are no near-duplicates of an earlier one."""
+        return tuple(tuple(row for document in own for row in self.rows[document]) for own in self.documents.records)
 
     @property
     def testable(self) -> Int[Array, " testable"]:

@@ -5,7 +5,7 @@ from memaudit.stats.couples import Couples
 from memaudit.stats.crossed import crossed_variance
 from memaudit.stats.fdr import at_least, benjamini_hochberg, benjamini_yekutieli, rank_p_values
 from memaudit.stats.held_out import HeldOutRate
-from memaudit.stats.information import Calibration, membership_bits
+from memaudit.stats.information import Calibration, entropy, information_interval, membership_bits
 from memaudit.stats.intervals import (
     clopper_pearson,
     cluster_difference_interval,
@@ -57,8 +57,10 @@ __all__ = [
     "cluster_mean_interval",
     "crossed_variance",
     "effective_share",
+    "entropy",
     "floored",
     "holm",
+    "information_interval",
     "korn_graubard",
     "least_nonmembers",
     "membership_bits",

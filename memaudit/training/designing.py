@@ -56,10 +56,12 @@ def design_for(
                 "another folder (--bank FOLDER)"
             )
         if members is not None:
+            require_auditable(bank.path, design, examples)
             require_fitting_design(bank.path, design, members)
         return design
     if asked is not None:
         if members is not None:
+            require_auditable(path, asked, examples)
             _require_fit(path, asked, members)
         return asked
     design = Design.halves(units) if members is None else Design.for_members(members, seed)
@@ -155,11 +157,22 @@ def _units(name: str, listed: Any, examples: Population) -> Bool[Array, " units"
 
 
 def _require_possible(subsets: Subsets, examples: Population) -> None:
-    if subsets.share is not None and not isinstance(examples, Examples):
-        raise SettingsError("share: documents are trained on in complementary pairs, or left out one at a time")
-    classes = isinstance(examples, Examples) and examples.task is Task.CLASSIFICATION
-    if subsets.label_noise and not classes:
+    if subsets.label_noise and not isinstance(examples, Examples):
+        raise SettingsError("label_noise redraws classes: documents have no label, and with other words are others")
+    if subsets.label_noise and examples.task is not Task.CLASSIFICATION:
         raise SettingsError("label_noise redraws classes: it needs examples with one class each")
+
+
+def require_auditable(path: str | Path, design: Design, examples: Population) -> None:
+    """Raise BankError if the models of a design support no audit of models of such examples.
+
+    Canaries, extraction and the attacks on tokens compare complementary pairs of language models.
+    """
+    if design.draw is Draw.INDEPENDENT and not isinstance(examples, Examples):
+        raise BankError(
+            f"the models in {path} are each trained on a random share of the documents: they measure memorization "
+            f"(memaudit.subset_memorization), and support no audit, which compares complementary pairs. {WAY_OUT}"
+        )
 
 
 def require_models(shadows: int, design: Design) -> None:
