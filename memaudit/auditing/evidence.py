@@ -157,11 +157,7 @@ def table(evidence: Evidence, names: Sequence[str], full: bool = False) -> bytes
         "margin_shift": margins.shift,
         "margin_separation": margins.separation,
         **(_influence(evidence, names) if isinstance(evidence, ClassifierEvidence) else {}),
-        **(
-            {"label_suspicion": suspected_labels(evidence)[1], "c_score": _c_score(evidence)}
-            if _labelled(evidence)
-            else {}
-        ),
+        **(_of_labels(evidence) if isinstance(evidence, ClassifierEvidence) and evidence.has_labels else {}),
         **({"content": contents} if any(contents) else {}),
     }
     return _csv(columns, names)
@@ -179,13 +175,11 @@ def _influence(evidence: ClassifierEvidence, names: Sequence[str]) -> dict[str, 
     return {"influences": whom, "influence": value} if len(found.value) else {}
 
 
-def _c_score(evidence: Evidence) -> Float[Array, " examples"]:
+def _of_labels(evidence: ClassifierEvidence) -> dict[str, Float[Array, " examples"]]:
+    """Return what models without each example say of its label."""
     outside = evidence.bank.members == 0
-    return (evidence.bank.correct * outside).sum(axis=0, dtype=np.float64) / outside.sum(axis=0)
-
-
-def _labelled(evidence: Evidence) -> bool:
-    return isinstance(evidence, ClassifierEvidence) and evidence.has_labels
+    right = (evidence.bank.correct * outside).sum(axis=0, dtype=np.float64)
+    return {"label_suspicion": suspected_labels(evidence)[1], "c_score": right / outside.sum(axis=0)}
 
 
 def _csv(columns: Mapping[str, Sequence[str] | Shaped[Array, " examples"]], names: Sequence[str]) -> bytes:
