@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 
 from memaudit.attacks import DEFAULT
+from memaudit.auditing.flags import flag_column
 from memaudit.cells import neutral
 from memaudit.checks import ClassifierEvidence, Evidence, TargetEvidence, TextEvidence
 from memaudit.checks.noisy_labels import suspected_labels
@@ -30,7 +31,6 @@ Array = np.ndarray
 
 FILE = "evidence.csv"
 _SHOWN = 20
-_UNNAMED = "lira-online"  # the attack whose columns have no name: the default of earlier versions
 _KEY_FILE, _KEY_BYTES = "evidence.key", 32
 
 
@@ -117,11 +117,6 @@ def identifiers(ids: Iterable[str], level: EvidenceLevel, key: Key) -> list[str]
     """Return what examples are called in evidence: their ids, or keyed hashes of them."""
     named = level in (EvidenceLevel.IDS, EvidenceLevel.FULL)
     return [str(i) if named else key.hashed(str(i)) for i in ids]
-
-
-def flag_column(fpr: float, attack: str | None) -> str:
-    """Return the name of the column that says which examples an attack flags at a rate."""
-    return f"flagged_at_{fpr!r}" + ("" if attack in (None, _UNNAMED) else f"_by_{attack}")
 
 
 def table(evidence: Evidence, names: Sequence[str], full: bool = False) -> bytes:
