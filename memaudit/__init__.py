@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from memaudit.recipe import write_manifest as write_manifest
     from memaudit.signals import observe as observe
     from memaudit.signals import observing as observing
+    from memaudit.signals.neurons import neurons_to_flip as neurons_to_flip
     from memaudit.signals.representation import features as features
     from memaudit.training import Shard as Shard
     from memaudit.training import derivations as derivations
@@ -91,6 +92,7 @@ _HOME = {
         "flip", "mirror", "near_copies", "read_canaries", "save_target", "shift", "shifted", "write_manifest",
     ),
     "memaudit.signals": ("observe", "observing"),
+    "memaudit.signals.neurons": ("neurons_to_flip",),
     "memaudit.signals.representation": ("features",),
     "memaudit.training": (
         "Shard", "derivations", "derive", "derive_target", "draw_members", "fill", "import_bank", "import_models",
