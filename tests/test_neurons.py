@@ -27,7 +27,7 @@ def fit(model: nn.Module, examples: ma.Examples, steps: int = 500) -> nn.Module:
     x, y = torch.from_numpy(examples.inputs.features()), torch.from_numpy(examples.y)
     for _ in range(steps):
         optimizer.zero_grad()
-        nn.functional.cross_entropy(model(x), y).backward()
+        nn.functional.cross_entropy(model(x), y).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     return model
 

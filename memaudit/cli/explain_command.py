@@ -25,8 +25,8 @@ def command(code: str | None) -> None:
         deliver("\n".join(f"{code}  {checks[0].title}" for code, checks in sorted(known.items())))
         return
     if code.upper() not in known:
-        if (told := _other(code)) is not None:
-            deliver(told)
+        if (other := _other(code)) is not None:
+            deliver(other)
             return
         near = get_close_matches(code.upper(), known, 1)
         raise SettingsError(f"there is no check {code!r}" + (f"; did you mean {near[0]}?" if near else ""))
