@@ -24,7 +24,7 @@ import numpy as np
 import memaudit as ma
 import memaudit.reports.figures
 from benchmarks.simulation import true_rate
-from memaudit.auditing.evidence import flag_column
+from memaudit.auditing.flags import flag_column
 from memaudit.cli import main as memaudit_command
 from memaudit.recipe import load_recipe
 

@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from memaudit.signals import observing as observing
     from memaudit.signals.diffusion import denoising_error as denoising_error
     from memaudit.signals.diffusion import step_error as step_error
+    from memaudit.signals.neurons import neurons_to_flip as neurons_to_flip
     from memaudit.signals.representation import features as features
     from memaudit.training import Shard as Shard
     from memaudit.training import derivations as derivations
@@ -104,6 +105,7 @@ _HOME = {
     ),
     "memaudit.signals": ("observe", "observing"),
     "memaudit.signals.diffusion": ("denoising_error", "step_error"),
+    "memaudit.signals.neurons": ("neurons_to_flip",),
     "memaudit.signals.representation": ("features",),
     "memaudit.training": (
         "Shard", "derivations", "derive", "derive_target", "draw_members", "fill", "import_bank", "import_models",

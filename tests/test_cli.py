@@ -355,6 +355,20 @@ def test_every_code_is_explained_with_its_source(command: Command, complaint: Co
     assert "no check 'xyz'" in complaint("explain", "xyz")
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("apb", "Accuracy per batch (ApB): "),
+        ("c-score", "C-score: "),
+        ("leave_one_out", "memaudit.leave_one_out("),
+        ("banzhaf", "memaudit.memorization.banzhaf("),
+    ],
+)
+def test_proxies_and_calls_are_explained_with_their_source(command: Command, name: str, said: str) -> None:
+    told = command("explain", name).stdout
+    assert told.startswith(said) and "Source: " in told
+
+
 def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
     """Neither the list of commands nor a command's own help waits for torch, scipy, NumPy or a plotting library."""
     code = (

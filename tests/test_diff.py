@@ -17,7 +17,7 @@ from scipy import stats as laws
 import memaudit as ma
 from memaudit.auditing.comparable import Side, open_side
 from memaudit.auditing.diff import compare
-from memaudit.auditing.evidence import flag_column
+from memaudit.auditing.flags import flag_column
 from memaudit.errors import EvidenceError, MemauditError, SettingsError
 from memaudit.recipe import load_recipe
 from memaudit.reports import load, save

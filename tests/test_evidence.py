@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from memaudit.auditing.evidence import EvidenceLevel, Key, flag_column, identifiers, most_exposed, table
+from memaudit.auditing.evidence import EvidenceLevel, Key, identifiers, most_exposed, table
+from memaudit.auditing.flags import flag_column
 from memaudit.checks import ClassifierEvidence, Evidence, TextEvidence
 from memaudit.design import halves
 from memaudit.errors import BankError

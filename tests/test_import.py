@@ -441,7 +441,11 @@ def test_an_audit_with_an_imported_bank_can_be_planned(trained: Path, tmp_path: 
     """Nothing is trained or timed; the audit keeps to the plan, which was entered in the ledger before it."""
     recipe = memaudit.recipe.load_recipe(f"{trained / 'recipe.py'}:recipe")
     bank = import_models(tmp_path / "bank", trained / "models", recipe).bank
-    asked = {"fprs": [0.1], "attacks": ["lira-online"], "limits": [memaudit.Limit(metric="tpr", max=0.5)]}
+    asked: dict[str, Any] = {
+        "fprs": [0.1],
+        "attacks": ["lira-online"],
+        "limits": [memaudit.Limit(metric="tpr", max=0.5)],
+    }
     planned = memaudit.plan(recipe, bank.path, members=trained / "model.safetensors.members.csv", **asked)
     assert (planned.shadows, planned.missing, planned.cost.source) == (6, 0, "imported")
     assert (planned.assumed, planned.warnings, planned.design) == (False, (), bank.fingerprint["design"])

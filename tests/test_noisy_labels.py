@@ -5,7 +5,7 @@ Random tests fix their seed; each states the probability of a false alarm under 
 
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -102,7 +102,7 @@ def test_the_bounds_are_those_of_binomial_tests_one_by_one() -> None:
     models = rng.integers(12, 25, 40)
     hits = rng.binomial(models, rng.choice([0.05, 0.5, 0.95], 40))
 
-    def rejected(side: str, error: float) -> int:
+    def rejected(side: Literal["less", "greater"], error: float) -> int:
         p = sorted(binomtest(int(h), int(m), 0.5, alternative=side).pvalue for h, m in zip(hits, models, strict=True))
         return next((step for step, each in enumerate(p) if each > error / (40 - step)), 40)
 
@@ -142,7 +142,7 @@ def evidence(chances: Array, pairs: int, seed: int = 6) -> ClassifierEvidence:
         phi=rng.normal(size=(examples, 1)).astype(np.float32),
         correct=np.ones(examples, bool),
         members=rng.random(examples) < 0.5,
-        bank=bank,  # type: ignore[arg-type]
+        bank=bank,
         x=rng.normal(size=(examples, 2)),
         y=rng.integers(0, 2, examples),
     )

@@ -15,10 +15,11 @@ from memaudit.attacks import Lira
 from memaudit.bank.matched import Matched, with_couples
 from memaudit.bank.matching import design_of, matched
 from memaudit.checks.evidence import Attacked, ClassifierEvidence
-from memaudit.checks.traced import information_check, traceability_check
+from memaudit.checks.traced import _revealed, information_check, traceability_check
 from memaudit.design import PairArrays, halves
 from memaudit.policy.plausible import of_finding
 from memaudit.stats import Calibration, clopper_pearson, cluster_mean_interval, information_interval, membership_bits
+from memaudit.types import Estimate
 
 Array = np.ndarray
 
@@ -32,6 +33,17 @@ def _exact_bits(d: float, share: float = 0.5) -> float:
         return float(share * inside * np.log2(inside / both) + (1 - share) * outside * np.log2(outside / both))
 
     return float(integrate.quad(density, -12, 12 + d)[0])
+
+
+def test_a_bound_of_nothing_does_not_read_as_a_finding() -> None:
+    def told(high: float) -> str:
+        return _revealed(Estimate(value=0.0, low=0.0, high=high, unit="bits", method=""))
+
+    assert told(0.0) == (
+        "The model's outputs are not shown to reveal anything about membership: the lower bound is 0 of 1 bit per "
+        "example (95% CI 0 to 0)."
+    )
+    assert told(0.01).startswith("The model's outputs reveal at least 0 of 1 bit")
 
 
 @pytest.mark.parametrize("d", [0.0, 0.5, 1.0, 2.0, 4.0])

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -19,7 +20,7 @@ from memaudit.errors import MemauditError
 from memaudit.files import write_whole
 from memaudit.reports import load, save
 from memaudit.reports.canonical import canonical
-from memaudit.types import Attempt, Report, Subject
+from memaudit.types import Attempt, Estimate, Finding, Report, Result, Subject, Verdict
 
 Command = Callable[..., CompletedProcess[str]]
 Complaint = Callable[..., str]
@@ -345,3 +346,18 @@ def test_another_key_can_tell_nothing_and_none_is_made(audited: Path, complaint:
     assert "there is no bank in nowhere" in complaint("verify", "audit", *flags[:3], "nowhere")
     assert "go together" in complaint("verify", "audit", "--bank", "bank")
     assert "go together" in complaint("verify", "audit", "--members", "model.safetensors.members.csv")
+
+
+def test_a_rate_that_is_altered_apart_from_the_evidence_is_found_without_a_signature(folder: Path) -> None:
+    """One of two members is flagged: a report that says so holds; one that says none does not, whatever its sums."""
+    for rate, says in ((0.5, []), (0.0, ["MIA001 LiRA: the members are found at another rate in the evidence"])):
+        estimate = Estimate(value=rate, low=0.0, high=1.0, unit="share", method="")
+        finding = Finding(
+            code="MIA001", title="LiRA", metric="tpr", attack="lira-online", at_fpr=0.1, estimate=estimate, sentence="",
+            n=2, source="",
+        )  # fmt: skip
+        told = Result(finding=finding, verdict=Verdict.NOTED, reason="")
+        unknown = replace(told, finding=replace(finding, attack="of-another-package"))
+        save(replace(MADE, results=(told, unknown)), folder / REPORT)
+        seal(folder, [REPORT, "evidence.csv"])
+        assert verify(folder)[1] == says

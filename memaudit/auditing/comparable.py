@@ -11,7 +11,8 @@ import numpy as np
 from jaxtyping import Bool
 
 from memaudit import reports
-from memaudit.auditing.evidence import EvidenceLevel, flag_column
+from memaudit.auditing.evidence import EvidenceLevel
+from memaudit.auditing.flags import otherwise_flagged
 from memaudit.auditing.folder import EVIDENCE, REPORT, SUMS, read_evidence, require_intact
 from memaudit.errors import EvidenceError
 from memaudit.metrics import METRICS
@@ -21,7 +22,6 @@ Array = np.ndarray
 Key = tuple[str, str, str | None, float | None, int]
 
 OF_THE_BANK = frozenset(name for name, metric in METRICS.items() if metric.of_bank)  # that look at no target
-OF_MEMBERS = ("tpr", "traceability")  # shares of members that an attack finds, as the evidence shows one by one
 _WITH_IDS = (EvidenceLevel.IDS, EvidenceLevel.FULL)
 _ONE_RUN = "The intervals are about these two models; training either of them again would give another change."
 _UNPAIRED = (
@@ -72,9 +72,7 @@ def open_side(path: Path) -> Side:
     rows = read_evidence(place)
     evidence = {row["id"]: row for row in rows}
     side = Side(file, report, evidence)
-    if len(evidence) < len(rows) or any(
-        _tpr(side, r.finding) != r.finding.estimate.value for r in report.results if r.finding.metric in OF_MEMBERS
-    ):
+    if len(evidence) < len(rows) or any(otherwise_flagged(rows, report)):
         raise EvidenceError(f"{place} is not the evidence of {file}: its members are found at other rates")
     return side
 
@@ -160,10 +158,3 @@ def _of_findings(before: dict[Key, tuple[Finding, bool]], after: dict[Key, tuple
             yield f"{what}: another unit, level or method"
         elif finding.metric in OF_THE_BANK and old != new:
             yield f"{what}: {old.value:.4g} → {new.value:.4g}, by other shadow models"
-
-
-def _tpr(side: Side, finding: Finding) -> float | None:
-    """Return the share of members that are found, by the evidence; None if it does not say."""
-    column = flag_column(finding.at_fpr or 0.0, finding.attack)
-    flags = [row.get(column) == "1" for row in (side.evidence or {}).values() if row["member"] == "1"]
-    return float(np.mean(flags)) if flags else None

@@ -16,7 +16,6 @@ from jaxtyping import Bool
 from scipy import stats as laws
 
 from memaudit.auditing.comparable import (
-    OF_MEMBERS,
     OF_THE_BANK,
     Pairing,
     Side,
@@ -25,7 +24,7 @@ from memaudit.auditing.comparable import (
     pairing,
     same_model,
 )
-from memaudit.auditing.evidence import flag_column
+from memaudit.auditing.flags import OF_MEMBERS, flag_column
 from memaudit.errors import EvidenceError, SettingsError
 from memaudit.metrics import METRICS
 from memaudit.reports.text import one_line

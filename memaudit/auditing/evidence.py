@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 
 from memaudit.attacks import DEFAULT
+from memaudit.auditing.flags import flag_column
 from memaudit.cells import neutral
 from memaudit.checks import ClassifierEvidence, Evidence, TargetEvidence, TextEvidence
 from memaudit.checks.noisy_labels import suspected_labels
@@ -31,7 +32,6 @@ Array = np.ndarray
 
 FILE = "evidence.csv"
 _SHOWN = 20
-_UNNAMED = "lira-online"  # the attack whose columns have no name: the default of earlier versions
 _KEY_FILE, _KEY_BYTES = "evidence.key", 32
 
 
@@ -120,11 +120,6 @@ def identifiers(ids: Iterable[str], level: EvidenceLevel, key: Key) -> list[str]
     return [str(i) if named else key.hashed(str(i)) for i in ids]
 
 
-def flag_column(fpr: float, attack: str | None) -> str:
-    """Return the name of the column that says which examples an attack flags at a rate."""
-    return f"flagged_at_{fpr!r}" + ("" if attack in (None, _UNNAMED) else f"_by_{attack}")
-
-
 def table(evidence: Evidence, names: Sequence[str], full: bool = False) -> bytes:
     """Return the evidence as CSV, one row per example: member, score, flagged, memorization, margin.
 
@@ -161,11 +156,7 @@ def table(evidence: Evidence, names: Sequence[str], full: bool = False) -> bytes
         "margin_shift": margins.shift,
         "margin_separation": margins.separation,
         **(_influence(evidence, names) if isinstance(evidence, ClassifierEvidence) else {}),
-        **(
-            {"label_suspicion": suspected_labels(evidence)[1], "c_score": _c_score(evidence)}
-            if _labelled(evidence)
-            else {}
-        ),
+        **(_of_labels(evidence) if isinstance(evidence, ClassifierEvidence) and evidence.has_labels else {}),
         **({"content": contents} if any(contents) else {}),
     }
     return _csv(columns, names)
@@ -183,18 +174,16 @@ def _influence(evidence: ClassifierEvidence, names: Sequence[str]) -> dict[str, 
     return {"influences": whom, "influence": value} if len(found.value) else {}
 
 
-def _c_score(evidence: Evidence) -> Float[Array, " examples"]:
+def _of_labels(evidence: ClassifierEvidence) -> dict[str, Float[Array, " examples"]]:
+    """Return what models without each example say of its label."""
     outside = evidence.bank.members == 0
-    return (evidence.bank.correct * outside).sum(axis=0, dtype=np.float64) / outside.sum(axis=0)
+    right = (evidence.bank.correct * outside).sum(axis=0, dtype=np.float64)
+    return {"label_suspicion": suspected_labels(evidence)[1], "c_score": right / outside.sum(axis=0)}
 
 
 def _risk(evidence: Evidence) -> dict[str, Shaped[Array, " examples"]]:
     found = risks(evidence)
     return {"risk": found.probability, "p_value": found.p, "q_value": found.q}
-
-
-def _labelled(evidence: Evidence) -> bool:
-    return isinstance(evidence, ClassifierEvidence) and evidence.has_labels
 
 
 def _csv(columns: Mapping[str, Sequence[str] | Shaped[Array, " examples"]], names: Sequence[str]) -> bytes:

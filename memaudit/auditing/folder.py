@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from memaudit import files, reports
+from memaudit.auditing.flags import otherwise_flagged
 from memaudit.cells import restored
 from memaudit.errors import MemauditError
 from memaudit.files import write_whole
@@ -194,13 +195,15 @@ def _of_another_digest(folder: Path) -> Iterator[str]:
 
 def _of_another_report(path: Path, report: Report) -> Iterator[str]:
     try:
-        members = [row["member"] for row in read_evidence(path)]
+        rows = read_evidence(path)
     except MemauditError as error:
         yield str(error)
         return
+    members = [row["member"] for row in rows]
     stated = report.subject.members, report.subject.nonmembers
     if sorted(members) != ["0"] * stated[1] + ["1"] * stated[0]:
         yield f"{path.name} is not about the {stated[0]} members and {stated[1]} non-members of {REPORT}"
+    yield from otherwise_flagged(rows, report)
 
 
 def _plain(path: Path) -> bool:

@@ -51,7 +51,7 @@ def contradicted(
 
     Source: Clopper & Pearson 1934, the exact binomial test; Holm 1979, by which all rejections are true together.
     """
-    against, for_it = stats.binom.cdf(hits, models, 0.5), stats.binom.sf(hits - 1, models, 0.5)
+    against, for_it = map(np.asarray, (stats.binom.cdf(hits, models, 0.5), stats.binom.sf(hits - 1, models, 0.5)))
     return int((holm(against) <= error).sum()), len(hits) - int((holm(for_it) <= error).sum())
 
 

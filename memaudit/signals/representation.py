@@ -44,7 +44,7 @@ def features(model: nn.Module, examples: Examples, layer: str) -> Float[Array, "
             numbers for each example; or it is random, or mixes the examples of a batch.
         RecipeError: The network's own code failed, or the examples are documents.
     """
-    with _asked(model, examples) as asked, _listening(model, [_module_of(model, layer)]) as heard:
+    with asked_of(model, examples) as asked, _listening(model, [_module_of(model, layer)]) as heard:
 
         def ask(rows: slice) -> Array:
             heard.clear()
@@ -67,7 +67,7 @@ def layers(model: nn.Module, examples: Examples) -> list[str]:
     """
     leaves = [name for name, module in model.named_modules() if name and not list(module.children())]
     rows = slice(0, min(3, len(examples)))
-    with _asked(model, examples) as asked, _listening(model, leaves) as heard, torch.no_grad(), blame(_EVALUATING):
+    with asked_of(model, examples) as asked, _listening(model, leaves) as heard, torch.no_grad(), blame(_EVALUATING):
         answer_of(model, asked.inputs(rows))
     names = _numbered([name for name, _ in heard])
     return [name for name, (_, value) in zip(names, heard, strict=True) if _usable(value, rows.stop)]
@@ -83,13 +83,13 @@ def predictions(
         RecipeError: The network's own code failed, or the examples are documents.
     """
     losses = ExampleLosses.of(examples, outputs)
-    with _asked(model, examples, output) as asked:
+    with asked_of(model, examples, output) as asked:
         said = [torch.from_numpy(checked(asked(rows), examples, rows)) for rows in _batches(examples)]
     return np.concatenate([losses.predicted(part).numpy() for part in said])
 
 
 @contextmanager
-def _asked(model: nn.Module, examples: Examples, output: Output | None = None) -> Iterator[Asked]:
+def asked_of(model: nn.Module, examples: Examples, output: Output | None = None) -> Iterator[Asked]:
     """Yield the network in evaluation mode, ready to be given rows of the examples."""
     if not is_network(model):
         raise ModelError(f"features are of torch networks, got a {type(model).__name__}")
