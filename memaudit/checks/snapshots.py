@@ -65,7 +65,7 @@ def _snapshots(evidence: Evidence) -> Outcome:
     single one is made on the simulated releases, with an interval over pairs of pairs.
 
     The new release is taken to be trained from scratch. Where it continues the training of the old one, the two depend
-    on each other more than the simulated releases do; use `memaudit.snapshots(..., children=...)`.
+    on each other more than the simulated releases do, and these thresholds need not hold.
 
     Source: Jagielski et al. 2023 (PoPETs); Zanella-Béguelin et al. 2020 (CCS), differential score; Chen et al. 2021
     (CCS), removed records; Carlini et al. 2022 (LiRA).
