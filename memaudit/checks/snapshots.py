@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 
 from memaudit.attacks import releases
 from memaudit.attacks.releases import Change, Holds, Signs, Simulated
+from memaudit.checks.attack_results import tied
 from memaudit.checks.evidence import (
     Check,
     Evidence,
@@ -32,6 +33,7 @@ from memaudit.stats import (
     resolvable,
     threshold,
     transferred_rate,
+    unreachable,
 )
 from memaudit.types import Finding, Skipped, Table
 
@@ -191,7 +193,8 @@ def _unmeasured(compared: Compared, change: Change, fpr: float) -> str:
             f"{unchanged:,} unchanged records cannot resolve a {rate(fpr)} FPR: at least {least_nonmembers(fpr):,} are "
             "needed"
         )
-    return ""
+    beside = unreachable(compared.scores(change, Holds.BOTH)[2], fpr)
+    return "" if beside is None else tied(fpr, beside)
 
 
 def _finding(compared: Compared, change: Change, fpr: float, first: bool) -> Finding:
