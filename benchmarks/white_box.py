@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 import memaudit as ma
-from benchmarks.banks import location30
+from benchmarks import location30_recipe
 from memaudit.types import Table
 
 CHANGED, TARGETS, COPIES = 0.1, 100, 4
@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     arguments = parser.parse_args()
     folder = (arguments.banks or Path(tempfile.mkdtemp(prefix="white-box-"))) / "location30"
-    recipe = location30(arguments.data)
+    recipe = location30_recipe.recipe(str(arguments.data / "location30" / "dataset_location.tgz"))
     targets = np.random.default_rng(_SEED).permutation(len(recipe.examples()))[:TARGETS]
     attacked = ma.poisoned(recipe, recipe.examples().ids[targets].tolist(), copies=COPIES)
     started = time.perf_counter()
