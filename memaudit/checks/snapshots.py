@@ -59,8 +59,8 @@ def _snapshots(evidence: Evidence) -> Outcome:
 
     The threshold comes from simulated releases: a model of one pair of the bank as the old release, a model of another
     pair as the new one. Both pairs are left out of the references. The simulated releases were trained on independent
-    halves of the examples, real ones mostly on the same records, so that their signals may vary together. The measured
-    false-positive rate on this model's unchanged records shows whether the threshold carries over.
+    halves of the examples, real ones mostly on the same records, so that their signals vary together. The threshold is
+    then too strict, and the result too low: the measured false-positive rate on the unchanged records shows by how much.
 
     The result is the true-positive rate: the share of the changed records that are identified. The table compares it
     with each release alone, and with the difference of the two signals. The comparison of both releases with the better
