@@ -60,7 +60,7 @@ def _snapshots(evidence: Evidence) -> Outcome:
     The threshold comes from simulated releases: a model of one pair of the bank as the old release, a model of another
     pair as the new one. Both pairs are left out of the references. The simulated releases were trained on independent
     halves of the examples, real ones mostly on the same records, so that their signals vary together. The threshold is
-    then too strict, and the result too low: the measured false-positive rate on the unchanged records shows by how much.
+    then too strict, and the result too low: see the measured false-positive rate on the unchanged records.
 
     The result is the true-positive rate: the share of the changed records that are identified. The table compares it
     with each release alone, and with the difference of the two signals. The comparison of both releases with the better
