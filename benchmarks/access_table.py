@@ -1,9 +1,9 @@
-"""Attacks by access to the model: the whole table on Location-30 and Fashion-MNIST, beside published figures.
+"""Attacks by access to the model: the whole table on Location-30 and Fashion-MNIST.
 
     python -m benchmarks.access_table --data DIR [--banks DIR] [--shadows N] [--workers N] [TASK ...]
 
 DIR contains one folder per data set, as for `benchmarks.banks`. For each task it fills a bank of 64 shadow models,
-trains one more model as the target, audits it with `access="all"`, and prints the table of MIA020. Banks and views are
+trains one more model as the target, and prints the checks MIA020 to MIA022 with all access levels. Banks and views are
 kept in --banks: an interrupted run resumes. TASK: location30 (an MLP on 5,010 binary vectors), fashion-cnn (a small
 convolutional network on 2,000 images).
 """
@@ -17,7 +17,11 @@ from pathlib import Path
 
 import memaudit as ma
 from benchmarks.banks import fashion_cnn, location30
-from memaudit.types import Report
+from memaudit.auditing.facts import facts_of
+from memaudit.auditing.ground import ground
+from memaudit.auditing.target import open_target
+from memaudit.checks.access import ACCESS
+from memaudit.types import USUAL_ATTACKS, Level, Table
 
 TASKS = {"location30": location30, "fashion-cnn": fashion_cnn}
 _SEED = 2021
@@ -46,24 +50,25 @@ def show(task: str, data: Path, folder: Path, shadows: int, workers: int) -> Non
         members = ma.draw_members(recipe, seed=_SEED)
         ma.save_target(ma.train(recipe, members, seed=_SEED), model, members, recipe)
     started = time.perf_counter()
-    report = ma.audit(model, recipe, bank, access="all", device="cpu").report
-    print(f"\n{task}: bank of {shadows} {filled:.0f} s, audit {time.perf_counter() - started:.0f} s")
-    table(report)
-
-
-def table(report: Report) -> None:
-    """Print what MIA020 to MIA022 found."""
-    for result in report.results:
-        finding = result.finding
-        if finding.code not in ("MIA020", "MIA021", "MIA022"):
-            continue
+    base = ground(open_target(model, recipe, device="cpu"), bank, shadows, device="cpu")
+    facts = facts_of(base, (0.01, 0.001), USUAL_ATTACKS, "cpu", Level.WEIGHTS)
+    found = [finding for check in ACCESS for finding in check.run(facts)[0]]
+    print(f"\n{task}: bank of {shadows} {filled:.0f} s, views and attacks {time.perf_counter() - started:.0f} s")
+    for finding in found:
         print(f"{finding.code} {finding.sentence}")
-        for found in finding.tables:
-            print(f"  {found.title}")
-            rows = [found.columns, *(tuple(map(str, row)) for row in found.rows)]
-            widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-            for row in rows:
-                print("  " + "  ".join(map(str.ljust, row, widths)).rstrip())
+        for note in finding.notes:
+            print(f"  {note}")
+        for table in finding.tables:
+            show_table(table)
+
+
+def show_table(table: Table) -> None:
+    """Print a table of a finding."""
+    rows = [table.columns, *(tuple(map(str, row)) for row in table.rows)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    print(f"  {table.title}")
+    for row in rows:
+        print("  " + "  ".join(map(str.ljust, row, widths)).rstrip())
 
 
 if __name__ == "__main__":

@@ -47,6 +47,8 @@ def _views(seed: int, leak: float = 1.5) -> dict[str, tuple[Array, Array]]:
             "augmentation-votes": np.concatenate([right[..., None], bits], axis=-1),
             "confidences": columns,
             "loss-direction": np.stack([columns[..., 0], rises], axis=-1),
+            "gradients": np.stack([z[..., 0], -z[..., 0], z[..., 1]], axis=-1),
+            "last-layer": np.stack([z[..., 0], z[..., 1], z[..., 0] - z[..., 1], z[..., 2]], axis=-1),
         }.items():
             found.setdefault(name, []).append(view.astype(np.float32))
     return {name: (sides[0], sides[1]) for name, sides in found.items()}

@@ -118,7 +118,7 @@ def test_bits_are_flipped_and_images_are_moved() -> None:
     bits = ma.Examples(np.random.default_rng(0).integers(0, 2, (400, 50)).astype(np.float32), np.arange(400) % 2)
     (copies,) = noisy(bits, 0.1, 1, 0)
     assert set(np.unique(copies.x)) == {0, 1} and (copies.x != bits.x).mean() == pytest.approx(0.1, abs=0.01)
-    images = ma.Examples(np.arange(2 * 25, dtype=np.float32).reshape(2, 1, 5, 5), np.array([0, 1]))
+    images = ma.Examples(np.arange(20 * 25, dtype=np.float32).reshape(20, 1, 5, 5), np.arange(20) % 2)
     plain, down, up, right, left, mirror = (image.x[0, 0] for image in moved(images))
     np.testing.assert_array_equal(plain, images.x[0, 0])
     np.testing.assert_array_equal(down, plain[[0, 0, 1, 2, 3]])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +151,7 @@ def test_an_audit_says_how_much_more_poisoned_records_leak(tmp_path: Path) -> No
     """Four clusters that are learned without memorizing: few members are found until their records are poisoned."""
     from memaudit.policy.complete import incomplete
     from memaudit.policy.consistency import contradictions
+    from memaudit.policy.words import otherwise_said
 
     recipe = ma.poisoned(RECIPE, ATTACKED, copies=4)
     ma.fill(tmp_path / "bank", RECIPE, 16, device="cpu")
@@ -167,6 +170,12 @@ def test_an_audit_says_how_much_more_poisoned_records_leak(tmp_path: Path) -> No
     (found,) = (r.finding for r in report.results if r.finding.code == "MIA025")
     assert found.n == TARGETS and found.estimate.low > 0.05
     assert not contradictions(report) and not list(incomplete(report))
+    (result,) = (r for r in report.results if r.finding.code == "MIA025")
+    said = re.sub(r"a change of [\d.]+", "a change of 0.1", found.sentence)
+    forged = replace(report, results=(replace(result, finding=replace(found, sentence=said)),))
+    assert any("other numbers than its estimate" in line for line in otherwise_said(forged))
+    hidden = replace(report, results=tuple(r for r in report.results if r is not result))
+    assert any("MIA025 is missing" in line for line in incomplete(hidden))
     with pytest.raises(ma.MemauditError, match="which records are poisoned"):
         ma.audit(tmp_path / "model.pt", RECIPE, tmp_path / "bank", poisoned=tmp_path / "poisoned", **arguments)
     with pytest.raises(ma.MemauditError, match="was not made by"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -213,6 +214,12 @@ def test_what_cannot_be_compared_is_refused_with_its_reason() -> None:
     assert not snapshots_check.wanted(replace(evidence, before=None))
 
 
+def _forged(result: Any) -> Any:
+    """The same result with a lower number, in the words alone."""
+    said = re.sub(r"identify [\d.]+%", "identify 0.3%", result.finding.sentence, count=1)
+    return replace(result, finding=replace(result.finding, sentence=said))
+
+
 @pytest.fixture(scope="module")
 def released(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A folder with a recipe and two releases: a fifth of the members was replaced."""
@@ -252,6 +259,10 @@ def test_an_audit_compares_two_releases(released: Any) -> None:
     without = tuple(r for r in done.report.results if r.finding.code != "MIA024")
     hidden = replace(done.report, results=without, skipped=tuple(s for s in done.report.skipped if s.code != "MIA024"))
     assert "the check MIA024 is missing: every audit reports its outcome" in list(incomplete(hidden))
+    better = tuple(_forged(r) if r.finding.code == "MIA024" else r for r in done.report.results)
+    assert any(
+        "other numbers than its estimate" in line for line in otherwise_said(replace(done.report, results=better))
+    )
     alone = ma.audit(folder / "new.pt", recipe, folder / "bank", fprs=(0.1,), device="cpu").report
     assert "MIA024" not in {r.finding.code for r in alone.results} | {s.code for s in alone.skipped}
     with pytest.raises(ma.MemauditError, match="is the audited model itself"):

@@ -11,7 +11,7 @@ import pytest
 import memaudit as ma
 from memaudit.attacks import Lira
 from memaudit.attacks.access import ACCESS_ATTACKS
-from memaudit.attacks.access.white_box import Combined
+from memaudit.attacks.access.white_box import Combined, _learned
 from memaudit.design import PairArrays
 from memaudit.stats import auc
 from memaudit.types import Level
@@ -122,11 +122,8 @@ def _pairs(seed: int, shift: float, pairs: int = 8, rows: int = 300, columns: in
 
 @pytest.mark.parametrize("name", [name for name, a in ACCESS_ATTACKS.items() if a.level is Level.WEIGHTS])
 def test_a_shadow_is_scored_as_a_target_would_be(name: str) -> None:
-    """The oracle puts each pair last, where it is no reference; what was learned is the same."""
-    attack: Any = ACCESS_ATTACKS[name]
-    pairs = _pairs(0, 1.0)
-    if isinstance(attack, Combined):
-        attack = attack.learn(pairs)
+    """The oracle puts each pair last, where it is no reference, and nothing is learned from it."""
+    attack, pairs = ACCESS_ATTACKS[name], _pairs(0, 1.0)
     inside, outside = attack.leave_pair_out(pairs)
     for pair in (0, 5):
         order = pairs.take(np.array([*(p for p in range(8) if p != pair), pair]))
@@ -138,12 +135,30 @@ def test_the_linear_attack_weighs_columns_by_what_they_tell() -> None:
     """Two informative columns and noise: better than either alone, and noise has next to no weight."""
     pairs = _pairs(1, 0.0)
     pairs.inside[..., :2] += 1.0
-    attack = Combined("x", "gradients").learn(pairs)
-    assert attack.weights is not None
-    assert (attack.weights[:, :2] > 5 * np.abs(attack.weights[:, 2:3])).all()
-    inside, outside = attack.leave_pair_out(pairs)
+    weights = _learned(pairs)
+    assert (weights[:2] > 5 * np.abs(weights[2])).all()
+    inside, outside = Combined("x", "gradients").leave_pair_out(pairs)
     alone = [auc(side[0].ravel(), side[1].ravel()) for side in [Lira().leave_pair_out(_one(pairs, c)) for c in (0, 1)]]
     assert auc(inside.ravel(), outside.ravel()) > max(alone) + 0.03
+
+
+def test_the_weights_are_those_of_a_logistic_regression() -> None:
+    """The oracle is scikit-learn's, with the same penalty on all weights, the intercept among them."""
+    from sklearn.linear_model import LogisticRegression
+
+    pairs = _pairs(2, 0.7)
+    sides = zip(*(Lira().leave_pair_out(_one(pairs, column)) for column in range(3)), strict=True)
+    x = np.concatenate([np.stack(side, axis=-1).reshape(-1, 3) for side in sides])
+    x = np.column_stack([x, np.ones(len(x))])
+    y = np.repeat([1, 0], len(x) // 2)
+    fitted = LogisticRegression(C=1 / (2e-3 * len(x)), fit_intercept=False, tol=1e-8).fit(x, y)
+    assert _learned(pairs) == pytest.approx(fitted.coef_[0], abs=1e-3)
+
+
+def test_with_three_pairs_all_columns_weigh_the_same() -> None:
+    pairs = _pairs(3, 1.0, pairs=3)
+    inside, _ = Combined("x", "gradients").leave_pair_out(pairs)
+    assert inside == pytest.approx(sum(Lira().leave_pair_out(_one(pairs, c))[0] for c in range(3)), abs=1e-3)
 
 
 def _one(pairs: PairArrays, column: int) -> PairArrays:

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
-from memaudit.attacks.access import ACCESS_ATTACKS, RECORDED, knowing
+from memaudit.attacks.access import ACCESS_ATTACKS, RECORDED, knowing, needs_pairs
 from memaudit.checks.attack_results import POINTS, curve, roc, unresolved
 from memaudit.checks.evidence import (
     Attacked,
@@ -72,6 +72,8 @@ def _title(name: str) -> str:
 def _of_access(evidence: ClassifierEvidence) -> Iterator[Row]:
     """Yield the attacks by access that can be made with the views at hand."""
     for name, attack in ACCESS_ATTACKS.items():
+        if evidence.matched is not None and needs_pairs(attack):
+            continue
         if attack.view == RECORDED or attack.view in evidence.views:
             viewed = evidence.viewed(attack.view)
             found = evidence.by_access(name)
@@ -148,7 +150,7 @@ def _compared(evidence: ClassifierEvidence) -> Outcome:
         source="Yeom et al. 2018; Choquette-Choo et al. 2021",
         figures=(_picture(evidence, rows, fpr),),
         tables=(_table(evidence, rows, draws),),
-        notes=tuple(_notes(evidence, rows)),
+        notes=tuple(_notes(evidence)),
     )
     return (finding,), ()
 
@@ -241,9 +243,11 @@ def _curve(evidence: ClassifierEvidence, row: Row, rates: Array) -> Curve:
     return replace(curve(row.name, rates, tprs), label=f"{row.level}: {row.title}")
 
 
-def _notes(evidence: ClassifierEvidence, rows: list[Row]) -> Iterator[str]:
+def _notes(evidence: ClassifierEvidence) -> Iterator[str]:
     if evidence.access is None:
         yield f"Of the attacks with less access, {_NOT_ASKED}."
+    if evidence.matched is not None:
+        yield "Attacks that learn from other examples were not made: the shadow models are no complementary pairs."
     for view, reason in evidence.unseen.items():
         yield f"Attacks on the view “{view}” could not be made: {reason}."
 
@@ -286,10 +290,15 @@ def _at_level(evidence: ClassifierEvidence, code: str, title: str, level: Level)
         best = _strongest(rows, level, fpr)
         assert best is not None
         tables = (
-            (reliability(evidence),) if "confidences" in evidence.views and code == "MIA022" and not findings else ()
+            (reliability(evidence),) if not findings and level is Level.CONFIDENCES and _calibrated(evidence) else ()
         )
         findings.append(_finding(evidence, code, here, best, fpr, tables))
     return tuple(findings), tuple(skipped)
+
+
+def _calibrated(evidence: ClassifierEvidence) -> bool:
+    """Return whether there is a privacy risk score that can be compared with who is a member."""
+    return "confidences" in evidence.views and evidence.matched is None
 
 
 def reliability(evidence: ClassifierEvidence) -> Table:

@@ -15,7 +15,7 @@ from memaudit.attacks.access.lira import (
 )
 from memaudit.attacks.access.risk import PrivacyRisk
 from memaudit.attacks.access.ties import untied
-from memaudit.attacks.access.trained import AUGMENTATION, SALEM, SHOKRI
+from memaudit.attacks.access.trained import AUGMENTATION, SALEM, SHOKRI, Trained
 from memaudit.attacks.access.votes import NoiseVotes
 from memaudit.attacks.access.white_box import Combined, GradientNorm, StolenMemories
 
@@ -43,4 +43,14 @@ _ALL: tuple[AccessAttack, ...] = (
 )
 ACCESS_ATTACKS: dict[str, AccessAttack] = {attack.name: attack for attack in _ALL}
 
-__all__ = ["ACCESS_ATTACKS", "RECORDED", "AccessAttack", "Labelled", "PrivacyRisk", "knowing", "untied"]
+
+def needs_pairs(attack: AccessAttack) -> bool:
+    """Return whether an attack learns from other examples, so that rows of `Pairs` must be pairs of models.
+
+    Where the models are no pairs, a row has other models for other examples, and a model would be scored by what was
+    learned from itself.
+    """
+    return isinstance(attack, Trained | Morgan | PrivacyRisk)
+
+
+__all__ = ["ACCESS_ATTACKS", "RECORDED", "AccessAttack", "Labelled", "PrivacyRisk", "knowing", "needs_pairs", "untied"]

@@ -21,7 +21,7 @@ Features = Callable[[Float[Array, "... columns"]], Float[Array, "... features"]]
 
 _ROWS = 40_000  # of either side that a classifier is trained on, at most
 _LEAST = 100  # of a class, of either side; a smaller class shares the classifier of all
-_HIDDEN, _PASSES = 64, 20
+_HIDDEN, _PASSES, _RATE = 64, 20, 0.01
 _SEED = 0
 
 
@@ -114,7 +114,13 @@ class Trained:
         from sklearn.preprocessing import StandardScaler
 
         last = (
-            MLPClassifier((self.hidden,), batch_size=min(256, 2 * len(inside)), max_iter=_PASSES, random_state=_SEED)
+            MLPClassifier(
+                (self.hidden,),
+                batch_size=min(256, 2 * len(inside)),
+                max_iter=_PASSES,
+                random_state=_SEED,
+                learning_rate_init=_RATE,
+            )
             if self.hidden
             else LogisticRegression()
         )

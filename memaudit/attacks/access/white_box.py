@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
@@ -16,8 +16,8 @@ from memaudit.types import Level
 
 Array = np.ndarray
 
-_FOLDS, _MOST, _PENALTY = 5, 30.0, 1e-3  # folds of examples; nats; on squared weights, per row
-_MOST_ROWS = 100_000  # of a fit
+_MOST, _PENALTY = 30.0, 1e-3  # nats; on squared weights, per row
+_MOST_EXAMPLES, _LEAST_PAIRS = 2_000, 3  # that weights are learned from
 _NORM, _DISPLACEMENT = 1, 2  # columns of the views
 
 
@@ -60,44 +60,37 @@ class StolenMemories:
         return reduced_pairs(_displacement, pairs)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Combined:
     """A linear attack on all columns of a view: a logistic regression on LiRA's log-likelihood ratio of each column.
 
-    The weights are learned from the bank's models, each scored with its own pair left out, and cross-fitted by example:
-    those that score an example were learned from others. `weights` has a row for each fold, the intercept last.
+    The weights of the columns are learned from the other pairs of models, each scored with its own pair left out: no
+    model is scored by weights that saw it or its twin. With three pairs nothing is left to learn from, and the columns
+    have equal weights.
     """
 
     name: str
     view: str
     source: str = "Leino & Fredrikson 2020 (USENIX Security), calibrated logistic combination; LiRA of each column"
     level: Level = Level.WEIGHTS
-    weights: Float[Array, "folds columns"] | None = None
-
-    def learn(self, pairs: Pairs) -> Combined:
-        """Return the attack with its weights."""
-        inside, outside = _ratios_of_pairs(pairs)
-        fold = _folds(inside.shape[1])
-        return replace(
-            self, weights=np.stack([_logistic(inside[:, fold != f], outside[:, fold != f]) for f in range(_FOLDS)])
-        )
 
     def scores(self, target: Float[Array, "examples columns"], pairs: Pairs) -> Float[Array, " examples"]:
-        """Return the log-odds of membership of a target, up to a constant."""
-        weights = self._weights(pairs)
-        columns = [Lira().scores(target[:, [c]], _column(pairs, c)) for c in range(target.shape[1])]
-        return _weighted(np.stack(columns, axis=-1), weights)
+        """Return the log-odds of membership of a target, up to a constant; the last pair is left out."""
+        whole = _in_memory(pairs)
+        ratios = [Lira().scores(target[:, [c]], _column(whole, c)) for c in range(target.shape[1])]
+        weights = _learned(whole.take(np.arange(pairs.shape[0] - 1)))
+        return _weighted(np.stack(ratios, axis=-1), weights)
 
     def leave_pair_out(self, pairs: Pairs) -> tuple[Float[Array, "pairs examples"], Float[Array, "pairs examples"]]:
-        """Return (inside, outside) of every bank model, its own pair left out of the references."""
-        weights = self._weights(pairs)
-        inside, outside = (_weighted(side, weights) for side in _ratios_of_pairs(pairs))
-        return inside, outside
-
-    def _weights(self, pairs: Pairs) -> Float[Array, "folds columns"]:
-        weights = self.weights if self.weights is not None else self.learn(pairs).weights
-        assert weights is not None
-        return weights
+        """Return (inside, outside) of every bank model, its own pair left out of the references and of the learning."""
+        whole, everything = _in_memory(pairs), np.arange(pairs.shape[0])
+        inside, outside = _ratios_of_pairs(whole)
+        weights = [_learned(whole.take(everything[everything != pair])) for pair in everything]
+        found = [
+            (_weighted(within, own), _weighted(without, own))
+            for within, without, own in zip(inside, outside, weights, strict=True)
+        ]
+        return np.stack([side[0] for side in found]), np.stack([side[1] for side in found])
 
 
 def _norm(columns: Array, block: slice) -> Array:
@@ -108,36 +101,36 @@ def _displacement(columns: Array, block: slice) -> Array:
     return np.asarray(columns[..., _DISPLACEMENT])
 
 
-def _column(pairs: Pairs, column: int) -> PairArrays:
-    sides = zip(*(read(pairs, block) for block in blocks(pairs)), strict=True)
-    return PairArrays(*(np.concatenate([part[..., [column]] for part in side], axis=1) for side in sides))
+def _in_memory(pairs: Pairs) -> PairArrays:
+    inside, outside = (
+        np.concatenate(side, axis=1) for side in zip(*(read(pairs, block) for block in blocks(pairs)), strict=True)
+    )
+    return PairArrays(inside, outside)
 
 
-def _ratios_of_pairs(pairs: Pairs) -> list[Float[Array, "pairs examples columns"]]:
-    """Return (inside, outside): the log-likelihood ratios of each column."""
+def _column(pairs: PairArrays, column: int) -> PairArrays:
+    return PairArrays(pairs.inside[..., [column]], pairs.outside[..., [column]])
+
+
+def _ratios_of_pairs(pairs: PairArrays) -> list[Float[Array, "pairs examples columns"]]:
+    """Return (inside, outside): the log-likelihood ratios of each column, the own pair of each model left out."""
     found = [Lira().leave_pair_out(_column(pairs, column)) for column in range(pairs.shape[2])]
     return [np.stack(side, axis=-1) for side in zip(*found, strict=True)]
 
 
-def _weighted(
-    ratios: Float[Array, "*pairs examples columns"], weights: Float[Array, "folds weights"]
-) -> Float[Array, "*pairs examples"]:
-    """Return the log-odds of each example by the weights of its fold."""
-    own = weights[_folds(ratios.shape[-2])]
-    return np.asarray((np.clip(ratios, -_MOST, _MOST) * own[:, :-1]).sum(axis=-1) + own[:, -1])
+def _weighted(ratios: Float[Array, "examples columns"], weights: Float[Array, " weights"]) -> Float[Array, " examples"]:
+    return np.asarray(np.clip(ratios, -_MOST, _MOST) @ weights[:-1] + weights[-1])
 
 
-def _folds(examples: int) -> Array:
-    return np.random.default_rng(examples).permutation(examples) % _FOLDS
-
-
-def _logistic(
-    inside: Float[Array, "pairs some columns"], outside: Float[Array, "pairs some columns"]
-) -> Float[Array, " weights"]:
+def _learned(pairs: PairArrays) -> Float[Array, " weights"]:
     """Return the coefficients and the intercept of a logistic regression with a small ridge penalty."""
-    sides = [np.clip(side.reshape(-1, side.shape[-1]), -_MOST, _MOST).astype(np.float64) for side in (inside, outside)]
-    step = -(-len(sides[0]) // (_MOST_ROWS // 2))
-    x = np.concatenate([np.pad(side[::step], ((0, 0), (0, 1)), constant_values=1) for side in sides])
+    columns = pairs.shape[2]
+    if pairs.shape[0] < _LEAST_PAIRS:
+        return np.append(np.ones(columns), 0.0)
+    every = slice(None, None, -(-pairs.shape[1] // _MOST_EXAMPLES))
+    sides = _ratios_of_pairs(PairArrays(pairs.inside[:, every], pairs.outside[:, every]))
+    rows = [np.clip(side.reshape(-1, columns), -_MOST, _MOST).astype(np.float64) for side in sides]
+    x = np.concatenate([np.pad(side, ((0, 0), (0, 1)), constant_values=1) for side in rows])
     sign = np.repeat([1.0, -1.0], len(x) // 2)
 
     def loss(w: Array) -> tuple[float, Array]:
@@ -145,4 +138,4 @@ def _logistic(
         gradient = -(x * (sign * special.expit(-margin))[:, None]).mean(axis=0) + 2 * _PENALTY * w
         return float(np.logaddexp(0, -margin).mean() + _PENALTY * (w @ w)), gradient
 
-    return np.asarray(optimize.minimize(loss, np.zeros(x.shape[1]), jac=True, method="L-BFGS-B").x)
+    return np.asarray(optimize.minimize(loss, np.zeros(columns + 1), jac=True, method="L-BFGS-B").x)
