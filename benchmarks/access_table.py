@@ -8,8 +8,8 @@ kept in --banks: an interrupted run resumes. TASK: location30 (an MLP on 5,010 b
 convolutional network on 2,000 images).
 
 The AUC of the gap attack is its balanced accuracy. On the outputs of another network of Location-30, which Jia et al.
-2019 published, the authors' code of Song & Mittal 2021 has 68.7 % (benchmarks.memguard). Known values of 128 models, for
-the loss threshold and LiRA on exact log-odds, are in benchmarks.location30.
+2019 published, the authors' code of Song & Mittal 2021 has 68.7 % (benchmarks.memguard). Known values of 128 models are
+in benchmarks.location30: the loss threshold, and LiRA on exact log-odds.
 """
 
 from __future__ import annotations
