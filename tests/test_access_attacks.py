@@ -268,6 +268,7 @@ def test_augmentation_votes_rank_patterns_as_their_likelihood_ratios_do() -> Non
     inside, outside = (rng.binomial(1, p, (12, 300, 3)).astype(np.float32) for p in chances)
     scores = ACCESS_ATTACKS["augmentation-votes"].leave_pair_out(PairArrays(inside, outside))[0]
     patterns = np.array(list(np.ndindex(2, 2, 2)))
-    expected = (stats.bernoulli.logpmf(patterns, chances[0]) - stats.bernoulli.logpmf(patterns, chances[1])).sum(axis=1)
+    laws = [np.asarray(stats.bernoulli.logpmf(patterns, of)) for of in chances]
+    expected = (laws[0] - laws[1]).sum(axis=1)
     found = [scores[(inside == pattern).all(axis=-1)].mean() for pattern in patterns]
     assert stats.pearsonr(expected, found).statistic > 0.95

@@ -37,7 +37,7 @@ def _exact_bits(d: float, share: float = 0.5) -> float:
 
 def test_a_bound_of_nothing_does_not_read_as_a_finding() -> None:
     def told(high: float) -> str:
-        return _revealed(Estimate(value=0.0, low=0.0, high=high, unit="bits", method=""))
+        return _revealed(Estimate(value=0.0, low=0.0, high=high, unit="bits", method=""), "1 bit")
 
     assert told(0.0) == (
         "The model's outputs are not shown to reveal anything about membership: the lower bound is 0 of 1 bit per "

@@ -280,7 +280,8 @@ def _at_level(evidence: ClassifierEvidence, code: str, title: str, level: Level)
     if not any(row.level is level for row in rows):
         reason = _refused(evidence) or "; ".join(dict.fromkeys(evidence.unseen.values())) or _NOT_ASKED
         return (), (Skipped(code=code, title=title, reason=reason),)
-    findings, skipped = [], []
+    findings: list[Finding] = []
+    skipped: list[Skipped] = []
     for fpr in evidence.fprs:
         here = f"{title}, at {rate(fpr)} FPR"
         if fpr not in evidence.resolved_fprs:

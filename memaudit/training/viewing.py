@@ -52,7 +52,8 @@ def view_bank(
     """
     kept, on = Views(bank, view.name, repr(view), examples.digest()), choose_device(device)
     probed = (examples if measured is None else measured).take(np.arange(_PROBED))
-    seen, seconds = [], []
+    seen: list[Array] = []
+    seconds: list[float] = []
     for done, model in enumerate(models):
         found = kept.read(model)
         if found is None:
