@@ -23,6 +23,7 @@ _KINDS = {
     "LNK": "Links between them",
     "CAN": "Canaries and secrets",
     "EXT": "Extraction",
+    "DP": "Differential privacy",
     "CTL": "Controls",
 }
 

@@ -81,8 +81,8 @@ if TYPE_CHECKING:
 
 _HOME = {
     "memaudit.auditing": (
-        "Audit", "Dp", "Outputs", "Plan", "WhatIf", "audit", "benign_memorization", "holdout_retraining", "leave_one_out",
-        "localisation", "memorization_dilation", "most_exposed", "plan", "prediction_depth", "privacy_onion", "quick",
+        "Audit", "Dp", "Outputs", "Plan", "WhatIf", "audit", "benign_memorization", "holdout_retraining",
+        "leave_one_out", "localisation", "memorization_dilation", "most_exposed", "plan", "prediction_depth", "privacy_onion", "quick",
         "rate_of_forgetting", "second_split", "unlearning", "variance_of_gradients", "what_if",
     ),
     "memaudit.bank": ("Bank",),
@@ -91,7 +91,8 @@ _HOME = {
     "memaudit.recipe": (
         "DPSGD", "SGD", "AdamW", "CallableRecipe", "ClassifierRecipe", "Counts", "Derivation", "Documents",
         "EstimatorRecipe", "Examples", "LanguageModelRecipe", "Observe", "Part", "Probes", "Rendering", "Secrets",
-        "flip", "image_canaries", "mirror", "near_copies", "read_canaries", "save_target", "shift", "shifted", "write_manifest",
+        "flip", "image_canaries", "mirror", "near_copies", "read_canaries", "save_target", "shift", "shifted",
+        "write_manifest",
     ),
     "memaudit.signals": ("observe", "observing"),
     "memaudit.signals.representation": ("features",),

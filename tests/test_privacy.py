@@ -114,12 +114,18 @@ def test_one_run_bounds_are_those_of_the_reference_code(
 def test_all_right_has_a_closed_form() -> None:
     for guesses in (10, 100, 1000):
         q = 0.05 ** (1 / guesses)
-        assert privacy.epsilon_bound(guesses, guesses, guesses, 0.05, 0.0) == pytest.approx(math.log(q / (1 - q)), abs=1e-5)
+        assert privacy.epsilon_bound(guesses, guesses, guesses, 0.05, 0.0) == pytest.approx(
+            math.log(q / (1 - q)), abs=1e-5
+        )
 
 
 def test_the_share_of_delta_is_searched_whole() -> None:
     """Oracle: the p-value by direct sums over the binomial law, without the short cut."""
-    for m, guesses, right, epsilon, delta in ((50, 20, 15, 1.0, 0.01), (9000, 6000, 3300, 0.1, 1e-4), (5000, 5000, 2600, 0.2, 1e-3)):
+    for m, guesses, right, epsilon, delta in (
+        (50, 20, 15, 1.0, 0.01),
+        (9000, 6000, 3300, 0.1, 1e-4),
+        (5000, 5000, 2600, 0.2, 1e-3),
+    ):
         share = math.exp(epsilon) / (1 + math.exp(epsilon))
         law = stats.binom.pmf(np.arange(guesses + 1), guesses, share)
         steps = np.arange(1, right + 1)
@@ -178,7 +184,7 @@ def test_coverage_with_a_delta_that_reveals() -> None:
 
 @pytest.mark.parametrize("runs", [1, 4])
 def test_coverage_with_gaussian_noise(runs: int) -> None:
-    """Each candidate's contribution of 1 with noise of standard deviation 1/μ: exactly μ-Gaussian DP, many runs or one."""
+    """Each candidate's contribution of 1 with noise of deviation 1/μ: exactly μ-Gaussian DP, in many runs or one."""
     rng, mu, delta, times = np.random.default_rng(9), 1.0, 1e-5, 15
     truth = privacy.epsilon_of_gaussian(mu, delta)
     plain, gaussian = [], []
@@ -193,7 +199,9 @@ def test_coverage_with_gaussian_noise(runs: int) -> None:
 
 def test_a_null_shows_nothing() -> None:
     rng = np.random.default_rng(2)
-    bounds = [privacy.lower_bound(rng.normal(size=(1, 300)), rng.random((1, 300)) < 0.5, 0.05, 1e-5) for _ in range(200)]
+    bounds = [
+        privacy.lower_bound(rng.normal(size=(1, 300)), rng.random((1, 300)) < 0.5, 0.05, 1e-5) for _ in range(200)
+    ]
     assert false_alarms(bounds, 0.0) <= most_alarms(200, 0.05)
 
 
@@ -244,11 +252,20 @@ def test_coverage_of_bounds_from_counts(trials: int) -> None:
     for epsilon in (0.5, 2.0):
         keep = math.exp(epsilon) / (1 + math.exp(epsilon))
         hits, alarms = rng.binomial(trials, keep, times), rng.binomial(trials, 1 - keep, times)
-        bounds = [privacy.epsilon_of_counts(int(h), trials, int(a), trials, 0.05, 0.0) for h, a in zip(hits, alarms, strict=True)]
+        bounds = [
+            privacy.epsilon_of_counts(int(h), trials, int(a), trials, 0.05, 0.0)
+            for h, a in zip(hits, alarms, strict=True)
+        ]
         assert false_alarms(bounds, epsilon) <= most_alarms(times, 0.05)
     truth, mu = privacy.epsilon_of_gaussian(1.5, 1e-5), 1.5
-    hits, alarms = rng.binomial(trials, stats.norm.cdf(mu / 2), times), rng.binomial(trials, stats.norm.cdf(-mu / 2), times)
-    bounds = [privacy.gaussian_of_counts(int(h), trials, int(a), trials, 0.05, 1e-5) for h, a in zip(hits, alarms, strict=True)]
+    hits, alarms = (
+        rng.binomial(trials, stats.norm.cdf(mu / 2), times),
+        rng.binomial(trials, stats.norm.cdf(-mu / 2), times),
+    )
+    bounds = [
+        privacy.gaussian_of_counts(int(h), trials, int(a), trials, 0.05, 1e-5)
+        for h, a in zip(hits, alarms, strict=True)
+    ]
     assert false_alarms(bounds, truth) <= most_alarms(times, 0.05)
 
 

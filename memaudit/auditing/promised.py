@@ -68,7 +68,9 @@ class Dp:
             raise SettingsError("dp: an accountant's record has an ε for every delta above 0; give one")
         history = tuple(Steps(*step) for step in read_record(path))
         computed = epsilon_of_steps(history, float(self.delta))
-        told = ", ".join(f"{s.steps:,} steps with noise multiplier {s.noise:g} and sampling rate {s.rate:.4g}" for s in history[:3])
+        told = ", ".join(
+            f"{s.steps:,} steps with noise multiplier {s.noise:g} and sampling rate {s.rate:.4g}" for s in history[:3]
+        )
         if len(history) > 3:
             told += f" and {len(history) - 3} more"
         origin = f"computed by Rényi DP from the record of {told}, which the trainer states"

@@ -34,9 +34,10 @@ def _claim(evidence: TargetEvidence) -> Outcome:
     a lower bound on ε is above the claimed ε.
 
     The number is the larger of the two lower bounds (DP002 and DP003), which share the probability of error. Its upper
-    end is the claimed ε, which is stated and not measured. If the claim is refuted, nothing bounds ε from above, and
-    the upper end is 700. A limit on `epsilon` is broken if the lower bound exceeds it, and kept if the claimed ε does
-    not and the claim is not refuted.
+    end is the claimed ε, which is stated and not measured. If the claim is refuted, or is larger than what the audit
+    could show if all guesses were right, nothing bounds ε from above: the upper end is 700. A limit on `epsilon` is
+    broken if the lower bound exceeds it. It is kept if the claimed ε does not exceed it, and the audit could have
+    refuted the claim and did not.
 
     The table has what the claim allows at most: the true-positive rate at each false-positive rate, memorization, and
     the exposure of a secret. The claim is about one record. A person with k records has kε. Where units have several
@@ -53,22 +54,16 @@ def _claim(evidence: TargetEvidence) -> Outcome:
         reason = "neither lower bound on ε could be measured (DP002, DP003)"
         return (), (Skipped(code="DP001", title=_TITLES["DP001"], reason=reason),)
     lows = [max(floor.at((1 - c) / len(floors)) for floor in floors) for c in CONFIDENCES]
-    refuted = lows[0] > claim.epsilon
-    most = UNBOUNDED_EPSILON if refuted else claim.epsilon
+    reach = max(floor.most(_ALPHA / len(floors)) for floor in floors)
+    tested = lows[0] <= claim.epsilon < reach
+    most = claim.epsilon if tested else UNBOUNDED_EPSILON
     found = _estimate(lows, most, "lower end: one-run bounds, Bonferroni; upper end: the claimed ε, not measured")
-    shown = f"ε ≥ {number(found.value)} with 95% confidence (ε ≥ {number(found.low)} with 97.5%)"
-    sentence = (
-        f"The claim {claim} is refuted: the audit shows {shown}."
-        if refuted
-        else f"The claim {claim} is not refuted: the audit shows {shown}. It could have shown up to "
-        f"{number(max(floor.most(_ALPHA / len(floors)) for floor in floors))}."
-    )
     finding = Finding(
         code="DP001",
         title=_TITLES["DP001"],
         metric="epsilon",
         estimate=found,
-        sentence=sentence,
+        sentence=_said(claim, found, reach),
         n=sum(floor.m for floor in floors),
         counted="random memberships",
         source=f"{_STEINKE}; Kairouz, Oh & Viswanath 2015 for the ceilings",
@@ -82,8 +77,17 @@ def _claim(evidence: TargetEvidence) -> Outcome:
     return (finding,), ()
 
 
+def _said(claim: Claim, found: Estimate, reach: float) -> str:
+    shown = f"the audit shows ε ≥ {number(found.value)} with 95% confidence (ε ≥ {number(found.low)} with 97.5%)"
+    if found.value > claim.epsilon:
+        return f"The claim {claim} is refuted: {shown}."
+    if reach <= claim.epsilon:
+        return f"The claim {claim} cannot be tested: {shown}, and could have shown {number(reach)} at most."
+    return f"The claim {claim} is not refuted: {shown}. It could have shown up to {number(reach)}."
+
+
 def _one_run(evidence: TargetEvidence) -> Outcome:
-    """A lower bound on ε from the audited model alone: how many guesses of random memberships are right?
+    """Lower bound on ε from the audited model alone: how many guesses of random memberships are right?
 
     The membership of every candidate was drawn by an independent fair coin. The attack guesses the candidates with the
     highest scores to be members and those with the lowest to be non-members. Under (ε, δ)-differential privacy the
@@ -105,7 +109,7 @@ def _one_run(evidence: TargetEvidence) -> Outcome:
 
 
 def _many_run(evidence: TargetEvidence) -> Outcome:
-    """A lower bound on ε from the shadow models, each of which is a training run of the recipe.
+    """Lower bound on ε from the shadow models, each of which is a training run of the recipe.
 
     Half of the pairs of shadow models are audited, one model of each; LiRA compares with the other half alone. All
     their memberships are independent fair coins, each for one run. All runs together are therefore (ε, δ)-private in
@@ -157,7 +161,8 @@ def _floor(evidence: TargetEvidence, code: str) -> Outcome:
 def _estimate(lows: list[float], most: float, method: str) -> Estimate:
     """Return the lower bounds at rising confidence as an estimate: its value is the bound at 95 % confidence."""
     bounds = tuple(
-        Bounds(confidence=c, low=low, high=most) for c, low in zip(CONFIDENCES, np.minimum.accumulate(lows).tolist(), strict=True)
+        Bounds(confidence=c, low=low, high=most)
+        for c, low in zip(CONFIDENCES, np.minimum.accumulate(lows).tolist(), strict=True)
     )
     return Estimate(value=bounds[0].low, low=bounds[1].low, high=most, unit="epsilon", method=method, bounds=bounds)
 

@@ -153,7 +153,7 @@ class TargetEvidence(ABC):
     unit: str = "examples"
     references: References | None = None
     seen: Observations | None = None
-    promise: Promise = Promise()
+    promise: Promise = field(default_factory=Promise)
     signal: ClassVar[Signal] = Signal.SCALED_LOGIT
     _scores: dict[str, Float[Array, " examples"]] = field(default_factory=dict, init=False, repr=False)
 

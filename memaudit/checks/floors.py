@@ -135,7 +135,9 @@ def _many_run(evidence: TargetEvidence, claim: Claim) -> Floor | str:
     return Floor("many-run", scores[:, rows], first[:, rows], claim.delta, whom, 2 * len(pairs[0::2]), chosen)
 
 
-def _candidates(evidence: TargetEvidence, claim: Claim, drawn: Bool[Array, " units"]) -> tuple[Bool[Array, " units"], str]:
+def _candidates(
+    evidence: TargetEvidence, claim: Claim, drawn: Bool[Array, " units"]
+) -> tuple[Bool[Array, " units"], str]:
     """Return which units are guessed: of one record, unless the claim is about units; canaries alone, if many."""
     promise = evidence.promise
     rows = drawn & ((promise.records == 1) | claim.per_unit)
@@ -143,9 +145,7 @@ def _candidates(evidence: TargetEvidence, claim: Claim, drawn: Bool[Array, " uni
     return (canaries, "canaries") if canaries.sum() >= _CANARIES else (rows, evidence.unit)
 
 
-def _chosen(
-    known: tuple[Array, Array], audited: tuple[Array, Array], rows: Array
-) -> tuple[int, int, int, int]:
+def _chosen(known: tuple[Array, Array], audited: tuple[Array, Array], rows: Array) -> tuple[int, int, int, int]:
     """Return how often the example that other models separate best is flagged, midway between their means."""
     inside, outside = (side[:, rows].mean(axis=2, dtype=float) for side in known)
     spread = np.sqrt(inside.var(axis=0) + outside.var(axis=0)) + 1e-12

@@ -30,7 +30,14 @@ _RANGES = {
     "bits": (0.0, math.inf),
     "epsilon": (0.0, UNBOUNDED_EPSILON),
 }
-_BINOMIAL = ("tpr", "canary-tpr", "canaries", "secrets", "extraction", "traceability")  # shares of units that were counted
+_BINOMIAL = (
+    "tpr",
+    "canary-tpr",
+    "canaries",
+    "secrets",
+    "extraction",
+    "traceability",
+)  # shares of units that were counted
 _HELD_OUT = "MIA010"
 _OWN = re.compile(r"(MIA|MEM|LNK|CAN|EXT|CTL|DP)\d+")
 
