@@ -29,11 +29,11 @@ import memaudit as ma
 
 def examples():
     rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(160, 400)).astype(np.float32), rng.integers(0, 2, 160)
+    x, y = rng.normal(size=(160, 1000)).astype(np.float32), rng.integers(0, 2, 160)
     return ma.image_canaries(ma.Examples(x, y), mislabeled=60, blank=6, out_of_distribution=6, doses=(1, 1, 2))
 
 def model():
-    return torch.nn.Linear(400, 2)
+    return torch.nn.Linear(1000, 2)
 
 recipe = ma.ClassifierRecipe(examples, model, epochs=30, batch_size=100, optimizer=ma.SGD(lr=1.0))
 """
