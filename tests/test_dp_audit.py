@@ -194,6 +194,10 @@ def test_who_was_drawn_is_verified(place: Path) -> None:
     canaries = [name for name in names if kind_of_canary(name)]
     recipe = f"{place / 'recipe.py'}:recipe"
     only = ma.draw_members(recipe, design=ma.Subsets(candidates=canaries))  # everything else is a member
+    from memaudit.design import Design
+
+    chosen_by_members = Design.for_members(np.arange(len(target.members)) < 20, 0)
+    assert promise_of(dp, target, replace(base, design=chosen_by_members)).by_lot is None
     lot = promise_of(dp, replace(target, counts=np.asarray(only)), base).by_lot
     assert lot is not None
     np.testing.assert_array_equal(lot, [bool(kind_of_canary(str(name))) for name in target.ids])

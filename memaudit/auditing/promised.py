@@ -115,11 +115,14 @@ def drawn_by_lot(target: Target, base: Ground, seed: int) -> Bool[Array, " units
     """Return whose membership is the one that `draw_members` draws with a seed; None if the membership is another.
 
     It draws all units, the candidates of the bank's design, or the canaries alone while everything else is a member.
+    None, too, if the bank's candidates were chosen by the membership.
     """
-    population, units = target.population, len(target.members)
+    population, units, design = target.population, len(target.members), base.design
+    if design is not None and not design.candidates.all() and not design.chosen:
+        return None  # the candidates were chosen by who is a member: their coins are not independent of the choice
     roles = [np.full(units, Role.CANDIDATE, np.uint8)]
-    if base.design is not None:
-        roles.append(base.design.roles)
+    if design is not None:
+        roles.append(design.roles)
     if isinstance(population, Examples):
         canary = np.array([bool(kind_of_canary(str(name))) for name in target.ids])
         roles.append(np.where(canary, Role.CANDIDATE, Role.ALWAYS).astype(np.uint8))

@@ -95,12 +95,13 @@ def _one_run(evidence: TargetEvidence, claim: Claim) -> Floor | str:
     if by_lot is None:
         return (
             "the members are not those that memaudit.draw_members(recipe, seed=...) draws with the seed that [dp] "
-            "draw states (0 by default). The bound needs a membership that was drawn by independent fair coins"
+            "draw states (0 by default), or the bank's candidates were chosen by who is a member. The bound needs a "
+            "membership that was drawn by independent fair coins"
         )
     rows, whom = _candidates(evidence, claim, by_lot)
     if rows.sum() < LEAST_CANDIDATES:
         return f"only {int(rows.sum())} units have one record and a random membership; {LEAST_CANDIDATES} are needed"
-    if evidence.rung is Rung.BANK:
+    if evidence.rung is Rung.BANK and evidence.promise.shadows_by_lot:  # others may have been trained on the same coins
         bank = evidence.bank  # type: ignore[attr-defined]
         scores, references = _ATTACK.scores(evidence.phi, bank), 2 * bank.shape[0]
     else:
