@@ -175,7 +175,7 @@ def test_without_a_bank_the_one_run_bound_remains(place: Path) -> None:
 
 def test_other_coins_are_refused(place: Path) -> None:
     report = audited(place, ma.Dp(epsilon=0.05, delta=DELTA, draw=7))
-    assert "independent fair coins" in reason(report, "DP002")
+    assert "drawn independently" in reason(report, "DP002")
     assert found(report, "DP001").n == found(report, "DP003").n
 
 

@@ -89,12 +89,12 @@ def _said(claim: Claim, found: Estimate, reach: float) -> str:
 def _one_run(evidence: TargetEvidence) -> Outcome:
     """Lower bound on ε from the audited model alone: how many guesses of random memberships are right?
 
-    The membership of every candidate was drawn by an independent fair coin. The attack guesses the candidates with the
+    Every candidate became a member with probability 1/2, independently. The attack guesses the candidates with the
     highest scores to be members and those with the lowest to be non-members. Under (ε, δ)-differential privacy the
     number of right guesses is at most binomial, with probability e^ε/(1 + e^ε), apart from δ. So many right guesses
     that this is unlikely refute the ε.
 
-    The bound holds for one training run, and for any attack. It assumes nothing but the coins. The audit verifies them:
+    The bound holds for one training run, and for any attack. It assumes nothing but that draw, which the audit verifies:
     the members must be those that `memaudit.draw_members` draws with the stated seed. Eight numbers of guesses are
     tried, from all candidates down to 1 in 128, and share the probability of error. Units with several records are
     left out, as their ε is larger. From 30 canaries on (`memaudit.image_canaries`), only canaries are guessed.
@@ -112,8 +112,8 @@ def _many_run(evidence: TargetEvidence) -> Outcome:
     """Lower bound on ε from the shadow models, each of which is a training run of the recipe.
 
     Half of the pairs of shadow models are audited, one model of each; LiRA compares with the other half alone. All
-    their memberships are independent fair coins, each for one run. All runs together are therefore (ε, δ)-private in
-    each coin, and the bound of DP002 holds for the guesses of all runs together. It is about the recipe, and holds for
+    their memberships are drawn independently, each for one run. All runs together are therefore (ε, δ)-private in
+    each of them, and the bound of DP002 holds for the guesses of all runs together. It is about the recipe, and holds for
     the audited model if that was trained alike.
 
     The table also has two bounds from one example, the one that the other half separates best: Clopper–Pearson bounds
