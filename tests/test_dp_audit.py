@@ -324,3 +324,24 @@ def test_canaries_that_do_not_fit_are_refused() -> None:
         ma.image_canaries(ma.Examples(rng.normal(size=(20, 3)), rng.normal(size=20), task="regression"), blank=1)
     with pytest.raises(RecipeError, match="one array"):
         ma.image_canaries(ma.Examples(["a", "b", "c", "d"], [0, 1, 0, 1]), blank=1)
+
+
+def test_the_page_runs(tmp_path: Path) -> None:
+    """The snippets of docs/dp.md, with small data in the place of what they mention."""
+    from test_docs import DOCS, snippets
+
+    from memaudit.cli.settings import read
+
+    rng = np.random.default_rng(0)
+    names: Fields = {"ma": ma, "x": rng.normal(size=(900, 3)), "y": rng.integers(0, 2, 900)}
+    found = snippets(DOCS / "dp.md")
+    names |= {"examples": lambda: None, "model": lambda: None}
+    for snippet in found:
+        if snippet.language == "python":
+            exec(snippet.text, names)
+    assert names["recipe"].privacy == ma.DPSGD(2.3, 1.0)
+    assert len(names["examples"]()) == 940
+    (table,) = [snippet.text for snippet in found if snippet.language == "toml"]
+    (tmp_path / "memaudit.toml").write_text(table, "utf-8")
+    settings = read(tmp_path / "memaudit.toml")
+    assert settings.dp is not None and settings.dp.epsilon == 8.0 and settings.limits()[0].metric == "epsilon"

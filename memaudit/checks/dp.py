@@ -94,7 +94,7 @@ def _one_run(evidence: TargetEvidence) -> Outcome:
     number of right guesses is at most binomial, with probability e^ε/(1 + e^ε), apart from δ. So many right guesses
     that this is unlikely refute the ε.
 
-    The bound holds for one training run, and for any attack. It assumes nothing but that draw, which the audit verifies:
+    The bound holds for one training run, and for any attack. It assumes nothing but that draw. The audit verifies it:
     the members must be those that `memaudit.draw_members` draws with the stated seed. Eight numbers of guesses are
     tried, from all candidates down to 1 in 128, and share the probability of error. Units with several records are
     left out, as their ε is larger. From 30 canaries on (`memaudit.image_canaries`), only canaries are guessed.
@@ -113,8 +113,8 @@ def _many_run(evidence: TargetEvidence) -> Outcome:
 
     Half of the pairs of shadow models are audited, one model of each; LiRA compares with the other half alone. All
     their memberships are drawn independently, each for one run. All runs together are therefore (ε, δ)-private in
-    each of them, and the bound of DP002 holds for the guesses of all runs together. It is about the recipe, and holds for
-    the audited model if that was trained alike.
+    each of them, and the bound of DP002 holds for the guesses of all runs together. It is about the recipe, and holds
+    for the audited model if that was trained alike.
 
     The table also has two bounds from one example, the one that the other half separates best: Clopper–Pearson bounds
     of its true- and false-positive rate over the audited pairs, at a threshold that the other half sets. They need many
