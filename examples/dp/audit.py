@@ -36,7 +36,8 @@ def audited(folder: Path, epsilon: float) -> dict[str, float]:
         print(f"  {code} {found[code].sentence}")
     claimed = found["DP001"].notes[0] if epsilon < math.inf else "No ε is promised."
     print(f"  {claimed}")
-    return {"claim": float(epsilon)} | {code: found[code].estimate.value for code in ("DP002", "DP003")}
+    stated = ma.Dp(delta=DELTA).claim(model).epsilon if epsilon < math.inf else math.inf
+    return {"claim": stated} | {code: found[code].estimate.value for code in ("DP002", "DP003")}
 
 
 def drawn(rows: list[dict[str, float]]) -> bytes:
