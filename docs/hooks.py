@@ -24,6 +24,7 @@ _KINDS = {
     "CAN": "Canaries and secrets",
     "EXT": "Extraction",
     "GEN": "Generators of images",
+    "DP": "Differential privacy",
     "CTL": "Controls",
 }
 

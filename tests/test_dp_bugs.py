@@ -111,7 +111,7 @@ def test_without_a_bug_nothing_is_refuted(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_loop_of_opacus_is_not_refuted(tmp_path: Path) -> None:
-    """The user's own loop with Opacus' PrivacyEngine, Poisson sampling and all; the record of its accountant is read."""
+    """The user's own loop with Opacus' PrivacyEngine and Poisson sampling; its accountant's record is read."""
     pytest.importorskip("opacus")
     pytest.importorskip("sklearn")
     recipe = ma.CallableRecipe(digits, train=by_opacus, model=lambda: torch.nn.Linear(64, 10))

@@ -184,7 +184,7 @@ def test_coverage_with_a_delta_that_reveals() -> None:
 
 @pytest.mark.parametrize("runs", [1, 4])
 def test_coverage_with_gaussian_noise(runs: int) -> None:
-    """Each candidate's contribution of 1 with noise of standard deviation 1/μ: exactly μ-Gaussian DP, many runs or one."""
+    """Each candidate's contribution of 1 with noise of deviation 1/μ: exactly μ-Gaussian DP, in many runs or one."""
     rng, mu, delta, times = np.random.default_rng(9), 1.0, 1e-5, 15
     truth = privacy.epsilon_of_gaussian(mu, delta)
     plain, gaussian = [], []

@@ -108,7 +108,7 @@ def test_layers_that_mix_examples_are_refused() -> None:
 def test_the_fingerprint_has_it_and_only_where_it_is() -> None:
     plain = fingerprint(of(privacy=None), examples(), 0)
     private, more = (fingerprint(of(noise=noise), examples(), 0) for noise in (1, 2.0))
-    assert not {"recipe.privacy", "environment.opacus"} & plain.keys()
+    assert "recipe.privacy" not in plain and "environment.opacus" in private
     assert private["recipe.privacy"] == "DPSGD(noise_multiplier=1.0, max_grad_norm=1.0)" != more["recipe.privacy"]
 
 
@@ -144,5 +144,5 @@ def test_an_accountants_state_is_read(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_a_damaged_record_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "r.json").write_text(text)
-    with pytest.raises(EvidenceError, match="record|history"):
+    with pytest.raises(EvidenceError, match=r"record|history"):
         read_record(tmp_path / "r.json")

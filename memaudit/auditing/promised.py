@@ -1,4 +1,4 @@
-"""The differential privacy that is claimed of a model, and who in it was drawn by independent fair coins."""
+"""The differential privacy that is claimed of a model, and whose membership was drawn at random."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Dp:
             `save_target` wrote.
         unit: What the claim is about: "record", one row of the training set, or "unit", all rows of a person or group.
         draw: The seed that `draw_members` was given for the audited model. Lower bounds from this one model need a
-            membership that was drawn by independent fair coins: it must be the one that this seed draws.
+            membership that was drawn independently, with probability 1/2: it must be the one that this seed draws.
 
     Raises:
         SettingsError: A number is none that a claim can have.
@@ -95,7 +95,7 @@ def promise_of(dp: Dp | None, target: Target, base: Ground) -> Promise:
     if isinstance(measured, TextPopulation):
         records, kinds = np.bincount(measured.documents.unit_of), ("",) * len(measured)
     else:
-        records = np.bincount(measured.unit_of)
+        records = np.bincount(measured.unit_of, np.maximum(base.target.counts, 1)).astype(np.int64)
         kinds = tuple(kind_of_canary(str(name)) for name in base.target.ids)
     found = Promise(records=records, kinds=kinds)
     if dp is None:
@@ -115,11 +115,14 @@ def drawn_by_lot(target: Target, base: Ground, seed: int) -> Bool[Array, " units
     """Return whose membership is the one that `draw_members` draws with a seed; None if the membership is another.
 
     It draws all units, the candidates of the bank's design, or the canaries alone while everything else is a member.
+    None, too, if the bank's candidates were chosen by the membership.
     """
-    population, units = target.population, len(target.members)
+    population, units, design = target.population, len(target.members), base.design
+    if design is not None and not design.candidates.all() and not design.chosen:
+        return None  # the candidates were chosen by who is a member: their draw is not independent of the choice
     roles = [np.full(units, Role.CANDIDATE, np.uint8)]
-    if base.design is not None:
-        roles.append(base.design.roles)
+    if design is not None:
+        roles.append(design.roles)
     if isinstance(population, Examples):
         canary = np.array([bool(kind_of_canary(str(name))) for name in target.ids])
         roles.append(np.where(canary, Role.CANDIDATE, Role.ALWAYS).astype(np.uint8))

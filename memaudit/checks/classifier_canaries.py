@@ -7,7 +7,16 @@ from functools import partial
 import numpy as np
 
 from memaudit.checks.attack_results import title_of
-from memaudit.checks.evidence import Check, Evidence, Outcome, TargetEvidence, estimate, share_of, with_interval
+from memaudit.checks.evidence import (
+    Check,
+    Evidence,
+    Outcome,
+    TargetEvidence,
+    between,
+    estimate,
+    share_of,
+    with_interval,
+)
 from memaudit.reports.text import percent, rate
 from memaudit.stats import clopper_pearson, resolvable, threshold
 from memaudit.types import Cell, Finding, Skipped, Table
@@ -20,9 +29,10 @@ _TITLE = "Canaries of the classifier"
 def _canaries(evidence: TargetEvidence) -> Outcome:
     """Canaries of a classifier: how many of those in the training set are recognized?
 
-    `memaudit.classifier_canaries` adds examples that no model gets right unless it was trained on them: mislabeled, blank, or
-    noise. Their memberships are drawn like all others. The attack is the first with shadow models. Its threshold is set
-    so that the shadow models without a canary flag it at the stated false-positive rate, over canaries alone.
+    `memaudit.classifier_canaries` adds examples that no model gets right unless it was trained on them: mislabeled,
+    blank, or noise. Their memberships are drawn like all others. The attack is the first with shadow models. Its
+    threshold is set so that the shadow models without a canary flag it at the stated false-positive rate, over canaries
+    alone.
 
     The result is a count on this model, with an exact interval. Canaries are a worst case on purpose: other examples
     are recognized less often (MIA005). The table has the kinds, and how often each canary is in the training set.
@@ -53,8 +63,8 @@ def _canaries(evidence: TargetEvidence) -> Outcome:
         estimate=tpr,
         sentence=(
             f"{title_of(found.attack.name)} recognizes {percent(tpr.value)} of the canaries in the training set at a "
-            f"{rate(fpr)} false-positive rate (95% CI {percent(tpr.low)}–{percent(tpr.high)}). Measured FPR on canaries "
-            f"of this model: {measured}."
+            f"{rate(fpr)} false-positive rate (95% CI {between(tpr.low, tpr.high)}). Measured FPR on canaries of this "
+            f"model: {measured}."
         ),
         n=members,
         counted="planted canaries",

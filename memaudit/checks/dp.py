@@ -34,9 +34,10 @@ def _claim(evidence: TargetEvidence) -> Outcome:
     a lower bound on ε is above the claimed ε.
 
     The number is the larger of the two lower bounds (DP002 and DP003), which share the probability of error. Its upper
-    end is the claimed ε, which is stated and not measured. If the claim is refuted, nothing bounds ε from above, and
-    the upper end is 700. A limit on `epsilon` is broken if the lower bound exceeds it, and kept if the claimed ε does
-    not and the claim is not refuted.
+    end is the claimed ε, which is stated and not measured. If the claim is refuted, or is larger than what the audit
+    could show if all guesses were right, nothing bounds ε from above: the upper end is 700. A limit on `epsilon` is
+    broken if the lower bound exceeds it. It is kept if the claimed ε does not exceed it, and the audit could have
+    refuted the claim and did not.
 
     The table has what the claim allows at most: the true-positive rate at each false-positive rate, memorization, and
     the exposure of a secret. The claim is about one record. A person with k records has kε. Where units have several
@@ -53,22 +54,16 @@ def _claim(evidence: TargetEvidence) -> Outcome:
         reason = "neither lower bound on ε could be measured (DP002, DP003)"
         return (), (Skipped(code="DP001", title=_TITLES["DP001"], reason=reason),)
     lows = [max(floor.at((1 - c) / len(floors)) for floor in floors) for c in CONFIDENCES]
-    refuted = lows[0] > claim.epsilon
-    most = UNBOUNDED_EPSILON if refuted else claim.epsilon
+    reach = max(floor.most(_ALPHA / len(floors)) for floor in floors)
+    tested = lows[0] <= claim.epsilon < reach
+    most = claim.epsilon if tested else UNBOUNDED_EPSILON
     found = _estimate(lows, most, "lower end: one-run bounds, Bonferroni; upper end: the claimed ε, not measured")
-    shown = f"ε ≥ {number(found.value)} with 95% confidence (ε ≥ {number(found.low)} with 97.5%)"
-    sentence = (
-        f"The claim {claim} is refuted: the audit shows {shown}."
-        if refuted
-        else f"The claim {claim} is not refuted: the audit shows {shown}. It could have shown up to "
-        f"{number(max(floor.most(_ALPHA / len(floors)) for floor in floors))}."
-    )
     finding = Finding(
         code="DP001",
         title=_TITLES["DP001"],
         metric="epsilon",
         estimate=found,
-        sentence=sentence,
+        sentence=_said(claim, found, reach),
         n=sum(floor.m for floor in floors),
         counted="random memberships",
         source=f"{_STEINKE}; Kairouz, Oh & Viswanath 2015 for the ceilings",
@@ -82,15 +77,24 @@ def _claim(evidence: TargetEvidence) -> Outcome:
     return (finding,), ()
 
 
-def _one_run(evidence: TargetEvidence) -> Outcome:
-    """A lower bound on ε from the audited model alone: how many guesses of random memberships are right?
+def _said(claim: Claim, found: Estimate, reach: float) -> str:
+    shown = f"the audit shows ε ≥ {number(found.value)} with 95% confidence (ε ≥ {number(found.low)} with 97.5%)"
+    if found.value > claim.epsilon:
+        return f"The claim {claim} is refuted: {shown}."
+    if reach <= claim.epsilon:
+        return f"The claim {claim} cannot be tested: {shown}, and could have shown {number(reach)} at most."
+    return f"The claim {claim} is not refuted: {shown}. It could have shown up to {number(reach)}."
 
-    The membership of every candidate was drawn by an independent fair coin. The attack guesses the candidates with the
+
+def _one_run(evidence: TargetEvidence) -> Outcome:
+    """Lower bound on ε from the audited model alone: how many guesses of random memberships are right?
+
+    Every candidate became a member with probability 1/2, independently. The attack guesses the candidates with the
     highest scores to be members and those with the lowest to be non-members. Under (ε, δ)-differential privacy the
     number of right guesses is at most binomial, with probability e^ε/(1 + e^ε), apart from δ. So many right guesses
     that this is unlikely refute the ε.
 
-    The bound holds for one training run, and for any attack. It assumes nothing but the coins. The audit verifies them:
+    The bound holds for one training run, and for any attack. It assumes nothing but that draw. The audit verifies it:
     the members must be those that `memaudit.draw_members` draws with the stated seed. Eight numbers of guesses are
     tried, from all candidates down to 1 in 128, and share the probability of error. Units with several records are
     left out, as their ε is larger. From 30 canaries on (`memaudit.classifier_canaries`), only canaries are guessed.
@@ -105,12 +109,12 @@ def _one_run(evidence: TargetEvidence) -> Outcome:
 
 
 def _many_run(evidence: TargetEvidence) -> Outcome:
-    """A lower bound on ε from the shadow models, each of which is a training run of the recipe.
+    """Lower bound on ε from the shadow models, each of which is a training run of the recipe.
 
     Half of the pairs of shadow models are audited, one model of each; LiRA compares with the other half alone. All
-    their memberships are independent fair coins, each for one run. All runs together are therefore (ε, δ)-private in
-    each coin, and the bound of DP002 holds for the guesses of all runs together. It is about the recipe, and holds for
-    the audited model if that was trained alike.
+    their memberships are drawn independently, each for one run. All runs together are therefore (ε, δ)-private in
+    each of them, and the bound of DP002 holds for the guesses of all runs together. It is about the recipe, and holds
+    for the audited model if that was trained alike.
 
     The table also has two bounds from one example, the one that the other half separates best: Clopper–Pearson bounds
     of its true- and false-positive rate over the audited pairs, at a threshold that the other half sets. They need many

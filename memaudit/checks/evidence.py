@@ -174,7 +174,7 @@ class TargetEvidence(ABC):
     unit: str = "examples"
     references: References | None = None
     seen: Observations | None = None
-    promise: Promise = Promise()
+    promise: Promise = field(default_factory=Promise)
     subgroups: tuple[Subgroups, ...] = ()
     smallest_group: int = 10
     attributes: tuple[Attribute, ...] = ()

@@ -90,17 +90,18 @@ def floors_of(evidence: TargetEvidence) -> dict[str, Floor | str]:
 
 
 def _one_run(evidence: TargetEvidence, claim: Claim) -> Floor | str:
-    """Return the bound from the audited model alone; other models may be compared with, as theirs are other coins."""
+    """Return the bound from the audited model alone; other models may be compared with, as theirs are other draws."""
     by_lot = evidence.promise.by_lot
     if by_lot is None:
         return (
             "the members are not those that memaudit.draw_members(recipe, seed=...) draws with the seed that [dp] "
-            "draw states (0 by default). The bound needs a membership that was drawn by independent fair coins"
+            "draw states (0 by default), or the bank's candidates were chosen by who is a member. The bound needs a "
+            "membership that was drawn independently, with probability 1/2"
         )
     rows, whom = _candidates(evidence, claim, by_lot)
     if rows.sum() < LEAST_CANDIDATES:
         return f"only {int(rows.sum())} units have one record and a random membership; {LEAST_CANDIDATES} are needed"
-    if evidence.rung is Rung.BANK:
+    if evidence.rung is Rung.BANK and evidence.promise.shadows_by_lot:  # others may know the draw
         bank = evidence.bank  # type: ignore[attr-defined]
         scores, references = _ATTACK.scores(evidence.phi, bank), 2 * bank.shape[0]
     else:
@@ -111,14 +112,14 @@ def _one_run(evidence: TargetEvidence, claim: Claim) -> Floor | str:
 def _many_run(evidence: TargetEvidence, claim: Claim) -> Floor | str:
     """Return the bound from half of the bank's pairs, one model of each; it compares with the other half alone.
 
-    The other model of a pair lacks just what the first one has: both would be two runs on one coin. And scores that
+    The other model of a pair lacks just what the first one has: both would be two runs on one draw. And scores that
     depend on the memberships of another audited model would make the guesses depend on each other.
     """
     if evidence.rung is not Rung.BANK:
         return "it needs a bank of shadow models: memaudit bank fill --shadows 64"
     found: Evidence = evidence  # type: ignore[assignment]
     if found.matched is not None or not evidence.promise.shadows_by_lot:
-        return "it needs shadow models that memaudit trained as complementary pairs, drawn by independent fair coins"
+        return "it needs shadow models that memaudit trained as complementary pairs of random halves"
     pairs = np.arange(found.bank.shape[0])
     if len(pairs) < _LEAST_PAIRS:
         return f"it needs at least {2 * _LEAST_PAIRS} shadow models: half of them are audited, with the other half"

@@ -25,7 +25,10 @@ def needed(comparison: Comparison, alpha: float, report: Report) -> str:
     rate needs more of both.
     """
     if comparison.finding.metric == "epsilon":
-        return f"a claim of ε ≤ {comparison.limit.max:g} that this audit does not refute: more noise, or fewer steps"
+        return (
+            f"a claim of ε ≤ {comparison.limit.max:g} that the audit can refute and does not: more canaries "
+            "(memaudit.classifier_canaries) or shadow models to test it, or training with more noise"
+        )
     if report.rung < Rung.BANK and comparison.finding.metric == "tpr":
         times = _times(comparison, alpha)
         what = "" if times is None else f"about {math.ceil(10 * times) / 10:g} times as many members and non-members"

@@ -46,7 +46,7 @@ class Claim:
 class Promise:
     """A claim, and what is known of the units that tests it.
 
-    `by_lot` says whose membership in the audited model was drawn by independent fair coins, as `draw_members` draws it;
+    `by_lot` says whose membership in the audited model was drawn independently with probability 1/2 (`draw_members`);
     `shadows_by_lot` whether that of the shadow models was. `records` counts the rows of each unit, and `kinds` says
     which kind of canary it is, "" for none.
     """

@@ -70,6 +70,11 @@ GLOSSARY = (
         "secret that was never in the training data has a mean exposure of 1.44 bits.",
     ),
     Point(
+        lead="Differential privacy (ε, δ).",
+        words="A promise about training: one record more or less makes no outcome more than e^ε times as likely, apart "
+        "from a probability δ. Small ε: strong protection. An audit shows an ε that the training has at least.",
+    ),
+    Point(
         lead="Confidence interval (CI).",
         words="The range of true values compatible with the data. A 95% CI misses the true value at most about once "
         "in 20 times.",

@@ -90,6 +90,7 @@ def train_classifier(
 
 
 def picked(x: Any, rows: Tensor) -> Any:
+    """Return some rows of the inputs."""
     return each(x, lambda part: part.index_select(0, rows))
 
 
@@ -145,7 +146,7 @@ def losses(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
     """Return each example's loss."""
     logits = logits if logits.itemsize >= 4 else logits.float()
     if labels.is_floating_point():
-        return mselosses(logits[:, 0], labels.to(logits.dtype), reduction="none")
+        return mse_loss(logits[:, 0], labels.to(logits.dtype), reduction="none")
     if labels.ndim == 2:
         aim = labels.to(logits.dtype) * (1 - smoothing) + smoothing / 2
         return binary_cross_entropy_with_logits(logits, aim, reduction="none").mean(dim=1)
