@@ -121,12 +121,17 @@ class Guessed:
 
     @cached_property
     def between(self) -> float:
-        """The variance between models without the record, of the rate of each less that of the others."""
+        """The variance between models without the record, of the rate of each less that of the others.
+
+        It is what the rates scatter more than rates of so many independent records.
+        """
         outside = self.outside[:, self.members].astype(float)
         apart = outside - (outside.sum(axis=0) - outside) / (len(outside) - 1)
         lacks = ~self.first[:, self.members]
-        means = [(apart * side).sum(axis=1) / np.maximum(side.sum(axis=1), 1) for side in (lacks, ~lacks)]
-        return float(np.concatenate(means).var(ddof=1))
+        sides = np.concatenate([lacks, ~lacks])
+        counts = np.maximum(sides.sum(axis=1), 1)
+        first, second = ((np.concatenate([power, power]) * sides).sum(axis=1) / counts for power in (apart, apart**2))
+        return max(0.0, float(first.var(ddof=1) - ((second - first**2) / counts).mean()))
 
     def interval(self, excess: Float[Array, " members"], level: Float[Array, " levels"] | float) -> tuple[Array, Array]:
         """Return the interval of a mean excess on the audited model: records are random, and so is the training run.
