@@ -279,6 +279,7 @@ def test_estimators_are_fitted_again_and_kept(estimator: tuple[Path, ma.Estimato
     files = sorted((folder / "bank" / "altered").rglob("*.safetensors"))
     assert len(files) == 6 and contradictions(done.report) == () and done.report.provenance["attributes"] == "a"
     assert contradictions(editions.edition(done.report, "public")) == ()
+    assert any("inference of other attributes" in words for words in done.report.untested)
     times = [file.stat().st_mtime_ns for file in files]
     (again,) = (r.finding for r in _audit(folder, recipe).report.results if r.finding.code == "ATT001")
     assert again == finding and [file.stat().st_mtime_ns for file in files] == times

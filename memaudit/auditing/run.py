@@ -210,7 +210,7 @@ def audit(
     origin = provenance(target, base, made, fprs, attacks, device, command)
     origin |= {ASKED_SUBGROUPS: ", ".join(columns)} if columns else {}
     origin |= {ASKED_ATTRIBUTES: ", ".join(attributes)} if attributes else {}
-    report = examine(facts, subject, untested(target, base.rung), limitations(target, base), origin)
+    report = examine(facts, subject, untested(target, base.rung, attributes), limitations(target, base), origin)
     audited, level = base.bank is not None and Key.made(base.bank.path), EvidenceLevel(evidence)
     # Not before: a bank that has a key was audited.
     key = LedgerKey(place) if base.bank is None else Key(base.bank.path, ledger=place)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from memaudit.auditing.ground import Ground
 from memaudit.auditing.target import Target
 from memaudit.bank import Bank
@@ -13,9 +15,11 @@ from memaudit.recipe.labels import Task
 from memaudit.reports.text import percent
 from memaudit.types import Rung
 
+NOT_INFERRED = "Extraction and reconstruction of training examples, model inversion, and attribute inference."
+INFERRED = "Extraction and reconstruction of training examples, model inversion, and inference of other attributes."
 UNTESTED = (
     "Other attacks, such as white-box attacks (weights, training history) and label-only attacks.",
-    "Extraction and reconstruction of training examples, model inversion, and attribute inference.",
+    NOT_INFERRED,
     "What can be learned about people who are not among the examples.",
     "Several releases of a model combined.",
 )
@@ -112,11 +116,12 @@ NOISE = (
 )
 
 
-def untested(target: Target, rung: Rung = Rung.BANK) -> tuple[str, ...]:
-    """Return what was not tested."""
+def untested(target: Target, rung: Rung = Rung.BANK, attributes: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return what was not tested; `attributes` are the columns that were inferred."""
     lower = WITHOUT_BANK if rung < Rung.BANK else ()
     if not isinstance(target.population, TextPopulation):
-        return (*lower, *UNTESTED)
+        own = (INFERRED if attributes and words == NOT_INFERRED else words for words in UNTESTED)
+        return (*lower, *own)
     base = getattr(target.recipe, "base", None) is not None
     return (
         *lower,
