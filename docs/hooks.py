@@ -19,6 +19,7 @@ _OUTSIDE = re.compile(r"\]\((?P<path>\.\./[^)#\s]*)(?P<anchor>#[^)]*)?\)")
 _SECTION = re.compile(r"(Args|Returns|Raises|Yields):")
 _KINDS = {
     "MIA": "Membership inference",
+    "ATT": "Attribute inference",
     "MEM": "Memorization",
     "LNK": "Links between them",
     "CAN": "Canaries and secrets",

@@ -14,7 +14,9 @@ from scipy import stats
 from memaudit.checks.evidence import ClassifierEvidence
 from memaudit.checks.risk import FDR, _Spread, risk_check, risks
 from memaudit.design import PairArrays, halves
+from memaudit.policy import compare
 from memaudit.stats import Couples, benjamini_hochberg, benjamini_yekutieli, rank_p_values
+from memaudit.types import Limit
 
 Array = np.ndarray
 
@@ -125,6 +127,27 @@ def test_the_interval_covers_the_expected_share(pairs: int, share: float, leak: 
         ends.append((finding.estimate.low, finding.estimate.high))
     low, high = np.array(ends).T
     assert ((low <= np.mean(values)) & (np.mean(values) <= high)).sum() >= 89
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("share", "leak"), [(0.1, 5.0), (0.5, 3.0)])
+def test_gates_keep_their_error_rates_with_the_fewest_shadows(share: float, leak: float) -> None:
+    """Of 120 audits with 6 shadow models and the limit at the true share, at most 14 pass, and at most 14 fail.
+
+    At 5 % each, more have probability 1e-3.
+    """
+    found = [risk_check.run(_evidence(seed, share=share, leak=leak, run=0.1))[0][0] for seed in range(120)]
+    limit = Limit(metric="risk", max=float(np.mean([finding.estimate.value for finding in found])))
+    compared = [compare(limit, finding) for finding in found]
+    assert sum(each.p_kept <= 0.0501 for each in compared) <= 14
+    assert sum(each.p_broken <= 0.0501 for each in compared) <= 14
+
+
+def test_a_gate_on_no_risk_is_not_broken_where_nothing_leaks() -> None:
+    """In at most 6 of 40 audits with 6 shadow models; at 5 %, more have probability .003."""
+    limit = Limit(metric="risk", max=0.0)
+    found = [risk_check.run(_evidence(seed, share=0))[0][0] for seed in range(100, 140)]
+    assert sum(compare(limit, finding).p_broken <= 0.0501 for finding in found) <= 6
 
 
 def test_nothing_is_identified_where_nothing_leaks() -> None:

@@ -1,4 +1,4 @@
-"""Attribute inference: guess an unknown column of a record from a model's answers about every value that it may have."""
+"""Attribute inference: guess an unknown column of a record from a model's answers about every possible value."""
 
 from __future__ import annotations
 

@@ -242,7 +242,9 @@ def audit(
     origin |= {} if tainted is None else {POISONED: f"{tainted.copies} mislabeled copies of each record"}
     origin |= {ASKED_SUBGROUPS: ", ".join(columns)} if columns else {}
     origin |= {ASKED_ATTRIBUTES: ", ".join(attributes)} if attributes else {}
-    not_tested = untested(target, base.rung, getattr(facts, "access", None), compared=earlier is not None)
+    not_tested = untested(
+        target, base.rung, getattr(facts, "access", None), compared=earlier is not None, attributes=attributes
+    )
     report = examine(facts, subject, not_tested, limitations(target, base), origin)
     audited, shown = base.bank is not None and Key.made(base.bank.path), EvidenceLevel(evidence)
     # Not before: a bank that has a key was audited.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from memaudit.auditing.ground import Ground
 from memaudit.auditing.target import Target
 from memaudit.bank import Bank
@@ -17,9 +19,11 @@ SEVERAL = "Several releases of a model combined."
 MORE = "Three or more releases of a model combined, and releases that continue the training of others."
 WHITE_BOX = "Other attacks, such as white-box attacks (weights, training history)."
 OTHER_WHITE_BOX = "Other attacks, such as white-box attacks on the training history or on inner layers."
+NOT_INFERRED = "Extraction and reconstruction of training examples, model inversion, and attribute inference."
+INFERRED = "Extraction and reconstruction of training examples, model inversion, and inference of other attributes."
 UNTESTED = (
     "Other attacks, such as white-box attacks (weights, training history) and label-only attacks.",
-    "Extraction and reconstruction of training examples, model inversion, and attribute inference.",
+    NOT_INFERRED,
     "What can be learned about people who are not among the examples.",
     SEVERAL,
 )
@@ -121,7 +125,11 @@ NOISE = (
 
 
 def untested(
-    target: Target, rung: Rung = Rung.BANK, access: Level | None = None, compared: bool = False
+    target: Target,
+    rung: Rung = Rung.BANK,
+    access: Level | None = None,
+    compared: bool = False,
+    attributes: Sequence[str] = (),
 ) -> tuple[str, ...]:
     """Return what was not tested.
 
@@ -130,9 +138,11 @@ def untested(
         rung: What there was to go on.
         access: The highest level of the attacks by access, if some were made.
         compared: Whether the model was compared with an earlier release.
+        attributes: The columns that were inferred.
     """
-    lines = _untested(target, rung, access)
-    return tuple(MORE if line == SEVERAL else line for line in lines) if compared else lines
+    tested = {SEVERAL: MORE} if compared else {}
+    tested |= {NOT_INFERRED: INFERRED} if attributes else {}
+    return tuple(tested.get(line, line) for line in _untested(target, rung, access))
 
 
 def _untested(target: Target, rung: Rung, access: Level | None) -> tuple[str, ...]:

@@ -44,22 +44,23 @@ def _attribute(evidence: Evidence) -> Outcome:
     - `csmia`: the value for which the model is right and most confident (Mehnaz et al. 2022),
     - `confidence`: frequency of the value × the model's probability (Fredrikson et al. 2014).
 
-    High accuracy alone is no leak. A column may follow from the others: imputation guesses it from the rest of the record
-    and the label, learned by gradient boosting from the audited model's non-members. And any model of the same task
-    helps to guess, whether or not it was trained on the record. So each attack is also made on the shadow models
-    without the record. Only what exceeds both is a leak of the record.
+    High accuracy alone is no leak. A column may follow from the others: imputation guesses it from the rest of the
+    record and the label, learned by gradient boosting from the audited model's non-members. And any model of the same
+    task helps to guess, whether or not it was trained on the record. So each attack is also made on the shadow models
+    without the record. Only what exceeds both baselines is a leak of the record.
 
     The result is the smaller of two differences of accuracy on the members, of the attack `calibrated`, which is
     fixed beforehand: to imputation, and to the same attack on models without the record. Both are paired, record by
     record. The variance is that of the differences over records, plus that between models without the record: the
-    audited model is a single training run. The lower end of the interval is the smaller of the two lower ends; the upper
-    end is the smaller of two upper ends at half the error, so that the interval holds whichever difference is smaller.
+    audited model is a single training run. The lower end of the interval is the smaller of the two lower ends. The
+    upper end is the smaller of two upper ends at half the error, so that the interval holds whichever difference is
+    smaller.
 
     The first table also has every attack's excess in the mean over the shadow models, as `recipe`: each model with the
     record minus the other of its pair, which lacks it.
 
     Source: Jayaraman & Evans 2022 (CCS), "Are Attribute Inference Attacks Just Imputation?"; Mehnaz et al. 2022;
-    Fredrikson et al. 2014; Yeom et al. 2018, section 4. Berger 1982 (Technometrics 24:295), the intersection–union test.
+    Fredrikson et al. 2014; Yeom et al. 2018, section 4; Berger 1982 (Technometrics 24:295), intersection–union tests.
     """
     findings: list[Finding] = []
     skipped: list[Skipped] = []
@@ -120,12 +121,17 @@ class Guessed:
 
     @cached_property
     def between(self) -> float:
-        """The variance between models without the record, of the rate of each less that of the others."""
+        """The variance between models without the record, of the rate of each less that of the others.
+
+        It is what the rates scatter more than rates of so many independent records.
+        """
         outside = self.outside[:, self.members].astype(float)
         apart = outside - (outside.sum(axis=0) - outside) / (len(outside) - 1)
         lacks = ~self.first[:, self.members]
-        means = [(apart * side).sum(axis=1) / np.maximum(side.sum(axis=1), 1) for side in (lacks, ~lacks)]
-        return float(np.concatenate(means).var(ddof=1))
+        sides = np.concatenate([lacks, ~lacks])
+        counts = np.maximum(sides.sum(axis=1), 1)
+        first, second = ((np.concatenate([power, power]) * sides).sum(axis=1) / counts for power in (apart, apart**2))
+        return max(0.0, float(first.var(ddof=1) - ((second - first**2) / counts).mean()))
 
     def interval(self, excess: Float[Array, " members"], level: Float[Array, " levels"] | float) -> tuple[Array, Array]:
         """Return the interval of a mean excess on the audited model: records are random, and so is the training run.
@@ -182,6 +188,7 @@ def _finding(title: str, attribute: Attribute, evidence: Evidence) -> Finding:
     attacks = {name: guessed(attack, attribute, imputed, members, first) for name, attack in ATTRIBUTE_ATTACKS.items()}
     main = attacks[CALIBRATED]
     value = min(float(main.over_others.mean()), float(main.over_imputation.mean()))
+    accuracy = float(main.target[members].mean())
     leak = estimate(value, main.leak, "share", _METHOD)
     return Finding(
         code="ATT001",
@@ -189,9 +196,9 @@ def _finding(title: str, attribute: Attribute, evidence: Evidence) -> Finding:
         metric="attribute",
         estimate=leak,
         sentence=(
-            f"The value of “{attribute.column}” is inferred correctly for {percent(float(main.target[members].mean()))} "
-            f"of members, which is {points(leak.value)} percentage points (95% CI {points_between(leak.low, leak.high)}) "
-            "above the better of two adversaries that do without: imputation, and models that were not trained on the record."
+            f"The calibrated attack infers “{attribute.column}” correctly for {percent(accuracy)} of members. Its "
+            f"excess over the better baseline is {points(leak.value)} percentage points (95% CI "
+            f"{points_between(leak.low, leak.high)})."
         ),
         n=int(members.sum()),
         counted=f"training {evidence.unit}",

@@ -40,6 +40,7 @@ ATTACK_CLASSES = (
         name="Attribute inference",
         question="What are unknown attributes of a person who is known to be in the data?",
         needs="some attributes of the person",
+        codes=("ATT",),
     ),
     AttackClass(
         name="Model inversion and reconstruction",
@@ -60,7 +61,8 @@ METHOD = (
     "with its measured false-positive rate.",
     "Every result that can have a limit has a confidence interval. Numbers without one are counts or describe the "
     "shadow models. A limit is compared with a one-sided bound at its required confidence. Several limits share that "
-    "confidence by Holm’s procedure. All other intervals are not corrected for multiple comparisons.",
+    "confidence by Holm’s procedure. Intervals of subgroups hold all at once; other intervals are not "
+    "corrected for multiple comparisons.",
     "The details of each result name its method and source.",
 )
 
