@@ -30,13 +30,11 @@ def main():
     digits = load_digits()
     images = (digits.images / 16).astype(np.float32)
     order = np.random.default_rng(0).permutation(len(images))
-    own, others = images[order[:count]], images[order[count:]]
+    own, others, labels = images[order[:count]], images[order[count:]], digits.target[order[:count]]
     torch.manual_seed(0)
     network, made = model(), {}
     for match, steps in (("squared", 150), ("cosine", 300)):
-        gradients = (
-            gradient_of(network, torch.from_numpy(x), int(y)) for x, y in zip(own, digits.target[order[:count]])
-        )
+        gradients = (gradient_of(network, torch.from_numpy(x), int(y)) for x, y in zip(own, labels, strict=True))
         made[match] = np.stack([invert_gradient(network, g, (8, 8), match=match, steps=steps) for g in gradients])
     flat = {name: of.reshape(len(of), -1) for name, of in (made | {"own": own, "others": others}).items()}
     nearest = correlations(flat["own"], flat["others"])
