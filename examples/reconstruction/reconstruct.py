@@ -1,6 +1,6 @@
 """Reconstruct training images from the weights of a network that tells odd from even digits.
 
-python reconstruct.py [--steps 6000]      writes reconstruction.png, prints the measure of success
+python reconstruct.py [--steps 3000]      writes reconstruction.png, prints the measure of success
 """
 
 import argparse
@@ -61,7 +61,7 @@ def picture(members, made, centre, path, columns=10):
 def main():
     """Train, reconstruct, and compare with what chance and other images give."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--steps", type=int, default=3000)
     members, others, substitutes, classes, centre = data()
     network = trained(members, classes)
     distance, weights = stationarity(network, torch.from_numpy(members), torch.from_numpy(classes))

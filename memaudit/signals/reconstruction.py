@@ -63,17 +63,17 @@ def reconstruct(
     """
     random = torch.Generator().manual_seed(seed)
     parameters = [p for p in network.parameters() if p.requires_grad]
-    kind = {"dtype": parameters[0].dtype, "device": parameters[0].device}
-    x = (scale * torch.randn(count, *shape, generator=random)).to(**kind).requires_grad_()
-    weight = (0.1 * torch.rand(count, generator=random)).to(**kind).requires_grad_()
-    signs = torch.where(torch.arange(count) % 2 == 0, 1.0, -1.0).to(**kind)
+    like = parameters[0].detach()
+    x = (scale * torch.randn(count, *shape, generator=random)).to(like).requires_grad_()
+    weight = (0.1 * torch.rand(count, generator=random)).to(like).requires_grad_()
+    signs = torch.where(torch.arange(count) % 2 == 0, 1.0, -1.0).to(like)
     target = [p.detach().clone() for p in parameters]
     search = Adam([{"params": [x], "lr": lr}, {"params": [weight], "lr": lr_weights}])
     with _smooth(network):
         for _ in range(steps):
             total = (weight * signs * _logits(network, x)).sum()
             made = torch.autograd.grad(total, parameters, create_graph=True)
-            loss = sum(((a - b).square().sum() for a, b in zip(target, made, strict=True)), torch.zeros((), **kind))
+            loss = torch.stack([(a - b).square().sum() for a, b in zip(target, made, strict=True)]).sum()
             loss = loss + functional.relu(least - weight).sum() + _PRIOR * _outside(x, bounds)
             if not torch.isfinite(loss):
                 raise ModelError(f"the reconstruction does not converge: choose lr below {lr:g}, or lr_weights")
