@@ -48,7 +48,8 @@ def train(dataset, *, seed, device):
 @torch.no_grad()
 def sample(model, n, seed):
     random = torch.Generator().manual_seed(seed)
-    return model.generator(torch.randn(n, LATENT, generator=random)).view(n, 8, 8)
+    device = model.discriminator[0].weight.device
+    return model.generator(torch.randn(n, LATENT, generator=random).to(device)).view(n, 8, 8)
 
 
 @torch.no_grad()

@@ -65,14 +65,15 @@ def predict(model):
 @torch.no_grad()
 def sample(model, n, seed):
     random = torch.Generator().manual_seed(seed)
-    noise_of, x = predict(model), torch.randn(n, 8, 8, generator=random)
+    noise_of, device = predict(model), model.time.weight.device
+    x = torch.randn(n, 8, 8, generator=random).to(device)
     for t in reversed(range(STEPS)):
         a, before = ALPHAS_BAR[t], ALPHAS_BAR[t - 1] if t else torch.tensor(1.0)
         noise = noise_of(x, t)
         clean = ((x - (1 - a).sqrt() * noise) / a.sqrt()).clamp(-1, 1)
         spread = ((1 - before) / (1 - a) * (1 - a / before)).sqrt()
         x = before.sqrt() * clean + (1 - before - spread**2).clamp(min=0).sqrt() * noise
-        x = x + spread * torch.randn(x.shape, generator=random)
+        x = x + spread * torch.randn(x.shape, generator=random).to(device)
     return x
 
 

@@ -68,7 +68,7 @@ def invert_gradient(
         seed: Of the start.
 
     Source: Geiping et al. 2020 (NeurIPS), "Inverting Gradients", Equation 4; Zhu et al. 2019 (NeurIPS), "Deep Leakage
-    from Gradients", Equation 2 (squared), with the label of Zhao et al. 2020.
+    from Gradients" (squared), with the label of Zhao et al. 2020.
     """
     label = label_of(gradient) if label is None else label
     start = torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=gradient[0].dtype)
