@@ -7,7 +7,7 @@ from torch.nn.functional import softplus
 
 import memaudit as ma
 
-EPOCHS, BATCH, LATENT = 600, 50, 16
+EPOCHS, BATCH, LATENT = 400, 50, 16
 
 
 def examples():
@@ -20,10 +20,10 @@ class Gan(nn.Module):
     def __init__(self):
         super().__init__()
         self.generator = nn.Sequential(
-            *(nn.Linear(LATENT, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 64), nn.Tanh())
+            *(nn.Linear(LATENT, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 64), nn.Tanh())
         )
         self.discriminator = nn.Sequential(
-            *(nn.Linear(64, 256), nn.LeakyReLU(0.2), nn.Linear(256, 256), nn.LeakyReLU(0.2), nn.Linear(256, 1))
+            *(nn.Linear(64, 128), nn.LeakyReLU(0.2), nn.Linear(128, 128), nn.LeakyReLU(0.2), nn.Linear(128, 1))
         )
 
 
@@ -48,7 +48,8 @@ def train(dataset, *, seed, device):
 @torch.no_grad()
 def sample(model, n, seed):
     random = torch.Generator().manual_seed(seed)
-    return model.generator(torch.randn(n, LATENT, generator=random)).view(n, 8, 8)
+    device = model.discriminator[0].weight.device
+    return model.generator(torch.randn(n, LATENT, generator=random).to(device)).view(n, 8, 8)
 
 
 @torch.no_grad()
@@ -57,4 +58,4 @@ def loss(model, images, noise, level):
     return softplus(-model.discriminator(images.flatten(1)))[:, 0]
 
 
-recipe = ma.GeneratorRecipe(examples, train, sample, loss, samples=2000, model=Gan)
+recipe = ma.GeneratorRecipe(examples, train, sample, loss, samples=1000, model=Gan)

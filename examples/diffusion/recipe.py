@@ -7,7 +7,7 @@ from torch import nn
 
 import memaudit as ma
 
-IMAGES, STEPS, EPOCHS, BATCH = 400, 50, 1500, 100
+IMAGES, STEPS, EPOCHS, BATCH = 200, 50, 1000, 100
 ALPHAS_BAR = torch.cumprod(1 - torch.linspace(1e-3, 0.2, STEPS), dim=0)
 
 
@@ -17,8 +17,8 @@ def digits():
 
 
 def planted():
-    bases = (load_digits().images[IMAGES : IMAGES + 24] / 8 - 1).astype(np.float32)
-    return ma.image_canaries(bases, references=127, size=3)
+    bases = (load_digits().images[IMAGES : IMAGES + 16] / 8 - 1).astype(np.float32)
+    return ma.image_canaries(bases, references=63, size=3)
 
 
 def examples():
@@ -32,7 +32,7 @@ class Denoiser(nn.Module):
         super().__init__()
         self.time = nn.Embedding(STEPS, 64)
         self.layers = nn.Sequential(
-            *(nn.Linear(128, 512), nn.SiLU(), nn.Linear(512, 512), nn.SiLU(), nn.Linear(512, 64)),
+            *(nn.Linear(128, 256), nn.SiLU(), nn.Linear(256, 256), nn.SiLU(), nn.Linear(256, 64)),
         )
 
     def forward(self, x, t):
@@ -65,14 +65,15 @@ def predict(model):
 @torch.no_grad()
 def sample(model, n, seed):
     random = torch.Generator().manual_seed(seed)
-    noise_of, x = predict(model), torch.randn(n, 8, 8, generator=random)
+    noise_of, device = predict(model), model.time.weight.device
+    x = torch.randn(n, 8, 8, generator=random).to(device)
     for t in reversed(range(STEPS)):
         a, before = ALPHAS_BAR[t], ALPHAS_BAR[t - 1] if t else torch.tensor(1.0)
         noise = noise_of(x, t)
         clean = ((x - (1 - a).sqrt() * noise) / a.sqrt()).clamp(-1, 1)
         spread = ((1 - before) / (1 - a) * (1 - a / before)).sqrt()
         x = before.sqrt() * clean + (1 - before - spread**2).clamp(min=0).sqrt() * noise
-        x = x + spread * torch.randn(x.shape, generator=random)
+        x = x + spread * torch.randn(x.shape, generator=random).to(device)
     return x
 
 
@@ -85,5 +86,5 @@ def loss(model, images, noise, level):
 
 
 recipe = ma.GeneratorRecipe(
-    examples, train, sample, loss, levels=(4, 10, 20, -10), draws=8, samples=2000, model=Denoiser, planted=planted
+    examples, train, sample, loss, levels=(4, 10, 20, -10), draws=4, samples=1000, model=Denoiser, planted=planted
 )

@@ -13,6 +13,7 @@ from memaudit.bank import Matched, Recordings
 from memaudit.checks import RedrawnLabels, TargetEvidence, TextEvidence, TextTargetEvidence
 from memaudit.checks.generator import GeneratorEvidence, GeneratorTargetEvidence, Planted
 from memaudit.checks.tasks import BANK_EVIDENCE, TARGET_EVIDENCE
+from memaudit.errors import EvidenceError
 from memaudit.memorization import Observations
 from memaudit.recipe import Examples, GeneratorRecipe, Observed, TextPopulation
 from memaudit.recipe.generator import COSTS, canary_rows
@@ -84,6 +85,11 @@ def _of_generator(base: Ground, recipe: GeneratorRecipe, shared: dict[str, Any])
     }
     if base.recordings is None or base.bank is None:
         return GeneratorTargetEvidence(**shared)
+    if base.bank.imported:
+        raise EvidenceError(
+            f"the bank in {base.bank.path} was imported and holds no distances to generated images; fill one with the "
+            "recipe: memaudit bank fill"
+        )
     found = base.bank.verified(_used(base))
     matched = base.recordings.couples if isinstance(base.recordings, Matched) else None
     columns = base.recordings.kept if isinstance(base.recordings, Matched) else examples.representatives

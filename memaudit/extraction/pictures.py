@@ -44,7 +44,7 @@ def success(
     reconstructed: Float[Array, "made pixels"],
     members: Float[Array, "members pixels"],
     others: Float[Array, "others pixels"],
-    substitutes: Float[Array, "made pixels"],
+    substitutes: Float[Array, "substitutes pixels"],
 ) -> Success:
     """Return how near reconstructed images come to training images, beside two baselines without the training set.
 

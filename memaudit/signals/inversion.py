@@ -68,7 +68,7 @@ def invert_gradient(
         seed: Of the start.
 
     Source: Geiping et al. 2020 (NeurIPS), "Inverting Gradients", Equation 4; Zhu et al. 2019 (NeurIPS), "Deep Leakage
-    from Gradients", Equation 2 (squared), with the label of Zhao et al. 2020.
+    from Gradients" (squared), with the label of Zhao et al. 2020.
     """
     label = label_of(gradient) if label is None else label
     start = torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=gradient[0].dtype)
@@ -83,10 +83,8 @@ def invert_gradient(
         pairs = list(zip(made, gradient, strict=True))
         if match == "squared":
             return torch.stack([(a - b).square().sum() for a, b in pairs]).sum()
-        product, one, two = (
-            torch.stack([of(a, b) for a, b in pairs]).sum()
-            for of in (lambda a, b: (a * b).sum(), lambda a, b: a.square().sum(), lambda a, b: b.square().sum())
-        )
+        product = torch.stack([(a * b).sum() for a, b in pairs]).sum()
+        one, two = (torch.stack([part.square().sum() for part in side]).sum() for side in (made, gradient))
         return 1 - product / (one * two).sqrt().clamp(min=torch.finfo(one.dtype).tiny) + variation * _variation(x)
 
     _by_lbfgs(x, distance, steps) if match == "squared" else _by_signs(x, distance, steps, lr, bounds)
@@ -115,7 +113,7 @@ def _by_lbfgs(x: Tensor, distance: Callable[[], Tensor], steps: int) -> None:
         (x.grad,) = torch.autograd.grad(found, [x])
         return found.detach()
 
-    optimizer.step(closure)  # type: ignore[arg-type]
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
 
 
 def _variation(x: Tensor) -> Tensor:

@@ -26,9 +26,9 @@ def reconstruct(
     count: int,
     *,
     steps: int = 10_000,
-    lr: float = 0.01,
-    lr_weights: float = 0.001,
-    least: float = 0.02,
+    lr: float = 0.02,
+    lr_weights: float = 0.002,
+    least: float = 0.05,
     scale: float = 0.1,
     bounds: tuple[float, float] = (-1.0, 1.0),
     seed: int = 0,
@@ -59,21 +59,21 @@ def reconstruct(
         ModelError: The network returns something else than one logit per image, or nothing converges.
 
     Source: Haim, Vardi, Yehudai, Shamir & Irani 2022 (NeurIPS), "Reconstructing Training Data from Trained Neural
-    Networks", Equations 5-8, with ReLUs that have a smooth derivative (appendix); Lyu & Li 2020.
+    Networks", section 4, with ReLUs that have a smooth derivative (appendix); Lyu & Li 2020.
     """
     random = torch.Generator().manual_seed(seed)
     parameters = [p for p in network.parameters() if p.requires_grad]
-    kind = {"dtype": parameters[0].dtype, "device": parameters[0].device}
-    x = (scale * torch.randn(count, *shape, generator=random)).to(**kind).requires_grad_()
-    weight = (0.1 * torch.rand(count, generator=random)).to(**kind).requires_grad_()
-    signs = torch.where(torch.arange(count) % 2 == 0, 1.0, -1.0).to(**kind)
+    like = parameters[0].detach()
+    x = (scale * torch.randn(count, *shape, generator=random)).to(like).requires_grad_()
+    weight = (0.1 * torch.rand(count, generator=random)).to(like).requires_grad_()
+    signs = torch.where(torch.arange(count) % 2 == 0, 1.0, -1.0).to(like)
     target = [p.detach().clone() for p in parameters]
     search = Adam([{"params": [x], "lr": lr}, {"params": [weight], "lr": lr_weights}])
     with _smooth(network):
         for _ in range(steps):
             total = (weight * signs * _logits(network, x)).sum()
             made = torch.autograd.grad(total, parameters, create_graph=True)
-            loss = sum(((a - b).square().sum() for a, b in zip(target, made, strict=True)), torch.zeros((), **kind))
+            loss = torch.stack([(a - b).square().sum() for a, b in zip(target, made, strict=True)]).sum()
             loss = loss + functional.relu(least - weight).sum() + _PRIOR * _outside(x, bounds)
             if not torch.isfinite(loss):
                 raise ModelError(f"the reconstruction does not converge: choose lr below {lr:g}, or lr_weights")
