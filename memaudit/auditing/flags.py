@@ -20,8 +20,10 @@ def flag_column(fpr: float, attack: str | None) -> str:
 def share_flagged(rows: Sequence[dict[str, str]], finding: Finding) -> float | None:
     """Return the share of members that are found, by the evidence; None if it does not say."""
     column = flag_column(finding.at_fpr or 0.0, finding.attack)
-    flags = [row[column] == "1" for row in rows if row["member"] == "1" and column in row]
-    return sum(flags) / len(flags) if flags else None
+    if not rows or column not in rows[0]:
+        return None
+    flags = [row[column] == "1" for row in rows if row["member"] == "1"]
+    return sum(flags) / max(1, len(flags))
 
 
 def otherwise_flagged(rows: Sequence[dict[str, str]], report: Report) -> Iterator[str]:
