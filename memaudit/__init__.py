@@ -89,9 +89,10 @@ if TYPE_CHECKING:
 
 _HOME = {
     "memaudit.auditing": (
-        "Audit", "Dp", "Outputs", "Plan", "WhatIf", "audit", "benign_memorization", "holdout_retraining", "leave_one_out",
-        "localisation", "memorization_dilation", "most_exposed", "plan", "prediction_depth", "privacy_onion", "quick",
-        "rate_of_forgetting", "second_split", "subset_memorization", "unlearning", "variance_of_gradients", "what_if",
+        "Audit", "Dp", "Outputs", "Plan", "WhatIf", "audit", "benign_memorization", "holdout_retraining",
+        "leave_one_out", "localisation", "memorization_dilation", "most_exposed", "plan", "prediction_depth",
+        "privacy_onion", "quick", "rate_of_forgetting", "second_split", "subset_memorization", "unlearning",
+        "variance_of_gradients", "what_if",
     ),
     "memaudit.bank": ("Bank",),
     "memaudit.canaries": ("ImageCanaries", "image_canaries"),

@@ -46,8 +46,8 @@ class _Side:
             return cls(right, learned, forgotten, members > 0), cls(right, learned, forgotten, members == 0)
         looks = by_pair(np.moveaxis(right, 1, 2), members)
         parts = zip(looks, by_pair(learned, members), by_pair(forgotten, members), strict=True)
-        first, second = (cls(np.moveaxis(of, 2, 1), *rest, np.ones(rest[0].shape, bool)) for of, *rest in parts)
-        return first, second
+        inside, outside = (cls(np.moveaxis(of, 2, 1), *rest, np.ones(rest[0].shape, bool)) for of, *rest in parts)
+        return inside, outside
 
     def shares(self, flags: Bool[Array, "units examples"]) -> Float[Array, " units"]:
         """Return the share of the flagged in each unit."""

@@ -110,7 +110,7 @@ class Calibration:
         return cls(edges, expected / (expected + rest))
 
     def probability(self, scores: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Return the probability of membership that each score means, with the share of members that it was calibrated for."""
+        """Return the probability of membership that each score means, at the share of members of the calibration."""
         return self.member[np.digitize(scores, self.edges)]
 
     def log2(self, scores: Float[Array, "... examples"], member: Bool[Array, " examples"] | bool) -> Array:
