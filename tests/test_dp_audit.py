@@ -206,7 +206,7 @@ def test_who_was_drawn_is_verified(place: Path) -> None:
 def test_a_claim_has_possible_numbers(place: Path, tmp_path: Path) -> None:
     for wrong in ({"epsilon": -1.0}, {"epsilon": 700.0}, {"epsilon": float("nan")}, {"unit": "person"}, {"draw": -1}):
         with pytest.raises(SettingsError, match="dp:"):
-            ma.Dp(delta=1e-5, **wrong)  # type: ignore[arg-type]
+            ma.Dp(delta=1e-5, **wrong)
     with pytest.raises(SettingsError, match="delta"):
         ma.Dp(epsilon=1.0, delta=1.0)
     with pytest.raises(EvidenceError, match="no accountant's record"):
@@ -319,7 +319,7 @@ def test_canaries_that_do_not_fit_are_refused() -> None:
     plain = ma.Examples(rng.normal(size=(20, 3)), rng.integers(0, 2, 20))
     for wrong in ({}, {"mislabeled": 11}, {"blank": -1}, {"blank": 1, "doses": (0,)}):
         with pytest.raises(RecipeError):
-            ma.classifier_canaries(plain, **wrong)  # type: ignore[arg-type]
+            ma.classifier_canaries(plain, **wrong)
     with pytest.raises(RecipeError, match="classes"):
         ma.classifier_canaries(ma.Examples(rng.normal(size=(20, 3)), rng.normal(size=20), task="regression"), blank=1)
     with pytest.raises(RecipeError, match="one array"):

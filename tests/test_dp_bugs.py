@@ -157,7 +157,7 @@ def by_opacus(dataset: ma.Examples, *, seed: int, device: str) -> torch.nn.Modul
         for _ in range(20):
             for x, y in loader:
                 optimizer.zero_grad()
-                torch.nn.functional.cross_entropy(network(x), y).backward()
+                torch.nn.functional.cross_entropy(network(x), y).backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
     ACCOUNTANTS.append(engine.accountant)
     return network.to_standard_module()

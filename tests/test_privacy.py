@@ -52,9 +52,9 @@ def test_the_ceiling_on_memorization_is_the_formula() -> None:
 def test_of_a_group_each_record_counts() -> None:
     """Two steps of (ε, δ), taken one after the other, are those of the lemma."""
     epsilon, delta = privacy.of_group(1.0, 0.01, 2)
-    assert (epsilon, delta) == (2.0, pytest.approx(0.01 * (1 + math.e)))
-    assert privacy.of_group(0.0, 0.01, 3) == (0.0, pytest.approx(0.03))
-    assert privacy.of_group(3.0, 0.01, 1) == (3.0, pytest.approx(0.01))
+    assert [epsilon, delta] == pytest.approx([2.0, 0.01 * (1 + math.e)])
+    assert [*privacy.of_group(0.0, 0.01, 3)] == pytest.approx([0.0, 0.03])
+    assert [*privacy.of_group(3.0, 0.01, 1)] == pytest.approx([3.0, 0.01])
     fpr = 0.05  # applying the definition twice
     once = math.e * fpr + 0.01
     assert privacy.tpr_ceiling(fpr, epsilon, delta) == pytest.approx(math.e * once + 0.01)

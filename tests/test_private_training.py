@@ -74,7 +74,7 @@ def test_without_noise_each_gradient_is_clipped_by_itself() -> None:
         torch.normal(0.0, 1.0, (0,), generator=generator)
         with torch.no_grad():
             for parameter, gradient in zip(network.parameters(), total, strict=True):
-                parameter -= 0.5 * gradient / 10
+                parameter.sub_(0.5 * gradient / 10)
     np.testing.assert_allclose(weights(found), weights(network), atol=1e-5)
 
 

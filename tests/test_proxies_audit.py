@@ -108,7 +108,7 @@ def test_of_a_bank_that_nobody_watched_what_trained_models_say_is_compared(folde
     report = ma.audit(folder / "unseen.pt", recipe, tmp_path / "bank", fprs=(0.05,), evidence="none").report
     found = finding(report, proxies_check.code)
     assert "from this model's outputs" in found.sentence
-    assert sorted(row[0] for row in found.tables[0].rows) == ["Final confidence", "Final loss"]
+    assert sorted(str(row[0]) for row in found.tables[0].rows) == ["Final confidence", "Final loss"]
     assert found.notes[0].startswith("The shadow models were not observed")
     assert found.notes[1].startswith("Fitted: 100% of the members are classified correctly at the end")
     assert not list(otherwise_said(report))

@@ -45,8 +45,11 @@ class _Side:
         if not paired:
             return cls(right, learned, forgotten, members > 0), cls(right, learned, forgotten, members == 0)
         looks = by_pair(np.moveaxis(right, 1, 2), members)
-        parts = zip(looks, by_pair(learned, members), by_pair(forgotten, members), strict=True)
-        inside, outside = (cls(np.moveaxis(of, 2, 1), *rest, np.ones(rest[0].shape, bool)) for of, *rest in parts)
+        times, lost = by_pair(learned, members), by_pair(forgotten, members)
+        inside, outside = (
+            cls(np.moveaxis(look, 2, 1), time, gone, np.ones(time.shape, bool))
+            for look, time, gone in zip(looks, times, lost, strict=True)
+        )
         return inside, outside
 
     def shares(self, flags: Bool[Array, "units examples"]) -> Float[Array, " units"]:
