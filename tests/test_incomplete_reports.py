@@ -15,7 +15,7 @@ import pytest
 from memaudit import checks, reports
 from memaudit.checks import ClassifierEvidence, TextTargetEvidence
 from memaudit.checks.generator import GeneratorTargetEvidence
-from memaudit.policy.complete import ALWAYS, OF_CLASSIFIERS, OF_GENERATORS, OF_TEXTS, incomplete
+from memaudit.policy.complete import ALWAYS, IF_ASKED, OF_CLASSIFIERS, OF_GENERATORS, OF_TEXTS, incomplete
 from memaudit.policy.consistency import rules
 from memaudit.policy.judge import hold  # the package's own is watched in tests: honest reports alone
 from memaudit.policy.words import otherwise_said
@@ -213,7 +213,7 @@ def test_what_every_audit_says_is_what_there_is() -> None:
     """Checks that are run on every audit, and on those of one kind of model."""
     kinds = [(each.code, each.needs) for each in checks.CHECKS] + [(each.code, each.needs) for each in checks.CONTROLS]
     attacks = {each.code for each in checks.CHECKS if each.metric == "tpr"}
-    sometimes = {"CTL008", "CTL014", "MEM008", "MIA024", "MIA025"}  # where there is something to compare
+    sometimes = {"CTL008", "CTL014", "MEM008", *(code for codes in IF_ASKED.values() for code in codes)}
     run = {code: needs for code, needs in kinds if code not in {*attacks, *sometimes}}
     text = {code for code, needs in run.items() if issubclass(needs, TextTargetEvidence)}
     classifier = {code for code, needs in run.items() if needs is ClassifierEvidence}

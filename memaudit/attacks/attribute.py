@@ -15,7 +15,7 @@ _LEAST = 1e-6  # probability of a value that no record of the training data has
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What an adversary has of each record: a model's answers for each value, and what the data alone say.
+    """What an adversary has of each record: a model's answers about each value, and what the data alone say.
 
     Attributes:
         log_p: Log-probability of the record's label if the column had this value, in nats.

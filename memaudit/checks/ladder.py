@@ -20,7 +20,8 @@ def out_of_reach(check: Check, evidence: TargetEvidence) -> list[Skipped]:
     A check on membership cannot make the attacks that were asked for, at each rate; the others cannot be run.
     """
     other = any(issubclass(check.needs, kind) and not isinstance(evidence, kind) for kind in _KINDS)
-    if other or isinstance(evidence, Evidence):
+    asked = {"subgroup": evidence.subgroups, "attribute": evidence.attributes}  # only if the user names columns
+    if other or isinstance(evidence, Evidence) or not asked.get(check.metric, True):
         return []
     reason = f"it needs {NEEDS_BANK}"
     if check.metric != "tpr":

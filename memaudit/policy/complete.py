@@ -44,7 +44,7 @@ OF_TEXTS = (
     *("CTL006", "CTL009", "MEM002", "MEM003", "LNK002", "CAN001", "CAN002", "CAN003", "CAN010"),
     *("EXT001", "EXT002", "EXT003", "EXT004"),
 )
-_IF_ASKED = {  # by lines of the provenance
+IF_ASKED = {  # by lines of the provenance
     ASKED_SUBGROUPS: ("MIA027",),
     ASKED_ATTRIBUTES: ("ATT001",),
     DP_CLAIM: ("DP001", "DP002", "DP003"),
@@ -105,7 +105,7 @@ def _missing(report: Report) -> Iterator[str]:
         if code not in there and code not in unknown:
             kind = "control" if code.startswith("CTL") else "check"
             yield f"the {kind} {code} is missing: every audit reports its outcome"
-    for asked, codes in _IF_ASKED.items():
+    for asked, codes in IF_ASKED.items():
         for code in codes if asked in report.provenance else ():
             if code not in there:
                 yield f"the check {code} is missing: the audit was asked about {asked} ({report.provenance[asked]})"
