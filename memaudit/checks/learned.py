@@ -45,7 +45,9 @@ class _Side:
             return cls(right, learned, forgotten, members > 0), cls(right, learned, forgotten, members == 0)
         looks = by_pair(np.moveaxis(right, 1, 2), members)
         parts = zip(looks, by_pair(learned, members), by_pair(forgotten, members), strict=True)
-        first, second = (cls(np.moveaxis(of, 2, 1), *rest, np.ones(rest[0].shape, bool)) for of, *rest in parts)
+        first, second = (
+            cls(np.moveaxis(look, 2, 1), known, lost, np.ones(lost.shape, bool)) for look, known, lost in parts
+        )
         return first, second
 
     def shares(self, flags: Bool[Array, "units examples"]) -> Float[Array, " units"]:

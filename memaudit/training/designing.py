@@ -122,9 +122,11 @@ def _units(name: str, listed: Any, examples: Population) -> Bool[Array, " units"
 
 
 def _require_possible(subsets: Subsets, examples: Population) -> None:
-    if subsets.label_noise and not isinstance(examples, Examples):
+    if not subsets.label_noise:
+        return
+    if not isinstance(examples, Examples):
         raise SettingsError("label_noise redraws classes: documents have no label, and with other words are others")
-    if subsets.label_noise and examples.task is not Task.CLASSIFICATION:
+    if examples.task is not Task.CLASSIFICATION:
         raise SettingsError("label_noise redraws classes: it needs examples with one class each")
 
 
