@@ -309,7 +309,9 @@ def test_canaries_of_a_classifier() -> None:
     assert all(original[found.x[row].tobytes()] != found.labels[row] for row in mislabeled)
     again = ma.classifier_canaries(plain, mislabeled=10, blank=3, out_of_distribution=4, doses=(1, 3))
     assert again.digest() == found.digest()
-    assert found.digest() != ma.classifier_canaries(plain, mislabeled=10, blank=3, out_of_distribution=4, seed=1).digest()
+    assert (
+        found.digest() != ma.classifier_canaries(plain, mislabeled=10, blank=3, out_of_distribution=4, seed=1).digest()
+    )
     doses = np.bincount(found.unit_of)[found.unit_of[mislabeled]]
     assert sorted(set(doses.tolist())) == [1, 3]
 

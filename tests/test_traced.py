@@ -132,9 +132,8 @@ def test_the_interval_of_the_bits_covers_their_mean(pairs: int, fixed: bool) -> 
         inside, outside = (
             (mean + sd * (trained * shift + noise[1 - trained])).astype(np.float32)[..., None] for trained in (1, 0)
         )
-        scores = Lira().leave_pair_out(PairArrays(inside, outside))
-        within, without = (side.astype(float) for side in scores)
-        found.append((membership_bits(within, without).mean(), *map(float, information_interval(within, without))))
+        own, other = (side.astype(float) for side in Lira().leave_pair_out(PairArrays(inside, outside)))
+        found.append((membership_bits(own, other).mean(), *map(float, information_interval(own, other))))
     values, low, high = np.array(found).T
     assert ((low <= values.mean()) & (values.mean() <= high)).mean() >= 0.9
 

@@ -45,12 +45,11 @@ class _Side:
         if not paired:
             return cls(right, learned, forgotten, members > 0), cls(right, learned, forgotten, members == 0)
         looks = by_pair(np.moveaxis(right, 1, 2), members)
-        times, lost = by_pair(learned, members), by_pair(forgotten, members)
-        inside, outside = (
-            cls(np.moveaxis(look, 2, 1), time, gone, np.ones(time.shape, bool))
-            for look, time, gone in zip(looks, times, lost, strict=True)
+        parts = zip(looks, by_pair(learned, members), by_pair(forgotten, members), strict=True)
+        first, second = (
+            cls(np.moveaxis(look, 2, 1), known, lost, np.ones(lost.shape, bool)) for look, known, lost in parts
         )
-        return inside, outside
+        return first, second
 
     def shares(self, flags: Bool[Array, "units examples"]) -> Float[Array, " units"]:
         """Return the share of the flagged in each unit."""
