@@ -16,7 +16,7 @@ from memaudit.errors import ModelError
 
 Array = np.ndarray
 
-_SHARPNESS = 100.0  # of the smooth step that stands in for the derivative of a ReLU
+_SHARPNESS = 100.0  # of the smooth step that replaces the derivative of a ReLU
 _PRIOR = 1.0
 
 
