@@ -25,7 +25,7 @@ class Metric:
 
     `counted`: a share of units that were counted, 0 to 1. `exact`: its bounds follow from the count, at any confidence.
     `rates`: measured at several false-positive rates. `of_bank`: it describes the shadow models, not the audited model.
-    `leak`: a larger number is a larger leak.
+    `leak`: a larger number is a larger leak. `members`: it is about how many members are told from non-members.
     """
 
     unit: str
@@ -35,6 +35,7 @@ class Metric:
     rates: bool = False
     of_bank: bool = False
     leak: bool = True
+    members: bool = False
 
     @property
     def range(self) -> tuple[float, float]:
@@ -43,27 +44,44 @@ class Metric:
 
 
 METRICS = {
-    "tpr": Metric(unit="share", larger="more members are identified at the stated FPR", counted=True, rates=True),
+    "tpr": Metric(
+        unit="share", larger="more members are identified at the stated FPR", counted=True, rates=True, members=True
+    ),
     "access": Metric(
         unit="share",
         larger="more members are identified at the stated FPR by an adversary with this access",
         counted=True,
         rates=True,
+        members=True,
     ),
     "snapshots": Metric(
         unit="share",
         larger="more added or removed records are identified from two releases, at the stated FPR",
         counted=True,
         rates=True,
+        members=True,
     ),
     "poisoning": Metric(
-        unit="share", larger="poisoned copies raise the TPR at the stated FPR more", of_bank=True, rates=True
+        unit="share",
+        larger="poisoned copies raise the TPR at the stated FPR more",
+        of_bank=True,
+        rates=True,
+        members=True,
     ),
     "access-loss": Metric(
-        unit="share", larger="labels alone hide more members than exact outputs", of_bank=True, rates=True, leak=False
+        unit="share",
+        larger="labels alone hide more members than exact outputs",
+        of_bank=True,
+        rates=True,
+        leak=False,
+        members=True,
     ),
     "traceability": Metric(
-        unit="share", larger="more members are named, at the lowest FPR that was reached", counted=True, exact=True
+        unit="share",
+        larger="more members are named, at the lowest FPR that was reached",
+        counted=True,
+        exact=True,
+        members=True,
     ),
     "membership-information": Metric(
         unit="bits", larger="the outputs reveal more about the membership of an average example", of_bank=True
@@ -88,10 +106,14 @@ METRICS = {
         unit="correlation", larger="memorized texts are extracted more than others", of_bank=True
     ),
     "risk": Metric(
-        unit="share", larger="more members are identified at the stated false-discovery rate", counted=True, exact=True
+        unit="share",
+        larger="more members are identified at the stated false-discovery rate",
+        counted=True,
+        exact=True,
+        members=True,
     ),
     "subgroup": Metric(
-        unit="share", larger="more members of the worst subgroup are identified", counted=True, rates=True
+        unit="share", larger="more members of the worst subgroup are identified", counted=True, rates=True, members=True
     ),
     "attribute": Metric(
         unit="share", larger="the model reveals more of the attribute than the data and other models do"
@@ -99,7 +121,9 @@ METRICS = {
     "image-extraction": Metric(
         unit="share", larger="more training images are extracted from a generator", counted=True, exact=True
     ),
-    "samples": Metric(unit="share", larger="more members are identified by the images a generator draws", rates=True),
+    "samples": Metric(
+        unit="share", larger="more members are identified by the images a generator draws", rates=True, members=True
+    ),
     "image-exposure": Metric(unit="bits", larger="a planted image ranks higher among its alternatives"),
     "canary-tpr": Metric(unit="share", larger="more canaries are identified", counted=True, rates=True, of_bank=True),
     "epsilon": Metric(unit="epsilon", larger="a larger claimed ε is refuted"),

@@ -16,6 +16,7 @@ from memaudit.checks import (
     fidelity_check,
     out_of_reach,
 )
+from memaudit.metrics import METRICS
 from memaudit.types import Control, Report, Result, Rung, Skipped, Subject, Verdict
 
 
@@ -63,7 +64,8 @@ def _withheld(check: Check, facts: TargetEvidence, controls: Sequence[Control]) 
         return "the model does not look like its shadow models, so no result about it is reported"
     blind = any(control.code == BLIND and control.passed is False for control in controls)
     doubtful = facts.rung < Rung.BANK or isinstance(facts, TextEvidence)
-    if blind and check.metric in ("tpr", "traceability") and doubtful:
+    metric = METRICS.get(check.metric)
+    if blind and doubtful and metric is not None and metric.members:
         what = "documents" if isinstance(facts, TextTargetEvidence) else "examples"
         return (
             "members can be distinguished from non-members without the model, so the result would measure how the "

@@ -244,4 +244,6 @@ def _table(attacks: dict[str, Guessed], attribute: Attribute, members: Bool[Arra
     )
 
 
-attribute_check = Check("ATT001", _TITLE, "attribute", _attribute, ClassifierEvidence)
+attribute_check = Check(
+    "ATT001", _TITLE, "attribute", _attribute, ClassifierEvidence, wanted=lambda evidence: bool(evidence.attributes)
+)

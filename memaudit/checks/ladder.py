@@ -20,8 +20,7 @@ def out_of_reach(check: Check, evidence: TargetEvidence) -> list[Skipped]:
     A check on membership cannot make the attacks that were asked for, at each rate; the others cannot be run.
     """
     other = any(issubclass(check.needs, kind) and not isinstance(evidence, kind) for kind in _KINDS)
-    asked = {"subgroup": evidence.subgroups, "attribute": evidence.attributes}  # only if the user names columns
-    if other or isinstance(evidence, Evidence) or not asked.get(check.metric, True):
+    if other or isinstance(evidence, Evidence):
         return []
     reason = f"it needs {NEEDS_BANK}"
     if check.metric != "tpr":

@@ -236,4 +236,4 @@ def _notes(evidence: Evidence, groups: list[Group]) -> tuple[str, ...]:
     )
 
 
-subgroups_check = Check("MIA027", TITLE, "subgroup", _subgroups)
+subgroups_check = Check("MIA027", TITLE, "subgroup", _subgroups, wanted=lambda evidence: bool(evidence.subgroups))
