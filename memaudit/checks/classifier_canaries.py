@@ -41,8 +41,6 @@ def _canaries(evidence: TargetEvidence) -> Outcome:
     other models; Clopper & Pearson 1934.
     """
     canary = evidence.promise.canaries
-    if not canary.any():
-        return (), ()
     here, fpr = canary & evidence.members, _rate(evidence, canary)
     if not isinstance(evidence, Evidence) or not evidence.with_bank or fpr is None or not here.any():
         reason = "it needs shadow models, an attack with them, canaries among the members, and a reachable FPR"
@@ -105,4 +103,11 @@ def _by_kind(evidence: TargetEvidence, flagged: Array) -> Table:
     )
 
 
-classifier_canaries_check = Check("CAN004", _TITLE, "canary-tpr", _canaries, TargetEvidence)
+classifier_canaries_check = Check(
+    "CAN004",
+    _TITLE,
+    "canary-tpr",
+    _canaries,
+    TargetEvidence,
+    wanted=lambda evidence: bool(evidence.promise.canaries.any()),
+)

@@ -47,8 +47,7 @@ def _claim(evidence: TargetEvidence) -> Outcome:
     Bonferroni over the two; Vadhan 2017, Lemma 2.2 for groups.
     """
     claim = evidence.promise.claim
-    if claim is None:
-        return (), ()
+    assert claim is not None
     floors = [floor for floor in evidence.floors.values() if isinstance(floor, Floor)]
     if not floors:
         reason = "neither lower bound on ε could be measured (DP002, DP003)"
@@ -127,8 +126,6 @@ def _many_run(evidence: TargetEvidence) -> Outcome:
 
 
 def _floor(evidence: TargetEvidence, code: str) -> Outcome:
-    if evidence.promise.claim is None:
-        return (), ()
     floor = evidence.floors[_NAMES[code]]
     if isinstance(floor, str):
         return (), (Skipped(code=code, title=_TITLES[code], reason=floor),)
@@ -269,7 +266,12 @@ def _of_units(evidence: TargetEvidence, claim: Claim) -> tuple[str, ...]:
     )
 
 
-claim_check = Check("DP001", _TITLES["DP001"], "epsilon", _claim, TargetEvidence)
-one_run_check = Check("DP002", _TITLES["DP002"], "epsilon-floor", _one_run, TargetEvidence)
-many_run_check = Check("DP003", _TITLES["DP003"], "epsilon-floor", _many_run, TargetEvidence)
-DP = (claim_check, one_run_check, many_run_check)
+def _claimed(evidence: TargetEvidence) -> bool:
+    return evidence.promise.claim is not None
+
+
+DP = (
+    Check("DP001", _TITLES["DP001"], "epsilon", _claim, TargetEvidence, _claimed),
+    Check("DP002", _TITLES["DP002"], "epsilon-floor", _one_run, TargetEvidence, _claimed),
+    Check("DP003", _TITLES["DP003"], "epsilon-floor", _many_run, TargetEvidence, _claimed),
+)

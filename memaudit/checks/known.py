@@ -35,8 +35,7 @@ def _known(evidence: ClassifierEvidence) -> Outcome:
     2020, mem(A, S, i), of an example whose label is random.
     """
     labels = evidence.labels
-    if labels is None:
-        return (), ()
+    assert labels is not None
     clusters = evidence.couples.clusters.astype(np.int64)
     try:
         found = known_memorization(labels.fitted, labels.redrawn, evidence.bank.members, clusters)
@@ -76,4 +75,11 @@ def _known(evidence: ClassifierEvidence) -> Outcome:
     return (finding,), ()
 
 
-known_check = Check("MEM008", _TITLE, "known-memorization", _known, ClassifierEvidence)
+known_check = Check(
+    "MEM008",
+    _TITLE,
+    "known-memorization",
+    _known,
+    ClassifierEvidence,
+    wanted=lambda evidence: getattr(evidence, "labels", None) is not None,
+)

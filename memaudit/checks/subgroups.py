@@ -69,8 +69,6 @@ def _subgroups(evidence: Evidence) -> Outcome:
     Source: Bonferroni; Holm 1979; Fisher 1935 for the permutation test; Hundepool et al. 2012, chapter 4, for hidden
     groups; on unequal risks Kulynych et al. 2022 (PoPETs), "Disparate Vulnerability to Membership Inference Attacks".
     """
-    if not evidence.subgroups:
-        return (), ()
     reachable = [f for f in evidence.resolved_fprs if evidence.with_bank and _attacked(evidence).unreachable(f) is None]
     groups = _shown(evidence)
     if not groups or not reachable:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from memaudit.policy.plausible import MEASURES
 from memaudit.policy.words import rounds, version_of
@@ -28,29 +29,67 @@ from memaudit.types import (
     Rung,
 )
 
-ALWAYS = (
-    *("CTL001", "CTL002", "CTL003", "CTL004", "CTL005", "CTL007"),
-    *("LNK001", "MIA011", "MIA012", "MIA026", "MEM004", "MEM009"),
-)
-WITHOUT_BANK = ("CTL002", "CTL003", "CTL005", "CTL007", "LNK001", "MIA011", "MIA012", "MIA026", "MEM004", "MEM009")
-_SINCE_0_3 = (
-    *("CAN010", "MEM004", "MEM005", "MEM006", "MEM009", "MIA011", "MIA012", "MIA026"),
-    *("MIA020", "MIA021", "MIA022", "MIA023"),
-)
-_OF_BANK = ("CTL009",)  # a control on what shadow models recorded
-OF_CLASSIFIERS = ("MEM001", "MEM005", "MEM006", "MIA020", "MIA021", "MIA022", "MIA023")
-OF_GENERATORS = ("GEN001", "GEN002", "GEN003")
-OF_TEXTS = (
-    *("CTL006", "CTL009", "MEM002", "MEM003", "LNK002", "CAN001", "CAN002", "CAN003", "CAN010"),
-    *("EXT001", "EXT002", "EXT003", "EXT004"),
-)
-IF_ASKED = {  # by lines of the provenance
-    ASKED_SUBGROUPS: ("MIA027",),
-    ASKED_ATTRIBUTES: ("ATT001",),
-    DP_CLAIM: ("DP001", "DP002", "DP003"),
-    CLASSIFIER_CANARIES: ("CAN004",),
-    EARLIER: ("MIA024",),
-    POISONED: ("MIA025",),
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Which audits report the outcome of a check or a control; by default all.
+
+    `of` is the kind of model, and `since` the first version. With `asked`, only audits with this line of the provenance
+    report it.
+    """
+
+    of: str = ""
+    rungs: tuple[Rung, ...] = tuple(Rung)
+    since: tuple[int, ...] = ()
+    asked: str = ""
+
+
+_BANK, _NEW = (Rung.BANK,), (0, 3)
+TOLD = {
+    "CTL001": Told(rungs=_BANK),
+    "CTL002": Told(),
+    "CTL003": Told(),
+    "CTL004": Told(rungs=_BANK),
+    "CTL005": Told(),
+    "CTL006": Told("text"),
+    "CTL007": Told(),
+    "CTL009": Told("text", _BANK),
+    "CTL014": Told(rungs=(Rung.REFERENCES,)),
+    "MIA011": Told(since=_NEW),
+    "MIA012": Told(since=_NEW),
+    "MIA020": Told("classifier", since=_NEW),
+    "MIA021": Told("classifier", since=_NEW),
+    "MIA022": Told("classifier", since=_NEW),
+    "MIA023": Told("classifier", since=_NEW),
+    "MIA024": Told(asked=EARLIER),
+    "MIA025": Told(asked=POISONED),
+    "MIA026": Told(since=_NEW),
+    "MIA027": Told(asked=ASKED_SUBGROUPS),
+    "ATT001": Told(asked=ASKED_ATTRIBUTES),
+    "MEM001": Told("classifier"),
+    "MEM002": Told("text"),
+    "MEM003": Told("text"),
+    "MEM004": Told(since=_NEW),
+    "MEM005": Told("classifier", since=_NEW),
+    "MEM006": Told("classifier", since=_NEW),
+    "MEM009": Told(since=_NEW),
+    "LNK001": Told(),
+    "LNK002": Told("text"),
+    "CAN001": Told("text"),
+    "CAN002": Told("text"),
+    "CAN003": Told("text"),
+    "CAN004": Told(asked=CLASSIFIER_CANARIES),
+    "CAN010": Told("text", since=_NEW),
+    "DP001": Told(asked=DP_CLAIM),
+    "DP002": Told(asked=DP_CLAIM),
+    "DP003": Told(asked=DP_CLAIM),
+    "EXT001": Told("text"),
+    "EXT002": Told("text"),
+    "EXT003": Told("text"),
+    "EXT004": Told("text"),
+    "GEN001": Told("generator"),
+    "GEN002": Told("generator"),
+    "GEN003": Told("generator"),
 }
 _OVERSTATED = {"CTL004": ("tpr",), "CTL014": ("tpr",), "CTL006": ("exposure", "canaries", "planted-exposure")}
 _CONCERNED = {"CTL009": ("calibrated", "raw", "search"), "CTL014": OF_REFERENCES}
@@ -96,19 +135,22 @@ def _of_control(control: Control, attacked: Sequence[str]) -> Iterator[str]:
 def _missing(report: Report) -> Iterator[str]:
     there = {control.code for control in report.controls} | {skipped.code for skipped in report.skipped}
     there |= {finding.code for finding in _findings(report)}
-    kinds = (of for of in (OF_TEXTS, OF_GENERATORS) if there & set(of))
-    own = next(kinds, OF_CLASSIFIERS)
-    always = ALWAYS if report.rung is Rung.BANK else WITHOUT_BANK
-    always = (*always, "CTL014") if report.rung is Rung.REFERENCES else always
-    unknown = () if version_of(report) >= (0, 3) else _SINCE_0_3
-    for code in (*always, *(code for code in own if report.rung is Rung.BANK or code not in _OF_BANK)):
-        if code not in there and code not in unknown:
+    own = next((kind for kind in ("text", "generator") if there & codes_of(kind)), "classifier")
+    version = version_of(report)
+    for code, told in TOLD.items():
+        if code in there or told.of not in ("", own) or report.rung not in told.rungs or version < told.since:
+            continue
+        if not told.asked:
             kind = "control" if code.startswith("CTL") else "check"
             yield f"the {kind} {code} is missing: every audit reports its outcome"
-    for asked, codes in IF_ASKED.items():
-        for code in codes if asked in report.provenance else ():
-            if code not in there:
-                yield f"the check {code} is missing: the audit was asked about {asked} ({report.provenance[asked]})"
+        elif told.asked in report.provenance:
+            about = f"{told.asked} ({report.provenance[told.asked]})"
+            yield f"the check {code} is missing: the audit was asked about {about}"
+
+
+def codes_of(kind: str) -> set[str]:
+    """Return the codes of one kind of model alone; of "", those of all kinds that need not be asked for."""
+    return {code for code, told in TOLD.items() if told.of == kind and not told.asked}
 
 
 def _unmeasured(report: Report, asked: str) -> Iterator[str]:
