@@ -25,7 +25,8 @@ from memaudit.auditing.facts import facts_of
 from memaudit.auditing.ground import ground
 from memaudit.auditing.target import open_target
 from memaudit.checks.access import ACCESS
-from memaudit.types import USUAL_ATTACKS, Level, Table
+from memaudit.attack_names import USUAL_ATTACKS
+from memaudit.types import Level, Table
 
 TASKS = {"location30": location30, "fashion-cnn": fashion_cnn}
 _SEED = 2021

@@ -6,8 +6,9 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from memaudit.attack_names import ATTACKS_BY_METRIC
 from memaudit.errors import SettingsError, hint
-from memaudit.types import ATTACKS_BY_METRIC, UNBOUNDED_EPSILON, Limit
+from memaudit.types import UNBOUNDED_EPSILON, Limit
 
 SUREST = 0.9995  # confidence of the surest bounds that a report stores
 RANGES = {

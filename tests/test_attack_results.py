@@ -4,10 +4,11 @@ import re
 
 import numpy as np
 
+from memaudit.attack_names import OF_REFERENCES
 from memaudit.attacks import TARGET_ATTACKS
 from memaudit.checks.attack_results import cells, curve, roc, tied, title_at, unresolved
 from memaudit.stats import Reached
-from memaudit.types import OF_REFERENCES, Rung
+from memaudit.types import Rung
 
 
 def test_the_text_of_a_roc_figure_quotes_the_rate_that_it_read() -> None:

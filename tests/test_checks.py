@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from memaudit import checks
+from memaudit.attack_names import ATTACKS_BY_METRIC
 from memaudit.attacks import BANK_ATTACKS, TARGET_ATTACKS
 from memaudit.checks import CHECKS, Check, all_checks
 from memaudit.checks.evidence import Evidence, with_interval
 from memaudit.errors import SettingsError
 from memaudit.reports.text import percent
-from memaudit.types import ATTACKS_BY_METRIC
 
 MINE = Check("XXX001", "Something else", "mine", lambda evidence: ((), ()))
 TAKEN = Check("MIA001", "Something else", "mine", lambda evidence: ((), ()))

@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 from memaudit import checks, reports
+from memaudit.attack_names import ATTACKS_BY_METRIC
 from memaudit.auditing.folder import DIGEST
 from memaudit.policy.consistency import contradictions
 from memaudit.policy.plausible import MEASURES
 from memaudit.policy.waivers import self_approved
 from memaudit.reports import editions
-from memaudit.types import ATTACKS_BY_METRIC, Edition
+from memaudit.types import Edition
 
 Command = Callable[..., CompletedProcess[str]]
 Complaint = Callable[..., str]

@@ -17,13 +17,13 @@ import pytest
 from scipy.stats import binomtest
 
 from memaudit import reports, stats
+from memaudit.attack_names import ATTACKS_BY_METRIC
 from memaudit.cli.settings import read
 from memaudit.errors import SettingsError
 from memaudit.metrics import METRICS
 from memaudit.policy import hold
 from memaudit.policy.controls import needed_controls
 from memaudit.types import (
-    ATTACKS_BY_METRIC,
     Attempt,
     Control,
     Estimate,

@@ -12,10 +12,11 @@ import pytest
 from samples import sample_report
 
 from memaudit import reports
+from memaudit.attack_names import ATTACKS_BY_METRIC
 from memaudit.errors import MemauditError
 from memaudit.loggers.content import COLUMNS, content
 from memaudit.reports.text import interval
-from memaudit.types import ATTACKS_BY_METRIC, Control, Edition, Report
+from memaudit.types import Control, Edition, Report
 
 REPORT = sample_report()
 TPR = "memaudit/MIA001/lira/0.001"

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from memaudit import checks, metrics
+from memaudit.attack_names import ATTACKS_BY_METRIC
 from memaudit.cli.settings import read
 from memaudit.errors import SettingsError
 from memaudit.metrics import METRICS, Metric, require_limits
@@ -14,7 +15,6 @@ from memaudit.policy.controls import needed_controls
 from memaudit.policy.plausible import MEASURES
 from memaudit.reports.schema import schema
 from memaudit.types import (
-    ATTACKS_BY_METRIC,
     Bounds,
     Control,
     Estimate,

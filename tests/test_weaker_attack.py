@@ -9,11 +9,12 @@ import pytest
 import samples
 
 from memaudit import reports
+from memaudit.attack_names import USUAL_ATTACKS
 from memaudit.cli import settings
 from memaudit.policy import hold
 from memaudit.reports.document import document
 from memaudit.reports.uncovered import uncovered
-from memaudit.types import USUAL_ATTACKS, Finding, Limit, Verdict
+from memaudit.types import Finding, Limit, Verdict
 
 ROOT = Path(__file__).parents[1]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from memaudit.attack_names import ATTACKS_BY_METRIC, USUAL_ATTACKS
 from memaudit.attacks import OF_DISTRIBUTION, STATISTICS
 from memaudit.auditing.ground import Ground
 from memaudit.auditing.target import Target
@@ -13,7 +14,7 @@ from memaudit.errors import SettingsError, hint
 from memaudit.metrics import require_limits
 from memaudit.recipe import LanguageModelRecipe, Population, Recipe, TextPopulation
 from memaudit.recipe.labels import Task
-from memaudit.types import ATTACKS_BY_METRIC, USUAL_ATTACKS, Limit, Rung
+from memaudit.types import Limit, Rung
 
 _OF_CLASSIFIERS = ("class-threshold", "modified-entropy")
 

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
+from memaudit.attack_names import ATTACKS_BY_METRIC
 from memaudit.attacks.access import ACCESS_ATTACKS, RECORDED, knowing, needs_pairs
 from memaudit.checks.attack_results import POINTS, curve, roc, unresolved
 from memaudit.checks.evidence import (
@@ -28,7 +29,7 @@ from memaudit.checks.membership import METHOD
 from memaudit.checks.tasks import MultilabelTargetEvidence, RegressionTargetEvidence
 from memaudit.reports.text import percent, points, rate
 from memaudit.stats import auc, auc_interval, threshold, tpr_draws
-from memaudit.types import ATTACKS_BY_METRIC, Cell, Curve, Estimate, Figure, Finding, Level, Skipped, Table
+from memaudit.types import Cell, Curve, Estimate, Figure, Finding, Level, Skipped, Table
 
 Array = np.ndarray
 

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 from jaxtyping import Float
 
+from memaudit.attack_names import ATTACKS_BY_METRIC
 from memaudit.checks.evidence import between, with_interval
 from memaudit.reports.text import percent, rate
 from memaudit.stats import Reached, auc, auc_interval, least_nonmembers, own_tpr, own_tpr_interval
-from memaudit.types import ATTACKS_BY_METRIC, Cell, Curve, Estimate, Figure, FigureKind, Table
+from memaudit.types import Cell, Curve, Estimate, Figure, FigureKind, Table
 
 Array = np.ndarray
 Share = tuple[float, float, float]  # value and interval

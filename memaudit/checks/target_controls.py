@@ -9,11 +9,12 @@ import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
+from memaudit.attack_names import OF_REFERENCES
 from memaudit.attacks import TARGET_ATTACKS
 from memaudit.checks.evidence import ControlCheck, TargetEvidence
 from memaudit.reports.text import percent, rate
 from memaudit.stats import HeldOutRate, auc, auc_interval
-from memaudit.types import OF_REFERENCES, Control, Rung, Table
+from memaudit.types import Control, Rung, Table
 
 Array = np.ndarray
 

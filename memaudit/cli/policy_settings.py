@@ -9,10 +9,11 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from memaudit.attack_names import ATTACKS_BY_METRIC
 from memaudit.errors import hint
 from memaudit.metrics import METRICS, problems, require_attack, require_metric
 from memaudit.policy.waivers import self_approved
-from memaudit.types import ATTACKS_BY_METRIC, Limit, OnInconclusive, Waiver
+from memaudit.types import Limit, OnInconclusive, Waiver
 
 LONGEST = timedelta(days=180)
 

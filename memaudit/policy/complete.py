@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from memaudit.attack_names import ATTACKS_BY_METRIC, OF_REFERENCES
 from memaudit.policy.plausible import MEASURES
 from memaudit.policy.words import rounds, version_of
 from memaudit.types import (
@@ -17,11 +18,9 @@ from memaudit.types import (
     ASKED_ATTRIBUTES,
     ASKED_RATES,
     ASKED_SUBGROUPS,
-    ATTACKS_BY_METRIC,
     CLASSIFIER_CANARIES,
     DP_CLAIM,
     EARLIER,
-    OF_REFERENCES,
     POISONED,
     Control,
     Finding,

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from statistics import NormalDist
 
+from memaudit.attack_names import OF_REFERENCES
 from memaudit.policy.comparison import Comparison
 from memaudit.policy.plausible import MEASURES
-from memaudit.types import OF_REFERENCES, Limit, Report, Rung
+from memaudit.types import Limit, Report, Rung
 
 NEEDS_BANK = "a bank of shadow models: memaudit bank fill --shadows 64"
 SHADOW_SECONDS = "seconds per shadow model"  # a key of a report's provenance

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
+from memaudit.attack_names import ATTACKS_BY_METRIC
 from memaudit.metrics import METRICS, RANGES
-from memaudit.types import ATTACKS_BY_METRIC, Bounds, Edition, Estimate, Finding, Report, Rung, Subject
+from memaudit.types import Bounds, Edition, Estimate, Finding, Report, Rung, Subject
 
 MOST_UNITS = 10**9
 ROUNDING = 1e-6  # relative

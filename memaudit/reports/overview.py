@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from memaudit.attack_names import Access
 from memaudit.reports import figures, text, wording
 from memaudit.reports.blocks import Badges, Block, Number, Paragraph, Picture, Point, Points, Section, grid, titled
 from memaudit.reports.uncovered import uncovered
-from memaudit.types import Access, Curve, Figure, FigureKind, Finding, Limit, Report, Result, Rung, Verdict
+from memaudit.types import Curve, Figure, FigureKind, Finding, Limit, Report, Result, Rung, Verdict
 
 _SHARES = ("tpr", "canaries", "secrets", "extraction")  # metrics that one axis can show
 _LEVEL = 0.95  # of an interval on the first page

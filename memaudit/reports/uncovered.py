@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from memaudit.attack_names import USUAL_ATTACKS
 from memaudit.reports.text import interval, quantity, rate
-from memaudit.types import ASKED_ATTACKS, USUAL_ATTACKS, Finding, Limit, Report, Rung
+from memaudit.types import ASKED_ATTACKS, Finding, Limit, Report, Rung
 
 
 def uncovered(report: Report) -> tuple[tuple[str, str], ...]:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from memaudit.attack_names import ATTACKS_BY_METRIC, Access, KnownAttack
 from memaudit.reports.blocks import Badge
 from memaudit.reports.text import percent, rate
 from memaudit.reports.uncovered import uncovered
 from memaudit.types import (
-    ATTACKS_BY_METRIC,
-    Access,
     Attempt,
     Context,
     Control,
     Edition,
     FigureKind,
     Finding,
-    KnownAttack,
     Release,
     Report,
     Result,
