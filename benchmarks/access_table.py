@@ -21,11 +21,12 @@ from pathlib import Path
 
 import memaudit as ma
 from benchmarks.banks import fashion_cnn, location30
+from memaudit.attack_names import USUAL_ATTACKS
+from memaudit.auditing.asked.access import Accesses
 from memaudit.auditing.facts import facts_of
 from memaudit.auditing.ground import ground
 from memaudit.auditing.target import open_target
 from memaudit.checks.access import ACCESS
-from memaudit.attack_names import USUAL_ATTACKS
 from memaudit.types import Level, Table
 
 TASKS = {"location30": location30, "fashion-cnn": fashion_cnn}
@@ -56,7 +57,7 @@ def show(task: str, data: Path, folder: Path, shadows: int, workers: int) -> Non
         ma.save_target(ma.train(recipe, members, seed=_SEED), model, members, recipe)
     started = time.perf_counter()
     base = ground(open_target(model, recipe, device="cpu"), bank, shadows, device="cpu")
-    facts = facts_of(base, (0.01, 0.001), USUAL_ATTACKS, "cpu", Level.WEIGHTS)
+    facts = facts_of(base, (0.01, 0.001), USUAL_ATTACKS, "cpu", **Accesses(Level.WEIGHTS, "cpu").facts(base))
     found = [finding for check in ACCESS for finding in check.run(facts)[0]]
     print(f"\n{task}: bank of {shadows} {filled:.0f} s, views and attacks {time.perf_counter() - started:.0f} s")
     for finding in found:

@@ -15,8 +15,8 @@ from memaudit.errors import SettingsError
 from memaudit.policy.consistency import contradictions
 from memaudit.signals.views import VIEWS, Confidences, LossDirection, NoiseVotes
 from memaudit.signals.views.changed import moved, noisy
+from memaudit.training.asking import view_bank
 from memaudit.training.stored import stored_model
-from memaudit.training.viewing import view_bank
 from memaudit.types import Finding
 
 X = np.random.default_rng(0).normal(size=(240, 8)).astype(np.float32)

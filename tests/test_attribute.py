@@ -276,7 +276,7 @@ def test_estimators_are_fitted_again_and_kept(estimator: tuple[Path, ma.Estimato
     folder, recipe, _ = estimator
     done = _audit(folder, recipe)
     (finding,) = (r.finding for r in done.report.results if r.finding.code == "ATT001")
-    files = sorted((folder / "bank" / "altered").rglob("*.safetensors"))
+    files = sorted((folder / "bank" / "views").rglob("*.safetensors"))
     assert len(files) == 6 and contradictions(done.report) == () and done.report.provenance["attributes"] == "a"
     assert contradictions(editions.edition(done.report, "public")) == ()
     assert any("inference of other attributes" in words for words in done.report.untested)
@@ -304,7 +304,7 @@ def test_an_estimator_that_is_not_the_recorded_one_is_refused(
     from memaudit.training import asking
 
     folder, recipe, _ = estimator
-    for file in (folder / "bank" / "altered").rglob("*.safetensors"):
+    for file in (folder / "bank" / "views").rglob("*.safetensors"):
         file.unlink()
     monkeypatch.setattr(asking, "training_seed", lambda seed, model: 7)
     with pytest.raises(MemauditError, match="do not give the outputs that were recorded"):

@@ -266,10 +266,11 @@ def test_a_report_without_the_subgroups_that_were_asked_for_is_refused(audited: 
 
 
 def test_groups_below_ten_cannot_be_asked_for() -> None:
-    from memaudit.auditing.groups import grouped
+    from memaudit.auditing.asked import Options
+    from memaudit.auditing.asked.subgroups import asked
 
     with pytest.raises(MemauditError, match="fewer than 10"):
-        grouped(None, None, 9)  # type: ignore[arg-type]
+        asked(None, Options(smallest_group=9))  # type: ignore[arg-type]
 
 
 def test_settings_take_columns(tmp_path: Path) -> None:

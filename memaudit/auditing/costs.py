@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from memaudit.auditing.viewed import highest, views_for
+from memaudit.auditing.asked.access import highest, views_for
 from memaudit.bank import Bank
 from memaudit.design import Design
 from memaudit.errors import SettingsError

@@ -8,7 +8,6 @@ import numpy as np
 
 from memaudit.auditing.ground import Ground
 from memaudit.auditing.target import Target, read_by_shadows
-from memaudit.auditing.viewed import views_of
 from memaudit.bank import Matched, Recordings
 from memaudit.checks import RedrawnLabels, TargetEvidence, TextEvidence, TextTargetEvidence
 from memaudit.checks.generator import GeneratorEvidence, GeneratorTargetEvidence, Planted
@@ -18,7 +17,6 @@ from memaudit.memorization import Observations
 from memaudit.recipe import Examples, GeneratorRecipe, Observed, TextPopulation
 from memaudit.recipe.generator import COSTS, canary_rows
 from memaudit.recipe.populations import units_of
-from memaudit.types import Level
 
 Array = np.ndarray
 
@@ -28,7 +26,6 @@ def facts_of(
     fprs: tuple[float, ...],
     attacks: tuple[str, ...],
     device: str,
-    access: Level | None = None,
     **more: Any,
 ) -> TargetEvidence:
     """Return what the checks may look at, `more` of it as it is."""
@@ -67,7 +64,6 @@ def facts_of(
     matched = base.recordings.couples if isinstance(base.recordings, Matched) else None
     if (labels := _redrawn(base)) is not None:
         shared["labels"] = labels
-    shared |= views_of(base, access, device)
     return BANK_EVIDENCE[population.task](**shared, bank=base.recordings, matched=matched, share=base.share)
 
 
@@ -90,7 +86,7 @@ def _of_generator(base: Ground, recipe: GeneratorRecipe, shared: dict[str, Any])
             f"the bank in {base.bank.path} was imported and holds no distances to generated images; fill one with the "
             "recipe: memaudit bank fill"
         )
-    found = base.bank.verified(_used(base))
+    found = base.bank.verified(base.used)
     matched = base.recordings.couples if isinstance(base.recordings, Matched) else None
     columns = base.recordings.kept if isinstance(base.recordings, Matched) else examples.representatives
     nearest = (
@@ -120,21 +116,13 @@ def _planted(recipe: GeneratorRecipe, examples: Examples, recorded: Any, counts:
     return Planted(costs=costs, references=references, inside=inside, forms=recipe.planted().forms)
 
 
-def _used(base: Ground) -> list[int]:
-    """Return the models of the bank that are used."""
-    assert base.bank is not None
-    bank = base.bank
-    used = [m for first in bank.pairs() for m in (first, first + 1)] if bank.paired else bank.models()
-    return used[: base.shadows]
-
-
 def _redrawn(base: Ground) -> RedrawnLabels | None:
     """Return which labels the shadow models were trained on, unit by unit, and which of them they predict."""
     if base.design is None or base.bank is None or not base.design.label_noise:
         return None
     bank, examples = base.bank, base.target.population
     assert isinstance(examples, Examples)
-    recorded = bank.verified(_used(base))
+    recorded = bank.verified(base.used)
     units = rows = examples.representatives
     if isinstance(base.recordings, Matched):
         rows = units[base.recordings.kept] if examples.pools else base.recordings.kept

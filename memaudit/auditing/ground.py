@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,15 @@ class Ground:
     def count(self, role: Role) -> int:
         """Return how many units have a role in the bank's design; 0 of a bank without one."""
         return 0 if self.design is None else self.design.count(role)
+
+    @cached_property
+    def used(self) -> tuple[int, ...]:
+        """The numbers of the bank's models that are used, in the order of the recordings."""
+        if self.bank is None:
+            return ()
+        pairs = self.bank.paired
+        models = [m for first in self.bank.pairs() for m in (first, first + 1)] if pairs else self.bank.models()
+        return tuple(models[: self.shadows])
 
     @property
     def others(self) -> int:

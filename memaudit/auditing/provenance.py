@@ -15,10 +15,9 @@ from memaudit import policy
 from memaudit.auditing.evidence import EvidenceLevel, Key
 from memaudit.auditing.ground import Ground
 from memaudit.auditing.target import Target
-from memaudit.privacy import Promise
 from memaudit.recipe import EstimatorRecipe, TextPopulation, fingerprint, sources
 from memaudit.training import device_name
-from memaudit.types import ASKED_ATTACKS, ASKED_RATES, CLASSIFIER_CANARIES, DP_CLAIM
+from memaudit.types import ASKED_ATTACKS, ASKED_RATES
 
 _PACKAGES = ("numpy", "scipy", "torch", "scikit-learn")
 _PACKAGES_OF_TEXT = ("transformers", "tokenizers", "peft")
@@ -56,15 +55,6 @@ def provenance(
         "exact copies among the examples": str(target.population.duplicates),
         **_of_others(base, made),
         **{f"package.{name}": _version(name) for name in packages},
-    }
-
-
-def promised(promise: Promise) -> dict[str, str]:
-    """Return the claim that was audited, and how many canaries the examples have; nothing where there is neither."""
-    canaries, claim = int(promise.canaries.sum()), promise.claim
-    return {
-        **({DP_CLAIM: f"{claim}, {claim.origin}"} if claim is not None else {}),
-        **({CLASSIFIER_CANARIES: str(canaries)} if canaries else {}),
     }
 
 

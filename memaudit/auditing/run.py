@@ -9,23 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 from memaudit import policy, reports
 from memaudit.auditing import ledger as ledgers
-from memaudit.auditing.attributes import inferred, require_attributes
+from memaudit.auditing.asked import Options, questions
 from memaudit.auditing.choices import require_choices, require_fitting, usual_attacks
-from memaudit.auditing.earlier import open_earlier, release_of
 from memaudit.auditing.evidence import EvidenceLevel, Key, LedgerKey, flags_table, identifiers, most_exposed, table
 from memaudit.auditing.examination import examine, trusted_by
 from memaudit.auditing.facts import facts_of, of_examples
 from memaudit.auditing.folder import EVIDENCE, seal, unseal
 from memaudit.auditing.ground import LEAST_SHADOWS, Ground, ground
-from memaudit.auditing.groups import grouped, groups_of
 from memaudit.auditing.planning import require_planned
-from memaudit.auditing.poisoned import poisoned_of
-from memaudit.auditing.promised import Dp, promise_of
-from memaudit.auditing.provenance import bound, made_from, promised, provenance
+from memaudit.auditing.promised import Dp
+from memaudit.auditing.provenance import bound, made_from, provenance
 from memaudit.auditing.recorded import Outputs, open_outputs
 from memaudit.auditing.scope import limitations, notices, untested
 from memaudit.auditing.target import Target, open_target
-from memaudit.auditing.viewed import highest
 from memaudit.bank import Bank
 from memaudit.checks import Evidence
 from memaudit.design import Role
@@ -33,11 +29,6 @@ from memaudit.errors import EvidenceError, MemauditError, SettingsError
 from memaudit.files import make_private_folder, write_whole
 from memaudit.recipe import Recipe, recipe_digest
 from memaudit.types import (
-    ASKED_ACCESS,
-    ASKED_ATTRIBUTES,
-    ASKED_SUBGROUPS,
-    EARLIER,
-    POISONED,
     Attempt,
     Context,
     Edition,
@@ -202,11 +193,20 @@ def audit(
         target = open_target(model, recipe, members, device, state_dict=state_dict, manifest=manifest, trusted=trusted)
     require_choices(fprs, attacks, limits)
     require_fitting(target, attacks or ())
-    level = highest(access, target.population)
-    target, columns = grouped(target, subgroups, smallest_group)
-    attributes = require_attributes(target, attribute)
     bank = Bank.open(bank) if isinstance(bank, str | Path) and shadows != 0 else bank
-    earlier = None if before is None else open_earlier(before, target, before_members, device)
+    options = Options(
+        access=access,
+        subgroups=subgroups,
+        smallest_group=smallest_group,
+        attribute=attribute,
+        before=before,
+        before_members=before_members,
+        poisoned=poisoned,
+        poisoned_recipe=poisoned_recipe,
+        dp=dp,
+        device=device,
+    )
+    target, asked = questions(target, options)
     place = Path(ledger) if ledger is not None else _ledger(bank, target)
     ledgers.require_writable(place)
     base = ground(target, bank, shadows, references, device)
@@ -217,13 +217,8 @@ def audit(
     if plan is not None:
         planned = _planned(Path(plan), target, base, fprs, attacks, limits, place)
     measured = base.target
-    groups = {"subgroups": groups_of(measured.population, columns), "smallest_group": smallest_group}
-    groups |= {"attributes": inferred(base, attributes, device)}
-    facts = facts_of(base, tuple(fprs), tuple(attacks), device, level, promise=promise_of(dp, target, base), **groups)
-    tainted = None if poisoned is None else poisoned_of(poisoned, poisoned_recipe, base)
-    before_it = None if earlier is None else release_of(earlier, base, device)
-    if isinstance(facts, Evidence):  # without a bank, the two have refused
-        facts = replace(facts, before=before_it, poisoned=tainted)
+    more = {name: fact for question in asked for name, fact in question.facts(base).items()}
+    facts = facts_of(base, tuple(fprs), tuple(attacks), device, **more)
     subject = Subject(
         model=target.name,
         sha256=target.sha256,
@@ -236,16 +231,12 @@ def audit(
         unit=getattr(target.population, "unit", "examples"),
     )
     made = made_from(target, base)
-    origin = provenance(target, base, made, fprs, attacks, device, command) | promised(facts.promise)
-    origin |= {} if level is None else {ASKED_ACCESS: str(level)}
-    origin |= {} if earlier is None else {EARLIER: earlier.sha256}
-    origin |= {} if tainted is None else {POISONED: f"{tainted.copies} mislabeled copies of each record"}
-    origin |= {ASKED_SUBGROUPS: ", ".join(columns)} if columns else {}
-    origin |= {ASKED_ATTRIBUTES: ", ".join(attributes)} if attributes else {}
-    not_tested = untested(
-        target, base.rung, getattr(facts, "access", None), compared=earlier is not None, attributes=attributes
-    )
-    report = examine(facts, subject, not_tested, limitations(target, base), origin)
+    origin = provenance(target, base, made, fprs, attacks, device, command)
+    tested: dict[str, str] = {}
+    for question in asked:
+        origin |= question.provenance(facts)
+        tested |= question.tested(facts)
+    report = examine(facts, subject, untested(target, base.rung, tested), limitations(target, base), origin)
     audited, shown = base.bank is not None and Key.made(base.bank.path), EvidenceLevel(evidence)
     # Not before: a bank that has a key was audited.
     key = LedgerKey(place) if base.bank is None else Key(base.bank.path, ledger=place)

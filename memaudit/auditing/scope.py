@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from memaudit.auditing.ground import Ground
 from memaudit.auditing.target import Target
@@ -13,7 +13,7 @@ from memaudit.design import Design, Draw, Role
 from memaudit.recipe import Population, TextPopulation
 from memaudit.recipe.labels import Task
 from memaudit.reports.text import percent
-from memaudit.types import Level, Rung
+from memaudit.types import Rung
 
 SEVERAL = "Several releases of a model combined."
 MORE = "Three or more releases of a model combined, and releases that continue the training of others."
@@ -124,33 +124,21 @@ NOISE = (
 )
 
 
-def untested(
-    target: Target,
-    rung: Rung = Rung.BANK,
-    access: Level | None = None,
-    compared: bool = False,
-    attributes: Sequence[str] = (),
-) -> tuple[str, ...]:
+def untested(target: Target, rung: Rung = Rung.BANK, tested: Mapping[str, str] | None = None) -> tuple[str, ...]:
     """Return what was not tested.
 
     Args:
         target: The audited model.
         rung: What there was to go on.
-        access: The highest level of the attacks by access, if some were made.
-        compared: Whether the model was compared with an earlier release.
-        attributes: The columns that were inferred.
+        tested: Which lines become others, as something that they name was tested.
     """
-    tested = {SEVERAL: MORE} if compared else {}
-    tested |= {NOT_INFERRED: INFERRED} if attributes else {}
-    return tuple(tested.get(line, line) for line in _untested(target, rung, access))
+    return tuple((tested or {}).get(line, line) for line in _untested(target, rung))
 
 
-def _untested(target: Target, rung: Rung, access: Level | None) -> tuple[str, ...]:
+def _untested(target: Target, rung: Rung) -> tuple[str, ...]:
     lower = WITHOUT_BANK if rung < Rung.BANK else ()
     if not isinstance(target.population, TextPopulation):
-        if access is None:
-            return (*lower, *UNTESTED)
-        return (*lower, OTHER_WHITE_BOX if access is Level.WEIGHTS else WHITE_BOX, *UNTESTED[1:])
+        return (*lower, *UNTESTED)
     base = getattr(target.recipe, "base", None) is not None
     return (
         *lower,

@@ -168,10 +168,8 @@ def _not_run(report: Report) -> dict[str, list[str]]:
 def run(model: Path, call: Job, quiet: bool, yes: bool = False) -> Audit:
     """Return the audit of a model by the settings of a call; `yes` lets the bank cost more than was budgeted."""
     from memaudit.auditing import default_attacks, open_target, require_planned
-    from memaudit.auditing.attributes import require_attributes
-    from memaudit.auditing.groups import grouped
+    from memaudit.auditing.asked import Options, questions
     from memaudit.auditing.ledger import require_writable
-    from memaudit.auditing.viewed import highest
     from memaudit.bank import Bank
     from memaudit.recipe import Counts
 
@@ -190,13 +188,11 @@ def run(model: Path, call: Job, quiet: bool, yes: bool = False) -> Audit:
         trusted=settings.trust,
     )
     assert target.recipe is not None
-    earlier = _earlier(target, call)
-    highest(settings.access, target.population, settings.weights)
-    grouped(target, settings.subgroups, settings.smallest_group)
-    require_attributes(target, settings.attribute)
+    asked = _asked(target, call)
+    questions(target, Options(**asked, device=settings.device, weights=settings.weights))
     place = call.place(settings.bank)
     if settings.shadows != 0 and (Bank.is_imported(place) or Bank.is_derived(place)):
-        return _audited(target, Bank.open(place), call, None, earlier)
+        return _audited(target, Bank.open(place), call, None, asked)
     if settings.plan is not None:
         attacks = settings.attacks or default_attacks(target.recipe, target.population, call.limits)
         require_planned(
@@ -210,20 +206,30 @@ def run(model: Path, call: Job, quiet: bool, yes: bool = False) -> Audit:
             call.ledger,
         )
     if _without_shadows(call, target.recipe):
-        return _audited(target, None, call, 0, earlier)
+        return _audited(target, None, call, 0, asked)
     bank = fill_bank(call, quiet, yes, target.recipe, target.population, members=Counts(target.counts))
-    return _audited(target, bank, call, settings.shadows, earlier)
+    return _audited(target, bank, call, settings.shadows, asked)
 
 
-def _earlier(target: Target, call: Job) -> Target | None:
-    """Return the earlier release that the model is to be compared with; None if there is none."""
-    from memaudit.auditing.earlier import open_earlier
+def _asked(target: Target, call: Job) -> dict[str, Any]:
+    """Return what the settings ask beside the usual, as arguments of `audit`; an earlier release is opened once."""
+    from memaudit.auditing.asked.earlier import open_earlier
+    from memaudit.recipe import load_recipe
 
-    settings = call.audit
-    if settings.before is None:
-        return None
-    members = None if settings.before_members is None else call.place(settings.before_members)
-    return open_earlier(call.place(settings.before), target, members, settings.device)
+    settings, before = call.audit, None
+    if settings.before is not None:
+        members = None if settings.before_members is None else call.place(settings.before_members)
+        before = open_earlier(call.place(settings.before), target, members, settings.device)
+    return {
+        "access": settings.access,
+        "subgroups": settings.subgroups,
+        "smallest_group": settings.smallest_group,
+        "attribute": settings.attribute,
+        "before": before,
+        "poisoned": None if settings.poisoned is None else call.place(settings.poisoned),
+        "poisoned_recipe": None if settings.poisoned is None else load_recipe(settings.poisoned_recipe, call.folder),
+        "dp": call.promise(),
+    }
 
 
 def _run_outputs(outputs: Path, kind: str | None, call: Job, recipe: str | None) -> Audit:
@@ -239,12 +245,12 @@ def _run_outputs(outputs: Path, kind: str | None, call: Job, recipe: str | None)
     members = None if call.audit.members is None else call.place(call.audit.members)
     needed = recipe is not None or (bank is not None and not bank.imported)
     target = open_outputs(outputs, kind, members, call.recipe() if needed else None)
-    return _audited(target, bank, call, None if bank is None or bank.imported else call.audit.shadows)
+    shadows = None if bank is None or bank.imported else call.audit.shadows
+    return _audited(target, bank, call, shadows, _asked(target, call))
 
 
-def _audited(target: Target, bank: Bank | None, call: Job, shadows: int | None, earlier: Target | None = None) -> Audit:
+def _audited(target: Target, bank: Bank | None, call: Job, shadows: int | None, asked: dict[str, Any]) -> Audit:
     from memaudit.auditing import audit
-    from memaudit.recipe import load_recipe
 
     settings = call.audit
     return audit(
@@ -255,7 +261,6 @@ def _audited(target: Target, bank: Bank | None, call: Job, shadows: int | None, 
         references=[call.place(file) for file in settings.references],
         fprs=settings.fpr,
         attacks=settings.attacks,
-        access=settings.access,
         limits=call.limits,
         waivers=call.waivers,
         context=call.context,
@@ -264,13 +269,7 @@ def _audited(target: Target, bank: Bank | None, call: Job, shadows: int | None, 
         ledger=call.ledger,
         command=(click.get_current_context().find_root().obj or "").encode("utf-8", "backslashreplace").decode(),
         device=settings.device,
-        before=earlier,
-        poisoned=None if settings.poisoned is None else call.place(settings.poisoned),
-        poisoned_recipe=None if settings.poisoned is None else load_recipe(settings.poisoned_recipe, call.folder),
-        dp=call.promise(),
-        subgroups=settings.subgroups,
-        smallest_group=settings.smallest_group,
-        attribute=settings.attribute,
+        **asked,
     )
 
 

@@ -3,16 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from memaudit.auditing import scope
+from memaudit.auditing.asked.interface import Options, Question
 from memaudit.auditing.ground import Ground
 from memaudit.auditing.target import Target, of_candidates, open_target
-from memaudit.checks import Release
+from memaudit.checks import Release, TargetEvidence
 from memaudit.errors import EvidenceError, ModelError, SettingsError
 from memaudit.recipe import TextPopulation
 from memaudit.training.designing import require_fitting_design
-from memaudit.types import Rung
+from memaudit.types import EARLIER, Rung
+
+
+@dataclass(frozen=True)
+class Compared(Question):
+    """What the target and an earlier release together reveal."""
+
+    earlier: Target
+    device: str
+
+    def facts(self, base: Ground) -> dict[str, Any]:
+        """Return what the bank's examples look like to the earlier release.
+
+        Raises:
+            MemauditError: There is no bank of complementary pairs, or it does not fit the release.
+        """
+        return {"before": release_of(self.earlier, base, self.device)}
+
+    def provenance(self, evidence: TargetEvidence) -> dict[str, str]:
+        """Return the SHA-256 of the release."""
+        return {EARLIER: self.earlier.sha256}
+
+    def tested(self, evidence: TargetEvidence) -> dict[str, str]:
+        """Return which combinations of releases were not tested."""
+        return {scope.SEVERAL: scope.MORE}
+
+
+def asked(target: Target, options: Options) -> Compared | None:
+    """Return the question about an earlier release; None if none is given.
+
+    Raises:
+        MemauditError: As for `open_earlier`.
+    """
+    if options.before is None:
+        return None
+    return Compared(open_earlier(options.before, target, options.before_members, options.device), options.device)
 
 
 def open_earlier(
