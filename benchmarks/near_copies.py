@@ -12,8 +12,8 @@ import argparse
 
 import numpy as np
 
+from memaudit.checks.classifier import ClassifierTargetEvidence
 from memaudit.checks.copies import copies_check
-from memaudit.checks.evidence import ClassifierTargetEvidence
 
 Array = np.ndarray
 

@@ -5,7 +5,7 @@ import pytest
 
 from memaudit.attacks.access import ACCESS_ATTACKS
 from memaudit.checks.access import Row, _dominated, _loss
-from memaudit.checks.evidence import Attacked
+from memaudit.checks.attacked import Attacked
 from memaudit.types import Level
 
 Array = np.ndarray

@@ -185,7 +185,7 @@ def simulated(rng: np.random.Generator, count: int, examples: int, hard: Any, ga
 def test_the_interval_of_a_change_in_tpr_covers_the_change_between_banks() -> None:
     """The truth is the mean change over all simulated banks; an interval that ignores the threshold covers 83 %."""
     from memaudit.attacks import attack
-    from memaudit.checks.evidence import Attacked
+    from memaudit.checks.attacked import Attacked
     from memaudit.design import PairArrays
 
     rng = np.random.default_rng(3)

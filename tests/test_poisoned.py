@@ -12,7 +12,8 @@ import pytest
 from scipy import stats
 
 import memaudit as ma
-from memaudit.checks.evidence import ClassifierEvidence, Poisoned
+from memaudit.checks.classifier import ClassifierEvidence
+from memaudit.checks.facts import Poisoned
 from memaudit.checks.poisoned import poisoned_check
 from memaudit.design import PairArrays, halves
 from memaudit.errors import RecipeError, SettingsError

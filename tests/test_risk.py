@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from memaudit.checks.evidence import ClassifierEvidence
+from memaudit.checks.classifier import ClassifierEvidence
 from memaudit.checks.risk import FDR, _Spread, risk_check, risks
 from memaudit.design import PairArrays, halves
 from memaudit.policy import compare

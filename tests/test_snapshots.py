@@ -17,7 +17,8 @@ from scipy import stats
 
 from memaudit.attacks import Lira, releases
 from memaudit.attacks.releases import Change, Holds, Signs, Simulated
-from memaudit.checks.evidence import ClassifierEvidence, Release
+from memaudit.checks.classifier import ClassifierEvidence
+from memaudit.checks.facts import Release
 from memaudit.checks.snapshots import Compared, snapshots_check
 from memaudit.design import PairArrays, halves
 from memaudit.policy.plausible import of_finding

@@ -16,7 +16,7 @@ from scipy import stats
 
 import memaudit as ma
 from memaudit.auditing import Audit
-from memaudit.checks.evidence import ClassifierEvidence
+from memaudit.checks.classifier import ClassifierEvidence
 from memaudit.checks.subgroups import _shown, permutation_p_value, simultaneous, subgroups_check
 from memaudit.design import PairArrays, halves
 from memaudit.errors import MemauditError

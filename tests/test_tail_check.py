@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from memaudit.auditing.evidence import table
-from memaudit.checks.evidence import ClassifierEvidence
+from memaudit.checks.classifier import ClassifierEvidence
 from memaudit.checks.tail import influence_check
 from memaudit.design import PairArrays, halves
 from memaudit.policy.plausible import of_finding

@@ -14,7 +14,8 @@ from scipy import integrate, stats
 from memaudit.attacks import Lira
 from memaudit.bank.matched import Matched, with_couples
 from memaudit.bank.matching import design_of, matched
-from memaudit.checks.evidence import Attacked, ClassifierEvidence
+from memaudit.checks.attacked import Attacked
+from memaudit.checks.classifier import ClassifierEvidence
 from memaudit.checks.traced import _revealed, information_check, traceability_check
 from memaudit.design import PairArrays, halves
 from memaudit.policy.plausible import of_finding

@@ -16,7 +16,8 @@ from jaxtyping import Float
 from memaudit import notebook
 from memaudit.attacks import ATTACKS, Signal, attack
 from memaudit.bank import Bank, Recordings
-from memaudit.checks.evidence import Attacked, points_between
+from memaudit.checks.attacked import Attacked
+from memaudit.checks.evidence import points_between
 from memaudit.design import by_pair
 from memaudit.errors import BankError, SettingsError, hint
 from memaudit.reports.text import percent, points, rate

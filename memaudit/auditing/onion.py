@@ -9,7 +9,7 @@ from jaxtyping import Int
 
 from memaudit.attacks import ATTACKS, Signal, attack
 from memaudit.bank import Bank, Pooled
-from memaudit.checks.evidence import Attacked
+from memaudit.checks.attacked import Attacked
 from memaudit.design import Chosen, Design, Draw, Role
 from memaudit.errors import BankError, EvidenceError, SettingsError, hint
 from memaudit.memorization import PrivacyOnion, exposure

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from memaudit.auditing.ground import Ground
 from memaudit.auditing.target import Target
 from memaudit.bank import Matched
-from memaudit.checks.evidence import Viewed
+from memaudit.checks.facts import Viewed
 from memaudit.design import PairArrays, Pairs, by_pair
 from memaudit.errors import BankError
 from memaudit.recipe import Examples, load_target

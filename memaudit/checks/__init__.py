@@ -1,28 +1,19 @@
 """The checks: each maps the evidence to findings, and its docstring is what `memaudit explain` prints."""
 
 from memaudit.checks.access import ACCESS
+from memaudit.checks.attacked import Attacked
 from memaudit.checks.attribute import attribute_check
+from memaudit.checks.classifier import ClassifierEvidence, ClassifierTargetEvidence
 from memaudit.checks.classifier_canaries import classifier_canaries_check
 from memaudit.checks.controls import BLIND, CONTROLS
 from memaudit.checks.counterfactual import counterfactual_check, epoch_check
 from memaudit.checks.discoverable import discoverable_check
 from memaudit.checks.dp import DP
-from memaudit.checks.evidence import (
-    Attacked,
-    Attribute,
-    Check,
-    ClassifierEvidence,
-    ClassifierTargetEvidence,
-    ControlCheck,
-    Evidence,
-    Poisoned,
-    RedrawnLabels,
-    Release,
-    TargetEvidence,
-)
+from memaudit.checks.evidence import Check, ControlCheck, Evidence, TargetEvidence
 from memaudit.checks.exact import exact_check
 from memaudit.checks.exposure import detection_check, exposure_check
 from memaudit.checks.extraction_link import extraction_link_check
+from memaudit.checks.facts import Attribute, Poisoned, RedrawnLabels, Release
 from memaudit.checks.fidelity import fidelity_check
 from memaudit.checks.generated_images import GENERATORS
 from memaudit.checks.generation import generation_check

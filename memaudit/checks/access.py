@@ -14,17 +14,9 @@ from scipy import stats
 from memaudit.attack_names import ATTACKS_BY_METRIC
 from memaudit.attacks.access import ACCESS_ATTACKS, RECORDED, knowing, needs_pairs
 from memaudit.checks.attack_results import POINTS, curve, roc, unresolved
-from memaudit.checks.evidence import (
-    Attacked,
-    Check,
-    ClassifierEvidence,
-    Outcome,
-    between,
-    estimate,
-    points_between,
-    share_of,
-    with_interval,
-)
+from memaudit.checks.attacked import Attacked
+from memaudit.checks.classifier import ClassifierEvidence
+from memaudit.checks.evidence import Check, Outcome, between, estimate, points_between, share_of, with_interval
 from memaudit.checks.membership import METHOD
 from memaudit.checks.tasks import MultilabelTargetEvidence, RegressionTargetEvidence
 from memaudit.reports.text import percent, points, rate

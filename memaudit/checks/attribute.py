@@ -13,15 +13,9 @@ from scipy import stats
 from memaudit.attacks import Signal
 from memaudit.attacks.attribute import ATTRIBUTE_ATTACKS, CALIBRATED, Asked, imputation, impute
 from memaudit.attacks.interface import log_probability
-from memaudit.checks.evidence import (
-    Attribute,
-    Check,
-    ClassifierEvidence,
-    Evidence,
-    Outcome,
-    estimate,
-    points_between,
-)
+from memaudit.checks.classifier import ClassifierEvidence
+from memaudit.checks.evidence import Check, Evidence, Outcome, estimate, points_between
+from memaudit.checks.facts import Attribute
 from memaudit.reports.text import percent, points
 from memaudit.stats import cluster_mean_interval
 from memaudit.types import Cell, Finding, Skipped, Table

@@ -9,8 +9,9 @@ from jaxtyping import Float, Int
 from scipy import stats
 
 from memaudit.attacks import DEFAULT, attack, taught
+from memaudit.checks.attacked import Attacked
 from memaudit.checks.copies import copies_check
-from memaudit.checks.evidence import Attacked, ControlCheck, Evidence, TargetEvidence
+from memaudit.checks.evidence import ControlCheck, Evidence, TargetEvidence
 from memaudit.checks.exact import unplanted_check
 from memaudit.checks.exposure import canary_null
 from memaudit.checks.fidelity import fidelity_check

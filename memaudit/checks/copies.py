@@ -5,13 +5,8 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
-from memaudit.checks.evidence import (
-    ClassifierEvidence,
-    ClassifierTargetEvidence,
-    ControlCheck,
-    Evidence,
-    TargetEvidence,
-)
+from memaudit.checks.classifier import ClassifierEvidence, ClassifierTargetEvidence
+from memaudit.checks.evidence import ControlCheck, Evidence, TargetEvidence
 from memaudit.checks.generator import GeneratorTargetEvidence
 from memaudit.checks.text import TextTargetEvidence
 from memaudit.recipe.near import measured, nearest, sampled

@@ -9,7 +9,8 @@ import numpy as np
 
 from memaudit.bank import Matched
 from memaudit.bank.matching import LEAST_COUPLES
-from memaudit.checks.evidence import Attacked, Evidence, points_between, share_of, with_interval
+from memaudit.checks.attacked import Attacked
+from memaudit.checks.evidence import Evidence, points_between, share_of, with_interval
 from memaudit.design import EveryNth, step_of
 from memaudit.reports.text import percent, points, rate
 from memaudit.stats import percentiles, resolvable, tpr_draws, transferred_rate

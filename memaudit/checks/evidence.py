@@ -3,60 +3,25 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Shaped, UInt8
+from jaxtyping import Bool, Float, Int, Shaped
 
-from memaudit.attacks import (
-    BANK_ATTACKS,
-    TARGET_ATTACKS,
-    Answers,
-    Attack,
-    References,
-    Signal,
-    attack,
-    blind_scores,
-    blind_text_scores,
-    taught,
-)
-from memaudit.attacks.access import ACCESS_ATTACKS, RECORDED, knowing, untied
-from memaudit.design import EveryNth, PairArrays, Pairs, Watched, by_pair, step_of
-from memaudit.memorization import (
-    Counterfactual,
-    Found,
-    Margin,
-    Memorization,
-    Observations,
-    beyond_chance,
-    counterfactual,
-    counterfactual_of_models,
-    influence,
-    margin,
-    memorization,
-    paired_memorization,
-)
+from memaudit.attacks import BANK_ATTACKS, TARGET_ATTACKS, Answers, Attack, References, Signal, attack
+from memaudit.attacks.access import RECORDED
+from memaudit.checks.attacked import Attacked, Shadows
+from memaudit.checks.facts import Attribute, Poisoned, Release, Viewed
+from memaudit.design import EveryNth, PairArrays, Watched, by_pair, step_of
+from memaudit.memorization import Counterfactual, Margin, Memorization, Observations, margin
 from memaudit.privacy import Promise
 from memaudit.recipe.manifest import Manifest
 from memaudit.recipe.subgroups import Subgroups
 from memaudit.reports.text import ends, percent, points
-from memaudit.signals import cross_entropy
-from memaudit.stats import (
-    Couples,
-    HeldOutRate,
-    Reached,
-    TransferredRate,
-    clopper_pearson,
-    resolvable,
-    threshold,
-    tpr_interval,
-    transferred_rate,
-    transferred_thresholds,
-    unreachable,
-)
+from memaudit.stats import Couples, HeldOutRate, TransferredRate, clopper_pearson, resolvable, transferred_rate
 from memaudit.types import Bounds, Control, Estimate, Finding, Level, Rung, Skipped
 
 if TYPE_CHECKING:
@@ -67,88 +32,6 @@ Array = np.ndarray
 Outcome = tuple[tuple[Finding, ...], tuple[Skipped, ...]]
 
 _BLIND_ROWS = 5_000  # of members, and of non-members
-
-
-class Shadows(Pairs, Protocol):
-    """The recordings of a bank: signals in pair form, correctness and memberships model by model."""
-
-    @property
-    def members(self) -> UInt8[Array, "models examples"]:
-        """How often each model was trained on each example."""
-        ...
-
-    @property
-    def correct(self) -> Shaped[Array, "models examples"]:
-        """Whether each model classifies each example correctly, or the share of its tokens that it predicts."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Attacked:
-    """One attack's scores: of the target, and of every shadow as a target with its own pair left out.
-
-    All have as many reference pairs: the target's scores leave out the last pair of the bank. `matched` says which
-    models the scores come from, where those of a row are no complementary pair.
-    """
-
-    attack: Attack
-    target: Float[Array, " examples"]
-    inside: Float[Array, "pairs examples"]
-    outside: Float[Array, "pairs examples"]
-    matched: Couples | None = None
-
-    @classmethod
-    def of(cls, attack: Attack, target: Float[Array, "examples queries"], bank: Pairs) -> Attacked:
-        """Return the scores of an attack; one that learns from the bank learns once."""
-        attack = taught(attack, bank)
-        return cls(attack, attack.scores(target, bank), *attack.leave_pair_out(bank))
-
-    def flagged(self, fpr: float) -> Bool[Array, " examples"]:
-        """Return which examples lie above the threshold that the shadows' non-members set for a rate."""
-        return self.target > threshold(self.outside.ravel(), fpr)
-
-    def shadows_flagged(self, fpr: float) -> tuple[Bool[Array, "pairs examples"], Bool[Array, "pairs examples"]]:
-        """Return (members, non-members) flagged in every pair of shadows, at thresholds set by the other pairs."""
-        if self.matched is None:
-            cut = transferred_thresholds(self.outside, fpr)[:, None]
-            return self.inside > cut, self.outside > cut
-        inside, outside = (self.matched.clusters[side] for side in (self.matched.inside, self.matched.outside))
-        cut = transferred_thresholds(self.outside, fpr, cluster=outside, clusters=self.matched.groups)
-        return self.inside > cut[inside], self.outside > cut[outside]
-
-    def shadows_interval(self, fpr: float) -> tuple[float, float]:
-        """Return the 95 % interval of the shadows' mean true-positive rate: bootstrap over models and examples."""
-        return tpr_interval(*self.by_unit, fpr)
-
-    @property
-    def by_unit(self) -> tuple[Float[Array, "units examples"], Float[Array, "units examples"]]:
-        """(inside, outside): the scores by independent unit, a pair of models or a cluster; NaN where there is none."""
-        if self.matched is None:
-            return self.inside, self.outside
-        matched = self.matched
-        return matched.by_cluster(matched.inside, self.inside), matched.by_cluster(matched.outside, self.outside)
-
-    def unreachable(self, fpr: float) -> Reached | None:
-        """Return the rates beside one that ties keep the attack from; None if it is reached."""
-        return unreachable(self.outside, fpr)
-
-
-@dataclass(frozen=True, slots=True)
-class Release:
-    """An earlier release of the audited model: its signals, who is right, and who its members are."""
-
-    phi: Float[Array, "examples queries"]
-    correct: Shaped[Array, " examples"]
-    members: Bool[Array, " examples"]
-
-
-@dataclass(frozen=True, slots=True)
-class Poisoned:
-    """The records that an attacker poisons, in models with clean and with poisoned training sets, pair by pair."""
-
-    clean: Shadows
-    poisoned: Shadows
-    copies: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -269,20 +152,6 @@ class TargetEvidence(ABC):
         sides = (rng.permutation(np.flatnonzero(side))[:_BLIND_ROWS] for side in (self.members, ~self.members))
         rows = np.concatenate(list(sides))
         return self.blind_scores(rows), self.members[rows]
-
-
-@dataclass(frozen=True, slots=True)
-class Viewed:
-    """What is seen of the target and of the bank's models through a view, and its cost.
-
-    `queries` counts the questions about each example, `seconds` is the time that viewing one model took, 0 where all
-    views were kept.
-    """
-
-    target: Float[Array, "examples columns"]
-    pairs: Pairs
-    queries: int
-    seconds: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -437,125 +306,6 @@ class Evidence(TargetEvidence):
         """Return (flagged, all) non-members of each shadow, from flags of outside models in pair form."""
         side = self.couples.outside
         return self.couples.totals(side, flags).astype(np.int64), self.couples.numbers(side)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClassifierTargetEvidence(TargetEvidence):
-    """Of a classifier: its inputs and labels, which serve the blind baseline, and whether it is right.
-
-    `x` describes the inputs in numbers; `texts` are the inputs where they are texts. `names` are those of the classes.
-    `modified_entropy` is that of the target's outputs, where it was recorded. `checks.tasks` has the evidence of models
-    that predict several labels, or a number.
-    """
-
-    x: Shaped[Array, "examples ..."]
-    y: Shaped[Array, "examples ..."]
-    texts: Sequence[str] | None = None
-    names: tuple[str, ...] = ()
-    modified_entropy: Float[Array, " examples"] | None = None
-
-    def _known(self) -> dict[str, Any]:
-        x = self.x if self.has_inputs else None
-        return {"x": x, "y": self.y, "modified_entropy": self.modified_entropy}
-
-    @property
-    def has_inputs(self) -> bool:
-        """Whether it is known what the examples are; of recorded outputs it need not be."""
-        return self.x.size > 0
-
-    @property
-    def has_labels(self) -> bool:
-        """Whether there are two classes at least."""
-        return bool(self.y.any())
-
-    def loss(self, phi: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Return the cross-entropy that belongs to a scaled logit."""
-        return cross_entropy(phi)
-
-    def label(self, example: int, full: bool) -> str:
-        """Return the class."""
-        return self.names[self.y[example]] if self.names else str(self.y[example])
-
-    def blind_scores(self, rows: Int[Array, " rows"]) -> Float[Array, " rows"]:
-        """Return the cross-fitted log-odds of membership from inputs and labels."""
-        if self.texts is not None:  # the label is one more word
-            told = [f"{self.texts[row]} label{self.y[row]}" for row in rows]
-            return blind_text_scores(told, self.members[rows], self.seed)
-        return blind_scores(self.x[rows], self.y[rows], self.members[rows], self.seed)
-
-
-@dataclass(frozen=True, slots=True)
-class Attribute:
-    """What is known of a column of the inputs that an adversary infers.
-
-    Attributes:
-        column: Its name.
-        values: What its values are called.
-        of: The number of each example's value.
-        features: The other columns, as numbers.
-        phi: Of the target: the signal of each example's label if the column had each value.
-        correct: Whether the target is then right.
-        pairs: φ of the bank's models, (inside, outside).
-        pairs_correct: Whether they are right, (inside, outside).
-        lacking: Why the bank's models cannot be asked; then there is nothing else.
-    """
-
-    column: str
-    lacking: str = ""
-    values: tuple[str, ...] = ()
-    of: Int[Array, " examples"] = field(default_factory=lambda: np.zeros(0, np.int64))
-    features: Float[Array, "examples features"] = field(default_factory=lambda: np.zeros((0, 0)))
-    phi: Float[Array, "examples values"] = field(default_factory=lambda: np.zeros((0, 0)))
-    correct: Shaped[Array, "examples values"] = field(default_factory=lambda: np.zeros((0, 0), bool))
-    pairs: tuple[Float[Array, "pairs examples values"], ...] = ()
-    pairs_correct: tuple[Shaped[Array, "pairs examples values"], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class RedrawnLabels:
-    """Of each shadow model and example: whether the label was replaced, and whether the model predicts that label."""
-
-    redrawn: Bool[Array, "models examples"]
-    fitted: Bool[Array, "models examples"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClassifierEvidence(ClassifierTargetEvidence, Evidence):
-    """Of a classifier, with a bank. `labels` are those of a bank with label noise."""
-
-    labels: RedrawnLabels | None = None
-
-    def by_access(self, name: str) -> Attacked:
-        """Return the scores of an attack on a view, ties broken at random; computed once."""
-        if name not in self._attacked:
-            attack = ACCESS_ATTACKS[name]
-            viewed = self.viewed(attack.view)
-            found = Attacked.of(knowing(attack, self.y), viewed.target, viewed.pairs)
-            scores = untied(found.target, found.inside, found.outside, self.seed)
-            self._attacked[name] = Attacked(found.attack, *scores, self.matched)
-        return self._attacked[name]
-
-    @cached_property
-    def memorization(self) -> Memorization | Counterfactual:
-        """Feldman–Zhang memorization over the whole bank; of units with several records, by the share that is right."""
-        if self.bank.correct.dtype.kind == "f":
-            return memorization_of_shares(self)
-        if self.matched is not None:
-            return memorization(self.bank.correct.astype(bool), self.bank.members)
-        return paired_memorization(*self.correct_by_pair)
-
-    @cached_property
-    def influences(self) -> Found:
-        """The influences of the examples `every` on each other that are beyond chance, numbered among them."""
-        members, correct = (of[:, self.every] for of in (self.bank.members, self.bank.correct))
-        return beyond_chance(influence(correct, members, without=members))
-
-
-def memorization_of_shares(evidence: Evidence) -> Counterfactual:
-    """Return how much better models do on each example because of training on it, where `correct` is a share."""
-    if evidence.matched is None:
-        return counterfactual(*evidence.correct_by_pair).of_shares()
-    return counterfactual_of_models(evidence.bank.correct.astype(np.float64), evidence.bank.members).of_shares()
 
 
 @dataclass(frozen=True, slots=True)

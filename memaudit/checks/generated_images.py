@@ -12,15 +12,8 @@ from jaxtyping import Bool, Float
 from memaudit.attacks import DEFAULT, Lira, attack
 from memaudit.canaries import NULL_MEAN_BITS, fisher, mean_exposure, sampled_exposure
 from memaudit.checks.attack_results import tied, unresolved
-from memaudit.checks.evidence import (
-    Attacked,
-    Check,
-    Outcome,
-    between,
-    estimate,
-    share_of,
-    with_interval,
-)
+from memaudit.checks.attacked import Attacked
+from memaudit.checks.evidence import Check, Outcome, between, estimate, share_of, with_interval
 from memaudit.checks.generator import GeneratorEvidence, GeneratorTargetEvidence, Planted
 from memaudit.checks.membership import METHOD
 from memaudit.design import PairArrays

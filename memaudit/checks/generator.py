@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
 from memaudit.attacks import Signal, blind_scores
-from memaudit.checks.evidence import Evidence, TargetEvidence, memorization_of_shares
+from memaudit.checks.classifier import memorization_of_shares
+from memaudit.checks.evidence import Evidence, TargetEvidence
 from memaudit.design import PairArrays
 from memaudit.memorization import Counterfactual, Memorization, memorization, paired_memorization
 

@@ -6,7 +6,8 @@ from functools import partial
 
 import numpy as np
 
-from memaudit.checks.evidence import Check, ClassifierEvidence, Outcome, between, estimate, points_between
+from memaudit.checks.classifier import ClassifierEvidence
+from memaudit.checks.evidence import Check, Outcome, between, estimate, points_between
 from memaudit.memorization import known_memorization
 from memaudit.reports.text import percent, points
 from memaudit.stats import cluster_mean_interval

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from memaudit.attacks import BANK_ATTACKS, TARGET_ATTACKS
 from memaudit.checks.attack_results import title_at
-from memaudit.checks.evidence import Check, ClassifierTargetEvidence, Evidence, TargetEvidence
+from memaudit.checks.classifier import ClassifierTargetEvidence
+from memaudit.checks.evidence import Check, Evidence, TargetEvidence
 from memaudit.checks.generator import GeneratorTargetEvidence
 from memaudit.checks.text import TextTargetEvidence
 from memaudit.policy import NEEDS_BANK

@@ -21,9 +21,10 @@ from memaudit.checks.attack_results import (
     title_at,
     unresolved,
 )
+from memaudit.checks.attacked import Attacked
 from memaudit.checks.dp import ceiling_curve
 from memaudit.checks.enough import Enough, enough
-from memaudit.checks.evidence import Attacked, Check, Evidence, Outcome, between, estimate, share_of
+from memaudit.checks.evidence import Check, Evidence, Outcome, between, estimate, share_of
 from memaudit.checks.text import TextEvidence
 from memaudit.reports.text import percent, rate
 from memaudit.stats import own_tpr, threshold

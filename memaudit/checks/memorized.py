@@ -7,7 +7,8 @@ from functools import partial
 
 import numpy as np
 
-from memaudit.checks.evidence import Check, ClassifierEvidence, Evidence, Outcome, estimate, points_between
+from memaudit.checks.classifier import ClassifierEvidence
+from memaudit.checks.evidence import Check, Evidence, Outcome, estimate, points_between
 from memaudit.checks.tasks import MultilabelEvidence, RegressionEvidence
 from memaudit.memorization import Memorization
 from memaudit.reports.text import percent, points

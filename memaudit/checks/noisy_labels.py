@@ -8,7 +8,8 @@ from functools import partial
 import numpy as np
 from jaxtyping import Float, Int
 
-from memaudit.checks.evidence import Check, ClassifierEvidence, Evidence, Outcome, between, estimate
+from memaudit.checks.classifier import ClassifierEvidence
+from memaudit.checks.evidence import Check, Evidence, Outcome, between, estimate
 from memaudit.checks.tail import dependent
 from memaudit.errors import EvidenceError
 from memaudit.memorization.noisy_labels import contradicted, outside_margin

@@ -7,16 +7,9 @@ from jaxtyping import Float
 
 from memaudit.attacks import Signal, attack
 from memaudit.checks.attack_results import title_of, unresolved
-from memaudit.checks.evidence import (
-    Attacked,
-    Check,
-    ClassifierEvidence,
-    Outcome,
-    Shadows,
-    between,
-    estimate,
-    points_between,
-)
+from memaudit.checks.attacked import Attacked, Shadows
+from memaudit.checks.classifier import ClassifierEvidence
+from memaudit.checks.evidence import Check, Outcome, between, estimate, points_between
 from memaudit.reports.text import percent, points, rate
 from memaudit.stats import paired_change, rate_by_pair, resolvable
 from memaudit.types import Finding, Skipped, Table

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from memaudit.checks.evidence import Check, ClassifierEvidence, Evidence, Outcome, estimate
+from memaudit.checks.classifier import ClassifierEvidence
+from memaudit.checks.evidence import Check, Evidence, Outcome, estimate
 from memaudit.checks.generator import GeneratorEvidence
 from memaudit.checks.link import flag_with, link_rate
 from memaudit.checks.proxies_shown import Shown, figure, notes, sentence, tables

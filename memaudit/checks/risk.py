@@ -10,7 +10,8 @@ from jaxtyping import Bool, Float
 
 from memaudit.attacks import DEFAULT
 from memaudit.checks.attack_results import title_of
-from memaudit.checks.evidence import Attacked, Check, Evidence, Outcome, between, estimate, share_of
+from memaudit.checks.attacked import Attacked
+from memaudit.checks.evidence import Check, Evidence, Outcome, between, estimate, share_of
 from memaudit.reports.text import percent
 from memaudit.stats import Calibration, Couples, at_least, benjamini_hochberg, korn_graubard
 from memaudit.types import Cell, Finding, Skipped, Table

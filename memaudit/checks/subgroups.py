@@ -8,16 +8,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from memaudit.checks.attack_results import title_of
-from memaudit.checks.evidence import (
-    Attacked,
-    Check,
-    Evidence,
-    Outcome,
-    between,
-    estimate,
-    points_between,
-    with_interval,
-)
+from memaudit.checks.attacked import Attacked
+from memaudit.checks.evidence import Check, Evidence, Outcome, between, estimate, points_between, with_interval
 from memaudit.reports.text import percent, points, rate
 from memaudit.stats import clopper_pearson, cluster_mean_interval, holm, shown_groups, transferred_rate
 from memaudit.stats.transfer import TransferredRate

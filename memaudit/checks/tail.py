@@ -7,7 +7,8 @@ from functools import partial
 import numpy as np
 from jaxtyping import Bool, Float
 
-from memaudit.checks.evidence import Check, ClassifierEvidence, Outcome, estimate, points_between
+from memaudit.checks.classifier import ClassifierEvidence
+from memaudit.checks.evidence import Check, Outcome, estimate, points_between
 from memaudit.checks.memorized import MEAN_METHOD
 from memaudit.memorization import TAIL, TAIL_EDGES, USEFUL, Tail, tail
 from memaudit.reports.text import percent, points

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from memaudit.attacks import Signal
-from memaudit.checks.evidence import ClassifierEvidence, ClassifierTargetEvidence, memorization_of_shares
+from memaudit.checks.classifier import ClassifierEvidence, ClassifierTargetEvidence, memorization_of_shares
 from memaudit.memorization import Counterfactual
 from memaudit.recipe.labels import Task
 

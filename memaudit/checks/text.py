@@ -20,7 +20,8 @@ from memaudit.attacks import (
     zlib_bytes,
 )
 from memaudit.canaries import calibrated, rank_exposure, sampled_exposure
-from memaudit.checks.evidence import Attacked, Evidence, Shadows, TargetEvidence
+from memaudit.checks.attacked import Attacked, Shadows
+from memaudit.checks.evidence import Evidence, TargetEvidence
 from memaudit.design import PairArrays, by_pair
 from memaudit.extraction import CorpusIndex, greedy, near_ties, scheme_log_probability, well_specified
 from memaudit.memorization import Counterfactual, counterfactual

@@ -9,7 +9,8 @@ from jaxtyping import Bool, Float
 
 from memaudit.attacks import Lira
 from memaudit.checks.attack_results import title_of
-from memaudit.checks.evidence import Attacked, Check, Evidence, Outcome, between, estimate
+from memaudit.checks.attacked import Attacked
+from memaudit.checks.evidence import Check, Evidence, Outcome, between, estimate
 from memaudit.reports.text import number, percent, rate
 from memaudit.stats import Calibration, clopper_pearson, entropy, information_interval, membership_bits
 from memaudit.types import Cell, Estimate, Finding, Skipped, Table

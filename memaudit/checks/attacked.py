@@ -1,0 +1,79 @@
+"""One attack on the target, and on every shadow model in its place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from jaxtyping import Bool, Float, Shaped, UInt8
+
+from memaudit.attacks import Attack, taught
+from memaudit.design import Pairs
+from memaudit.stats import Couples, Reached, threshold, tpr_interval, transferred_thresholds, unreachable
+
+Array = np.ndarray
+
+
+class Shadows(Pairs, Protocol):
+    """The recordings of a bank: signals in pair form, correctness and memberships model by model."""
+
+    @property
+    def members(self) -> UInt8[Array, "models examples"]:
+        """How often each model was trained on each example."""
+        ...
+
+    @property
+    def correct(self) -> Shaped[Array, "models examples"]:
+        """Whether each model classifies each example correctly, or the share of its tokens that it predicts."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Attacked:
+    """One attack's scores: of the target, and of every shadow as a target with its own pair left out.
+
+    All have as many reference pairs: the target's scores leave out the last pair of the bank. `matched` says which
+    models the scores come from, where those of a row are no complementary pair.
+    """
+
+    attack: Attack
+    target: Float[Array, " examples"]
+    inside: Float[Array, "pairs examples"]
+    outside: Float[Array, "pairs examples"]
+    matched: Couples | None = None
+
+    @classmethod
+    def of(cls, attack: Attack, target: Float[Array, "examples queries"], bank: Pairs) -> Attacked:
+        """Return the scores of an attack; one that learns from the bank learns once."""
+        attack = taught(attack, bank)
+        return cls(attack, attack.scores(target, bank), *attack.leave_pair_out(bank))
+
+    def flagged(self, fpr: float) -> Bool[Array, " examples"]:
+        """Return which examples lie above the threshold that the shadows' non-members set for a rate."""
+        return self.target > threshold(self.outside.ravel(), fpr)
+
+    def shadows_flagged(self, fpr: float) -> tuple[Bool[Array, "pairs examples"], Bool[Array, "pairs examples"]]:
+        """Return (members, non-members) flagged in every pair of shadows, at thresholds set by the other pairs."""
+        if self.matched is None:
+            cut = transferred_thresholds(self.outside, fpr)[:, None]
+            return self.inside > cut, self.outside > cut
+        inside, outside = (self.matched.clusters[side] for side in (self.matched.inside, self.matched.outside))
+        cut = transferred_thresholds(self.outside, fpr, cluster=outside, clusters=self.matched.groups)
+        return self.inside > cut[inside], self.outside > cut[outside]
+
+    def shadows_interval(self, fpr: float) -> tuple[float, float]:
+        """Return the 95 % interval of the shadows' mean true-positive rate: bootstrap over models and examples."""
+        return tpr_interval(*self.by_unit, fpr)
+
+    @property
+    def by_unit(self) -> tuple[Float[Array, "units examples"], Float[Array, "units examples"]]:
+        """(inside, outside): the scores by independent unit, a pair of models or a cluster; NaN where there is none."""
+        if self.matched is None:
+            return self.inside, self.outside
+        matched = self.matched
+        return matched.by_cluster(matched.inside, self.inside), matched.by_cluster(matched.outside, self.outside)
+
+    def unreachable(self, fpr: float) -> Reached | None:
+        """Return the rates beside one that ties keep the attack from; None if it is reached."""
+        return unreachable(self.outside, fpr)
