@@ -30,7 +30,8 @@ def with_plugins(
     for point in sorted(entry_points(group=group), key=lambda point: point.name):
         each = point.load()
         if not isinstance(each, kind):
-            what = f"{kind.__module__}.{kind.__name__}"
+            package = kind.__module__.rpartition(".")[0]  # which exports it
+            what = f"{package}.{kind.__name__}"
             raise SettingsError(f"the plug-in {point.value} is a {type(each).__name__}, not a {what}")
         if named(each) in found:
             raise SettingsError(f"the plug-in {point.value} {said} {named(each)}, which is taken")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from memaudit import checks
+from memaudit import checks, plugins
 from memaudit.attack_names import ATTACKS_BY_METRIC
 from memaudit.attacks import BANK_ATTACKS, TARGET_ATTACKS
 from memaudit.checks import CHECKS, Check, all_checks
@@ -22,7 +22,7 @@ TAKEN = Check("MIA001", "Something else", "mine", lambda evidence: ((), ()))
 def installed(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     point = EntryPoint("mine", f"{__name__}:{name}", "memaudit.checks")
     monkeypatch.setattr(EntryPoint, "load", lambda self: globals()[name])
-    monkeypatch.setattr(checks, "entry_points", lambda group: EntryPoints([point]))
+    monkeypatch.setattr(plugins, "entry_points", lambda group: EntryPoints([point]))
 
 
 def test_a_plug_in_comes_after_the_built_in_checks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from memaudit import plugins
 from memaudit.errors import SettingsError
 from memaudit.memorization import Observations
-from memaudit.memorization import proxies as package
 from memaudit.memorization.proxies import PROXIES, Data, Of, Others, Proxy, all_proxies, learned_for_good
 from memaudit.memorization.proxies.agreement import (
     Agreement,
@@ -387,7 +387,7 @@ def test_the_best_of_many_useless_scores_is_seldom_shown_to_agree() -> None:
 
 def _points(monkeypatch: pytest.MonkeyPatch, *found: Any) -> None:
     points = [SimpleNamespace(name=str(i), value="theirs:x", load=lambda it=it: it) for i, it in enumerate(found)]
-    monkeypatch.setattr(package, "entry_points", lambda group: points if group == "memaudit.proxies" else [])
+    monkeypatch.setattr(plugins, "entry_points", lambda group: points if group == "memaudit.proxies" else [])
 
 
 def test_names_and_titles_are_unique_and_everything_has_a_source() -> None:
@@ -405,7 +405,7 @@ def test_an_installed_package_adds_a_proxy(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize(
     ("found", "message"),
-    [(7, "is a int, not a Proxy"), (BY_NAME["csl"], "is called 'csl', which is taken")],
+    [(7, "is a int, not a memaudit.memorization.proxies.Proxy"), (BY_NAME["csl"], "is called 'csl', which is taken")],
     ids=["no proxy", "taken"],
 )
 def test_a_plug_in_that_is_no_proxy_or_takes_a_name_is_refused(
