@@ -34,6 +34,6 @@ def with_plugins(
             what = f"{package}.{kind.__name__}"
             raise SettingsError(f"the plug-in {point.value} is a {type(each).__name__}, not a {what}")
         if named(each) in found:
-            raise SettingsError(f"the plug-in {point.value} {said} {named(each)}, which is taken")
+            raise SettingsError(f"the plug-in {point.value} {said} {named(each)!r}, which is taken")
         found[named(each)] = each
     return tuple(found.values())

@@ -53,7 +53,8 @@ def test_values_of_subgroups_become_columns_of_the_examples(monkeypatch: pytest.
         "memaudit.auditing.asked.subgroups.replace", lambda of, **more: SimpleNamespace(**vars(of) | more)
     )
     grouped, asked = questions(target, Options(subgroups={"half": ["a", "b"] * 10}))
-    assert set(grouped.population.subgroups) == {"half"} and getattr(asked[0], "columns", None) == ("half",)
+    assert isinstance(grouped.population, ma.Examples) and set(grouped.population.subgroups) == {"half"}
+    assert getattr(asked[0], "columns", None) == ("half",)
 
 
 def test_audit_takes_every_option() -> None:
