@@ -317,3 +317,38 @@ def test_the_layer_loads_no_torch() -> None:
 
     code = "import sys, memaudit.privacy; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("m", "guesses", "right", "pure", "approximate", "gaussian"),
+    [
+        (100, 100, 70, 0.471672, 0.471419, 1.060703),
+        (1000, 1000, 600, 0.297468, 0.297227, 0.583540),
+        (1000, 200, 150, 0.821396, 0.819973, 1.296916),
+        (5000, 500, 400, 1.198645, 1.195218, 1.683156),
+        (200, 40, 40, 2.554010, 2.548240, 4.534248),
+    ],
+)
+def test_bounds_of_one_run_are_those_of_jax_privacy(
+    m: int, guesses: int, right: int, pure: float, approximate: float, gaussian: float
+) -> None:
+    """`_epsilon_one_run` at δ = 0 and 1e-5 and `_epsilon_one_run_fdp` of jax_privacy 2.0.0, α = 0.05; root to 1e-6."""
+    assert privacy.epsilon_bound(m, guesses, right, 0.05, 0.0) == pytest.approx(pure, abs=3e-6)
+    assert privacy.epsilon_bound(m, guesses, right, 0.05, 1e-5) == pytest.approx(approximate, abs=3e-6)
+    assert privacy.gaussian_bound(m, guesses, right, 0.05, 1e-5) == pytest.approx(gaussian, abs=3e-6)
+
+
+@pytest.mark.parametrize(
+    ("hits", "inside", "alarms", "outside", "delta", "epsilon"),
+    [
+        (90, 100, 5, 100, 0.0, 1.987975),
+        (90, 100, 5, 100, 1e-3, 1.986760),
+        (50, 64, 2, 64, 1e-3, 1.805628),
+        (30, 40, 10, 40, 0.0, 0.355861),
+    ],
+)
+def test_bounds_of_counts_are_those_of_jax_privacy(
+    hits: int, inside: int, alarms: int, outside: int, delta: float, epsilon: float
+) -> None:
+    """`CanaryScoreAuditor.epsilon_clopper_pearson` of jax_privacy 2.0.0, two-sided, at an explicit threshold."""
+    assert privacy.epsilon_of_counts(hits, inside, alarms, outside, 0.05, delta) == pytest.approx(epsilon, abs=1e-6)
