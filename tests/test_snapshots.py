@@ -258,7 +258,7 @@ def test_an_audit_compares_two_releases(released: Any) -> None:
     assert not contradictions(done.report) and not list(otherwise_said(done.report))
     without = tuple(r for r in done.report.results if r.finding.code != "MIA024")
     hidden = replace(done.report, results=without, skipped=tuple(s for s in done.report.skipped if s.code != "MIA024"))
-    assert "the check MIA024 is missing: every audit reports its outcome" in list(incomplete(hidden))
+    assert any("the check MIA024 is missing" in line for line in incomplete(hidden))
     better = tuple(_forged(r) if r.finding.code == "MIA024" else r for r in done.report.results)
     assert any(
         "other numbers than its estimate" in line for line in otherwise_said(replace(done.report, results=better))

@@ -52,7 +52,7 @@ IF_ASKED = {  # by lines of the provenance
     EARLIER: ("MIA024",),
     POISONED: ("MIA025",),
 }
-_OVERSTATED = {"CTL004": ("tpr",), "CTL014": ("tpr",), "CTL006": ("exposure", "canaries", "planted-exposure")}
+_OVERSTATED = {"CTL004": ("tpr", "access", "snapshots"), "CTL014": ("tpr",), "CTL006": ("exposure", "canaries", "planted-exposure")}
 _CONCERNED = {"CTL009": ("calibrated", "raw", "search"), "CTL014": OF_REFERENCES}
 
 
@@ -86,7 +86,8 @@ def _of_findings(report: Report) -> Iterator[str]:
 
 
 def _of_control(control: Control, attacked: Sequence[str]) -> Iterator[str]:
-    concerned = attacked if control.code == "CTL004" else _CONCERNED.get(control.code, ())
+    other = (name for metric in ("access", "snapshots") for name in ATTACKS_BY_METRIC[metric])
+    concerned = [*attacked, *other] if control.code == "CTL004" else _CONCERNED.get(control.code, ())
     if strange := sorted(set(control.attacks) - set(concerned)):
         yield f"{control.code} is not about {strange[0]!r}"
     if strange := sorted(set(control.overstates) - set(_OVERSTATED.get(control.code, ()))):
