@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from memaudit.bank.folder import Bank
+from memaudit.errors import BankError
 from memaudit.files import make_private_folder, write_whole
 
 Array = np.ndarray
@@ -33,12 +34,18 @@ class Views:
             view: The view's name.
             parameters: What tells the view from others of its name.
             examples: The digest of the examples.
+
+        Raises:
+            BankError: It cannot be made.
         """
         self.bank = bank
         digest = hashlib.sha256(f"{parameters}\0{examples}".encode()).hexdigest()[:32]
         self.folder = bank.path / "views" / f"{view}-{digest}"
-        make_private_folder(self.folder.parent)
-        make_private_folder(self.folder)
+        try:
+            make_private_folder(self.folder.parent)
+            make_private_folder(self.folder)
+        except OSError as error:
+            raise BankError(_unkept(self.folder, error)) from error
 
     def read(self, model: int) -> Float[Array, "examples columns"] | None:
         """Return what is kept of a model; None if nothing is, or it is damaged, or of other weights."""
@@ -51,13 +58,24 @@ class Views:
         return seen if whole else None
 
     def write(self, model: int, seen: Float[Array, "examples columns"]) -> None:
-        """Keep what is seen of a model."""
+        """Keep what is seen of a model.
+
+        Raises:
+            BankError: It cannot be written.
+        """
         seen = np.ascontiguousarray(seen)
         told = {"weights": self.bank.weights_sha256(model) or "", "sha256": _digest(seen)}
-        write_whole(self._file(model), save({"seen": seen}, told), private=True)
+        try:
+            write_whole(self._file(model), save({"seen": seen}, told), private=True)
+        except OSError as error:
+            raise BankError(_unkept(self._file(model), error)) from error
 
     def _file(self, model: int) -> Path:
         return self.folder / f"{model:04d}.safetensors"
+
+
+def _unkept(path: Path, error: OSError) -> str:
+    return f"what the bank's models show cannot be kept in {path}: {error.strerror}; make room for it, or remove it"
 
 
 def _digest(seen: Array) -> str:

@@ -282,7 +282,7 @@ def _at_level(evidence: ClassifierEvidence, code: str, title: str, level: Level)
     if not any(row.level is level for row in rows):
         views = {attack.view for attack in ACCESS_ATTACKS.values() if attack.level is level}
         unseen = dict.fromkeys(reason for view, reason in evidence.unseen.items() if view in views)
-        reason = _refused(evidence) or "; ".join(unseen) or _NOT_ASKED
+        reason = _refused(evidence) or "; ".join(unseen) or _unasked(evidence, level)
         return (), (Skipped(code=code, title=title, reason=reason),)
     findings: list[Finding] = []
     skipped: list[Skipped] = []
@@ -299,6 +299,12 @@ def _at_level(evidence: ClassifierEvidence, code: str, title: str, level: Level)
         )
         findings.append(_finding(evidence, code, here, best, fpr, tables))
     return tuple(findings), tuple(skipped)
+
+
+def _unasked(evidence: ClassifierEvidence, level: Level) -> str:
+    if evidence.access is None:
+        return _NOT_ASKED
+    return f"attacks were asked for up to {evidence.access}; --access {level} or all measures these"
 
 
 def strongest_by_access(evidence: ClassifierEvidence) -> Iterator[tuple[str, float]]:

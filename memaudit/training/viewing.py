@@ -56,7 +56,7 @@ def view_bank(
     seconds: list[float] = []
     for done, model in enumerate(models):
         found = kept.read(model)
-        if found is None:
+        if found is None or len(found) != len(examples):
             started = time.perf_counter()
             with one_thread(), changing(recipe):
                 network = stored_model(bank, model, recipe, device=on)
