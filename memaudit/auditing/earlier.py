@@ -34,7 +34,12 @@ def open_earlier(
     """
     if target.recipe is None:
         raise SettingsError("two releases are compared by a recipe that loads both; recorded outputs have none")
-    if members is None and not isinstance(model, Target) and not members_beside(model).is_file() and Path(model).exists():
+    if (
+        members is None
+        and not isinstance(model, Target)
+        and not members_beside(model).is_file()
+        and Path(model).exists()
+    ):
         raise EvidenceError(
             f"who was {model} trained on? There is no {members_beside(model)}; give --before-members FILE with the ids "
             "of its training examples, one a line"

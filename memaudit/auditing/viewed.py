@@ -16,7 +16,7 @@ from memaudit.errors import BankError, SettingsError
 from memaudit.recipe import Examples, Population, Recipe, load_target
 from memaudit.recipe.labels import Task
 from memaudit.recipe.populations import candidates
-from memaudit.signals.views import VIEWS, View
+from memaudit.signals.views import VIEWS, Unseen, View
 from memaudit.training import choose_device, population
 from memaudit.training.viewing import view_bank
 from memaudit.types import Level
@@ -67,7 +67,12 @@ def views_of(base: Ground, access: Level | None, device: str) -> dict[str, Any]:
     measured = _measured(base)
     _require_order(base, _models(base), measured)
     possible, unseen = views_for(access, recipe, examples)
-    views = {view.name: _viewed(base, view, measured, device) for view in possible}
+    views = {}
+    for view in possible:
+        try:
+            views[view.name] = _viewed(base, view, measured, device)
+        except Unseen as error:
+            unseen[view.name] = str(error)
     return {"access": access, "views": views, "unseen": unseen}
 
 

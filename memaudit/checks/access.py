@@ -250,8 +250,9 @@ def _notes(evidence: ClassifierEvidence) -> Iterator[str]:
         yield f"Of the attacks with less access, {_NOT_ASKED}."
     if evidence.matched is not None:
         yield "Attacks that learn from other examples were not made: the shadow models are no complementary pairs."
-    for view, reason in evidence.unseen.items():
-        yield f"Attacks on the view “{view}” could not be made: {reason}."
+    for reason in dict.fromkeys(evidence.unseen.values()):
+        views = [f"“{view}”" for view, why in evidence.unseen.items() if why == reason]
+        yield f"Attacks on the view{'s' if len(views) > 1 else ''} {', '.join(views)} could not be made: {reason}."
 
 
 def _labels(evidence: ClassifierEvidence) -> Outcome:

@@ -227,9 +227,7 @@ class _Kept:
         """Return those of one attack."""
         outside = ~evidence.members
         flagged = int((attacked.flagged(fpr) & outside).sum())
-        return cls(
-            metric, name, fpr, flagged, int(outside.sum()), *evidence.by_model(attacked.shadows_flagged(fpr)[1])
-        )
+        return cls(metric, name, fpr, flagged, int(outside.sum()), *evidence.by_model(attacked.shadows_flagged(fpr)[1]))
 
 
 def _thresholds(evidence: Evidence) -> Iterator[_Kept]:
@@ -265,7 +263,10 @@ def _calibration(evidence: Evidence) -> Control:
     many: list[_Kept] = []
     few: list[_Kept] = []
     for kept in asked:
-        p, shadows = predictive_share_p_value(kept.flagged, kept.trials, kept.by_model, kept.of), kept.by_model / kept.of
+        p, shadows = (
+            predictive_share_p_value(kept.flagged, kept.trials, kept.by_model, kept.of),
+            kept.by_model / kept.of,
+        )
         if p < _ALARM / len(asked):
             (many if kept.flagged / kept.trials > shadows.mean() else few).append(kept)
         spread = f"{percent(float(shadows.mean()))} ± {percent(float(shadows.std()))}"

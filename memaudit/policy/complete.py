@@ -52,7 +52,11 @@ IF_ASKED = {  # by lines of the provenance
     EARLIER: ("MIA024",),
     POISONED: ("MIA025",),
 }
-_OVERSTATED = {"CTL004": ("tpr", "access", "snapshots"), "CTL014": ("tpr",), "CTL006": ("exposure", "canaries", "planted-exposure")}
+_OVERSTATED = {
+    "CTL004": ("tpr", "access", "snapshots"),
+    "CTL014": ("tpr",),
+    "CTL006": ("exposure", "canaries", "planted-exposure"),
+}
 _CONCERNED = {"CTL009": ("calibrated", "raw", "search"), "CTL014": OF_REFERENCES}
 
 

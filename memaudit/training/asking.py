@@ -79,7 +79,9 @@ def ask_bank(
                 shop = _workshop(bank, recipe, on)
             with one_thread(), changing(recipe):
                 loaded = _again(bank, model, shop) if shop else stored_model(bank, model, recipe, device=on)
-                probed = measure(loaded, examples.take(np.arange(_PROBED)), device=on, **asking(recipe))["phi"]
+                probed = measure(
+                    loaded, examples.take(np.arange(min(_PROBED, len(examples)))), device=on, **asking(recipe)
+                )["phi"]
                 require_recorded(bank, model, probed)
                 answers = ask_model(loaded, recipe, examples, column, on)
             write(file, answers, source)

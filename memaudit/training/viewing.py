@@ -51,7 +51,8 @@ def view_bank(
         ModelError: The weights do not give what was recorded, or models give different numbers of columns.
     """
     kept, on = Views(bank, view.name, repr(view), examples.digest()), choose_device(device)
-    probed = (examples if measured is None else measured).take(np.arange(_PROBED))
+    told = examples if measured is None else measured
+    probed = told.take(np.arange(min(_PROBED, len(told))))
     seen: list[Array] = []
     seconds: list[float] = []
     for done, model in enumerate(models):
