@@ -173,7 +173,7 @@ def run(model: Path, call: Job, quiet: bool, yes: bool = False) -> Audit:
     from memaudit.auditing.ledger import require_writable
     from memaudit.auditing.viewed import highest
     from memaudit.bank import Bank
-    from memaudit.recipe import Counts
+    from memaudit.recipe import Counts, load_recipe
 
     settings = call.audit
     require_writable(call.ledger)  # and all else before hours are spent on the bank
@@ -191,6 +191,9 @@ def run(model: Path, call: Job, quiet: bool, yes: bool = False) -> Audit:
     )
     assert target.recipe is not None
     earlier = _earlier(target, call)
+    if settings.poisoned is not None:
+        load_recipe(settings.poisoned_recipe, call.folder)
+        Bank.open(call.place(settings.poisoned))
     highest(settings.access, target.population, settings.weights)
     grouped(target, settings.subgroups, settings.smallest_group)
     require_attributes(target, settings.attribute)
