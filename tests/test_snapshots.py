@@ -263,10 +263,15 @@ def test_an_audit_compares_two_releases(released: Any) -> None:
     assert any(
         "other numbers than its estimate" in line for line in otherwise_said(replace(done.report, results=better))
     )
+    (control,) = (control for control in done.report.controls if control.code == "CTL004")
+    assert {r.attack for r in said} <= {str(row[0]) for row in control.tables[0].rows}  # thresholds keep their rates
     alone = ma.audit(folder / "new.pt", recipe, folder / "bank", fprs=(0.1,), device="cpu").report
     assert "MIA024" not in {r.finding.code for r in alone.results} | {s.code for s in alone.skipped}
     with pytest.raises(ma.MemauditError, match="is the audited model itself"):
         ma.audit(folder / "new.pt", recipe, folder / "bank", before=folder / "new.pt", device="cpu")
+    shutil.copy(folder / "old.pt", folder / "unknown.pt")
+    with pytest.raises(ma.MemauditError, match="give --before-members"):
+        ma.audit(folder / "new.pt", recipe, folder / "bank", before=folder / "unknown.pt", device="cpu")
     with pytest.raises(ma.MemauditError, match="bank of complementary pairs"):
         ma.audit(folder / "new.pt", recipe, before=folder / "old.pt", device="cpu")
 
