@@ -182,6 +182,7 @@ def test_a_report_that_was_altered_contradicts_itself(audited: tuple[Path, Path]
     (labels,) = _findings(report, "MIA021")
     lower = replace(labels.estimate, value=0.0, low=0.0)
     assert any("MIA021" in found for found in contradictions(_forged(report, "MIA021", estimate=lower)))
+    assert any("makes no attack" in found for found in contradictions(_forged(report, "MIA021", attack="gmia")))
     left = replace(honest, results=tuple(r for r in honest.results if r.finding.code != "MIA022"))
     assert any("MIA022 is missing" in found for found in contradictions(left))
 

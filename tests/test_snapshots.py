@@ -259,6 +259,9 @@ def test_an_audit_compares_two_releases(released: Any) -> None:
     without = tuple(r for r in done.report.results if r.finding.code != "MIA024")
     hidden = replace(done.report, results=without, skipped=tuple(s for s in done.report.skipped if s.code != "MIA024"))
     assert any("the check MIA024 is missing" in line for line in incomplete(hidden))
+    lost = next(r for r in done.report.results if r.finding.code == "MIA024")
+    kept = replace(done.report, results=tuple(r for r in done.report.results if r is not lost))
+    assert f"MIA024 has no result for {lost.finding.attack} records at 0.1 FPR" in list(incomplete(kept))
     better = tuple(_forged(r) if r.finding.code == "MIA024" else r for r in done.report.results)
     assert any(
         "other numbers than its estimate" in line for line in otherwise_said(replace(done.report, results=better))

@@ -52,6 +52,7 @@ IF_ASKED = {  # by lines of the provenance
     EARLIER: ("MIA024",),
     POISONED: ("MIA025",),
 }
+_BY_RATE = ("MIA021", "MIA022", "MIA023", "MIA024", "MIA025")
 _OVERSTATED = {
     "CTL004": ("tpr", "access", "snapshots"),
     "CTL014": ("tpr",),
@@ -70,6 +71,7 @@ def incomplete(report: Report) -> Iterator[str]:
     if asked is not None:
         yield from _missing(report)
         yield from _unmeasured(report, asked)
+        yield from _left_out(report)
     elif report.attempt is not None and report.attempt.in_all:
         yield "provenance: the requested attacks are missing; every audit names them"
 
@@ -133,6 +135,22 @@ def _unmeasured(report: Report, asked: str) -> Iterator[str]:
             told = any(rounds(found[1], 100 * rate) for title in refused if (found := re.search(at, title)))
             if (name, rate) not in measured and not told and not _whole(withheld):
                 yield f"{name} at {rate!r} FPR was requested, and has no result"
+
+
+def _left_out(report: Report) -> Iterator[str]:
+    """Yield at which rates a check by access, of two releases or of poisoned data has no result, and refused none."""
+    for code in _BY_RATE:
+        refused = [skipped.title for skipped in report.skipped if skipped.code == code]
+        there = [finding for finding in _findings(report) if finding.code == code]
+        if not there and (not refused or _whole(refused)):
+            continue
+        for rate in _numbers(report.provenance.get(ASKED_RATES, "")):
+            for part in ATTACKS_BY_METRIC["snapshots"] if code == "MIA024" else ("",):
+                made = any(finding.at_fpr == rate and part in ("", finding.attack) for finding in there)
+                at = re.compile(rf"{part}.*, at ([\d.]+)% ")
+                told = any(rounds(found[1], 100 * rate) for title in refused if (found := at.search(title)))
+                if not made and not told:
+                    yield f"{code} has no result{f' for {part} records' if part else ''} at {rate!r} FPR"
 
 
 def _made(report: Report, metric: str) -> set[tuple[str | None, float | None]]:
