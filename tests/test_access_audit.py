@@ -182,6 +182,7 @@ def test_a_report_that_was_altered_contradicts_itself(audited: tuple[Path, Path]
     (labels,) = _findings(report, "MIA021")
     lower = replace(labels.estimate, value=0.0, low=0.0)
     assert any("MIA021" in found for found in contradictions(_forged(report, "MIA021", estimate=lower)))
+    assert any("makes no attack" in found for found in contradictions(_forged(report, "MIA021", attack="gmia")))
     left = replace(honest, results=tuple(r for r in honest.results if r.finding.code != "MIA022"))
     assert any("MIA022 is missing" in found for found in contradictions(left))
 
@@ -191,3 +192,85 @@ def test_the_risk_score_is_compared_with_who_is_a_member(audited: tuple[Path, Pa
     (found,) = _findings(report, "MIA022")
     (table,) = found.tables
     assert sum(int(str(row[1])) for row in table.rows) == 240
+
+
+def test_few_candidates_can_be_viewed(tmp_path: Path) -> None:
+    """Fewer than the examples by which loaded weights are compared with what was recorded."""
+    design = ma.Subsets(candidates=list(examples().ids[:40]))
+    ma.fill(tmp_path / "bank", RECIPE, 6, design=design, device="cpu")
+    members = ma.draw_members(RECIPE, seed=7, design=design)
+    ma.save_target(ma.train(RECIPE, members, seed=7, device="cpu"), tmp_path / "model.pt", members, RECIPE)
+    report = ma.audit(
+        tmp_path / "model.pt", RECIPE, tmp_path / "bank", fprs=(0.1,), access="labels", device="cpu"
+    ).report
+    (found,) = _findings(report, "MIA021")
+    assert found.n == len(members[:40].nonzero()[0])
+
+
+class Warm(nn.Module):
+    """A network whose last linear layer is scaled afterwards, by a number that is learned."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = model()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        scaled: torch.Tensor = self.net(x) * self.scale
+        return scaled
+
+
+def test_one_view_that_cannot_be_had_leaves_the_others(tmp_path: Path) -> None:
+    recipe = replace(RECIPE, model=Warm)
+    ma.fill(tmp_path / "bank", recipe, 6, device="cpu")
+    members = ma.draw_members(recipe, seed=7)
+    ma.save_target(ma.train(recipe, members, seed=7, device="cpu"), tmp_path / "model.pt", members, recipe)
+    report = ma.audit(tmp_path / "model.pt", recipe, tmp_path / "bank", fprs=(0.1,), access="all", device="cpu").report
+    (found,) = _findings(report, "MIA020")
+    assert any("“last-layer” could not be made: the network's outputs are not those" in note for note in found.notes)
+    (weights,) = _findings(report, "MIA023")
+    assert weights.attack in ("gradient-norm", "gradients")
+
+
+def test_what_was_not_asked_for_is_said_by_level(audited: tuple[Path, Path]) -> None:
+    report = ma.audit(audited[0], RECIPE, audited[1], fprs=(0.05,), access="labels", device="cpu").report
+    reasons = {skipped.code: skipped.reason for skipped in report.skipped}
+    assert "--access confidences or all" in reasons["MIA022"] and "--access weights or all" in reasons["MIA023"]
+
+
+def test_views_that_cannot_be_kept_are_refused(audited: tuple[Path, Path], tmp_path: Path) -> None:
+    import shutil
+
+    from memaudit.errors import BankError
+
+    shutil.copytree(audited[1], tmp_path / "bank", ignore=shutil.ignore_patterns("views"))
+    (tmp_path / "bank" / "views").write_text("")
+    with pytest.raises(BankError, match="cannot be kept in"):
+        ma.audit(audited[0], RECIPE, tmp_path / "bank", fprs=(0.05,), access="labels", device="cpu")
+
+
+def test_thresholds_of_attacks_by_access_are_calibrated(audited: tuple[Path, Path]) -> None:
+    """No limit passes on an attack whose threshold does not keep its rate, or was not checked."""
+    from memaudit.policy import hold
+    from memaudit.types import Limit, Verdict
+
+    report = ma.audit(audited[0], RECIPE, audited[1], fprs=(0.05,), access="confidences", device="cpu").report
+    (control,) = (control for control in report.controls if control.code == "CTL004")
+    named = {row[0] for row in control.tables[0].rows}
+    findings = {code: _findings(report, code)[0] for code in ("MIA021", "MIA022")}
+    assert {finding.attack for finding in findings.values()} <= named
+    found = findings["MIA022"]
+    assert found.attack is not None
+    limit = Limit(metric="access", max=1.0)
+
+    def verdicts(**changes: Any) -> dict[str, Verdict]:
+        changed = replace(control, **changes)
+        held = hold(replace(report, controls=(*(c for c in report.controls if c != control), changed)), [limit])
+        return {r.finding.code: r.verdict for r in held.results if r.limit is not None}
+
+    assert verdicts(passed=True, attacks=())["MIA022"] is Verdict.PASS
+    failed = verdicts(passed=False, attacks=(found.attack,))
+    assert failed["MIA022"] is Verdict.INCONCLUSIVE and failed["MIA021"] is Verdict.PASS
+    assert verdicts(passed=None, attacks=())["MIA022"] is Verdict.INCONCLUSIVE
+    one = hold(report, [Limit(metric="access", attack="salem", max=0.5)])
+    assert any("without “attack”" in skipped.reason for skipped in one.skipped)

@@ -221,3 +221,16 @@ def test_null_scores_of_the_learned_attack_serve_as_null() -> None:
     """SLiRA's scores, too: nothing leaked, hardly anything identified."""
     evidence = replace(_evidence(8, pairs=4, share=0.0, examples=400), attacks=("slira",))
     assert (risks(evidence).q <= FDR).mean() <= 0.01
+
+
+def test_its_interval_is_plausible_to_the_gate() -> None:
+    """It is wider than Clopper-Pearson's, as it has the variance between training runs."""
+    from memaudit.policy.plausible import of_finding
+    from memaudit.types import Report, Subject
+
+    evidence = _evidence(0, run=0.3)
+    (finding,), _ = risk_check.run(evidence)
+    members = int(evidence.members.sum())
+    subject = Subject(model="m", sha256="ab", members=members, nonmembers=len(evidence.members) - members, shadows=6)
+    report = Report(created="", subject=subject, results=(), skipped=(), controls=(), provenance={})
+    assert not list(of_finding(finding, report))

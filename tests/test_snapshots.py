@@ -260,14 +260,22 @@ def test_an_audit_compares_two_releases(released: Any) -> None:
     without = tuple(r for r in done.report.results if r.finding.code != "MIA024")
     hidden = replace(done.report, results=without, skipped=tuple(s for s in done.report.skipped if s.code != "MIA024"))
     assert any("MIA024 is missing: the audit was asked about earlier release" in line for line in incomplete(hidden))
+    lost = next(r for r in done.report.results if r.finding.code == "MIA024")
+    kept = replace(done.report, results=tuple(r for r in done.report.results if r is not lost))
+    assert f"MIA024 has no result for {lost.finding.attack} records at 0.1 FPR" in list(incomplete(kept))
     better = tuple(_forged(r) if r.finding.code == "MIA024" else r for r in done.report.results)
     assert any(
         "other numbers than its estimate" in line for line in otherwise_said(replace(done.report, results=better))
     )
+    (control,) = (control for control in done.report.controls if control.code == "CTL004")
+    assert {r.attack for r in said} <= {str(row[0]) for row in control.tables[0].rows}  # thresholds keep their rates
     alone = ma.audit(folder / "new.pt", recipe, folder / "bank", fprs=(0.1,), device="cpu").report
     assert "MIA024" not in {r.finding.code for r in alone.results} | {s.code for s in alone.skipped}
     with pytest.raises(ma.MemauditError, match="is the audited model itself"):
         ma.audit(folder / "new.pt", recipe, folder / "bank", before=folder / "new.pt", device="cpu")
+    shutil.copy(folder / "old.pt", folder / "unknown.pt")
+    with pytest.raises(ma.MemauditError, match="give --before-members"):
+        ma.audit(folder / "new.pt", recipe, folder / "bank", before=folder / "unknown.pt", device="cpu")
     with pytest.raises(ma.MemauditError, match="bank of complementary pairs"):
         ma.audit(folder / "new.pt", recipe, before=folder / "old.pt", device="cpu")
 

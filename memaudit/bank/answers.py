@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from memaudit.bank.folder import Bank
+from memaudit.errors import BankError
 from memaudit.files import make_private_folder, write_whole
 
 Array = np.ndarray
@@ -26,18 +27,25 @@ Array = np.ndarray
 class Answers:
     """The files of one question to a bank's models: arrays by name."""
 
-    def __init__(self, bank: Bank, kind: str, question: str) -> None:
+    def __init__(self, bank: Bank, kind: str, question: str, rows: int) -> None:
         """Make the folder if it is not there.
 
         Args:
             bank: The bank.
             kind: The folder of all such questions.
             question: What tells the question from others of its kind.
+            rows: The examples that are asked about, one row of each array.
+
+        Raises:
+            BankError: It cannot be made.
         """
-        self.bank = bank
+        self.bank, self.rows = bank, rows
         self.folder = bank.path / kind / question
-        make_private_folder(self.folder.parent)
-        make_private_folder(self.folder)
+        try:
+            make_private_folder(self.folder.parent)
+            make_private_folder(self.folder)
+        except OSError as error:
+            raise BankError(_unkept(self.folder, error)) from error
 
     def read(self, model: int) -> dict[str, Shaped[Array, "..."]] | None:
         """Return what a model answered; None if nothing is kept, or it is damaged, or of another model."""
@@ -46,12 +54,20 @@ class Answers:
                 told, answers = kept.metadata() or {}, {name: kept.get_tensor(name) for name in kept.keys()}  # noqa: SIM118
         except (OSError, SafetensorError):
             return None
-        return answers if told == self._told(model, answers) else None
+        whole = bool(answers) and all(len(values) == self.rows for values in answers.values())
+        return answers if whole and told == self._told(model, answers) else None
 
     def write(self, model: int, answers: dict[str, Shaped[Array, "..."]]) -> None:
-        """Keep what a model answered."""
+        """Keep what a model answered.
+
+        Raises:
+            BankError: It cannot be written.
+        """
         answers = {name: np.ascontiguousarray(values) for name, values in answers.items()}
-        write_whole(self._file(model), save(answers, self._told(model, answers)), private=True)
+        try:
+            write_whole(self._file(model), save(answers, self._told(model, answers)), private=True)
+        except OSError as error:
+            raise BankError(_unkept(self._file(model), error)) from error
 
     def _told(self, model: int, answers: dict[str, Array]) -> dict[str, str]:
         """Return the checksums of the model that was asked, and of what it answered."""
@@ -59,6 +75,10 @@ class Answers:
 
     def _file(self, model: int) -> Path:
         return self.folder / f"{model:04d}.safetensors"
+
+
+def _unkept(path: Path, error: OSError) -> str:
+    return f"what the bank's models show cannot be kept in {path}: {error.strerror}; make room for it, or remove it"
 
 
 def _source(bank: Bank, model: int) -> str:

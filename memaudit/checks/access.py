@@ -33,6 +33,7 @@ _TABLE, _LABELS, _CONFIDENCES, _WEIGHTS = (
 )
 _RISKS = (0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1)
 _DOMINATED = 0.05  # two-sided, over all comparisons at one level
+_MORE_FROM_LABELS = "Whoever sees exact outputs can make the attacks on labels, too."
 _NOT_ASKED = "only attacks at no cost were made; --access labels, confidences or all measures the others"
 
 
@@ -127,6 +128,7 @@ def _compared(evidence: ClassifierEvidence) -> Outcome:
     found = _loss(exact, labels, draws[fpr], fpr)
     least, most = (max(row.on_shadows(fpr) for row in some) for some in (labels, exact))
     change = "fewer" if found.value >= 0 else "more"
+    ends = (found.low, found.high) if found.value >= 0 else (-found.high, -found.low)
     finding = Finding(
         code="MIA020",
         title=_TABLE,
@@ -136,14 +138,14 @@ def _compared(evidence: ClassifierEvidence) -> Outcome:
         sentence=(
             f"If the model returned labels alone, the strongest measured attack would identify {percent(least)} of "
             f"members at a {rate(fpr)} false-positive rate, not {percent(most)}: {points(abs(found.value))} percentage "
-            f"points {change} (95% CI {points_between(found.low, found.high)}; mean over the shadow models)."
+            f"points {change} (95% CI {points_between(*ends)}; mean over the shadow models)."
         ),
         n=evidence.bank.shape[1],
         counted=evidence.unit,
         source="Yeom et al. 2018; Choquette-Choo et al. 2021",
         figures=(_picture(evidence, rows, fpr),),
         tables=(_table(evidence, rows, draws),),
-        notes=tuple(_notes(evidence)),
+        notes=(*([_MORE_FROM_LABELS] if found.value < 0 else []), *_notes(evidence)),
     )
     return (finding,), ()
 
@@ -241,8 +243,9 @@ def _notes(evidence: ClassifierEvidence) -> Iterator[str]:
         yield f"Of the attacks with less access, {_NOT_ASKED}."
     if evidence.matched is not None:
         yield "Attacks that learn from other examples were not made: the shadow models are no complementary pairs."
-    for view, reason in evidence.unseen.items():
-        yield f"Attacks on the view “{view}” could not be made: {reason}."
+    for reason in dict.fromkeys(evidence.unseen.values()):
+        views = [f"“{view}”" for view, why in evidence.unseen.items() if why == reason]
+        yield f"Attacks on the view{'s' if len(views) > 1 else ''} {', '.join(views)} could not be made: {reason}."
 
 
 def _labels(evidence: ClassifierEvidence) -> Outcome:
@@ -271,7 +274,9 @@ def _confidences(evidence: ClassifierEvidence) -> Outcome:
 def _at_level(evidence: ClassifierEvidence, code: str, title: str, level: Level) -> Outcome:
     rows = [] if _refused(evidence) else list(_of_access(evidence))
     if not any(row.level is level for row in rows):
-        reason = _refused(evidence) or "; ".join(dict.fromkeys(evidence.unseen.values())) or _NOT_ASKED
+        views = {attack.view for attack in ACCESS_ATTACKS.values() if attack.level is level}
+        unseen = dict.fromkeys(reason for view, reason in evidence.unseen.items() if view in views)
+        reason = _refused(evidence) or "; ".join(unseen) or _unasked(evidence, level)
         return (), (Skipped(code=code, title=title, reason=reason),)
     findings: list[Finding] = []
     skipped: list[Skipped] = []
@@ -288,6 +293,21 @@ def _at_level(evidence: ClassifierEvidence, code: str, title: str, level: Level)
         )
         findings.append(_finding(evidence, code, here, best, fpr, tables))
     return tuple(findings), tuple(skipped)
+
+
+def _unasked(evidence: ClassifierEvidence, level: Level) -> str:
+    if evidence.access is None:
+        return _NOT_ASKED
+    return f"attacks were asked for up to {evidence.access}; --access {level} or all measures these"
+
+
+def strongest_by_access(evidence: ClassifierEvidence) -> Iterator[tuple[str, float]]:
+    """Yield the attack and the rate of every finding of MIA021 to MIA023."""
+    rows = [] if _refused(evidence) else list(_of_access(evidence))
+    for level in (Level.LABELS, Level.CONFIDENCES, Level.WEIGHTS):
+        for fpr in evidence.resolved_fprs:
+            if (best := _strongest(rows, level, fpr)) is not None:
+                yield best.name, fpr
 
 
 def _calibrated(evidence: ClassifierEvidence) -> bool:

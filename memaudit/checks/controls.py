@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,14 +10,16 @@ from jaxtyping import Float, Int
 from scipy import stats
 
 from memaudit.attacks import DEFAULT, attack, taught
+from memaudit.checks.access import strongest_by_access
 from memaudit.checks.attacked import Attacked
 from memaudit.checks.copies import copies_check
-from memaudit.checks.evidence import ControlCheck, Evidence, TargetEvidence
+from memaudit.checks.evidence import ClassifierEvidence, ControlCheck, Evidence, TargetEvidence
 from memaudit.checks.exact import unplanted_check
 from memaudit.checks.exposure import canary_null
 from memaudit.checks.fidelity import fidelity_check
 from memaudit.checks.link import bin_name, flag_with, link_rate
 from memaudit.checks.planted import planted_check
+from memaudit.checks.snapshots import unchanged_flagged
 from memaudit.checks.target_controls import (
     PLANTED,
     null_without_bank,
@@ -208,48 +211,77 @@ def _not_blind(why: str) -> Control:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """How many non-members an attack flags at a rate: of the target, and of each model that is like it."""
+
+    metric: str
+    name: str
+    fpr: float
+    flagged: int
+    trials: int
+    by_model: Int[Array, " models"]
+    of: Int[Array, " models"]
+
+    @classmethod
+    def of_attack(cls, evidence: Evidence, metric: str, attacked: Attacked, name: str, fpr: float) -> _Kept:
+        """Return those of one attack."""
+        outside = ~evidence.members
+        flagged = int((attacked.flagged(fpr) & outside).sum())
+        return cls(metric, name, fpr, flagged, int(outside.sum()), *evidence.by_model(attacked.shadows_flagged(fpr)[1]))
+
+
+def _thresholds(evidence: Evidence) -> Iterator[_Kept]:
+    """Yield what is flagged at every threshold that a finding with a true-positive rate rests on."""
+    for name in evidence.with_bank:
+        for fpr in evidence.resolved_fprs:
+            if evidence.attacked(name).unreachable(fpr) is None:
+                yield _Kept.of_attack(evidence, "tpr", evidence.attacked(name), name, fpr)
+    if isinstance(evidence, ClassifierEvidence):
+        for name, fpr in strongest_by_access(evidence):
+            yield _Kept.of_attack(evidence, "access", evidence.by_access(name), name, fpr)
+    if evidence.before is not None:
+        for change, fpr, *counts in unchanged_flagged(evidence):
+            yield _Kept("snapshots", str(change), fpr, *counts)
+
+
 def _calibration(evidence: Evidence) -> Control:
     """Calibration: does the threshold from the shadow models keep its false-positive rate (FPR) on the target?
 
     For every attack and rate, the share of the target's non-members that are flagged is compared with the same share in
     every shadow model. If it is too large, the TPR is too high, and no limit counts as broken by it. If it is too
     small, the TPR is too low, which makes the model look better than it is; a limit that is broken nevertheless stays
-    broken. In neither case does a limit on that attack pass.
+    broken. In neither case does a limit on that attack pass. Of attacks with other access, it is the strongest at each
+    level; of two releases, the records that did not change, beside those of simulated releases.
 
     A false alarm has a probability of at most 1 % over all attacks and rates; of 2 to 4 % where the shadows' own rates
     scatter by half or more. Where fewer than about six flagged non-members are expected, none at all is not too few.
 
     Source: Student-t prediction interval (Hahn & Meeker 1991, chapter 4); exact test of equal shares (Fisher 1935).
     """
-    trials = int((~evidence.members).sum())
-    asked = [
-        (name, fpr)
-        for name in evidence.with_bank
-        for fpr in evidence.resolved_fprs
-        if evidence.attacked(name).unreachable(fpr) is None
-    ]
+    asked = list(_thresholds(evidence))
     rows: list[tuple[str, ...]] = []
-    many: list[str] = []
-    few: list[str] = []
-    for name, fpr in asked:
-        attacked = evidence.attacked(name)
-        flagged = int((attacked.flagged(fpr) & ~evidence.members).sum())
-        by_model, of = evidence.by_model(attacked.shadows_flagged(fpr)[1])
-        p, shadows = predictive_share_p_value(flagged, trials, by_model, of), by_model / of
+    many: list[_Kept] = []
+    few: list[_Kept] = []
+    for kept in asked:
+        p, shadows = (
+            predictive_share_p_value(kept.flagged, kept.trials, kept.by_model, kept.of),
+            kept.by_model / kept.of,
+        )
         if p < _ALARM / len(asked):
-            (many if flagged / trials > shadows.mean() else few).append(name)
+            (many if kept.flagged / kept.trials > shadows.mean() else few).append(kept)
         spread = f"{percent(float(shadows.mean()))} ± {percent(float(shadows.std()))}"
-        rows.append((name, rate(fpr), percent(flagged / trials), spread, f"{p:.2g}"))
+        rows.append((kept.name, rate(kept.fpr), percent(kept.flagged / kept.trials), spread, f"{p:.2g}"))
     columns = ("Attack", "Stated FPR", "This model", "Shadow models (mean ± sd)", "p")
     return Control(
         code="CTL004",
         title="Calibration: thresholds keep their FPR",
         passed=not (many or few) if asked else None,
-        sentence=_calibrated_in_words(many, few, bool(asked)),
+        sentence=_calibrated_in_words([kept.name for kept in many], [kept.name for kept in few], bool(asked)),
         source="Student-t prediction interval; Fisher 1935",
         tables=(Table(title="Measured false-positive rates", columns=columns, rows=tuple(rows)),),
-        overstates=("tpr",) if many else (),
-        attacks=tuple(dict.fromkeys(many + few)),
+        overstates=tuple(dict.fromkeys(kept.metric for kept in many)),
+        attacks=tuple(dict.fromkeys(kept.name for kept in many + few)),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -33,6 +33,7 @@ from memaudit.stats import (
     resolvable,
     threshold,
     transferred_rate,
+    transferred_thresholds,
     unreachable,
 )
 from memaudit.types import Finding, Skipped, Table
@@ -162,6 +163,25 @@ class Compared:
     def better(self, change: Change, fpr: float) -> Holds:
         """Return which single release identifies more in the simulated releases."""
         return max(_SINGLE, key=lambda holds: self.by_simulation(change, holds, fpr)[0])
+
+
+def unchanged_flagged(evidence: Evidence) -> Iterator[tuple[Change, float, int, int, Array, Array]]:
+    """Yield how many unchanged records are flagged, of how many, in the two releases and in each simulated one.
+
+    For every change and rate that MIA024 has a finding about; the thresholds of simulated releases are set by others.
+    """
+    if _unfit(evidence):
+        return
+    compared = Compared.of(evidence)
+    for change in Change:
+        for fpr in evidence.fprs:
+            if _unmeasured(compared, change, fpr):
+                continue
+            flagged = compared.flagged(change, Holds.BOTH, fpr)[compared.unchanged]
+            unchanged = compared.scores(change, Holds.BOTH)[2]
+            simulated = unchanged.reshape(len(unchanged) // 2, -1)  # the two of a pair of pairs depend on each other
+            hits = (simulated > transferred_thresholds(simulated, fpr)[:, None]).sum(axis=1)
+            yield change, fpr, int(flagged.sum()), len(flagged), hits, np.full(len(hits), simulated.shape[1])
 
 
 def _unfit(evidence: Evidence) -> str:

@@ -90,7 +90,12 @@ TOLD = {
     "GEN002": Told("generator"),
     "GEN003": Told("generator"),
 }
-_OVERSTATED = {"CTL004": ("tpr",), "CTL014": ("tpr",), "CTL006": ("exposure", "canaries", "planted-exposure")}
+_BY_RATE = ("MIA021", "MIA022", "MIA023", "MIA024", "MIA025")
+_OVERSTATED = {
+    "CTL004": ("tpr", "access", "snapshots"),
+    "CTL014": ("tpr",),
+    "CTL006": ("exposure", "canaries", "planted-exposure"),
+}
 _CONCERNED = {"CTL009": ("calibrated", "raw", "search"), "CTL014": OF_REFERENCES}
 
 
@@ -104,6 +109,7 @@ def incomplete(report: Report) -> Iterator[str]:
     if asked is not None:
         yield from _missing(report)
         yield from _unmeasured(report, asked)
+        yield from _left_out(report)
     elif report.attempt is not None and report.attempt.in_all:
         yield "provenance: the requested attacks are missing; every audit names them"
 
@@ -124,7 +130,8 @@ def _of_findings(report: Report) -> Iterator[str]:
 
 
 def _of_control(control: Control, attacked: Sequence[str]) -> Iterator[str]:
-    concerned = attacked if control.code == "CTL004" else _CONCERNED.get(control.code, ())
+    other = (name for metric in ("access", "snapshots") for name in ATTACKS_BY_METRIC[metric])
+    concerned = [*attacked, *other] if control.code == "CTL004" else _CONCERNED.get(control.code, ())
     if strange := sorted(set(control.attacks) - set(concerned)):
         yield f"{control.code} is not about {strange[0]!r}"
     if strange := sorted(set(control.overstates) - set(_OVERSTATED.get(control.code, ()))):
@@ -169,6 +176,22 @@ def _unmeasured(report: Report, asked: str) -> Iterator[str]:
             told = any(rounds(found[1], 100 * rate) for title in refused if (found := re.search(at, title)))
             if (name, rate) not in measured and not told and not _whole(withheld):
                 yield f"{name} at {rate!r} FPR was requested, and has no result"
+
+
+def _left_out(report: Report) -> Iterator[str]:
+    """Yield at which rates a check by access, of two releases or of poisoned data has no result, and refused none."""
+    for code in _BY_RATE:
+        refused = [skipped.title for skipped in report.skipped if skipped.code == code]
+        there = [finding for finding in _findings(report) if finding.code == code]
+        if not there and (not refused or _whole(refused)):
+            continue
+        for rate in _numbers(report.provenance.get(ASKED_RATES, "")):
+            for part in ATTACKS_BY_METRIC["snapshots"] if code == "MIA024" else ("",):
+                made = any(finding.at_fpr == rate and part in ("", finding.attack) for finding in there)
+                at = re.compile(rf"{part}.*, at ([\d.]+)% ")
+                told = any(rounds(found[1], 100 * rate) for title in refused if (found := at.search(title)))
+                if not made and not told:
+                    yield f"{code} has no result{f' for {part} records' if part else ''} at {rate!r} FPR"
 
 
 def _made(report: Report, metric: str) -> set[tuple[str | None, float | None]]:

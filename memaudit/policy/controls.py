@@ -12,6 +12,8 @@ _OF_REFERENCES = {"CTL014": "reference models"}
 _CANARIES = {"CTL006": "canaries that were not planted"}
 _FOR_METRIC = {
     "tpr": {"CTL004": "calibration"},
+    "access": {"CTL004": "calibration"},
+    "snapshots": {"CTL004": "calibration"},
     "traceability": {"CTL004": "calibration"},
     "risk": {"CTL004": "calibration"},
     "subgroup": {"CTL004": "calibration"},

@@ -76,7 +76,10 @@ def unmeasured(limit: Limit, report: Report) -> str:
         return NEEDS_BANK
     if report.rung is Rung.TARGET and limit.metric == "tpr" and limit.attack in OF_REFERENCES:
         return f"reference models (--reference PATH), or {NEEDS_BANK}"
-    if limit.metric != "tpr" or limit.at_fpr is None:
+    measured = {result.finding.metric for result in report.results}
+    if limit.metric == "access" and limit.attack is not None and "access" in measured:
+        return "a limit without “attack”: only the strongest attack at each access has a finding"
+    if limit.metric not in ("tpr", "access") or limit.at_fpr is None:
         return ""
     from memaudit.stats import least_nonmembers
 

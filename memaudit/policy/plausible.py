@@ -56,8 +56,10 @@ MEASURES = {
     "MIA011": Measure("traceability", "share", ("",), "members"),
     "MIA012": Measure("membership-information", "bits", counted="up to all"),
     "MIA020": Measure("access-loss", "share", counted="up to all"),
-    "MIA021": Measure("access", "share", ("",), "members"),
-    "MIA022": Measure("access", "share", ("",), "members"),
+    "MIA021": Measure("access", "share", ("gap", "label-lira", "noise-", "augmentation-"), "members"),
+    "MIA022": Measure(
+        "access", "share", ("confidence-", "privacy-risk", "shokri", "gmia", "merlin", "morgan"), "members"
+    ),
     "MIA023": Measure("access", "share", ("gradient", "stolen-memories", "last-layer"), "members"),
     "MIA024": Measure("snapshots", "share", ("added", "removed"), "up to all"),
     "MIA025": Measure("poisoning", "share", ("lira-online",), "up to all"),

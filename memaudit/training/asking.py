@@ -67,7 +67,7 @@ def view_bank(
         recipe,
         examples if measured is None else measured,
         lambda model, on: {"seen": np.asarray(view.see(model, recipe, examples, on))},
-        Answers(bank, "views", f"{view.name}-{digest}"),
+        Answers(bank, "views", f"{view.name}-{digest}", len(examples)),
         device,
         None if progress is None else lambda done, every: progress(view.name, done, every),
     )

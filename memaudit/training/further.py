@@ -75,7 +75,7 @@ def measure_bank(
         recipe,
         own,
         lambda model, on: _answers(model, recipe, examples, on),
-        Answers(bank, "further", examples.digest()[:32]),
+        Answers(bank, "further", examples.digest()[:32], len(examples)),
         device,
     )
     members = np.stack([bank.tensors(model)["members"] for model in models])

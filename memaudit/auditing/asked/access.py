@@ -14,7 +14,7 @@ from memaudit.checks import TargetEvidence
 from memaudit.errors import SettingsError
 from memaudit.recipe import EstimatorRecipe, Examples, GeneratorRecipe, Population, Recipe
 from memaudit.recipe.labels import Task
-from memaudit.signals.views import VIEWS, View
+from memaudit.signals.views import VIEWS, Unseen, View
 from memaudit.training.asking import cannot_ask
 from memaudit.types import ASKED_ACCESS, Level
 
@@ -38,7 +38,12 @@ class Accesses(Question):
             return {"access": self.level, "unseen": unseen}
         assert recipe is not None and isinstance(examples, Examples)
         possible, unseen = views_for(self.level, recipe, examples)
-        views = {view.name: viewed(base, view, self.device) for view in possible}
+        views = {}
+        for view in possible:
+            try:
+                views[view.name] = viewed(base, view, self.device)
+            except Unseen as error:
+                unseen[view.name] = str(error)
         return {"access": self.level, "views": views, "unseen": unseen}
 
     def provenance(self, evidence: TargetEvidence) -> dict[str, str]:

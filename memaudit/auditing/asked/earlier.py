@@ -13,7 +13,7 @@ from memaudit.auditing.ground import Ground
 from memaudit.auditing.target import Target, of_candidates, open_target
 from memaudit.checks import Release, TargetEvidence
 from memaudit.errors import EvidenceError, ModelError, SettingsError
-from memaudit.recipe import TextPopulation
+from memaudit.recipe import TextPopulation, members_beside
 from memaudit.training.designing import require_fitting_design
 from memaudit.types import EARLIER, Rung
 
@@ -72,6 +72,16 @@ def open_earlier(
     """
     if target.recipe is None:
         raise SettingsError("two releases are compared by a recipe that loads both; recorded outputs have none")
+    if (
+        members is None
+        and not isinstance(model, Target)
+        and not members_beside(model).is_file()
+        and Path(model).exists()
+    ):
+        raise EvidenceError(
+            f"who was {model} trained on? There is no {members_beside(model)}; give --before-members FILE with the ids "
+            "of its training examples, one a line"
+        )
     earlier = model if isinstance(model, Target) else open_target(model, target.recipe, members, device)
     if earlier.sha256 == target.sha256:
         raise ModelError(f"{earlier.model} is the audited model itself; give the release that came before it")

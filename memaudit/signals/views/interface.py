@@ -7,10 +7,15 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float
 
+from memaudit.errors import ModelError
 from memaudit.recipe import Examples, Recipe
 from memaudit.types import Level
 
 Array = np.ndarray
+
+
+class Unseen(ModelError):
+    """A network cannot be viewed so, which showed only when it was tried."""
 
 
 @runtime_checkable
@@ -44,5 +49,8 @@ class View(Protocol):
             recipe: How it was made: which of its outputs are read, and as what.
             examples: The audited ones; a view asks about these alone.
             device: Where the network is.
+
+        Raises:
+            Unseen: The network is none that can be viewed so; `lacks` could not tell.
         """
         ...

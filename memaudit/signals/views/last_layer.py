@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from memaudit.errors import ModelError
 from memaudit.recipe import Examples, Recipe
 from memaudit.recipe.recipes import asking
 from memaudit.signals.evaluate import measure
 from memaudit.signals.views.asking import lacks_classes
+from memaudit.signals.views.interface import Unseen
 from memaudit.types import Level
 
 Array = np.ndarray
@@ -52,7 +52,7 @@ class LastLayer:
         """Return the four columns, float32.
 
         Raises:
-            ModelError: The outputs are not those of the last linear layer.
+            Unseen: The outputs are not those of the last linear layer.
         """
         features = last_features(network, recipe, examples, device)
         own = measure(network, examples, device=device, **asking(recipe))["phi"][:, 0].astype(np.float64)
@@ -65,7 +65,7 @@ def last_features(network: Any, recipe: Recipe, examples: Examples, device: str)
     """Return what the last linear layer of a network is given, float64.
 
     Raises:
-        ModelError: The network has no linear layer, or its outputs are not those of the last one.
+        Unseen: The network has no linear layer, or its outputs are not those of the last one.
     """
     import torch
 
@@ -73,7 +73,7 @@ def last_features(network: Any, recipe: Recipe, examples: Examples, device: str)
 
     layer = _last(network)
     if layer is None:
-        raise ModelError("the network has no linear layer")
+        raise Unseen("the network has no linear layer")
     ask, heard = asked(network, examples.inputs, device, asking(recipe)["output"]), []
     hook = layer.register_forward_hook(lambda module, given, answer: heard.append((given[0].detach(), answer.detach())))
     parts = []
@@ -83,7 +83,7 @@ def last_features(network: Any, recipe: Recipe, examples: Examples, device: str)
             rows = slice(start, min(start + _BATCH, len(examples)))
             outputs = ask(rows)
             if len(heard) != 1 or not torch.allclose(heard[0][1].float().cpu(), torch.from_numpy(outputs).float()):
-                raise ModelError("the network's outputs are not those of its last linear layer")
+                raise Unseen("the network's outputs are not those of its last linear layer")
             parts.append(heard[0][0].double().cpu().numpy())
     finally:
         hook.remove()
