@@ -123,7 +123,12 @@ def test_a_loop_of_opacus_is_not_refuted(tmp_path: Path) -> None:
     finding = next(r.finding for r in done.report.results if r.finding.code == "DP001")
     assert "is not refuted" in finding.sentence
     assert "100 steps with noise multiplier 3" in finding.notes[0]
-    assert finding.estimate.high == pytest.approx(ACCOUNTANTS[-1].get_epsilon(1e-5), rel=0.03)
+    from opacus.accountants import RDPAccountant
+
+    by_renyi = RDPAccountant()
+    by_renyi.history = ACCOUNTANTS[-1].history
+    assert finding.estimate.high == pytest.approx(by_renyi.get_epsilon(1e-5), rel=0.03)
+    assert ACCOUNTANTS[-1].get_epsilon(1e-5) <= finding.estimate.high  # by PRV, which is tighter
 
 
 ACCOUNTANTS: list[Any] = []
