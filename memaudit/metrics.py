@@ -24,15 +24,17 @@ RANGES = {
 class Metric:
     """What a metric measures: its unit, what a larger number means, and what its findings allow a limit to ask for.
 
-    `counted`: a share of units that were counted, 0 to 1. `exact`: its bounds follow from the count, at any confidence.
-    `rates`: measured at several false-positive rates. `of_bank`: it describes the shadow models, not the audited model.
-    `leak`: a larger number is a larger leak. `members`: it is about how many members are told from non-members.
+    `counted`: a share of units that were counted, 0 to 1; `part`: of some of the units that the finding counts.
+    `exact`: its bounds follow from the count, at any confidence. `rates`: measured at several false-positive rates.
+    `of_bank`: it describes the shadow models, not the audited model. `leak`: a larger number is a larger leak.
+    `members`: it is about how many members are told from non-members.
     """
 
     unit: str
     larger: str
     counted: bool = False
     exact: bool = False
+    part: bool = False
     rates: bool = False
     of_bank: bool = False
     leak: bool = True
@@ -113,7 +115,12 @@ METRICS = {
         members=True,
     ),
     "subgroup": Metric(
-        unit="share", larger="more members of the worst subgroup are identified", counted=True, rates=True, members=True
+        unit="share",
+        larger="more members of the worst subgroup are identified",
+        counted=True,
+        part=True,
+        rates=True,
+        members=True,
     ),
     "attribute": Metric(
         unit="share", larger="the model reveals more of the attribute than the data and other models do"

@@ -108,13 +108,13 @@ def test_only_half_of_the_pairs_are_audited(report: Report) -> None:
 
 
 def test_a_large_claim_stands_and_passes(place: Path) -> None:
-    limits = [Limit(metric="epsilon", max=8.0), Limit(metric="epsilon", max=3.2, id="less")]
-    report = audited(place, ma.Dp(epsilon=3.3, delta=DELTA), limits=limits)
+    limits = [Limit(metric="epsilon", max=8.0), Limit(metric="epsilon", max=2.9, id="less")]
+    report = audited(place, ma.Dp(epsilon=3.0, delta=DELTA), limits=limits)
     claim = found(report, "DP001")
-    assert "is not refuted" in claim.sentence and claim.estimate.high == 3.3
+    assert "is not refuted" in claim.sentence and claim.estimate.high == 3.0
     judged = {r.limit.name: r for r in report.results if r.limit is not None}
     assert judged["epsilon"].verdict is Verdict.PASS
-    assert "claimed ε 3.3, not refuted by this audit" in judged["epsilon"].reason
+    assert "claimed ε 3, not refuted by this audit" in judged["epsilon"].reason
     assert judged["less"].verdict is Verdict.INCONCLUSIVE
     assert not contradictions(report)
 
@@ -347,3 +347,46 @@ def test_the_page_runs(tmp_path: Path) -> None:
     (tmp_path / "memaudit.toml").write_text(table, "utf-8")
     settings = read(tmp_path / "memaudit.toml")
     assert settings.dp is not None and settings.dp.epsilon == 8.0 and settings.limits()[0].metric == "epsilon"
+
+
+def test_records_that_no_accountant_wrote(tmp_path: Path) -> None:
+    """Numbers beyond any training are refused or harmless, and ten thousand steps that differ take seconds."""
+    record = tmp_path / "record.json"
+
+    def claim(*history: Any) -> privacy.Claim:
+        record.write_text(json.dumps({"history": history}))
+        return ma.Dp(delta=1e-5, record=record).claim(tmp_path)
+
+    for wrong in ([1e300, 0.5, 10], [1, 0.5, 10**400], [1, 0.5, 10**13], [float("inf"), 0.5, 1]):
+        with pytest.raises(EvidenceError, match="a history has entries"):
+            claim(wrong)
+    for tiny in (0.0, 1e-200, 1e-160):
+        assert claim([tiny, 0.5, 1]).epsilon == UNBOUNDED_EPSILON
+    assert str(claim([0, 0.5, 1])).startswith("ε = ∞")
+    assert claim(*[[10, 0.01, 3]] * 5000).epsilon == pytest.approx(claim([10, 0.01, 15000]).epsilon)
+    with pytest.raises(SettingsError, match="epsilon is a number"):
+        ma.Dp(epsilon=True, delta=1e-5)
+    with pytest.raises(SettingsError, match="draw is a whole number"):
+        ma.Dp(epsilon=1.0, delta=1e-5, draw=1.5)  # type: ignore[arg-type]
+
+
+def test_the_smallest_banks(place: Path) -> None:
+    """Of 8 shadow models one is audited, as LiRA compares with three pairs; with 6 the reason says what is missing."""
+    limit = Limit(metric="epsilon-floor", max=100.0)
+    report = audited(place, ma.Dp(epsilon=0.05, delta=0.0), shadows=8, limits=[limit])
+    many = found(report, "DP003")
+    assert "1 shadow model shows" in many.sentence and "in 1 model, compared with 6 others" in many.notes[0]
+    assert [row[2] for row in many.tables[1].rows if row[1] == "Gaussian trade-off"] == ["–", "–"]
+    judged = next(r for r in report.results if r.limit is not None)
+    assert "without an upper bound" in judged.reason and 'a limit on "epsilon"' in judged.needed
+    assert "at least 8 shadow models" in reason(audited(place, ma.Dp(epsilon=0.05, delta=0.0), shadows=6), "DP003")
+
+
+def test_a_pass_needs_a_reach_at_its_own_confidence(place: Path) -> None:
+    """What could be refuted at 95 % confidence, and not at 99.95 %, is bounded at 95 % alone."""
+    from memaudit.privacy import most_shown
+
+    m = found(audited(place, ma.Dp(epsilon=0.05, delta=DELTA)), "DP003").n
+    middle = (most_shown(m, 0.025, DELTA) + most_shown(m, 0.00025, DELTA)) / 2
+    bounds = found(audited(place, ma.Dp(epsilon=middle, delta=DELTA)), "DP001").estimate.bounds
+    assert bounds[0].high == middle and bounds[-1].high == UNBOUNDED_EPSILON

@@ -146,3 +146,35 @@ def test_a_damaged_record_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "r.json").write_text(text)
     with pytest.raises(EvidenceError, match=r"record|history"):
         read_record(tmp_path / "r.json")
+
+
+class Centred(torch.nn.Linear):
+    """Mixes the examples of a batch in training, and in training alone."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x - x.mean(0) if self.training else x)
+
+
+def test_what_mixes_examples_in_training_is_refused() -> None:
+    """Neither layers nor Opacus show it: a network's own forward(), or an augmentation such as mixup."""
+    mixup = of(augment=lambda batch, generator: (batch + batch.roll(1, 0)) / 2)
+    for recipe in (of(model=lambda: Centred(8, 2)), mixup):
+        with pytest.raises(RecipeError, match="depends on the others in its batch"):
+            ma.train(recipe, MEMBERS, seed=1, device="cpu")
+    dropout = of(model=lambda: torch.nn.Sequential(torch.nn.Dropout(0.5), linear()))
+    jitter = of(augment=lambda batch, generator: batch + torch.randn(batch.shape, generator=generator))
+    for recipe in (dropout, jitter):
+        ma.train(recipe, MEMBERS, seed=1, device="cpu")
+
+
+def test_a_parameter_without_a_part_is_named() -> None:
+    def model() -> torch.nn.Module:
+        network = torch.nn.ModuleDict({"used": linear(), "spare": linear()})
+        network.forward = lambda x: network["used"](x)  # type: ignore[method-assign]
+        return network
+
+    with pytest.raises(RecipeError, match="takes no part in its outputs"):
+        ma.train(of(model=model), MEMBERS, seed=1, device="cpu")
+    for wrong in ({"noise": float("inf")}, {"clip": float("inf")}):
+        with pytest.raises(RecipeError, match="both finite"):
+            of(**wrong)

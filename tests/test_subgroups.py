@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd  # type: ignore[import-untyped]
 import pytest
 from scipy import stats
+from sklearn import ensemble
 
 import memaudit as ma
 from memaudit.auditing import Audit
@@ -248,6 +249,27 @@ def test_no_edition_has_a_group_that_is_too_small(audited: Audit) -> None:
         assert "Quokkas" not in (text := render(report, "json", edition).decode()) and "Eastern" not in text
         assert report.provenance["subgroups"] == "faith, sex"
     assert not any(table for r in editions.edition(audited.report, "public").results for table in r.finding.tables)
+
+
+def test_the_highest_rate_is_a_share_of_its_group(tmp_path: Path) -> None:
+    """Not of all members: a report is accepted whatever the size of the worst group is."""
+    from dataclasses import replace
+
+    rng = np.random.default_rng(0)
+    x, sex = rng.normal(size=(160, 6)), np.resize(["f", "m"], 160)
+    y = (x[:, 0] + rng.normal(size=160) > 0).astype(int)
+    learner = ensemble.RandomForestClassifier(10, random_state=0)
+    recipe = ma.EstimatorRecipe(lambda: ma.Examples(x, y, subgroups={"sex": sex}), learner)
+    members = ma.draw_members(recipe)
+    ma.save_target(ma.train(recipe, members, seed=1), tmp_path / "model.skops", members)
+    bank = ma.fill(tmp_path / "bank", recipe, 6, workers=1)
+    report = ma.audit(
+        tmp_path / "model.skops", recipe, bank, fprs=(0.1,), limits=[ma.Limit(metric="subgroup", max=0.9)]
+    ).report
+    found = next(r.finding for r in report.results if r.finding.code == "MIA027")
+    hits = found.estimate.value * found.n
+    assert abs(hits - round(hits)) > 0.01
+    assert not contradictions(replace(report, provenance=report.provenance | {"memaudit": "0.3.0"}))
 
 
 def test_a_report_without_the_subgroups_that_were_asked_for_is_refused(audited: Audit) -> None:

@@ -45,6 +45,10 @@ class Dp:
     draw: int = 0
 
     def __post_init__(self) -> None:
+        for name, value in (("epsilon", self.epsilon), ("delta", self.delta), ("draw", self.draw)):
+            kind = int if name == "draw" else (int, float)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, kind)):
+                raise SettingsError(f"dp: {name} is a {'whole ' if name == 'draw' else ''}number, got {value!r}")
         if self.epsilon is not None and not 0 <= self.epsilon < LARGEST:
             raise SettingsError(f"dp: epsilon is from 0 to below {LARGEST:g}, got {self.epsilon}")
         if not 0 <= self.delta < 1:

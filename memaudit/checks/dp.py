@@ -35,9 +35,9 @@ def _claim(evidence: TargetEvidence) -> Outcome:
 
     The number is the larger of the two lower bounds (DP002 and DP003), which share the probability of error. Its upper
     end is the claimed ε, which is stated and not measured. If the claim is refuted, or is larger than what the audit
-    could show if all guesses were right, nothing bounds ε from above: the upper end is 700. A limit on `epsilon` is
-    broken if the lower bound exceeds it. It is kept if the claimed ε does not exceed it, and the audit could have
-    refuted the claim and did not.
+    could show at the confidence if all guesses were right, nothing bounds ε from above: the upper end is 700. A limit
+    on `epsilon` is broken if the lower bound exceeds it. It is kept if the claimed ε does not exceed it, and the audit
+    could have refuted the claim and did not.
 
     The table has what the claim allows at most: the true-positive rate at each false-positive rate, memorization, and
     the exposure of a secret. The claim is about one record. A person with k records has kε. Where units have several
@@ -53,10 +53,10 @@ def _claim(evidence: TargetEvidence) -> Outcome:
         reason = "neither lower bound on ε could be measured (DP002, DP003)"
         return (), (Skipped(code="DP001", title=_TITLES["DP001"], reason=reason),)
     lows = [max(floor.at((1 - c) / len(floors)) for floor in floors) for c in CONFIDENCES]
-    reach = max(floor.most(_ALPHA / len(floors)) for floor in floors)
-    tested = lows[0] <= claim.epsilon < reach
-    most = claim.epsilon if tested else UNBOUNDED_EPSILON
-    found = _estimate(lows, most, "lower end: one-run bounds, Bonferroni; upper end: the claimed ε, not measured")
+    reaches = [max(floor.most((1 - c) / len(floors)) for floor in floors) for c in CONFIDENCES]
+    tested = [lows[0] <= claim.epsilon < reach for reach in reaches]
+    highs, reach = [claim.epsilon if kept else UNBOUNDED_EPSILON for kept in tested], reaches[0]
+    found = _estimate(lows, highs, "lower end: one-run bounds, Bonferroni; upper end: the claimed ε, not measured")
     finding = Finding(
         code="DP001",
         title=_TITLES["DP001"],
@@ -129,9 +129,10 @@ def _floor(evidence: TargetEvidence, code: str) -> Outcome:
     floor = evidence.floors[_NAMES[code]]
     if isinstance(floor, str):
         return (), (Skipped(code=code, title=_TITLES[code], reason=floor),)
-    found = _estimate([floor.at(1 - c) for c in CONFIDENCES], UNBOUNDED_EPSILON, "one-run bound, Bonferroni")
+    unbounded = [UNBOUNDED_EPSILON] * len(CONFIDENCES)
+    found = _estimate([floor.at(1 - c) for c in CONFIDENCES], unbounded, "one-run bound, Bonferroni")
     runs = len(floor.scores)
-    what = "this model shows" if code == "DP002" else f"{runs} shadow models show"
+    what = "this model shows" if code == "DP002" else f"{runs} shadow model{'s show' if runs > 1 else ' shows'}"
     finding = Finding(
         code=code,
         title=_TITLES[code],
@@ -155,13 +156,13 @@ def _floor(evidence: TargetEvidence, code: str) -> Outcome:
     return (finding,), ()
 
 
-def _estimate(lows: list[float], most: float, method: str) -> Estimate:
+def _estimate(lows: list[float], highs: list[float], method: str) -> Estimate:
     """Return the lower bounds at rising confidence as an estimate: its value is the bound at 95 % confidence."""
     bounds = tuple(
-        Bounds(confidence=c, low=low, high=most)
-        for c, low in zip(CONFIDENCES, np.minimum.accumulate(lows).tolist(), strict=True)
+        Bounds(confidence=c, low=low, high=high)
+        for c, low, high in zip(CONFIDENCES, np.minimum.accumulate(lows).tolist(), highs, strict=True)
     )
-    return Estimate(value=bounds[0].low, low=bounds[1].low, high=most, unit="epsilon", method=method, bounds=bounds)
+    return Estimate(value=bounds[0].low, low=bounds[1].low, high=highs[1], unit="epsilon", method=method, bounds=bounds)
 
 
 def _guesses(floor: Floor) -> Table:
@@ -185,19 +186,23 @@ def _single(floor: Floor, guesses: int, right: int, alpha: float) -> float:
 
 
 def _bounds(floor: Floor) -> Table:
+    def gaussian(bound: float) -> Cell:
+        return number(bound) if floor.delta > 0 else "–"
+
     rows: list[tuple[Cell, ...]] = [
         ("All guesses", "none", number(floor.at(_ALPHA))),
-        ("All guesses", "Gaussian trade-off", number(floor.gaussian(_ALPHA))),
+        ("All guesses", "Gaussian trade-off", gaussian(floor.gaussian(_ALPHA))),
     ]
     if (single := floor.single(_ALPHA)) is not None and floor.chosen is not None:
         hits, inside, alarms, outside = floor.chosen
         told = f"One example: flagged in {hits} of {inside} with it, {alarms} of {outside} without"
-        rows += [(told, "none", number(single[0])), (told, "Gaussian trade-off", number(single[1]))]
+        rows += [(told, "none", number(single[0])), (told, "Gaussian trade-off", gaussian(single[1]))]
+    unbounded = "" if floor.delta > 0 else " With δ = 0 no Gaussian trade-off has any ε."
     return Table(
         title="Lower bounds on ε, by what they assume of the mechanism",
         columns=("From", "Assumption", f"ε at δ = {floor.delta:g}"),
         rows=tuple(rows),
-        note="95% confidence, each by itself. Only the first is compared with the claim.",
+        note="95% confidence, each by itself. Only the first is compared with the claim." + unbounded,
     )
 
 

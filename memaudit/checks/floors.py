@@ -29,7 +29,7 @@ Array = np.ndarray
 
 LEAST_CANDIDATES = 10
 _CANARIES = 30  # from so many on, only canaries are guessed
-_LEAST_PAIRS = 4  # of models: two to compare with, two to audit
+_LEAST_REFERENCES = 3  # pairs that LiRA compares with
 _STEPS = 4_000  # guesses: the bound for a Gaussian trade-off takes a step for each
 _ATTACK = Lira()
 
@@ -112,6 +112,8 @@ def _one_run(evidence: TargetEvidence, claim: Claim) -> Floor | str:
 def _many_run(evidence: TargetEvidence, claim: Claim) -> Floor | str:
     """Return the bound from half of the bank's pairs, one model of each; it compares with the other half alone.
 
+    Of four pairs one is audited, as LiRA needs three.
+
     The other model of a pair lacks just what the first one has: both would be two runs on one draw. And scores that
     depend on the memberships of another audited model would make the guesses depend on each other.
     """
@@ -121,19 +123,22 @@ def _many_run(evidence: TargetEvidence, claim: Claim) -> Floor | str:
     if found.matched is not None or not evidence.promise.shadows_by_lot:
         return "it needs shadow models that memaudit trained as complementary pairs of random halves"
     pairs = np.arange(found.bank.shape[0])
-    if len(pairs) < _LEAST_PAIRS:
-        return f"it needs at least {2 * _LEAST_PAIRS} shadow models: half of them are audited, with the other half"
+    if len(pairs) <= _LEAST_REFERENCES:
+        least = 2 * (_LEAST_REFERENCES + 1)
+        return f"it needs at least {least} shadow models: half of them are audited, with the other half"
     rows, whom = _candidates(evidence, claim, np.ones(len(evidence.members), bool))
     if rows.sum() < LEAST_CANDIDATES:
         return f"only {int(rows.sum())} units have one record; {LEAST_CANDIDATES} are needed"
-    references, audited = found.bank.take(pairs[0::2]), found.bank.take(pairs[1::2])
+    own = pairs[1::2][: len(pairs) - _LEAST_REFERENCES]
+    rest = np.setdiff1d(pairs, own)
+    references, audited = found.bank.take(rest), found.bank.take(own)
     inside, outside = audited.block(slice(0, len(rows)))
-    first = found.bank.members[0::2][pairs[1::2]] > 0
+    first = found.bank.members[0::2][own] > 0
     phi = np.where(first[:, :, None], inside, outside)
-    scores = np.stack([_ATTACK.scores(own, references) for own in phi])
+    scores = np.stack([_ATTACK.scores(run, references) for run in phi])
     known = references.block(slice(0, len(rows)))
     chosen = _chosen(known, (inside, outside), np.flatnonzero(rows))
-    return Floor("many-run", scores[:, rows], first[:, rows], claim.delta, whom, 2 * len(pairs[0::2]), chosen)
+    return Floor("many-run", scores[:, rows], first[:, rows], claim.delta, whom, 2 * len(rest), chosen)
 
 
 def _candidates(

@@ -12,7 +12,19 @@ from memaudit.policy.holm import Step, holm
 from memaudit.policy.needs import NEEDS_BANK, needed, rung_of, unmeasured
 from memaudit.policy.waivers import excused
 from memaudit.policy.wording import confidence, exact, shown, too_unsure
-from memaudit.types import Finding, Limit, OnInconclusive, Report, Result, Skipped, Verdict, Waiver, Why, worst
+from memaudit.types import (
+    UNBOUNDED_EPSILON,
+    Finding,
+    Limit,
+    OnInconclusive,
+    Report,
+    Result,
+    Skipped,
+    Verdict,
+    Waiver,
+    Why,
+    worst,
+)
 
 EXIT_CODES = {Verdict.PASS: 0, Verdict.NOTED: 0, Verdict.FAIL: 1, Verdict.INCONCLUSIVE: 3}
 
@@ -119,6 +131,7 @@ def _result(comparison: Comparison, family: _Family, report: Report) -> tuple[Re
     for_breaking, for_keeping = (comparison.alpha / step.divisor for step in (family.broken, family.kept))
     low, high = comparison.bounds(for_breaking).low, comparison.bounds(for_keeping).high
     unit = finding.estimate.unit
+    unbounded = unit == "epsilon" and high == UNBOUNDED_EPSILON
     least, most, top = shown(low, unit, limit.max), shown(high, unit, limit.max), exact(limit.max, unit)
     sure = f"at {confidence(comparison, family.size)}"
     verdict, why, need = Verdict.INCONCLUSIVE, None, ""
@@ -145,7 +158,12 @@ def _result(comparison: Comparison, family: _Family, report: Report) -> tuple[Re
         why, need = Why.CONFIDENCE, "fewer gates, or a lower confidence"
     else:
         need = needed(comparison, min(for_breaking, for_keeping), report)
-        reason = f"between {least} and {most} {sure}, which includes the limit, {top}; needed: {need}"
+        within = (
+            f"at least {least} {sure}, without an upper bound; limit"
+            if unbounded
+            else (f"between {least} and {most} {sure}, which includes the limit,")
+        )
+        reason = f"{within} {top}; needed: {need}"
         why = Why.UNDERPOWERED
     if verdict is Verdict.INCONCLUSIVE:
         reason += _COUNTS_AS[limit.on_inconclusive]

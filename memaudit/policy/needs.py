@@ -30,6 +30,8 @@ def needed(comparison: Comparison, alpha: float, report: Report) -> str:
             f"a claim of ε ≤ {comparison.limit.max:g} that the audit can refute and does not: more canaries "
             "(memaudit.classifier_canaries) or shadow models to test it, or training with more noise"
         )
+    if comparison.finding.metric == "epsilon-floor":
+        return 'a limit on "epsilon": a lower bound can break a limit, and never keep it'
     if report.rung < Rung.BANK and comparison.finding.metric == "tpr":
         times = _times(comparison, alpha)
         what = "" if times is None else f"about {math.ceil(10 * times) / 10:g} times as many members and non-members"

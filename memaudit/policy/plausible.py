@@ -112,7 +112,7 @@ def of_finding(finding: Finding, report: Report) -> Iterator[str]:
         numbers = [estimate.value, estimate.low, estimate.high, *([] if finding.blind is None else [finding.blind])]
         if any(not 0 <= number <= 1 for number in numbers):
             yield "a share is not between 0 and 1"
-        elif 0 < estimate.level < 1:
+        elif 0 < estimate.level < 1 and not metric.part:
             yield from _of_count(finding, slack)
 
 

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import gammaln, logsumexp
+from jaxtyping import Float, Int
+from scipy.special import gammaln
 
 from memaudit.privacy.ceilings import LARGEST, require
 
+Array = np.ndarray
+
 _ORDERS = (*range(2, 65), *range(72, 257, 8), 320, 384, 448, 512)
+_LEAST_NOISE = 1e-3  # one step with less has an ε above LARGEST, unless it samples hardly anybody
 
 
 class Steps(NamedTuple):
@@ -36,22 +42,33 @@ def epsilon_of_steps(history: Iterable[Steps], delta: float) -> float:
     if delta == 0:
         return LARGEST
     orders = np.array(_ORDERS, float)
-    total = np.zeros(len(orders))
+    total, times = np.zeros(len(orders)), Counter[tuple[float, float]]()
     for noise, rate, steps in history:
-        if noise <= 0:
+        times[noise, rate] += steps
+    for (noise, rate), steps in times.items():
+        if noise < _LEAST_NOISE:
             return LARGEST
-        total += steps * np.array([_renyi(noise, rate, order) for order in _ORDERS])
+        total += steps * _renyi(noise, rate)
     epsilon = total + np.log1p(-1 / orders) - (math.log(delta) + np.log(orders)) / (orders - 1)
     return float(min(LARGEST, max(0.0, epsilon.min())))
 
 
-def _renyi(noise: float, rate: float, order: int) -> float:
-    """Return the Rényi divergence of one step, of an integer order."""
-    if rate == 0:
-        return 0.0
-    if rate == 1:
-        return order / (2 * noise**2)
-    k = np.arange(order + 1)
-    chosen = gammaln(order + 1) - gammaln(k + 1) - gammaln(order - k + 1)
+def _renyi(noise: float, rate: float) -> Float[Array, " orders"]:
+    """Return the Rényi divergences of one step, of all orders."""
+    orders = np.array(_ORDERS, float)
+    if rate in (0, 1):
+        return rate * orders / (2 * noise**2)
+    starts, order, k, chosen = _binomials()
     terms = chosen + k * math.log(rate) + (order - k) * math.log1p(-rate) + (k * k - k) / (2 * noise**2)
-    return float(logsumexp(terms)) / (order - 1)
+    most = np.maximum.reduceat(terms, starts)
+    sums = np.add.reduceat(np.exp(terms - np.repeat(most, np.array(_ORDERS) + 1)), starts)
+    return (most + np.log(sums)) / (orders - 1)
+
+
+@cache
+def _binomials() -> tuple[Int[Array, " orders"], *tuple[Float[Array, " terms"], ...]]:
+    """Return the terms of all orders, one order after the other: where each begins, order, k, log of order over k."""
+    sizes = np.array(_ORDERS) + 1
+    order, k = np.repeat(sizes - 1.0, sizes), np.concatenate([np.arange(size, dtype=float) for size in sizes])
+    chosen = gammaln(order + 1) - gammaln(k + 1) - gammaln(order - k + 1)
+    return np.cumsum(sizes) - sizes, order, k, chosen

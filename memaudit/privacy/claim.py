@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from memaudit.privacy.accounting import Steps
-from memaudit.privacy.ceilings import of_group
+from memaudit.privacy.ceilings import LARGEST, of_group
 
 Array = np.ndarray
 
@@ -39,7 +39,7 @@ class Claim:
         return float(np.sqrt(sum(step.steps / step.noise**2 for step in self.history)))
 
     def __str__(self) -> str:
-        return f"ε = {self.epsilon:.4g}, δ = {self.delta:g}"
+        return f"ε = {'∞' if self.epsilon >= LARGEST else f'{self.epsilon:.4g}'}, δ = {self.delta:g}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

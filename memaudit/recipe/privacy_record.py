@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ Step = tuple[float, float, int]
 
 _REMEMBERED = "memaudit_privacy"
 _LARGEST, _MOST = 2**20, 10_000  # bytes of a file; entries
+_NOISE, _STEPS = 1e9, 10**12  # beyond any training
 
 
 def remember(network: Any, noise: float, rate: float, steps: int) -> None:
@@ -85,10 +85,10 @@ def _steps(history: Any, where: str) -> list[Step]:
         whole = all(count == entry[2] for (_, _, count), entry in zip(steps, history, strict=True))
     except (ValueError, TypeError, OverflowError):
         steps, whole = [], False
-    sound = all(math.isfinite(noise) and noise >= 0 and 0 <= rate <= 1 and n >= 0 for noise, rate, n in steps)
+    sound = all(0 <= noise <= _NOISE and 0 <= rate <= 1 and 0 <= n <= _STEPS for noise, rate, n in steps)
     if not steps or not whole or not sound or len(steps) > _MOST:
         raise EvidenceError(
-            f"{where}: a history has entries of noise multiplier (at least 0), sampling rate (0 to 1) and number of "
-            "steps (whole)"
+            f"{where}: a history has entries of noise multiplier (from 0 to {_NOISE:g}), sampling rate (0 to 1) and "
+            f"number of steps (whole, at most {_STEPS:g}); at most {_MOST:,} entries"
         )
     return steps

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -92,9 +93,9 @@ class DPSGD:
     def __post_init__(self) -> None:
         for name in ("noise_multiplier", "max_grad_norm"):  # 1 and 1.0 are one recipe
             object.__setattr__(self, name, float(getattr(self, name)))
-        if not (self.noise_multiplier >= 0 and self.max_grad_norm > 0):
+        if not (0 <= self.noise_multiplier < math.inf and 0 < self.max_grad_norm < math.inf):
             raise RecipeError(
-                "DPSGD: noise_multiplier is at least 0 and max_grad_norm above 0, got "
+                "DPSGD: noise_multiplier is at least 0 and max_grad_norm above 0, both finite, got "
                 f"{self.noise_multiplier} and {self.max_grad_norm}"
             )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import warnings
 from typing import Any
@@ -36,8 +37,8 @@ def train_privately(
     A pass has ⌈n/batch⌉ steps, and each step takes every example with probability 1/⌈n/batch⌉, as in Opacus.
 
     Raises:
-        RecipeError: Opacus is not installed, or the network has layers that mix examples, such as batch normalization;
-            or training diverged.
+        RecipeError: Opacus is not installed; the network or its augmentation mixes examples, such as batch
+            normalization; or training diverged.
 
     Source: Abadi et al. 2016 (CCS), Algorithm 1; Yousefpour et al. 2021, Opacus.
     """
@@ -47,6 +48,7 @@ def train_privately(
     network = network.to(y.device).train()
     rows = torch.from_numpy(np.repeat(np.arange(len(counts)), counts)).to(y.device)
     steps = math.ceil(len(rows) / recipe.batch_size)
+    _require_apart(recipe, network, x, rows[:8], generator)
     wrapped, optimizer = _wrapped(recipe, privacy, network, len(rows) // steps, generator)
     full_rates = [group["lr"] for group in optimizer.param_groups]
     epochs = recipe.epochs if until is None else until
@@ -66,6 +68,33 @@ def train_privately(
     observe(network, epochs)
     remember(network, privacy.noise_multiplier, 1 / steps, epochs * steps)
     return network.eval()
+
+
+def _require_apart(recipe: ClassifierRecipe, network: torch.nn.Module, x: Any, rows: Tensor, source: Any) -> None:
+    """Raise RecipeError if what is computed of an example depends on another: clipping would bound nobody's influence.
+
+    The first example is replaced by the second one; those of the others must stay, with the same random numbers.
+    """
+    if len(rows) < 3:
+        return
+
+    def computed(of: Tensor) -> Tensor:
+        generator = torch.Generator(rows.device)
+        generator.set_state(source.get_state())
+        copied = copy.deepcopy(network)
+        inputs = inputs_for(copied, picked(x, of))
+        if recipe.augment is not None:
+            inputs = recipe.augment(inputs, generator)
+        with torch.random.fork_rng(), torch.no_grad():
+            torch.manual_seed(0)
+            return outputs_of(answer_of(copied, inputs), recipe.output)[1:]
+
+    plain, other = computed(rows), computed(torch.cat([rows[1:2], rows[1:]]))
+    if not torch.allclose(plain, other, rtol=1e-3, atol=1e-4, equal_nan=True):
+        raise RecipeError(
+            "the network cannot be trained with DP-SGD: in training, what it computes of an example depends on the "
+            "others in its batch. The network and augment= must treat every example by itself"
+        )
 
 
 def _wrapped(
@@ -115,4 +144,9 @@ def _gradients(
     with warnings.catch_warnings():  # inputs need no gradient, and hooks fire with those of the outputs
         warnings.simplefilter("ignore")
         total.backward()  # type: ignore[no-untyped-call]
+    if unused := [n for n, p in wrapped.named_parameters() if p.requires_grad and p.grad_sample is None]:
+        raise RecipeError(
+            f"the network cannot be trained with DP-SGD: {unused[0].removeprefix('_module.')} takes no part in its "
+            "outputs; remove it, or set requires_grad=False"
+        )
     return float(total.detach())
