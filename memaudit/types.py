@@ -97,24 +97,24 @@ ATTACKS_BY_METRIC = {  # what a limit on a metric can name
     "access": {  # the attacks of `attacks.access`
         "gap": KnownAttack("Gap (is the label right?)", Access.OUTPUTS),
         "label-lira": KnownAttack("LiRA on the label"),
-        "noise-votes": KnownAttack("Noise votes", Access.OUTPUTS),
+        "noise-votes": KnownAttack("Noise-vote attack", Access.OUTPUTS),
         "noise-lira": KnownAttack("LiRA on noise votes"),
-        "augmentation-votes": KnownAttack("Augmentation votes"),
+        "augmentation-votes": KnownAttack("Augmentation-vote attack"),
         "augmentation-lira": KnownAttack("LiRA on augmentation votes"),
         "salem": KnownAttack("Attack classifier, top 3 (Salem)"),
         "top1-lira": KnownAttack("LiRA on the top confidence"),
-        "top3-lira": KnownAttack("LiRA on the top 3 confidences"),
+        "top3-lira": KnownAttack("LiRA on the top 3"),
         "confidence-entropy": KnownAttack("Modified entropy", Access.OUTPUTS),
         "privacy-risk": KnownAttack("Privacy risk score"),
         "shokri": KnownAttack("Attack classifier per class (Shokri)"),
-        "gmia": KnownAttack("p-value per example (GMIA)"),
+        "gmia": KnownAttack("GMIA (p-value per example)"),
         "merlin": KnownAttack("Merlin", Access.OUTPUTS),
         "morgan": KnownAttack("Morgan"),
         "confidence-lira": KnownAttack("LiRA on confidences"),
         "gradient-norm": KnownAttack("Gradient norm (LiRA)", Access.BASE),
-        "gradients": KnownAttack("Gradients of the last layers", Access.BASE),
-        "stolen-memories": KnownAttack("Stolen memories (displacement)", Access.BASE),
-        "last-layer": KnownAttack("Last layer and proxy", Access.BASE),
+        "gradients": KnownAttack("Gradient attack, last layers", Access.BASE),
+        "stolen-memories": KnownAttack("Stolen-memories attack", Access.BASE),
+        "last-layer": KnownAttack("Last-layer attack with proxy", Access.BASE),
     },
     "epsilon-floor": {
         "one-run": KnownAttack("Lower bound from this model", Access.OUTPUTS),
@@ -205,6 +205,7 @@ class FigureKind(StrEnum):
     LINK = "link"  # x = bin centres, y = rates; first curve true, second false positives
     FOREST = "forest"  # one row per tick, from the top: x = rows, y = shares; a tick without a point is a heading
     CORRELATIONS = "correlations"  # like FOREST, with y = correlations on a linear axis
+    ROWS = "rows"  # like FOREST, with y = shares on a linear axis
     BITS = "bits"  # x = places of the ticks, y = bits
     SHARES = "shares"  # x = places of the ticks, y = shares on a linear axis
 

@@ -110,10 +110,14 @@ def test_a_single_small_group_takes_the_next_one_with_it() -> None:
 def test_the_group_that_leaks_is_named_and_the_test_finds_it() -> None:
     (finding,), skipped = subgroups_check.run(_evidence(1, (0.0, 0.0, 4.0), pairs=8))
     assert not skipped and finding.metric == "subgroup" and finding.at_fpr == 0.1
-    assert "the members with leak = C" in finding.sentence and "The groups of leak differ" in finding.sentence
+    assert "the members with “leak = C”" in finding.sentence and "The groups of “leak” differ" in finding.sentence
     rows = {row[0]: row for row in finding.tables[0].rows}
     assert list(rows) == ["leak = A", "leak = B", "leak = C", "other = x", "other = y", "other = z"]
     assert sum(float(str(rows[f"leak = {name}"][1])) for name in "ABC") == finding.n
+    (figure,) = finding.figures
+    assert figure.ticks == ("leak", "A", "B", "C", "other", "x", "y", "z")
+    assert figure.curves[0].y[2] == finding.estimate.value == max(figure.curves[0].y)
+    assert max(figure.curves[0].low) == finding.estimate.low and max(figure.curves[0].high) == finding.estimate.high
     leaking, other = (float(str(row[2])) for row in finding.tables[1].rows)
     assert leaking < 0.05 < other
 

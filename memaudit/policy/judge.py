@@ -12,7 +12,19 @@ from memaudit.policy.holm import Step, holm
 from memaudit.policy.needs import NEEDS_BANK, needed, rung_of, unmeasured
 from memaudit.policy.waivers import excused
 from memaudit.policy.wording import confidence, exact, shown, too_unsure
-from memaudit.types import Finding, Limit, OnInconclusive, Report, Result, Skipped, Verdict, Waiver, Why, worst
+from memaudit.types import (
+    UNBOUNDED_EPSILON,
+    Finding,
+    Limit,
+    OnInconclusive,
+    Report,
+    Result,
+    Skipped,
+    Verdict,
+    Waiver,
+    Why,
+    worst,
+)
 
 EXIT_CODES = {Verdict.PASS: 0, Verdict.NOTED: 0, Verdict.FAIL: 1, Verdict.INCONCLUSIVE: 3}
 
@@ -146,6 +158,8 @@ def _result(comparison: Comparison, family: _Family, report: Report) -> tuple[Re
     else:
         need = needed(comparison, min(for_breaking, for_keeping), report)
         reason = f"between {least} and {most} {sure}, which includes the limit, {top}; needed: {need}"
+        if unit == "epsilon" and high == UNBOUNDED_EPSILON:
+            reason = f"at least {least} {sure}, and no upper bound; limit {top}; needed: {need}"
         why = Why.UNDERPOWERED
     if verdict is Verdict.INCONCLUSIVE:
         reason += _COUNTS_AS[limit.on_inconclusive]
