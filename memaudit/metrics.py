@@ -109,7 +109,6 @@ METRICS = {
         unit="share",
         larger="more members are identified at the stated false-discovery rate",
         counted=True,
-        exact=True,
         members=True,
     ),
     "subgroup": Metric(

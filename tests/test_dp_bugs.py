@@ -122,8 +122,13 @@ def test_a_loop_of_opacus_is_not_refuted(tmp_path: Path) -> None:
     done = ma.audit(tmp_path / "model.safetensors", recipe, bank, attacks=["lira-online"], dp=ma.Dp(delta=1e-5))
     finding = next(r.finding for r in done.report.results if r.finding.code == "DP001")
     assert "is not refuted" in finding.sentence
-    assert "100 steps with noise multiplier 1" in finding.notes[0]
-    assert finding.estimate.high == pytest.approx(ACCOUNTANTS[-1].get_epsilon(1e-5), rel=0.03)
+    assert "100 steps with noise multiplier 3" in finding.notes[0]
+    from opacus.accountants import RDPAccountant
+
+    by_renyi = RDPAccountant()
+    by_renyi.history = ACCOUNTANTS[-1].history
+    assert finding.estimate.high == pytest.approx(by_renyi.get_epsilon(1e-5), rel=0.03)
+    assert ACCOUNTANTS[-1].get_epsilon(1e-5) <= finding.estimate.high  # by PRV, which is tighter
 
 
 ACCOUNTANTS: list[Any] = []
@@ -151,7 +156,7 @@ def by_opacus(dataset: ma.Examples, *, seed: int, device: str) -> torch.nn.Modul
             module=network,
             optimizer=torch.optim.SGD(network.parameters(), lr=1.0),
             data_loader=torch.utils.data.DataLoader(pairs, batch_size=-(-len(pairs) // 5)),
-            noise_multiplier=1.0,
+            noise_multiplier=3.0,
             max_grad_norm=1.0,
         )
         for _ in range(20):

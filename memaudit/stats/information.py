@@ -66,7 +66,8 @@ def information_interval(
     examples = share * np.nanmean(told[0], axis=0) + (1 - share) * np.nanmean(told[1], axis=0)
     error = stats.norm.ppf((1 + np.asarray(level)) / 2) * examples.std(ddof=1) / np.sqrt(len(examples))
     low, high = cluster_mean_interval(bits, level)
-    return bits.mean() - np.hypot(bits.mean() - low, error), bits.mean() + np.hypot(high - bits.mean(), error)
+    mean = bits.mean()
+    return np.asarray(mean - np.hypot(mean - low, error)), np.asarray(mean + np.hypot(high - mean, error))
 
 
 def _told(
