@@ -455,3 +455,9 @@ def test_a_loss_that_writes_into_its_images_harms_nobody(made: ModuleType) -> No
     found = measure_generator(model, examples, replace(made.recipe, loss=writes), "cpu")
     assert (examples.x == made.examples().x).all()
     np.testing.assert_allclose(found["phi"], measure_generator(model, examples, made.recipe, "cpu")["phi"], rtol=0.01)
+
+
+def test_access_levels_are_for_classifiers(leaky: tuple[Report, ma.Bank, Path], made: ModuleType) -> None:
+    _, bank, folder = leaky
+    with pytest.raises(MemauditError, match="generators; leave --access out"):
+        ma.audit(folder / "model.safetensors", made.recipe, bank, fprs=FPRS, access="all")
