@@ -287,6 +287,8 @@ def _at_level(evidence: ClassifierEvidence, code: str, title: str, level: Level)
     rows = [] if _refused(evidence) else list(_of_access(evidence))
     if not any(row.level is level for row in rows):
         reason = _refused(evidence) or "; ".join(dict.fromkeys(evidence.unseen.values())) or _NOT_ASKED
+        if evidence.access is not None and evidence.access.place < level.place:
+            reason = f"only attacks up to the access level {evidence.access} were requested"
         return (), (Skipped(code=code, title=title, reason=reason),)
     findings: list[Finding] = []
     skipped: list[Skipped] = []

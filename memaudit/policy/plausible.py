@@ -34,6 +34,8 @@ class Measure:
     rung: Rung = Rung.BANK
 
 
+_OF_ONE_GROUP = "subgroup"  # a share of the members of one group, while `n` counts those of all
+
 MEASURES = {
     "MIA001": Measure("tpr", "share", ("lira-online",), "members"),
     "MIA002": Measure("tpr", "share", ("lira-offline",), "members"),
@@ -109,7 +111,7 @@ def of_finding(finding: Finding, report: Report) -> Iterator[str]:
         numbers = [estimate.value, estimate.low, estimate.high, *([] if finding.blind is None else [finding.blind])]
         if any(not 0 <= number <= 1 for number in numbers):
             yield "a share is not between 0 and 1"
-        elif 0 < estimate.level < 1:
+        elif 0 < estimate.level < 1 and finding.metric != _OF_ONE_GROUP:
             yield from _of_count(finding, slack)
 
 
