@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from numbers import Real
 
 from memaudit.attack_names import ATTACKS_BY_METRIC
 from memaudit.errors import SettingsError, hint
@@ -199,6 +200,10 @@ def require_limits(limits: Iterable[Limit], others: Iterable[str] = ()) -> None:
         SettingsError: A limit has an unknown metric or attack, or asks for what its metric does not have.
     """
     for limit in limits:
+        for name in ("max", "confidence"):
+            value = getattr(limit, name)
+            if isinstance(value, bool) or not isinstance(value, Real) or value != value:
+                raise SettingsError(f"limit {limit.name!r}: {name} = {value!r} is no number")
         try:
             require_metric(limit.metric, others)
             if limit.attack is not None and limit.metric in ATTACKS_BY_METRIC:

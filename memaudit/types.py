@@ -110,6 +110,7 @@ class FigureKind(StrEnum):
     LINK = "link"  # x = bin centres, y = rates; first curve true, second false positives
     FOREST = "forest"  # one row per tick, from the top: x = rows, y = shares; a tick without a point is a heading
     CORRELATIONS = "correlations"  # like FOREST, with y = correlations on a linear axis
+    ROWS = "rows"  # like FOREST, with y = shares on a linear axis
     BITS = "bits"  # x = places of the ticks, y = bits
     SHARES = "shares"  # x = places of the ticks, y = shares on a linear axis
 

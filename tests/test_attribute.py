@@ -276,6 +276,11 @@ def test_estimators_are_fitted_again_and_kept(estimator: tuple[Path, ma.Estimato
     folder, recipe, _ = estimator
     done = _audit(folder, recipe)
     (finding,) = (r.finding for r in done.report.results if r.finding.code == "ATT001")
+    (figure,) = finding.figures
+    assert figure.ticks == ("imputation", *ATTRIBUTE_ATTACKS)
+    this, without, imputed = (dict(zip(curve.x, curve.y, strict=True)) for curve in figure.curves)
+    row = 1.0 + list(ATTRIBUTE_ATTACKS).index("calibrated")
+    assert min(this[row] - without[row], this[row] - imputed[0.0]) == pytest.approx(finding.estimate.value)
     files = sorted((folder / "bank" / "views").rglob("*.safetensors"))
     assert len(files) == 6 and contradictions(done.report) == () and done.report.provenance["attributes"] == "a"
     assert contradictions(editions.edition(done.report, "public")) == ()

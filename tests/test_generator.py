@@ -419,3 +419,45 @@ def test_a_finding_of_a_generator_cannot_be_taken_out_or_changed(
     changed["sentence"] = sentence
     changed["estimate"]["value"] /= 2
     assert complaints(whole, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"loss": lambda model, x, noise, level: x.flatten(1).sum(1) * 1j}, "return a tensor of real numbers"),
+        ({"loss": lambda model, x, noise, level: np.full(len(x), 1e39)}, "infinite"),
+        ({"sample": lambda model, n, seed: 255 * torch.randn(n, 6, 6)}, "in the scale of the examples"),
+        ({"planted": lambda: np.zeros((3, 6, 6))}, "return what memaudit.image_canaries returns"),
+    ],
+)
+def test_functions_that_return_something_else_are_refused(made: ModuleType, changed: dict[str, Any], told: str) -> None:
+    recipe = replace(made.recipe, **changed)
+    model = made.remember(made.examples(), seed=0, device="cpu")
+    with pytest.raises(MemauditError, match=told):
+        measure_generator(model, made.examples(), recipe, "cpu")
+
+
+@pytest.mark.parametrize("changed", [{"draws": 1.5}, {"draws": True}, {"samples": 8.5}, {"levels": 3}, {"levels": ()}])
+def test_settings_that_are_no_whole_numbers_are_refused(made: ModuleType, changed: dict[str, Any]) -> None:
+    with pytest.raises(RecipeError, match="give a"):
+        replace(made.recipe, **changed)
+
+
+def test_a_loss_that_writes_into_its_images_harms_nobody(made: ModuleType) -> None:
+    def writes(model: Any, images: torch.Tensor, noise: torch.Tensor, level: float) -> torch.Tensor:
+        found: torch.Tensor = made.loss(model, images, noise, level)
+        images.zero_()
+        noise.zero_()
+        return found.bfloat16().double()
+
+    examples = made.examples()
+    model = made.remember(examples, seed=0, device="cpu")
+    found = measure_generator(model, examples, replace(made.recipe, loss=writes), "cpu")
+    assert (examples.x == made.examples().x).all()
+    np.testing.assert_allclose(found["phi"], measure_generator(model, examples, made.recipe, "cpu")["phi"], rtol=0.01)
+
+
+def test_access_levels_are_for_classifiers(leaky: tuple[Report, ma.Bank, Path], made: ModuleType) -> None:
+    _, bank, folder = leaky
+    with pytest.raises(MemauditError, match="generators; leave --access out"):
+        ma.audit(folder / "model.safetensors", made.recipe, bank, fprs=FPRS, access="all")

@@ -84,6 +84,9 @@ REFUSED = {
     "percent": (Limit(metric="traceability", max=5), "between 0 and 1, the share of all, got 5"),
     "percent of another number": (Limit(metric="memorization", max=5), "between -1 and 1, got 5"),
     "no bits": (Limit(metric="exposure", max=-1), "of at least 0, got -1"),
+    "words": (Limit(metric="tpr", max="0.1"), "max = '0.1' is no number"),  # type: ignore[arg-type]
+    "true": (Limit(metric="risk", max=True), "max = True is no number"),
+    "nan": (Limit(metric="tpr", max=0.1, confidence=float("nan")), "confidence = nan is no number"),
     "too sure": (Limit(metric="tpr", max=0.1, confidence=0.9999), "a confidence of at most 0.9995"),
 }
 

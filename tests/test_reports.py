@@ -283,6 +283,18 @@ def test_the_names_of_marks_that_are_near_do_not_cover_each_other() -> None:
     assert places(9.1, 9.0, 1.0) == ["left", "right", "right"]
 
 
+def test_rows_below_a_heading_are_named_with_it() -> None:
+    curve = Curve(x=(1.0, 2.0, 4.0), y=(0.2, 0.3, 0.4), low=(0.1, 0.2, 0.3), high=(0.3, 0.4, 0.5), label="TPR")
+    ticks = ("smoker", "yes", "no", "member", "no")
+    figure = Figure(kind=FigureKind.ROWS, title="t", x_label="s", y_label="Group", curves=(curve,), alt="", ticks=ticks)
+    (table,) = figures.data(figure)
+    assert table.columns == ("Group", "TPR")
+    assert table.rows[0] == ("smoker = yes", "20% (10–30%)")
+    assert [row[0] for row in table.rows] == ["smoker = yes", "smoker = no", "member = no"]
+    svg = figures.render(figure, figures.Theme.DARK).decode()
+    assert all(f"<!-- {tick} -->" in svg for tick in ticks) and "<!-- Group -->" not in svg
+
+
 def test_a_legend_of_many_curves_leaves_the_axes_their_height() -> None:
     def height(count: int) -> float:
         curves = tuple(dataclasses.replace(_ZEROS, label=f"attack {i}") for i in range(count))

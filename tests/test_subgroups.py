@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd  # type: ignore[import-untyped]
@@ -22,10 +24,12 @@ from memaudit.checks.subgroups import _shown, permutation_p_value, simultaneous,
 from memaudit.design import PairArrays, halves
 from memaudit.errors import MemauditError
 from memaudit.policy.consistency import contradictions
+from memaudit.policy.plausible import of_finding
 from memaudit.recipe import load_recipe
 from memaudit.recipe.subgroups import Subgroups, subgroups_of
 from memaudit.reports import editions
 from memaudit.stats import shown_groups
+from memaudit.types import Edition, Rung, Subject
 
 Array = np.ndarray
 
@@ -111,10 +115,14 @@ def test_a_single_small_group_takes_the_next_one_with_it() -> None:
 def test_the_group_that_leaks_is_named_and_the_test_finds_it() -> None:
     (finding,), skipped = subgroups_check.run(_evidence(1, (0.0, 0.0, 4.0), pairs=8))
     assert not skipped and finding.metric == "subgroup" and finding.at_fpr == 0.1
-    assert "the members with leak = C" in finding.sentence and "The groups of leak differ" in finding.sentence
+    assert "the members with “leak = C”" in finding.sentence and "The groups of “leak” differ" in finding.sentence
     rows = {row[0]: row for row in finding.tables[0].rows}
     assert list(rows) == ["leak = A", "leak = B", "leak = C", "other = x", "other = y", "other = z"]
     assert sum(float(str(rows[f"leak = {name}"][1])) for name in "ABC") == finding.n
+    (figure,) = finding.figures
+    assert figure.ticks == ("leak", "A", "B", "C", "other", "x", "y", "z")
+    assert figure.curves[0].y[2] == finding.estimate.value == max(figure.curves[0].y)
+    assert max(figure.curves[0].low) == finding.estimate.low and max(figure.curves[0].high) == finding.estimate.high
     leaking, other = (float(str(row[2])) for row in finding.tables[1].rows)
     assert leaking < 0.05 < other
 
@@ -304,3 +312,14 @@ def test_settings_take_columns(tmp_path: Path) -> None:
     settings = read(tmp_path / "memaudit.toml")
     assert settings.audit.subgroups == ["sex"] and settings.limits()[0].metric == "subgroup"
     assert json.dumps(settings.audit.smallest_group) == "20"
+
+
+def test_a_share_of_one_group_is_no_contradiction() -> None:
+    """The rate is that of the group's members, while n counts those of all groups."""
+    (finding,), _ = subgroups_check.run(_evidence(1, (0.0, 0.0, 4.0), pairs=8))
+    assert finding.estimate.value * finding.n % 1 > 1e-9
+    subject = Subject(model="m", sha256="", members=finding.n, nonmembers=finding.n, shadows=16)
+    report = SimpleNamespace(edition=Edition.RESTRICTED, rung=Rung.BANK, subject=subject)
+    assert list(of_finding(finding, report)) == []  # type: ignore[arg-type]
+    more = replace(finding, estimate=replace(finding.estimate, high=1.5))
+    assert list(of_finding(more, report))  # type: ignore[arg-type]

@@ -20,7 +20,7 @@ from memaudit.checks.evidence import Check, Outcome, between, estimate, points_b
 from memaudit.checks.membership import METHOD
 from memaudit.checks.tasks import MultilabelTargetEvidence, RegressionTargetEvidence
 from memaudit.reports.text import percent, points, rate
-from memaudit.stats import auc, auc_interval, threshold, tpr_draws
+from memaudit.stats import auc, auc_interval, percentiles, threshold, tpr_draws
 from memaudit.types import Cell, Curve, Estimate, Figure, Finding, Level, Skipped, Table
 
 Array = np.ndarray
@@ -144,7 +144,7 @@ def _compared(evidence: ClassifierEvidence) -> Outcome:
         counted=evidence.unit,
         source="Yeom et al. 2018; Choquette-Choo et al. 2021",
         figures=(_picture(evidence, rows, fpr),),
-        tables=(_table(evidence, rows, draws),),
+        tables=(_table(evidence, rows), *(_rates(evidence, rows, draws[at], at) for at in evidence.resolved_fprs)),
         notes=(*([_MORE_FROM_LABELS] if found.value < 0 else []), *_notes(evidence)),
     )
     return (finding,), ()
@@ -179,40 +179,48 @@ def _dominated(row: Row, rows: list[Row], draws: dict[str, Array], fpr: float) -
     return best.title if gap > stats.norm.ppf(1 - _DOMINATED / 2 / comparisons) * error else ""
 
 
-def _table(evidence: ClassifierEvidence, rows: list[Row], draws: dict[float, dict[str, Array]]) -> Table:
-    columns = ["Access", "Attack", "Queries per example", "Seconds per model", "AUC"]
-    for fpr in evidence.resolved_fprs:
-        columns += [f"TPR at {rate(fpr)} FPR", "Measured FPR", "TPR, shadow models", "Dominated by"]
+def _table(evidence: ClassifierEvidence, rows: list[Row]) -> Table:
+    members = evidence.members
+
+    def cells(row: Row) -> tuple[Cell, ...]:
+        inside, outside = row.attacked.target[members], row.attacked.target[~members]
+        area = auc(inside, outside), *auc_interval(inside, outside)
+        seconds = f"{row.seconds:.2g}" if row.seconds else "–"
+        return str(row.level), row.title, row.queries, seconds, "{:.3f} ({:.3f}–{:.3f})".format(*area)
+
     return Table(
         title="Attacks by access to the model",
-        columns=tuple(columns),
-        rows=tuple(_cells(evidence, row, rows, draws) for row in rows),
+        columns=("Access", "Attack", "Queries per example", "Seconds per model", "AUC"),
+        rows=tuple(map(cells, rows)),
         note=(
-            "95% CIs, as in the table of all attacks. Ties are broken at random. Shadow models: mean TPR with each as "
-            "a target. Dominated: an attack with no more access has a higher TPR on the shadow models (paired, 95% "
-            "over all comparisons). Seconds: to ask one shadow model about all examples; none where answers were kept."
+            "95% CIs, as in the table of all attacks. Seconds: to ask one shadow model about all examples; none where "
+            "answers were kept."
         ),
     )
 
 
-def _cells(
-    evidence: ClassifierEvidence, row: Row, rows: list[Row], draws: dict[float, dict[str, Array]]
-) -> tuple[Cell, ...]:
-    members, target = evidence.members, row.attacked.target
-    inside, outside = target[members], target[~members]
-    area = auc(inside, outside), *auc_interval(inside, outside)
-    seconds = f"{row.seconds:.2g}" if row.seconds else "–"
-    found: list[Cell] = [str(row.level), row.title, row.queries, seconds, "{:.3f} ({:.3f}–{:.3f})".format(*area)]
-    for fpr in evidence.resolved_fprs:
+def _rates(evidence: ClassifierEvidence, rows: list[Row], draws: dict[str, Array], fpr: float) -> Table:
+    def cells(row: Row) -> tuple[Cell, ...]:
         tpr = evidence.rate(row.attacked, fpr)
         low, high = map(float, tpr.interval())
-        found += [
+        return (
+            str(row.level),
+            row.title,
             with_interval(tpr.value, low, high),
-            with_interval(*share_of(row.attacked.flagged(fpr)[~members])),
-            percent(row.on_shadows(fpr)),
-            _dominated(row, rows, draws[fpr], fpr) or "–",
-        ]
-    return tuple(found)
+            with_interval(*share_of(row.attacked.flagged(fpr)[~evidence.members])),
+            with_interval(row.on_shadows(fpr), *percentiles(draws[row.name])),
+            _dominated(row, rows, draws, fpr) or "–",
+        )
+
+    return Table(
+        title=f"Attacks by access, at a {rate(fpr)} FPR",
+        columns=("Access", "Attack", "TPR", "Measured FPR", "TPR, shadow models", "Dominated by"),
+        rows=tuple(map(cells, rows)),
+        note=(
+            "95% CIs. Ties are broken at random. Shadow models: mean TPR with each as a target. Dominated: an attack "
+            "with no more access has a higher TPR on the shadow models (paired, 95% over all comparisons)."
+        ),
+    )
 
 
 def _strongest(rows: list[Row], level: Level, fpr: float) -> Row | None:

@@ -14,13 +14,14 @@ from memaudit.attacks import Signal
 from memaudit.attacks.attribute import ATTRIBUTE_ATTACKS, CALIBRATED, Asked, imputation, impute
 from memaudit.attacks.interface import log_probability
 from memaudit.checks.classifier import ClassifierEvidence
-from memaudit.checks.evidence import Check, Evidence, Outcome, estimate, points_between
+from memaudit.checks.evidence import Check, Evidence, Outcome, estimate, points_between, share_of, with_interval
 from memaudit.checks.facts import Attribute
 from memaudit.reports.text import percent, points
-from memaudit.stats import cluster_mean_interval
-from memaudit.types import Cell, Finding, Skipped, Table
+from memaudit.stats import cluster_interval, cluster_mean_interval
+from memaudit.types import Cell, Curve, Figure, FigureKind, Finding, Skipped, Table
 
 Array = np.ndarray
+Interval = tuple[float, float, float]  # value, low, high
 
 _TITLE = "Attribute inference"
 _METHOD = "Student t over records, with the variance between models without the record; the smaller of two excesses"
@@ -190,13 +191,14 @@ def _finding(title: str, attribute: Attribute, evidence: Evidence) -> Finding:
         metric="attribute",
         estimate=leak,
         sentence=(
-            f"The calibrated attack infers “{attribute.column}” correctly for {percent(accuracy)} of members. Its "
-            f"excess over the better baseline is {points(leak.value)} percentage points (95% CI "
+            f"The calibrated attack infers the column “{attribute.column}” correctly for {percent(accuracy)} of "
+            f"members. Its excess over the better baseline is {points(leak.value)} percentage points (95% CI "
             f"{points_between(leak.low, leak.high)})."
         ),
         n=int(members.sum()),
         counted=f"training {evidence.unit}",
         source="Jayaraman & Evans 2022, excess over imputation; models without the record as the second baseline",
+        figures=(_figure(attacks, attribute, members),),
         tables=(_table(attacks, attribute, members),),
         notes=(
             f"The column has {len(attribute.values)} values; the most frequent one is that of "
@@ -205,24 +207,66 @@ def _finding(title: str, attribute: Attribute, evidence: Evidence) -> Finding:
     )
 
 
+def _accuracies(
+    attacks: dict[str, Guessed], members: Bool[Array, " records"]
+) -> tuple[Interval, list[Interval], list[Interval]]:
+    """Return shares of right guesses, with intervals: of imputation, and of each attack with and without the record."""
+    with_record = [share_of(guess.target[members]) for guess in attacks.values()]
+    without = []
+    for guess in attacks.values():
+        right = guess.outside[:, members].astype(float)
+        low, high = cluster_interval(right.sum(axis=1)[:, None], np.full((len(right), 1), float(right.shape[1])))
+        without.append((float(right.mean()), float(np.ravel(low)[0]), float(np.ravel(high)[0])))
+    return share_of(next(iter(attacks.values())).imputed[members]), with_record, without
+
+
+def _figure(attacks: dict[str, Guessed], attribute: Attribute, members: Bool[Array, " records"]) -> Figure:
+    """Return what the attacks guess beside imputation, and beside the same attacks on models without the record."""
+    imputed, with_record, without = _accuracies(attacks, members)
+    places = tuple(map(float, range(1, len(attacks) + 1)))
+
+    def curve(label: str, x: tuple[float, ...], rows: list[Interval]) -> Curve:
+        value, low, high = (tuple(ends) for ends in zip(*rows, strict=True))
+        return Curve(x=x, y=value, low=low, high=high, label=label)
+
+    said = "; ".join(
+        f"{name}: {percent(own[0])}, on models without the record {percent(other[0])}"
+        for name, own, other in zip(attacks, with_record, without, strict=True)
+    )
+    return Figure(
+        kind=FigureKind.ROWS,
+        title=f"Accuracy of inferring “{attribute.column}”, by attack",
+        x_label="Members whose value is inferred correctly",
+        y_label="Attack",
+        curves=(
+            curve("this model", places, with_record),
+            curve("models without the record", places, without),
+            curve("imputation (no model)", (0.0,), [imputed]),
+        ),
+        ticks=("imputation", *attacks),
+        alt=f"Accuracy of inferring “{attribute.column}”. Imputation: {percent(imputed[0])}; {said}.",
+    )
+
+
 def _table(attacks: dict[str, Guessed], attribute: Attribute, members: Bool[Array, " records"]) -> Table:
     def excess(guess: Guessed, values: Array) -> str:
         low, high = (float(end) for end in guess.interval(values, 0.95))
         return f"{points(float(values.mean()))} ({points_between(low, high)})"
 
-    def row(name: str, guess: Guessed) -> tuple[Cell, ...]:
+    imputed, with_record, without = _accuracies(attacks, members)
+
+    def row(name: str, guess: Guessed, own: Interval, other: Interval) -> tuple[Cell, ...]:
         ends = (float(end) for end in cluster_mean_interval(guess.gains, 0.95))
         return (
             name,
-            percent(float(guess.target[members].mean())),
-            percent(float(guess.outside[:, members].mean())),
+            with_interval(*own),
+            with_interval(*other),
             excess(guess, guess.over_others),
             excess(guess, guess.over_imputation),
             f"{points(float(guess.gains.mean()))} ({points_between(*ends)})",
         )
 
-    first = next(iter(attacks.values()))
-    baseline = percent(float(first.imputed[members].mean()))
+    rows = (row(*of) for of in zip(attacks, attacks.values(), with_record, without, strict=True))
     return Table(
         title=f"Inferring “{attribute.column}” of members",
         columns=(
@@ -233,8 +277,11 @@ def _table(attacks: dict[str, Guessed], attribute: Attribute, members: Bool[Arra
             "Excess over imputation (points)",
             "Recipe: with minus without (points)",
         ),
-        rows=(("imputation (no model)", baseline, "–", "–", "–", "–"), *(row(*item) for item in attacks.items())),
-        note="95% CIs. Recipe: mean over pairs of shadow models. Only an excess over both baselines is a leak.",
+        rows=(("imputation (no model)", with_interval(*imputed), "–", "–", "–", "–"), *rows),
+        note=(
+            "95% CIs. Accuracy: Clopper–Pearson; on models without the record: over pairs of models. Points: "
+            "percentage points. Recipe: mean over pairs of shadow models. Only an excess over both baselines is a leak."
+        ),
     )
 
 

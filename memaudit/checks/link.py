@@ -184,7 +184,7 @@ def _figure(link: Link, fpr: float, evidence: Evidence) -> Figure:
         curves=(
             curve("members (TPR)", [b.tpr for b in link.bins]),
             curve("non-members (FPR)", [b.fpr for b in link.bins]),
-            *ceiling_curve(evidence, places, np.array([b.fpr[0] for b in link.bins])),
+            *ceiling_curve(evidence, places, np.array([b.fpr[2] for b in link.bins])),  # at the surest FPR
         ),
         ticks=tuple(bin_name(b) for b in link.bins),
         alt=f"TPR and FPR by memorization. {said}.",

@@ -83,8 +83,7 @@ def _snapshots(evidence: Evidence) -> Outcome:
             if reason := _unmeasured(compared, change, fpr):
                 skipped.append(Skipped(code="MIA024", title=_titled(change, fpr), reason=reason))
                 continue
-            first = not any(f.attack == change for f in findings)
-            findings.append(_finding(compared, change, fpr, first))
+            findings.append(_finding(compared, change, fpr))
     return tuple(findings), tuple(skipped)
 
 
@@ -217,7 +216,7 @@ def _unmeasured(compared: Compared, change: Change, fpr: float) -> str:
     return "" if beside is None else tied(fpr, beside)
 
 
-def _finding(compared: Compared, change: Change, fpr: float, first: bool) -> Finding:
+def _finding(compared: Compared, change: Change, fpr: float) -> Finding:
     found = compared.rate(change, Holds.BOTH, fpr)
     value = estimate(found.value, found.interval, "share", _METHOD)
     better = compared.better(change, fpr)
@@ -239,7 +238,7 @@ def _finding(compared: Compared, change: Change, fpr: float, first: bool) -> Fin
         n=found.trials,
         counted=f"{change} {compared.evidence.unit}",
         source=releases.SOURCE,
-        tables=(_table(compared, change),) if first else (),
+        tables=(_table(compared, change, fpr),),
         notes=(_beyond(compared, change, better, fpr), f"The better single release: {_named(change, better)}."),
     )
 
@@ -265,28 +264,20 @@ def _named(change: Change, holds: Holds) -> str:
     return names.get(holds, lambda: str(holds))()
 
 
-def _table(compared: Compared, change: Change) -> Table:
+def _table(compared: Compared, change: Change, fpr: float) -> Table:
     """Return what each adversary identifies, and how often unchanged records of either kind are flagged."""
-    fprs = [fpr for fpr in compared.evidence.fprs if not _unmeasured(compared, change, fpr)]
     kinds = {"kept": compared.unchanged & compared.was, "never members": compared.unchanged & ~compared.was}
     kinds = {name: rows for name, rows in kinds.items() if rows.any()}
     rows = []
     for holds in Holds:
-        cells: list[str] = []
-        for fpr in fprs:
-            found, flagged = compared.rate(change, holds, fpr), compared.flagged(change, holds, fpr)
-            low, high = map(float, found.interval())
-            cells.append(with_interval(found.value, low, high))
-            cells.append(with_interval(*share_of(flagged[compared.unchanged])))
-            cells += [percent(float(flagged[of].mean())) for of in kinds.values()]
-        rows.append((_named(change, holds), *cells))
-    columns = ["Held"]
-    for fpr in fprs:
-        columns += [f"TPR at {rate(fpr)} FPR", "Measured FPR, unchanged", *(f"FPR, {name}" for name in kinds)]
+        found, flagged = compared.rate(change, holds, fpr), compared.flagged(change, holds, fpr)
+        low, high = map(float, found.interval())
+        wrong = (with_interval(*share_of(flagged[of])) for of in (compared.unchanged, *kinds.values()))
+        rows.append((_named(change, holds), with_interval(found.value, low, high), *wrong))
     counts = ", ".join(f"{int(of.sum()):,} {name}" for name, of in kinds.items())
     return Table(
-        title=f"{str(change).capitalize()} records: what the releases reveal, together and alone",
-        columns=tuple(columns),
+        title=f"{str(change).capitalize()} records at a {rate(fpr)} FPR: what the releases reveal, together and alone",
+        columns=("Held", "TPR", "Measured FPR, unchanged", *(f"FPR, {name}" for name in kinds)),
         rows=tuple(rows),
         note=(
             f"{int(compared.changed(change).sum()):,} {change}, {counts}. Thresholds are set on simulated unchanged "

@@ -13,7 +13,7 @@ from memaudit.checks.evidence import Check, Evidence, Outcome, between, estimate
 from memaudit.reports.text import percent, points, rate
 from memaudit.stats import clopper_pearson, cluster_mean_interval, holm, shown_groups, transferred_rate
 from memaudit.stats.transfer import TransferredRate
-from memaudit.types import Cell, Estimate, Finding, Skipped, Table
+from memaudit.types import Cell, Curve, Estimate, Figure, FigureKind, Finding, Skipped, Table
 
 Array = np.ndarray
 
@@ -106,6 +106,7 @@ def _finding(evidence: Evidence, groups: list[Group], fpr: float) -> Finding:
         n=int(evidence.members.sum()),
         counted=f"training {evidence.unit}",
         source="Intervals of all groups at once (Bonferroni); permutation test of equal rates",
+        figures=(_figure(evidence, groups, tprs, flagged, fpr),),
         tables=(_table(evidence, groups, tprs, flagged, fpr), _tested(tests, groups)),
         notes=_notes(evidence, groups),
     )
@@ -161,13 +162,52 @@ def permutation_p_value(hits: Bool[Array, " units"], group: Int[Array, " units"]
 
 
 def _sentence(attacked: Attacked, worst: Group, highest: Estimate, fpr: float, tests: dict[str, float]) -> str:
-    differ = [column for column, p in tests.items() if p <= _LEVEL]
+    differ = [f"“{column}”" for column, p in tests.items() if p <= _LEVEL]
     told = f"The groups of {' and of '.join(differ)} differ" if differ else "No column's groups differ significantly"
     return (
-        f"{title_of(attacked.attack.name)} identifies {percent(highest.value)} of the members with {worst} at a "
+        f"{title_of(attacked.attack.name)} identifies {percent(highest.value)} of the members with “{worst}” at a "
         f"{rate(fpr)} false-positive rate, the highest rate of any group; the highest true rate is "
         f"{between(highest.low, highest.high)} (95% CI, all groups at once). {told}."
     )
+
+
+def _figure(
+    evidence: Evidence, groups: list[Group], tprs: list[TransferredRate], flagged: Bool[Array, " units"], fpr: float
+) -> Figure:
+    """Return the rates of all groups, below the name of their column."""
+    level = float(simultaneous(0.95, len(groups)))
+    ticks: list[str] = []
+    places: list[float] = []
+    for number, group in enumerate(groups):
+        if not number or groups[number - 1].column != group.column:
+            ticks.append(group.column)
+        places.append(float(len(ticks)))
+        ticks.append(group.name)
+    found = [(tpr.value, *map(float, tpr.interval(level))) for tpr in tprs]
+    wrong = [_measured_fpr(evidence, group, flagged, level) for group in groups]
+    said = "; ".join(f"{group}: {with_interval(*of)}" for group, of in zip(groups, found, strict=True))
+    return Figure(
+        kind=FigureKind.ROWS,
+        title=f"Members identified at a {rate(fpr)} FPR, by group",
+        x_label="Share of the group (95% CIs of all groups at once)",
+        y_label="Group",
+        curves=tuple(
+            Curve(x=tuple(places), y=value, low=low, high=high, label=label)
+            for label, rows in (("members (TPR)", found), ("non-members (FPR)", wrong))
+            for value, low, high in [tuple(zip(*rows, strict=True))]
+        ),
+        ticks=tuple(ticks),
+        alt=f"True-positive rate by group, at a {rate(fpr)} FPR. {said}.",
+    )
+
+
+def _measured_fpr(
+    evidence: Evidence, group: Group, flagged: Bool[Array, " units"], level: float
+) -> tuple[float, float, float]:
+    """Return the share of the group's non-members that are flagged: value, low, high."""
+    own = flagged[~evidence.members & group.rows]
+    low, high = map(float, clopper_pearson(int(own.sum()), len(own), level))
+    return float(own.mean()), low, high
 
 
 def _table(
@@ -176,16 +216,14 @@ def _table(
     level = float(simultaneous(0.95, len(groups)))
 
     def row(group: Group, tpr: TransferredRate) -> tuple[Cell, ...]:
-        inside, outside = evidence.members & group.rows, ~evidence.members & group.rows
-        wrong, others = int(flagged[outside].sum()), int(outside.sum())
         gains = evidence.gains_of(group.rows)
         low, high = (float(end) for end in cluster_mean_interval(gains, level))
         return (
             str(group),
-            int(inside.sum()),
-            others,
+            int((evidence.members & group.rows).sum()),
+            int((~evidence.members & group.rows).sum()),
             with_interval(tpr.value, *map(float, tpr.interval(level))),
-            with_interval(wrong / others, *map(float, clopper_pearson(wrong, others, level))),
+            with_interval(*_measured_fpr(evidence, group, flagged, level)),
             f"{points(float(gains.mean()))} ({points_between(low, high)})",
         )
 
@@ -197,10 +235,13 @@ def _table(
             "Non-members",
             f"TPR at {rate(fpr)} FPR",
             "Measured FPR",
-            "Mean memorization (percentage points)",
+            "Memorization (points)",
         ),
         rows=tuple(map(row, groups, tprs)),
-        note=f"95% CIs that hold for all {len(groups)} groups at once, for each of the three measures.",
+        note=(
+            f"95% CIs that hold for all {len(groups)} groups at once, for each of the three measures. Memorization: "
+            "its mean over the group, in percentage points."
+        ),
     )
 
 

@@ -127,8 +127,8 @@ def _print_cost(found: Plan, call: Job, to: Console) -> None:
     if found.missing:
         to.print(_times(found, call.workers))
         to.print(
-            "\nFewer shadow models take less time and decide the same gates, but the attack is weaker and finds less. "
-            f"The intervals of single examples' memorization are {_wider(found)}.\n"
+            "\nFewer shadow models take less time and decide the same gates, but the attack is weaker and finds less."
+            f"{_wider(found)}\n"
         )
 
 
@@ -184,7 +184,10 @@ def _gates(outlooks: tuple[Outlook, ...]) -> Table:
 
 def _wider(found: Plan) -> str:
     least = min(found.cheaper, default=found.shadows)
-    return f"{(found.shadows / least) ** 0.5:.2g} times as wide with {least} as with {found.shadows}"
+    if least == found.shadows:
+        return ""
+    times = f"{(found.shadows / least) ** 0.5:.2g} times as wide with {least} as with {found.shadows}"
+    return f" The intervals of single examples' memorization are {times}."
 
 
 def _time(seconds: float) -> str:

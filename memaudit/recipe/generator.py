@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Int
 
 from memaudit.errors import RecipeError
+from memaudit.recipe.blame import blame
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -58,10 +59,29 @@ class GeneratorRecipe:
     planted: Callable[[], ImageCanaries] | None = field(default=None, metadata=_IF_GIVEN)
 
     def __post_init__(self) -> None:
-        if not self.levels or self.draws < 1:
-            raise RecipeError(f"levels={self.levels!r}, draws={self.draws}: give at least one of each")
+        if not isinstance(self.levels, tuple | list) or not self.levels:
+            raise RecipeError(f"levels={self.levels!r}: give a tuple of one noise level or more, such as (10,)")
+        for name in ("draws", "samples"):
+            if type(value := getattr(self, name)) is not int or value < 1:
+                raise RecipeError(f"{name}={value!r}: give a whole number from 1")
         if self.samples < _LEAST_SAMPLES:
             raise RecipeError(f"samples={self.samples}: a model generates at least {_LEAST_SAMPLES} images")
+
+
+def planted_images(recipe: GeneratorRecipe) -> ImageCanaries:
+    """Return the image canaries of a recipe that has some.
+
+    Raises:
+        RecipeError: The user's function failed or returned something else.
+    """
+    from memaudit.canaries.images import ImageCanaries
+
+    assert recipe.planted is not None
+    with blame("planted()"):
+        found = recipe.planted()
+    if not isinstance(found, ImageCanaries):
+        raise RecipeError(f"planted() returned {type(found).__name__}; return what memaudit.image_canaries returns")
+    return found
 
 
 def canary_rows(examples: Examples, recipe: GeneratorRecipe) -> Int[Array, " canaries"]:
@@ -69,5 +89,5 @@ def canary_rows(examples: Examples, recipe: GeneratorRecipe) -> Int[Array, " can
     if recipe.planted is None:
         return np.empty(0, np.int64)
     rows = {np.ascontiguousarray(image).tobytes(): row for row, image in enumerate(examples.x)}
-    images = np.ascontiguousarray(recipe.planted().images.astype(examples.x.dtype))
+    images = np.ascontiguousarray(planted_images(recipe).images.astype(examples.x.dtype))
     return np.array([rows.get(image.tobytes(), -1) for image in images])

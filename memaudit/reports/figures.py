@@ -32,8 +32,8 @@ _WIDE, _NARROW = 44, 24  # characters in a line of an axis' label, and of one be
 _FONT = "DejaVu Sans"  # comes with matplotlib, so that a figure looks the same everywhere
 _DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 2, 1, 2)))
 _MARKERS = "os^Dv"
-_IN_ROWS = {FigureKind.FOREST: "Attack", FigureKind.CORRELATIONS: "Score"}  # what a row is
-_LINE = {FigureKind.FOREST: 0.27, FigureKind.CORRELATIONS: 0.31}  # inches: of a row
+_IN_ROWS = {FigureKind.FOREST: "Attack", FigureKind.CORRELATIONS: "Score", FigureKind.ROWS: "Row"}  # what a row is
+_LINE = {FigureKind.FOREST: 0.27, FigureKind.CORRELATIONS: 0.31, FigureKind.ROWS: 0.31}  # inches: of a row
 _BARE = (FigureKind.HISTOGRAM, FigureKind.BITS, FigureKind.CORRELATIONS)  # whose numbers are no shares
 
 
@@ -86,7 +86,7 @@ def _saved(figure: Figure, theme: Theme, **options: Any) -> bytes:
             panels[0].tick_params(axis="x", labelbottom=False)
         below = [line for text in (figure.x_label, *notes) for line in _wrapped(text, _NARROW if beside else _WIDE)]
         panels[-1].set_xlabel("\n".join(below))
-        panels[0].set_ylabel("\n".join(_wrapped(figure.y_label)))
+        panels[0].set_ylabel("" if beside else "\n".join(_wrapped(figure.y_label)))
         named = [axes.get_legend_handles_labels() for axes in panels]
         handles, labels = ([item for part in parts for item in part] for parts in zip(*named, strict=True))
         if handles:
@@ -120,11 +120,23 @@ def _rows(figure: Figure) -> Table:
     """Return the rows of a forest plot, without its headings."""
     cells = [dict(zip(curve.x, _points(figure.kind, curve), strict=True)) for curve in figure.curves]
     places = sorted({x for curve in figure.curves for x in curve.x})
+    names = _full_names(figure, places) if figure.kind is FigureKind.ROWS else figure.ticks
     return Table(
         title=figure.title,
-        columns=(_IN_ROWS[figure.kind], *(curve.label for curve in figure.curves)),
-        rows=tuple((figure.ticks[int(x)], *(column.get(x) for column in cells)) for x in places),
+        columns=(figure.y_label or _IN_ROWS[figure.kind], *(curve.label for curve in figure.curves)),
+        rows=tuple((names[int(x)], *(column.get(x) for column in cells)) for x in places),
     )
+
+
+def _full_names(figure: Figure, places: Sequence[float]) -> list[str]:
+    """Return the names of rows behind those of their headings: "no" may be a row under each."""
+    names, heading = list(figure.ticks), ""
+    for place, tick in enumerate(figure.ticks):
+        if place not in places:
+            heading = f"{tick} = "
+        else:
+            names[place] = heading + tick
+    return names
 
 
 def _data(figure: Figure, x: tuple[float, ...], curves: list[Curve]) -> Table:
@@ -341,6 +353,12 @@ def _forest(axes: Axes, figure: Figure, ink: Ink) -> list[str]:
             markeredgewidth=2,
             label=_label(curve.label),
         )
+    _row_names(axes, figure, rows)
+    return _clipping_note([value for curve in figure.curves for value in (*curve.y, *curve.low)], floor)
+
+
+def _row_names(axes: Axes, figure: Figure, rows: set[float]) -> None:
+    """Write the names of the rows, and in bold those of headings, which have no point."""
     labels = ["\n".join(_wrapped(_label(tick, 2 * _NARROW - 8), _NARROW)) for tick in figure.ticks]
     crowded = any("\n" in label for label in labels)
     axes.set_yticks(range(len(labels)), labels)
@@ -352,7 +370,6 @@ def _forest(axes: Axes, figure: Figure, ink: Ink) -> list[str]:
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="y", visible=False)
     axes.spines["left"].set_visible(False)
-    return _clipping_note([value for curve in figure.curves for value in (*curve.y, *curve.low)], floor)
 
 
 def _places(axes: Axes, figure: Figure, ink: Ink) -> None:
@@ -402,9 +419,8 @@ def _shares(axes: Axes, figure: Figure, ink: Ink) -> list[str]:
     return []
 
 
-def _correlations(axes: Axes, figure: Figure, ink: Ink) -> list[str]:
-    """Draw one row per score: its correlations with their intervals, and a line at 0."""
-    axes.axvline(0, color=ink.guessing, linestyle="--", linewidth=1.2)
+def _in_rows(axes: Axes, figure: Figure, ink: Ink) -> None:
+    """Draw the points of each row with their intervals, those of several curves below each other."""
     axes.set_ylim(len(figure.ticks) - 0.4, -0.6)
     for index, curve in enumerate(figure.curves):
         color, y = _ink(ink, index), [place + 0.24 * (index - (len(figure.curves) - 1) / 2) for place in curve.x]
@@ -412,6 +428,20 @@ def _correlations(axes: Axes, figure: Figure, ink: Ink) -> list[str]:
             axes.hlines(y, curve.low, curve.high, color=color, linewidth=2)
         marker = _MARKERS[index % len(_MARKERS)]
         axes.plot(curve.y, y, color=color, linestyle="", marker=marker, markersize=5, label=_label(curve.label))
+
+
+def _row_shares(axes: Axes, figure: Figure, ink: Ink) -> list[str]:
+    """Draw one row per name: its shares with their intervals."""
+    _in_rows(axes, figure, ink)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.6g}%"))
+    _row_names(axes, figure, {x for curve in figure.curves for x in curve.x})
+    return []
+
+
+def _correlations(axes: Axes, figure: Figure, ink: Ink) -> list[str]:
+    """Draw one row per score: its correlations with their intervals, and a line at 0."""
+    axes.axvline(0, color=ink.guessing, linestyle="--", linewidth=1.2)
+    _in_rows(axes, figure, ink)
     names = ["\n".join(_wrapped(_label(tick, 2 * _NARROW), _NARROW + 4)) for tick in figure.ticks]
     axes.set_yticks(range(len(names)), names, fontsize=8, linespacing=0.95)
     axes.tick_params(axis="y", length=0)
@@ -426,6 +456,7 @@ _DRAW: dict[FigureKind, Callable[[Axes, Figure, Ink], list[str]]] = {
     FigureKind.LINK: _link,
     FigureKind.FOREST: _forest,
     FigureKind.CORRELATIONS: _correlations,
+    FigureKind.ROWS: _row_shares,
     FigureKind.BITS: _bits,
     FigureKind.SHARES: _shares,
 }

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from functools import cache
 from importlib import resources
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from memaudit.reports import figures, text
 from memaudit.reports.blocks import Photo
 from memaudit.reports.document import document
 from memaudit.types import Figure, Report
+
+_INTERVAL = re.compile(r"\((?:&lt; )?[\d.,%–−]+(?: to [\d.,%−]+)?\)|^(?:&lt; )?[\d.,%–−]+(?: to [\d.,%−]+)?$")
 
 
 def render(report: Report) -> bytes:
@@ -42,6 +46,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters["unbroken"] = _unbroken
     environment.globals |= {"themes": figures.Theme, "kind": _kind, "svg": _svg, "png": _png, "is_photo": _is_photo}
     return environment
 
@@ -49,6 +54,13 @@ def _environment() -> Environment:
 def _shown(value: object) -> object:
     """Return what an expression in the template puts on the page: no string gets there but through here."""
     return text.visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+
+
+def _unbroken(cell: object) -> object:
+    """Return a cell in which no line ends inside an interval."""
+    if not isinstance(cell, str):
+        return cell
+    return Markup(_INTERVAL.sub(r'<span class="unbroken">\g<0></span>', str(escape(text.visible(cell)))))
 
 
 def _kind(block: object) -> str:

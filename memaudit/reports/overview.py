@@ -45,7 +45,7 @@ def number(report: Report) -> Number | None:
         words = f"of members identified by {title} at a {chance} false-positive rate. Guessing: {chance}."
     else:
         beside = "" if finding.blind is None else f" Control: {text.quantity(finding.blind, estimate.unit)}."
-        words = f"{finding.title}.{beside}"
+        words = f"{wording.sentence(finding.title)}{beside}"
     if result.limit is not None:
         words += f" Limit: {text.chosen(result.limit.max, estimate.unit)}."
     return Number(
@@ -158,7 +158,8 @@ def _of_worst(same: list[Result]) -> Point:
     """Return what became of a limit that several results may be about, the worst first."""
     worst = max((result for result in same if result.verdict is same[0].verdict), key=_of_limit)
     which = f" (worst of {len(same)} results)" if same[1:] else ""
-    words = f"“{worst.limit}”: {titled(wording.called(worst.finding))}{which}. {wording.sentence(worst.reason)}"
+    found = wording.sentence(titled(wording.called(worst.finding)) + which)
+    words = f"“{worst.limit}”: {found} {wording.sentence(worst.reason)}"
     return Point(lead=wording.result_label(worst), words=words)
 
 

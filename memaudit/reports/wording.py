@@ -98,6 +98,7 @@ READINGS = {
     "secrets that were never in the training data.",
     FigureKind.SHARES: "Error bars, where shown: 95% CIs.",
     FigureKind.FOREST: "x-axis: log scale; error bars: 95% CIs. Further right: more is found.",
+    FigureKind.ROWS: "Error bars: 95% CIs.",
     FigureKind.CORRELATIONS: "Error bars: 95% CIs. 1: the same order as memorization; 0: unrelated to it.",
 }
 BELOW = " Lower panel: who the examples are, and who the attack identifies."
@@ -271,8 +272,9 @@ def result_label(result: Result) -> str:
 
 
 def sentence(reason: str) -> str:
-    """Return a reason as a sentence of its own."""
-    return f"{reason[:1].upper()}{reason[1:].rstrip('.')}." if reason else ""
+    """Return a reason or a title as a sentence of its own."""
+    end = "" if reason.endswith("?") else "."
+    return f"{reason[:1].upper()}{reason[1:].rstrip('.')}{end}" if reason else ""
 
 
 def units(report: Report) -> str:

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from memaudit.errors import ModelError
 from memaudit.recipe import Examples, GeneratorRecipe
 from memaudit.recipe.blame import blame
+from memaudit.recipe.generator import planted_images
 from memaudit.recipe.networks import is_network
 from memaudit.signals.nearest import closeness, flat, scale_of
 from memaudit.signals.steady import require_steady
@@ -22,6 +23,8 @@ from memaudit.signals.undisturbed import evaluating, undisturbed
 Array = np.ndarray
 
 _BATCH, _SAMPLES = 256, 1000  # images that are scored, or generated, at a time
+_LARGEST = float(np.finfo(np.float32).max)
+_SCALE = 20  # times that generated pixels may spread more, or less, than those of the examples: bytes are 128 or more
 Ask = Callable[[Array, Array], Float[Array, "images levels"]]
 
 
@@ -42,6 +45,7 @@ def measure_generator(model: Any, examples: Examples, recipe: GeneratorRecipe, d
             model = model.to(device)
         with evaluating(model) if is_network(model) else nullcontext():
             generated = _generated(model, examples.x.shape[1:], recipe)
+            _require_scale(generated, examples.x)
             nearest = closeness(flat(examples.x), generated, scale_of(examples)).astype(np.float32)
             ask = None if recipe.loss is None else _asking(model, recipe, device)
             phi = -nearest[:, None] if ask is None else -_losses(ask, examples.x, _own_noise(recipe))
@@ -57,7 +61,7 @@ def _generated(model: Any, shape: tuple[int, ...], recipe: GeneratorRecipe) -> F
         torch.manual_seed(seed)
         np.random.seed(seed)  # noqa: NPY002  # the user's function may draw from it
         with blame("sample()"):
-            images = _array(recipe.sample(model, count, seed))
+            images = _numbers("sample()", recipe.sample(model, count, seed))
         if images.shape != (count, *shape):
             raise ModelError(f"sample() returned shape {list(images.shape)}; expected {[count, *shape]}")
         parts.append(images)
@@ -69,6 +73,16 @@ def _generated(model: Any, shape: tuple[int, ...], recipe: GeneratorRecipe) -> F
     return found
 
 
+def _require_scale(generated: Float[Array, "samples pixels"], images: Array) -> None:
+    """Refuse images of another scale: none would be near to any example, and nothing be found to leak."""
+    made, given = (float(of.std(dtype=np.float64)) for of in (generated, images))
+    if not given / _SCALE <= made <= given * _SCALE:
+        raise ModelError(
+            f"sample() returned pixels with a standard deviation of {made:.3g}; that of the examples is {given:.3g}. "
+            "Return images in the scale of the examples; if sample() does, the training diverged"
+        )
+
+
 def _asking(model: Any, recipe: GeneratorRecipe, device: str) -> Ask:
     """Return a function of images and noise [images, levels, draws, ...] that returns losses [images, levels]."""
 
@@ -78,14 +92,15 @@ def _asking(model: Any, recipe: GeneratorRecipe, device: str) -> Ask:
             for draw in range(recipe.draws):
                 with blame("loss()"):
                     assert recipe.loss is not None
-                    found = _array(recipe.loss(model, x, torch.from_numpy(noise[:, column, draw]).to(device), level))
+                    own = torch.from_numpy(noise[:, column, draw]).to(device)
+                    found = _numbers("loss()", recipe.loss(model, x.clone(), own.clone(), level))
                 if found.shape != (len(images),):
                     raise ModelError(
                         f"loss() returned shape {list(found.shape)} at level {level!r}; expected one number per image, "
                         f"[{len(images)}]"
                     )
                 losses[:, column] += found / recipe.draws
-        if not (losses >= 0).all() or np.isinf(losses).any():
+        if not (losses >= 0).all() or (losses > _LARGEST).any():
             raise ModelError("loss() is NaN, infinite or below 0; return an error that is 0 at best")
         return losses
 
@@ -120,8 +135,7 @@ def _costs(
     """Return the costs of the canaries, and of their references under the same noise: losses, or distances."""
     if recipe.planted is None:
         return {}
-    with blame("planted()"):
-        canaries = recipe.planted()
+    canaries = planted_images(recipe)
     costs = []
     for number, (image, others) in enumerate(zip(canaries.images, canaries.references, strict=True)):
         images = np.concatenate([image[None], others]).astype(examples.x.dtype)
@@ -146,5 +160,11 @@ def _normal(seed: int, size: tuple[int, ...]) -> Float[Array, "..."]:
     return np.random.default_rng(seed).standard_normal(size, dtype=np.float32)
 
 
-def _array(found: Any) -> Array:
-    return np.asarray(found.detach().cpu() if hasattr(found, "detach") else found)
+def _numbers(what: str, found: Any) -> Array:
+    if hasattr(found, "detach"):
+        found = found.detach().cpu()
+        found = found.float() if found.dtype in (torch.bfloat16, torch.float16) else found  # NumPy has no bfloat16
+    array = np.asarray(found)
+    if array.dtype.kind not in "fiub":
+        raise ModelError(f"{what} returned {type(found).__name__} of {array.dtype}; return a tensor of real numbers")
+    return array

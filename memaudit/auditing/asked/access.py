@@ -82,8 +82,10 @@ def highest(access: str | None, examples: Population, weights: bool = True) -> L
         return None
     if access not in _NAMES:
         raise SettingsError(f"access = {access!r}: choose one of {', '.join(_NAMES)}")
-    if not isinstance(examples, Examples):
-        raise SettingsError("attacks by access are for classifiers, not for language models; leave --access out")
+    if not isinstance(examples, Examples) or examples.task is Task.GENERATION:
+        raise SettingsError(
+            "attacks by access are for classifiers, not for language models or generators; leave --access out"
+        )
     if not weights:
         raise SettingsError("attacks by access ask the bank's models again: set weights = true, or leave --access out")
     return _NAMES[access]
