@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 
 import memaudit as ma
 from benchmarks import location30_recipe
-from memaudit.types import Table
+from benchmarks.printing import Clock, markdown
 
 CHANGED, TARGETS, COPIES = 0.1, 100, 4
 _SEED = 2021
@@ -37,12 +36,12 @@ def main() -> None:
     recipe = location30_recipe.recipe(str(arguments.data / "location30" / "dataset_location.tgz"))
     targets = np.random.default_rng(_SEED).permutation(len(recipe.examples()))[:TARGETS]
     attacked = ma.poisoned(recipe, recipe.examples().ids[targets].tolist(), copies=COPIES)
-    started = time.perf_counter()
+    filling = Clock()
     bank = ma.fill(folder / "bank", recipe, arguments.shadows, workers=arguments.workers)
     poisoned = ma.fill(folder / "poisoned", attacked, arguments.poisoned, workers=arguments.workers)
     releases(recipe, folder)
-    print(f"filled in {time.perf_counter() - started:.0f} s")
-    started = time.perf_counter()
+    print(f"filled in {filling}", flush=True)
+    auditing = Clock()
     report = ma.audit(
         folder / "new.pt",
         recipe,
@@ -53,12 +52,12 @@ def main() -> None:
         poisoned_recipe=attacked,
         device="cpu",
     ).report
-    print(f"audited in {time.perf_counter() - started:.0f} s")
+    print(f"audited in {auditing}")
     for result in report.results:
         if result.finding.code in ("MIA020", "MIA023", "MIA024", "MIA025"):
             print(f"\n{result.finding.code} {result.finding.sentence}", *result.finding.notes, sep="\n  ")
             for table in result.finding.tables:
-                show(table)
+                print(f"\n{markdown(table)}")
 
 
 def releases(recipe: ma.ClassifierRecipe, folder: Path) -> None:
@@ -69,15 +68,6 @@ def releases(recipe: ma.ClassifierRecipe, folder: Path) -> None:
         if not (folder / f"{name}.pt").exists():
             members = ma.Counts(counts)
             ma.save_target(ma.train(recipe, members, seed=seed), folder / f"{name}.pt", members, recipe)
-
-
-def show(table: Table) -> None:
-    """Print a table."""
-    rows = [table.columns, *(tuple(map(str, row)) for row in table.rows)]
-    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
-    print(f"  {table.title}")
-    for row in rows:
-        print("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 if __name__ == "__main__":
