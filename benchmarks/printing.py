@@ -11,7 +11,7 @@ from memaudit.types import Table
 def markdown(table: Table) -> str:
     """Return a table of a finding as Markdown, below its title."""
     rows = (table.columns, ("---",) * len(table.columns), *table.rows)
-    lines = ("| " + " | ".join(map(str, row)) + " |" for row in rows)
+    lines = ("| " + " | ".join(str(cell).replace("|", r"\|") for cell in row) + " |" for row in rows)
     return "\n".join((f"**{table.title}**", "", *lines))
 
 
