@@ -3,17 +3,17 @@
     python -m benchmarks.generative FOLDER [--shadows 12] [--only gan]
 
 Fills a bank of each example in the folder, trains a target, audits it, and prints the findings GEN001 to GEN003 with
-their tables, and seconds of processor time per model. Rates: 10 % and 5 %, as there are about 100 non-members.
+their tables, and seconds. Rates: 10 % and 5 %, as there are about 100 non-members.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-import time
 from pathlib import Path
 
 import memaudit as ma
+from benchmarks.printing import Clock, markdown
 
 EXAMPLES = Path(__file__).parents[1] / "examples" / "diffusion"
 RECIPES = {"diffusion": "recipe.py", "gan": "gan.py"}
@@ -25,19 +25,19 @@ def run(name: str, folder: Path, shadows: int) -> None:
     from memaudit.recipe import load_recipe
 
     recipe = load_recipe(str(EXAMPLES / RECIPES[name]))
-    started = time.process_time()
+    filling = Clock()
     bank = ma.fill(folder / f"bank-{name}", recipe, shadows, workers=1)
-    seconds = (time.process_time() - started) / shadows
+    print(f"{name}: bank of {shadows} in {filling}", flush=True)
     members = ma.draw_members(recipe, seed=1)
     model = folder / f"{name}.pt"
     ma.save_target(ma.train(recipe, members, seed=1), model, members)
-    started = time.process_time()
+    auditing = Clock()
     report = ma.audit(model, recipe, bank, fprs=RATES).report
-    print(f"{name}: {seconds:.1f} s per shadow model, {time.process_time() - started:.1f} s for the audit")
+    print(f"audited in {auditing}")
     for result in report.results:
         print(f"  {result.finding.code} {result.finding.sentence}")
         for table in result.finding.tables if result.finding.code.startswith("GEN") else ():
-            print(f"    {table.title}", *(" | ".join(map(str, row)) for row in table.rows), sep="\n      ")
+            print(f"\n{markdown(table)}\n")
     for skipped in report.skipped:
         print(f"  {skipped.code} could not run: {skipped.reason}")
     for control in report.controls:
