@@ -66,9 +66,9 @@ def whole(recipe: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def deaths(recipe_file: Path, recipe: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """What killer.py saw."""
     folder = tmp_path_factory.mktemp("killer")
-    ma.fill(folder / "reference", recipe, 20, device="cpu")
+    ma.fill(folder / "reference", recipe, SHADOWS, device="cpu")
     (folder / "work").mkdir()
-    arguments = map(str, [RECIPES / "killer.py", recipe_file, 20, folder / "work", folder / "reference"])
+    arguments = map(str, [RECIPES / "killer.py", recipe_file, SHADOWS, folder / "work", folder / "reference"])
     done = subprocess.run([sys.executable, "-W", "ignore", *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
