@@ -58,7 +58,10 @@ MEASURES = {
     "MIA020": Measure("access-loss", "share", counted="up to all"),
     "MIA021": Measure("access", "share", ("gap", "label-lira", "noise-", "augmentation-"), "members"),
     "MIA022": Measure(
-        "access", "share", ("confidence-", "privacy-risk", "shokri", "gmia", "merlin", "morgan"), "members"
+        "access",
+        "share",
+        ("confidence-", "privacy-risk", "shokri", "gmia", "merlin", "morgan", "salem", "top"),
+        "members",
     ),
     "MIA023": Measure("access", "share", ("gradient", "stolen-memories", "last-layer"), "members"),
     "MIA024": Measure("snapshots", "share", ("added", "removed"), "up to all"),
