@@ -70,7 +70,9 @@ class _Page(HTMLParser):
         self.words += data
 
     def skeleton(self) -> list[tuple[str, frozenset[str]]]:
-        return [(tag, frozenset(attributes)) for tag, attributes in self.elements]
+        """Return the elements, without those around intervals, which depend on the numbers."""
+        elements = [element for element in self.elements if element != ("span", {"class": "unbroken"})]
+        return [(tag, frozenset(attributes)) for tag, attributes in elements]
 
 
 @functools.cache
