@@ -39,7 +39,9 @@ _SEED = 2021
 
 def fashion_mlp(data: Path) -> Recipe:
     """Return the recipe of `banks.fashion_mlp` on images that keep their form, so that they can be shifted."""
-    return replace(banks.fashion_mlp(data), examples=partial(small_images, data / "fashion-mnist"), model=mlp)
+    flat = banks.fashion_mlp(data)
+    assert isinstance(flat, ma.ClassifierRecipe)
+    return replace(flat, examples=partial(small_images, data / "fashion-mnist"), model=mlp)
 
 
 def small_images(folder: Path) -> ma.Examples:
@@ -49,7 +51,7 @@ def small_images(folder: Path) -> ma.Examples:
 
 
 def mlp() -> nn.Module:
-    return nn.Sequential(nn.Flatten(), *banks.mlp())
+    return nn.Sequential(nn.Flatten(), banks.mlp())
 
 
 TASKS = {"location30": banks.location30, "fashion-mlp": fashion_mlp, "fashion-cnn": banks.fashion_cnn}

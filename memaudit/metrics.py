@@ -28,7 +28,7 @@ class Metric:
     `counted`: a share of units that were counted, 0 to 1; `part`: of some of the units that the finding counts.
     `exact`: its bounds follow from the count, at any confidence. `rates`: measured at several false-positive rates.
     `of_bank`: it describes the shadow models, not the audited model. `leak`: a larger number is a larger leak.
-    `members`: it is about how many members are told from non-members.
+    `members`: it is about how many members are distinguished from non-members.
     """
 
     unit: str

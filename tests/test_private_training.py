@@ -170,7 +170,7 @@ def test_what_mixes_examples_in_training_is_refused() -> None:
 def test_a_parameter_without_a_part_is_named() -> None:
     def model() -> torch.nn.Module:
         network = torch.nn.ModuleDict({"used": linear(), "spare": linear()})
-        network.forward = lambda x: network["used"](x)  # type: ignore[method-assign]
+        network.forward = lambda x: network["used"](x)
         return network
 
     with pytest.raises(RecipeError, match="takes no part in its outputs"):

@@ -13,7 +13,8 @@ from memaudit.attacks import DEFAULT, attack, taught
 from memaudit.checks.access import strongest_by_access
 from memaudit.checks.attacked import Attacked
 from memaudit.checks.copies import copies_check
-from memaudit.checks.evidence import ClassifierEvidence, ControlCheck, Evidence, TargetEvidence
+from memaudit.checks.classifier import ClassifierEvidence
+from memaudit.checks.evidence import ControlCheck, Evidence, TargetEvidence
 from memaudit.checks.exact import unplanted_check
 from memaudit.checks.exposure import canary_null
 from memaudit.checks.fidelity import fidelity_check
@@ -241,8 +242,8 @@ def _thresholds(evidence: Evidence) -> Iterator[_Kept]:
         for name, fpr in strongest_by_access(evidence):
             yield _Kept.of_attack(evidence, "access", evidence.by_access(name), name, fpr)
     if evidence.before is not None:
-        for change, fpr, *counts in unchanged_flagged(evidence):
-            yield _Kept("snapshots", str(change), fpr, *counts)
+        for change, fpr, flagged, trials, by_model, of in unchanged_flagged(evidence):
+            yield _Kept("snapshots", str(change), fpr, flagged, trials, by_model, of)
 
 
 def _calibration(evidence: Evidence) -> Control:
