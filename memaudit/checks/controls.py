@@ -12,8 +12,8 @@ from scipy import stats
 from memaudit.attacks import DEFAULT, attack, taught
 from memaudit.checks.access import strongest_by_access
 from memaudit.checks.attacked import Attacked
-from memaudit.checks.copies import copies_check
 from memaudit.checks.classifier import ClassifierEvidence
+from memaudit.checks.copies import copies_check
 from memaudit.checks.evidence import ControlCheck, Evidence, TargetEvidence
 from memaudit.checks.exact import unplanted_check
 from memaudit.checks.exposure import canary_null

@@ -66,7 +66,9 @@ def _renyi(noise: float, rate: float) -> Float[Array, " orders"]:
 
 
 @cache
-def _binomials() -> tuple[Int[Array, " orders"], Float[Array, " terms"], Float[Array, " terms"], Float[Array, " terms"]]:
+def _binomials() -> tuple[
+    Int[Array, " orders"], Float[Array, " terms"], Float[Array, " terms"], Float[Array, " terms"]
+]:
     """Return the terms of all orders, one order after the other: where each begins, order, k, log of order over k."""
     sizes = np.array(_ORDERS) + 1
     order, k = np.repeat(sizes - 1.0, sizes), np.concatenate([np.arange(size, dtype=float) for size in sizes])
