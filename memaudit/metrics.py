@@ -26,7 +26,7 @@ class Metric:
 
     `counted`: a share of units that were counted, 0 to 1. `exact`: its bounds follow from the count, at any confidence.
     `rates`: measured at several false-positive rates. `of_bank`: it describes the shadow models, not the audited model.
-    `leak`: a larger number is a larger leak. `members`: it is about how well members are distinguished from non-members.
+    `leak`: a larger number is a larger leak. `members`: it is about members that are distinguished.
     """
 
     unit: str
