@@ -107,7 +107,7 @@ def _compared(evidence: ClassifierEvidence) -> Outcome:
 
     The result is how much lower the TPR is with labels alone than with exact log-odds. Each side is the strongest of
     its attacks, by the mean TPR on the shadow models. Both sides have the same targets: the difference is paired, and
-    its interval is a bootstrap over pairs of models and examples that selects the strongest attack each time.
+    its interval is a bootstrap over pairs of models and examples that selects the strongest attack in each resample.
 
     An attack is *dominated* at an FPR if another one, with the same access or less, has a higher mean TPR on the shadow
     models. The difference must be shown by the paired bootstrap, at 5 % over all comparisons (Bonferroni).
