@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -196,6 +197,15 @@ def real_report(audited_place: Path) -> Any:
     import json
 
     return json.loads((audited_place / "report.json").read_bytes())
+
+
+@pytest.fixture
+def drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draws each picture once and in one theme: the other differs in its colours, and has tests of its own."""
+    import memaudit.reports.figures as figures
+
+    drawn = cache(partial(figures.render, theme=figures.Theme.LIGHT))
+    monkeypatch.setattr(figures, "render", lambda figure, theme: drawn(figure))
 
 
 @pytest.fixture
