@@ -736,6 +736,7 @@ def test_no_text_changes_the_structure(name: str, poison: str) -> None:
 
 @pytest.mark.parametrize("poison", [words for words in _HOSTILE if words.strip()])
 @pytest.mark.parametrize("name", ["html", "md", "junit", "github", "modelcard"])
+@pytest.mark.usefixtures("drawn_once")
 def test_hostile_text_is_read_back_as_text(name: str, poison: str) -> None:
     _, words = _parsed(name, reports.FORMATS[name](_poisoned(_FULL, lambda words: f"{words} {poison} end")))
     assert " ".join(visible(poison).split()) in " ".join(words.split())
