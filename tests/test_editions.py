@@ -38,6 +38,7 @@ def _everything(report: Report) -> str:
 
 
 @pytest.mark.parametrize("name", [Edition.PUBLIC, Edition.INTERNAL])
+@pytest.mark.usefixtures("drawn_once")
 def test_only_the_restricted_edition_names_or_shows_examples(name: Edition) -> None:
     named = tuple(dataclasses.replace(e, identifier="PERSON", label="PERSON") for e in REPORT.exposed)
     marked = dataclasses.replace(REPORT, exposed=named, results=())
@@ -192,6 +193,7 @@ def test_a_page_is_internal_unless_it_shows_less_already() -> None:
 
 
 @pytest.mark.parametrize("name", ["html", "md", "pdf"])
+@pytest.mark.usefixtures("drawn_once")
 def test_a_page_that_is_saved_is_internal_unless_another_edition_is_asked_for(tmp_path: Path, name: str) -> None:
     for asked, shown in ((None, Edition.INTERNAL), *((each, each) for each in Edition)):
         reports.save(REPORT, tmp_path / f"x.{name}", edition=asked)
