@@ -339,6 +339,7 @@ def test_a_limit_is_broken_by_the_lower_bound_alone(population: TextPopulation) 
 # --- from the command line --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("drawn_once")
 def test_an_audit_without_a_bank_judges_planted_canaries(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Callable[..., CompletedProcess[str]]
 ) -> None:
