@@ -5,9 +5,11 @@ and calibration do at 1 % each, the blind baseline at 0.1 %. Otherwise it passes
 or a little more, and up to 12 of 200 keep the limit of 10 % (at most 6 in 40 targets beside one bank).
 """
 
+import contextlib
 import json
 import os
 import re
+import runpy
 import shlex
 import shutil
 import signal
@@ -140,7 +142,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("exit_codes")
     shutil.copy(ROOT / "tests" / "recipes" / "three_models.py", folder)
     (folder / "memaudit.toml").write_text(SETTINGS + GATE.format(0.01, 0.1), "utf-8")
-    subprocess.run([sys.executable, "three_models.py"], cwd=folder, env=ENVIRONMENT, check=True)
+    with contextlib.chdir(folder):
+        runpy.run_path("three_models.py", run_name="__main__")
     return folder
 
 
