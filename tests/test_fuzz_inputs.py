@@ -176,10 +176,13 @@ def test_a_manifest_with_anything_in_the_place_of_anything(
 def test_what_is_no_manifest_is_refused(made: Manifest, tmp_path_factory: Any, text: bytes, value: Any) -> None:
     place = tmp_path_factory.getbasetemp()
     public, whole = (json.dumps(each).encode() for each in (made.public(), made.to_json()))
-    assert check(place, public, whole) == 0
     for other in (text, json.dumps(value).encode()):
         assert check(place, public, other) == 2
         assert check(place, other, whole) == 2
+
+
+def test_a_manifest_that_is_one_is_taken(made: Manifest, tmp_path: Path) -> None:
+    assert check(tmp_path, *(json.dumps(each).encode() for each in (made.public(), made.to_json()))) == 0
 
 
 def test_manifests_that_are_too_much(made: Manifest, tmp_path: Path) -> None:
