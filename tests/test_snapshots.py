@@ -280,6 +280,7 @@ def test_an_audit_compares_two_releases(released: Any) -> None:
         ma.audit(folder / "new.pt", recipe, before=folder / "old.pt", device="cpu")
 
 
+@pytest.mark.usefixtures("drawn_once")
 def test_the_command_compares_two_releases(released: Any, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, _ = released
     monkeypatch.chdir(folder)
