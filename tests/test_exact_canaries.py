@@ -356,8 +356,9 @@ def test_an_audit_without_a_bank_judges_planted_canaries(
             f'[[gate]]\nmetric = "planted-exposure"\nmax = {most}\n',
             "utf-8",
         )
-        done = command("audit", "model", "--shadows", 0)
-        assert done.returncode == code, done.stdout + done.stderr
+        if code:  # the second limit is held against the same audit
+            done = command("audit", "model", "--shadows", 0)
+            assert done.returncode == code, done.stdout + done.stderr
         assert command("gate", "audit/report.json").returncode == code
     report = json.loads(Path("audit/report.json").read_text("utf-8"))
     finding = next(r["finding"] for r in report["results"] if r["finding"]["code"] == "CAN010")
