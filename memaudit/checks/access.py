@@ -50,8 +50,10 @@ class Row:
     seconds: float
 
     def on_shadows(self, fpr: float) -> float:
-        """Return the mean true-positive rate on the shadow models, each with the threshold of the others."""
-        return float(self.attacked.shadows_flagged(fpr)[0].mean())
+        """Return the mean true-positive rate on the shadow models, at the one threshold that `draws` resamples."""
+        inside, outside = self.attacked.by_unit
+        cut = threshold(outside[~np.isnan(outside)], fpr)
+        return float((inside > cut).sum() / (~np.isnan(inside)).sum())
 
     def draws(self, fpr: float) -> Float[Array, " resamples"]:
         """Return bootstrap draws of that rate over models and examples, the same resamples for all attacks."""
