@@ -647,7 +647,7 @@ def _poisoned(node: Any, change: Callable[[str], str]) -> Any:
 
 
 class _Skeleton(HTMLParser):
-    """The tags of a page, their attributes' names, and its words."""
+    """The tags of a page, their attributes' names, and its words; without what keeps intervals unbroken."""
 
     def __init__(self, content: str):
         super().__init__()
@@ -656,7 +656,8 @@ class _Skeleton(HTMLParser):
         self.feed(content)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, tuple(name for name, _ in attrs)))
+        if (tag, attrs) != ("span", [("class", "unbroken")]):
+            self.tags.append((tag, tuple(name for name, _ in attrs)))
 
     def handle_data(self, data: str) -> None:
         self.words += data

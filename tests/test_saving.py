@@ -38,7 +38,7 @@ def test_a_kill_at_any_step_leaves_a_whole_pair_or_no_members(
 ) -> None:
     path = tmp_path / name
     seen = set()
-    for step in range(8):
+    for step in range(10):
         save_target(made(0), path, OLD)
         old, left = path.read_bytes(), step
 

@@ -11,7 +11,6 @@ from memaudit.checks.evidence import (
     Check,
     Evidence,
     Outcome,
-    TargetEvidence,
     between,
     estimate,
     share_of,
@@ -26,7 +25,7 @@ Array = np.ndarray
 _TITLE = "Canaries of the classifier"
 
 
-def _canaries(evidence: TargetEvidence) -> Outcome:
+def _canaries(evidence: Evidence) -> Outcome:
     """Canaries of a classifier: how many of those in the training set are recognized?
 
     `memaudit.classifier_canaries` adds examples that no model gets right unless it was trained on them: mislabeled,
@@ -42,8 +41,8 @@ def _canaries(evidence: TargetEvidence) -> Outcome:
     """
     canary = evidence.promise.canaries
     here, fpr = canary & evidence.members, _rate(evidence, canary)
-    if not isinstance(evidence, Evidence) or not evidence.with_bank or fpr is None or not here.any():
-        reason = "it needs shadow models, an attack with them, canaries among the members, and a reachable FPR"
+    if not evidence.with_bank or fpr is None or not here.any():
+        reason = "it needs an attack with shadow models, canaries among the members, and a reachable FPR"
         return (), (Skipped(code="CAN004", title=_TITLE, reason=reason),)
     found = evidence.attacked(evidence.with_bank[0])
     flagged = found.target > threshold(found.outside[:, canary].ravel(), fpr)
@@ -72,15 +71,13 @@ def _canaries(evidence: TargetEvidence) -> Outcome:
     return (finding,), ()
 
 
-def _rate(evidence: TargetEvidence, canary: Array) -> float | None:
+def _rate(evidence: Evidence, canary: Array) -> float | None:
     """Return the first of the rates that the canaries can show; None if they can show none."""
-    if not isinstance(evidence, Evidence):
-        return None
     trials = int(canary.sum()) * evidence.bank.shape[0]
     return next((fpr for fpr in evidence.fprs if resolvable(fpr, trials)), None)
 
 
-def _by_kind(evidence: TargetEvidence, flagged: Array) -> Table:
+def _by_kind(evidence: Evidence, flagged: Array) -> Table:
     promise = evidence.promise
     kinds = np.array(promise.kinds)
 
@@ -108,6 +105,6 @@ classifier_canaries_check = Check(
     _TITLE,
     "canary-tpr",
     _canaries,
-    TargetEvidence,
+    Evidence,
     wanted=lambda evidence: bool(evidence.promise.canaries.any()),
 )

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from memaudit.checks.attack_results import CEILING
-from memaudit.checks.evidence import CONFIDENCES, Check, Outcome, TargetEvidence
+from memaudit.checks.evidence import CONFIDENCES, Check, Evidence, Outcome, TargetEvidence
 from memaudit.checks.floors import Floor
 from memaudit.privacy import Claim, exposure_ceiling, gaussian_ceiling, memorization_ceiling, tpr_ceiling
 from memaudit.reports.text import number, percent, rate
@@ -107,7 +107,7 @@ def _one_run(evidence: TargetEvidence) -> Outcome:
     return _floor(evidence, "DP002")
 
 
-def _many_run(evidence: TargetEvidence) -> Outcome:
+def _many_run(evidence: Evidence) -> Outcome:
     """Lower bound on ε from the shadow models, each of which is a training run of the recipe.
 
     Half of the pairs of shadow models are audited, one model of each; LiRA compares with the other half alone. All
@@ -278,5 +278,5 @@ def _claimed(evidence: TargetEvidence) -> bool:
 DP = (
     Check("DP001", _TITLES["DP001"], "epsilon", _claim, TargetEvidence, _claimed),
     Check("DP002", _TITLES["DP002"], "epsilon-floor", _one_run, TargetEvidence, _claimed),
-    Check("DP003", _TITLES["DP003"], "epsilon-floor", _many_run, TargetEvidence, _claimed),
+    Check("DP003", _TITLES["DP003"], "epsilon-floor", _many_run, Evidence, _claimed),
 )
