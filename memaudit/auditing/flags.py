@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from memaudit.policy.plausible import PUBLIC_ROUNDING
 from memaudit.types import Edition, Finding, Report
 
 OF_MEMBERS = ("tpr", "traceability")  # shares of members that an attack finds, as the evidence shows one by one
 
 _UNNAMED = "lira-online"  # the attack whose columns have no name: the default of earlier versions
-_PUBLIC_ROUNDING = 0.006  # the public edition keeps three digits
 
 
 def flag_column(fpr: float, attack: str | None) -> str:
@@ -32,7 +32,7 @@ def otherwise_flagged(rows: Sequence[dict[str, str]], report: Report) -> Iterato
     Whoever alters a rate must alter the evidence as well. A finding that was taken out altogether leaves flags behind
     that nobody misses: a check may have been refused for its ties. Only a signature or the ledger shows that.
     """
-    slack = _PUBLIC_ROUNDING if report.edition is Edition.PUBLIC else 0.0
+    slack = PUBLIC_ROUNDING if report.edition is Edition.PUBLIC else 0.0
     for finding in dict.fromkeys(result.finding for result in report.results):
         if finding.metric not in OF_MEMBERS or (share := share_flagged(rows, finding)) is None:
             continue

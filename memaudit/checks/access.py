@@ -51,9 +51,7 @@ class Row:
 
     def on_shadows(self, fpr: float) -> float:
         """Return the mean true-positive rate on the shadow models, at the one threshold that `draws` resamples."""
-        inside, outside = self.attacked.by_unit
-        cut = threshold(outside[~np.isnan(outside)], fpr)
-        return float((inside > cut).sum() / (~np.isnan(inside)).sum())
+        return self.attacked.mean_on_shadows(fpr)
 
     def draws(self, fpr: float) -> Float[Array, " resamples"]:
         """Return bootstrap draws of that rate over models and examples, the same resamples for all attacks."""

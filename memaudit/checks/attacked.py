@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -42,6 +42,7 @@ class Attacked:
     inside: Float[Array, "pairs examples"]
     outside: Float[Array, "pairs examples"]
     matched: Couples | None = None
+    _means: dict[float, float] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def of(cls, attack: Attack, target: Float[Array, "examples queries"], bank: Pairs) -> Attacked:
@@ -65,6 +66,14 @@ class Attacked:
     def shadows_interval(self, fpr: float) -> tuple[float, float]:
         """Return the 95 % interval of the shadows' mean true-positive rate: bootstrap over models and examples."""
         return tpr_interval(*self.by_unit, fpr)
+
+    def mean_on_shadows(self, fpr: float) -> float:
+        """Return the shadows' mean true-positive rate at one threshold for all, as for `tpr_draws`; computed once."""
+        if fpr not in self._means:
+            inside, outside = self.by_unit
+            cut = threshold(outside[~np.isnan(outside)], fpr)
+            self._means[fpr] = float((inside > cut).sum() / (~np.isnan(inside)).sum())
+        return self._means[fpr]
 
     @property
     def by_unit(self) -> tuple[Float[Array, "units examples"], Float[Array, "units examples"]]:

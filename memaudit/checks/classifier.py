@@ -95,17 +95,22 @@ class ClassifierEvidence(ClassifierTargetEvidence, Evidence):
     @cached_property
     def memorization(self) -> Memorization | Counterfactual:
         """Feldman–Zhang memorization over the whole bank; of units with several records, by the share that is right."""
-        if self.bank.correct.dtype.kind == "f":
-            return memorization_of_shares(self)
-        if self.matched is not None:
-            return memorization(self.bank.correct.astype(bool), self.bank.members)
-        return paired_memorization(*self.correct_by_pair)
+        return memorization_of(self)
 
     @cached_property
     def influences(self) -> Found:
         """The influences of the examples `every` on each other that are beyond chance, numbered among them."""
         members, correct = (of[:, self.every] for of in (self.bank.members, self.bank.correct))
         return beyond_chance(influence(correct, members, without=members))
+
+
+def memorization_of(evidence: Evidence) -> Memorization | Counterfactual:
+    """Return how much training on each example raises `correct`, over the whole bank."""
+    if evidence.bank.correct.dtype.kind == "f":
+        return memorization_of_shares(evidence)
+    if evidence.matched is not None:
+        return memorization(evidence.bank.correct.astype(bool), evidence.bank.members)
+    return paired_memorization(*evidence.correct_by_pair)
 
 
 def memorization_of_shares(evidence: Evidence) -> Counterfactual:

@@ -10,10 +10,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
 from memaudit.attacks import Signal, blind_scores
-from memaudit.checks.classifier import memorization_of_shares
+from memaudit.checks.classifier import memorization_of
 from memaudit.checks.evidence import Evidence, TargetEvidence
 from memaudit.design import PairArrays
-from memaudit.memorization import Counterfactual, Memorization, memorization, paired_memorization
+from memaudit.memorization import Counterfactual, Memorization
 
 Array = np.ndarray
 
@@ -76,11 +76,7 @@ class GeneratorEvidence(GeneratorTargetEvidence, Evidence):
     @cached_property
     def memorization(self) -> Memorization | Counterfactual:
         """How much more often an image is extracted from models that were trained on it, over the whole bank."""
-        if self.bank.correct.dtype.kind == "f":
-            return memorization_of_shares(self)
-        if self.matched is not None:
-            return memorization(self.bank.correct.astype(bool), self.bank.members)
-        return paired_memorization(*self.correct_by_pair)
+        return memorization_of(self)
 
     @cached_property
     def near_pairs(self) -> PairArrays:

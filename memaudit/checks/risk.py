@@ -13,7 +13,7 @@ from memaudit.checks.attack_results import title_of
 from memaudit.checks.attacked import Attacked
 from memaudit.checks.evidence import Check, Evidence, Outcome, between, estimate, share_of
 from memaudit.reports.text import percent
-from memaudit.stats import Calibration, Couples, at_least, benjamini_hochberg, korn_graubard
+from memaudit.stats import Calibration, Couples, at_least, benjamini_hochberg, korn_graubard, rank_p_values
 from memaudit.types import Cell, Finding, Skipped, Table
 
 Array = np.ndarray
@@ -40,8 +40,7 @@ class Risks:
     def of(cls, attacked: Attacked) -> Risks:
         """Return the risks by an attack's scores: of the target, beside those of the shadow models."""
         meaning = Calibration.of(attacked.inside, attacked.outside)
-        null = np.sort(attacked.outside, axis=None)
-        p = (1 + at_least(null, attacked.target)) / (1 + len(null))
+        p = rank_p_values(attacked.outside.ravel(), attacked.target)
         return cls(meaning.probability(attacked.target), p, benjamini_hochberg(p))
 
 

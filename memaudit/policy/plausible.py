@@ -14,7 +14,7 @@ from memaudit.types import Bounds, Edition, Estimate, Finding, Report, Rung, Sub
 
 MOST_UNITS = 10**9
 ROUNDING = 1e-6  # relative
-_PUBLIC_ROUNDING = 0.006  # the public edition keeps three digits
+PUBLIC_ROUNDING = 0.006  # the public edition keeps three digits
 _TINY = 1e-9
 _HELD_OUT = "MIA010"
 _OWN = re.compile(r"(MIA|ATT|MEM|LNK|CAN|EXT|GEN|CTL|DP)\d+")
@@ -104,7 +104,7 @@ _ONCE_UNNAMED = ("exposure", "canaries")  # of memaudit 0.1.0, which measured th
 def of_finding(finding: Finding, report: Report) -> Iterator[str]:
     """Yield what is wrong with a finding of a report: kind, interval, and counts."""
     estimate = finding.estimate
-    slack = _PUBLIC_ROUNDING if report.edition is Edition.PUBLIC else ROUNDING
+    slack = PUBLIC_ROUNDING if report.edition is Edition.PUBLIC else ROUNDING
     yield from _of_kind(finding, report.rung)
     yield from of_estimate(estimate, slack)
     if not 1 <= finding.n <= MOST_UNITS:

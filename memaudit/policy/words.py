@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from memaudit.policy.plausible import MEASURES
+from memaudit.policy.plausible import MEASURES, PUBLIC_ROUNDING
 from memaudit.types import ASKED_ATTACKS, UNBOUNDED_EPSILON, Edition, Figure, Finding, Report
 
 _NUMBER = re.compile(r"([<>] ?)?(?<![\w.])[−-]?(\d[\d,]*(?:\.\d+)?(?:e[−-]?\d+)?)(?!\w)")
@@ -22,7 +22,6 @@ _WHOLE = (
     *("access", "access-loss", "snapshots", "poisoning", "risk", "subgroup", "attribute"),
     *("image-extraction", "samples", "image-exposure"),
 )  # metrics whose sentences repeat numbers alone
-_PUBLIC_ROUNDING = 0.006  # three digits are kept
 
 
 def otherwise_said(report: Report) -> Iterator[str]:
@@ -36,7 +35,7 @@ def otherwise_said(report: Report) -> Iterator[str]:
     supported = {metric: _numbers(findings, metric) for metric in {f.metric for f in findings}} if whole else {}
     for finding in findings:
         name = f"{finding.code} {finding.title}"
-        if not _has_estimate(finding, _PUBLIC_ROUNDING if public else 0.0):
+        if not _has_estimate(finding, PUBLIC_ROUNDING if public else 0.0):
             yield f"{name}: its sentence has other numbers than its estimate"
         elif whole and finding.metric in _WHOLE and (strange := _strange(finding, supported[finding.metric])):
             yield f"{name}: its sentence has {strange}, which is no number of the finding"
