@@ -1,6 +1,6 @@
 """Attacks by access to the model: the whole table on Location-30 and Fashion-MNIST.
 
-    python -m benchmarks.access_table --data DIR [--banks DIR] [--shadows N] [--workers N] [TASK ...]
+    python -m benchmarks.access_table --data DIR [--banks DIR] [--shadows N] [--workers N] [--search] [TASK ...]
 
 DIR contains one folder per data set, as for `benchmarks.banks`. For each task it fills a bank of 64 shadow models,
 trains one more model as the target, and prints the checks MIA020 to MIA023 with all access levels. Banks and views are
@@ -63,14 +63,15 @@ def main() -> None:
     parser.add_argument("--banks", type=Path, default=None)
     parser.add_argument("--shadows", type=int, default=64)
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--search", action="store_true", help="also search for the decision boundary")
     parser.add_argument("tasks", nargs="*", default=list(TASKS))
     arguments = parser.parse_args()
     folder = arguments.banks or Path(tempfile.mkdtemp(prefix="access-"))
     for task in arguments.tasks:
-        show(task, arguments.data, folder / task, arguments.shadows, arguments.workers)
+        show(task, arguments.data, folder / task, arguments.shadows, arguments.workers, arguments.search)
 
 
-def show(task: str, data: Path, folder: Path, shadows: int, workers: int) -> None:
+def show(task: str, data: Path, folder: Path, shadows: int, workers: int, search: bool) -> None:
     """Print the table of a task."""
     recipe, filling = TASKS[task](data), Clock()
     bank = ma.fill(folder / "bank", recipe, shadows, workers=workers)
@@ -81,7 +82,7 @@ def show(task: str, data: Path, folder: Path, shadows: int, workers: int) -> Non
         ma.save_target(ma.train(recipe, members, seed=_SEED), model, members, recipe)
     auditing = Clock()
     base = ground(open_target(model, recipe, device="cpu"), bank, shadows, device="cpu")
-    facts = facts_of(base, (0.01, 0.001), USUAL_ATTACKS, "cpu", **Accesses(Level.WEIGHTS, "cpu").facts(base))
+    facts = facts_of(base, (0.01, 0.001), USUAL_ATTACKS, "cpu", **Accesses(Level.WEIGHTS, "cpu", search).facts(base))
     found = [finding for check in ACCESS for finding in check.run(facts)[0]]
     print(f"views and attacks in {auditing}\n")
     for finding in found:

@@ -79,6 +79,8 @@ ATTACKS_BY_METRIC = {  # what a limit on a metric can name
         "noise-lira": KnownAttack("LiRA on noise votes"),
         "augmentation-votes": KnownAttack("Augmentation-vote attack"),
         "augmentation-lira": KnownAttack("LiRA on augmentation votes"),
+        "boundary-distance": KnownAttack("Boundary distance", Access.OUTPUTS),
+        "boundary-lira": KnownAttack("LiRA on the boundary distance"),
         "salem": KnownAttack("Attack classifier, top 3 (Salem)"),
         "top1-lira": KnownAttack("LiRA on the top confidence"),
         "top3-lira": KnownAttack("LiRA on the top 3"),

@@ -46,6 +46,7 @@ def _views(seed: int, leak: float = 1.5) -> dict[str, tuple[Array, Array]]:
             "noise-votes": np.concatenate([right[..., None], votes], axis=-1),
             "augmentation-votes": np.concatenate([right[..., None], bits], axis=-1),
             "confidences": columns,
+            "boundary": np.maximum(z[..., :1] - z[..., 1:].max(axis=-1, keepdims=True), 0),
             "loss-direction": np.stack([columns[..., 0], rises], axis=-1),
             "gradients": np.stack([z[..., 0], -z[..., 0], z[..., 1]], axis=-1),
             "last-layer": np.stack([z[..., 0], z[..., 1], z[..., 0] - z[..., 1], z[..., 2]], axis=-1),

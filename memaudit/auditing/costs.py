@@ -66,10 +66,11 @@ def cost_of_access(
 
     The seconds are the recorded time of one evaluation, times queries and models; None if no model is there yet.
     """
-    level = highest(access, examples)
-    if level is None or not isinstance(examples, Examples):
+    found = highest(access, examples)
+    if found is None or not isinstance(examples, Examples):
         return 0, 0.0
-    queries = sum(max(1, view.queries) for view in views_for(level, recipe, examples)[0])
+    views = views_for(found[0], recipe, examples, found[1])[0]
+    queries = sum(max(1, view.queries) for view in views)
     bank = Bank.open(path) if (path / "bank.json").exists() else None
     records = [] if bank is None else [bank.record(model) for model in bank.models() if model < shadows]
     known = [record["evaluation"] for record in records if "evaluation" in record]

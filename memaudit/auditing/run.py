@@ -153,7 +153,9 @@ def audit(
         fprs: False-positive rates at which attacks are measured.
         attacks: Names of membership attacks; by default all that are usual for the kind of model.
         access: Also measure attacks with less or more access than the usual ones, up to a level: `labels`,
-            `confidences`, `weights`, or `all`. The bank's models are asked again, from the weights that it keeps.
+            `confidences`, `weights`. `boundary` adds a search for the decision boundary to `labels`, which takes
+            hundreds of queries per example; `all` measures all. The bank's models are asked again, from the
+            weights that it keeps.
         limits: What findings are compared with.
         waivers: Which of them may be broken by this model, for a while.
         context: Release type, auditor and owner of the model, for the report.

@@ -253,7 +253,7 @@ def _notes(evidence: ClassifierEvidence) -> Iterator[str]:
         yield "Attacks that learn from other examples were not made: the shadow models are no complementary pairs."
     for reason in dict.fromkeys(evidence.unseen.values()):
         views = [f"“{view}”" for view, why in evidence.unseen.items() if why == reason]
-        yield f"Attacks on the view{'s' if len(views) > 1 else ''} {', '.join(views)} could not be made: {reason}."
+        yield f"Attacks on the view{'s' if len(views) > 1 else ''} {', '.join(views)} were not made: {reason}."
 
 
 def _labels(evidence: ClassifierEvidence) -> Outcome:

@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 @click.option("--fpr", type=float, multiple=True, help="False-positive rate to measure at; repeatable.")
 @click.option(
     "--access",
-    type=click.Choice(["labels", "confidences", "weights", "all"]),
-    help="Also measure attacks by access, up to a level: what if only labels are returned?",
+    type=click.Choice(["labels", "boundary", "confidences", "weights", "all"]),
+    help="Also measure attacks by access, up to a level: what if only labels are returned? boundary and all take long.",
 )
 @click.option("--plan", help="The plan for this audit, as written by memaudit plan -o.")
 @ledger_option

@@ -30,7 +30,9 @@ _WORKERS = (1, 2, 4, 8, 16)
 @click.option("--members", help="Who the model is trained on: a file of ids; by default MODEL.members.csv.")
 @click.option("--fpr", type=float, multiple=True, help="False-positive rate to measure at; may be repeated.")
 @click.option(
-    "--access", type=click.Choice(["labels", "confidences", "weights", "all"]), help="As for memaudit audit: its cost."
+    "--access",
+    type=click.Choice(["labels", "boundary", "confidences", "weights", "all"]),
+    help="As for memaudit audit: its cost.",
 )
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Such as memaudit.plan.json.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of tables.")

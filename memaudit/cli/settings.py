@@ -40,7 +40,7 @@ class AuditSettings(BaseModel):
     weights: bool = True
     fpr: Annotated[list[Annotated[float, Field(gt=0, lt=1)]], Field(min_length=1)] = [0.01, 0.001]
     attacks: Annotated[list[Annotated[str, AfterValidator(require_attack)]], Field(min_length=1)] | None = None
-    access: Literal["labels", "confidences", "weights", "all"] | None = None
+    access: Literal["labels", "boundary", "confidences", "weights", "all"] | None = None
     evidence: Literal["none", "hashed", "ids", "full"] = "hashed"
     plan: str | None = None
     ledger: str | None = None

@@ -56,7 +56,7 @@ MEASURES = {
     "MIA011": Measure("traceability", "share", ("",), "members"),
     "MIA012": Measure("membership-information", "bits", counted="up to all"),
     "MIA020": Measure("access-loss", "share", counted="up to all"),
-    "MIA021": Measure("access", "share", ("gap", "label-lira", "noise-", "augmentation-"), "members"),
+    "MIA021": Measure("access", "share", ("gap", "label-lira", "noise-", "augmentation-", "boundary-"), "members"),
     "MIA022": Measure(
         "access",
         "share",

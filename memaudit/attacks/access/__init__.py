@@ -1,5 +1,6 @@
 """Attacks by how much of the model the adversary sees. An attack is one file and one entry in `ACCESS_ATTACKS`."""
 
+from memaudit.attacks.access.boundary import BoundaryDistance
 from memaudit.attacks.access.direction import Merlin, Morgan
 from memaudit.attacks.access.entropy import ConfidenceEntropy
 from memaudit.attacks.access.gap import Gap
@@ -7,6 +8,7 @@ from memaudit.attacks.access.gmia import Gmia
 from memaudit.attacks.access.interface import RECORDED, AccessAttack, Labelled, knowing
 from memaudit.attacks.access.lira import (
     AUGMENTATION_LIRA,
+    BOUNDARY_LIRA,
     CONFIDENCE_LIRA,
     NOISE_LIRA,
     TOP1_LIRA,
@@ -26,6 +28,8 @@ _ALL: tuple[AccessAttack, ...] = (
     NOISE_LIRA,
     AUGMENTATION,
     AUGMENTATION_LIRA,
+    BoundaryDistance(),
+    BOUNDARY_LIRA,
     SALEM,
     TOP1_LIRA,
     TOP3_LIRA,

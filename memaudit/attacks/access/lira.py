@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from memaudit.attacks.access.boundary import distance
 from memaudit.attacks.access.columns import Reduce, one_column, reduced_target
 from memaudit.attacks.access.interface import RECORDED
 from memaudit.attacks.blockwise import Scorer, pair_scores, target_scores
@@ -119,6 +120,7 @@ NOISE_LIRA = ReducedLira("noise-lira", Level.LABELS, "noise-votes", noise_logit,
 AUGMENTATION_LIRA = ReducedLira(
     "augmentation-lira", Level.LABELS, "augmentation-votes", vote_logit, f"{_SOURCE}, on votes"
 )
+BOUNDARY_LIRA = ReducedLira("boundary-lira", Level.LABELS, "boundary", distance, f"{_SOURCE}, on the distance")
 TOP1_LIRA = ReducedLira("top1-lira", Level.TOP, "confidences", TopLogit(1), f"{_SOURCE}, on the top confidence")
 TOP3_LIRA = ReducedLira("top3-lira", Level.TOP, "confidences", TopLogit(3), f"{_SOURCE}, on the top 3 confidences")
 CONFIDENCE_LIRA = ReducedLira("confidence-lira", Level.CONFIDENCES, "confidences", confidence_logit)

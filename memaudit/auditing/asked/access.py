@@ -18,15 +18,22 @@ from memaudit.signals.views import VIEWS, Unseen, View
 from memaudit.training.asking import cannot_ask
 from memaudit.types import ASKED_ACCESS, Level
 
-_NAMES = {"all": Level.WEIGHTS, **{str(level): level for level in (Level.LABELS, Level.CONFIDENCES, Level.WEIGHTS)}}
+_SEARCH = "boundary"  # takes minutes for each model, so that it must be named
+_NAMES = {
+    **{str(level): (level, False) for level in (Level.LABELS, Level.CONFIDENCES, Level.WEIGHTS)},
+    _SEARCH: (Level.LABELS, True),
+    "all": (Level.WEIGHTS, True),
+}
+_UNSEARCHED = "it takes hundreds of queries per example; --access boundary or all measures these"
 
 
 @dataclass(frozen=True)
 class Accesses(Question):
-    """What adversaries with less or more access find, up to a level."""
+    """What adversaries with less or more access find, up to a level; `search` also looks for the decision boundary."""
 
     level: Level
     device: str
+    search: bool = False
 
     def facts(self, base: Ground) -> dict[str, Any]:
         """Return the views up to the level, and why others could not be had; nothing without a bank."""
@@ -37,7 +44,7 @@ class Accesses(Question):
             unseen = {view.name: reason for view in VIEWS.values() if view.level.place <= self.level.place}
             return {"access": self.level, "unseen": unseen}
         assert recipe is not None and isinstance(examples, Examples)
-        possible, unseen = views_for(self.level, recipe, examples)
+        possible, unseen = views_for(self.level, recipe, examples, self.search)
         views = {}
         for view in possible:
             try:
@@ -63,12 +70,12 @@ def asked(target: Target, options: Options) -> Accesses | None:
     Raises:
         SettingsError: As for `highest`.
     """
-    level = highest(options.access, target.population, options.weights)
-    return None if level is None else Accesses(level, options.device)
+    found = highest(options.access, target.population, options.weights)
+    return None if found is None else Accesses(found[0], options.device, found[1])
 
 
-def highest(access: str | None, examples: Population, weights: bool = True) -> Level | None:
-    """Return the highest access level that was asked for; None if none was.
+def highest(access: str | None, examples: Population, weights: bool = True) -> tuple[Level, bool] | None:
+    """Return the highest access level that was asked for, and whether to search for the boundary; None if none was.
 
     Args:
         access: Its name.
@@ -91,10 +98,12 @@ def highest(access: str | None, examples: Population, weights: bool = True) -> L
     return _NAMES[access]
 
 
-def views_for(access: Level, recipe: Recipe, examples: Examples) -> tuple[list[View], dict[str, str]]:
+def views_for(access: Level, recipe: Recipe, examples: Examples, search: bool) -> tuple[list[View], dict[str, str]]:
     """Return the views up to a level that models of a recipe allow, and why the others cannot be had, by name."""
     wanted = [view for view in VIEWS.values() if view.level.place <= access.place]
     lacking = {view.name: view.lacks(recipe, examples) for view in wanted}
+    if not search:
+        lacking[_SEARCH] = lacking[_SEARCH] or _UNSEARCHED
     return [view for view in wanted if not lacking[view.name]], {name: why for name, why in lacking.items() if why}
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.special import logsumexp
 
+from memaudit.errors import ModelError
 from memaudit.recipe import Examples, Recipe
-from memaudit.recipe.inputs import Inputs
+from memaudit.recipe.inputs import Arrays, Inputs
 from memaudit.recipe.labels import Task
 from memaudit.recipe.recipes import asking
 from memaudit.signals.evaluate import checked
@@ -48,11 +50,39 @@ def log_confidences(
     return np.concatenate(parts)
 
 
+def predicted(network: Any, recipe: Recipe, device: str) -> Callable[[Float[Array, "rows ..."]], Int[Array, " rows"]]:
+    """Return a function from any number of inputs to the labels that a network predicts.
+
+    Args:
+        network: In evaluation mode, on the device.
+        recipe: How it was made.
+        device: Where the network is.
+    """
+    from memaudit.signals.network import asked
+
+    how = asking(recipe)
+    ask = asked(network, Arrays(np.empty((0, 1), np.float32)), device, how["output"])
+
+    def labels(x: Float[Array, "rows ..."]) -> Int[Array, " rows"]:
+        ask.x = Arrays(x)
+        found = []
+        for start in range(0, len(x), _BATCH):
+            outputs = ask(slice(start, min(start + _BATCH, len(x))))
+            if np.isnan(outputs).any():
+                raise ModelError("the model's output is NaN for an input that is near an example")
+            found.append(_logits(outputs, how["outputs"]).argmax(axis=1))
+        return np.concatenate(found)
+
+    return labels
+
+
 def _normalized(outputs: Float[Array, "rows classes"], kind: str | None) -> Float[Array, "rows classes"]:
-    if kind in ("probabilities", "one-vs-rest"):
-        outputs = log_odds(outputs) if outputs.shape[1] == 1 or kind == "one-vs-rest" else log_probabilities(outputs)
-    logits = outputs.astype(np.float64)
-    if logits.shape[1] == 1:
-        logits = np.concatenate([np.zeros_like(logits), logits], axis=1)
+    logits = _logits(outputs, kind).astype(np.float64)
     found: Array = logits - logsumexp(logits, axis=1, keepdims=True)
     return found
+
+
+def _logits(outputs: Float[Array, "rows classes"], kind: str | None) -> Float[Array, "rows classes"]:
+    if kind in ("probabilities", "one-vs-rest"):
+        outputs = log_odds(outputs) if outputs.shape[1] == 1 or kind == "one-vs-rest" else log_probabilities(outputs)
+    return np.concatenate([np.zeros_like(outputs), outputs], axis=1) if outputs.shape[1] == 1 else outputs
