@@ -177,6 +177,6 @@ def test_the_command_line_makes_the_search(
     kept = list((tmp_path / "bank" / "views").glob("boundary-*/*.safetensors"))
     assert len(kept) == 8
     searched = []
-    monkeypatch.setattr(Boundary, "_distances", lambda self, *of: searched.append(1) or np.zeros(len(of[2])))
+    monkeypatch.setattr(Boundary, "_distances", lambda self, *of: searched.append(1) or np.zeros(len(of[3])))
     assert command(*call[:-1], "second").returncode == 0
     assert len(searched) == 1  # the target

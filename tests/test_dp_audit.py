@@ -257,6 +257,35 @@ def test_forged_reports_are_refused(report: Report, tmp_path: Path) -> None:
                 "The training has ε ≥ 0.001 at δ = 1e-06, with 95% confidence (ε ≥ 0.0009 with 97.5%)."
             )
 
+    def agreeing(fields: Fields) -> None:
+        for finding in of(fields, "DP001"):
+            ends = finding["estimate"]
+            for end in (ends, *ends["bounds"]):
+                end.update({k: 0.01 for k in ("value", "low") if k in end})
+            finding["sentence"] = (
+                "The claim ε = 0.05, δ = 1e-06 is not refuted: the audit shows ε ≥ 0.01 with 95% confidence (ε ≥ 0.01 "
+                "with 97.5%). It could have shown up to 1."
+            )
+
+    def table_lowered(fields: Fields) -> None:
+        for finding in of(fields, "DP002"):
+            place = finding["tables"][0]["columns"].index("Lower bound on ε")
+            for row in finding["tables"][0]["rows"]:
+                row[place] = "0.01"
+
+    def bounded(fields: Fields) -> None:
+        for finding in of(fields, "DP001"):
+            for end in (finding["estimate"], *finding["estimate"]["bounds"]):
+                end["high"] = 600.0
+
+    def boasting(fields: Fields) -> None:
+        for finding in of(fields, "DP001"):
+            finding["sentence"] += " It could have shown up to 99."
+
+    def cleared(fields: Fields) -> None:
+        for finding in of(fields, "DP001"):
+            finding["sentence"] = finding["sentence"].replace("is refuted", "is not refuted")
+
     def renamed(fields: Fields) -> None:
         for finding in of(fields, "DP003"):
             finding["attack"] = "one-run"
@@ -267,6 +296,11 @@ def test_forged_reports_are_refused(report: Report, tmp_path: Path) -> None:
     assert "other numbers than its estimate" in complaints(lowered)
     assert "other numbers than its estimate" in complaints(reworded)
     assert "makes no attack" in complaints(renamed)
+    assert "not the larger of those that it is made of" in complaints(agreeing)
+    assert "not the largest of its table" in complaints(table_lowered)
+    assert "neither the claimed ε nor unbounded" in complaints(bounded)
+    assert "could not have shown as much" in complaints(boasting)
+    assert "by its numbers the claim is refuted" in complaints(cleared)
     public = reports.editions.edition(report, Edition.PUBLIC)
     assert "differential privacy" in public.provenance and not found(public, "CAN004").tables
 

@@ -18,6 +18,7 @@ from memaudit.checks.poisoned import poisoned_check
 from memaudit.design import PairArrays, halves
 from memaudit.errors import RecipeError, SettingsError
 from memaudit.policy.plausible import MEASURES
+from memaudit.stats import rate_interval
 
 Array = np.ndarray
 ROWS, TARGETS = 300, 60
@@ -139,6 +140,27 @@ def test_null_the_interval_of_no_change_holds_zero() -> None:
         (finding,), _ = poisoned_check.run(_evidence(seed, 1.0, 1.0, records=200))
         missed += not finding.estimate.low <= 0 <= finding.estimate.high
     assert missed <= 7
+
+
+def test_an_interval_keeps_its_width_where_all_or_none_are_identified() -> None:
+    """Rates of 100 % or 0 % in all eight pairs: 2.5 % ends of Clopper–Pearson for 8 trials, not zero width."""
+    kept = 0.025 ** (1 / 8)
+    (finding,), _ = poisoned_check.run(_evidence(0, 40.0, 40.0))
+    assert finding.estimate.value == 0
+    assert (finding.estimate.low, finding.estimate.high) == pytest.approx((kept - 1, 1 - kept))
+    assert [row[1] for row in finding.tables[0].rows] == ["100%", "100%"]
+    assert all(str(row[2]).startswith(f"{100 * kept:.0f}") for row in finding.tables[0].rows)
+
+
+def test_the_interval_of_a_rate_covers_and_is_that_of_the_pairs() -> None:
+    """Of 200 banks whose exact rate is Φ(1 − 1.645) = 0.26, at most 18 miss it, which has probability 0.02 at 5 %."""
+    exact, misses = float(stats.norm.cdf(1 - stats.norm.isf(0.05))), 0
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        value, low, high = rate_interval(1 + rng.normal(size=(8, 100)), rng.normal(size=(8, 100)), 0.05)
+        assert low <= value <= high
+        misses += not low <= exact <= high
+    assert misses <= 18
 
 
 def test_too_few_records_or_pairs_are_refused() -> None:

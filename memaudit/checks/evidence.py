@@ -26,6 +26,7 @@ from memaudit.types import Bounds, Control, Estimate, Finding, Level, Rung, Skip
 
 if TYPE_CHECKING:
     from memaudit.checks.floors import Floor
+    from memaudit.checks.snapshots import Compared
 
 Array = np.ndarray
 
@@ -217,6 +218,13 @@ class Evidence(TargetEvidence):
         """Return the true-positive rate of an attack's scores on the target at a false-positive rate."""
         flagged = found.flagged(fpr)[self.members]
         return transferred_rate(flagged, found.inside, found.outside, self.couples, fpr)
+
+    @cached_property
+    def releases(self) -> Compared | str:
+        """The model beside its earlier release, which must have been given; or why they cannot be compared."""
+        from memaudit.checks.snapshots import releases_of
+
+        return releases_of(self)
 
     @cached_property
     def couples(self) -> Couples:

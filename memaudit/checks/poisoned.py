@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
-from jaxtyping import Float
 
 from memaudit.attacks import Signal, attack
 from memaudit.checks.attack_results import title_of, unresolved
@@ -11,7 +12,7 @@ from memaudit.checks.attacked import Attacked, Shadows
 from memaudit.checks.classifier import ClassifierEvidence
 from memaudit.checks.evidence import Check, Outcome, between, estimate, points_between
 from memaudit.reports.text import percent, points, rate
-from memaudit.stats import paired_change, rate_by_pair, resolvable
+from memaudit.stats import change_interval, rate_by_pair, rate_interval, resolvable
 from memaudit.types import Finding, Skipped, Table
 
 Array = np.ndarray
@@ -72,11 +73,7 @@ def _finding(evidence: ClassifierEvidence, title: str, found: list[Attacked], fp
     (clean, own), (dirty, moved) = (rate_by_pair(of.inside, of.outside, fpr) for of in found)
     less, more = float(clean.mean()), float(dirty.mean())
 
-    def interval(level: Float[Array, " levels"]) -> tuple[Array, Array]:
-        ends = [paired_change(own, moved, float(each))[1:] for each in level]
-        return np.maximum([low for low, _ in ends], -1.0), np.minimum([high for _, high in ends], 1.0)
-
-    value = estimate(more - less, interval, "share", _METHOD)
+    value = estimate(more - less, partial(change_interval, own, moved), "share", _METHOD)
     return Finding(
         code="MIA025",
         title=title,
@@ -103,11 +100,11 @@ def _finding(evidence: ClassifierEvidence, title: str, found: list[Attacked], fp
 def _table(found: list[Attacked], copies: int, fpr: float) -> Table:
     rows = []
     for name, of in zip(("clean", f"{copies} mislabeled copies of each record"), found, strict=True):
-        low, high = of.shadows_interval(fpr)
-        rows.append((name, percent(float(rate_by_pair(of.inside, of.outside, fpr)[0].mean())), between(low, high)))
+        value, low, high = rate_interval(of.inside, of.outside, fpr)
+        rows.append((name, percent(value), between(low, high)))
     return Table(
         title="TPR on the attacked records, by training data",
-        columns=("Training data", f"TPR at {rate(fpr)} FPR", "95% CI, bootstrap over pairs of models and records"),
+        columns=("Training data", f"TPR at {rate(fpr)} FPR", "95% CI over pairs of models"),
         rows=tuple(rows),
         note="Thresholds are set on the attacked records of the same bank's models that were not trained on them.",
     )

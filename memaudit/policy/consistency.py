@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 from memaudit.policy.complete import incomplete
+from memaudit.policy.floors import unfounded
 from memaudit.policy.judge import hold
 from memaudit.policy.plausible import MOST_UNITS, of_estimate, of_finding
 from memaudit.policy.words import otherwise_said
@@ -42,7 +43,7 @@ def contradictions(report: Report, now: datetime | None = None) -> tuple[str, ..
     for finding in dict.fromkeys(result.finding for result in report.results):
         name = f"{finding.code} {finding.title}"
         found += [f"{name}: {problem}" for problem in of_finding(finding, report)]
-    found += [*_of_results(report), *incomplete(report), *otherwise_said(report)]
+    found += [*_of_results(report), *incomplete(report), *otherwise_said(report), *unfounded(report)]
     for example in report.exposed:
         found += [f"exposed: {problem}" for problem in of_estimate(example.memorization)]
     if not found:

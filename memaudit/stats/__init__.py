@@ -20,7 +20,7 @@ from memaudit.stats.intervals import (
     wilson,
     without_variation,
 )
-from memaudit.stats.paired import paired_change, rate_by_pair
+from memaudit.stats.paired import change_interval, paired_change, rate_by_pair, rate_interval
 from memaudit.stats.prediction import predictive_p_value, predictive_share_p_value
 from memaudit.stats.roc import (
     auc,
@@ -51,6 +51,7 @@ __all__ = [
     "auc_interval",
     "benjamini_hochberg",
     "benjamini_yekutieli",
+    "change_interval",
     "clopper_pearson",
     "cluster_difference_interval",
     "cluster_interval",
@@ -76,6 +77,7 @@ __all__ = [
     "predictive_share_p_value",
     "rank_p_values",
     "rate_by_pair",
+    "rate_interval",
     "resolvable",
     "roc_points",
     "shown_groups",

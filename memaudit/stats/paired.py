@@ -6,9 +6,12 @@ import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
+from memaudit.stats.intervals import korn_graubard, without_variation
 from memaudit.stats.roc import threshold
 
 Array = np.ndarray
+
+_ALIKE = 1e-12  # between the rates of pairs that differ by rounding alone
 
 
 def paired_change(
@@ -25,6 +28,44 @@ def paired_change(
     half = float(stats.t.ppf((1 + level) / 2, len(change) - 1) * change.std(ddof=1) / np.sqrt(len(change)))
     value = float(change.mean())
     return value, value - half, value + half
+
+
+def change_interval(
+    before: Float[Array, " pairs"], after: Float[Array, " pairs"], level: Float[Array, " levels"]
+) -> tuple[Float[Array, " levels"], Float[Array, " levels"]]:
+    """Return (low, high) of the mean change of a rate: `paired_change`, or `without_variation` if all pairs are alike.
+
+    Raises:
+        ValueError: Fewer than two pairs.
+    """
+    change = np.asarray(after, np.float64) - before
+    if np.ptp(change) < _ALIKE:
+        return without_variation(float(change.mean()), len(change), level, -1.0)
+    ends = np.array([paired_change(before, after, float(each))[1:] for each in level])
+    return np.maximum(ends[:, 0], -1.0), np.minimum(ends[:, 1], 1.0)
+
+
+def rate_interval(
+    inside: Float[Array, "pairs examples"], outside: Float[Array, "pairs examples"], fpr: float, level: float = 0.95
+) -> tuple[float, float, float]:
+    """Return the mean of `rate_by_pair` with an interval over pairs that keeps a width where the rate is 0 or 1.
+
+    It is `korn_graubard` with the variance of the pairs' influences, or `without_variation` if all pairs are alike.
+
+    Raises:
+        ValueError: Too few scores to resolve the rate, or fewer than two pairs.
+    """
+    rates, influence = rate_by_pair(inside, outside, fpr)
+    value, pairs = float(rates.mean()), len(rates)
+    if pairs < 2:
+        raise ValueError(f"an interval needs at least 2 pairs of models, got {pairs}")
+    if np.ptp(influence) < _ALIKE:
+        low, high = without_variation(value, pairs, level)
+    else:
+        share = (value * inside.size + 0.5) / (inside.size + 1)
+        effective = share * (1 - share) / (influence.var(ddof=1) / pairs)
+        low, high = korn_graubard(value, effective, pairs - 1, inside.size, level)
+    return value, float(low), float(high)
 
 
 def rate_by_pair(
