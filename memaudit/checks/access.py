@@ -18,6 +18,7 @@ from memaudit.checks.attacked import Attacked
 from memaudit.checks.classifier import ClassifierEvidence
 from memaudit.checks.evidence import Check, Outcome, between, estimate, points_between, share_of, with_interval
 from memaudit.checks.membership import METHOD
+from memaudit.checks.own_nonmembers import by_own_nonmembers
 from memaudit.checks.tasks import MultilabelTargetEvidence, RegressionTargetEvidence
 from memaudit.reports.text import percent, points, rate
 from memaudit.stats import auc, auc_interval, percentiles, threshold, tpr_draws
@@ -34,6 +35,7 @@ _TABLE, _LABELS, _CONFIDENCES, _WEIGHTS = (
 _RISKS = (0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1)
 _DOMINATED = 0.05  # two-sided, over all comparisons at one level
 _MORE_FROM_LABELS = "Whoever sees exact outputs can make the attacks on labels, too."
+_QUANTILE = "quantile-regression"
 _NOT_ASKED = "only attacks at no cost were made; --access labels, confidences or all measures the others"
 
 
@@ -75,12 +77,19 @@ def _of_access(evidence: ClassifierEvidence) -> Iterator[Row]:
 
 
 def _rows(evidence: ClassifierEvidence) -> list[Row]:
-    """Return every attack, from least access to most; the usual ones are made on exact log-odds."""
+    """Return every attack, from least access to most; the usual ones are made on exact log-odds.
+
+    So is quantile regression, which needs no shadow models, where attacks on confidences were asked for.
+    """
     queries = evidence.phi.shape[1]
+    exact = {name: evidence.attacked(name) for name in evidence.with_bank}
+    if evidence.access is not None and evidence.access.place >= Level.CONFIDENCES.place:
+        found = by_own_nonmembers(evidence, _QUANTILE)
+        exact |= {} if found is None else {_QUANTILE: found}
     usual = [
-        Row(name, _title(name), Level.LOG_ODDS, found, found.attack.source, queries, 0.0)
-        for name in evidence.with_bank
-        if all((found := evidence.attacked(name)).unreachable(fpr) is None for fpr in evidence.resolved_fprs)
+        Row(name, _title(name), Level.LOG_ODDS, of, of.attack.source, queries, 0.0)
+        for name, of in exact.items()
+        if all(of.unreachable(fpr) is None for fpr in evidence.resolved_fprs)
     ]
     return sorted([*_of_access(evidence), *usual], key=lambda row: row.level.place)
 

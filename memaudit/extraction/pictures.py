@@ -57,7 +57,7 @@ def success(
     Raises:
         ValueError: There are more or fewer substitutes than reconstructions: more images come nearer by chance.
 
-    Source: best match of Haim et al. 2022, section 5; DeLong et al. 1988 for the interval.
+    Source: best match of Haim et al. 2022 (NeurIPS); DeLong et al. 1988 for the interval.
     """
     if len(substitutes) != len(reconstructed):
         raise ValueError(f"{len(substitutes)} substitutes cannot be compared with {len(reconstructed)} reconstructions")

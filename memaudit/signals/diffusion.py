@@ -47,7 +47,8 @@ def step_error(predict: Predict, images: Tensor, alphas_bar: Tensor, t: int, ste
     Raises:
         ValueError: t is no such time step.
 
-    Source: Duan et al. 2023 (ICML), "Are Diffusion Models Vulnerable to Membership Inference Attacks?", section 3.
+    Source: Duan et al. 2023 (ICML), "Are Diffusion Models Vulnerable to Membership Inference Attacks?", the
+    statistic of the authors' code (mia_evals/secmia.py), which sums where this takes the mean.
     """
     if t % step or not 0 <= t < len(alphas_bar) - step:
         raise ValueError(f"t = {t} is no multiple of {step} below {len(alphas_bar) - step}")

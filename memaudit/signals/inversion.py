@@ -67,8 +67,8 @@ def invert_gradient(
         bounds: Of a pixel.
         seed: Of the start.
 
-    Source: Geiping et al. 2020 (NeurIPS), "Inverting Gradients", Equation 4; Zhu et al. 2019 (NeurIPS), "Deep Leakage
-    from Gradients" (squared), with the label of Zhao et al. 2020.
+    Source: Geiping et al. 2020 (NeurIPS), "Inverting Gradients"; Zhu et al. 2019 (NeurIPS), "Deep Leakage from
+    Gradients" (squared), with the label of Zhao et al. 2020.
     """
     label = label_of(gradient) if label is None else label
     start = torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=gradient[0].dtype)
@@ -93,7 +93,7 @@ def invert_gradient(
 
 def _by_signs(x: Tensor, distance: Callable[[], Tensor], steps: int, lr: float, bounds: tuple[float, float]) -> None:
     optimizer = torch.optim.Adam([x], lr)
-    milestones = [round(steps * part) for part in (3 / 8, 5 / 8, 7 / 8)]  # Geiping et al. 2020, appendix
+    milestones = [round(steps * part) for part in (3 / 8, 5 / 8, 7 / 8)]  # the authors' code of Geiping et al. 2020
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones, gamma=0.1)
     for _ in range(steps):
         optimizer.zero_grad()

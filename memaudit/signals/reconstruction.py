@@ -59,7 +59,7 @@ def reconstruct(
         ModelError: The network returns something else than one logit per image, or nothing converges.
 
     Source: Haim, Vardi, Yehudai, Shamir & Irani 2022 (NeurIPS), "Reconstructing Training Data from Trained Neural
-    Networks", section 4, with ReLUs that have a smooth derivative (appendix); Lyu & Li 2020.
+    Networks", with ReLUs that have a smooth derivative; Lyu & Li 2020.
     """
     random = torch.Generator().manual_seed(seed)
     parameters = [p for p in network.parameters() if p.requires_grad]

@@ -64,7 +64,7 @@ def rate_interval(
     else:
         share = (value * inside.size + 0.5) / (inside.size + 1)
         effective = share * (1 - share) / (influence.var(ddof=1) / pairs)
-        low, high = korn_graubard(value, effective, pairs - 1, inside.size, level)
+        low, high = korn_graubard(value, float(effective), float(pairs - 1), float(inside.size), level)
     return value, float(low), float(high)
 
 

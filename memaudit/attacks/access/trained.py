@@ -169,7 +169,7 @@ AUGMENTATION = Trained(
 )
 SHOKRI = Trained(
     "shokri",
-    "Shokri et al. 2017 (S&P), section V: one attack model for each class",
+    "Shokri et al. 2017 (S&P): one attack model for each class",
     Level.CONFIDENCES,
     "confidences",
     confidence_vector,
