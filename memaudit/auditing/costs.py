@@ -64,7 +64,8 @@ def cost_of_access(
 ) -> tuple[int, float | None]:
     """Return how many queries per example attacks by access make, and the seconds that asking all models takes.
 
-    The seconds are the recorded time of one evaluation, times queries and models; None if no model is there yet.
+    The seconds are the recorded time of one evaluation, times queries and models, and what a search takes beside
+    the answers; None if no model is there yet.
     """
     found = highest(access, examples)
     if found is None or not isinstance(examples, Examples):
@@ -74,7 +75,10 @@ def cost_of_access(
     bank = Bank.open(path) if (path / "bank.json").exists() else None
     records = [] if bank is None else [bank.record(model) for model in bank.models() if model < shadows]
     known = [record["evaluation"] for record in records if "evaluation" in record]
-    return queries, queries * (shadows + 1) * float(np.mean(known)) if known else None
+    if not known:
+        return queries, None
+    search = len(examples) * sum(getattr(view, "overhead", 0.0) for view in views)
+    return queries, (shadows + 1) * (queries * float(np.mean(known)) + search)
 
 
 def require_budget(missing: int, cost: Cost, hours: float | None, gigabytes: float | None) -> None:
