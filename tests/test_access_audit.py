@@ -233,7 +233,9 @@ def test_one_view_that_cannot_be_had_leaves_the_others(tmp_path: Path) -> None:
     ma.fill(tmp_path / "bank", recipe, 6, device="cpu")
     members = ma.draw_members(recipe, seed=7)
     ma.save_target(ma.train(recipe, members, seed=7, device="cpu"), tmp_path / "model.pt", members, recipe)
-    report = ma.audit(tmp_path / "model.pt", recipe, tmp_path / "bank", fprs=(0.1,), access="all", device="cpu").report
+    report = ma.audit(
+        tmp_path / "model.pt", recipe, tmp_path / "bank", fprs=(0.1,), access="weights", device="cpu"
+    ).report
     (found,) = _findings(report, "MIA020")
     assert any("“last-layer” were not made: the network's outputs are not those" in note for note in found.notes)
     (weights,) = _findings(report, "MIA023")

@@ -202,8 +202,8 @@ def _table(evidence: ClassifierEvidence, rows: list[Row]) -> Table:
         columns=("Access", "Attack", "Queries per example", "Seconds per model", "AUC"),
         rows=tuple(map(cells, rows)),
         note=(
-            "95% CIs, as in the table of all attacks. Seconds: to ask one shadow model about all examples; none where "
-            "answers were kept."
+            "95% CIs, as in the table of all attacks. Queries of a search: at most. Seconds: to ask one shadow model about "
+            "all examples; none where answers were kept."
         ),
     )
 
@@ -272,7 +272,7 @@ def _labels(evidence: ClassifierEvidence) -> Outcome:
     model has no say in the choice. Without `--access` it is the gap attack. See MIA005 for the TPR, its interval and
     its threshold, and MIA020 for ties.
 
-    Source: Yeom et al. 2018 (gap); Choquette-Choo et al. 2021 (noise and augmentation); Li & Zhang 2021.
+    Source: Yeom et al. 2018 (gap); Choquette-Choo et al. 2021 (noise, augmentation, boundary); Li & Zhang 2021.
     """
     return _at_level(evidence, "MIA021", _LABELS, Level.LABELS)
 

@@ -54,8 +54,8 @@ class Accesses(Question):
         return {"access": self.level, "views": views, "unseen": unseen}
 
     def provenance(self, evidence: TargetEvidence) -> dict[str, str]:
-        """Return the level."""
-        return {ASKED_ACCESS: str(self.level)}
+        """Return the level, and whether the boundary was searched."""
+        return {ASKED_ACCESS: f"{self.level}, {_SEARCH}" if self.search else str(self.level)}
 
     def tested(self, evidence: TargetEvidence) -> dict[str, str]:
         """Return what is left of the other attacks, where some were made."""

@@ -134,7 +134,8 @@ class _Search:
         if self.predict(start[None])[0] == label:  # as one of many it had another: it is on the boundary
             return start, self.nearest
         try:
-            end = self.search.generate(x[None], np.array([[1, 0]]), x_adv_init=start[None].copy())[0]
+            with np.errstate(divide="ignore", invalid="ignore"):
+                end = self.search.generate(x[None], np.array([[1, 0]]), x_adv_init=start[None].copy())[0]
         except _Spent:
             return self.end, self.nearest
         return end, self.nearest
@@ -144,6 +145,7 @@ class _Search:
         if len(x) > self.left:
             raise _Spent
         self.left -= len(x)
+        x = np.where(np.isfinite(x), x, self.x)  # a direction of length 0 leads nowhere
         other, far = self.predict(x) != self.label, _norms(x - self.x)
         nearest = int(np.where(other, far, np.inf).argmin())
         if other[nearest] and far[nearest] < self.nearest:
