@@ -202,8 +202,8 @@ def _table(evidence: ClassifierEvidence, rows: list[Row]) -> Table:
         columns=("Access", "Attack", "Queries per example", "Seconds per model", "AUC"),
         rows=tuple(map(cells, rows)),
         note=(
-            "95% CIs, as in the table of all attacks. Queries of a search: at most. Seconds: to ask one shadow model about "
-            "all examples; none where answers were kept."
+            "95% CIs, as in the table of all attacks. Queries of a search: at most. Seconds: to ask one shadow model "
+            "about all examples; none where answers were kept."
         ),
     )
 
