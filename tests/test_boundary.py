@@ -6,6 +6,7 @@ from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from subprocess import CompletedProcess
+from typing import Any
 
 import numpy as np
 import pytest
@@ -102,9 +103,9 @@ def test_neither_the_order_nor_the_state_of_the_generator_matters(library: None)
     first = _seen(FEW, Linear())
     with _restored():
         np.random.seed(5)  # noqa: NPY002
-        before = np.random.get_state()[1].copy()  # noqa: NPY002
+        before = np.random.get_state(legacy=False)["state"]["key"].copy()  # noqa: NPY002
         again = _seen(FEW, Linear(), examples(order))
-        np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
+        np.testing.assert_array_equal(np.random.get_state(legacy=False)["state"]["key"], before)  # noqa: NPY002
     np.testing.assert_allclose(again, first[order], rtol=1e-5)
 
 
@@ -177,6 +178,11 @@ def test_the_command_line_makes_the_search(
     kept = list((tmp_path / "bank" / "views").glob("boundary-*/*.safetensors"))
     assert len(kept) == 8
     searched = []
-    monkeypatch.setattr(Boundary, "_distances", lambda self, *of: searched.append(1) or np.zeros(len(of[3])))
+
+    def counted(self: Boundary, *of: Any) -> np.ndarray:
+        searched.append(1)
+        return np.zeros(len(of[3]))
+
+    monkeypatch.setattr(Boundary, "_distances", counted)
     assert command(*call[:-1], "second").returncode == 0
     assert len(searched) == 1  # the target
