@@ -31,7 +31,8 @@ _TOP = 1.5  # of a logarithmic axis: a marker at 100% must not be cut
 _BASE = 1.1  # inches: of a picture with rows, without them
 _FEW_NAMES = 6  # of a legend in letters of the usual size
 _LONGEST = {False: 24, True: 26}  # characters of a name in a legend of two columns; letters of many names are smaller
-_ROW, _FEW_ROWS = 0.21, 2  # a legend of more rows must not take its height from the axes
+_ROW = {False: 0.23, True: 0.19}  # inches: of a row of a legend, one and a half times its letters
+_FEW_ROWS = 2  # a legend of more must not take its height from the axes
 _DPI = 72  # of an SVG, in which everything is measured
 _PAD = 0.05  # inches around the picture, and between what is in it
 _WIDE, _NARROW = 44, 24  # characters in a line of an axis' label, and of one beside the names of rows
@@ -115,7 +116,7 @@ def _saved(figure: Figure, theme: Theme, **options: Any) -> bytes:
         if handles:
             many = len(labels) > _FEW_NAMES
             columns = 2 if max(map(len, labels)) <= _LONGEST[many] else 1
-            canvas.set_figheight(height + _ROW * max(0, math.ceil(len(labels) / columns) - _FEW_ROWS))
+            canvas.set_figheight(height + _ROW[many] * max(0, math.ceil(len(labels) / columns) - _FEW_ROWS))
             legend = canvas.legend(
                 handles,
                 labels,
