@@ -6,11 +6,13 @@ import json
 import os
 import subprocess
 import sys
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 
 import memaudit
+from memaudit.recipe.source_files import distributions
 
 PAGES = {"matplotlib", "jinja2", "typst"}
 TRAINING = {"torch", "sklearn", "memaudit.bank", "memaudit.recipe", "memaudit.signals"}
@@ -69,3 +71,12 @@ def test_settings_are_read_without_numbers(tmp_path: Path) -> None:
     code, modules = imported(tmp_path, "policy")
     assert code == 0
     assert not (NUMBERS | TRAINING | PAGES) & modules
+
+
+def test_distributions_are_those_that_python_finds() -> None:
+    names = ["numpy", "scipy", "sklearn", "torch", "PIL", "yaml", "click", "pydantic", "jinja2", "typing_extensions"]
+    found = packages_distributions()
+    expected = {name for module in names for name in found.get(module, ())}
+    assert {"numpy", "scikit-learn", "torch", "typing_extensions"} <= expected
+    assert set(distributions(names)) == expected
+    assert distributions(["no_such_module"]) == {}
