@@ -52,10 +52,8 @@ def main() -> None:
             seconds(ROOT, scratch, ["demo"])
         (scratch / "gate.toml").write_text(GATE, "utf-8")
         print(described(arguments.repeats))
-        print(
-            f"| command | {'before, s | ' if arguments.before else ''}now, s |{' before / now |' * (len(checkouts) - 1)}"
-        )
-        print("|---" * (2 * len(checkouts)) + "|")
+        columns = ["command", "before, s", "now, s", "before / now"] if arguments.before else ["command", "now, s"]
+        print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
         for command in COMMANDS:
             words = command.format(scratch=scratch).split()
             runs = [[seconds(root, demo, words) for root in checkouts] for _ in range(arguments.repeats)]
@@ -69,8 +67,8 @@ def described(repeats: int) -> str:
     """Return the machine, the versions and the date in one line."""
     versions = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
     return (
-        f"Processor time (user + system) of one call, least of {repeats}; {platform.machine()}, {os.cpu_count()} cores, "
-        f"Python {platform.python_version()}, {versions}; {datetime.now(UTC):%d %B %Y}.\n"
+        f"Processor time (user + system) of one call, least of {repeats}; {platform.machine()}, "
+        f"{os.cpu_count()} cores, Python {platform.python_version()}, {versions}; {datetime.now(UTC):%d %B %Y}.\n"
     )
 
 
