@@ -18,7 +18,8 @@ from matplotlib.axis import Axis
 from matplotlib.backends.backend_svg import RendererSVG
 from matplotlib.figure import Figure as Canvas
 from matplotlib.legend import Legend
-from matplotlib.lines import TICKDOWN, TICKLEFT, Line2D
+from matplotlib.lines import Line2D
+from matplotlib.markers import TICKDOWN, TICKLEFT
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from memaudit.errors import EvidenceError
@@ -137,9 +138,10 @@ def _fit(canvas: Canvas, panels: Sequence[Axes], legend: Legend | None) -> None:
 
     Everything is measured once: names that get a little more or less room by it keep their size.
     """
-    renderer = RendererSVG(*canvas.bbox.size, io.StringIO())
+    renderer = RendererSVG(*canvas.bbox.size, io.StringIO())  # type: ignore[no-untyped-call]
     pad, width, height = _PAD * canvas.dpi, *canvas.bbox.size
-    around = [(axes.get_window_extent(), axes.get_tightbbox(renderer, for_layout_only=True)) for axes in panels]
+    boxes = [(axes.get_window_extent(), axes.get_tightbbox(renderer, for_layout_only=True)) for axes in panels]
+    around = [(own, whole) for own, whole in boxes if whole is not None]
     left, right = (max(values) for values in zip(*((a.x0 - b.x0, b.x1 - a.x1) for a, b in around), strict=True))
     above, below = [b.y1 - a.y1 for a, b in around], [a.y0 - b.y0 for a, b in around]
     top = above[0] + pad + (0 if legend is None else height - legend.get_window_extent(renderer).y0)
