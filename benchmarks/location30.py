@@ -18,6 +18,7 @@ from functools import partial
 
 import memaudit as ma
 from benchmarks.location30_recipe import recipe
+from benchmarks.printing import head, row
 from memaudit.attacks import ATTACKS
 from memaudit.bank import Recordings
 from memaudit.checks.link import bin_name, flag_with
@@ -62,31 +63,31 @@ def main() -> None:
     started = time.perf_counter()
     how = {"workers": arguments.workers, "device": arguments.device}
     bank = ma.fill(folder, recipe(arguments.data), 128, seed=arguments.seed, **how)
-    print(f"bank of 128 models in {folder}: {time.perf_counter() - started:.0f} s\n")
+    print(f"The bank of 128 models took {time.perf_counter() - started:.0f} s.\n")
     recordings = bank.read()
     attacks(recordings)
     link(recordings)
 
 
 def attacks(recordings: Recordings) -> None:
-    heads = "   ".join(f"{'TPR@' + f'{rate:.2%}':>24} {'known':>8}" for rate in RATES)
-    print(f"{'attack':<28} {'AUC':>6} {'known':>8}   {heads}")
+    heads = [cell for rate in RATES for cell in (f"TPR at {100 * rate:g} % FPR, % (95 % CI)", "known")]
+    print(head("attack", "AUC", "known", *heads))
     for name, attack in ATTACKS.items():
         known = KNOWN.get(name, (None,) * 4)
         inside, outside = attack.leave_pair_out(recordings)
         area = auc(inside.ravel(), outside.ravel())
-        cells = [f"{name:<28} {area:6.3f} {beside(known[0], '.3f', partial(_within, area - 0.01, area + 0.01))}"]
+        cells = [name, f"{area:.3f}", beside(known[0], ".3f", partial(_within, area - 0.01, area + 0.01))]
         for rate, tpr in zip(RATES, known[1:], strict=True):
             value = 100 * float((inside > transferred_thresholds(outside, rate)[:, None]).mean())
             low, high = (100 * end for end in tpr_interval(inside, outside, rate))
             agrees = partial(_within, low, high)
-            cells.append(f"{value:6.2f} [{low:6.2f}, {high:6.2f}] {beside(tpr, '.2f', agrees)}")
-        print("   ".join(cells))
+            cells += [f"{value:.2f} ({low:.2f}-{high:.2f})", beside(tpr, ".2f", agrees)]
+        print(row(*cells))
 
 
 def beside(known: float | None, form: str, agrees: Callable[[float], bool]) -> str:
     """Return a known value and whether ours agrees with it; a dash where there is none."""
-    return f"{'–':>6}  " if known is None else f"{format(known, form):>6}{_mark(agrees(known))}"
+    return "–" if known is None else f"{format(known, form)}{_mark(agrees(known))}"
 
 
 def _within(low: float, high: float, value: float) -> bool:
@@ -99,22 +100,29 @@ def link(recordings: Recordings) -> None:
     mean = float(scores.value.mean())
     found = cross_fitted_link(*correct, partial(flag_with, recordings, fpr=1e-3))
     close = _mark(abs(mean - KNOWN_MEAN_MEMORIZATION) <= 0.02)
-    print(f"\nmean memorization {mean:.3f}, known {KNOWN_MEAN_MEMORIZATION}{close}")
+    print(f"\nMean memorization {mean:.3f}, known {KNOWN_MEAN_MEMORIZATION}{close}.")
     close = _mark(abs(found.rho - KNOWN_SPEARMAN) <= 0.05)
     low, high = found.interval()
-    print(f"Spearman {found.rho:.3f} [{low:.3f}, {high:.3f}], known {KNOWN_SPEARMAN}{close}")
+    print(f"Spearman {found.rho:.3f} ({low:.3f}-{high:.3f}), known {KNOWN_SPEARMAN}{close}.")
     others = cross_fitted_link(*correct, partial(flag_with, recordings, fpr=1e-3, attack=PER_EXAMPLE))
     per_example = {bin_name(b): 100 * b.tpr[0] for b in others.bins}
-    print(f"\nthe link at 0.1% false positives (lira-online; last, the TPR of {PER_EXAMPLE.name})")
-    print(f"{'memorization':<14} {'n':>6} {'TPR %':>26} {'known':>6} {'FPR %':>26} {'known':>6} {'share':>6}  per-ex")
+    print("\nThe link of memorization and LiRA (online) at a 0.1 % FPR:\n")
+    heads = [
+        "TPR, % (95 % CI)",
+        "known",
+        "FPR, % (95 % CI)",
+        "known",
+        "share of true positives",
+        f"TPR of {PER_EXAMPLE.name}, %",
+    ]
+    print(head("memorization", "examples", *heads))
     for b in found.bins:
         name = bin_name(b)
         (tpr, tpr_low, tpr_high), (fpr, fpr_low, fpr_high) = (tuple(100 * v for v in r) for r in (b.tpr, b.fpr))
         known = KNOWN_LINK[name]
-        print(
-            f"{name:<14} {b.examples:6.0f} {tpr:8.2f} [{tpr_low:6.2f}, {tpr_high:6.2f}] {known[0]:6.2f} {fpr:8.3f} "
-            f"[{fpr_low:6.3f}, {fpr_high:6.3f}] {known[1]:6.3f} {b.share[0]:6.1%} {per_example[name]:7.2f}"
-        )
+        cells = [f"{tpr:.2f} ({tpr_low:.2f}-{tpr_high:.2f})", f"{known[0]:.2f}"]
+        cells += [f"{fpr:.3f} ({fpr_low:.3f}-{fpr_high:.3f})", f"{known[1]:.3f}", f"{100 * b.share[0]:.1f} %"]
+        print(row(name, f"{b.examples:.0f}", *cells, f"{per_example[name]:.2f}"))
 
 
 def _mark(agrees: bool) -> str:
