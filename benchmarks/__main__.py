@@ -20,6 +20,7 @@ from benchmarks.machine import ROOT
 from benchmarks.running import Places, lacking, run
 
 QUICK = 5  # minutes
+RESULTS = ROOT / "benchmarks" / "RESULTS.md"
 
 
 def main() -> None:
@@ -29,7 +30,8 @@ def main() -> None:
     parser.add_argument("--banks", type=Path, help="where banks are kept; by default in a temporary folder")
     parser.add_argument("--peers", type=Path, help="where `python -m benchmarks.peers --fetch DIR` put them")
     parser.add_argument("--device", default="cuda", help="of the benchmarks that need a GPU")
-    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "RESULTS.md")
+    parser.add_argument("--toy", action="store_true", help="at toy size, where there is one; needs --results")
+    parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--list", action="store_true", help="print the benchmarks, and what each needs")
     parser.add_argument("--all", action="store_true", help="also the long ones")
     asked = parser.parse_args()
@@ -40,6 +42,10 @@ def main() -> None:
     if asked.list:
         print(registry.listed(chosen, asked.results.read_text("utf-8")))
         return
+    if asked.toy:
+        if asked.results == RESULTS:
+            parser.error("toy figures do not belong into RESULTS.md; add --results FILE")
+        chosen = [registry.small(benchmark) for benchmark in chosen]
     if not asked.names:
         chosen = [b for b in chosen if not b.gpu and (asked.all or b.minutes <= QUICK)]
     with tempfile.TemporaryDirectory() as banks:

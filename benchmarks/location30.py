@@ -1,6 +1,7 @@
 """Known values: 128 small networks on Location-30, every attack and the link beside an independent measurement.
 
     python -m benchmarks.location30 --data dataset_location.tgz [--bank FOLDER] [--workers N] [--device cuda] [--seed N]
+                                    [--models 128] [--seconds N]
 
 The data are the Location data set of Shokri et al. 2017: 5,010 × 446 binary, 30 classes, the label in column one. The
 recipe: 446-128-30, ReLU, weights N(0, 2/446) and N(0, 1/128), biases 0, 40 epochs, batch 100, SGD 0.2 with a cosine,
@@ -12,11 +13,11 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
-import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
-import memaudit as ma
+from benchmarks.bank_tables import filled, rate_cell, tpr
 from benchmarks.location30_recipe import recipe
 from benchmarks.printing import head, row
 from memaudit.attacks import ATTACKS
@@ -24,7 +25,7 @@ from memaudit.bank import Recordings
 from memaudit.checks.link import bin_name, flag_with
 from memaudit.design import by_pair
 from memaudit.memorization import cross_fitted_link, paired_memorization
-from memaudit.stats import auc, tpr_interval, transferred_thresholds
+from memaudit.stats import auc
 
 # attack: AUC, TPR at 1%, 0.1%, 0.01% false positives, in percent; measured independently of this code.
 KNOWN = {
@@ -58,12 +59,12 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--device", default="auto")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--models", type=int, default=128)
+    parser.add_argument("--seconds", type=float, default=None, help="as many models as can be trained in this time")
     arguments = parser.parse_args()
-    folder = arguments.bank or tempfile.mkdtemp(prefix="location30-")
-    started = time.perf_counter()
-    how = {"workers": arguments.workers, "device": arguments.device}
-    bank = ma.fill(folder, recipe(arguments.data), 128, seed=arguments.seed, **how)
-    print(f"The bank of 128 models took {time.perf_counter() - started:.0f} s.\n")
+    folder = Path(arguments.bank or tempfile.mkdtemp(prefix="location30-"))
+    how = {"workers": arguments.workers, "seed": arguments.seed}
+    bank = filled(recipe(arguments.data), folder, arguments.models, arguments.device, arguments.seconds, **how)
     recordings = bank.read()
     attacks(recordings)
     link(recordings)
@@ -77,17 +78,16 @@ def attacks(recordings: Recordings) -> None:
         inside, outside = attack.leave_pair_out(recordings)
         area = auc(inside.ravel(), outside.ravel())
         cells = [name, f"{area:.3f}", beside(known[0], ".3f", partial(_within, area - 0.01, area + 0.01))]
-        for rate, tpr in zip(RATES, known[1:], strict=True):
-            value = 100 * float((inside > transferred_thresholds(outside, rate)[:, None]).mean())
-            low, high = (100 * end for end in tpr_interval(inside, outside, rate))
-            agrees = partial(_within, low, high)
-            cells += [f"{value:.2f} ({low:.2f}-{high:.2f})", beside(tpr, ".2f", agrees)]
+        for rate, at_rate in zip(RATES, known[1:], strict=True):
+            found = tpr(inside, outside, rate)
+            agrees = partial(_within, 100 * found[1], 100 * found[2]) if found else None
+            cells += [rate_cell(inside, outside, rate, "", 2), beside(at_rate, ".2f", agrees)]
         print(row(*cells))
 
 
-def beside(known: float | None, form: str, agrees: Callable[[float], bool]) -> str:
+def beside(known: float | None, form: str, agrees: Callable[[float], bool] | None) -> str:
     """Return a known value and whether ours agrees with it; a dash where there is none."""
-    return "–" if known is None else f"{format(known, form)}{_mark(agrees(known))}"
+    return "–" if known is None or agrees is None else f"{format(known, form)}{_mark(agrees(known))}"
 
 
 def _within(low: float, high: float, value: float) -> bool:

@@ -134,13 +134,13 @@ def leakpro(folder: Path, bank: Bank) -> tuple[Work, Scores]:
         from_full_scores=lambda **found: found["signal_values"]
     )  # its report is not timed
     module.tqdm = lambda iterable, **_: iterable
-    attack = object.__new__(module.AttackLiRA)
     inside, outside = np.flatnonzero(bank.members), np.flatnonzero(~bank.members)
+    dataset = {"in_members": inside, "out_members": outside}
+    attack = object.__new__(type("Prepared", (module.AttackLiRA,), {"audit_dataset": dataset}))
     attack.configs = SimpleNamespace(model_dump=dict)
     attack.online, attack.var_calculation = True, "carlini"
     attack.num_shadow_models, attack.fix_var_threshold = len(bank.phi), 32
     attack.shadow_models_logits, attack.target_logits, attack.out_indices = bank.phi, bank.target, ~bank.keep
-    attack.audit_dataset = {"in_members": inside, "out_members": outside}
 
     def scores(found: Any) -> Array:
         out = np.empty(len(bank.target))

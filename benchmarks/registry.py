@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from benchmarks.blocks import section
 from benchmarks.printing import head, row
@@ -24,6 +24,7 @@ class Benchmark:
         peers: Whether it needs the peers.
         limit: Seconds after which it is stopped; what it has printed by then is kept.
         threads: OMP_NUM_THREADS, where the figures depend on it.
+        toy: More of the command, which makes it small enough for a test.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Benchmark:
     peers: bool = False
     limit: float | None = None
     threads: int | None = None
+    toy: str = ""
 
     @property
     def argv(self) -> list[str]:
@@ -49,19 +51,35 @@ _FASHION, _ADULT, _BOOKS, _STORIES = "fashion-mnist", "adult/adult.data.gz", "gu
 _TASKS = "location30 fashion-mlp fashion-cnn forest-adult language-short"
 
 BENCHMARKS = (
-    Benchmark("gpu-tests", "gpu tests --device DEVICE", 1.2, gpu=True, limit=110),
+    Benchmark("gpu-tests", "gpu_tests", 1.5, gpu=True, limit=100),
     Benchmark(
         "gpu-location30",
-        f"gpu location30 --data DIR/{_LOCATION} --device DEVICE",
-        1.5,
+        f"location30 --data DIR/{_LOCATION} --device DEVICE --workers 1 --seconds 45",
+        1,
         (_LOCATION,),
         gpu=True,
-        limit=100,
+        limit=75,
+        toy="--models 8",
     ),
     Benchmark(
-        "gpu-lora", "gpu lora --data DIR --device DEVICE", 1.5, (_STORIES, _BOOKS), ("peft",), gpu=True, limit=110
+        "gpu-lora",
+        "lora --data DIR --device DEVICE --seconds 60",
+        1.5,
+        (_STORIES, _BOOKS),
+        ("peft",),
+        gpu=True,
+        limit=90,
+        toy="--models 6 --documents 40 --epochs 1",
     ),
-    Benchmark("gpu-cifar10", f"gpu cifar10 --data DIR/{_CIFAR} --device DEVICE", 4, (_CIFAR,), gpu=True, limit=235),
+    Benchmark(
+        "gpu-cifar10",
+        f"cifar10 --data DIR/{_CIFAR} --cscores DIR/{_CSCORES} --device DEVICE --seconds 200",
+        5,
+        (_CIFAR, _CSCORES),
+        gpu=True,
+        limit=305,
+        toy="--models 6 --images 200 --epochs 1",
+    ),
     Benchmark(
         "attack-power", f"attack_power --data DIR --banks BANKS {_TASKS}", 120, (_LOCATION, _FASHION, _ADULT, _BOOKS)
     ),
@@ -125,6 +143,11 @@ BENCHMARKS = (
     Benchmark("gradient-inversion", "examples gradient_inversion", 1),
     Benchmark("reconstruction", "examples reconstruction", 2),
 )
+
+
+def small(benchmark: Benchmark) -> Benchmark:
+    """Return a benchmark at toy size, with time for a CPU; as it is if it has none."""
+    return replace(benchmark, command=f"{benchmark.command} {benchmark.toy}", limit=600) if benchmark.toy else benchmark
 
 
 def chosen(asked: Sequence[str]) -> list[Benchmark]:
