@@ -69,7 +69,7 @@ def attacks(
 
 
 def rate_cell(inside: Array, outside: Array, rate: float, percent: str = " %", digits: int = 1) -> str:
-    """Return the TPR at a false-positive rate with its interval; a dash where the bank is too small to show the rate."""
+    """Return the TPR at a false-positive rate with its interval; a dash where too few non-members show the rate."""
     found = tpr(inside, outside, rate)
     if found is None:
         return "–"

@@ -50,6 +50,7 @@ KNOWN_LINK = {
 KNOWN_MEAN_MEMORIZATION, KNOWN_SPEARMAN = 0.306, 0.739
 PER_EXAMPLE = ATTACKS["lira-online-per-example"]
 RATES = (1e-2, 1e-3, 1e-4)
+LEAST_LINKED = 12  # models, which the cross-fitted link needs
 
 
 def main() -> None:
@@ -67,7 +68,8 @@ def main() -> None:
     bank = filled(recipe(arguments.data), folder, arguments.models, arguments.device, arguments.seconds, **how)
     recordings = bank.read()
     attacks(recordings)
-    link(recordings)
+    if len(recordings.members) >= LEAST_LINKED:
+        link(recordings)
 
 
 def attacks(recordings: Recordings) -> None:
