@@ -67,7 +67,7 @@ EXAMPLES = {
         adult,
         ("train.py", "-m memaudit audit model.skops --config people.toml --out json=people.json"),
         ("people.json",),
-        ("RSK", "SUB", "ATT"),
+        ("MIA026", "MIA027", "ATT001"),
     ),
     "gradient_inversion": Example(nothing, ("invert.py",)),
     "reconstruction": Example(nothing, ("reconstruct.py",)),
