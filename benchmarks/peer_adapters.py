@@ -20,6 +20,7 @@ from jaxtyping import Bool, Float
 from scipy.special import expit
 
 Array = np.ndarray
+POPULATION = 2000
 Work = Callable[[], Any]
 Scores = Callable[[Any], Array]
 
@@ -40,8 +41,7 @@ class Peer:
 
     Args:
         name: What the table calls it.
-        repository: `owner/name` on GitHub; the folder below PEERS has the second part as its name.
-        commit: The commit that is fetched.
+        source: `owner/name@commit` on GitHub; its folder below PEERS is called as the repository is.
         law: The law in words.
         ours: The attack of memaudit with the nearest law.
         adapt: Returns work and scores, as above.
@@ -49,12 +49,21 @@ class Peer:
     """
 
     name: str
-    repository: str
-    commit: str
+    source: str
     law: str
     ours: str
     adapt: Callable[[Path, Bank], tuple[Work, Scores]]
     large: bool = True
+
+    @property
+    def repository(self) -> str:
+        """Its owner and name."""
+        return self.source.partition("@")[0]
+
+    @property
+    def commit(self) -> str:
+        """The commit that is fetched."""
+        return self.source.partition("@")[2]
 
     def folder(self, peers: Path) -> Path:
         """Return where its files are."""
@@ -111,14 +120,14 @@ def privacy_guard(folder: Path, bank: Bank) -> tuple[Work, Scores]:
     return work, scores
 
 
-def privacy_meter(folder: Path, bank: Bank, population: int = 2000) -> tuple[Work, Scores]:
+def privacy_meter(folder: Path, bank: Bank) -> tuple[Work, Scores]:
     """Return offline RMIA of ML Privacy Meter, with 2,000 population examples and a = 0.3."""
     module = _file(folder / "attacks.py")
     models = len(bank.phi) + 2  # the target and its complement come last
     signals = np.vstack([bank.phi, np.zeros_like(bank.target), bank.target])
     keep = np.vstack([bank.keep, ~bank.members, bank.members]).T
     rng = np.random.default_rng(1)
-    others = rng.normal(size=(population, models))
+    others = rng.normal(size=(POPULATION, models))
     probabilities, of_population = expit(signals.astype(np.float64)).T, expit(others)
 
     def work() -> Any:
@@ -136,7 +145,7 @@ def leakpro(folder: Path, bank: Bank) -> tuple[Work, Scores]:
     module.tqdm = lambda iterable, **_: iterable
     inside, outside = np.flatnonzero(bank.members), np.flatnonzero(~bank.members)
     dataset = {"in_members": inside, "out_members": outside}
-    attack = object.__new__(type("Prepared", (module.AttackLiRA,), {"audit_dataset": dataset}))
+    attack: Any = object.__new__(type("Prepared", (module.AttackLiRA,), {"audit_dataset": dataset}))
     attack.configs = SimpleNamespace(model_dump=dict)
     attack.online, attack.var_calculation = True, "carlini"
     attack.num_shadow_models, attack.fix_var_threshold = len(bank.phi), 32
@@ -167,36 +176,22 @@ def sacro(folder: Path, bank: Bank) -> tuple[Work, Scores]:
     return work, lambda found: np.array(found[0])[:, 1]
 
 
-_TENSORFLOW = "tensorflow/privacy", "03035d5d4a271ac795dab80f5bc1cef82fc3d462"
+_TENSORFLOW = "tensorflow/privacy@03035d5d4a271ac795dab80f5bc1cef82fc3d462"
+_PRIVACY_GUARD = "facebookresearch/PrivacyGuard@fb9c26ca70f5de4a145a8d01a36cf0415851ccb9"
+_LEAKPRO = "aidotse/LeakPro@c47752fad0fb48cba7d4d03023cdcedf267501c4"
+_SACRO = "AI-SDC/SACRO-ML@a94060ce85df52ac4b32d0b134f7afaa81af670d"
+_PRIVACY_METER = "privacytrustlab/ml_privacy_meter@e384af8fd9319b8eeb1303aa82474df1441e3c59"
 _MEDIAN, _MEAN = "median, variance of each example", "mean, variance of each example"
 _REFERENCE, _PER_EXAMPLE = "lira-online-reference", "lira-online-per-example"
 
 PEERS = (
-    Peer("mi_lira, online", *_TENSORFLOW, _MEDIAN, _REFERENCE, mi_lira),
-    Peer("mi_lira, offline", *_TENSORFLOW, _MEDIAN, "lira-offline-reference", mi_lira_offline),
-    Peer("TensorFlow Privacy", *_TENSORFLOW, _MEDIAN, _REFERENCE, advanced_mia, large=False),
-    Peer(
-        "PrivacyGuard",
-        *("facebookresearch/PrivacyGuard", "fb9c26ca70f5de4a145a8d01a36cf0415851ccb9"),
-        *(_MEAN, _PER_EXAMPLE, privacy_guard),
-    ),
-    Peer(
-        "LeakPro",
-        *("aidotse/LeakPro", "c47752fad0fb48cba7d4d03023cdcedf267501c4"),
-        *(_MEAN, _PER_EXAMPLE, leakpro),
-        large=False,
-    ),
-    Peer(
-        "SACRO-ML",
-        *("AI-SDC/SACRO-ML", "a94060ce85df52ac4b32d0b134f7afaa81af670d"),
-        *(f"{_MEAN}, and a Shapiro test", _PER_EXAMPLE, sacro),
-        large=False,
-    ),
-    Peer(
-        "ML Privacy Meter",
-        *("privacytrustlab/ml_privacy_meter", "e384af8fd9319b8eeb1303aa82474df1441e3c59"),
-        *("RMIA, offline, a = 0.3", "rmia-offline", privacy_meter),
-    ),
+    Peer("mi_lira, online", _TENSORFLOW, _MEDIAN, _REFERENCE, mi_lira),
+    Peer("mi_lira, offline", _TENSORFLOW, _MEDIAN, "lira-offline-reference", mi_lira_offline),
+    Peer("TensorFlow Privacy", _TENSORFLOW, _MEDIAN, _REFERENCE, advanced_mia, large=False),
+    Peer("PrivacyGuard", _PRIVACY_GUARD, _MEAN, _PER_EXAMPLE, privacy_guard),
+    Peer("LeakPro", _LEAKPRO, _MEAN, _PER_EXAMPLE, leakpro, large=False),
+    Peer("SACRO-ML", _SACRO, f"{_MEAN}, and a Shapiro test", _PER_EXAMPLE, sacro, large=False),
+    Peer("ML Privacy Meter", _PRIVACY_METER, "RMIA, offline, a = 0.3", "rmia-offline", privacy_meter),
 )
 
 
