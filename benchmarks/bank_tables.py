@@ -33,7 +33,7 @@ def filled(
     With a limit the bank grows by at most a factor of two at a time, each step within what is left.
     """
     started = time.perf_counter()
-    count = most if seconds is None else min(most, 4)
+    count = most if seconds is None else min(most, 8)  # too few for an attack would be of no use
     while True:
         bank = ma.fill(folder, recipe, count, device=device, workers=workers, seed=seed, weights=False)
         spent = time.perf_counter() - started

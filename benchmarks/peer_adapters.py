@@ -138,7 +138,7 @@ def privacy_meter(folder: Path, bank: Bank) -> tuple[Work, Scores]:
 
 def leakpro(folder: Path, bank: Bank) -> tuple[Work, Scores]:
     """Return `run_attack` of LeakPro's LiRA, with what its preparation would have put there."""
-    module = _module(folder, "leakpro.attacks.mia_attacks.lira")
+    module: Any = _module(folder, "leakpro.attacks.mia_attacks.lira")
     module.MIAResult = SimpleNamespace(
         from_full_scores=lambda **found: found["signal_values"]
     )  # its report is not timed

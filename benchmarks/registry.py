@@ -59,7 +59,7 @@ BENCHMARKS = (
         (_LOCATION,),
         gpu=True,
         limit=75,
-        toy="--models 8",
+        toy="--models 8 --seconds 9999",
     ),
     Benchmark(
         "gpu-lora",
@@ -69,7 +69,7 @@ BENCHMARKS = (
         ("peft",),
         gpu=True,
         limit=90,
-        toy="--models 6 --documents 40 --epochs 1",
+        toy="--models 6 --documents 40 --epochs 1 --seconds 9999",
     ),
     Benchmark(
         "gpu-cifar10",
@@ -78,7 +78,7 @@ BENCHMARKS = (
         (_CIFAR, _CSCORES),
         gpu=True,
         limit=305,
-        toy="--models 6 --images 200 --epochs 1",
+        toy="--models 6 --images 200 --epochs 1 --seconds 9999",
     ),
     Benchmark(
         "attack-power", f"attack_power --data DIR --banks BANKS {_TASKS}", 120, (_LOCATION, _FASHION, _ADULT, _BOOKS)
