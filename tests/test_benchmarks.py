@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import re
+import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from scipy.stats import norm
 
 from benchmarks import __main__ as command
-from benchmarks import blocks, machine, registry, running
+from benchmarks import bank_tables, blocks, machine, peers, registry, running
 from benchmarks.gpu_tests import counted
+from benchmarks.peer_adapters import Bank
 from benchmarks.registry import Benchmark
+from memaudit.attacks import ATTACKS
+from memaudit.design import PairArrays, by_pair
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
@@ -182,3 +191,97 @@ def test_the_tests_on_a_gpu_are_counted() -> None:
     assert counted("...\n24 passed, 1 failed in 69.20s\n").splitlines() == [
         *("| tests | passed | failed | s |", "| --- | --- | --- | --- |", "| on the GPU | 24 | 1 | 69.20 |")
     ]
+
+
+# --- banks within a time limit, and other toolkits --------------------------------------------------------------------
+
+
+class _Bank:
+    """A bank of so many models."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def models(self) -> list[int]:
+        return list(range(self.count))
+
+    def record(self, model: int) -> dict[str, object]:
+        return {"seconds": 2.0, "evaluation": 0.0, "device": "cpu"}
+
+
+@pytest.mark.parametrize(
+    ("most", "seconds", "asked"),
+    [(256, 100.0, [8, 16, 32, 50]), (20, 1e9, [8, 16, 20]), (256, 1.0, [8]), (4, None, [4]), (128, None, [128])],
+)
+def test_a_bank_grows_while_the_time_suffices(
+    most: int, seconds: float | None, asked: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model takes 2 s, and one that is there takes none."""
+    counts: list[int] = []
+
+    def fill(folder: Path, recipe: object, count: int, **_: object) -> _Bank:
+        counts.append(count)
+        return _Bank(count)
+
+    monkeypatch.setattr(bank_tables.ma, "fill", fill)
+    monkeypatch.setattr(bank_tables.time, "perf_counter", lambda: 2.0 * counts[-1] if counts else 0.0)
+    recipe: Any = None
+    assert len(bank_tables.filled(recipe, tmp_path, most, "cpu", seconds).models()) == asked[-1]
+    assert counts == asked
+
+
+def test_a_rate_that_few_non_members_cannot_show_is_a_dash() -> None:
+    scores = np.random.default_rng(0).normal(size=(2, 4, 60))
+    assert bank_tables.rate_cell(*scores, 1e-3) == "–"
+    assert re.fullmatch(r"\d+\.\d % \(\d+\.\d-\d+\.\d\)", bank_tables.rate_cell(*scores, 0.1))
+
+
+def test_scores_of_other_toolkits_are_compared_before_they_are_timed() -> None:
+    """Against scipy's normal law; a law that differs in its centre, or another order, is refused."""
+    signals, members = peers.drawn(34, 400)
+    bank = Bank(signals[:32], members[:32].astype(bool), signals[-1], members[-1].astype(bool))
+    padded = PairArrays(*by_pair(signals[:, :, None], members))
+    mean, median, rmia = (
+        ATTACKS[name].scores(bank.target[:, None], padded)
+        for name in ("lira-online-per-example", "lira-online-reference", "rmia-offline")
+    )
+    naive = [
+        norm.logpdf(x, np.median(column[kept]), column[kept].std())
+        - norm.logpdf(x, np.median(column[~kept]), column[~kept].std())
+        for x, column, kept in zip(bank.target, bank.phi.T.astype(float), bank.keep.T, strict=True)
+    ]
+    assert peers.agrees("lira-online-reference", bank, median, np.array(naive)) == "equal"
+    assert peers.agrees("lira-online-per-example", bank, mean, peers.normal_law(bank)).startswith("rank correlation")
+    assert peers.agrees("rmia-offline", bank, rmia, np.argsort(np.argsort(rmia)) // 20 / 20) == "same order"
+    for attack, ours, theirs in (
+        ("lira-online-reference", mean, np.array(naive)),
+        ("lira-online-per-example", mean, np.array(naive)),
+        ("rmia-offline", rmia, -rmia),
+    ):
+        with pytest.raises(AssertionError):
+            peers.agrees(attack, bank, ours, theirs)
+
+
+@pytest.mark.slow
+def test_what_needs_a_gpu_runs_at_toy_size_on_a_cpu(tmp_path: Path) -> None:
+    """CIFAR-10 of random pixels; the other data are not there, and are skipped by name."""
+    rng = np.random.default_rng(0)
+    for name in ("cifar10", "cscores"):
+        (tmp_path / name).mkdir()
+    images, labels = rng.integers(0, 256, (200, 32, 32, 3), dtype=np.uint8), rng.integers(0, 10, 200)
+    np.savez(tmp_path / "cifar10" / "cifar10.npz", x_train=images, y_train=labels)
+    np.savez(tmp_path / "cscores" / "cifar10-cscores-orig-order.npz", scores=rng.random(200))
+    done = subprocess.run(
+        ["sh", "benchmarks/gpu.sh", str(tmp_path), str(tmp_path / "results.md")],
+        cwd=ROOT,
+        env=os.environ | {"TOY": "1", "DEVICE": "cpu", "PYTHON": sys.executable, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "gpu-lora: skipped, it needs stories15m, gutenberg" in done.stderr
+    page = (tmp_path / "results.md").read_text("utf-8")
+    block = blocks.content(page, "gpu-cifar10")
+    assert "| 6 | cpu |" in block and "| lira-online | 0." in block and "Published" in block
+    assert str(tmp_path) not in page
