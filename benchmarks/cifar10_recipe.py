@@ -62,7 +62,7 @@ def model() -> nn.Module:
         nn.AdaptiveMaxPool2d(1),
         nn.Flatten(),
     )
-    return Mixed(body, nn.Linear(256, 10)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Mixed(body, nn.Linear(256, 10)).to(memory_format=torch.channels_last)
 
 
 def recipe(path: str, count: int, epochs: int) -> ma.ClassifierRecipe:

@@ -223,17 +223,17 @@ def test_a_bank_grows_while_the_time_suffices(
         counts.append(count)
         return _Bank(count)
 
-    monkeypatch.setattr(bank_tables.ma, "fill", fill)
-    monkeypatch.setattr(bank_tables.time, "perf_counter", lambda: 2.0 * counts[-1] if counts else 0.0)
+    monkeypatch.setattr("memaudit.fill", fill)
+    monkeypatch.setattr("time.perf_counter", lambda: 2.0 * counts[-1] if counts else 0.0)
     recipe: Any = None
     assert len(bank_tables.filled(recipe, tmp_path, most, "cpu", seconds).models()) == asked[-1]
     assert counts == asked
 
 
 def test_a_rate_that_few_non_members_cannot_show_is_a_dash() -> None:
-    scores = np.random.default_rng(0).normal(size=(2, 4, 60))
-    assert bank_tables.rate_cell(*scores, 1e-3) == "–"
-    assert re.fullmatch(r"\d+\.\d % \(\d+\.\d-\d+\.\d\)", bank_tables.rate_cell(*scores, 0.1))
+    inside, outside = np.random.default_rng(0).normal(size=(2, 4, 60))
+    assert bank_tables.rate_cell(inside, outside, 1e-3) == "–"
+    assert re.fullmatch(r"\d+\.\d % \(\d+\.\d-\d+\.\d\)", bank_tables.rate_cell(inside, outside, 0.1))
 
 
 def test_scores_of_other_toolkits_are_compared_before_they_are_timed() -> None:
