@@ -3,6 +3,7 @@
 # make test    installs everything and runs the tests
 # make check   what continuous integration runs: format, lint, types, architecture, tests
 # make slow    the tests that take minutes
+# make bench   runs the quick benchmarks and rewrites benchmarks/RESULTS.md; BENCH="NAME --data DIR" for others
 # make docs    builds the documentation into site/, with warnings as errors
 
 PYTHON ?= python3
@@ -10,7 +11,7 @@ BIN := .venv/bin
 # One process per core, each on one thread; the tests of a file share what they train.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses=auto --maxprocesses=4 --dist=loadfile
 
-.PHONY: demo demo-language test check slow docs fix clean
+.PHONY: demo demo-language test check slow bench docs fix clean
 
 demo: .venv/installed
 	$(BIN)/memaudit demo demo
@@ -30,6 +31,9 @@ check: .venv/installed
 
 slow: .venv/installed
 	$(PYTEST) -m slow
+
+bench: .venv/installed
+	$(BIN)/python -m benchmarks $(BENCH)
 
 docs: .venv/installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -74,7 +74,7 @@ def main() -> None:
         bank = filled(task, arguments.data, arguments.banks)
         signal = Signal.LOG_PROBABILITY if task.startswith("language") else Signal.SCALED_LOGIT
         targets = bank.take(np.arange(REFERENCES, bank.shape[0])[-TARGETS:])
-        print(f"## {task}: {bank.shape[1]:,} examples, {2 * targets.shape[0]} target models\n")
+        print(f"### {task}: {bank.shape[1]:,} examples, {2 * targets.shape[0]} target models\n")
         attacks = {name: attack_named(name, signal) for name in arguments.attacks}
         found, refused = {}, []
         for models in arguments.sizes:

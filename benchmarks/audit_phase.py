@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
+from benchmarks.printing import head, row
 from memaudit.bank import Recordings
 from memaudit.checks import CONTROLS, ClassifierEvidence, all_checks
 from memaudit.design import half, target_half
@@ -39,13 +40,14 @@ def main() -> None:
     parser.add_argument("--looks", type=int, default=0, help="how often each model was observed while it trained")
     parser.add_argument("--profile", type=int, default=0, metavar="ROWS", help="print the functions that take longest")
     arguments = parser.parse_args()
-    print(f"{arguments.models} models × {arguments.examples:,} examples × {arguments.queries} queries")
+    print(f"{arguments.models} models × {arguments.examples:,} examples × {arguments.queries} queries.\n")
+    print(head("check", "processor time, s", "peak memory so far, MB"))
     with tempfile.TemporaryDirectory() as folder:
         evidence = simulated(Path(folder), arguments.models, arguments.examples, arguments.queries, arguments.looks)
         before = peak()
         with profiled(arguments.profile):
             total = examined(evidence)
-    print(f"\n{'all':<8}{total:>8.2f} s CPU; peak memory {peak():.0f} MB, {before:.0f} MB before the first check")
+    print(row("all", f"{total:.2f}", f"{peak():.0f} ({before:.0f} before the first check)"))
 
 
 def examined(evidence: ClassifierEvidence) -> float:
@@ -57,7 +59,7 @@ def examined(evidence: ClassifierEvidence) -> float:
         if isinstance(evidence, check.needs) and wanted(evidence):
             seconds = timed(check.run, evidence)
             total += seconds
-            print(f"{check.code:<8}{seconds:>8.2f} s CPU{peak():>8.0f} MB peak", flush=True)
+            print(row(check.code, f"{seconds:.2f}", f"{peak():.0f}"), flush=True)
     return total
 
 

@@ -23,6 +23,7 @@ import numpy as np
 
 import memaudit as ma
 import memaudit.reports.figures
+from benchmarks.printing import head, row
 from benchmarks.simulation import true_rate
 from memaudit.auditing.flags import flag_column
 from memaudit.cli import main as memaudit_command
@@ -62,11 +63,14 @@ def main() -> None:
             for member in "01"
         )
         truth = true_rate(fprs, tprs, FPR)
-        print(f"{arguments.audits} audits with {arguments.shadows} shadow models; true TPR at 1 % FPR {truth:.2%}")
-        print(f"figures withheld (CTL001): {len(evidence) - len(kept)}")
+        print(
+            f"{arguments.audits} audits, {arguments.shadows} shadow models; true TPR at 1 % FPR: {100 * truth:.2f} %."
+        )
+        print(f"Figures withheld (CTL001): {len(evidence) - len(kept)}.\n")
+        print(head("limit at", *OUTCOMES.values()))
         for name, limit in (("the true rate", truth), ("the true rate / 1.2", truth / 1.2)):
             codes = Counter(OUTCOMES[gated(place, arguments.attack, limit)] for place in places)
-            print(f"limit at {name}: " + ", ".join(f"{codes[o]} {o}" for o in OUTCOMES.values()))
+            print(row(name, *(codes[outcome] for outcome in OUTCOMES.values())))
 
 
 def audited(place: Path, shadows: int, seed: int) -> list[dict[str, str]]:

@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Float, Int
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from benchmarks.printing import head, row
 from memaudit.signals.search import best_first
 from memaudit.signals.secrets import exact_rank, space_costs
 
@@ -39,12 +40,10 @@ def main() -> None:
     secrets = rng.integers(0, 10, (arguments.canaries, arguments.digits))
     known = arguments.canaries // 2
     model = memorizing(np.hstack([prefixes, DIGITS[secrets]])[:known])
-    print(f"{len(secrets)} canaries, {10**arguments.digits:,} secrets each, {model.num_parameters():,} parameters")
-    print(f"batches of {arguments.batch}, {torch.get_num_threads()} threads\n")
+    print(f"{len(secrets)} canaries, {10**arguments.digits:,} secrets each, {model.num_parameters():,} parameters, ")
+    print(f"batches of {arguments.batch}, threads: {torch.get_num_threads()}.\n")
     whole_spaces(model, prefixes, arguments.digits, arguments.batch)
-    print(
-        f"{'one canary (medians)':<24}{'rank':>9}{'exact_rank':>12}{'best_first':>12}{'queries':>9}{'rank above':>12}"
-    )
+    print(head("one canary (medians)", "rank", "exact_rank, s", "best_first, s", "queries", "rank above"))
     ranks("memorized", model, prefixes[:known], secrets[:known], arguments.batch)
     ranks("unknown", model, prefixes[known:], secrets[known:], arguments.batch)
 
@@ -73,10 +72,12 @@ def whole_spaces(model: LlamaForCausalLM, prefixes: Int[Array, "canaries length"
     slices = [slow_costs(model, prefixes[-1], digits, size) for size in (64, 256, 1024)]
     loop = min(seconds for seconds, _ in slices) * 10**digits * len(prefixes)
     furthest = max(np.abs(slow - costs[: len(slow)]).max() for _, slow in slices)
-    print(f"{'':<24}{'here':>9}{'loop':>12}{'ratio':>9}")
-    print(f"{'costs of all secrets':<24}{walk:>8.1f}s{loop:>11.0f}s{loop / walk:>8.0f}×")
-    print(f"furthest apart on the slice: {furthest:.0e} nats")
-    print(f"peak memory of the whole process at the walk's end: {peak:.2f} GiB\n")
+    print(
+        head(
+            "costs of all secrets, s", "by full forward passes, s", "ratio", "furthest apart, nats", "peak memory, GiB"
+        )
+    )
+    print(row(f"{walk:.1f}", f"{loop:,.0f}", f"{loop / walk:.0f}×", f"{furthest:.0e}", f"{peak:.2f}") + "\n")
 
 
 def slow_costs(
@@ -111,7 +112,7 @@ def ranks(
         search = best_first(model, prefix, [DIGITS] * len(secret), wanted=secret, queries=queries)
         rows.append((rank, walked - started, time.perf_counter() - walked, search.queries, search.rank_above))
     rank, walk, searched, spent, above = np.median(rows, axis=0)
-    print(f"{name:<24}{rank:>9,.0f}{walk:>11.2f}s{searched:>11.2f}s{spent:>9,.0f}{above:>12,.0f}")
+    print(row(name, f"{rank:,.0f}", f"{walk:.2f}", f"{searched:.2f}", f"{spent:,.0f}", f"{above:,.0f}"))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,11 @@
 #!/bin/sh
-# What needs a GPU, in under ten minutes: tests, then the banks of Location-30 and CIFAR-10.
-#   benchmarks/gpu.sh FOLDER    with dataset_location.tgz, cifar10.npz and cscores.npz in it
+# What needs a GPU, in at most ten minutes: tests, Location-30, LoRA adapters, and CIFAR-10 with the time that is left.
+#   benchmarks/gpu.sh DIR [RESULTS]    DIR has a folder per data set; the figures go into RESULTS (benchmarks/RESULTS.md)
+#   TOY=1 DEVICE=cpu benchmarks/gpu.sh DIR RESULTS    the same at toy size
+# Every part has a time limit of its own and writes its block when it ends, so that what was measured is kept.
 set -eu
 data=$1
-python3 -m pytest -q -p no:cacheprovider -m gpu tests/test_gpu.py
-python3 -m benchmarks.location30 --data "$data/dataset_location.tgz" --device cuda --workers "${WORKERS:-8}"
-python3 -m benchmarks.cifar10 --data "$data/cifar10.npz" --cscores "$data/cscores.npz" --device cuda --models "${MODELS:-32}"
+results=${2:-benchmarks/RESULTS.md}
+[ -f "$results" ] || cp benchmarks/RESULTS.md "$results"
+exec timeout --kill-after=5 590 "${PYTHON:-python3}" -m benchmarks gpu \
+  --data "$data" --results "$results" --device "${DEVICE:-cuda}" ${TOY:+--toy}

@@ -15,6 +15,7 @@ import time
 
 import numpy as np
 
+from benchmarks.printing import head, row
 from memaudit.design import halves
 from memaudit.memorization import beyond_chance, influence
 from memaudit.memorization.influence import blocks
@@ -32,19 +33,21 @@ def main() -> None:
     members = halves(0, arguments.models, arguments.training)
     correct = np.random.default_rng(0).random((arguments.models, arguments.test)) < 0.8
     slow, slices = loop(correct, members)
-    print(f"{arguments.models} models, {arguments.training:,} training × {arguments.test:,} test examples\n")
-    for name, rows in (("pairs", members), ("independent draws", np.roll(members, 1, axis=0))):
+    print(f"{arguments.models} models, {arguments.training:,} training × {arguments.test:,} test examples.\n")
+    print(head("", "streamed, s", "loop, s", "ratio", "peak memory, GiB"))
+    for name, rows in (("complementary pairs", members), ("independent draws", np.roll(members, 1, axis=0))):
         found = influence(correct, rows)
         started = time.perf_counter()
         for at in blocks(found):
             block = found.block(at)
-            if name == "pairs" and at.start == 0:
+            if name == "complementary pairs" and at.start == 0:
                 np.testing.assert_allclose(block[:_LOOPED], slices[:, at], atol=1e-5)
         seconds = time.perf_counter() - started
-        print(f"{name:<20}{seconds:>7.1f} s{slow:>9.0f} s by the loop{slow / seconds:>7.0f}×   peak {peak():.2f} GiB")
+        print(row(name, f"{seconds:.1f}", f"{slow:.0f}", f"{slow / seconds:.0f}×", f"{peak():.2f}"))
     started = time.perf_counter()
     sure = beyond_chance(influence(correct, members), own=False)
-    print(f"{'beyond chance':<20}{time.perf_counter() - started:>7.1f} s   {len(sure.p)} found   peak {peak():.2f} GiB")
+    seconds = time.perf_counter() - started
+    print(row(f"with p-values ({len(sure.p)} beyond chance)", f"{seconds:.1f}", "–", "–", f"{peak():.2f}"))
 
 
 def loop(correct: Array, members: Array) -> tuple[float, Array]:

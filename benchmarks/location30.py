@@ -1,6 +1,7 @@
 """Known values: 128 small networks on Location-30, every attack and the link beside an independent measurement.
 
     python -m benchmarks.location30 --data dataset_location.tgz [--bank FOLDER] [--workers N] [--device cuda] [--seed N]
+                                    [--models 128] [--seconds N]
 
 The data are the Location data set of Shokri et al. 2017: 5,010 × 446 binary, 30 classes, the label in column one. The
 recipe: 446-128-30, ReLU, weights N(0, 2/446) and N(0, 1/128), biases 0, 40 epochs, batch 100, SGD 0.2 with a cosine,
@@ -12,18 +13,19 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
-import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
-import memaudit as ma
+from benchmarks.bank_tables import filled, rate_cell, tpr
 from benchmarks.location30_recipe import recipe
+from benchmarks.printing import head, row
 from memaudit.attacks import ATTACKS
 from memaudit.bank import Recordings
 from memaudit.checks.link import bin_name, flag_with
 from memaudit.design import by_pair
 from memaudit.memorization import cross_fitted_link, paired_memorization
-from memaudit.stats import auc, tpr_interval, transferred_thresholds
+from memaudit.stats import auc
 
 # attack: AUC, TPR at 1%, 0.1%, 0.01% false positives, in percent; measured independently of this code.
 KNOWN = {
@@ -48,6 +50,7 @@ KNOWN_LINK = {
 KNOWN_MEAN_MEMORIZATION, KNOWN_SPEARMAN = 0.306, 0.739
 PER_EXAMPLE = ATTACKS["lira-online-per-example"]
 RATES = (1e-2, 1e-3, 1e-4)
+LEAST_LINKED = 12  # models, which the cross-fitted link needs
 
 
 def main() -> None:
@@ -57,36 +60,36 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--device", default="auto")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--models", type=int, default=128)
+    parser.add_argument("--seconds", type=float, default=None, help="as many models as can be trained in this time")
     arguments = parser.parse_args()
-    folder = arguments.bank or tempfile.mkdtemp(prefix="location30-")
-    started = time.perf_counter()
-    how = {"workers": arguments.workers, "device": arguments.device}
-    bank = ma.fill(folder, recipe(arguments.data), 128, seed=arguments.seed, **how)
-    print(f"bank of 128 models in {folder}: {time.perf_counter() - started:.0f} s\n")
+    folder = Path(arguments.bank or tempfile.mkdtemp(prefix="location30-"))
+    how = {"workers": arguments.workers, "seed": arguments.seed}
+    bank = filled(recipe(arguments.data), folder, arguments.models, arguments.device, arguments.seconds, **how)
     recordings = bank.read()
     attacks(recordings)
-    link(recordings)
+    if len(recordings.members) >= LEAST_LINKED:
+        link(recordings)
 
 
 def attacks(recordings: Recordings) -> None:
-    heads = "   ".join(f"{'TPR@' + f'{rate:.2%}':>24} {'known':>8}" for rate in RATES)
-    print(f"{'attack':<28} {'AUC':>6} {'known':>8}   {heads}")
+    heads = [cell for rate in RATES for cell in (f"TPR at {100 * rate:g} % FPR, % (95 % CI)", "known")]
+    print(head("attack", "AUC", "known", *heads))
     for name, attack in ATTACKS.items():
         known = KNOWN.get(name, (None,) * 4)
         inside, outside = attack.leave_pair_out(recordings)
         area = auc(inside.ravel(), outside.ravel())
-        cells = [f"{name:<28} {area:6.3f} {beside(known[0], '.3f', partial(_within, area - 0.01, area + 0.01))}"]
-        for rate, tpr in zip(RATES, known[1:], strict=True):
-            value = 100 * float((inside > transferred_thresholds(outside, rate)[:, None]).mean())
-            low, high = (100 * end for end in tpr_interval(inside, outside, rate))
-            agrees = partial(_within, low, high)
-            cells.append(f"{value:6.2f} [{low:6.2f}, {high:6.2f}] {beside(tpr, '.2f', agrees)}")
-        print("   ".join(cells))
+        cells = [name, f"{area:.3f}", beside(known[0], ".3f", partial(_within, area - 0.01, area + 0.01))]
+        for rate, at_rate in zip(RATES, known[1:], strict=True):
+            found = tpr(inside, outside, rate)
+            agrees = partial(_within, 100 * found[1], 100 * found[2]) if found else None
+            cells += [rate_cell(inside, outside, rate, "", 2), beside(at_rate, ".2f", agrees)]
+        print(row(*cells))
 
 
-def beside(known: float | None, form: str, agrees: Callable[[float], bool]) -> str:
+def beside(known: float | None, form: str, agrees: Callable[[float], bool] | None) -> str:
     """Return a known value and whether ours agrees with it; a dash where there is none."""
-    return f"{'–':>6}  " if known is None else f"{format(known, form):>6}{_mark(agrees(known))}"
+    return "–" if known is None or agrees is None else f"{format(known, form)}{_mark(agrees(known))}"
 
 
 def _within(low: float, high: float, value: float) -> bool:
@@ -99,22 +102,29 @@ def link(recordings: Recordings) -> None:
     mean = float(scores.value.mean())
     found = cross_fitted_link(*correct, partial(flag_with, recordings, fpr=1e-3))
     close = _mark(abs(mean - KNOWN_MEAN_MEMORIZATION) <= 0.02)
-    print(f"\nmean memorization {mean:.3f}, known {KNOWN_MEAN_MEMORIZATION}{close}")
+    print(f"\nMean memorization {mean:.3f}, known {KNOWN_MEAN_MEMORIZATION}{close}.")
     close = _mark(abs(found.rho - KNOWN_SPEARMAN) <= 0.05)
     low, high = found.interval()
-    print(f"Spearman {found.rho:.3f} [{low:.3f}, {high:.3f}], known {KNOWN_SPEARMAN}{close}")
+    print(f"Spearman {found.rho:.3f} ({low:.3f}-{high:.3f}), known {KNOWN_SPEARMAN}{close}.")
     others = cross_fitted_link(*correct, partial(flag_with, recordings, fpr=1e-3, attack=PER_EXAMPLE))
     per_example = {bin_name(b): 100 * b.tpr[0] for b in others.bins}
-    print(f"\nthe link at 0.1% false positives (lira-online; last, the TPR of {PER_EXAMPLE.name})")
-    print(f"{'memorization':<14} {'n':>6} {'TPR %':>26} {'known':>6} {'FPR %':>26} {'known':>6} {'share':>6}  per-ex")
+    print("\nThe link of memorization and LiRA (online) at a 0.1 % FPR:\n")
+    heads = [
+        "TPR, % (95 % CI)",
+        "known",
+        "FPR, % (95 % CI)",
+        "known",
+        "share of true positives",
+        f"TPR of {PER_EXAMPLE.name}, %",
+    ]
+    print(head("memorization", "examples", *heads))
     for b in found.bins:
         name = bin_name(b)
         (tpr, tpr_low, tpr_high), (fpr, fpr_low, fpr_high) = (tuple(100 * v for v in r) for r in (b.tpr, b.fpr))
         known = KNOWN_LINK[name]
-        print(
-            f"{name:<14} {b.examples:6.0f} {tpr:8.2f} [{tpr_low:6.2f}, {tpr_high:6.2f}] {known[0]:6.2f} {fpr:8.3f} "
-            f"[{fpr_low:6.3f}, {fpr_high:6.3f}] {known[1]:6.3f} {b.share[0]:6.1%} {per_example[name]:7.2f}"
-        )
+        cells = [f"{tpr:.2f} ({tpr_low:.2f}-{tpr_high:.2f})", f"{known[0]:.2f}"]
+        cells += [f"{fpr:.3f} ({fpr_low:.3f}-{fpr_high:.3f})", f"{known[1]:.3f}", f"{100 * b.share[0]:.1f} %"]
+        print(row(name, f"{b.examples:.0f}", *cells, f"{per_example[name]:.2f}"))
 
 
 def _mark(agrees: bool) -> str:

@@ -21,6 +21,7 @@ import torch
 from torch import nn
 
 import memaudit as ma
+from benchmarks.printing import head, row
 from memaudit.memorization import Observations
 from memaudit.memorization.noisy_labels import outside_loss, outside_margin
 from memaudit.memorization.proxies import PROXIES, Of
@@ -123,13 +124,13 @@ def cleanlab(recipe: ma.ClassifierRecipe, x: Array, given: Array) -> dict[str, A
 def table(scores: dict[str, Array], wrong: Array) -> None:
     """AUROC with its interval, and how many of the first so many are wrong: a tenth of the examples, and all errors."""
     tenth, number = len(wrong) // 10, int(wrong.sum())
-    print(f"{'score':42} {'AUROC (95 % CI)':24} {'precision, first tenth':>24} {f'first {number:,}':>12}")
+    print("\n" + head("score", "AUROC (95 % CI)", "precision, first tenth", f"first {number:,}"))
     for name, score in scores.items():
         low, high = auc_interval(score[wrong], score[~wrong])
         first = np.argsort(-score, kind="stable")
         precision = [float(wrong[first[:count]].mean()) for count in (tenth, number)]
         area = f"{auc(score[wrong], score[~wrong]):.3f} ({low:.3f}-{high:.3f})"
-        print(f"{name:42} {area:24} {precision[0]:>24.1%} {precision[1]:>12.1%}")
+        print(row(name, area, *(f"{100 * share:.1f} %" for share in precision)))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 import memaudit as ma
+from benchmarks.printing import head, row
 from memaudit.cli import init_command
 from memaudit.design import PairArrays, by_pair
 from memaudit.memorization import margin, memorization, paired_memorization
@@ -43,13 +44,14 @@ def main() -> None:
     shifts = [PairArrays(*(side[b.start // 2 : b.stop // 2] for side in (inside, outside))) for b in banks]
     margins = [margin(shift) for shift in shifts]
     plain = [_independent_se(shift) for shift in shifts]
-    print(f"{len(banks)} disjoint banks of {2 * _PAIRS} models, {correct.shape[1]:,} examples\n")
-    print(f"{'root mean square over examples':<34}{'between banks':>14}{'paired':>9}{'as if independent':>20}")
+    print(f"{len(banks)} disjoint banks of {2 * _PAIRS} models, {correct.shape[1]:,} examples.\n")
+    print(head("root mean square over examples", "between banks", "paired", "as if independent"))
     errors = [[np.sqrt(m.variance) for m in kind] for kind in (paired, independent)]
     _line("memorization", [m.value for m in paired], *errors)
     _line("margin shift (nats)", [m.shift for m in margins], [m.shift_se for m in margins], plain)
     level = [np.mean([(m.low > 0) | (m.high < 0) for m in kind]) for kind in (paired, independent)]
-    print(f"\nintervals of memorization that leave out 0: {level[0]:.1%} paired, {level[1]:.1%} as if independent")
+    paired_share, plain_share = (f"{100 * share:.1f} %" for share in level)
+    print(f"\nIntervals of memorization that leave out 0: {paired_share} paired, {plain_share} as if independent.")
 
 
 def _independent_se(shift: PairArrays) -> Array:
@@ -61,7 +63,7 @@ def _independent_se(shift: PairArrays) -> Array:
 def _line(name: str, values: list[Array], paired: list[Array], independent: list[Array]) -> None:
     between = np.sqrt(np.var(values, axis=0, ddof=1).mean())
     stated = [np.sqrt(np.mean(np.square(errors))) for errors in (paired, independent)]
-    print(f"{name:<34}{between:>14.4f}{stated[0]:>9.4f}{stated[1]:>20.4f}")
+    print(row(name, *(f"{error:.4f}" for error in (between, *stated))))
 
 
 if __name__ == "__main__":

@@ -10,9 +10,17 @@ from memaudit.types import Table
 
 def markdown(table: Table) -> str:
     """Return a table of a finding as Markdown, below its title."""
-    rows = (table.columns, ("---",) * len(table.columns), *table.rows)
-    lines = ("| " + " | ".join(str(cell).replace("|", r"\|") for cell in row) + " |" for row in rows)
-    return "\n".join((f"**{table.title}**", "", *lines))
+    return "\n".join((f"**{table.title}**", "", head(*table.columns), *(row(*cells) for cells in table.rows)))
+
+
+def head(*columns: str) -> str:
+    """Return the first two lines of a Markdown table."""
+    return f"{row(*columns)}\n{row(*['---'] * len(columns))}"
+
+
+def row(*cells: object) -> str:
+    """Return a line of a Markdown table."""
+    return "| " + " | ".join(str(cell).replace("|", r"\|") for cell in cells) + " |"
 
 
 class Clock:

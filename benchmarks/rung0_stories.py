@@ -27,6 +27,7 @@ import torch
 from scipy import stats
 
 import memaudit as ma
+from benchmarks.printing import head, markdown, row
 from memaudit.canaries import make
 from memaudit.canaries.exact import exact_p
 from memaudit.recipe import TextPopulation
@@ -114,13 +115,9 @@ def show(report: Report) -> None:
     """Prints what the exact test says."""
     finding = next(result.finding for result in report.results if result.finding.code == "CAN010")
     control = next(control for control in report.controls if control.code == "CTL006")
-    print(f"  {finding.sentence}\n  {control.sentence}")
+    print(f"\n{finding.sentence} {control.sentence}", *finding.notes)
     for table in finding.tables:
-        print("  " + " | ".join(table.columns))
-        for row in table.rows:
-            print("  " + " | ".join(map(str, row)))
-    for note in finding.notes:
-        print(f"  {note}")
+        print(f"\n{markdown(table)}\n")
 
 
 def all_costs(model: torch.nn.Module, population: TextPopulation) -> Array:
@@ -131,13 +128,14 @@ def all_costs(model: torch.nn.Module, population: TextPopulation) -> Array:
 def null(name: str, costs: Array, lots: int) -> None:
     """Prints how often the p-values of fresh lots are at most α, for 1 to all canaries and 1 to 1,000 references."""
     rng = np.random.default_rng(0)
-    print(f"null, {name}: share of {lots:,} lots with p ≤ {', '.join(map(str, LEVELS))}")
+    print(f"\nNull, {name}: share of {lots:,} lots with p at most so much.\n")
+    print(head("canaries", "references", *map(str, LEVELS), "one-sided KS p"))
     for canaries in (1, 4, len(costs)):
         for references in (1, 10, 100, 1000, None):
             p = np.array([lot(costs[:canaries], references, rng) for _ in range(lots)])
-            shares = ", ".join(f"{(p <= level).mean():.4f}" for level in LEVELS)
+            shares = [f"{(p <= level).mean():.4f}" for level in LEVELS]
             ks = stats.kstest(p, "uniform", alternative="greater").pvalue  # are p-values too small?
-            print(f"  {canaries:>3} canaries, {references or 'all':>4} references: {shares}; one-sided KS p = {ks:.2f}")
+            print(row(canaries, references or "all", *shares, f"{ks:.2f}"))
 
 
 def lot(costs: Array, references: int | None, rng: np.random.Generator) -> float:

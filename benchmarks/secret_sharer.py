@@ -24,6 +24,7 @@ import torch
 from jaxtyping import Int
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from benchmarks.printing import head, row
 from memaudit.signals.search import Search, best_first
 from memaudit.signals.secrets import secret_costs
 
@@ -75,9 +76,9 @@ def main() -> None:
     train = np.array([letters[letter] for letter in planted(text[:cut], canaries, rng)])
     test = np.array([letters[letter] for letter in text[cut:]])
 
-    print(f"{len(canaries)} canaries of {SIZE:,} secrets each, {len(train):,} characters to train on")
-    print("median exposure in bits, and how many of three are the likeliest of all secrets and were found\n")
-    print(f"{'epoch':>5}{'held-out nats':>15}", *(f"{f'{n} times':>16}" for n in INSERTIONS), sep="")
+    print(f"{len(canaries)} canaries of {SIZE:,} secrets each, {len(train):,} characters to train on.")
+    print("Cells: median exposure in bits, and how many canaries are the likeliest of all secrets and were found.\n")
+    print(head("epoch", "held-out nats", *(f"{n} times" for n in INSERTIONS)))
     model = LlamaForCausalLM(
         LlamaConfig(
             vocab_size=len(letters), hidden_size=128, intermediate_size=384, num_hidden_layers=2, num_attention_heads=4
@@ -86,23 +87,21 @@ def main() -> None:
     for epoch, held_out in enumerate(epochs(model, train, test, arguments.epochs, rng), start=1):
         if epoch % 2 == 0:
             now = [exposed(model, canary, letters, arguments.queries, rng) for canary in canaries]
-            print(f"{epoch:>5}{held_out:>15.3f}", *(dose_cell(now, n) for n in INSERTIONS), sep="", flush=True)
+            print(row(epoch, f"{held_out:.3f}", *(dose_cell(now, n) for n in INSERTIONS)), flush=True)
     table([exposed(model, canary, letters, 10 * arguments.queries, rng) for canary in canaries])
 
 
 def dose_cell(exposures: list[Exposed], insertions: int) -> str:
     same = [e for e in exposures if e.canary.insertions == insertions]
-    return f"{np.median([e.bits for e in same]):>12.1f} {sum(e.search.rank == 1 for e in same)}/{len(same)}"
+    return f"{np.median([e.bits for e in same]):.1f}; {sum(e.search.rank == 1 for e in same)} of {len(same)}"
 
 
 def table(exposures: list[Exposed]) -> None:
-    print(f"\n{'times':>5}  {'number':<11}{'rank':>9}{'bits':>7}{'queries':>9}{'of brute force':>18}")
+    print("\n" + head("times", "number", "rank", "bits", "queries", "of brute force"))
     for e in sorted(exposures, key=lambda e: e.canary.insertions):
         rank = f"{e.search.rank}" if e.search.rank else f"> {e.search.rank_above}"
         fewer = f"1 in {SIZE / e.search.queries:,.0f}" if e.search.rank else "not found"
-        print(
-            f"{e.canary.insertions:>5}  {number(e.canary):<11}{rank:>9}{e.bits:>7.1f}{e.search.queries:>9,}{fewer:>18}"
-        )
+        print(row(e.canary.insertions, number(e.canary), rank, f"{e.bits:.1f}", f"{e.search.queries:,}", fewer))
 
 
 def number(canary: Canary) -> str:

@@ -20,6 +20,7 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from benchmarks.printing import head, row
 from memaudit.attacks import Signal, attack
 from memaudit.design import PairArrays, by_pair, halves
 from memaudit.signals.multilabel import joint_logit
@@ -89,10 +90,10 @@ def of_numbers() -> Iterator[tuple[str, Signals, Array]]:
 
 
 def main() -> None:
-    """Prints a line for each signal."""
+    """Prints a row for each signal."""
+    print(head("", "signal", *(f"{attacker}: TPR at 1 % FPR; AUC" for attacker in ATTACKS)))
     for source in (of_labels, of_numbers):
         for name, signals, members in source():
-            print(name)
             for kind, (phi, unit) in signals.items():
                 pairs = PairArrays(*by_pair(phi[..., None].astype(np.float32), members))
                 cells = []
@@ -100,8 +101,8 @@ def main() -> None:
                     inside, outside = attack(attacker, unit).leave_pair_out(pairs)
                     tpr = float((inside > transferred_thresholds(outside, FPR)[:, None]).mean())
                     area = np.mean([auc(a, b) for a, b in zip(inside, outside, strict=True)])
-                    cells.append(f"{attacker} {tpr:.1%} / {area:.3f}")
-                print(f"  {kind:22}", "  ".join(cells))
+                    cells.append(f"{100 * tpr:.1f} %; {area:.3f}")
+                print(row(name, kind, *cells, *["–"] * (len(ATTACKS) - len(cells))))
 
 
 if __name__ == "__main__":

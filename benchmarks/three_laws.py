@@ -22,6 +22,7 @@ import torch
 from tokenizers import ByteLevelBPETokenizer
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from benchmarks.printing import head, row
 from memaudit.extraction import CorpusIndex, grouped_share, log_linear, well_specified
 from memaudit.signals.decoding import greedy_continuations
 
@@ -45,7 +46,7 @@ def main() -> None:
     held_out, records = np.split(records, [arguments.records])
     copies = np.repeat(COPIES, arguments.records)
     stream = np.concatenate(rng.permutation(np.repeat(records, copies, axis=0)))
-    print(f"{len(records)} records of {RECORD} tokens, {len(stream):,} tokens in training, {arguments.epochs} epochs\n")
+    print(f"{len(records)} records of {RECORD} tokens, {len(stream):,} tokens in training, {arguments.epochs} epochs.")
     extracted, control, sizes = {}, {}, []
     for width in WIDTHS:
         started = time.perf_counter()
@@ -53,25 +54,28 @@ def main() -> None:
         sizes.append(sum(p.numel() for p in model.parameters()))
         extracted[width] = np.stack([is_extracted(model, records, context) for context in CONTEXTS])
         control[width] = is_extracted(model, held_out, CONTEXTS[-1])
-        print(f"width {width}: {sizes[-1]:,} parameters, {time.perf_counter() - started:.0f} s")
+        print(f"Width {width}: {sizes[-1]:,} parameters, {time.perf_counter() - started:.0f} s.")
     largest, everyone = extracted[WIDTHS[-1]], np.arange(len(records))
     by_size = np.stack([extracted[width][-1] for width in WIDTHS])
     law("copies", COPIES, [largest[-1, copies == c] for c in COPIES])
     law("tokens of context", CONTEXTS, list(largest), everyone)
     law("parameters", sizes, list(by_size), everyone)
-    print(f"\nleft out of training: {control[WIDTHS[-1]].sum()} of {len(held_out)} extracted by the largest model")
+    print(f"\nLeft out of training: {control[WIDTHS[-1]].sum()} of {len(held_out)} extracted by the largest model.")
 
 
 def law(name: str, x: Array | list[int] | tuple[int, ...], hits: list[Array], groups: Array | None = None) -> None:
     """Prints the extracted share at each x and the line through all of them."""
-    print(f"\n{name:>18} {'extracted':>10}   95% interval")
+    print("\n" + head(name, "extracted (95 % CI)"))
     for at, extracted in zip(x, hits, strict=True):
         share = grouped_share(extracted, np.arange(len(extracted)))
-        print(f"{at:>18,} {float(share.value):>10.1%}   [{float(share.low):.1%}, {float(share.high):.1%}]")
+        value, low, high = (100 * float(end) for end in (share.value, share.low, share.high))
+        print(row(f"{at:,}", f"{value:.1f} % ({low:.1f}-{high:.1f})"))
     rows = np.concatenate(hits).astype(np.int64)
     of = None if groups is None else np.tile(groups, len(hits))
     line = log_linear(np.repeat(x, [len(h) for h in hits]), rows, np.ones_like(rows), of)
-    print(f"{line.slope:+.1%} [{line.low:+.1%}, {line.high:+.1%}] for each doubling, R² = {line.r_squared:.3f}")
+    slope, low, high = (100 * end for end in (line.slope, line.low, line.high))
+    gain = f"{slope:.1f} percentage points (95 % CI {low:.1f} to {high:.1f})"
+    print(f"\nGain per doubling: {gain}, R² = {line.r_squared:.3f}.")
 
 
 def well_specified_records(count: int, rng: np.random.Generator) -> Array:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
-from typing import NamedTuple
 
 import numpy as np
 import outputs
 import pytest
 from scipy import stats
 
+from benchmarks.couples import coverage
 from memaudit.attacks import Lira, attack
 from memaudit.bank.matching import design_of, matched
 from memaudit.checks import ClassifierEvidence
@@ -23,7 +23,7 @@ from memaudit.design import NullPairs, PairArrays, by_pair
 from memaudit.design import coins as swaps
 from memaudit.errors import EvidenceError
 from memaudit.memorization import Counterfactual, memorization
-from memaudit.stats import Couples, threshold, tpr_interval, transferred_rate, transferred_thresholds
+from memaudit.stats import Couples, threshold, tpr_interval, transferred_thresholds
 
 Array = np.ndarray
 
@@ -322,53 +322,7 @@ def test_where_there_is_nothing_to_find_swapped_couples_are_at_chance() -> None:
 # --- coverage ---------------------------------------------------------------------------------------------------------
 
 
-class Coverage(NamedTuple):
-    """Shares of audits: whose 95 % interval holds the truth, and whose one-sided bounds at 95 % err."""
-
-    covered: float
-    high: float
-    low: float
-    rows: float  # covered, if rows were taken for pairs of models
-
-
-@cache
-def _coverage(design: str, models: int, between: float, audits: int) -> Coverage:
-    """Simulate audits by LiRA at an FPR of 1 %: φ = μᵢ + σᵢ(noise + shiftᵢ·member + model), 1,000 examples.
-
-    The truth is the TPR at the threshold that has this FPR over all audits.
-    """
-    rng, examples, fpr = np.random.default_rng(6), 1000, 0.01
-    scores, who, rates, rows = [], [], [], []
-    for _ in range(audits):
-        seed = int(rng.integers(2**31))
-        members = outputs.pairs(models, examples, seed) if design == "pairs" else outputs.coins(models, examples, seed)
-        if design == "balanced":
-            members = rng.random((models, examples)).argsort(axis=0).argsort(axis=0) < models // 2
-        found = design_of(members)
-        members, target = members[found.order], rng.random(examples) < 0.5
-        mean, scale = rng.normal(2, 2, examples), np.exp(0.5 * rng.normal(size=examples))
-        shift = rng.choice([0.5, 1, 4], examples, p=[0.6, 0.3, 0.1])
-        model = between * rng.normal(size=(models + 1, 1))
-        noise = rng.normal(size=(models + 1, examples))
-        phi = (mean + scale * (noise + shift * np.vstack([members, target]) + model))[:, found.kept]
-        couples = Couples.of_pairs(members[0::2]) if found.pairs else matched(members, found, seed)
-        columns, target = np.arange(len(found.kept)), target[found.kept]
-        bank = PairArrays(phi[couples.inside, columns][..., None], phi[couples.outside, columns][..., None])
-        inside, outside = Lira().leave_pair_out(bank)
-        score = Lira().scores(phi[-1][:, None], bank)
-        flagged = (score > threshold(outside.ravel(), fpr))[target]
-        rates.append(transferred_rate(flagged, inside, outside, couples, fpr))
-        halves = Couples.of_pairs(rng.random(inside.shape) < 0.5)
-        rows.append(transferred_rate(flagged, inside, outside, halves, fpr))
-        scores.append(score)
-        who.append(target)
-    of_all, everyone = np.concatenate(scores), np.concatenate(who)
-    truth = (of_all[everyone] > threshold(of_all[~everyone], fpr)).mean()
-    low, high = np.array([rate.interval(0.95) for rate in rates]).T
-    lower, upper = np.array([rate.interval(0.90) for rate in rates]).T
-    naive = np.array([rate.interval(0.95) for rate in rows]).T
-    covered, by_rows = ((ends[0] <= truth) & (truth <= ends[1]) for ends in ((low, high), naive))
-    return Coverage(*map(float, (covered.mean(), (upper < truth).mean(), (lower > truth).mean(), by_rows.mean())))
+_coverage = cache(coverage)
 
 
 def _most(audits: int) -> float:

@@ -179,3 +179,15 @@ def test_pair_arrays_give_blocks_and_pairs() -> None:
     a, b = some.block(slice(2, 5))
     assert np.array_equal(a, inside[[3, 1], 2:5])
     assert np.array_equal(b, outside[[3, 1], 2:5])
+
+
+@pytest.mark.parametrize("some", [[1, 2, 3], [0], [3, 4, 5, 6], [-1], [-2, -1], [3, 1], [1, 3], [], [2, 2]])
+def test_pairs_are_taken_as_numpy_takes_them(some: list[int]) -> None:
+    inside, outside = np.random.default_rng(0).normal(size=(2, 5, 4, 1))
+    index = np.array(some, dtype=np.int64)
+    if index.size and index.max() > 4:
+        with pytest.raises(IndexError):
+            PairArrays(inside, outside).take(index)
+        return
+    taken = PairArrays(inside, outside).take(index)
+    assert np.array_equal(taken.inside, inside[index]) and np.array_equal(taken.outside, outside[index])

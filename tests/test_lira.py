@@ -11,7 +11,7 @@ import pytest
 from scipy import optimize, special, stats
 
 from memaudit.attacks import ATTACKS, Attack, Calibrated, GlobalThreshold, Lira, Side, Variance, interface, lira
-from memaudit.attacks.lira import _inverse_trigamma, _medians_without_each, fit_variance_prior
+from memaudit.attacks.lira import _inverse_trigamma, _medians, _medians_without_each, fit_variance_prior
 from memaudit.design import PairArrays, by_pair, halves
 from memaudit.stats import auc, roc_points
 
@@ -466,13 +466,15 @@ def test_t5_with_float32_signals_and_a_large_offset(attack: Attack) -> None:
             assert np.all(np.abs(scores[pair] - refit) < 1e-8 * np.maximum(1, np.abs(refit)) + rounding)
 
 
+@pytest.mark.parametrize("examples", [1, 40])
 @pytest.mark.parametrize("pairs", [2, 3, 4, 7, 8])
-def test_medians_without_each_against_numpy(pairs: int) -> None:
-    """With and without ties, odd and even numbers left."""
-    rng = np.random.default_rng(pairs)
-    values = rng.normal(size=(pairs, 40, 2))
-    values[:, :20] = values[:, :20].round()
-    expected = np.stack([np.median(np.delete(values, t, axis=0), axis=0) for t in range(pairs)])
+def test_medians_against_numpy(pairs: int, examples: int) -> None:
+    """With and without ties, odd and even numbers left: to the last bit, and the values are left as they are."""
+    values = np.random.default_rng(pairs).normal(size=(2, pairs, examples))
+    values[..., ::2] = values[..., ::2].round()
+    values.setflags(write=False)
+    assert np.array_equal(_medians(values), np.median(values, axis=1, keepdims=True))
+    expected = np.stack([np.median(np.delete(values, t, axis=1), axis=1) for t in range(pairs)], axis=1)
     assert np.array_equal(_medians_without_each(values), expected)
 
 

@@ -18,7 +18,10 @@ def main() -> None:
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "dp")
     rows = [audited(folder, epsilon) for epsilon in CLAIMS]
     (folder / "floors.svg").write_bytes(drawn(rows))
-    print(f"{folder / 'floors.svg'}")
+    print("\n| ε of the training | the accountant states | floor, this model | floor, shadow models |")
+    print("| --- | --- | --- | --- |")
+    for epsilon, row in zip(CLAIMS, rows, strict=True):
+        print(f"| {epsilon:g} | {row['claim']:.2f} | {row['DP002']:.2f} | {row['DP003']:.2f} |")
 
 
 def audited(folder: Path, epsilon: float) -> dict[str, float]:

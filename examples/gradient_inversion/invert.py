@@ -39,11 +39,12 @@ def main():
     flat = {name: of.reshape(len(of), -1) for name, of in (made | {"own": own, "others": others}).items()}
     nearest = correlations(flat["own"], flat["others"])
     baselines = {"nearest other digit": nearest.max(axis=1), "random other digit": nearest[:, 0]}
+    print("| recovered from | mean correlation with the true image | range |\n| --- | --- | --- |")
     for name in made:
         found = np.diag(correlations(flat["own"], flat[name]))
-        print(f"{name}: correlation {found.mean():.4f}, from {found.min():.4f}")
+        print(f"| the gradient, {name} | {found.mean():.4f} | from {found.min():.4f} |")
     for name, found in baselines.items():
-        print(f"without the gradient, {name}: correlation {found.mean():.4f}, up to {found.max():.4f}")
+        print(f"| nothing: {name} | {found.mean():.4f} | up to {found.max():.4f} |")
     picture([own, made["squared"], made["cosine"], others[nearest.argmax(axis=1)]], "inversion.png")
 
 

@@ -65,12 +65,14 @@ def main():
     members, others, substitutes, classes, centre = data()
     network = trained(members, classes)
     distance, weights = stationarity(network, torch.from_numpy(members), torch.from_numpy(classes))
-    print(f"distance from a stationary point: {distance:.2f}; {int((weights > 0).sum())} of {TRAINED} on the margin")
+    print(f"Distance from a stationary point: {distance:.2f}; {int((weights > 0).sum())} of {TRAINED} on the margin.\n")
     made = reconstruct(network, (8, 8), SOUGHT, steps=parser.parse_args().steps)
     found = success(*(of.reshape(len(of), -1) for of in (made, members, others, substitutes)))
-    print(f"best correlation, training images: {found.members.mean():.3f}; held out: {found.others.mean():.3f}")
-    print(f"training images with as many held-out images instead: {found.blind.mean():.3f}")
-    print(f"AUC, training against held-out images: {found.auc:.3f} (95% CI {found.low:.3f}-{found.high:.3f})")
+    print("| images | mean best correlation |\n| --- | --- |")
+    print(f"| {TRAINED} training images, with the reconstructions | {found.members.mean():.3f} |")
+    print(f"| {HELD_OUT} held-out images, with the reconstructions | {found.others.mean():.3f} |")
+    print(f"| {TRAINED} training images, with {SOUGHT} other held-out images | {found.blind.mean():.3f} |")
+    print(f"\nAUC, training against held-out images: {found.auc:.3f} (95 % CI {found.low:.3f}-{found.high:.3f}).")
     picture(members, made, centre, "reconstruction.png")
 
 

@@ -53,8 +53,10 @@ class PairArrays:
         return self.inside[:, examples], self.outside[:, examples]
 
     def take(self, pairs: Int[Array, " some"]) -> PairArrays:
-        """Return the same signals for some of the pairs."""
-        return PairArrays(self.inside[pairs], self.outside[pairs])
+        """Return the same signals for some of the pairs; of neighbours nothing is copied."""
+        neighbours = len(pairs) and pairs[0] >= 0 and pairs[-1] < len(self.inside) and np.all(np.diff(pairs) == 1)
+        some = slice(int(pairs[0]), int(pairs[-1]) + 1) if neighbours else pairs
+        return PairArrays(self.inside[some], self.outside[some])
 
 
 def by_pair(
