@@ -96,5 +96,7 @@ def read(
     """Return what `ExampleLosses.read` says of a network's outputs for some of the examples, few outputs at a time."""
     losses, step = ExampleLosses.of(examples, kind), max(1, _SPAN // answers.shape[1])
     outputs, y = torch.from_numpy(answers), torch.from_numpy(examples.y[rows])
-    parts = [losses.read(some, labels) for some, labels in zip(outputs.split(step), y.split(step), strict=True)]
+    parts = [
+        losses.read(some, labels) for some, labels in zip(torch.split(outputs, step), torch.split(y, step), strict=True)
+    ]
     return {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}
