@@ -30,7 +30,7 @@ from memaudit.signals.reading import reading
 from memaudit.signals.text import unit_phi
 from memaudit.stats import auc
 from memaudit.training import population
-from memaudit.training.losses import loss_of, masked
+from memaudit.training.losses import masked, parts_of_loss
 
 Array = np.ndarray
 
@@ -189,7 +189,8 @@ def test_the_loss_and_its_gradient_are_the_models_own(
     """Also while training, in one batch with padding: what is minimized is the library's loss over all labels."""
     model = stirred(make()).train(training)
     rows = [rows[0] for rows in pairs.representatives[:5]]
-    loss_of(model, pairs, rows, torch.Generator(), "cpu").backward()  # type: ignore[no-untyped-call]
+    for part in parts_of_loss(model, pairs, rows, torch.Generator(), "cpu"):
+        part.backward()  # type: ignore[no-untyped-call]
     own = [p.grad.clone() for p in model.parameters() if p.grad is not None]
     model.zero_grad()
     parts = [split(row) for row in rows]
@@ -273,7 +274,8 @@ def test_the_cost_of_a_masked_canary_is_that_of_its_secret_in_the_whole_row(gaps
 def test_the_loss_of_a_masked_model_is_its_own(gaps: TextPopulation) -> None:
     model = stirred(kinds.bert()).train()
     rows = [rows[0] for rows in gaps.representatives[:5]]
-    own = loss_of(model, gaps, rows, torch.Generator().manual_seed(3), "cpu")
+    own = sum(parts_of_loss(model, gaps, rows, torch.Generator().manual_seed(3), "cpu"))
+    assert isinstance(own, torch.Tensor)
     ids = torch.zeros(5, max(len(row.ids) for row in rows), dtype=torch.long)
     attended, marked = torch.zeros_like(ids), torch.zeros_like(ids, dtype=torch.bool)
     for n, row in enumerate(rows):

@@ -54,7 +54,7 @@ class SGD:
 
     def __call__(self, parameters: Iterable[Parameter]) -> Optimizer:
         """Return the optimizer of these parameters."""
-        from torch.optim import SGD as Sgd
+        from memaudit.recipe.optimizers import SGD as Sgd
 
         return Sgd(parameters, self.lr, self.momentum, 0, self.weight_decay, self.nesterov, fused=True)
 
@@ -69,7 +69,7 @@ class AdamW:
 
     def __call__(self, parameters: Iterable[Parameter]) -> Optimizer:
         """Return the optimizer of these parameters."""
-        from torch.optim import AdamW as Adamw
+        from memaudit.recipe.optimizers import AdamW as Adamw
 
         return Adamw(parameters, self.lr, self.betas, 1e-8, self.weight_decay, fused=True)
 

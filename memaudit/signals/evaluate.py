@@ -211,6 +211,7 @@ def _of_view(
             taken.append(_look(answers, examples, rows, outputs, phi[rows], correct[rows]))
         largest[rows] = answers.argmax(axis=1)
         start = rows.stop
+        del answers  # before the next are made
     if examples.task is Task.CLASSIFICATION and seen.columns > 1:
         require_order(largest, examples.y, examples.class_names)
     return seen, correct
@@ -266,7 +267,7 @@ def checked(outputs: Array, examples: Examples, rows: slice) -> Float[Array, "ro
             + ("; labels count from 0: subtract 1" if from_one else "")
         )
     usable = np.isfinite(outputs)
-    if outputs.shape[1] > 2:
+    if outputs.shape[1] > 2 and not usable.all():
         masked = np.isneginf(outputs)
         masked[np.arange(len(y)), y] = False
         usable |= masked & (masked.sum(axis=1) < outputs.shape[1] - 1)[:, None]

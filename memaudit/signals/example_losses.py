@@ -18,6 +18,7 @@ from memaudit.signals.regression import spread_of
 Array = np.ndarray
 
 _TINY = torch.finfo(torch.float32).tiny
+_SPAN = 2**19  # outputs at a time: their temporaries are several times as large
 _SINGLE = 2.0**-24  # half the distance from 1 to the next smaller number in single precision
 
 
@@ -92,6 +93,10 @@ class ExampleLosses:
 def read(
     answers: Float[Array, "rows columns"], examples: Examples, rows: slice, kind: Outputs | None
 ) -> dict[str, Shaped[Array, " rows"]]:
-    """Return what `ExampleLosses.read` says of a network's outputs for some of the examples."""
-    found = ExampleLosses.of(examples, kind).read(torch.from_numpy(answers), torch.from_numpy(examples.y[rows]))
-    return {name: values.numpy() for name, values in found.items()}
+    """Return what `ExampleLosses.read` says of a network's outputs for some of the examples, few outputs at a time."""
+    losses, step = ExampleLosses.of(examples, kind), max(1, _SPAN // answers.shape[1])
+    outputs, y = torch.from_numpy(answers), torch.from_numpy(examples.y[rows])
+    parts = [
+        losses.read(some, labels) for some, labels in zip(torch.split(outputs, step), torch.split(y, step), strict=True)
+    ]
+    return {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}

@@ -45,7 +45,7 @@ from memaudit.recipe import (
 from memaudit.recipe.populations import number_of_units, population, require_stable, units_of
 from memaudit.recipe.weights import require_storable
 from memaudit.training.designing import WAY_OUT, design_for, require_enough, require_models, resolved, size_mismatch
-from memaudit.training.machine import choose_device, one_thread
+from memaudit.training.machine import choose_device, one_thread, starting
 from memaudit.training.model import Workshop
 
 Array = np.ndarray
@@ -295,8 +295,7 @@ def _fill_in_processes(workshop: Workshop, bank: Bank, missing: list[int], worke
             f"the recipe cannot be sent to worker processes: {error}. Define its functions with names at the top level "
             "of recipe.py (no lambda, nothing inside another function), or train in one process: workers=1, --workers 1"
         ) from error
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _follow_parent) as executor:
+    with ProcessPoolExecutor(workers, starting(), _follow_parent, (dict(os.environ),)) as executor:
         try:
             values = list(map(own_values, workshop.code))
             futures = {executor.submit(_work, workshop, bank, missing[w::workers], values) for w in range(workers)}
@@ -316,9 +315,14 @@ def _fill_in_processes(workshop: Workshop, bank: Bank, missing: list[int], worke
             raise
 
 
-def _follow_parent() -> None:
-    """Run first in a worker process: the parent alone answers Ctrl-C, and a worker ends when its parent is gone."""
+def _follow_parent(environment: dict[str, str]) -> None:
+    """Run first in a worker process: the parent alone answers Ctrl-C, and a worker ends when its parent is gone.
+
+    Its environment variables are the parent's of now; a fork server has those of when it started.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ.clear()
+    os.environ.update(environment)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

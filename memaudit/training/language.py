@@ -15,7 +15,7 @@ from memaudit.recipe.pretrained import base_answers, require_same_base, untraine
 from memaudit.signals import observe
 from memaudit.signals.reading import reading
 from memaudit.training.classifier import factor
-from memaudit.training.losses import loss_of
+from memaudit.training.losses import parts_of_loss
 
 Array = np.ndarray
 
@@ -74,14 +74,14 @@ def train_language_model(
             observe(model, epoch + done / len(batches))
             for group, rate in zip(optimizer.param_groups, full_rates, strict=True):
                 group["lr"] = rate * factor(recipe.schedule, (epoch + done / len(batches)) / recipe.epochs)
-            loss = loss_of(model, population, batch, order, device)
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            for loss in parts_of_loss(model, population, batch, order, device):
+                loss.backward()  # type: ignore[no-untyped-call]
+                total += float(loss.detach())
             torch.nn.utils.clip_grad_norm_(parameters, recipe.clip)
             optimizer.step()
             step += 1
             last_seen[whose] = step
-            total += float(loss.detach())
         if not np.isfinite(total):
             raise RecipeError(f"training diverged: the loss is NaN or infinite in epoch {epoch + 1}; lower the rate")
         accuracy.append(read.predicted(looked_at).astype(np.float32))

@@ -1,11 +1,17 @@
-"""What the machine gives to one process: a device to train on, and one thread."""
+"""What the machine gives to one process: a device to train on, one thread, and how further processes start."""
 
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
+import sys
 from collections.abc import Iterator
+from multiprocessing.context import BaseContext
 
 from memaudit.errors import SettingsError
+
+_OURS = ("torch", "memaudit.training.filling", "memaudit.training.classifier")
+_THEIRS = ("memaudit.training.language", "transformers.modeling_utils", "peft", "sklearn.base", "torchvision")
 
 
 def choose_device(device: str) -> str:
@@ -46,3 +52,18 @@ def one_thread() -> Iterator[None]:
             yield
     finally:
         torch.set_num_threads(before)
+
+
+def starting() -> BaseContext:
+    """Return how worker processes start: as forks of a server that has imported what they need, where that is safe.
+
+    An import takes seconds and hundreds of megabytes, which forks share. They are not safe on macOS, nor beside a GPU:
+    a library that looks for one while it is imported keeps all forks from using it.
+    """
+    import torch
+
+    if sys.platform != "linux" or torch.accelerator.is_available():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([*_OURS, *(name for name in _THEIRS if name in sys.modules)])
+    return context
