@@ -124,8 +124,8 @@ def fill(
         weights: Whether to keep the networks' weights beside their signals.
         examples: The recipe's population, where it has been made already.
         pack: How many models of a ClassifierRecipe a process trains at once, as one batched network. By default 16 on
-            a CPU, where that is faster and changes no bit: of small, plain stacks of linear layers. A number packs every
-            network that can be, and the models then agree with those trained alone within rounding; 1 packs none.
+            a CPU, where that is faster and changes no bit: of small, plain stacks of linear layers. A number packs
+            every network that can be; the models agree with those trained alone within rounding. 1 packs none.
         progress: Called now and then.
         repaired: Called with (model, what was wrong) for each damaged model that is trained again.
 

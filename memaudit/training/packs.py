@@ -4,10 +4,10 @@ Each model keeps its own order, augmentation, learning rate and optimizer: a `Co
 parameters are views of the pack's, so that it can be looked at, take a step alone, and be stored at any time. Only full
 batches are packed; the last, partial batch of a pass is a step that the model takes alone.
 
-A plain stack of linear layers becomes products of batches of matrices. On a CPU these mostly have the sums of the single
+A plain stack of linear layers becomes products of batches of matrices. On a CPU these mostly have the sums of single
 products, and such a model is bit for bit that of the training alone. Any other network goes through `torch.func.vmap`,
-and its numbers agree within rounding. The gradients of the first batch show which it is: kernels are chosen by the shapes
-of matrices, which stay.
+and its numbers agree within rounding. The gradients of the first batch show which it is: kernels are chosen by the
+shapes of matrices, which stay.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from __future__ import annotations
 import random
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
+from torch.fx import Node, symbolic_trace
 
 from memaudit.recipe.networks import answer_of, each, inputs_for, outputs_of
 from memaudit.training.classifier import Course, losses, picked
@@ -37,7 +38,7 @@ _MOST = 200_000  # parameters of a network that gains on a CPU: 1.2 times the sp
 Layers = list[tuple[str, nn.Module]]
 
 
-class NotPackable(Exception):  # noqa: N818  # no error: the models are trained one by one
+class NotPackable(Exception):
     """Why models cannot be trained as a pack."""
 
 
@@ -196,7 +197,8 @@ class _Pack:
             raise NotPackable("the network or its augmentation draws random numbers of its own, such as dropout")
         if not all(torch.equal(buffer, buffers[name]) for name, buffer in before[1].items()):
             raise NotPackable("training changes buffers of the network, such as the statistics of batch normalization")
-        if any(old.keys() != new.keys() or any(old[k] is not new[k] for k in old) for old, new in zip(before[2], kept)):
+        pairs = zip(before[2], kept, strict=True)
+        if any(old.keys() != new.keys() or any(old[k] is not new[k] for k in old) for old, new in pairs):
             raise NotPackable("the network changes attributes of its modules when it is called")
         if not placed:
             raise NotPackable("the optimizer replaces the tensors of parameters")
@@ -222,10 +224,33 @@ class _Linear(torch.autograd.Function):
 
 
 def _layers(course: Course) -> Layers | None:
-    """Return the layers of a plain stack of linear layers, with their names; None of any other network."""
-    if course.recipe.output is not None or not isinstance(course.x, Tensor):
+    """Return the layers of a plain stack of linear layers, with their names; None of any other network.
+
+    It may be of any class: what its `forward` does is read from a symbolic trace, which has no branch that depends on
+    data.
+    """
+    network = course.network
+    if course.recipe.output is not None or not isinstance(course.x, Tensor) or any(map(_hooked, network.modules())):
         return None
-    return _plain(course.network, "")
+    try:
+        first, *nodes, last = symbolic_trace(network).graph.nodes
+    except Exception:  # the trace stops where data decide
+        return None
+    layers = [_layer(network, node) for node in nodes]
+    chained = all(node.all_input_nodes == [before] for before, node in pairwise([first, *nodes, last]))
+    found = [layer for layer in layers if layer is not None]
+    return found if chained and len(found) == len(layers) and first.op == "placeholder" else None
+
+
+def _layer(network: nn.Module, node: Node) -> tuple[str, nn.Module] | None:
+    """Return the layer that a node of a trace is; None of one that is neither linear nor elementwise."""
+    if node.op == "call_module":
+        layer = network.get_submodule(str(node.target))
+        whole = not isinstance(layer, nn.Flatten) or (layer.start_dim, layer.end_dim) == (1, -1)
+        return (f"{node.target}.", layer) if whole and type(layer) in (nn.Linear, nn.Flatten, *_ELEMENTWISE) else None
+    if node.target in (torch.relu, nn.functional.relu, "relu"):
+        return "", nn.ReLU()
+    return ("", nn.Flatten()) if node.target in (torch.flatten, "flatten") and node.args[1:] == (1,) else None
 
 
 def _require_faster(course: Course, layers: Layers | None) -> None:
@@ -240,16 +265,6 @@ def _require_faster(course: Course, layers: Layers | None) -> None:
         raise NotPackable("a function such as tanh or a sigmoid is rounded by the place of a number in memory")
 
 
-def _plain(module: nn.Module, name: str) -> Layers | None:
-    if type(module) is nn.Sequential:
-        parts = [_plain(child, f"{name}{key}.") for key, child in module._modules.items() if child is not None]
-        layers = [layer for part in parts if part is not None for layer in part]
-        return None if None in parts or _hooked(module) else layers
-    flat = type(module) is nn.Flatten and (module.start_dim, module.end_dim) == (1, -1)
-    plain = flat or type(module) in (nn.Linear, *_ELEMENTWISE)
-    return [(name, module)] if plain and not _hooked(module) else None
-
-
 def _hooked(module: nn.Module) -> bool:
     return any(getattr(module, hooks) for hooks in _HOOKS) or "forward" in vars(module)
 
@@ -261,7 +276,7 @@ def _require_alike(networks: list[nn.Module]) -> None:
             raise NotPackable(f"parameters are of {tensor.dtype}")
         if tensor._backward_hooks or getattr(tensor, "_post_accumulate_grad_hooks", None):
             raise NotPackable("a parameter has a hook")
-    if any(getattr(m, "_backward_hooks") or getattr(m, "_backward_pre_hooks") for m in networks[0].modules()):
+    if any(module._backward_hooks or module._backward_pre_hooks for module in networks[0].modules()):
         raise NotPackable("a module has a backward hook")
     if len({(str(network), _shapes(network)) for network in networks}) > 1:
         raise NotPackable("model() builds networks that differ in their layers")
