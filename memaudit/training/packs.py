@@ -16,6 +16,7 @@ import random
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, pairwise
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -120,7 +121,7 @@ class _Pack:
         """Return the inputs of a batch of each model, `[models, batch, …]`, each augmented by its own generator."""
         if self.first.recipe.augment is None:
             inputs = inputs_for(self.first.network, picked(self.first.x, torch.cat(due)))
-            return each(inputs, lambda part: part.unflatten(0, (len(due), -1)))
+            return each(inputs, lambda part: part.view(len(due), -1, *part.shape[1:]))
         return _together([course.inputs(batch) for course, batch in zip(self.courses, due, strict=True)])
 
     def _gradients(self, due: list[Tensor], inputs: Any) -> tuple[Tensor, list[tuple[Tensor | None, ...]]]:
@@ -128,7 +129,7 @@ class _Pack:
         labels = torch.cat([course.y.index_select(0, batch) for course, batch in zip(self.courses, due, strict=True)])
         logits = self._product(inputs) if self.layers else self._mapped(inputs)
         by_example = losses(logits.flatten(0, 1), labels, self.first.recipe.label_smoothing)
-        mean = by_example.unflatten(0, (len(due), -1)).mean(dim=1)
+        mean = by_example.view(len(due), -1).mean(dim=1)
         found = torch.autograd.grad(mean.sum(), self.trained, allow_unused=True)
         parts = [[None] * len(due) if gradient is None else gradient.contiguous().unbind() for gradient in found]
         return mean.detach(), list(zip(*parts, strict=True))
@@ -167,7 +168,7 @@ class _Pack:
         """
         inputs, alone = self._inputs(due), []
         for number, (course, own) in enumerate(zip(self.courses, self.own, strict=True)):
-            loss = course.loss(each(inputs, lambda part, at=number: part[at]), due[number])
+            loss = course.loss(each(inputs, itemgetter(number)), due[number])
             alone.append(torch.autograd.grad(loss, own, allow_unused=True))
         self._require_kept(before)
         _, packed = self._gradients(due, inputs)
@@ -316,9 +317,7 @@ def _together(parts: list[Any]) -> Any:
 
 def _random() -> Any:
     """Return the states of all global random generators."""
-    devices = (
-        [torch.cuda.get_rng_state(n) for n in range(torch.cuda.device_count())] if torch.cuda.is_initialized() else []
-    )
+    devices = [torch.cuda.get_rng_state(number) for number in range(torch.cuda.device_count())]
     states = [bytes(state.numpy()) for state in (torch.get_rng_state(), *devices)]
     name, keys, *rest = np.random.get_state()  # noqa: NPY002  # what users' functions draw from
     return states, random.getstate(), name, bytes(np.asarray(keys)), rest
