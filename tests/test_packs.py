@@ -84,7 +84,12 @@ def convolutional() -> nn.Module:
 
 
 def recipe(model: Callable[[], nn.Module], **settings: Any) -> ClassifierRecipe:
-    known = {"epochs": 3, "batch_size": 16, "optimizer": SGD(0.1, 0.9, 1e-3), "schedule": "cosine"} | settings
+    known: dict[str, Any] = {
+        "epochs": 3,
+        "batch_size": 16,
+        "optimizer": SGD(0.1, 0.9, 1e-3),
+        "schedule": "cosine",
+    } | settings
     return ClassifierRecipe(lambda: Examples(FEATURES, CLASSES), model, **known)
 
 
@@ -105,9 +110,10 @@ def both(of: ClassifierRecipe, x: Any, y: Array | list[Array], same_bits: bool =
         reseed(model)
         return Course(of, inputs, labels[model], counts(model), model)
 
-    alone = [
-        seeded(m, lambda c, s, m=m: train_classifier(of, inputs, labels[m], c, s), counts(m)) for m in range(MODELS)
-    ]  # type: ignore[misc]
+    def train(number: int) -> nn.Module:
+        return train_classifier(of, inputs, labels[number], counts(number), number)
+
+    alone = [seeded(m, lambda _, seed: train(seed), counts(m)) for m in range(MODELS)]
     begins = [partial(begin, model) for model in range(MODELS)]
     return alone, seeded(0, lambda *_: train_pack(begins, same_bits), counts(0))
 
@@ -158,7 +164,7 @@ class Scaled(torch.optim.Optimizer):
         super().__init__(parameters, {"lr": 0.05})
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
         for group in self.param_groups:
             for p in group["params"]:
                 p -= group["lr"] * p.norm() / (p.grad.norm() + 1e-6) * p.grad
@@ -230,7 +236,7 @@ def draws(x: Tensor, generator: torch.Generator) -> Tensor:
 
 def hooked() -> nn.Module:
     network = stack()
-    next(network.parameters()).register_hook(lambda gradient: gradient * 2)
+    next(network.parameters()).register_hook(lambda gradient: gradient * 2)  # type: ignore[no-untyped-call]
     return network
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import random
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from itertools import chain, pairwise
+from itertools import chain
 from operator import itemgetter
 from typing import Any
 
@@ -23,20 +23,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
-from torch.fx import Node, symbolic_trace
 
 from memaudit.recipe.networks import answer_of, each, inputs_for, outputs_of
 from memaudit.training.classifier import Course, losses, picked
+from memaudit.training.products import Layers, layers_of, product
 
-_ELEMENTWISE = (nn.ReLU, nn.Tanh, nn.Sigmoid, nn.GELU, nn.SiLU, nn.ELU, nn.LeakyReLU, nn.Identity)
 _EXACT = (nn.Linear, nn.Flatten, nn.ReLU, nn.LeakyReLU, nn.Identity)  # rounded alike at any place in memory
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _SAME = 1e-2  # of a gradient's norm: rounding stays below, another computation does not
 _TINY = 1e-6  # a norm that is rounding alone, as of a bias before a normalization
 
 _MOST = 200_000  # parameters of a network that gains on a CPU: 1.2 times the speed with 180,000, 0.9 with 370,000
-
-Layers = list[tuple[str, nn.Module]]
 
 
 class NotPackable(Exception):
@@ -59,7 +55,7 @@ def train_pack(begin: Sequence[Callable[[], Course]], same_bits: bool = False) -
     """
     try:
         first = begin[0]()
-        layers = _layers(first)
+        layers = layers_of(first.network) if _is_plain(first) else None
         if same_bits:
             _require_faster(first, layers)
         with warnings.catch_warnings():  # of operations that vmap repeats model by model
@@ -127,7 +123,7 @@ class _Pack:
     def _gradients(self, due: list[Tensor], inputs: Any) -> tuple[Tensor, list[tuple[Tensor | None, ...]]]:
         """Return each model's mean loss, and its gradients in the order of its parameters."""
         labels = torch.cat([course.y.index_select(0, batch) for course, batch in zip(self.courses, due, strict=True)])
-        logits = self._product(inputs) if self.layers else self._mapped(inputs)
+        logits = product(self.layers, self.parameters, inputs) if self.layers else self._mapped(inputs)
         by_example = losses(logits.flatten(0, 1), labels, self.first.recipe.label_smoothing)
         mean = by_example.view(len(due), -1).mean(dim=1)
         found = torch.autograd.grad(mean.sum(), self.trained, allow_unused=True)
@@ -150,15 +146,6 @@ class _Pack:
             return outputs_of(answer_of(lambda *a, **named: functional_call(network, tensors, a, named), given), output)
 
         return vmap(one)(self.parameters | self.buffers, inputs)
-
-    def _product(self, h: Tensor) -> Tensor:
-        """Return the logits of a plain stack of linear layers."""
-        for name, layer in self.layers or ():
-            if isinstance(layer, nn.Linear):
-                h = _Linear.apply(h, self.parameters[f"{name}weight"], self.parameters.get(f"{name}bias"))
-            else:
-                h = h.flatten(2) if isinstance(layer, nn.Flatten) else layer(h)
-        return h
 
     def _require_same(self, due: list[Tensor], before: Any) -> Any:
         """Return the first inputs of all models.
@@ -205,53 +192,9 @@ class _Pack:
             raise NotPackable("the optimizer replaces the tensors of parameters")
 
 
-class _Linear(torch.autograd.Function):
-    """Linear layers `[models, out, in]`, with the products that `torch.nn.functional.linear` has for one of them."""
-
-    @staticmethod
-    def forward(context: Any, h: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        context.save_for_backward(h, weight)
-        return torch.bmm(h, weight.mT) if bias is None else torch.baddbmm(bias[:, None], h, weight.mT)
-
-    @staticmethod
-    def backward(context: Any, *found: Tensor) -> tuple[Tensor | None, ...]:
-        (gradient,), (h, weight) = found, context.saved_tensors
-        of_h, of_weight, of_bias = context.needs_input_grad
-        return (
-            torch.bmm(gradient, weight) if of_h else None,
-            torch.bmm(gradient.mT, h) if of_weight else None,
-            gradient.sum(dim=1) if of_bias else None,
-        )
-
-
-def _layers(course: Course) -> Layers | None:
-    """Return the layers of a plain stack of linear layers, with their names; None of any other network.
-
-    It may be of any class: what its `forward` does is read from a symbolic trace, which has no branch that depends on
-    data.
-    """
-    network = course.network
-    if course.recipe.output is not None or not isinstance(course.x, Tensor) or any(map(_hooked, network.modules())):
-        return None
-    try:
-        first, *nodes, last = symbolic_trace(network).graph.nodes
-    except Exception:  # the trace stops where data decide
-        return None
-    layers = [_layer(network, node) for node in nodes]
-    chained = all(node.all_input_nodes == [before] for before, node in pairwise([first, *nodes, last]))
-    found = [layer for layer in layers if layer is not None]
-    return found if chained and len(found) == len(layers) and first.op == "placeholder" else None
-
-
-def _layer(network: nn.Module, node: Node) -> tuple[str, nn.Module] | None:
-    """Return the layer that a node of a trace is; None of one that is neither linear nor elementwise."""
-    if node.op == "call_module":
-        layer = network.get_submodule(str(node.target))
-        whole = not isinstance(layer, nn.Flatten) or (layer.start_dim, layer.end_dim) == (1, -1)
-        return (f"{node.target}.", layer) if whole and type(layer) in (nn.Linear, nn.Flatten, *_ELEMENTWISE) else None
-    if node.target in (torch.relu, nn.functional.relu, "relu"):
-        return "", nn.ReLU()
-    return ("", nn.Flatten()) if node.target in (torch.flatten, "flatten") and node.args[1:] == (1,) else None
+def _is_plain(course: Course) -> bool:
+    """Return whether a network takes one tensor and returns nothing but logits."""
+    return course.recipe.output is None and isinstance(course.x, Tensor)
 
 
 def _require_faster(course: Course, layers: Layers | None) -> None:
@@ -264,10 +207,6 @@ def _require_faster(course: Course, layers: Layers | None) -> None:
     sigmoid = course.y.ndim == 2 or (not course.y.is_floating_point() and linear[-1].out_features == 1)
     if sigmoid or not all(type(layer) in _EXACT for _, layer in layers):
         raise NotPackable("a function such as tanh or a sigmoid is rounded by the place of a number in memory")
-
-
-def _hooked(module: nn.Module) -> bool:
-    return any(getattr(module, hooks) for hooks in _HOOKS) or "forward" in vars(module)
 
 
 def _require_alike(networks: list[nn.Module]) -> None:
