@@ -13,7 +13,7 @@ import click
 from memaudit.cli import outputs as formats
 from memaudit.cli import results, terminal
 from memaudit.cli.bank_command import fill_bank
-from memaudit.cli.common import Job, job, ledger_option, over_budget, settings_options
+from memaudit.cli.common import Job, executor_options, job, ledger_option, over_budget, settings_options
 from memaudit.errors import SettingsError
 from memaudit.policy import exit_code
 from memaudit.reports.uncovered import uncovered
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 @click.command(short_help="Train missing shadow models, run all attacks, apply the policy and write the report.")
 @click.argument("model", type=click.Path(path_type=Path), required=False)
 @settings_options
+@executor_options
 @click.option("--outputs", type=click.Path(path_type=Path), help="Recorded outputs, in place of MODEL: .npz, .csv, …")
 @click.option("--kind", help="What the recorded outputs are: logits, probabilities, losses, scaled-logits, …")
 @click.option("--members", help="The model's members: a file of ids; by default MODEL.members.csv.")

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from memaudit.cli.common import Job, design_options, job, over_budget, progress, settings_options, subsets
+from memaudit.cli.common import (
+    Job,
+    design_options,
+    executor_options,
+    job,
+    over_budget,
+    progress,
+    settings_options,
+    subsets,
+)
 from memaudit.cli.terminal import table
 from memaudit.errors import SettingsError
 
@@ -28,10 +37,20 @@ def command() -> None:
 @settings_options
 @click.option("--members", help="Who the model to be audited is trained on: a file of ids.")
 @click.option("--shard", metavar="I/N", help="Train only this part of the models, such as 3/16.")
+@click.option("--models", metavar="M,M,…", help="Train only these models, such as 3,7,9.")
+@executor_options
 @click.option("--no-weights", is_flag=True, help="Store signals only.")
 @design_options
 @over_budget
-def fill(config: Path | None, quiet: bool, yes: bool, shard: str | None, no_weights: bool, **flags: Any) -> None:
+def fill(
+    config: Path | None,
+    quiet: bool,
+    yes: bool,
+    shard: str | None,
+    models: str | None,
+    no_weights: bool,
+    **flags: Any,
+) -> None:
     """Train the shadow models that the bank lacks.
 
     Resumes after any interruption. A larger --shadows grows the bank. Several calls, also on several machines, can
@@ -42,7 +61,7 @@ def fill(config: Path | None, quiet: bool, yes: bool, shard: str | None, no_weig
     design = subsets(flags)
     call = job(config, **flags, weights=False if no_weights else None)
     members = None if call.audit.members is None else call.place(call.audit.members)
-    bank = fill_bank(call, quiet, yes, call.recipe(), shard=shard, members=members, design=design)
+    bank = fill_bank(call, quiet, yes, call.recipe(), None, shard, members, design, models)
     click.echo(f"{bank.path}: {len(bank.models())} shadow models")
 
 
@@ -200,6 +219,7 @@ def fill_bank(
     shard: str | None = None,
     members: Path | Counts | None = None,
     design: Subsets | None = None,
+    models: str | None = None,
 ) -> Bank:
     """Return the filled bank, with progress on stderr; `yes` lets it cost more than was budgeted.
 
@@ -217,13 +237,16 @@ def fill_bank(
     with progress(quiet) as show:
         return fill(
             call.place(call.audit.bank),
-            recipe,
+            recipe if call.audit.executor is None else call.recipe_name,
             call.audit.shadows,
             members=members,
             design=design,
             seed=call.audit.seed,
             workers=call.workers,
             shard=_shard(shard),
+            models=_models(models),
+            executor=call.audit.executor,
+            options=call.options,
             device=call.audit.device,
             weights=call.audit.weights,
             examples=examples,
@@ -239,6 +262,13 @@ def _shard(given: str | None) -> Shard | None:
         return None if given is None else Shard(*map(int, given.split("/")))
     except (ValueError, TypeError):
         raise SettingsError(f"--shard is I/N, such as 3/16, got {given!r}") from None
+
+
+def _models(given: str | None) -> list[int] | None:
+    try:
+        return None if given is None else list(map(int, given.split(",")))
+    except ValueError:
+        raise SettingsError(f"--models is a list of numbers, such as 3,7,9, got {given!r}") from None
 
 
 def _require_budget(

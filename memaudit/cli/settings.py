@@ -36,6 +36,7 @@ class AuditSettings(BaseModel):
     references: list[str] = []
     seed: Annotated[int, Field(ge=0)] = 0
     workers: Annotated[int, Field(ge=1)] | None = None
+    executor: str | None = None
     device: str = "auto"
     weights: bool = True
     fpr: Annotated[list[Annotated[float, Field(gt=0, lt=1)]], Field(min_length=1)] = [0.01, 0.001]
@@ -102,6 +103,7 @@ class Settings(BaseModel):
     report: ReportSettings = ReportSettings()
     budget: BudgetSettings = BudgetSettings()
     files: FilesSettings = FilesSettings()
+    executor: dict[str, Any] = {}
     dp: DpSettings | None = None
     gate: list[GateSettings] = []
     waiver: list[WaiverSettings] = []
