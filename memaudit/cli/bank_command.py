@@ -1,4 +1,4 @@
-"""`memaudit bank fill|import|derive|compare|status`."""
+"""`memaudit bank fill|import|derive|compare|status|push|pull`."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ import click
 from memaudit.cli.common import (
     Job,
     design_options,
-    executor_options,
+    elsewhere_options,
     job,
     over_budget,
     progress,
     settings_options,
     subsets,
 )
+from memaudit.cli.store_command import pull, push
 from memaudit.cli.terminal import table
 from memaudit.errors import SettingsError
 
@@ -25,12 +26,16 @@ if TYPE_CHECKING:
     from memaudit.bank import Bank
     from memaudit.design import Subsets
     from memaudit.recipe import Counts, Population, Recipe
-    from memaudit.training import Shard
+    from memaudit.training import Progress, Shard
 
 
 @click.group()
 def command() -> None:
-    """Fill, import, derive, compare and verify banks of shadow models."""
+    """Fill, import, derive, compare, verify and share banks of shadow models."""
+
+
+command.add_command(push)
+command.add_command(pull)
 
 
 @command.command()
@@ -38,7 +43,7 @@ def command() -> None:
 @click.option("--members", help="Who the model to be audited is trained on: a file of ids.")
 @click.option("--shard", metavar="I/N", help="Train only this part of the models, such as 3/16.")
 @click.option("--models", metavar="M,M,…", help="Train only these models, such as 3,7,9.")
-@executor_options
+@elsewhere_options
 @click.option("--no-weights", is_flag=True, help="Store signals only.")
 @design_options
 @over_budget
@@ -228,31 +233,42 @@ def fill_bank(
     from memaudit.training import fill, population
 
     examples = population(recipe) if examples is None else examples
+    place, store, part, wanted = call.place(call.audit.bank), call.store, _shard(shard), _models(models)
+    if store is not None:
+        store.pull(place, part.models(call.audit.shadows) if part else wanted)
     if not yes:
         _require_budget(call, recipe, examples, members, design)
+    push = (lambda: None) if store is None else store.pusher(place)
 
     def repaired(model: int, problem: str) -> None:
         click.echo(f"model {model} was damaged ({problem}) and is trained again", err=True)
 
+    def shared(now: Progress) -> None:
+        show(now)
+        push()
+
     with progress(quiet) as show:
-        return fill(
-            call.place(call.audit.bank),
+        bank = fill(
+            place,
             recipe if call.audit.executor is None else call.recipe_name,
             call.audit.shadows,
             members=members,
             design=design,
             seed=call.audit.seed,
             workers=call.workers,
-            shard=_shard(shard),
-            models=_models(models),
+            shard=part,
+            models=wanted,
             executor=call.audit.executor,
             options=call.options,
             device=call.audit.device,
             weights=call.audit.weights,
             examples=examples,
-            progress=show,
+            progress=shared,
             repaired=repaired,
         )
+    if store is not None:
+        store.push(bank)
+    return bank
 
 
 def _shard(given: str | None) -> Shard | None:

@@ -22,6 +22,7 @@ from memaudit.types import Context, Limit, Waiver
 
 if TYPE_CHECKING:
     from memaudit.auditing import Dp
+    from memaudit.bank import Store
     from memaudit.design import Subsets
     from memaudit.recipe import Recipe
     from memaudit.training import Progress
@@ -53,6 +54,13 @@ class Job:
         from memaudit.auditing.ledger import beside
 
         return beside(self.place(self.audit.bank)) if self.audit.ledger is None else self.place(self.audit.ledger)
+
+    @property
+    def store(self) -> Store | None:
+        """The object storage that has the bank for all machines; None if there is none."""
+        from memaudit.bank import Store
+
+        return None if self.audit.store is None else Store(self.audit.store)
 
     def promise(self) -> Dp | None:
         """Return the differential privacy that the settings claim; None if they claim none."""
@@ -133,10 +141,14 @@ def design_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def executor_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the flags that say which engine trains the models."""
+store_option = click.option("--store", metavar="URL", help="Share the bank by object storage: s3://bucket/folder.")
+
+
+def elsewhere_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the flags that say which engine trains the models, and which store shares them."""
     for option in reversed(
         (
+            store_option,
             click.option("--executor", help="Train in jobs of submitit (SLURM), ray, dask or joblib."),
             click.option(
                 "--executor-option",
@@ -194,6 +206,10 @@ def job(config: Path | None, executor_option: Sequence[str] = (), **flags: Any) 
         os.environ[SHARED] = "1"  # for worker processes, too
     folder = file.resolve().parent if file is not None else here
     given = {name: value for name, value in flags.items() if value is not None}
+    if "://" in given.get("bank", settings.audit.bank):
+        raise SettingsError(
+            "the bank is a folder of this machine. Name object storage as the store: --store URL, or store in [audit]"
+        )
     for name in {"bank", "ledger", "manifest", "members", "out", "plan"} & given.keys():
         given[name] = str((here / given[name]).resolve())
     if "references" in given:

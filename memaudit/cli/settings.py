@@ -31,6 +31,7 @@ class AuditSettings(BaseModel):
     state_dict: str | None = None
     trust: list[str] = []
     bank: str = "bank"
+    store: str | None = None
     out: str = "audit"
     shadows: Annotated[int, Field(ge=0, multiple_of=2)] = 64
     references: list[str] = []

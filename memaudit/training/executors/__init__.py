@@ -5,4 +5,15 @@ from memaudit.training.executors.interface import Executor, Future, Options, Sub
 from memaudit.training.executors.job import Job, Outcome
 from memaudit.training.executors.registry import EXECUTORS, executor
 
-__all__ = ["EXECUTORS", "Elsewhere", "Executor", "Future", "Job", "Options", "Outcome", "Submit", "executor", "imported"]
+__all__ = [
+    "EXECUTORS",
+    "Elsewhere",
+    "Executor",
+    "Future",
+    "Job",
+    "Options",
+    "Outcome",
+    "Submit",
+    "executor",
+    "imported",
+]

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from memaudit.training.executors.interface import Executor, Options, Submit, imported
 from memaudit.training.executors.job import Job, Outcome, run
