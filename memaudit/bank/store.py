@@ -19,6 +19,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +45,8 @@ class Store:
 
     @cached_property
     def _opened(self) -> tuple[Any, str]:
-        from fsspec.core import url_to_fs
-
         with self._trouble(there=True):
-            system, root = url_to_fs(self.url)
+            system, root = import_module("fsspec.core").url_to_fs(self.url)
         return system, root.rstrip("/")
 
     def models(self) -> list[int]:
@@ -96,7 +95,8 @@ class Store:
             BankError: The store has another bank, a model is damaged, or the store cannot be reached.
         """
         self._describe(bank)
-        missing = [model for model in bank.models() if model not in set(self.models())]
+        there = set(self.models())
+        missing = [model for model in bank.models() if model not in there]
         for model in missing:
             contents = bank.contents(model)
             sums = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}

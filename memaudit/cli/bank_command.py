@@ -23,6 +23,8 @@ from memaudit.cli.terminal import table
 from memaudit.errors import SettingsError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from memaudit.bank import Bank
     from memaudit.design import Subsets
     from memaudit.recipe import Counts, Population, Recipe
@@ -238,7 +240,7 @@ def fill_bank(
         store.pull(place, part.models(call.audit.shadows) if part else wanted)
     if not yes:
         _require_budget(call, recipe, examples, members, design)
-    push = (lambda: None) if store is None else store.pusher(place)
+    push: Callable[[], None] = (lambda: None) if store is None else store.pusher(place)
 
     def repaired(model: int, problem: str) -> None:
         click.echo(f"model {model} was damaged ({problem}) and is trained again", err=True)

@@ -151,7 +151,7 @@ def _refusals(executor: Executor) -> Iterator[None]:
         raise
     except Exception as error:
         raise BankError(
-            f"{executor.name} took no jobs: {shown(error)}. Check its options (--executor-option KEY=VALUE)"
+            f"{executor.name} took no jobs: {shown(error).rstrip('.')}. Check its options (--executor-option KEY=VALUE)"
         ) from error
 
 
