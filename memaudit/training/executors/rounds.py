@@ -19,7 +19,6 @@ from memaudit.training.executors.job import Job
 
 _POLL_SECONDS = 0.25
 _SETTLE_SECONDS = 60.0  # a network file system may show a new folder that late
-_RUNNING = "running"
 _SHOWN = 2000  # characters of an engine's log
 
 
@@ -53,18 +52,21 @@ def complete_on(
     if not missing:
         return
     with _logs(bank) as folder, _session(executor, options, min(workers, len(missing)), folder) as submit:
-        (folder / _RUNNING).touch()
-        job = replace(job, running=str(folder / _RUNNING))
-        while missing:
-            logs = _round(submit, job, bank, missing, workers, watch)
-            left = _missing(bank, wanted)
-            if len(left) == len(missing):
-                raise BankError(
-                    f"{len(left)} models are missing in {bank.path}, and the last jobs of {executor.name} added none:\n"
-                    f"{_told(logs)}\nThe engine's logs are in {folder}, if it writes any there. The same command "
-                    "submits what is missing"
-                )
-            missing = left
+        running = folder / "running"
+        running.touch()
+        try:
+            while missing:
+                logs = _round(submit, replace(job, running=str(running)), bank, missing, workers, watch)
+                left = _missing(bank, wanted)
+                if len(left) == len(missing):
+                    raise BankError(
+                        f"{len(left)} models are missing in {bank.path}, and the last jobs of {executor.name} added "
+                        f"none:\n{_told(logs)}\nThe engine's logs are in {folder}, if it writes any there. The same "
+                        "command submits what is missing"
+                    )
+                missing = left
+        finally:
+            running.unlink(missing_ok=True)  # jobs that run end
 
 
 def _missing(bank: Bank, wanted: Collection[int]) -> list[int]:
@@ -89,8 +91,7 @@ def _round(
             outcome.require_well()
             made |= set(outcome.models)
     except BaseException:
-        Path(job.running).unlink(missing_ok=True)  # for those that run
-        for future in futures:  # for those that wait
+        for future in futures:  # those that wait
             future.cancel()
         raise
     _settle(bank, made, watch)
