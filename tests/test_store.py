@@ -9,7 +9,6 @@ from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
-import fsspec
 import numpy as np
 import pytest
 from test_fill import contents
@@ -21,6 +20,7 @@ from memaudit.errors import BankError, SettingsError
 
 Command = Callable[..., CompletedProcess[str]]
 Complaint = Callable[..., str]
+fsspec: Any = pytest.importorskip("fsspec")
 RECIPES = Path(__file__).parent / "recipes"
 SHADOWS = 4
 
@@ -73,18 +73,18 @@ def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def objects(url: str) -> dict[str, bytes]:
-    system, root = fsspec.core.url_to_fs(url)
+    system, root = fsspec.url_to_fs(url)
     system.invalidate_cache()
     return {str(name)[len(root) :].lstrip("/"): system.cat_file(name) for name in system.find(root)}
 
 
 def put(url: str, name: str, data: bytes) -> None:
-    system, root = fsspec.core.url_to_fs(url)
+    system, root = fsspec.url_to_fs(url)
     system.pipe_file(f"{root}/{name}", data)
 
 
 def remove(url: str, name: str) -> None:
-    system, root = fsspec.core.url_to_fs(url)
+    system, root = fsspec.url_to_fs(url)
     system.rm_file(f"{root}/{name}")
 
 
@@ -293,7 +293,12 @@ def test_models_are_pushed_while_others_are_trained(
     """A machine that is taken away loses the model that it trains, not those that it has trained."""
     counts: list[int] = []
     push = Store.push
-    monkeypatch.setattr(Store, "push", lambda self, bank: counts.append(len(bank.models())) or push(self, bank))
+
+    def counted(self: Store, bank: Bank) -> list[int]:
+        counts.append(len(bank.models()))
+        return push(self, bank)
+
+    monkeypatch.setattr(Store, "push", counted)
     command("bank", "fill", "--shadows", 4, "--store", "memory://while/bank")
     assert counts == [1, 2, 3, 4, 4]
 
