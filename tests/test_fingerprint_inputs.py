@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -14,6 +15,7 @@ import pytest
 
 import memaudit as ma
 from memaudit.bank import Bank
+from memaudit.bank.inputs import require_own_checkpoints
 from memaudit.errors import BankError, RecipeError
 from memaudit.recipe import fingerprint, load_recipe, sources
 from memaudit.recipe.reads import inputs, reading
@@ -234,6 +236,21 @@ def test_workers_that_write_checkpoints_of_their_own_are_not_refused(project: An
     own = LAST.replace("'last.pt'", "f'{seed}.pt'")
     assert len(ma.fill("bank", project(own), 2, workers=2, device="cpu").models()) == 2
     assert len(ma.fill("other", project(LAST.replace("sleep(1)", "sleep(0)")), 4, device="cpu").models()) == 4
+
+
+def test_machines_that_overwrite_each_others_checkpoint_on_a_shared_disk_are_refused(project: Any) -> None:
+    """Two hosts of a cluster, at the same time: a file beside the bank is one file, on disks of their own it is two."""
+    bank = ma.fill("bank", project(LAST.replace("sleep(1)", "sleep(0)")), 2, device="cpu")
+    first, second = (bank.record(model) for model in (0, 1))
+    assert first["checkpoints"]["shared"] == second["checkpoints"]["shared"] == ["last.pt"]
+    assert first["checkpoints"]["disk"] == second["checkpoints"]["disk"]
+    second["checkpoints"] = first["checkpoints"] | {"host": "node7"}
+    write("bank/models/0001/model.json", json.dumps(second))
+    with pytest.raises(BankError, match=r"models 0 and 1 of .* both wrote last\.pt"):
+        require_own_checkpoints(bank)
+    second["checkpoints"] |= {"disk": "that of another bank, whose models were pulled"}
+    write("bank/models/0001/model.json", json.dumps(second))
+    require_own_checkpoints(bank)
 
 
 def test_a_command_that_cannot_be_split_is_the_users_to_start(project: Any) -> None:

@@ -4,5 +4,6 @@ from memaudit.bank.folder import Bank
 from memaudit.bank.matched import Matched
 from memaudit.bank.pooled import Pooled
 from memaudit.bank.recordings import Recordings
+from memaudit.bank.store import Store
 
-__all__ = ["Bank", "Matched", "Pooled", "Recordings"]
+__all__ = ["Bank", "Matched", "Pooled", "Recordings", "Store"]

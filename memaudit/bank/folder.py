@@ -45,6 +45,7 @@ SCHEMA = "memaudit.bank/1"
 _REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM)
 _UNABLE = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.EXDEV)
 _SIGNALS, _WEIGHTS, _RECORD = "signals.safetensors", "weights.safetensors", "model.json"
+FILES = (_SIGNALS, _RECORD, _WEIGHTS)  # of a model; the last where weights are kept
 
 
 @dataclass(frozen=True)
@@ -116,8 +117,8 @@ class Bank:
         with _disk_trouble(path):
             files.make_private_folder(path)
             files.make_private_folder(path / "models")
-            if design is not None and not design.is_halves and not _design_file(path, fingerprint).exists():
-                files.write_whole(_design_file(path, fingerprint), _stored(design), private=True)  # before bank.json
+            if design is not None and not design.is_halves and not design_file(path, fingerprint).exists():
+                files.write_whole(design_file(path, fingerprint), _stored(design), private=True)  # before bank.json
             if not (path / "bank.json").exists():
                 files.write_first(path / "bank.json", description)
         bank = cls.open(path)
@@ -196,7 +197,7 @@ class Bank:
         """
         if "design.sha256" not in self.fingerprint:
             return Design.halves(units)
-        file = _design_file(self.path, self.fingerprint)
+        file = design_file(self.path, self.fingerprint)
         try:
             roles = np.load(file, allow_pickle=False)
             if roles.dtype != np.uint8 or roles.shape != (units,) or not np.isin(roles, list(Role)).all():
@@ -247,7 +248,25 @@ class Bank:
             contents[_WEIGHTS] = weights
         sums = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
         record = record | {"model": model, "bank": self.mark, "sha256": sums}
-        contents[_RECORD] = json.dumps(record, indent=2).encode()
+        self.put(model, contents | {_RECORD: json.dumps(record, indent=2).encode()})
+
+    def contents(self, model: int) -> dict[str, bytes]:
+        """Return the files of a model, by name.
+
+        Raises:
+            BankError: They do not match their checksums.
+        """
+        for name in (_SIGNALS, _WEIGHTS):
+            self._require_whole(model, name)
+        names = (_RECORD, *self.record(model)["sha256"])
+        return {name: (self._folder(model) / name).read_bytes() for name in names}
+
+    def put(self, model: int, contents: dict[str, bytes]) -> None:
+        """Store the files of a model in one step; one that is there already is kept.
+
+        Raises:
+            BankError: The disk is full or cannot be written; nothing half-written stays.
+        """
         temporary = self._temporary(f"{model:04d}")
         with _disk_trouble(self.path):
             try:
@@ -410,7 +429,7 @@ class Bank:
         return self._folder(model) / _SIGNALS
 
 
-def _design_file(path: Path, fingerprint: dict[str, str]) -> Path:
+def design_file(path: Path, fingerprint: dict[str, str]) -> Path:
     """Return the file of roles that a fingerprint names, so that no two designs have one file."""
     return path / f"design-{fingerprint['design.sha256'][:16]}.npy"
 
@@ -418,7 +437,7 @@ def _design_file(path: Path, fingerprint: dict[str, str]) -> Path:
 def forgotten(path: str | Path, design: Design) -> bool:
     """Return whether a folder has the roles of another design, which a killed process left before it made the bank."""
     drafts = set() if (Path(path) / "bank.json").exists() else set(Path(path).glob("design-*.npy"))
-    return bool(drafts - ({_design_file(Path(path), design.lines())} if design.lines() else set()))
+    return bool(drafts - ({design_file(Path(path), design.lines())} if design.lines() else set()))
 
 
 def _stored(design: Design) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -52,13 +52,15 @@ def require_inputs(bank: Bank, folder: Path, model: int | None = None, found: di
 def require_own_checkpoints(bank: Bank) -> None:
     """Raise BankError if two models wrote and read back one file at the same time: each may have the other's weights.
 
-    The record of a model says under `checkpoints` on which host and when it was trained, and which files it read back.
+    The record of a model says under `checkpoints` on which host and when it was trained, which files it read back, and
+    which of them are on the disk of the bank, that other hosts may share.
     """
     seen: dict[tuple[str, str], list[tuple[float, float, int]]] = {}
     for model in bank.models():
         own = _recorded(bank, model, "checkpoints")
         for name in own.get("files", ()):
-            seen.setdefault((own["host"], name), []).append((own["from"], own["to"], model))
+            place = own["disk"] if name in own.get("shared", ()) else own["host"]
+            seen.setdefault((place, name), []).append((own["from"], own["to"], model))
     for (_, name), spans in seen.items():
         spans.sort()
         for (_, end, one), (start, _, other) in pairwise(spans):
@@ -68,6 +70,17 @@ def require_own_checkpoints(bank: Bank) -> None:
                     "read it back, so that either may have the other's weights. Fill a new bank (--bank FOLDER) with "
                     "--workers 1, or write to a folder that each training makes (tempfile.TemporaryDirectory)"
                 )
+
+
+def on_the_banks_disk(bank: Bank, folder: Path, names: Sequence[str]) -> dict[str, Any]:
+    """Return which of some files in a folder are on the disk of the bank, and what tells that disk from all others."""
+    description = (bank.path / "bank.json").stat()
+    shared = [name for name in names if _device(folder / name) == description.st_dev]
+    return {"disk": f"{description.st_ino}-{description.st_mtime_ns}", "shared": shared} if shared else {}
+
+
+def _device(path: Path) -> int | None:
+    return next((place.stat().st_dev for place in (path, path.parent) if place.exists()), None)
 
 
 def _recorded(bank: Bank, model: int, part: str) -> dict[str, Any]:

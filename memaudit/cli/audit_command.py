@@ -13,7 +13,7 @@ import click
 from memaudit.cli import outputs as formats
 from memaudit.cli import results, terminal
 from memaudit.cli.bank_command import fill_bank
-from memaudit.cli.common import Job, job, ledger_option, over_budget, settings_options
+from memaudit.cli.common import Job, elsewhere_options, job, ledger_option, over_budget, settings_options
 from memaudit.errors import SettingsError
 from memaudit.policy import exit_code
 from memaudit.reports.uncovered import uncovered
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path), required=False)
 @settings_options
+@elsewhere_options
 @click.option("--outputs", type=click.Path(path_type=Path), help="Recorded outputs, in place of MODEL: .npz, .csv, …")
 @click.option("--kind", help="What the recorded outputs are: logits, probabilities, losses, scaled-logits, …")
 @click.option("--members", help="The model's members: a file of ids; by default MODEL.members.csv.")
@@ -191,6 +192,8 @@ def run(model: Path, call: Job, quiet: bool, yes: bool = False) -> Audit:
     asked = _asked(target, call)
     questions(target, Options(**asked, device=settings.device, weights=settings.weights))
     place = call.place(settings.bank)
+    if settings.shadows != 0 and call.store is not None:
+        call.store.pull(place)
     if settings.shadows != 0 and (Bank.is_imported(place) or Bank.is_derived(place)):
         return _audited(target, Bank.open(place), call, None, asked)
     if settings.plan is not None:
@@ -239,6 +242,8 @@ def _run_outputs(outputs: Path, kind: str | None, call: Job, recipe: str | None)
     from memaudit.bank import Bank
 
     place = call.place(call.audit.bank)
+    if call.audit.shadows != 0 and call.store is not None:
+        call.store.pull(place)
     bank = Bank.open(place) if call.audit.shadows != 0 and (place / "bank.json").is_file() else None
     require_writable(call.ledger)
     _require_folder(call.place(call.audit.out))

@@ -1,4 +1,4 @@
-"""`memaudit bank fill|import|derive|compare|status`."""
+"""`memaudit bank fill|import|derive|compare|status|push|pull`."""
 
 from __future__ import annotations
 
@@ -8,30 +8,56 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from memaudit.cli.common import Job, design_options, job, over_budget, progress, settings_options, subsets
+from memaudit.cli.common import (
+    Job,
+    design_options,
+    elsewhere_options,
+    job,
+    over_budget,
+    progress,
+    settings_options,
+    subsets,
+)
+from memaudit.cli.store_command import pull, push
 from memaudit.cli.terminal import table
 from memaudit.errors import SettingsError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from memaudit.bank import Bank
     from memaudit.design import Subsets
     from memaudit.recipe import Counts, Population, Recipe
-    from memaudit.training import Shard
+    from memaudit.training import Progress, Shard
 
 
 @click.group()
 def command() -> None:
-    """Fill, import, derive, compare and verify banks of shadow models."""
+    """Fill, import, derive, compare, verify and share banks of shadow models."""
+
+
+command.add_command(push)
+command.add_command(pull)
 
 
 @command.command()
 @settings_options
 @click.option("--members", help="Who the model to be audited is trained on: a file of ids.")
 @click.option("--shard", metavar="I/N", help="Train only this part of the models, such as 3/16.")
+@click.option("--models", metavar="M,M,…", help="Train only these models, such as 3,7,9.")
+@elsewhere_options
 @click.option("--no-weights", is_flag=True, help="Store signals only.")
 @design_options
 @over_budget
-def fill(config: Path | None, quiet: bool, yes: bool, shard: str | None, no_weights: bool, **flags: Any) -> None:
+def fill(
+    config: Path | None,
+    quiet: bool,
+    yes: bool,
+    shard: str | None,
+    models: str | None,
+    no_weights: bool,
+    **flags: Any,
+) -> None:
     """Train the shadow models that the bank lacks.
 
     Resumes after any interruption. A larger --shadows grows the bank. Several calls, also on several machines, can
@@ -42,7 +68,7 @@ def fill(config: Path | None, quiet: bool, yes: bool, shard: str | None, no_weig
     design = subsets(flags)
     call = job(config, **flags, weights=False if no_weights else None)
     members = None if call.audit.members is None else call.place(call.audit.members)
-    bank = fill_bank(call, quiet, yes, call.recipe(), shard=shard, members=members, design=design)
+    bank = fill_bank(call, quiet, yes, call.recipe(), None, shard, members, design, models)
     click.echo(f"{bank.path}: {len(bank.models())} shadow models")
 
 
@@ -200,6 +226,7 @@ def fill_bank(
     shard: str | None = None,
     members: Path | Counts | None = None,
     design: Subsets | None = None,
+    models: str | None = None,
 ) -> Bank:
     """Return the filled bank, with progress on stderr; `yes` lets it cost more than was budgeted.
 
@@ -208,28 +235,42 @@ def fill_bank(
     from memaudit.training import fill, population
 
     examples = population(recipe) if examples is None else examples
+    place, store, part, wanted = call.place(call.audit.bank), call.store, _shard(shard), _models(models)
+    if store is not None:
+        store.pull(place, part.models(call.audit.shadows) if part else wanted)
     if not yes:
         _require_budget(call, recipe, examples, members, design)
+    push: Callable[[], None] = (lambda: None) if store is None else store.pusher(place)
 
     def repaired(model: int, problem: str) -> None:
         click.echo(f"model {model} was damaged ({problem}) and is trained again", err=True)
 
+    def shared(now: Progress) -> None:
+        show(now)
+        push()
+
     with progress(quiet) as show:
-        return fill(
-            call.place(call.audit.bank),
-            recipe,
+        bank = fill(
+            place,
+            recipe if call.audit.executor is None else call.recipe_name,
             call.audit.shadows,
             members=members,
             design=design,
             seed=call.audit.seed,
             workers=call.workers,
-            shard=_shard(shard),
+            shard=part,
+            models=wanted,
+            executor=call.audit.executor,
+            options=call.options,
             device=call.audit.device,
             weights=call.audit.weights,
             examples=examples,
-            progress=show,
+            progress=shared,
             repaired=repaired,
         )
+    if store is not None:
+        store.push(bank)
+    return bank
 
 
 def _shard(given: str | None) -> Shard | None:
@@ -239,6 +280,13 @@ def _shard(given: str | None) -> Shard | None:
         return None if given is None else Shard(*map(int, given.split("/")))
     except (ValueError, TypeError):
         raise SettingsError(f"--shard is I/N, such as 3/16, got {given!r}") from None
+
+
+def _models(given: str | None) -> list[int] | None:
+    try:
+        return None if given is None else list(map(int, given.split(",")))
+    except ValueError:
+        raise SettingsError(f"--models is a list of numbers, such as 3,7,9, got {given!r}") from None
 
 
 def _require_budget(

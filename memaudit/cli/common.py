@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from memaudit.types import Context, Limit, Waiver
 
 if TYPE_CHECKING:
     from memaudit.auditing import Dp
+    from memaudit.bank import Store
     from memaudit.design import Subsets
     from memaudit.recipe import Recipe
     from memaudit.training import Progress
@@ -40,6 +42,7 @@ class Job:
     folder: Path  # what relative paths of the file start from
     file: Path | None
     dp: toml.DpSettings | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)  # of the executor
 
     def place(self, value: str) -> Path:
         """Return a path of the settings, relative to the file that they stand in."""
@@ -51,6 +54,13 @@ class Job:
         from memaudit.auditing.ledger import beside
 
         return beside(self.place(self.audit.bank)) if self.audit.ledger is None else self.place(self.audit.ledger)
+
+    @property
+    def store(self) -> Store | None:
+        """The object storage that has the bank for all machines; None if there is none."""
+        from memaudit.bank import Store
+
+        return None if self.audit.store is None else Store(self.audit.store)
 
     def promise(self) -> Dp | None:
         """Return the differential privacy that the settings claim; None if they claim none."""
@@ -68,10 +78,18 @@ class Job:
         return load_recipe(self.audit.recipe, self.folder)
 
     @property
+    def recipe_name(self) -> str:
+        """Where the recipe is, whatever the working directory."""
+        place, colon, variable = self.audit.recipe.partition(":")
+        return f"{self.place(place).resolve()}{colon}{variable}" if place.endswith(".py") else self.audit.recipe
+
+    @property
     def workers(self) -> int:
-        """Processes to train with: as set, or one per core, or one where there is a GPU."""
+        """Processes to train with: as set, or one per core, or one where there is a GPU; with an executor, jobs."""
         if self.audit.workers is not None:
             return self.audit.workers
+        if self.audit.executor is not None:
+            raise SettingsError("say how many jobs the executor may run at a time: --workers N, or workers in [audit]")
         from memaudit.training import choose_device
 
         if choose_device(self.audit.device) != "cpu":
@@ -123,6 +141,41 @@ def design_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+store_option = click.option("--store", metavar="URL", help="Share the bank by object storage: s3://bucket/folder.")
+
+
+def elsewhere_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the flags that say which engine trains the models, and which store shares them."""
+    for option in reversed(
+        (
+            store_option,
+            click.option("--executor", help="Train in jobs of submitit (SLURM), ray, dask or joblib."),
+            click.option(
+                "--executor-option",
+                multiple=True,
+                metavar="KEY=VALUE",
+                help="An option of the executor, such as slurm_partition=gpu; repeatable.",
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def _executor_options(given: Sequence[str]) -> dict[str, Any]:
+    """Return KEY=VALUE options; a value is JSON where it can be read so, else text."""
+    found: dict[str, Any] = {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        if not key or not equals:
+            raise SettingsError(f"--executor-option is KEY=VALUE, such as slurm_partition=gpu, got {text!r}")
+        try:
+            found[key] = json.loads(value)
+        except ValueError:
+            found[key] = value
+    return found
+
+
 def subsets(flags: dict[str, Any]) -> Subsets | None:
     """Return the design that flags ask for, which are taken out; None where none does."""
     names = ("candidates", "removed", "share", "leave_one_out", "label_noise")
@@ -138,7 +191,7 @@ ledger_option = click.option("--ledger", help="The ledger file that records audi
 over_budget = click.option("--yes", is_flag=True, help="Train even if it takes more than [budget] allows.")
 
 
-def job(config: Path | None, **flags: Any) -> Job:
+def job(config: Path | None, executor_option: Sequence[str] = (), **flags: Any) -> Job:
     """Return the settings of this call.
 
     Flags that name files start from the working directory; the same keys in the file start from the file.
@@ -153,6 +206,10 @@ def job(config: Path | None, **flags: Any) -> Job:
         os.environ[SHARED] = "1"  # for worker processes, too
     folder = file.resolve().parent if file is not None else here
     given = {name: value for name, value in flags.items() if value is not None}
+    if "://" in given.get("bank", settings.audit.bank):
+        raise SettingsError(
+            "the bank is a folder of this machine. Name object storage as the store: --store URL, or store in [audit]"
+        )
     for name in {"bank", "ledger", "manifest", "members", "out", "plan"} & given.keys():
         given[name] = str((here / given[name]).resolve())
     if "references" in given:
@@ -167,7 +224,10 @@ def job(config: Path | None, **flags: Any) -> Job:
         raise SettingsError("; ".join(problems)) from None
     limits = settings.limits()
     measured = _with_what_limits_need(audit, limits)
-    return Job(measured, settings.budget, limits, settings.waivers(), settings.context(), folder, file, settings.dp)
+    options = settings.executor | _executor_options(executor_option)
+    return Job(
+        measured, settings.budget, limits, settings.waivers(), settings.context(), folder, file, settings.dp, options
+    )
 
 
 def _with_what_limits_need(audit: toml.AuditSettings, limits: tuple[Limit, ...]) -> toml.AuditSettings:
@@ -207,12 +267,13 @@ def _bar(what: str) -> Iterator[Callable[[Progress], None]]:
 
 
 def _lines(what: str) -> Iterator[Callable[[Progress], None]]:
-    last = time.monotonic()
+    last, ended = time.monotonic(), False
 
     def show(now: Progress) -> None:
-        nonlocal last
-        if time.monotonic() - last >= _PLAIN_LINE_SECONDS or (now.done == now.total and now.fresh):
-            last = time.monotonic()
+        nonlocal last, ended
+        full = now.done == now.total and now.fresh > 0
+        if time.monotonic() - last >= _PLAIN_LINE_SECONDS or (full and not ended):
+            last, ended = time.monotonic(), full
             click.echo(f"{what}: {now.done} of {now.total}{_eta(now, ', ')}", err=True)
 
     yield show

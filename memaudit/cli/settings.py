@@ -31,11 +31,13 @@ class AuditSettings(BaseModel):
     state_dict: str | None = None
     trust: list[str] = []
     bank: str = "bank"
+    store: str | None = None
     out: str = "audit"
     shadows: Annotated[int, Field(ge=0, multiple_of=2)] = 64
     references: list[str] = []
     seed: Annotated[int, Field(ge=0)] = 0
     workers: Annotated[int, Field(ge=1)] | None = None
+    executor: str | None = None
     device: str = "auto"
     weights: bool = True
     fpr: Annotated[list[Annotated[float, Field(gt=0, lt=1)]], Field(min_length=1)] = [0.01, 0.001]
@@ -102,6 +104,7 @@ class Settings(BaseModel):
     report: ReportSettings = ReportSettings()
     budget: BudgetSettings = BudgetSettings()
     files: FilesSettings = FilesSettings()
+    executor: dict[str, Any] = {}
     dp: DpSettings | None = None
     gate: list[GateSettings] = []
     waiver: list[WaiverSettings] = []

@@ -13,7 +13,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -45,6 +45,7 @@ from memaudit.recipe import (
 from memaudit.recipe.populations import number_of_units, population, require_stable, units_of
 from memaudit.recipe.weights import require_storable
 from memaudit.training.designing import WAY_OUT, design_for, require_enough, require_models, resolved, size_mismatch
+from memaudit.training.executors import Elsewhere
 from memaudit.training.machine import choose_device, one_thread, starting
 from memaudit.training.making import make_missing
 from memaudit.training.model import Workshop
@@ -95,6 +96,9 @@ def fill(
     seed: int = 0,
     workers: int = 1,
     shard: Shard | None = None,
+    models: Collection[int] | None = None,
+    executor: str | None = None,
+    options: Mapping[str, Any] | None = None,
     device: str = "auto",
     weights: bool = True,
     examples: Population | None = None,
@@ -118,9 +122,13 @@ def fill(
             keeps its design without being told again.
         seed: Decides memberships and all randomness of training.
         workers: Processes; more than one needs a recipe that can be imported. A script that asks for them must guard
-            its main part with `if __name__ == "__main__"`.
+            its main part with `if __name__ == "__main__"`. With an executor, the number of jobs at a time.
         shard: Train this part of the models only.
-        device: `cpu`, `cuda`, `cuda:1`, …; `auto` takes a GPU if there is one.
+        models: Train these models only.
+        executor: The engine that runs the jobs: `submitit`, `ray`, `dask`, `joblib`. The recipe must then be named
+            (`recipe.py:recipe`), and the machines must see it and the bank under the same paths.
+        options: Of the executor, as it calls them.
+        device: `cpu`, `cuda`, `cuda:1`, …; `auto` takes a GPU if there is one. With an executor, of each job.
         weights: Whether to keep the networks' weights beside their signals.
         examples: The recipe's population, where it has been made already.
         pack: How many models of a ClassifierRecipe a process trains at once, as one batched network. By default 16 on
@@ -130,12 +138,18 @@ def fill(
         repaired: Called with (model, what was wrong) for each damaged model that is trained again.
 
     Raises:
-        SettingsError: The number of shadows, workers, the design or the device makes no sense.
+        SettingsError: The number of shadows, workers, the models, the design, the device or the executor makes no
+            sense.
         RecipeError: The recipe failed.
-        BankError: The folder holds another recipe's bank, or cannot be written, or the bank does not fit the target.
+        BankError: The folder holds another recipe's bank, or cannot be written, or the bank does not fit the target;
+            or the jobs of an executor add no model.
     """
     if pack is not None and pack < 1:
         raise SettingsError(f"pack = {pack}: give a number of models, at least 1")
+    if pack is not None and executor is not None:
+        raise SettingsError("pack and executor exclude each other: jobs pack models as they do by default")
+    wanted = _wanted(shadows, shard, models)
+    elsewhere = None if executor is None else Elsewhere.on(executor, options, recipe, workers, device)
     recipe = load_recipe(recipe) if isinstance(recipe, str) else recipe
     examples = population(recipe) if examples is None else examples
     who = None if members is None else units_of(examples, membership(members, examples).counts)
@@ -143,7 +157,8 @@ def fill(
     require_models(shadows, of_bank)
     if who is not None and of_bank.draw is Draw.INDEPENDENT:
         require_enough(shadows, of_bank)
-    workshop = Workshop(recipe, examples, seed, choose_device(device), weights, of_bank, pack)
+    here = choose_device(device) if elsewhere is None else "cpu"  # a login node has no GPU
+    workshop = Workshop(recipe, examples, seed, here, weights, of_bank, pack)
     workshop.require_classes()
     if weights:
         require_storable(recipe)
@@ -152,11 +167,24 @@ def fill(
     if not bank.models():
         require_stable(recipe, examples)
     discard(bank, bank.damage, repaired)
-    wanted = shard.models(shadows) if shard else range(shadows)
     if not all(map(bank.has, wanted)) and who is not None and (told := size_mismatch(of_bank, who)):
         raise BankError(f"{bank.path}: {told}. {WAY_OUT}")  # before hours are spent
-    complete(workshop, bank, wanted, workers, progress)
+    if elsewhere is None:
+        complete(workshop, bank, wanted, workers, progress)
+    else:
+        elsewhere.complete(bank, wanted, seed, weights, _Watch(bank, wanted, progress))
     return bank
+
+
+def _wanted(shadows: int, shard: Shard | None, models: Collection[int] | None) -> Collection[int]:
+    """Return the models that a fill is to make."""
+    if models is None:
+        return shard.models(shadows) if shard else range(shadows)
+    if shard is not None:
+        raise SettingsError("name models or a shard of them, not both")
+    if wrong := sorted(set(models) - set(range(shadows))):
+        raise SettingsError(f"there is no model {wrong[0]}: with {shadows} shadow models they are 0 to {shadows - 1}")
+    return sorted(set(models))
 
 
 def discard(bank: Bank, problem_of: Callable[[int], str | None], told: Callable[[int, str], None] | None) -> None:

@@ -10,7 +10,7 @@ from multiprocessing.context import BaseContext
 
 from memaudit.errors import SettingsError
 
-_OURS = ("torch", "memaudit.training.filling", "memaudit.training.classifier")
+_OURS = ("torch", "memaudit.training.filling", "memaudit.training.classifier", "memaudit.training.packs")
 _THEIRS = ("memaudit.training.language", "transformers.modeling_utils", "peft", "sklearn.base", "torchvision")
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from memaudit.bank import Bank
-from memaudit.bank.inputs import require_inputs, require_own_checkpoints
+from memaudit.bank.inputs import on_the_banks_disk, require_inputs, require_own_checkpoints
 from memaudit.canaries.doses import doses
 from memaudit.design import Design, Draw, one_class, redrawn, training_seed
 from memaudit.errors import MemauditError, RecipeError
@@ -222,6 +222,7 @@ class Workshop:
             shop.require_unchanged("scoring")
             read = inputs_of(self.recipe)
         require_inputs(bank, recipe_folder(self.recipe), model, read)
+        disk = on_the_banks_disk(bank, recipe_folder(self.recipe), files)
         bank.write(
             model,
             {**self.memberships(counts), **signals, **dynamics, **seen},
@@ -229,7 +230,7 @@ class Workshop:
             {**record, "seconds": round(record["seconds"], 3), "evaluation": round(evaluation, 3)}
             | {"device": self.device}
             | ({"inputs": read} if read else {})
-            | ({"checkpoints": span | {"files": files}} if files else {})
+            | ({"checkpoints": span | {"files": files} | disk} if files else {})
             | self.origin(model),
         )
         if files:
