@@ -1,7 +1,8 @@
 # make demo    installs everything and audits a real model; prints where the report is
 # make demo-language    the same with a language model and planted secrets
 # make test    installs everything and runs the tests
-# make check   what continuous integration runs: format, lint, types, architecture, tests
+# make lint    format, lint, types, architecture: what needs no test
+# make check   lint and test, as continuous integration runs them
 # make slow    the tests that take minutes
 # make bench   runs the quick benchmarks and rewrites benchmarks/RESULTS.md; BENCH="NAME --data DIR" for others
 # make docs    builds the documentation into site/, with warnings as errors
@@ -11,7 +12,7 @@ BIN := .venv/bin
 # One process per core, each on one thread; the tests of a file share what they train.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses=auto --maxprocesses=4 --dist=loadfile
 
-.PHONY: demo demo-language test check slow bench docs fix clean
+.PHONY: demo demo-language test lint check slow bench docs fix clean
 
 demo: .venv/installed
 	$(BIN)/memaudit demo demo
@@ -22,12 +23,13 @@ demo-language: .venv/installed
 test: .venv/installed
 	$(PYTEST)
 
-check: .venv/installed
+lint: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(PYTEST)
+
+check: lint test
 
 slow: .venv/installed
 	$(PYTEST) -m slow

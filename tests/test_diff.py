@@ -352,9 +352,11 @@ def test_evidence_that_is_named_otherwise_or_about_others() -> None:
 
 @pytest.fixture(scope="module")
 def releases(workplace: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project of a user with the audits of two releases of one recipe, and of the first again."""
+    """The project of a user with the audits of two releases of one recipe, and of the first again; without pictures."""
     import shutil
     import sys
+
+    import memaudit.reports.figures
 
     folder = tmp_path_factory.mktemp("releases") / "project"
     shutil.copytree(workplace, folder, ignore=shutil.ignore_patterns("__pycache__"))
@@ -364,7 +366,9 @@ def releases(workplace: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     ma.save_target(ma.train(recipe, members, seed=9, device="cpu"), folder / "new.safetensors", members)
     for name, out in (("model", "old"), ("new", "new"), ("model", "again")):
         done = ma.audit(folder / f"{name}.safetensors", recipe, folder / "bank", fprs=[0.02])
-        done.write(folder / out)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(memaudit.reports.figures, "render", lambda figure, theme: b"<svg/>")
+            done.write(folder / out)
     sys.path[:] = path
     del sys.modules["recipe"]
     return folder

@@ -185,12 +185,13 @@ def test_a_manifest_that_is_one_is_taken(made: Manifest, tmp_path: Path) -> None
     assert check(tmp_path, *(json.dumps(each).encode() for each in (made.public(), made.to_json()))) == 0
 
 
-def test_manifests_that_are_too_much(made: Manifest, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [4_000, pytest.param(20_000, marks=pytest.mark.slow)])
+def test_manifests_that_are_too_much(made: Manifest, tmp_path: Path, number: int) -> None:
     public, whole = made.public(), made.to_json()
     wide, deep, many = (copy.deepcopy(whole) for _ in range(3))
     wide["canaries"][0] |= {"alphabets": [["0", "1"]] * 20_000, "secret": [0] * 20_000, "size": 2}
     deep["canaries"][0]["alphabets"] = "deep"
-    many["canaries"] = [{**many["canaries"][0], "name": f"{n}", "prefix": f"{n}"} for n in range(20_000)]
+    many["canaries"] = [{**many["canaries"][0], "name": f"{n}", "prefix": f"{n}"} for n in range(number)]
     many["canaries"].append(many["canaries"][0])
     brackets = "[" * 50_000 + "]" * 50_000
     nested = json.dumps(deep).replace('"deep"', brackets).encode()

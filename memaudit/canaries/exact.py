@@ -14,7 +14,6 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.optimize import brentq
-from scipy.special import logsumexp
 
 from memaudit.stats import clopper_pearson
 
@@ -149,7 +148,8 @@ def _bound(x: Float[Array, " canaries"], alpha: float) -> float:
     """Return the lower confidence bound of the mean of independent numbers in 0 … 1."""
 
     def evidence(mean: float) -> float:
-        return float(logsumexp(np.log1p(_BETS[:, None] * (x / mean - 1)).sum(axis=1)) - math.log(len(_BETS)))
+        capitals = np.log1p(_BETS[:, None] * (x / mean - 1)).sum(axis=1)
+        return float(np.logaddexp.reduce(capitals) - math.log(len(_BETS)))
 
     threshold = -math.log(alpha)
     least = 1e-12
