@@ -1,8 +1,8 @@
-"""What a bank holds, as arrays. A bank of usual size is read once and kept, a larger one in spans of examples."""
+"""What a bank holds, as arrays. A bank of usual size is read once and kept, a larger one mapped from one file."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,13 +14,14 @@ from jaxtyping import Float, Int, Shaped, UInt8
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file
 
+from memaudit.bank.mapped import Mapped
 from memaudit.design import by_pair
 from memaudit.errors import BankError
 
 Array = np.ndarray
 
-_KEPT = 2**28  # bytes: signals of at most this size are kept, so that their files are read once
-_SPAN = 2**26  # bytes that are read at once of larger ones
+_KEPT = 2**28  # bytes: recordings of at most this size are kept in memory, larger ones are mapped
+_SPAN = 2**26  # bytes that are read at once where no file can be written
 _OBSERVED = "observed."
 
 
@@ -63,12 +64,12 @@ class Recordings:
     @cached_property
     def members(self) -> UInt8[Array, "models examples"]:
         """How often each model was trained on each example."""
-        return self._part.of_models(self._part.whole.members) if self._part else self.stacked("members")
+        return self._part.of_models(self._part.whole.members) if self._part else self._of_all("members")
 
     @cached_property
     def correct(self) -> Shaped[Array, "models examples"]:
         """Whether each model classifies each example correctly, or the share of its tokens that it predicts."""
-        return self._part.of_models(self._part.whole.correct) if self._part else self.stacked("correct")
+        return self._part.of_models(self._part.whole.correct) if self._part else self._of_all("correct")
 
     def everything(self, model: int) -> dict[str, Array]:
         """Return all that was recorded about one model, by name."""
@@ -130,6 +131,23 @@ class Recordings:
         """Size of one model's signals, in float32."""
         return 4 * self.shape[1] * self.shape[2]
 
+    def _of_all(self, name: str) -> Shaped[Array, "models examples"]:
+        """Return one recording of every model, of a large bank in pages that the system may drop."""
+        if self._kept or (found := self._mapped(lambda: (recording(file, name) for file in self.files))) is None:
+            return self.stacked(name)
+        return found.array
+
+    @cached_property
+    def _signals(self) -> Mapped | None:
+        """The signals of every pair, inside and then outside `[sides, examples, queries]`; None if not mapped."""
+        if self._part:
+            return self._part.whole._signals
+        pairs, everything = range(self.shape[0]), slice(0, self.shape[1])
+        return None if self._kept else self._mapped(lambda: (side for t in pairs for side in self._pair(t, everything)))
+
+    def _mapped(self, rows: Callable[[], Iterator[Array]]) -> Mapped | None:
+        return Mapped.of(rows, self.files[0].parent)
+
     def _span(self, start: int, stop: int) -> _Span:
         """Return signals of at least these examples."""
         examples = self.shape[1]
@@ -137,6 +155,11 @@ class Recordings:
             return _Span(0, *map(self._part.of, self._part.whole.block(slice(0, examples))))
         if self._kept:
             return self._read(0, examples)
+        if self._signals is not None:
+            if self._part:
+                return _Span(start, *map(self._part.of, self._part.whole.block(slice(start, stop))))
+            here = self._signals.columns(start, stop)
+            return _Span(start, here[0::2], here[1::2])
         step = _SPAN * examples // (len(self.files) * self._bytes)
         return self._read(start, min(max(start + step, stop), examples))
 
@@ -144,11 +167,16 @@ class Recordings:
         at, pairs = slice(start, stop), self.shape[0]
         inside, outside = np.empty((2, pairs, stop - start, self.shape[2]), np.float32)
         for pair in range(pairs):
-            models = slice(2 * pair, 2 * pair + 2)
-            phi = np.stack([recording(file, "phi", at) for file in self.files[models]])
-            (inside[pair],), (outside[pair],) = by_pair(phi, self.members[models, at])
+            inside[pair], outside[pair] = self._pair(pair, at)
         inside.flags.writeable = outside.flags.writeable = False
         return _Span(start, inside, outside)
+
+    def _pair(self, pair: int, at: slice) -> tuple[Float[Array, "span queries"], Float[Array, "span queries"]]:
+        """Return (inside, outside) signals of one pair, read from its files."""
+        models = slice(2 * pair, 2 * pair + 2)
+        phi = np.stack([recording(file, "phi", at) for file in self.files[models]])
+        (inside,), (outside,) = by_pair(phi.astype(np.float32, copy=False), self.members[models, at])
+        return inside, outside
 
 
 def _as_slice(pairs: Int[Array, " some"]) -> Int[Array, " some"] | slice:
