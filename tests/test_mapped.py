@@ -87,7 +87,7 @@ def test_what_is_mapped_cannot_be_written_to_and_leaves_no_file(large: Recording
     assert sorted(tmp_path.iterdir()) == before
     for array in (inside, large.members):
         with pytest.raises(ValueError, match="read-only"):
-            array += 1  # noqa: PLW2901
+            array += 1
 
 
 def test_pages_that_are_given_back_are_read_again(

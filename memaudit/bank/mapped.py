@@ -49,14 +49,14 @@ class Mapped:
 
     @classmethod
     def _written(cls, file: IO[bytes], rows: Iterator[Array]) -> Mapped | None:
-        first, count = next(rows), 0
-        for count, row in enumerate(itertools.chain([first], rows), 1):
+        first = next(rows)
+        for row in itertools.chain([first], rows):
             if (row.dtype, row.shape) != (first.dtype, first.shape):
                 return None
             file.write(np.ascontiguousarray(row).data)
         file.flush()
         pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        return cls(np.frombuffer(pages, first.dtype).reshape(count, *first.shape), pages)
+        return cls(np.frombuffer(pages, first.dtype).reshape(-1, *first.shape), pages)
 
     def columns(self, start: int, stop: int) -> Shaped[Array, "rows some ..."]:
         """Return some columns of all rows."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -87,9 +87,10 @@ class ClassifierEvidence(ClassifierTargetEvidence, Evidence):
         if name not in self._attacked:
             attack = ACCESS_ATTACKS[name]
             viewed = self.viewed(attack.view)
-            found = Attacked.of(knowing(attack, self.y), viewed.target, viewed.pairs)
-            scores = untied(found.target, found.inside, found.outside, self.seed)
-            self._attacked[name] = Attacked(found.attack, *scores, self.matched)
+            known = lambda attack, part: knowing(attack, self.y[part])  # noqa: E731
+            found = Attacked.of(attack, viewed.target, viewed.pairs, self.step, known)
+            target, inside, outside = untied(found.target, found.inside, found.outside, self.seed)
+            self._attacked[name] = self.with_couples(replace(found, target=target, inside=inside, outside=outside))
         return self._attacked[name]
 
     @cached_property

@@ -144,7 +144,7 @@ def _effects(
     """Return what training on an example, and on its neighbour alone, adds to its signal; and where both are known."""
     inside, outside = (_columns(evidence, rows, side) for side in (0, 1))
     own = inside.mean(axis=0) - outside.mean(axis=0)
-    has = evidence.bank.members[evidence.couples.outside[:, rows], neighbour] > 0
+    has = evidence.bank.members[evidence.couples_of(rows).outside, neighbour] > 0
     with_it, without = has.sum(axis=0), (~has).sum(axis=0)
     known = (with_it > 0) & (without > 0)
     sums = np.where(has, outside, 0).sum(axis=0), np.where(has, 0, outside).sum(axis=0)

@@ -221,6 +221,7 @@ def _finding(evidence: Evidence, code: str, title: str, attacked: Attacked, fpr:
         notes=(
             f"Mean TPR on the shadow models at a {rate(fpr)} FPR: {percent(float(caught.mean()))} (95% CI "
             f"{between(*ends)}, bootstrap over {'' if attacked.matched else 'pairs of '}models and examples).",
+            *((attacked.sampled,) if attacked.sampled else ()),
             *((_variance_note(tpr.design_effect), *_blind_note(evidence, fpr), *more.notes) if main else ()),
         ),
     )
@@ -268,7 +269,7 @@ def _single(evidence: Evidence, attacked: Attacked, fpr: float) -> Table:
         rows=tuple(rows),
         note=(
             "One threshold serves all examples, so the stated FPR is a mean over them. It is not the error rate for a "
-            "single flagged example."
+            f"single flagged example. {attacked.sampled}".rstrip()
         ),
     )
 

@@ -111,6 +111,7 @@ def _risk(evidence: Evidence) -> Outcome:
             notes=(
                 "The false-discovery rate is the expected share of non-members among all who are identified. It is no "
                 "error rate for one person.",
+                *((attacked.sampled,) if attacked.sampled else ()),
             ),
         ),
     ), ()

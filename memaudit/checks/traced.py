@@ -98,7 +98,7 @@ def _adversaries(evidence: Evidence, found: Attacked, fprs: list[float]) -> Tabl
         return name, f"{named:,} of {members:,}", f"{wrong:,} of {others:,}", percent(most)
 
     rows = [row(f"{rate(fpr)} FPR", found.flagged(fpr)) for fpr in fprs]
-    if evidence.matched is None:
+    if evidence.matched is None and found.step == 1:  # the highest of as many scores as the audited model's own
         chance = percent(1 / (len(found.outside) + 1))
         rows.append(row(f"names no non-member, except with probability {chance}", found.target > found.outside.max()))
     return Table(
@@ -142,7 +142,7 @@ def _information(evidence: Evidence) -> Outcome:
         return (), (Skipped(code="MIA012", title=_BITS, reason=reason),)
     attacked = evidence.attacked(Lira().name)
     inside, outside = (side.astype(np.float64) for side in attacked.by_unit)
-    share = 0.5 if evidence.matched is None else float((evidence.bank.members > 0).mean())
+    share = 0.5 if evidence.matched is None else np.count_nonzero(evidence.bank.members) / evidence.bank.members.size
     most, fair = entropy(share), evidence.matched is None
     found = _not_negative(inside, outside, share, "pairs of shadow models" if fair else "shadow models")
     examples = inside.shape[1]
@@ -157,7 +157,8 @@ def _information(evidence: Evidence) -> Outcome:
         counted=f"examples in {len(evidence.bank.members)} shadow models",
         source="Steinke & Zakynthinou 2020; lower bound by a cross-fitted prediction",
         notes=(
-            f"Of all {examples:,} examples together: {number(found.value * examples)} bits.",
+            f"Of all {len(evidence.members):,} examples together: {number(found.value * len(evidence.members))} bits.",
+            *((attacked.sampled,) if attacked.sampled else ()),
             f"On this model: {number(max(float(told) + most, 0.0), 2)} bits per example.",
             *(() if fair else (f"A membership with probability {percent(share)} has {number(most, 2)} bits.",)),
         ),

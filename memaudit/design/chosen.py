@@ -22,26 +22,30 @@ def step_of(examples: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class EveryNth:
-    """Pairs of which every nth example is looked at: for checks that need fewer examples than there are."""
+    """Pairs of which every nth example is looked at: for checks that need fewer examples than there are.
+
+    `first` is the first example that is looked at; of n such parts, each example is in one.
+    """
 
     pairs: Pairs
     step: int
+    first: int = 0
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Pairs, examples, queries."""
         pairs, examples, queries = self.pairs.shape
-        return pairs, -(-examples // self.step), queries
+        return pairs, -(-(examples - self.first) // self.step), queries
 
     def block(self, examples: slice) -> tuple[Float[Array, "pairs block queries"], Float[Array, "pairs block queries"]]:
         """Return the inside and outside signals of a block of the examples that are looked at."""
         start, stop, _ = examples.indices(self.shape[1])
-        within, without = self.pairs.block(slice(start * self.step, stop * self.step))
+        within, without = self.pairs.block(slice(start * self.step + self.first, stop * self.step))
         return within[:, :: self.step], without[:, :: self.step]
 
     def take(self, pairs: Int[Array, " some"]) -> EveryNth:
         """Return the same for some of the pairs."""
-        return EveryNth(self.pairs.take(pairs), self.step)
+        return EveryNth(self.pairs.take(pairs), self.step, self.first)
 
 
 @runtime_checkable  # for the shape checks of the tests

@@ -56,6 +56,10 @@ class Couples:
         inside, outside = self.inside[:couples, ::step], self.outside[:couples, ::step]
         return Couples(inside, outside, self.clusters[: max(int(inside.max()), int(outside.max())) + 1])
 
+    def every(self, step: int) -> Couples:
+        """Return the couples of every nth example, of all the models."""
+        return Couples(self.inside[:, ::step], self.outside[:, ::step], self.clusters)
+
     def totals(
         self, side: Int[Array, "couples examples"], values: Shaped[Array, "couples examples"]
     ) -> Float[Array, " models"]:
