@@ -53,6 +53,8 @@ class Attacked:
     matched: Couples | None = None
     step: int = 1
     _means: dict[float, float] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _cuts: dict[float, float] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _others: dict[float, Array] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def of(
@@ -87,16 +89,30 @@ class Attacked:
 
     def flagged(self, fpr: float) -> Bool[Array, " examples"]:
         """Return which examples lie above the threshold that the shadows' non-members set for a rate."""
-        return self.target > threshold(self.outside.ravel(), fpr)
+        return self.target > self.cut(fpr)
+
+    def cut(self, fpr: float) -> float:
+        """Return that threshold; computed once."""
+        if fpr not in self._cuts:
+            self._cuts[fpr] = threshold(self.outside.ravel(), fpr)
+        return self._cuts[fpr]
 
     def shadows_flagged(self, fpr: float) -> tuple[Bool[Array, "pairs examples"], Bool[Array, "pairs examples"]]:
         """Return (members, non-members) flagged in every pair of shadows, at thresholds set by the other pairs."""
+        cut = self._by_others(fpr)
         if self.matched is None:
-            cut = transferred_thresholds(self.outside, fpr)[:, None]
-            return self.inside > cut, self.outside > cut
+            return self.inside > cut[:, None], self.outside > cut[:, None]
         inside, outside = (self.matched.clusters[side] for side in (self.matched.inside, self.matched.outside))
-        cut = transferred_thresholds(self.outside, fpr, cluster=outside, clusters=self.matched.groups)
         return self.inside > cut[inside], self.outside > cut[outside]
+
+    def _by_others(self, fpr: float) -> Float[Array, " clusters"]:
+        """Return the threshold for each pair, or cluster, that the others set; computed once."""
+        if fpr not in self._others:
+            of = {}
+            if (matched := self.matched) is not None:
+                of = {"cluster": matched.clusters[matched.outside], "clusters": matched.groups}
+            self._others[fpr] = transferred_thresholds(self.outside, fpr, **of)
+        return self._others[fpr]
 
     def shadows_interval(self, fpr: float) -> tuple[float, float]:
         """Return the 95 % interval of the shadows' mean true-positive rate: bootstrap over models and examples."""

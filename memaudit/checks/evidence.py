@@ -228,11 +228,13 @@ class Evidence(TargetEvidence):
     def rate(self, found: Attacked, fpr: float) -> TransferredRate:
         """Return the true-positive rate of an attack's scores on the target at a false-positive rate."""
         flagged = found.flagged(fpr)[self.members]
-        return transferred_rate(flagged, found.inside, found.outside, self.couples, fpr)
+        return transferred_rate(flagged, found.inside, found.outside, self.couples, fpr, cut=found.cut(fpr))
 
     @cached_property
     def couples(self) -> Couples:
         """Which models the shadows' scores come from, of the examples on which they are scored."""
+        if self.matched is not None and self.step == 1:
+            return self.matched
         return self.couples_of(slice(None, None, self.step))
 
     def couples_of(self, rows: slice | Int[Array, " rows"]) -> Couples:

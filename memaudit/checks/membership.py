@@ -27,7 +27,7 @@ from memaudit.checks.enough import Enough, enough
 from memaudit.checks.evidence import Check, Evidence, Outcome, between, estimate, share_of
 from memaudit.checks.text import TextEvidence
 from memaudit.reports.text import percent, rate
-from memaudit.stats import own_tpr, threshold
+from memaudit.stats import columns, own_tpr
 from memaudit.types import Curve, Figure, Finding, Skipped, Table
 
 Array = np.ndarray
@@ -248,7 +248,7 @@ def _single(evidence: Evidence, attacked: Attacked, fpr: float) -> Table:
 
     Source: Jälkö et al. 2026 (arXiv 2605.25819), per-example false-positive rates under one threshold.
     """
-    times = attacked.shadows_flagged(fpr)[1].sum(axis=0)
+    times = columns(attacked.shadows_flagged(fpr)[1])
     pairs, examples = attacked.outside.shape
     equal = stats.binom(pairs, fpr)
     bounds = [0, *(2**i for i in range(pairs.bit_length()) if 2**i <= pairs)]
@@ -287,7 +287,7 @@ def _roc(evidence: Evidence) -> Figure:
 def _curve(evidence: Evidence, name: str, rates: Array, band: bool) -> Curve:
     attacked = evidence.attacked(name)
     members = attacked.target[evidence.members]
-    tprs = [float((members > threshold(attacked.outside.ravel(), rate)).mean()) for rate in rates]
+    tprs = [float((members > attacked.cut(rate)).mean()) for rate in rates.tolist()]
     # bands of several would hide each other
     return curve(name, rates, tprs, (lambda fpr: evidence.tpr(name, fpr).interval()) if band else None)
 

@@ -117,7 +117,7 @@ def _tpr(
 ) -> TransferredRate:
     own = flagged[evidence.members & group.rows]
     among = group.rows[:: attacked.step]
-    return transferred_rate(own, attacked.inside, attacked.outside, evidence.couples, fpr, among)
+    return transferred_rate(own, attacked.inside, attacked.outside, evidence.couples, fpr, among, attacked.cut(fpr))
 
 
 def simultaneous(level: Float[Array, " levels"] | float, number: int) -> Float[Array, " levels"]:

@@ -12,7 +12,7 @@ from memaudit.checks.attack_results import title_of
 from memaudit.checks.attacked import Attacked
 from memaudit.checks.evidence import Check, Evidence, Outcome, between, estimate
 from memaudit.reports.text import number, percent, rate
-from memaudit.stats import Calibration, clopper_pearson, entropy, information_interval, membership_bits
+from memaudit.stats import Calibration, MembershipBits, clopper_pearson, entropy
 from memaudit.types import Cell, Estimate, Finding, Skipped, Table
 
 Array = np.ndarray
@@ -144,7 +144,8 @@ def _information(evidence: Evidence) -> Outcome:
     inside, outside = (side.astype(np.float64) for side in attacked.by_unit)
     share = 0.5 if evidence.matched is None else np.count_nonzero(evidence.bank.members) / evidence.bank.members.size
     most, fair = entropy(share), evidence.matched is None
-    found = _not_negative(inside, outside, share, "pairs of shadow models" if fair else "shadow models")
+    bits = MembershipBits.of(inside, outside, share)
+    found = _not_negative(bits, "pairs of shadow models" if fair else "shadow models")
     examples = inside.shape[1]
     told = Calibration.of(inside, outside, share).log2(attacked.target, evidence.members)
     finding = Finding(
@@ -179,14 +180,14 @@ def _revealed(found: Estimate, most: str) -> str:
     )
 
 
-def _not_negative(inside: Array, outside: Array, share: float, over: str) -> Estimate:
+def _not_negative(bits: MembershipBits, over: str) -> Estimate:
     """Return the mean with its interval, no end below 0."""
 
     def interval(level: Float[Array, " levels"]) -> tuple[Array, Array]:
-        low, high = information_interval(inside, outside, share, level)
+        low, high = bits.interval(level)
         return np.maximum(low, 0), np.maximum(high, 0)
 
-    value = max(float(membership_bits(inside, outside, share).mean()), 0.0)
+    value = max(float(bits.by_cluster.mean()), 0.0)
     method = f"Student t over {over}, widened for skewness, and normal over examples; at least 0"
     return estimate(value, interval, "bits", method)
 
