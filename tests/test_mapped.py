@@ -93,7 +93,7 @@ def test_what_is_mapped_cannot_be_written_to_and_leaves_no_file(large: Recording
 def test_pages_that_are_given_back_are_read_again(
     large: Recordings, whole: dict[str, Array], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("memaudit.bank.mapped._HELD", 100)
+    monkeypatch.setattr("memaudit.bank.recordings._HELD", 100)
     first, _ = large.block(slice(0, 5))
     kept = first.copy()
     same(large, whole, [0, 1, 2, 3])
@@ -161,6 +161,6 @@ def test_what_changes_after_it_was_mapped_has_no_effect(
 def test_a_system_without_madvise_works(
     large: Recordings, whole: dict[str, Array], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("memaudit.bank.mapped._HELD", 0)
+    monkeypatch.setattr("memaudit.bank.recordings._HELD", 0)
     monkeypatch.delattr(mmap, "MADV_DONTNEED", raising=False)
     same(large, whole, [0, 1, 2, 3])

@@ -14,7 +14,7 @@ import itertools
 import mmap
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -23,8 +23,6 @@ from jaxtyping import Shaped
 
 Array = np.ndarray
 
-_HELD = 2**27  # bytes that are handed out before the pages behind them are given back
-
 
 @dataclass(frozen=True, slots=True)
 class Mapped:
@@ -32,7 +30,6 @@ class Mapped:
 
     array: Shaped[Array, "rows ..."]
     _pages: mmap.mmap
-    _handed: list[int] = field(default_factory=lambda: [0])  # bytes since pages were given back
 
     @classmethod
     def of(cls, rows: Callable[[], Iterator[Shaped[Array, "..."]]], beside: Path) -> Mapped | None:
@@ -58,11 +55,7 @@ class Mapped:
         pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         return cls(np.frombuffer(pages, first.dtype).reshape(-1, *first.shape), pages)
 
-    def columns(self, start: int, stop: int) -> Shaped[Array, "rows some ..."]:
-        """Return some columns of all rows."""
-        found = self.array[:, start:stop]
-        self._handed[0] += found.nbytes
-        if self._handed[0] > _HELD and hasattr(mmap, "MADV_DONTNEED"):
-            self._handed[0] = found.nbytes
-            self._pages.madvise(mmap.MADV_DONTNEED)  # they are read again from the file when they are needed
-        return found
+    def give_back(self) -> None:
+        """Take its pages out of this process's memory: they are read again from the file when they are needed."""
+        if hasattr(mmap, "MADV_DONTNEED"):
+            self._pages.madvise(mmap.MADV_DONTNEED)

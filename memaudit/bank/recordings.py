@@ -22,6 +22,7 @@ Array = np.ndarray
 
 _KEPT = 2**28  # bytes: recordings of at most this size are kept in memory, larger ones are mapped
 _SPAN = 2**26  # bytes that are read at once where no file can be written
+_HELD = 2**27  # bytes that are handed out of mapped files before their pages are given back
 _OBSERVED = "observed."
 
 
@@ -60,6 +61,8 @@ class Recordings:
     files: tuple[Path, ...]
     _part: _Part | None = field(default=None, repr=False, compare=False)
     _latest: list[_Span] = field(default_factory=list, init=False, repr=False, compare=False)  # at most one
+    _maps: list[Mapped] = field(default_factory=list, init=False, repr=False, compare=False)
+    _handed: list[int] = field(default_factory=lambda: [0], init=False, repr=False, compare=False)  # bytes
 
     @cached_property
     def members(self) -> UInt8[Array, "models examples"]:
@@ -146,7 +149,19 @@ class Recordings:
         return None if self._kept else self._mapped(lambda: (side for t in pairs for side in self._pair(t, everything)))
 
     def _mapped(self, rows: Callable[[], Iterator[Array]]) -> Mapped | None:
-        return Mapped.of(rows, self.files[0].parent)
+        found = Mapped.of(rows, self.files[0].parent)
+        self._maps.extend([found] if found is not None else [])
+        return found
+
+    def _hand(self, signals: Array, start: int, stop: int) -> _Span:
+        """Return mapped signals of some examples; now and then, what was looked at before is given back."""
+        here = signals[:, start:stop]
+        self._handed[0] += here.nbytes
+        if self._handed[0] > _HELD:
+            self._handed[0] = here.nbytes
+            for found in self._maps:
+                found.give_back()
+        return _Span(start, here[0::2], here[1::2])
 
     def _span(self, start: int, stop: int) -> _Span:
         """Return signals of at least these examples."""
@@ -158,8 +173,7 @@ class Recordings:
         if self._signals is not None:
             if self._part:
                 return _Span(start, *map(self._part.of, self._part.whole.block(slice(start, stop))))
-            here = self._signals.columns(start, stop)
-            return _Span(start, here[0::2], here[1::2])
+            return self._hand(self._signals.array, start, stop)
         step = _SPAN * examples // (len(self.files) * self._bytes)
         return self._read(start, min(max(start + step, stop), examples))
 

@@ -12,6 +12,7 @@ from memaudit.design.pairs import Pairs
 
 Array = np.ndarray
 
+_CELLS = 2**24  # numbers of each side that are read at once
 ENOUGH_EXAMPLES = 10_000  # for what is measured on single models many times over
 
 
@@ -39,9 +40,21 @@ class EveryNth:
 
     def block(self, examples: slice) -> tuple[Float[Array, "pairs block queries"], Float[Array, "pairs block queries"]]:
         """Return the inside and outside signals of a block of the examples that are looked at."""
-        start, stop, _ = examples.indices(self.shape[1])
+        pairs, count, queries = self.shape
+        start, stop, _ = examples.indices(count)
+        step = max(1, _CELLS // (pairs * queries * self.step))
+        parts = [self._part(at, min(at + step, stop)) for at in range(start, stop, step)] or [self._part(start, start)]
+        within, without = (
+            np.concatenate(side, axis=1) if len(side) > 1 else side[0] for side in zip(*parts, strict=True)
+        )
+        return within, without
+
+    def _part(
+        self, start: int, stop: int
+    ) -> tuple[Float[Array, "pairs part queries"], Float[Array, "pairs part queries"]]:
+        """Return the signals of a few of them: all that are between them are read."""
         within, without = self.pairs.block(slice(start * self.step + self.first, stop * self.step))
-        return within[:, :: self.step], without[:, :: self.step]
+        return within[:, :: self.step].copy(), without[:, :: self.step].copy()
 
     def take(self, pairs: Int[Array, " some"]) -> EveryNth:
         """Return the same for some of the pairs."""
