@@ -53,6 +53,9 @@ def _slira(evidence: Evidence) -> Outcome:
     that one person's membership is found: the FPR is a mean over examples, and some examples have a much higher one, as
     the table of single examples shows.
 
+    Of more than 8,388,608 pairs of shadow models × examples, the shadow models are scored on evenly spaced examples, so
+    many that there are about as many scores. The audited model is scored on all.
+
     The attack is repeated with half of the shadow models, a quarter, and so on. The last doubling is compared on the
     same targets, with the interval of the difference.
 
