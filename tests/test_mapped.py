@@ -164,3 +164,14 @@ def test_a_system_without_madvise_works(
     monkeypatch.setattr("memaudit.bank.recordings._HELD", 0)
     monkeypatch.delattr(mmap, "MADV_DONTNEED", raising=False)
     same(large, whole, [0, 1, 2, 3])
+
+
+def test_correct_by_pair_is_the_same_mapped_or_kept(
+    files: tuple[Path, ...], whole: dict[str, Array], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for kept in (2**28, 0):
+        monkeypatch.setattr(recordings, "_KEPT", kept)
+        for side, expected in zip(
+            Recordings(files).correct_by_pair, by_pair(whole["correct"], whole["members"]), strict=True
+        ):
+            assert np.array_equal(side, expected)

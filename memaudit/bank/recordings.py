@@ -74,6 +74,19 @@ class Recordings:
         """Whether each model classifies each example correctly, or the share of its tokens that it predicts."""
         return self._part.of_models(self._part.whole.correct) if self._part else self._of_all("correct")
 
+    @property
+    def correct_by_pair(self) -> tuple[Shaped[Array, "pairs examples"], Shaped[Array, "pairs examples"]]:
+        """(inside, outside): `correct` of the model of each pair that has the example, and of the other."""
+        if self._part or self._kept or (found := self._mapped(self._correct_of_pairs)) is None:
+            return by_pair(self.correct, self.members)
+        return found.array[0::2], found.array[1::2]
+
+    def _correct_of_pairs(self) -> Iterator[Shaped[Array, " examples"]]:
+        for pair in range(self.shape[0]):
+            models = slice(2 * pair, 2 * pair + 2)
+            for side in by_pair(self.correct[models], self.members[models]):
+                yield side[0]
+
     def everything(self, model: int) -> dict[str, Array]:
         """Return all that was recorded about one model, by name."""
         return load_file(self.files[model])

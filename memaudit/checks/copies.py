@@ -153,9 +153,12 @@ def _effects(
 
 def _columns(evidence: ClassifierEvidence, rows: Int[Array, " rows"], side: int) -> Shaped[Array, "pairs rows"]:
     """Return the inside or outside signals of some examples, by the first query."""
-    starts = range(0, len(evidence.members), _LOOKED_AT)
-    blocks = [evidence.bank.block(slice(start, start + _LOOKED_AT))[side][:, :, 0] for start in starts]
-    return np.concatenate(blocks, axis=1)[:, rows].astype(np.float64)
+    found = np.empty((evidence.bank.shape[0], len(rows)))
+    for start in range(0, len(evidence.members), _LOOKED_AT):
+        here = (rows >= start) & (rows < start + _LOOKED_AT)
+        block = evidence.bank.block(slice(start, start + _LOOKED_AT))[side]
+        found[:, here] = block[:, rows[here] - start, 0]
+    return found
 
 
 def _acts(own: Float[Array, " some"], other: Float[Array, " some"]) -> bool:

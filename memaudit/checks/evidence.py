@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 
 from memaudit.attacks import BANK_ATTACKS, TARGET_ATTACKS, Answers, Attack, References, Signal, attack
 from memaudit.attacks.access import RECORDED
+from memaudit.bank import Recordings
 from memaudit.checks.attacked import Attacked, Shadows, step_of_shadows
 from memaudit.checks.facts import Attribute, Poisoned, RecordedPairs, Release, Viewed
 from memaudit.design import EveryNth, Pairs, Watched, by_pair, step_of
@@ -246,6 +247,8 @@ class Evidence(TargetEvidence):
     @cached_property
     def correct_by_pair(self) -> tuple[Shaped[Array, "pairs examples"], Shaped[Array, "pairs examples"]]:
         """(inside, outside): `correct` of the model of each pair that has the example, and of the one that lacks it."""
+        if isinstance(self.bank, Recordings):
+            return self.bank.correct_by_pair
         if self.matched is None:
             return by_pair(self.bank.correct, self.bank.members)
         columns = np.arange(self.bank.shape[1])

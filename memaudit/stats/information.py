@@ -112,10 +112,11 @@ class Calibration:
             outside: As many scores of non-members.
             share: The probability of a membership.
         """
-        inside, outside = (of[~np.isnan(of)] for of in (inside, outside))
+        inside, outside = (of[there] if not (there := ~np.isnan(of)).all() else of.ravel() for of in (inside, outside))
+        bins = int(np.clip(np.cbrt(len(inside) + len(outside)), 2, _BINS))
         both = np.concatenate([inside, outside])
-        bins = int(np.clip(np.cbrt(len(both)), 2, _BINS))
-        edges = np.unique(np.quantile(both, np.arange(1, bins) / bins))
+        edges = np.unique(np.quantile(both, np.arange(1, bins) / bins, overwrite_input=True))
+        del both
         members, others = (np.bincount(np.digitize(of, edges), minlength=len(edges) + 1) for of in (inside, outside))
         expected, rest = share * (members + 1), (1 - share) * (others + 1)
         return cls(edges, expected / (expected + rest))
