@@ -61,7 +61,8 @@ class MembershipBits:
     @property
     def by_cluster(self) -> Float[Array, " clusters"]:
         """Of each cluster, the mean over examples."""
-        return entropy(self.share) + self._mean(axis=1)
+        inside, outside = self._means(axis=1)
+        return entropy(self.share) + self.share * inside + (1 - self.share) * outside
 
     def interval(self, level: Float[Array, " levels"] | float = 0.95) -> tuple[Array, Array]:
         """Return the ends of the interval of the mean, over clusters of models and over examples.
@@ -69,15 +70,16 @@ class MembershipBits:
         The half-widths of the two add up in squares: Student's t over clusters, widened for skewness, and the normal
         one over examples. Clusters alone fall short: each is scored by the others, and all on the same examples.
         """
-        bits, examples = self.by_cluster, self._mean(axis=0)
+        bits, (inside, outside) = self.by_cluster, self._means(axis=0)
+        examples = self.share * inside + (1 - self.share) * outside
         error = stats.norm.ppf((1 + np.asarray(level)) / 2) * examples.std(ddof=1) / np.sqrt(len(examples))
         low, high = cluster_mean_interval(bits, level)
         mean = bits.mean()
         return np.asarray(mean - np.hypot(mean - low, error)), np.asarray(mean + np.hypot(high - mean, error))
 
-    def _mean(self, axis: int) -> Float[Array, "..."]:
+    def _means(self, axis: int) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
         inside, outside = (np.nanmean(side, axis=axis) for side in self.told)
-        return np.asarray(self.share * inside + (1 - self.share) * outside)
+        return inside, outside
 
 
 def _told(
