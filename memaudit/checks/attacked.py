@@ -108,10 +108,10 @@ class Attacked:
     def _by_others(self, fpr: float) -> Float[Array, " clusters"]:
         """Return the threshold for each pair, or cluster, that the others set; computed once."""
         if fpr not in self._others:
-            of = {}
-            if (matched := self.matched) is not None:
-                of = {"cluster": matched.clusters[matched.outside], "clusters": matched.groups}
-            self._others[fpr] = transferred_thresholds(self.outside, fpr, **of)
+            cluster, clusters = None, None
+            if self.matched is not None:
+                cluster, clusters = self.matched.clusters[self.matched.outside], self.matched.groups
+            self._others[fpr] = transferred_thresholds(self.outside, fpr, cluster=cluster, clusters=clusters)
         return self._others[fpr]
 
     def shadows_interval(self, fpr: float) -> tuple[float, float]:
