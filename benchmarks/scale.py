@@ -30,6 +30,7 @@ import numpy as np
 import memaudit as ma
 from memaudit.auditing import examination, run
 from memaudit.bank.imported import OUTPUTS, import_signals
+from memaudit.checks import CONTROLS, all_checks
 from memaudit.design import halves, target_half
 from memaudit.recipe import Examples
 from memaudit.signals import Signals
@@ -111,10 +112,8 @@ def audited(folder: Path, models: int, examples: int) -> None:
 @contextmanager
 def phases() -> Iterator[None]:
     """Print the cost of what an audit does, step by step."""
-    controls, checks = (
-        tuple(replace(check, run=costed(check.code, check.run)) for check in found)
-        for found in (examination.CONTROLS, examination.all_checks())
-    )
+    controls = tuple(replace(control, run=costed(control.code, control.run)) for control in CONTROLS)
+    checks = tuple(replace(check, run=costed(check.code, check.run)) for check in all_checks())
     with ExitStack() as stack:
         stack.enter_context(mock.patch.object(examination, "CONTROLS", controls))
         stack.enter_context(mock.patch.object(examination, "all_checks", lambda: checks))

@@ -120,7 +120,8 @@ def test_every_nth_from_any_first_is_read_in_parts(monkeypatch: pytest.MonkeyPat
 @pytest.mark.slow
 def test_all_checks_of_a_very_large_bank_run_and_say_what_they_looked_at(large: ClassifierEvidence) -> None:
     codes = {}
-    for check in (*CONTROLS, *all_checks()):
+    checks: tuple[Any, ...] = (*CONTROLS, *all_checks())
+    for check in checks:
         if isinstance(large, check.needs) and check.wanted(large):
             found = check.run(large)
             codes[check.code] = found

@@ -76,9 +76,9 @@ def _null(evidence: TargetEvidence) -> Control:
     linked = link_rate(evidence)
     if pairs >= 6 and linked is not None:
         seen = slice(None, None, evidence.step)
-        correct = (side[:, seen] for side in evidence.correct_by_pair)
+        right, right_without = (side[:, seen] for side in evidence.correct_by_pair)
         null = NullPairs(attackable(evidence), heads[:, seen])
-        link = cross_fitted_link(*swapped(*correct, null.heads), lambda some: flag_with(null, some, linked))
+        link = cross_fitted_link(*swapped(right, right_without, null.heads), lambda some: flag_with(null, some, linked))
         rows = tuple((bin_name(b), round(b.examples), percent(b.tpr[0]), percent(b.fpr[0])) for b in link.bins)
         columns = ("“Memorization”", "Examples", "“Members” flagged", "“Non-members” flagged")
         tables = (Table(title=f"Permuted labels, at a {rate(linked)} FPR", columns=columns, rows=rows),)

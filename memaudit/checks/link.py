@@ -62,8 +62,9 @@ def _of_pairs(evidence: Evidence) -> Linked | str:
     fpr = link_rate(evidence)
     if evidence.bank.shape[0] < _LEAST_PAIRS or fpr is None:
         return f"it needs at least {2 * _LEAST_PAIRS} shadow models and enough examples to set thresholds"
-    bank, correct = attackable(evidence), (side[:, :: evidence.step] for side in evidence.correct_by_pair)
-    link = cross_fitted_link(*correct, lambda some: flag_with(bank, some, fpr))
+    bank = attackable(evidence)
+    inside, outside = (side[:, :: evidence.step] for side in evidence.correct_by_pair)
+    link = cross_fitted_link(inside, outside, lambda some: flag_with(bank, some, fpr))
     return Linked(link, fpr, _target_by_bin(evidence, fpr))
 
 
