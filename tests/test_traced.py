@@ -19,7 +19,7 @@ from memaudit.checks.classifier import ClassifierEvidence
 from memaudit.checks.traced import _revealed, information_check, traceability_check
 from memaudit.design import PairArrays, halves
 from memaudit.policy.plausible import of_finding
-from memaudit.stats import Calibration, clopper_pearson, cluster_mean_interval, information_interval, membership_bits
+from memaudit.stats import Calibration, MembershipBits, clopper_pearson, cluster_mean_interval
 from memaudit.types import Estimate
 
 Array = np.ndarray
@@ -51,18 +51,20 @@ def test_a_bound_of_nothing_does_not_read_as_a_finding() -> None:
 def test_t14_bits_of_gaussian_scores(d: float) -> None:
     """At most the exact information (5 SE over 20 banks), and within .01 bits of it: what 64 bins and 32,000 lose."""
     rng = np.random.default_rng(1)
-    found = [membership_bits(rng.normal(d, 1, (8, 2000)), rng.normal(0, 1, (8, 2000))).mean() for _ in range(20)]
+    found = [
+        MembershipBits.of(rng.normal(d, 1, (8, 2000)), rng.normal(0, 1, (8, 2000))).by_cluster.mean() for _ in range(20)
+    ]
     exact, error = _exact_bits(d), np.std(found, ddof=1) / np.sqrt(20)
     assert exact - 0.01 < np.mean(found) < exact + 5 * error
     assert d > 0 or np.mean(found) < 0
 
 
 def test_t14_perfect_separation_is_one_bit_and_ties_are_none() -> None:
-    apart = membership_bits(np.full((6, 500), 3.0), np.zeros((6, 500)))
+    apart = MembershipBits.of(np.full((6, 500), 3.0), np.zeros((6, 500))).by_cluster
     assert (apart > 0.99).all() and (apart < 1).all()
-    assert membership_bits(np.ones((6, 500)), np.ones((6, 500))) == pytest.approx(0)
+    assert MembershipBits.of(np.ones((6, 500)), np.ones((6, 500))).by_cluster == pytest.approx(0)
     with pytest.raises(ValueError, match="at least 2 pairs"):
-        membership_bits(np.ones((1, 5)), np.ones((1, 5)))
+        MembershipBits.of(np.ones((1, 5)), np.ones((1, 5)))
 
 
 @pytest.mark.parametrize("pairs", [3, 8])
@@ -77,7 +79,7 @@ def test_the_interval_of_the_bits_of_lira_does_not_overstate(pairs: int, d: floa
         mean, sd = rng.normal(2, 2, 300), np.exp(rng.normal(0, 0.5, 300))
         inside, outside = (mean + sd * (shift + rng.normal(size=(pairs, 300))) for shift in (d, 0))
         bank = PairArrays(inside[..., None].astype(np.float32), outside[..., None].astype(np.float32))
-        bits = membership_bits(*Lira().leave_pair_out(bank))
+        bits = MembershipBits.of(*Lira().leave_pair_out(bank)).by_cluster
         above += bool(cluster_mean_interval(bits)[0] > _exact_bits(d))
         means.append(bits.mean())
     assert above <= 6
@@ -95,7 +97,7 @@ def test_bits_of_memberships_of_any_probability(d: float, share: float) -> None:
         used &= ~members | (rng.random(members.shape) < (1 - share) / share)
         scores = rng.normal(d * members, 1)
         inside, outside = (np.where(side & used, scores, np.nan) for side in (members, ~members))
-        found.append(membership_bits(inside, outside, share).mean())
+        found.append(MembershipBits.of(inside, outside, share).by_cluster.mean())
     exact, error = _exact_bits(d, share), np.std(found, ddof=1) / np.sqrt(20)
     assert exact - 0.01 < np.mean(found) < exact + 5 * error
     assert d > 0 or np.mean(found) < 0
@@ -112,7 +114,7 @@ def test_the_interval_of_the_bits_of_single_models_does_not_overstate(models: in
     for _ in range(40):
         bank = _single_models(models, 300, share, d, rng)
         found = Attacked.of(Lira(), bank.phi[0], bank)
-        bits = membership_bits(*replace(found, matched=bank.couples).by_unit, share)
+        bits = MembershipBits.of(*replace(found, matched=bank.couples).by_unit, share).by_cluster
         above += bool(cluster_mean_interval(bits)[0] > _exact_bits(d, share))
         means.append(bits.mean())
     assert above <= 6
@@ -134,7 +136,8 @@ def test_the_interval_of_the_bits_covers_their_mean(pairs: int, fixed: bool) -> 
             (mean + sd * (trained * shift + noise[1 - trained])).astype(np.float32)[..., None] for trained in (1, 0)
         )
         own, other = (side.astype(float) for side in Lira().leave_pair_out(PairArrays(inside, outside)))
-        found.append((membership_bits(own, other).mean(), *map(float, information_interval(own, other))))
+        bits = MembershipBits.of(own, other)
+        found.append((bits.by_cluster.mean(), *map(float, bits.interval())))
     values, low, high = np.array(found).T
     assert ((low <= values.mean()) & (values.mean() <= high)).mean() >= 0.9
 

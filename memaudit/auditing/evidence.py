@@ -20,6 +20,7 @@ from memaudit.attacks import DEFAULT
 from memaudit.auditing.flags import flag_column
 from memaudit.cells import neutral
 from memaudit.checks import ClassifierEvidence, Evidence, TargetEvidence, TextEvidence
+from memaudit.checks.attacked import Attacked
 from memaudit.checks.noisy_labels import suspected_labels
 from memaudit.checks.risk import risks
 from memaudit.checks.tail import lacking
@@ -127,7 +128,8 @@ def table(evidence: Evidence, names: Sequence[str], full: bool = False) -> bytes
     and `c_score` is the accuracy of these models: larger = more typical.
     There is a column of flags for each attack and each rate that the target's non-members can resolve. A flag does not
     have that rate as its probability of error: for the default attack, `shadows_flagged…` is the share of the shadow
-    models without the example in which the same threshold flags it, its own false-positive rate. `risk` is the
+    models without the example in which the same threshold flags it, its own false-positive rate; of a very large bank
+    the cell is empty where the shadows were not scored on the example. `risk` is the
     probability of membership given the score, `p_value` that of such a score without it, `q_value` the least
     false-discovery rate at which the record is identified (see MIA026). With `full`,
     the column `content` holds the text, or of the most exposed members the picture as a data URI, as a JSON string:
@@ -140,7 +142,7 @@ def table(evidence: Evidence, names: Sequence[str], full: bool = False) -> bytes
     flags = {flag_column(fpr, a): evidence.attacked(a).flagged(fpr) for a in attacks for fpr in rates}
     flags |= _flags_without_bank(evidence)
     default = evidence.attacked(DEFAULT.name)
-    own = {f"shadows_{flag_column(fpr, DEFAULT.name)}": default.shadows_flagged(fpr)[1].mean(axis=0) for fpr in rates}
+    own = {f"shadows_{flag_column(fpr, DEFAULT.name)}": _own_rates(default, fpr) for fpr in rates}
     scores, margins = evidence.memorization, evidence.margin
     contents = _contents(evidence) if full else []
     columns: dict[str, Sequence[str] | Shaped[Array, " examples"]] = {
@@ -160,6 +162,16 @@ def table(evidence: Evidence, names: Sequence[str], full: bool = False) -> bytes
         **({"content": contents} if any(contents) else {}),
     }
     return _csv(columns, names)
+
+
+def _own_rates(attacked: Attacked, fpr: float) -> Sequence[str] | Float[Array, " examples"]:
+    """Return each example's own false-positive rate; empty cells where the shadows were not scored on it."""
+    rates = attacked.shadows_flagged(fpr)[1].mean(axis=0)
+    if attacked.step == 1:
+        return rates
+    cells = [""] * len(attacked.target)
+    cells[:: attacked.step] = map(_cell, rates.tolist())
+    return cells
 
 
 def _influence(evidence: ClassifierEvidence, names: Sequence[str]) -> dict[str, list[str]]:
@@ -187,12 +199,14 @@ def _risk(evidence: Evidence) -> dict[str, Shaped[Array, " examples"]]:
 
 
 def _csv(columns: Mapping[str, Sequence[str] | Shaped[Array, " examples"]], names: Sequence[str]) -> bytes:
-    file = io.StringIO()
+    data = io.BytesIO()
+    file = io.TextIOWrapper(data, "utf-8", "backslashreplace", newline="", write_through=True)
     odd = any(set(name) & set(";\t") for name in names)  # where people write decimal commas, ; parts cells
     rows = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL if odd else csv.QUOTE_MINIMAL)
     rows.writerow(columns)
     rows.writerows([_cell(v) for v in row] for row in zip(*columns.values(), strict=True))
-    return file.getvalue().encode("utf-8", "backslashreplace")
+    file.flush()
+    return data.getvalue()
 
 
 def flags_table(evidence: TargetEvidence, names: Sequence[str]) -> bytes:

@@ -70,7 +70,9 @@ class Ground:
         """The share of the units in a shadow model's training set: as designed, or as it is in imported models."""
         if self.design is not None:
             return self.design.share
-        return 0.5 if self.recordings is None else float((self.recordings.members > 0).mean())
+        return (
+            0.5 if self.recordings is None else np.count_nonzero(self.recordings.members) / self.recordings.members.size
+        )
 
     def count(self, role: Role) -> int:
         """Return how many units have a role in the bank's design; 0 of a bank without one."""
@@ -225,7 +227,7 @@ def _usable(target: Target, bank: Bank, shadows: int | None) -> tuple[Target, Sh
     if not bank.imported and not isinstance(recordings, Matched):
         whole = isinstance(recordings, Pooled) or len(rows) == len(population)
         return target, recordings if whole else Chosen(recordings, rows)
-    units = whole_units(np.stack([bank.tensors(model)["members"] for model in bank.models()]), population.unit_of)
+    units = whole_units((bank.tensor(model, "members") for model in bank.models()), population.unit_of)
     columns = rows if pooled is None else np.arange(population.units)
     if isinstance(recordings, Matched):
         units &= np.isin(columns, recordings.kept)

@@ -7,7 +7,7 @@ assigned to the examples; how they were trained is not known.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -256,14 +256,16 @@ def _require_direction(bank: Bank) -> None:
 
     Each example's mean signal with it and without it are compared; examples are trained on independently of each other.
     """
-    tensors = [bank.tensors(model) for model in bank.models()]
-    phi = np.stack([found["phi"][:, 0] for found in tensors]).astype(np.float64)
-    members = np.stack([found["members"] for found in tensors]) > 0
-    phi -= phi.mean(axis=1, keepdims=True)
-    inside, models = members.sum(axis=0), len(members)
-    gains = (phi * members).sum(axis=0) / np.maximum(inside, 1) - (phi * ~members).sum(axis=0) / (
-        np.maximum(models - inside, 1)
-    )
+    with_it, without, inside = np.zeros((3, bank.examples))
+    models = bank.models()
+    for model in models:
+        found = bank.tensors(model)
+        phi, members = found["phi"][:, 0].astype(np.float64), found["members"] > 0
+        phi -= phi.mean()
+        with_it += phi * members
+        without += phi * ~members
+        inside += members
+    gains = with_it / np.maximum(inside, 1) - without / np.maximum(len(models) - inside, 1)
     if gains.sum() < -_REVERSED * np.sqrt((gains**2).sum()):
         raise EvidenceError(
             "the models are less confident in the examples they were trained on than in others: members are marked by "
@@ -271,8 +273,13 @@ def _require_direction(bank: Bank) -> None:
         )
 
 
-def whole_units(members: UInt8[Array, "models examples"], unit_of: Int[Array, " examples"]) -> Bool[Array, " units"]:
+def whole_units(
+    members: Iterable[UInt8[Array, " examples"]], unit_of: Int[Array, " examples"]
+) -> Bool[Array, " units"]:
     """Return which units, copies or groups, were in each model's training set as a whole or not at all."""
     size = np.bincount(unit_of)
-    inside = np.stack([np.bincount(unit_of, row > 0) for row in members])
-    return np.asarray(((inside == 0) | (inside == size)).all(axis=0))
+    whole = np.ones(len(size), bool)
+    for row in members:
+        inside = np.bincount(unit_of[row > 0], minlength=len(size))
+        whole &= (inside == 0) | (inside == size)
+    return whole

@@ -213,8 +213,10 @@ def _uneven(members: Bool[Array, "models examples"]) -> tuple[str, ...]:
 
 def _caveats(members: Bool[Array, "models examples"]) -> tuple[str, ...]:
     """Return in words whether neighbouring examples tend to be in the same models."""
-    centred = members - members.mean(axis=1, keepdims=True)
-    lagged = float((centred[:, 1:] * centred[:, :-1]).sum() / max(float((centred**2).sum()), 1e-12))
+    rows = (row - row.mean() for row in members)
+    sums = [(row[1:] @ row[:-1], row @ row) for row in rows]  # model by model: there are as many numbers as cells
+    lagged, square = np.sum(sums, axis=0).tolist()
+    lagged /= max(square, 1e-12)
     if lagged > max(_RUNS, stats.norm.isf(_ALARM) / np.sqrt(members.size)):
         return (
             "Neighbouring examples tend to be in the same shadow models: groups, or contiguous blocks. If they are "

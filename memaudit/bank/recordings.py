@@ -1,8 +1,8 @@
-"""What a bank holds, as arrays. A bank of usual size is read once and kept, a larger one in spans of examples."""
+"""What a bank holds, as arrays. A bank of usual size is read once and kept, a larger one mapped from one file."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,13 +14,15 @@ from jaxtyping import Float, Int, Shaped, UInt8
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file
 
+from memaudit.bank.mapped import Mapped
 from memaudit.design import by_pair
 from memaudit.errors import BankError
 
 Array = np.ndarray
 
-_KEPT = 2**28  # bytes: signals of at most this size are kept, so that their files are read once
-_SPAN = 2**26  # bytes that are read at once of larger ones
+_KEPT = 2**28  # bytes: recordings of at most this size are kept in memory, larger ones are mapped
+_SPAN = 2**26  # bytes that are read at once where no file can be written
+_HELD = 2**27  # bytes that are handed out of mapped files before their pages are given back
 _OBSERVED = "observed."
 
 
@@ -59,16 +61,31 @@ class Recordings:
     files: tuple[Path, ...]
     _part: _Part | None = field(default=None, repr=False, compare=False)
     _latest: list[_Span] = field(default_factory=list, init=False, repr=False, compare=False)  # at most one
+    _maps: list[Mapped] = field(default_factory=list, init=False, repr=False, compare=False)
+    _handed: list[int] = field(default_factory=lambda: [0], init=False, repr=False, compare=False)  # bytes
 
     @cached_property
     def members(self) -> UInt8[Array, "models examples"]:
         """How often each model was trained on each example."""
-        return self._part.of_models(self._part.whole.members) if self._part else self.stacked("members")
+        return self._part.of_models(self._part.whole.members) if self._part else self._of_all("members")
 
     @cached_property
     def correct(self) -> Shaped[Array, "models examples"]:
         """Whether each model classifies each example correctly, or the share of its tokens that it predicts."""
-        return self._part.of_models(self._part.whole.correct) if self._part else self.stacked("correct")
+        return self._part.of_models(self._part.whole.correct) if self._part else self._of_all("correct")
+
+    @property
+    def correct_by_pair(self) -> tuple[Shaped[Array, "pairs examples"], Shaped[Array, "pairs examples"]]:
+        """(inside, outside): `correct` of the model of each pair that has the example, and of the other."""
+        if self._part or self._kept or (found := self._mapped(self._correct_of_pairs)) is None:
+            return by_pair(self.correct, self.members)
+        return found.array[0::2], found.array[1::2]
+
+    def _correct_of_pairs(self) -> Iterator[Shaped[Array, " examples"]]:
+        for pair in range(self.shape[0]):
+            models = slice(2 * pair, 2 * pair + 2)
+            for side in by_pair(self.correct[models], self.members[models]):
+                yield side[0]
 
     def everything(self, model: int) -> dict[str, Array]:
         """Return all that was recorded about one model, by name."""
@@ -130,6 +147,35 @@ class Recordings:
         """Size of one model's signals, in float32."""
         return 4 * self.shape[1] * self.shape[2]
 
+    def _of_all(self, name: str) -> Shaped[Array, "models examples"]:
+        """Return one recording of every model, of a large bank in pages that the system may drop."""
+        if self._kept or (found := self._mapped(lambda: (recording(file, name) for file in self.files))) is None:
+            return self.stacked(name)
+        return found.array
+
+    @cached_property
+    def _signals(self) -> Mapped | None:
+        """The signals of every pair, inside and then outside `[sides, examples, queries]`; None if not mapped."""
+        if self._part:
+            return self._part.whole._signals
+        pairs, everything = range(self.shape[0]), slice(0, self.shape[1])
+        return None if self._kept else self._mapped(lambda: (side for t in pairs for side in self._pair(t, everything)))
+
+    def _mapped(self, rows: Callable[[], Iterator[Array]]) -> Mapped | None:
+        found = Mapped.of(rows, self.files[0].parent)
+        self._maps.extend([found] if found is not None else [])
+        return found
+
+    def _hand(self, signals: Array, start: int, stop: int) -> _Span:
+        """Return mapped signals of some examples; now and then, what was looked at before is given back."""
+        here = signals[:, start:stop]
+        self._handed[0] += here.nbytes
+        if self._handed[0] > _HELD:
+            self._handed[0] = here.nbytes
+            for found in self._maps:
+                found.give_back()
+        return _Span(start, here[0::2], here[1::2])
+
     def _span(self, start: int, stop: int) -> _Span:
         """Return signals of at least these examples."""
         examples = self.shape[1]
@@ -137,6 +183,10 @@ class Recordings:
             return _Span(0, *map(self._part.of, self._part.whole.block(slice(0, examples))))
         if self._kept:
             return self._read(0, examples)
+        if self._signals is not None:
+            if self._part:
+                return _Span(start, *map(self._part.of, self._part.whole.block(slice(start, stop))))
+            return self._hand(self._signals.array, start, stop)
         step = _SPAN * examples // (len(self.files) * self._bytes)
         return self._read(start, min(max(start + step, stop), examples))
 
@@ -144,11 +194,16 @@ class Recordings:
         at, pairs = slice(start, stop), self.shape[0]
         inside, outside = np.empty((2, pairs, stop - start, self.shape[2]), np.float32)
         for pair in range(pairs):
-            models = slice(2 * pair, 2 * pair + 2)
-            phi = np.stack([recording(file, "phi", at) for file in self.files[models]])
-            (inside[pair],), (outside[pair],) = by_pair(phi, self.members[models, at])
+            inside[pair], outside[pair] = self._pair(pair, at)
         inside.flags.writeable = outside.flags.writeable = False
         return _Span(start, inside, outside)
+
+    def _pair(self, pair: int, at: slice) -> tuple[Float[Array, "span queries"], Float[Array, "span queries"]]:
+        """Return (inside, outside) signals of one pair, read from its files."""
+        models = slice(2 * pair, 2 * pair + 2)
+        phi = np.stack([recording(file, "phi", at) for file in self.files[models]])
+        (inside,), (outside,) = by_pair(phi.astype(np.float32, copy=False), self.members[models, at])
+        return inside, outside
 
 
 def _as_slice(pairs: Int[Array, " some"]) -> Int[Array, " some"] | slice:

@@ -21,7 +21,7 @@ from memaudit.checks.membership import METHOD
 from memaudit.checks.own_nonmembers import by_own_nonmembers
 from memaudit.checks.tasks import MultilabelTargetEvidence, RegressionTargetEvidence
 from memaudit.reports.text import percent, points, rate
-from memaudit.stats import auc, auc_interval, percentiles, threshold, tpr_draws
+from memaudit.stats import auc, auc_interval, percentiles, tpr_draws
 from memaudit.types import Cell, Curve, Estimate, Figure, Finding, Level, Skipped, Table
 
 Array = np.ndarray
@@ -251,7 +251,7 @@ def _picture(evidence: ClassifierEvidence, rows: list[Row], fpr: float) -> Figur
 
 def _curve(evidence: ClassifierEvidence, row: Row, rates: Array) -> Curve:
     members = row.attacked.target[evidence.members]
-    tprs = [float((members > threshold(row.attacked.outside.ravel(), fpr)).mean()) for fpr in rates]
+    tprs = [float((members > row.attacked.cut(fpr)).mean()) for fpr in rates.tolist()]
     return replace(curve(row.name, rates, tprs), label=f"{row.level}: {row.title}")
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
-from memaudit.attacks import blind_scores, blind_text_scores
+from memaudit.attacks import Attack, blind_scores, blind_text_scores
 from memaudit.attacks.access import ACCESS_ATTACKS, knowing, untied
 from memaudit.checks.attacked import Attacked
 from memaudit.checks.evidence import Evidence, TargetEvidence
@@ -87,10 +87,14 @@ class ClassifierEvidence(ClassifierTargetEvidence, Evidence):
         if name not in self._attacked:
             attack = ACCESS_ATTACKS[name]
             viewed = self.viewed(attack.view)
-            found = Attacked.of(knowing(attack, self.y), viewed.target, viewed.pairs)
-            scores = untied(found.target, found.inside, found.outside, self.seed)
-            self._attacked[name] = Attacked(found.attack, *scores, self.matched)
+            found = Attacked.of(attack, viewed.target, viewed.pairs, self.step, self._knowing)
+            target, inside, outside = untied(found.target, found.inside, found.outside, self.seed)
+            self._attacked[name] = self.with_couples(replace(found, target=target, inside=inside, outside=outside))
         return self._attacked[name]
+
+    def _knowing(self, attack: Any, part: slice) -> Attack:
+        """Return an attack with the labels of some examples, if it uses them."""
+        return knowing(attack, self.y[part])
 
     @cached_property
     def memorization(self) -> Memorization | Counterfactual:

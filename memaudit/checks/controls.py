@@ -18,7 +18,7 @@ from memaudit.checks.evidence import ControlCheck, Evidence, TargetEvidence
 from memaudit.checks.exact import unplanted_check
 from memaudit.checks.exposure import canary_null
 from memaudit.checks.fidelity import fidelity_check
-from memaudit.checks.link import bin_name, flag_with, link_rate
+from memaudit.checks.link import attackable, bin_name, flag_with, link_rate
 from memaudit.checks.planted import planted_check
 from memaudit.checks.snapshots import unchanged_flagged
 from memaudit.checks.target_controls import (
@@ -61,8 +61,8 @@ def _null(evidence: TargetEvidence) -> Control:
         return null_without_bank(evidence)
     pairs, examples, _ = evidence.bank.shape
     heads = coins(evidence.seed, pairs, examples)
-    null = NullPairs(evidence.bank, heads)
-    some = EveryNth(null, step_of(examples))
+    step = step_of(examples)
+    some = NullPairs(EveryNth(evidence.bank, step), heads[:, ::step])
     inside, outside = taught(attack(DEFAULT.name, evidence.signal), some).leave_pair_out(some)
     area, error = null_area(inside, outside)
     deviations = [(area - 0.5) / error if error > 0 else 0.0]
@@ -75,7 +75,10 @@ def _null(evidence: TargetEvidence) -> Control:
     tables: tuple[Table, ...] = ()
     linked = link_rate(evidence)
     if pairs >= 6 and linked is not None:
-        link = cross_fitted_link(*swapped(*evidence.correct_by_pair, heads), lambda some: flag_with(null, some, linked))
+        seen = slice(None, None, evidence.step)
+        right, right_without = (side[:, seen] for side in evidence.correct_by_pair)
+        null = NullPairs(attackable(evidence), heads[:, seen])
+        link = cross_fitted_link(*swapped(right, right_without, null.heads), lambda some: flag_with(null, some, linked))
         rows = tuple((bin_name(b), round(b.examples), percent(b.tpr[0]), percent(b.fpr[0])) for b in link.bins)
         columns = ("“Memorization”", "Examples", "“Members” flagged", "“Non-members” flagged")
         tables = (Table(title=f"Permuted labels, at a {rate(linked)} FPR", columns=columns, rows=rows),)
@@ -147,7 +150,7 @@ def _planted(evidence: TargetEvidence) -> Control:
     step = step_of(len(evidence.members))
     shift, members = PLANTED * evidence.margin.deviation, evidence.members[::step]
     phi = (evidence.phi + (shift * evidence.members)[:, None].astype(evidence.phi.dtype))[::step]
-    bank = EveryNth(_Planted(evidence.bank, shift), step)
+    bank = _Planted(EveryNth(evidence.bank, step), shift[::step])
     attacked = Attacked.of(attack(DEFAULT.name, evidence.signal), phi, bank)
     return planted_control(
         f"A planted leak of {PLANTED} standard deviations",

@@ -144,7 +144,7 @@ def _effects(
     """Return what training on an example, and on its neighbour alone, adds to its signal; and where both are known."""
     inside, outside = (_columns(evidence, rows, side) for side in (0, 1))
     own = inside.mean(axis=0) - outside.mean(axis=0)
-    has = evidence.bank.members[evidence.couples.outside[:, rows], neighbour] > 0
+    has = evidence.bank.members[evidence.couples_of(rows).outside, neighbour] > 0
     with_it, without = has.sum(axis=0), (~has).sum(axis=0)
     known = (with_it > 0) & (without > 0)
     sums = np.where(has, outside, 0).sum(axis=0), np.where(has, 0, outside).sum(axis=0)
@@ -153,9 +153,12 @@ def _effects(
 
 def _columns(evidence: ClassifierEvidence, rows: Int[Array, " rows"], side: int) -> Shaped[Array, "pairs rows"]:
     """Return the inside or outside signals of some examples, by the first query."""
-    starts = range(0, len(evidence.members), _LOOKED_AT)
-    blocks = [evidence.bank.block(slice(start, start + _LOOKED_AT))[side][:, :, 0] for start in starts]
-    return np.concatenate(blocks, axis=1)[:, rows].astype(np.float64)
+    found = np.empty((evidence.bank.shape[0], len(rows)))
+    for start in range(0, len(evidence.members), _LOOKED_AT):
+        here = (rows >= start) & (rows < start + _LOOKED_AT)
+        block = evidence.bank.block(slice(start, start + _LOOKED_AT))[side]
+        found[:, here] = block[:, rows[here] - start, 0]
+    return found
 
 
 def _acts(own: Float[Array, " some"], other: Float[Array, " some"]) -> bool:

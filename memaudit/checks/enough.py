@@ -120,7 +120,7 @@ def attacked_by(evidence: Evidence, attacked: Attacked, pairs: int) -> Attacked:
     """
     step = step_of(len(evidence.members))
     matched = None if evidence.matched is None else evidence.matched.take(pairs, step)
-    if pairs == len(attacked.inside):
+    if pairs == len(attacked.inside) and attacked.step == 1:
         target, inside, outside = (s[..., ::step] for s in (attacked.target, attacked.inside, attacked.outside))
         return Attacked(attacked.attack, target, inside, outside, matched)
     bank = EveryNth(evidence.bank.take(np.arange(pairs)), step)
@@ -147,7 +147,7 @@ def _found(attacked: Attacked, fpr: float) -> float:
 def _size(evidence: Evidence, attacked: Attacked, fpr: float, models: int) -> Size:
     step, pairs = step_of(len(evidence.members)), len(attacked.inside)
     flagged, members = attacked.flagged(fpr), evidence.members[::step]
-    couples = evidence.couples.take(pairs, step)
+    couples = evidence.couples_of(slice(None, None, step)).take(pairs)
     tpr = transferred_rate(flagged[members], attacked.inside, attacked.outside, couples, fpr)
     low, high = map(float, tpr.interval())
     shadows = _found(attacked, fpr), *attacked.shadows_interval(fpr)

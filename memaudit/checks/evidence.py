@@ -13,9 +13,10 @@ from jaxtyping import Bool, Float, Int, Shaped
 
 from memaudit.attacks import BANK_ATTACKS, TARGET_ATTACKS, Answers, Attack, References, Signal, attack
 from memaudit.attacks.access import RECORDED
-from memaudit.checks.attacked import Attacked, Shadows
-from memaudit.checks.facts import Attribute, Poisoned, Release, Viewed
-from memaudit.design import EveryNth, PairArrays, Watched, by_pair, step_of
+from memaudit.bank import Recordings
+from memaudit.checks.attacked import Attacked, Shadows, step_of_shadows
+from memaudit.checks.facts import Attribute, Poisoned, RecordedPairs, Release, Viewed
+from memaudit.design import EveryNth, Pairs, Watched, by_pair, step_of
 from memaudit.memorization import Counterfactual, Margin, Memorization, Observations, margin
 from memaudit.privacy import Promise
 from memaudit.recipe.manifest import Manifest
@@ -197,7 +198,20 @@ class Evidence(TargetEvidence):
 
     def scored(self, attack: Attack) -> Attacked:
         """Return the scores of any attack, such as one of another package."""
-        return replace(Attacked.of(attack, self.phi, self.bank), matched=self.matched)
+        return self.scored_on(attack, self.phi, self.bank)
+
+    def scored_on(self, attack: Attack, target: Float[Array, "examples queries"], pairs: Pairs) -> Attacked:
+        """Return the scores of an attack that sees other signals than the audit's, of the same models and examples."""
+        return self.with_couples(Attacked.of(attack, target, pairs, self.step))
+
+    def with_couples(self, found: Attacked) -> Attacked:
+        """Return scores with the models that they come from, where these are no complementary pairs."""
+        return found if self.matched is None else replace(found, matched=self.couples)
+
+    @cached_property
+    def step(self) -> int:
+        """The n of "every nth example" on which shadow models are scored; 1 but for very large banks."""
+        return step_of_shadows(self.bank.shape)
 
     def viewed(self, name: str) -> Viewed:
         """Return what is seen through a view; `RECORDED` is whether the label is right, which every bank recorded.
@@ -207,8 +221,7 @@ class Evidence(TargetEvidence):
         """
         if name != RECORDED:
             return self.views[name]
-        inside, outside = (side.astype(np.float32)[..., None] for side in self.correct_by_pair)
-        return Viewed(self.correct.astype(np.float32)[:, None], PairArrays(inside, outside), 1)
+        return Viewed(self.correct.astype(np.float32)[:, None], RecordedPairs(*self.correct_by_pair), 1)
 
     def tpr(self, name: str, fpr: float) -> TransferredRate:
         """Return an attack's true-positive rate on the target at a false-positive rate."""
@@ -217,7 +230,7 @@ class Evidence(TargetEvidence):
     def rate(self, found: Attacked, fpr: float) -> TransferredRate:
         """Return the true-positive rate of an attack's scores on the target at a false-positive rate."""
         flagged = found.flagged(fpr)[self.members]
-        return transferred_rate(flagged, found.inside, found.outside, self.couples, fpr)
+        return transferred_rate(flagged, found.inside, found.outside, self.couples, fpr, cut=found.cut(fpr))
 
     @cached_property
     def releases(self) -> Compared | str:
@@ -228,12 +241,22 @@ class Evidence(TargetEvidence):
 
     @cached_property
     def couples(self) -> Couples:
-        """Which models the bank's values come from."""
-        return Couples.of_pairs(self.bank.members[0::2] > 0) if self.matched is None else self.matched
+        """Which models the shadows' scores come from, of the examples on which they are scored."""
+        if self.matched is not None and self.step == 1:
+            return self.matched
+        return self.couples_of(slice(None, None, self.step))
+
+    def couples_of(self, rows: slice | Int[Array, " rows"]) -> Couples:
+        """Return which models the bank's values come from, of some examples."""
+        if self.matched is None:
+            return Couples.of_pairs(self.bank.members[0::2, rows] > 0)
+        return replace(self.matched, inside=self.matched.inside[:, rows], outside=self.matched.outside[:, rows])
 
     @cached_property
     def correct_by_pair(self) -> tuple[Shaped[Array, "pairs examples"], Shaped[Array, "pairs examples"]]:
         """(inside, outside): `correct` of the model of each pair that has the example, and of the one that lacks it."""
+        if isinstance(self.bank, Recordings):
+            return self.bank.correct_by_pair
         if self.matched is None:
             return by_pair(self.bank.correct, self.bank.members)
         columns = np.arange(self.bank.shape[1])

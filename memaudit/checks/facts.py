@@ -46,6 +46,28 @@ class Viewed:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordedPairs:
+    """Whether models are right, in pair form, as a signal: 1 or 0, or a share."""
+
+    inside: Shaped[Array, "pairs examples"]
+    outside: Shaped[Array, "pairs examples"]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Pairs, examples, 1."""
+        return len(self.inside), self.inside.shape[1], 1
+
+    def block(self, examples: slice) -> tuple[Float[Array, "pairs block 1"], Float[Array, "pairs block 1"]]:
+        """Return the inside and outside values of a block of examples."""
+        inside, outside = (side[:, examples, None].astype(np.float32) for side in (self.inside, self.outside))
+        return inside, outside
+
+    def take(self, pairs: Int[Array, " some"]) -> RecordedPairs:
+        """Return the same for some of the pairs."""
+        return RecordedPairs(self.inside[pairs], self.outside[pairs])
+
+
+@dataclass(frozen=True, slots=True)
 class Attribute:
     """What is known of a column of the inputs that an adversary infers.
 

@@ -68,7 +68,7 @@ def _fidelity(evidence: Evidence) -> Control:
 
 def _way_out(evidence: Evidence) -> str:
     """Return how to fill a bank whose models are as large as the target, where the shares differ."""
-    share = float((evidence.bank.members > 0).mean())
+    share = np.count_nonzero(evidence.bank.members) / evidence.bank.members.size
     if about_share(evidence.members, share):
         return ""
     return (
@@ -103,16 +103,15 @@ def _summaries(evidence: Evidence) -> tuple[Array, Array]:
     last.
     """
     pairs, examples, _ = evidence.bank.shape
-    couples = evidence.couples
     target = np.zeros((1, 2, len(_STATISTICS), _TERMS))
-    shadows = np.zeros((couples.models, 2, len(_STATISTICS), _TERMS))
+    shadows = np.zeros((evidence.couples.models, 2, len(_STATISTICS), _TERMS))
     for start in range(0, examples, _BLOCK):
         at = slice(start, min(start + _BLOCK, examples))
-        members = evidence.members[at]
+        members, couples = evidence.members[at], evidence.couples_of(at)
         signals = [side[:, :, 0].astype(np.float64) for side in evidence.bank.block(at)]
         correct = [side[:, at].astype(np.float64) for side in evidence.correct_by_pair]
         own = evidence.phi[at, 0].astype(np.float64)
-        sides = (members, couples.inside[:, at]), (~members, couples.outside[:, at])
+        sides = (members, couples.inside), (~members, couples.outside)
         for s, (of_side, models) in enumerate(sides):
             values = correct[s], signals[s], evidence.loss(signals[s])
             of_target = evidence.correct[at].astype(np.float64), own, evidence.loss(own)

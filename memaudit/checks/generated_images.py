@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from functools import partial
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -145,7 +144,8 @@ def _samples(evidence: GeneratorEvidence) -> Outcome:
     Source: Chen et al. 2020 (CCS), "GAN-Leaks", full black-box attack, calibrated by shadow models instead of one
     reference model; Hilprecht et al. 2019, Monte Carlo attack. Losses: Matsumoto et al. 2023; Duan et al. 2023 (SecMI).
     """
-    found = _attacked(evidence, attack(DEFAULT.name, evidence.signal), -evidence.nearest[:, None], evidence.near_pairs)
+    by = attack(DEFAULT.name, evidence.signal)
+    found = evidence.scored_on(by, -evidence.nearest[:, None], evidence.near_pairs)
     findings: list[Finding] = []
     skipped: list[Skipped] = []
     nonmembers = int((~evidence.members).sum())
@@ -158,12 +158,6 @@ def _samples(evidence: GeneratorEvidence) -> Outcome:
             continue
         findings.append(_sampled(evidence, found, fpr, title, first=not findings))
     return tuple(findings), tuple(skipped)
-
-
-def _attacked(evidence: GeneratorEvidence, by: Any, target: Array, bank: Any) -> Attacked:
-    """Return the scores of an attack that sees another signal than the audit's."""
-    found = Attacked.of(by, target, bank)
-    return Attacked(found.attack, found.target, found.inside, found.outside, evidence.matched)
 
 
 def _sampled(evidence: GeneratorEvidence, found: Attacked, fpr: float, title: str, first: bool) -> Finding:
@@ -203,7 +197,7 @@ def _by_signal(evidence: GeneratorEvidence) -> Table:
             signals.append(("loss at all levels", evidence.phi, PairArrays(within, without)))
     members, rows = evidence.members, []
     for name, target, pairs in signals:
-        found = _attacked(evidence, Lira(), target, pairs)
+        found = evidence.scored_on(Lira(), target, pairs)
         area = auc(found.target[members], found.target[~members])
         rates = [_tpr(evidence, found, fpr) for fpr in evidence.resolved_fprs]
         rows.append((name, f"{area:.3f}", *rates))

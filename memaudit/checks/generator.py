@@ -81,8 +81,6 @@ class GeneratorEvidence(GeneratorTargetEvidence, Evidence):
     @cached_property
     def near_pairs(self) -> PairArrays:
         """The signal from generated images alone: minus `nearest`, of the bank's models in pair form."""
-        columns = np.arange(self.shadows_nearest.shape[1])
-        sides = (
-            -self.shadows_nearest[side, columns][..., None] for side in (self.couples.inside, self.couples.outside)
-        )
+        columns, couples = np.arange(self.shadows_nearest.shape[1]), self.couples_of(slice(None))
+        sides = (-self.shadows_nearest[side, columns][..., None] for side in (couples.inside, couples.outside))
         return PairArrays(*sides)

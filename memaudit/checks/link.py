@@ -10,9 +10,10 @@ from jaxtyping import Bool, Float, Int
 from memaudit.attacks import Attack, Lira
 from memaudit.bank import Matched
 from memaudit.bank.matching import LEAST_COUPLES
+from memaudit.checks.attacked import Attacked
 from memaudit.checks.dp import ceiling_curve
 from memaudit.checks.evidence import Check, Evidence, between, estimate, share_of, with_interval
-from memaudit.design import Pairs
+from memaudit.design import EveryNth, Pairs
 from memaudit.memorization import EDGES, MEMORIZED, Half, Link, LinkBin, cross_fitted_link, link_of_halves
 from memaudit.reports.text import percent, rate
 from memaudit.stats import resolvable, threshold, transferred_thresholds
@@ -36,10 +37,15 @@ def flag_with(pairs: Pairs, some: Int[Array, " some"], fpr: float, attack: Attac
 
 def link_rate(evidence: Evidence) -> float | None:
     """Return the lowest of the rates that half of the bank can set thresholds for; None if it can for none."""
-    pairs, examples, _ = evidence.bank.shape
+    pairs, examples, _ = attackable(evidence).shape
     trials = examples * (pairs // 2) // 2  # half of the pairs, and of those the folds that set a threshold
     rates = [fpr for fpr in evidence.fprs if resolvable(fpr / _LEAST_FALSE_POSITIVES, trials)]
     return min(rates, default=None)
+
+
+def attackable(evidence: Evidence) -> Pairs:
+    """Return the bank's signals of the examples on which shadow models are scored."""
+    return evidence.bank if evidence.step == 1 else EveryNth(evidence.bank, evidence.step)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +62,9 @@ def _of_pairs(evidence: Evidence) -> Linked | str:
     fpr = link_rate(evidence)
     if evidence.bank.shape[0] < _LEAST_PAIRS or fpr is None:
         return f"it needs at least {2 * _LEAST_PAIRS} shadow models and enough examples to set thresholds"
-    link = cross_fitted_link(*evidence.correct_by_pair, lambda some: flag_with(evidence.bank, some, fpr))
+    bank = attackable(evidence)
+    inside, outside = (side[:, :: evidence.step] for side in evidence.correct_by_pair)
+    link = cross_fitted_link(inside, outside, lambda some: flag_with(bank, some, fpr))
     return Linked(link, fpr, _target_by_bin(evidence, fpr))
 
 
@@ -136,9 +144,17 @@ def _link(evidence: Evidence) -> tuple[tuple[Finding, ...], tuple[Skipped, ...]]
             if link.partial is None
             else "Partial rank correlation, controlling for the accuracy of models without the example: "
             "{:.2f} (95% CI {:.2f} to {:.2f}).".format(*link.partial),
+            *((_sampled(evidence, link),) if evidence.step > 1 else ()),
         ),
     )
     return (finding,), ()
+
+
+def _sampled(evidence: Evidence, link: Link) -> str:
+    return (
+        f"Shadow models are compared on {link.examples:,} of the {len(evidence.members):,} examples, evenly spaced; "
+        "this model on all."
+    )
 
 
 link_check = Check("LNK001", "Memorization and attack", "link", _link)
@@ -237,8 +253,7 @@ def _target_by_bin(evidence: Evidence, fpr: float) -> dict[float, tuple[str, str
     pairs = np.arange(len(inside))
     gain = inside[pairs % 2 == 0].mean(axis=0) - outside[pairs % 2 == 0].mean(axis=0)
     references = evidence.bank.take(pairs[pairs % 2 == 1])
-    cut = threshold(_ATTACK.leave_pair_out(references)[1].ravel(), fpr)
-    flagged = _ATTACK.scores(evidence.phi, references) > cut
+    flagged = Attacked.of(_ATTACK, evidence.phi, references, evidence.step).flagged(fpr)
     return _target(gain, flagged, evidence.members)
 
 

@@ -27,7 +27,7 @@ from memaudit.checks.enough import Enough, enough
 from memaudit.checks.evidence import Check, Evidence, Outcome, between, estimate, share_of
 from memaudit.checks.text import TextEvidence
 from memaudit.reports.text import percent, rate
-from memaudit.stats import own_tpr, threshold
+from memaudit.stats import columns, own_tpr
 from memaudit.types import Curve, Figure, Finding, Skipped, Table
 
 Array = np.ndarray
@@ -52,6 +52,9 @@ def _slira(evidence: Evidence) -> Outcome:
     runs of the recipe, and of the threshold. The measured FPR describes this one model. Neither rate is the probability
     that one person's membership is found: the FPR is a mean over examples, and some examples have a much higher one, as
     the table of single examples shows.
+
+    Of more than 8,388,608 pairs of shadow models × examples, the shadow models are scored on evenly spaced examples, so
+    many that there are about as many scores. The audited model is scored on all.
 
     The attack is repeated with half of the shadow models, a quarter, and so on. The last doubling is compared on the
     same targets, with the interval of the difference.
@@ -221,6 +224,7 @@ def _finding(evidence: Evidence, code: str, title: str, attacked: Attacked, fpr:
         notes=(
             f"Mean TPR on the shadow models at a {rate(fpr)} FPR: {percent(float(caught.mean()))} (95% CI "
             f"{between(*ends)}, bootstrap over {'' if attacked.matched else 'pairs of '}models and examples).",
+            *((attacked.sampled,) if attacked.sampled else ()),
             *((_variance_note(tpr.design_effect), *_blind_note(evidence, fpr), *more.notes) if main else ()),
         ),
     )
@@ -247,7 +251,7 @@ def _single(evidence: Evidence, attacked: Attacked, fpr: float) -> Table:
 
     Source: Jälkö et al. 2026 (arXiv 2605.25819), per-example false-positive rates under one threshold.
     """
-    times = attacked.shadows_flagged(fpr)[1].sum(axis=0)
+    times = columns(attacked.shadows_flagged(fpr)[1])
     pairs, examples = attacked.outside.shape
     equal = stats.binom(pairs, fpr)
     bounds = [0, *(2**i for i in range(pairs.bit_length()) if 2**i <= pairs)]
@@ -268,7 +272,7 @@ def _single(evidence: Evidence, attacked: Attacked, fpr: float) -> Table:
         rows=tuple(rows),
         note=(
             "One threshold serves all examples, so the stated FPR is a mean over them. It is not the error rate for a "
-            "single flagged example."
+            f"single flagged example. {attacked.sampled}".rstrip()
         ),
     )
 
@@ -286,7 +290,7 @@ def _roc(evidence: Evidence) -> Figure:
 def _curve(evidence: Evidence, name: str, rates: Array, band: bool) -> Curve:
     attacked = evidence.attacked(name)
     members = attacked.target[evidence.members]
-    tprs = [float((members > threshold(attacked.outside.ravel(), rate)).mean()) for rate in rates]
+    tprs = [float((members > attacked.cut(rate)).mean()) for rate in rates.tolist()]
     # bands of several would hide each other
     return curve(name, rates, tprs, (lambda fpr: evidence.tpr(name, fpr).interval()) if band else None)
 

@@ -121,6 +121,7 @@ def _risk(evidence: Evidence) -> Outcome:
             notes=(
                 "The false-discovery rate is the expected share of non-members among all who are identified. It is no "
                 "error rate for one person.",
+                *((attacked.sampled,) if attacked.sampled else ()),
             ),
         ),
     ), ()
@@ -149,7 +150,7 @@ class _Spread:
         null, groups = np.sort(attacked.outside, axis=None), couples.groups
         cluster = couples.clusters[couples.outside]
         parts = [np.sort(attacked.outside[cluster == own]) for own in range(groups)]
-        jackknifed = np.array([_identified(null, own, attacked.target)[members].mean() for own in parts])
+        jackknifed = np.array([(attacked.target >= _cut(null, own, attacked.target))[members].mean() for own in parts])
         if attacked.matched is None:
             runs = _by_shadow(attacked, couples, null, parts)
         else:
@@ -173,12 +174,16 @@ class _Spread:
         return korn_graubard(hits / trials, trials * binomial / variance, dof, float(trials), level)
 
 
-def _identified(
-    null: Float[Array, " null"], without: Float[Array, " some"], scores: Float[Array, " examples"]
-) -> Bool[Array, " examples"]:
-    """Return who is identified by null scores of which some are left out; both are sorted."""
-    above = at_least(null, scores) - at_least(without, scores)
-    return np.asarray(benjamini_hochberg((1 + above) / (1 + len(null) - len(without))) <= FDR)
+def _cut(null: Float[Array, " null"], without: Float[Array, " some"], scores: Float[Array, " examples"]) -> float:
+    """Return the score from which on records are identified by null scores of which some are left out.
+
+    Both are sorted. Equal p-values are rejected together, so that a score tells who is. It is infinite if nobody is.
+    """
+    falling = np.sort(scores)[::-1]
+    above = at_least(null, falling) - at_least(without, falling)
+    stepped = (1 + above) / (1 + len(null) - len(without)) * len(scores) / np.arange(1, len(scores) + 1)
+    rejected = np.flatnonzero(stepped <= FDR)
+    return float(falling[rejected[-1]]) if len(rejected) else np.inf
 
 
 def _by_shadow(
@@ -189,7 +194,7 @@ def _by_shadow(
     rows = zip(attacked.inside, attacked.outside, first, parts, strict=True)
     return np.array(
         [
-            _identified(null, own, np.where(side, inside, outside))[side].mean()
+            (inside[side] >= _cut(null, own, np.where(side, inside, outside))).mean()
             for inside, outside, has, own in rows
             for side in (has, ~has)
         ]

@@ -116,7 +116,8 @@ def _tpr(
     evidence: Evidence, attacked: Attacked, group: Group, flagged: Bool[Array, " units"], fpr: float
 ) -> TransferredRate:
     own = flagged[evidence.members & group.rows]
-    return transferred_rate(own, attacked.inside, attacked.outside, evidence.couples, fpr, group.rows)
+    among = group.rows[:: attacked.step]
+    return transferred_rate(own, attacked.inside, attacked.outside, evidence.couples, fpr, among, attacked.cut(fpr))
 
 
 def simultaneous(level: Float[Array, " levels"] | float, number: int) -> Float[Array, " levels"]:

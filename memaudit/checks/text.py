@@ -254,14 +254,14 @@ class TextEvidence(TextTargetEvidence, Evidence):
             base = self.recorded["base"][:, None]
             pairs = PairArrays(*by_pair(self.bank.stacked("phi") - base, self.bank.members))
             attack = GlobalThreshold("base", TARGET_ATTACKS["base"].source)
-            return Attacked.of(attack, self.phi - base, pairs)
+            return self.scored_on(attack, self.phi - base, pairs)
         if name not in STATISTICS:
             return super()._scored(name)
         statistic, source = STATISTICS[name]
         attack = GlobalThreshold(name, source)
         target = statistic(self.tokens, self.zlib_bytes)[:, None]
         pairs = PairArrays(*by_pair(self._shadow_statistics[name][..., None], self.bank.members))
-        return Attacked.of(attack, target, pairs)
+        return self.scored_on(attack, target, pairs)
 
     @cached_property
     def _shadow_statistics(self) -> dict[str, Float[Array, "models units"]]:

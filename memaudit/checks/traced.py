@@ -12,7 +12,7 @@ from memaudit.checks.attack_results import title_of
 from memaudit.checks.attacked import Attacked
 from memaudit.checks.evidence import Check, Evidence, Outcome, between, estimate
 from memaudit.reports.text import number, percent, rate
-from memaudit.stats import Calibration, clopper_pearson, entropy, information_interval, membership_bits
+from memaudit.stats import Calibration, MembershipBits, clopper_pearson, entropy
 from memaudit.types import Cell, Estimate, Finding, Skipped, Table
 
 Array = np.ndarray
@@ -98,7 +98,7 @@ def _adversaries(evidence: Evidence, found: Attacked, fprs: list[float]) -> Tabl
         return name, f"{named:,} of {members:,}", f"{wrong:,} of {others:,}", percent(most)
 
     rows = [row(f"{rate(fpr)} FPR", found.flagged(fpr)) for fpr in fprs]
-    if evidence.matched is None:
+    if evidence.matched is None and found.step == 1:  # the highest of as many scores as the audited model's own
         chance = percent(1 / (len(found.outside) + 1))
         rows.append(row(f"names no non-member, except with probability {chance}", found.target > found.outside.max()))
     return Table(
@@ -142,9 +142,10 @@ def _information(evidence: Evidence) -> Outcome:
         return (), (Skipped(code="MIA012", title=_BITS, reason=reason),)
     attacked = evidence.attacked(Lira().name)
     inside, outside = (side.astype(np.float64) for side in attacked.by_unit)
-    share = 0.5 if evidence.matched is None else float((evidence.bank.members > 0).mean())
+    share = 0.5 if evidence.matched is None else np.count_nonzero(evidence.bank.members) / evidence.bank.members.size
     most, fair = entropy(share), evidence.matched is None
-    found = _not_negative(inside, outside, share, "pairs of shadow models" if fair else "shadow models")
+    bits = MembershipBits.of(inside, outside, share)
+    found = _not_negative(bits, "pairs of shadow models" if fair else "shadow models")
     examples = inside.shape[1]
     told = Calibration.of(inside, outside, share).log2(attacked.target, evidence.members)
     finding = Finding(
@@ -157,7 +158,8 @@ def _information(evidence: Evidence) -> Outcome:
         counted=f"examples in {len(evidence.bank.members)} shadow models",
         source="Steinke & Zakynthinou 2020; lower bound by a cross-fitted prediction",
         notes=(
-            f"Of all {examples:,} examples together: {number(found.value * examples)} bits.",
+            f"Of all {len(evidence.members):,} examples together: {number(found.value * len(evidence.members))} bits.",
+            *((attacked.sampled,) if attacked.sampled else ()),
             f"On this model: {number(max(float(told) + most, 0.0), 2)} bits per example.",
             *(() if fair else (f"A membership with probability {percent(share)} has {number(most, 2)} bits.",)),
         ),
@@ -178,14 +180,14 @@ def _revealed(found: Estimate, most: str) -> str:
     )
 
 
-def _not_negative(inside: Array, outside: Array, share: float, over: str) -> Estimate:
+def _not_negative(bits: MembershipBits, over: str) -> Estimate:
     """Return the mean with its interval, no end below 0."""
 
     def interval(level: Float[Array, " levels"]) -> tuple[Array, Array]:
-        low, high = information_interval(inside, outside, share, level)
+        low, high = bits.interval(level)
         return np.maximum(low, 0), np.maximum(high, 0)
 
-    value = max(float(membership_bits(inside, outside, share).mean()), 0.0)
+    value = max(float(bits.by_cluster.mean()), 0.0)
     method = f"Student t over {over}, widened for skewness, and normal over examples; at least 0"
     return estimate(value, interval, "bits", method)
 

@@ -12,6 +12,7 @@ from memaudit.design.pairs import Pairs
 
 Array = np.ndarray
 
+_CELLS = 2**24  # numbers of each side that are read at once
 ENOUGH_EXAMPLES = 10_000  # for what is measured on single models many times over
 
 
@@ -22,26 +23,42 @@ def step_of(examples: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class EveryNth:
-    """Pairs of which every nth example is looked at: for checks that need fewer examples than there are."""
+    """Pairs of which every nth example is looked at: for checks that need fewer examples than there are.
+
+    `first` is the first example that is looked at; of n such parts, each example is in one.
+    """
 
     pairs: Pairs
     step: int
+    first: int = 0
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Pairs, examples, queries."""
         pairs, examples, queries = self.pairs.shape
-        return pairs, -(-examples // self.step), queries
+        return pairs, -(-(examples - self.first) // self.step), queries
 
     def block(self, examples: slice) -> tuple[Float[Array, "pairs block queries"], Float[Array, "pairs block queries"]]:
         """Return the inside and outside signals of a block of the examples that are looked at."""
-        start, stop, _ = examples.indices(self.shape[1])
-        within, without = self.pairs.block(slice(start * self.step, stop * self.step))
-        return within[:, :: self.step], without[:, :: self.step]
+        pairs, count, queries = self.shape
+        start, stop, _ = examples.indices(count)
+        step = max(1, _CELLS // (pairs * queries * self.step))
+        parts = [self._part(at, min(at + step, stop)) for at in range(start, stop, step)] or [self._part(start, start)]
+        within, without = (
+            np.concatenate(side, axis=1) if len(side) > 1 else side[0] for side in zip(*parts, strict=True)
+        )
+        return within, without
+
+    def _part(
+        self, start: int, stop: int
+    ) -> tuple[Float[Array, "pairs part queries"], Float[Array, "pairs part queries"]]:
+        """Return the signals of a few of them: all that are between them are read."""
+        within, without = self.pairs.block(slice(start * self.step + self.first, stop * self.step))
+        return within[:, :: self.step].copy(), without[:, :: self.step].copy()
 
     def take(self, pairs: Int[Array, " some"]) -> EveryNth:
         """Return the same for some of the pairs."""
-        return EveryNth(self.pairs.take(pairs), self.step)
+        return EveryNth(self.pairs.take(pairs), self.step, self.first)
 
 
 @runtime_checkable  # for the shape checks of the tests

@@ -67,16 +67,20 @@ def by_pair(
     Raises:
         ValueError: The models are not complementary pairs.
     """
-    first = members[0::2].astype(bool)
-    if len(members) % 2 or np.any(first == members[1::2].astype(bool)):
+    firsts, seconds = members[0::2], members[1::2]
+    if len(members) % 2 or any(np.any((a > 0) == (b > 0)) for a, b in zip(firsts, seconds, strict=True)):
         raise ValueError("the models are not complementary pairs: an example is in both or in neither model of a pair")
-    first = first.reshape(first.shape + (1,) * (values.ndim - 2))
-    return np.where(first, values[0::2], values[1::2]), np.where(first, values[1::2], values[0::2])
+    inside, outside = (np.empty((len(firsts), *values.shape[1:]), values.dtype) for _ in range(2))
+    for pair, members_of_first in enumerate(firsts):  # one after another: of a large bank, nothing whole is made beside
+        first = (members_of_first > 0).reshape(-1, *(1,) * (values.ndim - 2))
+        inside[pair] = np.where(first, values[2 * pair], values[2 * pair + 1])
+        outside[pair] = np.where(first, values[2 * pair + 1], values[2 * pair])
+    return inside, outside
 
 
 def coins(seed: int, pairs: int, examples: int) -> Bool[Array, "pairs examples"]:
     """Return random swaps that are independent of membership; True swaps the pair's inside and outside models."""
-    return np.stack([stream(seed, CONTROL, t).integers(0, 2, examples) for t in range(pairs)]).astype(bool)
+    return np.stack([stream(seed, CONTROL, t).integers(0, 2, examples).astype(bool) for t in range(pairs)])
 
 
 def swapped(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from memaudit.stats import newcombe_paired, newcombe_wilson
+from memaudit.stats import columns, newcombe_paired, newcombe_wilson
 
 Array = np.ndarray
 
@@ -94,7 +94,7 @@ def paired_memorization(
     pairs = len(inside)
     if pairs < 2:
         raise ValueError(f"memorization needs at least 2 pairs of models, got {pairs}")
-    right_in, right_out, both = (right.sum(axis=0) for right in (inside, outside, inside & outside))
+    right_in, right_out, both = (columns(right) for right in (inside, outside, inside & outside))
     p_in, p_out = right_in / pairs, right_out / pairs
     value = p_in - p_out
     square = (right_in + right_out - 2 * both) / pairs  # the differences are −1, 0 and 1

@@ -13,12 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
-from memaudit.stats import (
-    cluster_interval,
-    partial_spearman,
-    spearman,
-    spearman_interval,
-)
+from memaudit.stats import Ranks, cluster_interval, spearman_interval
 
 Array = np.ndarray
 Interval = tuple[float, float, float]  # value, low, high
@@ -114,17 +109,32 @@ def cross_fitted_spearman(
     It is averaged over the two ways round. The second value is the same without each of the pairs, for
     `stats.spearman_interval`.
     """
-    value, *without_each = _cross_fitted(lambda a, b: spearman(x[a].mean(axis=0), y[b].mean(axis=0)), len(x))
+    value, *without_each = _cross_fitted(lambda a, b: a[0].spearman(b[1]), x, y)
     return value, np.array(without_each)
 
 
-def _cross_fitted(correlation: Callable[[Array, Array], float], count: int) -> list[float]:
-    """Return a correlation of one half of the pairs with the other, both ways round: of all, and without each pair."""
-    everyone = np.arange(count)
-    values = []
-    for pairs in (everyone, *(np.delete(everyone, t) for t in everyone)):
-        first, second = (np.intersect1d(half, pairs) for half in (everyone[0::2], everyone[1::2]))
-        values.append((correlation(first, second) + correlation(second, first)) / 2)
+def _cross_fitted(
+    correlation: Callable[[list[Ranks], list[Ranks]], float], *of: Shaped[Array, "pairs examples"]
+) -> list[float]:
+    """Return a correlation of one half of the pairs with the other, both ways round: of all, and without each pair.
+
+    Without a pair, the other half's means are as they were: their ranks are not made again.
+    """
+    everyone = np.arange(len(of[0]))
+    halves = everyone[0::2], everyone[1::2]
+
+    def ranks(pairs: Int[Array, " some"]) -> list[Ranks]:
+        return [Ranks.of(values[pairs].mean(axis=0)) for values in of]
+
+    def both_ways(first: list[Ranks], second: list[Ranks]) -> float:
+        return (correlation(first, second) + correlation(second, first)) / 2
+
+    whole = [ranks(half) for half in halves]
+    values = [both_ways(*whole)]
+    for t in everyone:
+        some = list(whole)
+        some[t % 2] = ranks(halves[t % 2][halves[t % 2] != t])
+        values.append(both_ways(*some))
     return values
 
 
@@ -135,11 +145,11 @@ def _partial(
 ) -> Interval | None:
     """Return the cross-fitted rank correlation given the accuracy of models without the example, with its interval."""
 
-    def correlation(a: Int[Array, " some"], b: Int[Array, " others"]) -> float:
-        found = partial_spearman(gain[a].mean(axis=0), caught[b].mean(axis=0), outside_correct[a].mean(axis=0))
+    def correlation(a: list[Ranks], b: list[Ranks]) -> float:
+        found = a[0].partial_spearman(b[1], a[2])
         return np.nan if found is None else found
 
-    value, *without_each = _cross_fitted(correlation, len(gain))
+    value, *without_each = _cross_fitted(correlation, gain, caught, outside_correct)
     if not np.isfinite([value, *without_each]).all():
         return None
     low, high = spearman_interval(value, gain.shape[1] - 1, np.array(without_each))  # one variable is held fixed

@@ -1,11 +1,12 @@
 """Intervals, ROC points, thresholds and correlations. Every function names its source."""
 
-from memaudit.stats.correlation import partial_spearman, spearman, spearman_interval
+from memaudit.stats.correlation import Ranks, partial_spearman, spearman, spearman_interval
+from memaudit.stats.counts import columns
 from memaudit.stats.couples import Couples
 from memaudit.stats.crossed import crossed_variance
 from memaudit.stats.fdr import at_least, benjamini_hochberg, benjamini_yekutieli, rank_p_values
 from memaudit.stats.held_out import HeldOutRate
-from memaudit.stats.information import Calibration, entropy, information_interval, membership_bits
+from memaudit.stats.information import Calibration, MembershipBits, entropy
 from memaudit.stats.intervals import (
     clopper_pearson,
     cluster_difference_interval,
@@ -44,6 +45,8 @@ __all__ = [
     "Calibration",
     "Couples",
     "HeldOutRate",
+    "MembershipBits",
+    "Ranks",
     "Reached",
     "TransferredRate",
     "at_least",
@@ -56,15 +59,14 @@ __all__ = [
     "cluster_difference_interval",
     "cluster_interval",
     "cluster_mean_interval",
+    "columns",
     "crossed_variance",
     "effective_share",
     "entropy",
     "floored",
     "holm",
-    "information_interval",
     "korn_graubard",
     "least_nonmembers",
-    "membership_bits",
     "mover_difference",
     "newcombe_paired",
     "newcombe_wilson",

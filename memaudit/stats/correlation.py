@@ -2,33 +2,55 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import scipy
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 
 Array = np.ndarray
-
-
-def spearman(x: Float[Array, " n"], y: Float[Array, " n"]) -> float:
-    """Return Spearman's rank correlation, ties given their mean rank; 0 if either side is constant."""
-    a, b = scipy.stats.rankdata(x), scipy.stats.rankdata(y)
-    a, b = a - a.mean(), b - b.mean()
-    norm = np.sqrt((a @ a) * (b @ b))
-    return float(a @ b / norm) if norm > 0 else 0.0
-
 
 _EXPLAINED = 0.999  # share of a rank variance beyond which nothing is left to correlate
 
 
-def partial_spearman(x: Float[Array, " n"], y: Float[Array, " n"], given: Float[Array, " n"]) -> float | None:
-    """Return the rank correlation of x and y with that of `given` taken out of both; None where it explains one.
+@dataclass(frozen=True, slots=True)
+class Ranks:
+    """The ranks of values about their mean, ties given their mean rank: made once for several correlations."""
 
-    Source: Kendall 1942, partial rank correlation: the partial correlation of the ranks.
-    """
-    xy, xz, yz = spearman(x, y), spearman(x, given), spearman(y, given)
-    if max(xz**2, yz**2) > _EXPLAINED:
-        return None
-    return float((xy - xz * yz) / np.sqrt((1 - xz**2) * (1 - yz**2)))
+    centred: Float[Array, " n"]
+    square: float
+
+    @classmethod
+    def of(cls, values: Shaped[Array, " n"]) -> Ranks:
+        """Return the ranks of values."""
+        ranks = scipy.stats.rankdata(values)
+        centred = ranks - ranks.mean()
+        return cls(centred, float(centred @ centred))
+
+    def spearman(self, other: Ranks) -> float:
+        """Return Spearman's rank correlation; 0 if either side is constant."""
+        norm = np.sqrt(self.square * other.square)
+        return float(self.centred @ other.centred / norm) if norm > 0 else 0.0
+
+    def partial_spearman(self, other: Ranks, given: Ranks) -> float | None:
+        """Return the rank correlation with that of `given` taken out of both; None where it explains one.
+
+        Source: Kendall 1942, partial rank correlation: the partial correlation of the ranks.
+        """
+        xy, xz, yz = self.spearman(other), self.spearman(given), other.spearman(given)
+        if max(xz**2, yz**2) > _EXPLAINED:
+            return None
+        return float((xy - xz * yz) / np.sqrt((1 - xz**2) * (1 - yz**2)))
+
+
+def spearman(x: Float[Array, " n"], y: Float[Array, " n"]) -> float:
+    """Return Spearman's rank correlation, ties given their mean rank; 0 if either side is constant."""
+    return Ranks.of(x).spearman(Ranks.of(y))
+
+
+def partial_spearman(x: Float[Array, " n"], y: Float[Array, " n"], given: Float[Array, " n"]) -> float | None:
+    """Return the rank correlation of x and y with that of `given` taken out of both: see `Ranks`."""
+    return Ranks.of(x).partial_spearman(Ranks.of(y), Ranks.of(given))
 
 
 def spearman_interval(

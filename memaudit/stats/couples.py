@@ -22,11 +22,13 @@ class Couples:
         outside: The same for the outside score.
         clusters: The cluster of each model, numbered from 0: models of one cluster depend on each other, as the two
             of a complementary pair do; clusters are independent draws.
+        paired: Whether couple t is of the two models of cluster t, for every example.
     """
 
     inside: Int[Array, "couples examples"]
     outside: Int[Array, "couples examples"]
     clusters: Int[Array, " models"]
+    paired: bool = False
 
     @classmethod
     def of_pairs(cls, first_inside: Bool[Array, "pairs examples"]) -> Couples:
@@ -34,7 +36,7 @@ class Couples:
         first = 2 * np.arange(len(first_inside), dtype=np.int32)[:, None]
         second_inside = (~first_inside).astype(np.int32)
         clusters = np.repeat(np.arange(len(first_inside), dtype=np.int32), 2)
-        return cls(first + second_inside, first + 1 - second_inside, clusters)
+        return cls(first + second_inside, first + 1 - second_inside, clusters, paired=True)
 
     @property
     def models(self) -> int:
@@ -54,12 +56,15 @@ class Couples:
     def take(self, couples: int, step: int = 1) -> Couples:
         """Return the first couples of every nth example, with the models of complementary pairs that are in them."""
         inside, outside = self.inside[:couples, ::step], self.outside[:couples, ::step]
-        return Couples(inside, outside, self.clusters[: max(int(inside.max()), int(outside.max())) + 1])
+        clusters = self.clusters[: max(int(inside.max()), int(outside.max())) + 1]
+        return Couples(inside, outside, clusters, self.paired)
 
     def totals(
         self, side: Int[Array, "couples examples"], values: Shaped[Array, "couples examples"]
     ) -> Float[Array, " models"]:
         """Return the sum of one side's values for each model."""
+        if values.dtype == bool:
+            return np.bincount(side[values], minlength=self.models).astype(np.float64)
         return np.bincount(side.ravel(), np.asarray(values, np.float64).ravel(), self.models)
 
     def numbers(self, side: Int[Array, "couples examples"]) -> Int[Array, " models"]:

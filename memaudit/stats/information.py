@@ -20,54 +20,66 @@ def entropy(share: float) -> float:
     return float(-share * np.log2(share) - (1 - share) * np.log2(1 - share))
 
 
-def membership_bits(
-    inside: Float[Array, "clusters examples"], outside: Float[Array, "clusters examples"], share: float = 0.5
-) -> Float[Array, " clusters"]:
-    """Return how many bits per example each cluster of models tells about memberships; 0 or less for nothing.
+@dataclass(frozen=True, slots=True)
+class MembershipBits:
+    """How many bits per example each cluster of models tells about memberships; 0 or less for nothing.
 
     It is the entropy of the memberships U less the cross-entropy of predictions of them, in bits. If they are
     independent, no predictor of U_i has a mean cross-entropy below H(U_i) − I(U_i; θ), and the I of all examples add up
     to CMI or less: the mean over clusters, times the number of examples, estimates a lower bound of CMI.
 
-    A score becomes a probability of membership by what it meant in clusters of other folds. Scores of a cluster must
-    not depend on its own memberships.
-
-    Args:
-        inside: Scores of the models that were trained on the example, in any unit; finite, or NaN where no model of the
-            cluster was. As many in all as there are outside.
-        outside: Scores of those that were not.
-        share: The probability of a membership.
-
-    Raises:
-        ValueError: Fewer than two clusters.
-
     Source: Steinke & Zakynthinou 2020 (COLT), the definition of CMI; Barber & Agakov 2003 (NIPS), the variational lower
     bound of mutual information; independent memberships make it superadditive.
     """
-    told = _told(inside, outside, share)
-    return entropy(share) + share * np.nanmean(told[0], axis=1) + (1 - share) * np.nanmean(told[1], axis=1)
 
+    told: Float[Array, "2 clusters examples"]  # log2 of the probability of what is true: of members, of non-members
+    share: float
 
-def information_interval(
-    inside: Float[Array, "clusters examples"],
-    outside: Float[Array, "clusters examples"],
-    share: float = 0.5,
-    level: Float[Array, " levels"] | float = 0.95,
-) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
-    """Return the ends of the interval of the mean of `membership_bits`, over clusters of models and over examples.
+    @classmethod
+    def of(
+        cls,
+        inside: Float[Array, "clusters examples"],
+        outside: Float[Array, "clusters examples"],
+        share: float = 0.5,
+    ) -> MembershipBits:
+        """Return the bits that scores tell.
 
-    The half-widths of the two add up in squares: Student's t over clusters, widened for skewness, and the normal one
-    over examples. Clusters alone fall short: each is scored by the others, and all on the same examples.
+        A score becomes a probability of membership by what it meant in clusters of other folds. Scores of a cluster
+        must not depend on its own memberships.
 
-    Args: As of `membership_bits`, and the coverage.
-    """
-    bits = membership_bits(inside, outside, share)
-    told = _told(inside, outside, share)
-    examples = share * np.nanmean(told[0], axis=0) + (1 - share) * np.nanmean(told[1], axis=0)
-    error = scipy.stats.norm.ppf((1 + np.asarray(level)) / 2) * examples.std(ddof=1) / np.sqrt(len(examples))
-    low, high = cluster_mean_interval(bits, level)
-    mean = bits.mean()
-    return np.asarray(mean - np.hypot(mean - low, error)), np.asarray(mean + np.hypot(high - mean, error))
+        Args:
+            inside: Scores of the models that were trained on the example, in any unit; finite, or NaN where no model of
+                the cluster was. As many in all as there are outside.
+            outside: Scores of those that were not.
+            share: The probability of a membership.
+
+        Raises:
+            ValueError: Fewer than two clusters.
+        """
+        return cls(_told(inside, outside, share), share)
+
+    @property
+    def by_cluster(self) -> Float[Array, " clusters"]:
+        """Of each cluster, the mean over examples."""
+        inside, outside = self._means(axis=1)
+        return entropy(self.share) + self.share * inside + (1 - self.share) * outside
+
+    def interval(self, level: Float[Array, " levels"] | float = 0.95) -> tuple[Array, Array]:
+        """Return the ends of the interval of the mean, over clusters of models and over examples.
+
+        The half-widths of the two add up in squares: Student's t over clusters, widened for skewness, and the normal
+        one over examples. Clusters alone fall short: each is scored by the others, and all on the same examples.
+        """
+        bits, (inside, outside) = self.by_cluster, self._means(axis=0)
+        examples = self.share * inside + (1 - self.share) * outside
+        error = scipy.stats.norm.ppf((1 + np.asarray(level)) / 2) * examples.std(ddof=1) / np.sqrt(len(examples))
+        low, high = cluster_mean_interval(bits, level)
+        mean = bits.mean()
+        return np.asarray(mean - np.hypot(mean - low, error)), np.asarray(mean + np.hypot(high - mean, error))
+
+    def _means(self, axis: int) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
+        inside, outside = (np.nanmean(side, axis=axis) for side in self.told)
+        return inside, outside
 
 
 def _told(
@@ -102,10 +114,11 @@ class Calibration:
             outside: As many scores of non-members.
             share: The probability of a membership.
         """
-        inside, outside = (of[~np.isnan(of)] for of in (inside, outside))
+        inside, outside = (of[there] if not (there := ~np.isnan(of)).all() else of.ravel() for of in (inside, outside))
+        bins = int(np.clip(np.cbrt(len(inside) + len(outside)), 2, _BINS))
         both = np.concatenate([inside, outside])
-        bins = int(np.clip(np.cbrt(len(both)), 2, _BINS))
-        edges = np.unique(np.quantile(both, np.arange(1, bins) / bins))
+        edges = np.unique(np.quantile(both, np.arange(1, bins) / bins, overwrite_input=True))
+        del both
         members, others = (np.bincount(np.digitize(of, edges), minlength=len(edges) + 1) for of in (inside, outside))
         expected, rest = share * (members + 1), (1 - share) * (others + 1)
         return cls(edges, expected / (expected + rest))

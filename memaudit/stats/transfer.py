@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
+from memaudit.stats.counts import columns, share
 from memaudit.stats.couples import Couples
 from memaudit.stats.intervals import korn_graubard
 from memaudit.stats.roc import threshold
@@ -31,7 +32,7 @@ def reached(outside: Float[Array, "pairs examples"], fpr: float) -> Reached:
         ValueError: Too few scores to resolve the rate.
     """
     cut = threshold(outside.ravel(), fpr)
-    return Reached(float((outside > cut).mean()), float((outside >= cut).mean()))
+    return Reached(share(outside > cut), share(outside >= cut))
 
 
 def unreachable(outside: Float[Array, "pairs examples"], fpr: float) -> Reached | None:
@@ -87,6 +88,7 @@ def transferred_rate(
     couples: Couples,
     fpr: float,
     among: Bool[Array, " examples"] | None = None,
+    cut: float | None = None,
 ) -> TransferredRate:
     """Return the true-positive rate of a target at a threshold from its shadows, with its whole variance.
 
@@ -107,6 +109,7 @@ def transferred_rate(
         couples: Which models the scores come from.
         fpr: False-positive rate that the threshold is set for.
         among: The examples that the rate is about, by default all; the threshold is that of all.
+        cut: The threshold, where it is known.
 
     Raises:
         ValueError: Too few scores to resolve the rate.
@@ -114,7 +117,7 @@ def transferred_rate(
     Source: Korn & Graubard 1998; Cameron, Gelbach & Miller 2011 (JBES 29:238), two-way clustering; Satterthwaite 1946
     for the degrees of freedom.
     """
-    cut = threshold(outside.ravel(), fpr)
+    cut = threshold(outside.ravel(), fpr) if cut is None else cut
     hits, trials = int(flagged.sum()), len(flagged)
     smooth = (hits + 0.5) / (trials + 1)
     binomial = smooth * (1 - smooth) / trials
@@ -122,8 +125,9 @@ def transferred_rate(
     if among is not None:
         inside = inside[:, among]
         about = Couples(couples.inside[:, among], couples.outside[:, among], couples.clusters)
-    mean = float((inside > cut).mean())
-    between = _between_models(inside > cut, about) * (max(1.0, smooth / mean) ** 2 if mean > 0 else 1.0)
+    found = inside > cut
+    mean = share(found)
+    between = _between_models(found, about) * (max(1.0, smooth / mean) ** 2 if mean > 0 else 1.0)
     by_clusters, total = _two_way(outside > cut, couples)
     slope = _half_rise(inside, outside, fpr, float(np.sqrt(total))) ** 2 / total if total > 0 else 0.0
     variance = binomial + between + slope * total
@@ -140,7 +144,7 @@ def _between_models(found: Bool[Array, "pairs examples"], couples: Couples) -> f
     """
     members = couples.numbers(couples.inside)
     rates = couples.totals(couples.inside, found) / np.maximum(members, 1)
-    by_example = found.mean(axis=0)
+    by_example = columns(found) / len(found)
     noise = (by_example * (1 - by_example)).mean() / (len(found) - 1)
     between_examples = max(0.0, float(by_example.var(ddof=1) - noise)) if found.shape[1] > 1 else 0.0
     within = (rates * (1 - rates) - between_examples * couples.share) / np.maximum(members, 1)
@@ -150,12 +154,15 @@ def _between_models(found: Bool[Array, "pairs examples"], couples: Couples) -> f
 def _two_way(above: Bool[Array, "pairs examples"], couples: Couples) -> tuple[float, float]:
     """Return the variance of the mean share that comes from clusters of models, and all of it, examples included."""
     pairs, examples = above.shape
-    rate, groups = float(above.mean()), couples.groups
-    cluster = couples.clusters[couples.outside].ravel()
-    sizes = np.bincount(cluster, minlength=groups)
-    shares = np.bincount(cluster, above.ravel(), groups) / np.maximum(sizes, 1)
+    rate, groups = share(above), couples.groups
+    if couples.paired:
+        sizes, hits = np.full(groups, examples), np.count_nonzero(above, axis=1)
+    else:
+        cluster = couples.clusters[couples.outside]
+        sizes, hits = np.bincount(cluster.ravel(), minlength=groups), np.bincount(cluster[above], minlength=groups)
+    shares = hits / np.maximum(sizes, 1)
     by_clusters = float(((sizes * groups / above.size * (shares - rate)) ** 2).sum()) / (groups * (groups - 1))
-    by_examples = float(((above.mean(axis=0) - rate) ** 2).sum()) / examples**2
+    by_examples = float(((columns(above) / pairs - rate) ** 2).sum()) / examples**2
     cells = rate * (1 - rate) / (pairs * examples)
     return by_clusters, max(by_clusters + by_examples - cells, cells)
 
@@ -167,5 +174,5 @@ def _half_rise(
     size = outside.size
     ranks = [size - 1 - int(min(max(rate, 0.0), 1.0) * size + 1e-9) for rate in (fpr - step, fpr + step)]
     ascending = np.partition(outside.ravel(), [max(rank, 0) for rank in ranks])
-    low, high = (float((inside > (ascending[rank] if rank >= 0 else -np.inf)).mean()) for rank in ranks)
+    low, high = (share(inside > (ascending[rank] if rank >= 0 else -np.inf)) for rank in ranks)
     return (high - low) / 2

@@ -25,10 +25,9 @@ def untied(
     Source: Lehmann & Romano 2005, "Testing Statistical Hypotheses", section 3.2; Fawcett 2006, section 6.
     """
     parts = (target, inside, outside)
-    different, ranks = np.unique(np.concatenate([part.ravel() for part in parts]), return_inverse=True)
-    if len(different) == len(ranks):
+    different = np.unique(np.concatenate([np.unique(part) for part in parts]))
+    if len(different) == sum(part.size for part in parts):
         return target, inside, outside
-    drawn = ranks + np.random.default_rng((seed, _STREAM)).random(len(ranks))
-    ends = np.cumsum([part.size for part in parts])[:-1]
-    found = [flat.reshape(part.shape) for flat, part in zip(np.split(drawn, ends), parts, strict=True)]
+    rng = np.random.default_rng((seed, _STREAM))
+    found = [np.searchsorted(different, part) + rng.random(part.shape) for part in parts]
     return found[0], found[1], found[2]
