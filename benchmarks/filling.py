@@ -31,6 +31,7 @@ from torch.utils.data import DataLoader, Subset, TensorDataset
 
 import memaudit as ma
 from benchmarks.location30_recipe import model, recipe
+from benchmarks.printing import head, row
 from memaudit.design import half
 from memaudit.training.classifier import Course, train_classifier
 from memaudit.training.model import reseed
@@ -64,11 +65,15 @@ def whole_fill(location: ma.ClassifierRecipe, models: int, workers: int) -> None
     loop = plain_loop(examples) * models
     peak = matrix_product_rate() * 1e9
     work = sum(floating_point_operations(half(0, m, len(examples)).sum()) for m in range(models))
-    print(f"{models} models with {workers} processes: {filled:.1f} s, starting them included")
-    print(f"one model in its process: {np.median(training):.2f} s (median)")
-    print(f"one after another with a DataLoader: {loop:.0f} s (extrapolated), {loop / filled:.1f} times as long")
-    print(f"large matrix product on all cores: {peak / 1e9:.0f} GFLOP/s")
-    print(f"reached while training: {work / filled / 1e9:.1f} GFLOP/s, {work / filled / peak:.0%} of that")
+    print(head(f"{models} models of Location-30", "Value"))
+    rows = (
+        (f"With {workers} processes, starting them included", f"{filled:.1f} s"),
+        ("One model in its process (median)", f"{np.median(training):.2f} s"),
+        ("One after another with a DataLoader (extrapolated)", f"{loop:.0f} s, {loop / filled:.1f} times as long"),
+        ("Large matrix product on all cores", f"{peak / 1e9:.0f} GFLOP/s"),
+        ("Reached while training", f"{work / filled / 1e9:.1f} GFLOP/s, {work / filled / peak:.0%} of that"),
+    )
+    print("\n".join(row(*cells) for cells in rows))
 
 
 def compare_packs(location: ma.ClassifierRecipe, rounds: int, epochs: int = 10) -> None:
@@ -76,10 +81,12 @@ def compare_packs(location: ma.ClassifierRecipe, rounds: int, epochs: int = 10) 
     torch.set_num_threads(1)
     examples = location.examples()
     table = torch.as_tensor(examples.x), torch.as_tensor(examples.y)
-    print(f"Location-30, {epochs} epochs")
+    columns = ("Speed (range)", "Time of a model", "Largest difference of a weight", "Of the floor", "Peak memory")
+    print(head(f"Location-30, {epochs} epochs: pack", *columns))
     speed_ups(replace(location, epochs=epochs), *table, rounds, lambda n: epochs / 40 * floating_point_operations(n))
     images = torch.rand(2000, 1, 28, 28, generator=torch.Generator().manual_seed(0)), torch.arange(2000) % 10
-    print("Convolutional network, random images of 28 × 28, 2 epochs, through vmap")
+    print()
+    print(head("Convolutional network, random images of 28 × 28, 2 epochs, through vmap: pack", *columns))
     fashion = ma.ClassifierRecipe(
         location.examples, convolutional, 2, 100, ma.SGD(0.02, 0.9), "cosine", augment=ma.flip
     )
@@ -116,16 +123,17 @@ def speed_ups(of: ma.ClassifierRecipe, x: Any, y: Any, rounds: int, work: Callab
             times.append(one / min(size, 4) / (many / size))
             seconds.append((one / min(size, 4), many / size))
         apart = max(map(difference, first, second))
-        told = f"pack of {size:2}: {np.median(times):.2f} times the speed ({min(times):.2f}-{max(times):.2f})"
-        told += f", {np.median([b for _, b in seconds]):.3f} s a model, {np.median([a for a, _ in seconds]):.3f} alone"
-        told += f", largest difference of a weight {apart:.1g}"
+        one_alone, one_packed = (float(np.median(of)) for of in zip(*seconds, strict=True))
+        reached = "–"
         if work is not None:
             floor = np.mean([work(int(m.sum())) for m in members]) / (
                 matrix_product_rate(clock=time.process_time) * 1e9
             )
-            told += f", floor {floor:.3f} s: {floor / np.median([b for _, b in seconds]):.0%} packed"
-            told += f", {floor / np.median([a for a, _ in seconds]):.0%} alone"
-        print(f"{told}, peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB", flush=True)
+            reached = f"{floor / one_packed:.0%} ({floor / one_alone:.0%} alone)"
+        speed = f"{np.median(times):.2f} × ({min(times):.2f}-{max(times):.2f})"
+        memory = f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB"
+        print(row(str(size), speed, f"{one_packed:.3f} s", f"{apart:.1g}", reached, memory), flush=True)
+
 
 
 def clocked(work: Callable[[], Any]) -> tuple[float, Any]:
