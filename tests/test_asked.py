@@ -24,7 +24,7 @@ def target() -> Any:
 
 
 REFUSED = {
-    "access": (Options(access="everything"), "choose one of all, labels"),
+    "access": (Options(access="everything"), "choose one of labels, confidences"),
     "access without weights": (Options(access="all", weights=False), "set weights = true"),
     "one name of a subgroup": (Options(subgroups="sex"), "give a list of names"),
     "no such subgroup": (Options(subgroups=["sex"]), "no column 'sex'"),

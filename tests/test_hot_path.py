@@ -107,6 +107,8 @@ def test_workers_have_the_environment_of_now_and_the_imports_of_a_server(variabl
     """Not that of when the server started; and the server has no threads of its own when it forks."""
     from concurrent.futures import ProcessPoolExecutor
 
+    import sklearn.base  # noqa: F401  # which starts a thread; the server must not import it
+
     from memaudit.training.filling import _follow_parent
 
     for value in ("first", "second"):

@@ -11,7 +11,7 @@ from multiprocessing.context import BaseContext
 from memaudit.errors import SettingsError
 
 _OURS = ("torch", "memaudit.training.filling", "memaudit.training.classifier", "memaudit.training.packs")
-_THEIRS = ("memaudit.training.language", "transformers.modeling_utils", "peft", "sklearn.base", "torchvision")
+_THEIRS = ("memaudit.training.language", "transformers.modeling_utils", "peft", "torchvision")  # none starts a thread
 
 
 def choose_device(device: str) -> str:
