@@ -1,0 +1,7 @@
+"""What would help: variants of a recipe, each with its own bank under the same training sets, compared by pair."""
+
+from memaudit.whatif.result import Comparison, Row, Standing
+from memaudit.whatif.run import compare_variants
+from memaudit.whatif.variants import Variant
+
+__all__ = ["Comparison", "Row", "Standing", "Variant", "compare_variants"]
