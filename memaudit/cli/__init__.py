@@ -33,6 +33,7 @@ _COMMANDS = (
     "report",
     "schema",
     "verify",
+    "whatif",
 )
 
 

@@ -40,6 +40,8 @@ class Job:
     folder: Path  # what relative paths of the file start from
     file: Path | None
     dp: toml.DpSettings | None = None
+    whatif: toml.WhatIfSettings = toml.WhatIfSettings()
+    variants: tuple[toml.VariantSettings, ...] = ()
 
     def place(self, value: str) -> Path:
         """Return a path of the settings, relative to the file that they stand in."""
@@ -167,7 +169,18 @@ def job(config: Path | None, **flags: Any) -> Job:
         raise SettingsError("; ".join(problems)) from None
     limits = settings.limits()
     measured = _with_what_limits_need(audit, limits)
-    return Job(measured, settings.budget, limits, settings.waivers(), settings.context(), folder, file, settings.dp)
+    return Job(
+        measured,
+        settings.budget,
+        limits,
+        settings.waivers(),
+        settings.context(),
+        folder,
+        file,
+        settings.dp,
+        settings.whatif,
+        tuple(settings.variant),
+    )
 
 
 def _with_what_limits_need(audit: toml.AuditSettings, limits: tuple[Limit, ...]) -> toml.AuditSettings:

@@ -9,6 +9,9 @@ from typing import Any, Protocol, runtime_checkable
 from memaudit.bank import Bank
 from memaudit.recipe import Population, Recipe
 
+LEAST_PAIRS = 3
+LEAST = 2 * LEAST_PAIRS  # models without which nothing can be compared
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Base:

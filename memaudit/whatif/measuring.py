@@ -19,11 +19,10 @@ from memaudit.recipe import Population
 from memaudit.recipe.populations import candidates, number_of_units
 from memaudit.stats import paired_change, rate_by_pair, resolvable, unreachable
 from memaudit.types import Estimate
-from memaudit.whatif.base import Made
+from memaudit.whatif.base import LEAST_PAIRS, Made
 
 Array = np.ndarray
 
-LEAST_PAIRS = 3
 _METHOD = "Student's t over pairs of models"
 
 

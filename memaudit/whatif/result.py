@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from memaudit import notebook
 from memaudit.reports.text import percent, points, rate
-from memaudit.types import Estimate
+from memaudit.types import Estimate, Verdict
 
 COLUMNS = ("Variant", "Models", "Accuracy", "Change", "TPR", "Change", "Memorization", "Training", "Result")
 
@@ -115,9 +115,19 @@ class Comparison:
 
     @property
     def best(self) -> Row | None:
-        """The most useful of what is shown to keep the limit, the baseline included; None if nothing is, or none is set."""
+        """The most useful of what is shown to keep the limit, the baseline included; None if nothing is."""
         keeping = [row for row in self.rows if row.standing is Standing.KEEPS]
         return max(keeping, key=lambda row: row.utility_change.value if row.utility_change else 0.0, default=None)
+
+    @property
+    def verdict(self) -> Verdict:
+        """PASS if the model as it is or a variant is shown to keep the limit, FAIL if all are shown to exceed it."""
+        if self.limit is None:
+            return Verdict.NOTED
+        if self.best is not None:
+            return Verdict.PASS
+        exceed = all(row.standing is Standing.EXCEEDS for row in self.rows)
+        return Verdict.FAIL if exceed else Verdict.INCONCLUSIVE
 
     @property
     def sentence(self) -> str:
@@ -151,10 +161,10 @@ class Comparison:
     def explanation(self) -> str:
         """What the figures are."""
         return (
-            f"TPR: of {self.attack} at a {rate(self.fpr)} FPR, each model attacked by the others of its kind. Accuracy: "
-            "on examples outside of a model's training set. Changes are paired by model and example, in percentage "
-            "points, with their 95% CI over pairs of models. What keeps or exceeds the limit or is dominated is decided by "
-            f"wider intervals ({percent(self.level)}), which hold all together with a probability of 95%."
+            f"TPR: of {self.attack} at a {rate(self.fpr)} FPR, each model attacked by the others of its kind. "
+            "Accuracy: on examples outside of a model's training set. Changes are paired by model and example, in "
+            "percentage points, with their 95% CI over pairs of models. What keeps or exceeds the limit or is "
+            f"dominated is decided by wider intervals ({percent(self.level)}), which hold all together with a probability of 95%."
         )
 
 

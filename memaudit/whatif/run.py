@@ -22,7 +22,7 @@ from memaudit.whatif.measuring import Field, difference, mean
 from memaudit.whatif.result import Comparison, Row, Standing
 from memaudit.whatif.variants import BASELINE, Variant, require_distinct
 
-LEAST = 8  # models of each bank at the first rung
+FIRST = 8  # models of each bank at the first rung
 
 Told = Callable[[str, Progress], None]
 
@@ -101,9 +101,9 @@ def rungs(shadows: int) -> tuple[int, ...]:
     Raises:
         SettingsError: The last is odd or below 8.
     """
-    if shadows < LEAST or shadows % 2:
-        raise SettingsError(f"shadows = {shadows}: give an even number of {LEAST} models or more")
-    found = [LEAST]
+    if shadows < FIRST or shadows % 2:
+        raise SettingsError(f"shadows = {shadows}: give an even number of {FIRST} models or more")
+    found = [FIRST]
     while found[-1] * 2 < shadows:
         found.append(found[-1] * 2)
     return tuple(dict.fromkeys([*found, shadows]))

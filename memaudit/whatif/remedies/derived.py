@@ -7,8 +7,7 @@ from pathlib import Path
 
 from memaudit.recipe import Derivation
 from memaudit.training import derive
-from memaudit.whatif.base import Base, Made
-from memaudit.whatif.measuring import LEAST_PAIRS
+from memaudit.whatif.base import LEAST, Base, Made
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +23,17 @@ class Derived:
     @property
     def least(self) -> int:
         """The fewest that can be compared."""
-        return 2 * LEAST_PAIRS
+        return LEAST
 
     def make(self, base: Base, folder: Path) -> Made:
         """Return the bank of the children of the base's models."""
         children = derive(
-            folder, base.bank, base.recipe, self.derivation, shadows=base.shadows, examples=base.examples, **base.training
+            folder,
+            base.bank,
+            base.recipe,
+            self.derivation,
+            shadows=base.shadows,
+            examples=base.examples,
+            **base.training,
         )
         return Made(bank=children, on_top=True)

@@ -10,8 +10,7 @@ from typing import Any
 from memaudit.errors import RecipeError, hint
 from memaudit.recipe import Recipe
 from memaudit.training import fill
-from memaudit.whatif.base import Base, Made
-from memaudit.whatif.measuring import LEAST_PAIRS
+from memaudit.whatif.base import LEAST, Base, Made
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +45,7 @@ class Edited:
     @property
     def least(self) -> int:
         """The fewest that can be compared."""
-        return 2 * LEAST_PAIRS
+        return LEAST
 
     def make(self, base: Base, folder: Path) -> Made:
         """Return the bank that the edited recipe fills, with the training sets of the base's models."""

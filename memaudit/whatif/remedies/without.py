@@ -10,8 +10,7 @@ from memaudit.auditing import most_exposed
 from memaudit.bank import Bank
 from memaudit.design import Subsets
 from memaudit.training import fill
-from memaudit.whatif.base import Base, Made
-from memaudit.whatif.measuring import LEAST_PAIRS
+from memaudit.whatif.base import LEAST, Base, Made
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,7 +26,7 @@ class Without:
     @property
     def least(self) -> int:
         """The fewest that can be compared."""
-        return 2 * LEAST_PAIRS
+        return LEAST
 
     def make(self, base: Base, folder: Path) -> Made:
         """Return the bank without the examples."""
@@ -53,7 +52,7 @@ class WithoutMostExposed:
     @property
     def least(self) -> int:
         """Those that choose, and three pairs to measure on."""
-        return self.chosen_by + 2 * LEAST_PAIRS
+        return self.chosen_by + LEAST
 
     def make(self, base: Base, folder: Path) -> Made:
         """Return the bank without the units that the base's first models chose."""
