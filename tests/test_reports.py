@@ -24,7 +24,7 @@ import pytest
 import samples
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageChops
 
 from memaudit import reports
 from memaudit.errors import EvidenceError, MemauditError
@@ -242,6 +242,28 @@ def test_every_figure_is_drawn_alike_twice(figure: Figure, theme: figures.Theme)
     assert theme.value.paper.encode() in svg
     assert b"dc:date" not in svg
     assert svg == figures.render(figure, theme)
+
+
+@pytest.mark.parametrize("figure", [*_EDGE_CASES, forest(REPORT)], ids=lambda figure: str(figure.kind))
+def test_a_darkened_figure_is_the_one_that_is_drawn_for_the_dark(figure: Figure) -> None:
+    def named_in_order(svg: bytes) -> bytes:
+        """Names of parts depend on their colours."""
+        names = dict.fromkeys(re.findall(rb' id="(\w+)"', svg))
+        numbers = {name: str(number).encode() for number, name in enumerate(names)}
+        return re.sub(rb'(?<=id=")\w+|(?<=#)\w+(?=["\)])', lambda name: numbers.get(name[0], name[0]), svg)
+
+    light, dark = (figures.render(figure, theme) for theme in figures.Theme)
+    assert named_in_order(figures.darkened(light)) == named_in_order(dark)
+
+
+@pytest.mark.parametrize("figure", [*_EDGE_CASES, forest(REPORT)], ids=lambda figure: str(figure.kind))
+def test_nothing_of_a_figure_is_cut_off_at_its_edges(figure: Figure) -> None:
+    drawn = Image.open(io.BytesIO(figures.png(figure, figures.Theme.LIGHT))).convert("L")
+    width, height = drawn.size
+    ink = ImageChops.invert(drawn).getbbox()
+    assert ink is not None
+    assert ink[0] > 0 and ink[1] > 0 and ink[2] < width and ink[3] < height
+    assert ink[2] - ink[0] > 0.9 * width and ink[3] - ink[1] > 0.9 * height  # and no room is lost
 
 
 def test_zeros_are_drawn_at_the_edge_and_said_to_be() -> None:

@@ -17,28 +17,28 @@ from memaudit.errors import MemauditError, shown
 
 EXIT_ERROR, EXIT_INTERRUPTED = 2, 130
 
-_COMMANDS = (
-    "audit",
-    "bank",
-    "canary",
-    "demo",
-    "diff",
-    "doctor",
-    "explain",
-    "gate",
-    "init",
-    "key",
-    "plan",
-    "policy",
-    "report",
-    "schema",
-    "verify",
-    "whatif",
-)
+_COMMANDS = {
+    "audit": "Train missing shadow models, run all attacks, apply the policy and write the report.",
+    "bank": "Fill, import, derive, compare and verify banks of shadow models.",
+    "canary": "Create canaries, plant them in training data, verify them.",
+    "demo": "Run a real audit on real data, in a minute or two.",
+    "diff": "Compare the audits of two releases.",
+    "doctor": "Check the set-up with one small model and a planted leak.",
+    "explain": "Explain a finding: meaning, formula, source.",
+    "gate": "Re-evaluate an existing report against the policy.",
+    "init": "Write files to start from.",
+    "key": "Create a key pair for signing audits.",
+    "plan": "Estimate cost and statistical power; trains no shadow models.",
+    "policy": "Validate memaudit.toml: every key, gate and waiver.",
+    "report": "Render a report.json again.",
+    "schema": "Print the JSON Schema of a report.json.",
+    "verify": "Verify that an audit folder is unchanged.",
+    "whatif": "Measure what remedies would buy, and what they cost.",
+}
 
 
 class _Commands(click.Group):
-    """Imports a command's file only when that command is called: torch takes seconds, `--help` must not."""
+    """Imports a command's file only when that command is called: `--help` lists all of them without a single one."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -48,6 +48,10 @@ class _Commands(click.Group):
             return None
         command: click.Command = import_module(f"memaudit.cli.{cmd_name}_command").command
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
 
 
 @click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from memaudit.recipe import Recipe
 
 
-@click.command(short_help="Train missing shadow models, run all attacks, apply the policy and write the report.")
+@click.command()
 @click.argument("model", type=click.Path(path_type=Path), required=False)
 @settings_options
 @click.option("--outputs", type=click.Path(path_type=Path), help="Recorded outputs, in place of MODEL: .npz, .csv, …")

@@ -30,7 +30,7 @@ _folder = click.Path(path_type=Path, file_okay=False)
 _force = click.option("--force", is_flag=True, help="Replace existing files.")
 
 
-@click.group(short_help="Create canaries, plant them in training data, verify them.")
+@click.group()
 def command() -> None:
     """Create canaries, plant them in a language model's training data, and verify the planted data.
 

@@ -14,7 +14,7 @@ from memaudit.cli.common import job
 from memaudit.errors import MemauditError
 
 
-@click.command(short_help="Run a real audit on real data, in a minute or two.")
+@click.command()
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default="demo")
 @click.option("--language", is_flag=True, help="Audit a language model, in about five minutes.")
 @click.option("--workers", type=int, help="Processes to train with; by default one per core.")

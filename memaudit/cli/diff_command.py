@@ -35,7 +35,7 @@ _MEANING = {
 }
 
 
-@click.command(short_help="Compare the audits of two releases.")
+@click.command()
 @click.argument("old", type=click.Path(path_type=Path))
 @click.argument("new", type=click.Path(path_type=Path))
 @click.option("--margin", type=float, default=0.0, show_default=True, help="Accepted increase; 0.02 = 2 points.")

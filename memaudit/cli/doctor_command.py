@@ -16,7 +16,7 @@ from memaudit.errors import MemauditError
 _LEAST_FREE_GIB = 1
 
 
-@click.command(short_help="Check the set-up with one small model and a planted leak.")
+@click.command()
 @settings_options
 def command(config: Path | None, quiet: bool, **flags: Any) -> int:
     """Check the set-up: train one small model of the recipe and detect a planted leak.

@@ -11,7 +11,7 @@ from memaudit.cli.terminal import deliver
 from memaudit.errors import SettingsError
 
 
-@click.command(short_help="Explain a finding: meaning, formula, source.")
+@click.command()
 @click.argument("code", required=False)
 def command(code: str | None) -> None:
     """Explain a finding: meaning, formula and source. Without CODE, list all findings.

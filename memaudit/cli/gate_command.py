@@ -25,7 +25,7 @@ from memaudit.types import ASKED_ATTACKS, Limit, Report, Result, Skipped, Verdic
 _path = click.Path(path_type=Path)
 
 
-@click.command(short_help="Re-evaluate an existing report against the policy.")
+@click.command()
 @click.argument("report", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--config", type=_path, help="Settings; by default the nearest memaudit.toml.")
 @click.option(

@@ -13,7 +13,7 @@ FILES = ("recipe.py", "memaudit.toml", "train.py")
 MODEL = {False: "model.safetensors", True: "model"}  # what train.py writes, for a language model or not
 
 
-@click.command(short_help="Write files to start from.")
+@click.command()
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=".")
 @click.option("--language", is_flag=True, help="For a language model.")
 @click.option("--force", is_flag=True, help="Replace files that are there.")

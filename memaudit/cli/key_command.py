@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 
-@click.command(short_help="Create a key pair for signing audits.")
+@click.command()
 @click.argument("file", metavar="KEY.pem", type=click.Path(path_type=Path, dir_okay=False))
 def command(file: Path) -> None:
     """Create a pair of Ed25519 keys: the private KEY.pem for memaudit audit --sign, and KEY.pub for the gate.

@@ -24,7 +24,7 @@ _WIDTH = 120  # where there is no terminal
 _WORKERS = (1, 2, 4, 8, 16)
 
 
-@click.command(short_help="Estimate cost and statistical power; trains no shadow models.")
+@click.command()
 @click.argument("model", required=False, type=click.Path(path_type=Path))
 @settings_options
 @click.option("--members", help="Who the model is trained on: a file of ids; by default MODEL.members.csv.")

@@ -10,7 +10,7 @@ from memaudit.cli import settings as toml
 from memaudit.errors import SettingsError
 
 
-@click.command(short_help="Validate memaudit.toml: every key, gate and waiver.")
+@click.command()
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
 def command(files: tuple[Path, ...]) -> None:
     """Validate settings without a report: every key, every gate, and that no waiver has expired.

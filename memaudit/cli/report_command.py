@@ -11,7 +11,7 @@ from memaudit.cli import outputs
 from memaudit.types import Edition
 
 
-@click.command(short_help="Render a report.json again.")
+@click.command()
 @click.argument("report", type=click.Path(path_type=Path, dir_okay=False))
 @click.option(
     "-o", "--output", "--out", multiple=True, required=True, help=f"x.html, x.json, x.md or x.pdf; or {outputs.HELP}"

@@ -10,7 +10,7 @@ from memaudit.cli.terminal import deliver
 from memaudit.reports.schema import schema
 
 
-@click.command(short_help="Print the JSON Schema of a report.json.")
+@click.command()
 def command() -> None:
     """Print the JSON Schema (draft 2020-12) of the JSON that an audit writes, for programs that read it."""
     deliver(json.dumps(schema(), indent=1))

@@ -23,7 +23,7 @@ can replace the checksums."""
 _path = click.Path(path_type=Path)
 
 
-@click.command(short_help="Verify that an audit folder is unchanged.")
+@click.command()
 @click.argument("folder", type=_path)
 @click.option("--ledger", type=_path, help="Ledger of audits; by default the one beside the folder.")
 @click.option(

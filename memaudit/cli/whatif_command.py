@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _SUFFIXES = (".json", ".html", ".md")
 
 
-@click.command(short_help="Measure what remedies would buy, and what they cost.")
+@click.command()
 @settings_options
 @click.option(
     "--out", "folder", type=click.Path(path_type=Path, file_okay=False), help="Folder of the variants' banks."

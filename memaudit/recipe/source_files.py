@@ -7,8 +7,9 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from importlib import metadata
 from importlib.machinery import ModuleSpec, PathFinder
-from importlib.metadata import packages_distributions, version
+from importlib.metadata import version
 from importlib.util import resolve_name
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from memaudit.recipe.bytecode import joined
 from memaudit.recipe.locality import file_of, is_own_file, text_digest
 
 _BUILD = re.compile(r"\+(cpu|xpu|cu[0-9]+|rocm[0-9.]+)$")  # one bank may be filled on GPUs and audited without
+_FILE = re.compile(r'^"?(.+?\.py)"?,', re.MULTILINE)  # of a RECORD: path, hash, size
 _IMPORTERS = ("import_module", "__import__")
 
 
@@ -73,14 +75,22 @@ def source_lines(files: Iterable[Path]) -> dict[str, str]:
 
 def distributions(modules: Iterable[str]) -> dict[str, str]:
     """Return the versions of the installed distributions that some top-level modules come from."""
-    known = _distributions()
-    names = {name for module in modules for name in known.get(module, ())}
-    return {name: _BUILD.sub("", version(name)) for name in sorted(names)}
+    return {name: _BUILD.sub("", version(name)) for name in sorted(_distributions(frozenset(modules)))}
 
 
-@lru_cache(1)
-def _distributions() -> dict[str, list[str]]:
-    return {module: list(names) for module, names in packages_distributions().items()}
+@lru_cache
+def _distributions(modules: frozenset[str]) -> frozenset[str]:
+    """Return the names of the distributions, as `packages_distributions` does for all modules in ten times as long."""
+    return frozenset(dist.metadata["Name"] for dist in metadata.distributions() if modules & _top_level(dist))
+
+
+def _top_level(dist: metadata.Distribution) -> set[str]:
+    """Return the modules that a distribution says it has, or those that its list of files has."""
+    if declared := (dist.read_text("top_level.txt") or "").split():
+        return set(declared)
+    record = dist.read_text("RECORD")
+    files = [file.as_posix() for file in dist.files or ()] if record is None else _FILE.findall(record)
+    return {file.partition("/")[0].removesuffix(".py") for file in files if file.endswith(".py")}
 
 
 def _own_source(name: str) -> _Source | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 import statistics
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
@@ -13,9 +14,13 @@ from typing import Any
 
 from matplotlib import font_manager, style
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.backends.backend_svg import RendererSVG
 from matplotlib.figure import Figure as Canvas
+from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.markers import TICKDOWN, TICKLEFT
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from memaudit.errors import EvidenceError
 from memaudit.reports.text import ends, number, one_line, percent, spelled
@@ -27,7 +32,10 @@ _TOP = 1.5  # of a logarithmic axis: a marker at 100% must not be cut
 _BASE = 1.1  # inches: of a picture with rows, without them
 _FEW_NAMES = 6  # of a legend in letters of the usual size
 _LONGEST = {False: 24, True: 26}  # characters of a name in a legend of two columns; letters of many names are smaller
-_ROW, _FEW_ROWS = 0.21, 2  # a legend of more rows must not take its height from the axes
+_ROW = {False: 0.23, True: 0.19}  # inches: of a row of a legend, one and a half times its letters
+_FEW_ROWS = 2  # a legend of more must not take its height from the axes
+_DPI = 72  # of an SVG, in which everything is measured
+_PAD = 0.05  # inches around the picture, and between what is in it
 _WIDE, _NARROW = 44, 24  # characters in a line of an axis' label, and of one beside the names of rows
 _FONT = "DejaVu Sans"  # comes with matplotlib, so that a figure looks the same everywhere
 _DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 2, 1, 2)))
@@ -47,12 +55,23 @@ class Ink:
     guessing: str
     curves: tuple[str, ...]
 
+    def colors(self) -> tuple[str, ...]:
+        """Return all of them, in the same order for every theme."""
+        return (self.paper, self.text, self.grid, self.guessing, *self.curves)
+
 
 class Theme(Enum):
     """What a figure is looked at on."""
 
     LIGHT = Ink("#ffffff", "#1f2328", "#d5d9de", "#6b727a", ("#0072b2", "#d55e00", "#007a5a", "#a3467c"))
     DARK = Ink("#171b21", "#e6e9ed", "#39414b", "#9aa4af", ("#56b4e9", "#e69f00", "#33c79d", "#e8a6cf"))
+
+
+_COLOR = re.compile(rb'(?<=[ "])#[0-9a-f]{6}\b')  # of a style or an attribute; the name of a part is no such number
+_DARK_FOR = {
+    light.encode(): dark.encode()
+    for light, dark in zip(Theme.LIGHT.value.colors(), Theme.DARK.value.colors(), strict=True)
+}
 
 
 def render(figure: Figure, theme: Theme) -> bytes:
@@ -62,6 +81,11 @@ def render(figure: Figure, theme: Theme) -> bytes:
         EvidenceError: A curve's coordinates do not belong together.
     """
     return _saved(figure, theme, format="svg", metadata={"Date": None, "Creator": None})
+
+
+def darkened(svg: bytes) -> bytes:
+    """Return a figure that was drawn in the light theme in the colours of the dark one, as a second drawing would."""
+    return _COLOR.sub(lambda found: _DARK_FOR.get(found[0], found[0]), svg)
 
 
 def png(figure: Figure, theme: Theme) -> bytes:
@@ -78,7 +102,7 @@ def _saved(figure: Figure, theme: Theme, **options: Any) -> bytes:
     beside = figure.kind in _IN_ROWS  # the names of its rows leave the axis less room
     height = _HEIGHT if not beside else _BASE + _LINE[figure.kind] * max(4, len(figure.ticks))
     with style.context(["default", _settings(theme.value)], after_reset=True):
-        canvas = Canvas(figsize=(_WIDTH, height), layout="constrained")
+        canvas = Canvas(figsize=(_WIDTH, height), dpi=_DPI)
         panels = list(canvas.subplots(2, height_ratios=(3, 2), sharex=True)) if figure.below else [canvas.add_subplot()]
         notes = _DRAW[figure.kind](panels[0], figure, theme.value)
         if figure.below:
@@ -89,16 +113,47 @@ def _saved(figure: Figure, theme: Theme, **options: Any) -> bytes:
         panels[0].set_ylabel("" if beside else "\n".join(_wrapped(figure.y_label)))
         named = [axes.get_legend_handles_labels() for axes in panels]
         handles, labels = ([item for part in parts for item in part] for parts in zip(*named, strict=True))
+        legend = None
         if handles:
             many = len(labels) > _FEW_NAMES
             columns = 2 if max(map(len, labels)) <= _LONGEST[many] else 1
-            canvas.set_figheight(height + _ROW * max(0, math.ceil(len(labels) / columns) - _FEW_ROWS))
-            canvas.legend(
-                handles, labels, loc="outside upper left", ncols=columns, fontsize="small" if many else "medium"
+            canvas.set_figheight(height + _ROW[many] * max(0, math.ceil(len(labels) / columns) - _FEW_ROWS))
+            legend = canvas.legend(
+                handles,
+                labels,
+                loc="upper left",
+                bbox_to_anchor=(0, 1),
+                borderaxespad=0.3,
+                ncols=columns,
+                fontsize="small" if many else "medium",
             )
+        _fit(canvas, panels, legend)
         file = io.BytesIO()
         canvas.savefig(file, **options)
     return file.getvalue()
+
+
+def _fit(canvas: Canvas, panels: Sequence[Axes], legend: Legend | None) -> None:
+    """Give the axes all the room that their labels and the legend leave, as a constrained layout does.
+
+    Everything is measured once: names that get a little more or less room by it keep their size.
+    """
+    renderer = RendererSVG(*canvas.bbox.size, io.StringIO())  # type: ignore[no-untyped-call]
+    pad, width, height = _PAD * canvas.dpi, *canvas.bbox.size
+    boxes = [(axes.get_window_extent(), axes.get_tightbbox(renderer, for_layout_only=True)) for axes in panels]
+    around = [(own, whole) for own, whole in boxes if whole is not None]
+    left, right = (max(values) for values in zip(*((a.x0 - b.x0, b.x1 - a.x1) for a, b in around), strict=True))
+    above, below = [b.y1 - a.y1 for a, b in around], [a.y0 - b.y0 for a, b in around]
+    top = above[0] + pad + (0 if legend is None else height - legend.get_window_extent(renderer).y0)
+    bottom = below[-1] + pad
+    between = (below[0] + above[-1] + 2 * pad) * (len(panels) - 1)
+    canvas.subplots_adjust(
+        left=(left + pad) / width,
+        right=1 - (right + pad) / width,
+        bottom=bottom / height,
+        top=1 - top / height,
+        hspace=between * len(panels) / (height - top - bottom - between),
+    )
 
 
 def data(figure: Figure) -> tuple[Table, ...]:
@@ -228,9 +283,22 @@ def _logarithmic(axes: Axes, floor: float, *, both: bool) -> None:
         axes.set_xscale("log")
         axes.set_xlim(floor, _TOP)
     for axis in (axes.xaxis, axes.yaxis) if both else (axes.yaxis,):
-        axis.set_major_locator(LogLocator(numticks=6))
-        axis.set_major_formatter(FuncFormatter(lambda value, _: percent(value)))
-        axis.set_minor_formatter(NullFormatter())
+        _decades(axis, floor, 6)
+
+
+def _decades(axis: Axis, floor: float, most: int) -> None:
+    """Name at most so many powers of ten, and mark what is between them: by one line, as ticks are slow to draw."""
+    axis.set_major_locator(LogLocator(numticks=most))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: percent(value)))
+    axis.set_minor_locator(NullLocator())
+    between = [k * 10.0**e for e in range(math.floor(math.log10(floor)), 1) for k in range(2, 10)]
+    between = [value for value in between if floor <= value <= _TOP]
+    axes, edge, ink = axis.axes, [0] * len(between), axis.label.get_color()
+    look: dict[str, Any] = {"linestyle": "", "markersize": 2, "markeredgewidth": 0.6, "color": ink, "clip_on": False}
+    if axis is axes.xaxis:
+        axes.plot(between, edge, marker=TICKDOWN, transform=axes.get_xaxis_transform(), **look)
+    else:
+        axes.plot(edge, between, marker=TICKLEFT, transform=axes.get_yaxis_transform(), **look)
 
 
 def _clipping_note(values: Sequence[float], floor: float) -> list[str]:
@@ -330,9 +398,7 @@ def _forest(axes: Axes, figure: Figure, ink: Ink) -> list[str]:
     axes.set_xscale("log")
     axes.set_xlim(floor, _TOP)
     axes.set_ylim(len(figure.ticks) - 0.4, -0.6)
-    axes.xaxis.set_major_locator(LogLocator(numticks=5))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: percent(value)))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    _decades(axes.xaxis, floor, 5)
     rows: set[float] = set()
     for index, curve in enumerate(figure.curves):
         color, y, x = _ink(ink, index), list(curve.x), _clipped(curve.y, floor)

@@ -47,7 +47,7 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters["unbroken"] = _unbroken
-    environment.globals |= {"themes": figures.Theme, "kind": _kind, "svg": _svg, "png": _png, "is_photo": _is_photo}
+    environment.globals |= {"kind": _kind, "svgs": _svgs, "png": _png, "is_photo": _is_photo}
     return environment
 
 
@@ -72,9 +72,11 @@ def _is_photo(cell: object) -> bool:
     return isinstance(cell, Photo)
 
 
-def _svg(figure: Figure, theme: figures.Theme) -> str:
-    """Return the figure as the address of an image."""
-    return "data:image/svg+xml;base64," + base64.b64encode(figures.render(figure, theme)).decode()
+def _svgs(figure: Figure) -> dict[str, str]:
+    """Return the figure as the address of an image for each theme."""
+    light = figures.render(figure, figures.Theme.LIGHT)
+    drawn = {"light": light, "dark": figures.darkened(light)}
+    return {name: "data:image/svg+xml;base64," + base64.b64encode(svg).decode() for name, svg in drawn.items()}
 
 
 def _png(photo: Photo) -> str:

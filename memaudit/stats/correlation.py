@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy
 from jaxtyping import Float
-from scipy import stats
 
 Array = np.ndarray
 
 
 def spearman(x: Float[Array, " n"], y: Float[Array, " n"]) -> float:
     """Return Spearman's rank correlation, ties given their mean rank; 0 if either side is constant."""
-    a, b = stats.rankdata(x), stats.rankdata(y)
+    a, b = scipy.stats.rankdata(x), scipy.stats.rankdata(y)
     a, b = a - a.mean(), b - b.mean()
     norm = np.sqrt((a @ a) * (b @ b))
     return float(a @ b / norm) if norm > 0 else 0.0
@@ -57,6 +57,6 @@ def spearman_interval(
     jackknife = (clusters - 1) / clusters * ((z - z.mean()) ** 2).sum()
     variance = (1 + rho**2 / 2) / (n - 3) + jackknife
     freedom = (clusters - 1) * (variance / jackknife) ** 2 if jackknife > 0 else np.inf
-    half = stats.t.ppf((1 + np.asarray(level)) / 2, freedom) * np.sqrt(variance)
+    half = scipy.stats.t.ppf((1 + np.asarray(level)) / 2, freedom) * np.sqrt(variance)
     centre = np.arctanh(np.clip(rho, -1 + 1e-9, 1 - 1e-9))
     return np.asarray(np.tanh(centre - half)), np.asarray(np.tanh(centre + half))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from jaxtyping import Float
-from scipy import stats
 
 from memaudit.stats.intervals import clopper_pearson
 from memaudit.stats.roc import resolvable
@@ -81,8 +81,8 @@ class HeldOutRate:
     def _ends(self, level: float) -> tuple[float, float]:
         error = (1 - level) / 2
         n, trials = len(self.outside), len(self.inside)
-        strict = int(stats.binom.ppf(error / 2, n, self.fpr))  # P[Bin ≤ strict − 1] < error/2
-        loose = int(stats.binom.ppf(1 - error / 2, n, self.fpr)) + 1
+        strict = int(scipy.stats.binom.ppf(error / 2, n, self.fpr))  # P[Bin ≤ strict − 1] < error/2
+        loose = int(scipy.stats.binom.ppf(1 - error / 2, n, self.fpr)) + 1
         few = int((self.inside > _ranked(self.outside, strict)).sum())
         many = int((self.inside >= _ranked(self.outside, loose)).sum())
         return float(clopper_pearson(few, trials, 1 - error)[0]), float(clopper_pearson(many, trials, 1 - error)[1])

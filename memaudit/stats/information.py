@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from jaxtyping import Bool, Float
-from scipy import stats
 
 from memaudit.stats.intervals import cluster_mean_interval
 
@@ -64,7 +64,7 @@ def information_interval(
     bits = membership_bits(inside, outside, share)
     told = _told(inside, outside, share)
     examples = share * np.nanmean(told[0], axis=0) + (1 - share) * np.nanmean(told[1], axis=0)
-    error = stats.norm.ppf((1 + np.asarray(level)) / 2) * examples.std(ddof=1) / np.sqrt(len(examples))
+    error = scipy.stats.norm.ppf((1 + np.asarray(level)) / 2) * examples.std(ddof=1) / np.sqrt(len(examples))
     low, high = cluster_mean_interval(bits, level)
     mean = bits.mean()
     return np.asarray(mean - np.hypot(mean - low, error)), np.asarray(mean + np.hypot(high - mean, error))

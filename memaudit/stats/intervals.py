@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy
 from jaxtyping import Float, Int, Shaped
-from scipy import special, stats
+from scipy import special
 
 Array = np.ndarray
 
@@ -41,7 +42,7 @@ def wilson(
     Source: Wilson 1927, as in Brown, Cai & DasGupta 2001, equation 4.
     """
     k, n = np.asarray(hits, dtype=float), np.asarray(trials, dtype=float)
-    z = stats.norm.ppf((1 + level) / 2)
+    z = scipy.stats.norm.ppf((1 + level) / 2)
     centre = (k + z**2 / 2) / (n + z**2)
     half = z * np.sqrt(k * (n - k) / n + z**2 / 4) / (n + z**2)
     # At k = 0 and k = n the ends are 0 and 1 exactly; rounding would leave 1e-17.
@@ -157,7 +158,7 @@ def korn_graubard(
     Source: Korn & Graubard 1998 (Survey Methodology 24:193), the interval for complex samples.
     """
     quantile = (1 + np.asarray(level)) / 2
-    independent, clustered = (stats.t.ppf(quantile, df) for df in (np.maximum(trials - 1, 1), freedom))
+    independent, clustered = (scipy.stats.t.ppf(quantile, df) for df in (np.maximum(trials - 1, 1), freedom))
     number = np.asarray(np.clip(effective * (independent / clustered) ** 2, 1, np.maximum(trials, 1)))
     return clopper_pearson(np.asarray(share * number), number, level)
 
@@ -233,7 +234,7 @@ def cluster_mean_interval(
     clusters = len(values)
     if np.ptp(values) <= _ROUNDING:
         return without_variation(float(np.mean(values)), clusters, level, least=-1.0)
-    half = stats.t.ppf((1 + np.asarray(level)) / 2, clusters - 1) * np.std(values, ddof=1) / np.sqrt(clusters)
+    half = scipy.stats.t.ppf((1 + np.asarray(level)) / 2, clusters - 1) * np.std(values, ddof=1) / np.sqrt(clusters)
     half *= 1 + 4 / (clusters + 2)
     mean = np.mean(values)
     return np.asarray(np.maximum(mean - half, -1.0)), np.asarray(np.minimum(mean + half, 1.0))

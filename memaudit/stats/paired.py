@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy
 from jaxtyping import Float
-from scipy import stats
 
 from memaudit.stats.roc import threshold
 
@@ -22,7 +22,7 @@ def paired_change(
     if len(before) < 2:
         raise ValueError(f"an interval needs at least 2 pairs of models, got {len(before)}")
     change = np.asarray(after, np.float64) - before
-    half = float(stats.t.ppf((1 + level) / 2, len(change) - 1) * change.std(ddof=1) / np.sqrt(len(change)))
+    half = float(scipy.stats.t.ppf((1 + level) / 2, len(change) - 1) * change.std(ddof=1) / np.sqrt(len(change)))
     value = float(change.mean())
     return value, value - half, value + half
 

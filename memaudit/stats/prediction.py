@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy
 from jaxtyping import Float, Int
-from scipy import stats
 
 Array = np.ndarray
 
@@ -21,7 +21,7 @@ def predictive_p_value(value: float, sample: Float[Array, " models"], resolution
     scale = max(float(np.std(sample, ddof=1)) * np.sqrt(1 + 1 / n), resolution)
     if scale == 0:
         return 1.0 if value == sample[0] else 0.0
-    return float(2 * stats.t.sf(abs(value - np.mean(sample)) / scale, df=n - 1))
+    return float(2 * scipy.stats.t.sf(abs(value - np.mean(sample)) / scale, df=n - 1))
 
 
 def predictive_share_p_value(
@@ -48,7 +48,7 @@ def predictive_share_p_value(
     scale = 1 / np.sqrt(4 * trials + 2)
     spread = predictive_p_value(float(_stable(hits, trials)), _stable(sample_hits, sample_trials), scale)
     others = int(sample_trials.sum())
-    exact = stats.hypergeom(trials + others, hits + int(sample_hits.sum()), trials)
+    exact = scipy.stats.hypergeom(trials + others, hits + int(sample_hits.sum()), trials)
     return max(spread, min(1.0, 2 * float(min(exact.cdf(hits), exact.sf(hits - 1)))))
 
 

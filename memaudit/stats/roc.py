@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import scipy
 from jaxtyping import Bool, Float, Int, UInt8, UInt16
-from scipy import stats
 
 Array = np.ndarray
 
@@ -279,7 +279,7 @@ def auc_interval(
     if area in (0, 1):
         bound = ((1 - level) / 2) ** (1 / min(m, n))
         return (bound, 1.0) if area == 1 else (0.0, 1 - bound)
-    half = stats.norm.ppf((1 + level) / 2) * spread
+    half = scipy.stats.norm.ppf((1 + level) / 2) * spread
     return float(max(0.0, area - half)), float(min(1.0, area + half))
 
 
