@@ -13,10 +13,11 @@ COLUMNS = ("Variant", "Models", "Accuracy", "Change", "TPR", "Change", "Memoriza
 
 
 class Standing(StrEnum):
-    """What is shown of a variant's leak and a limit; NOT_ASKED where none is set."""
+    """What is shown of a variant's leak and the limit, and of its cost and what is accepted; NOT_ASKED without a limit."""
 
     KEEPS = "keeps the limit"
     EXCEEDS = "exceeds the limit"
+    COSTLY = "costs too much"
     UNDECIDED = "undecided"
     NOT_ASKED = ""
 
@@ -27,6 +28,7 @@ class Row:
 
     Attributes:
         name: Of the variant.
+        remedy: What it is, in a sentence.
         models: How many it was measured with.
         units: How many units both it and the baseline were measured on.
         utility: Share of the units outside of the training set that its models predict.
@@ -56,6 +58,7 @@ class Row:
     standing: Standing = Standing.NOT_ASKED
     dominated_by: str | None = None
     front: bool = False
+    remedy: str = "The recipe as it is."
 
     @property
     def cells(self) -> tuple[str, ...]:
@@ -87,6 +90,7 @@ class Comparison:
         attack: By which the leak is measured.
         fpr: At which false-positive rate.
         limit: The largest leak that is accepted; None if none is set.
+        at_most_cost: The largest loss of utility that is accepted; None if none is set.
         level: Coverage of each interval that decides; those that are shown have 95 %.
         rows: Of the baseline, and of each variant.
     """
@@ -95,6 +99,7 @@ class Comparison:
     fpr: float
     limit: float | None
     level: float
+    at_most_cost: float | None = None
     rows: tuple[Row, ...]
 
     def __repr__(self) -> str:
@@ -126,7 +131,7 @@ class Comparison:
             return Verdict.NOTED
         if self.best is not None:
             return Verdict.PASS
-        exceed = all(row.standing is Standing.EXCEEDS for row in self.rows)
+        exceed = all(row.standing in (Standing.EXCEEDS, Standing.COSTLY) for row in self.rows)
         return Verdict.FAIL if exceed else Verdict.INCONCLUSIVE
 
     @property
@@ -136,6 +141,8 @@ class Comparison:
         if self.limit is None:
             return self._without_limit(leak)
         limit = f"the limit of {percent(self.limit)} for the {leak}"
+        if self.at_most_cost is not None:
+            limit += f" and costs at most {points(self.at_most_cost)} points of accuracy"
         if self.best is None:
             undecided = [row.name for row in self.rows if row.standing is Standing.UNDECIDED]
             more = f" Undecided with these numbers of models: {', '.join(undecided)}." if undecided else ""

@@ -6,6 +6,7 @@ Small banks come first: a variant that is shown to be dominated, or to exceed th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,20 @@ FIRST = 8  # models of each bank at the first rung
 Told = Callable[[str, Progress], None]
 
 
+@dataclass(frozen=True, slots=True)
+class _Accepted:
+    """The largest leak and the largest loss of utility that are accepted; None where none is set."""
+
+    leak: float | None
+    cost: float | None
+
+    def __post_init__(self) -> None:
+        if self.cost is not None and self.leak is None:
+            raise SettingsError("at_most_cost is about variants that keep a limit; set a limit, too")
+        if self.cost is not None and not 0 <= self.cost < 1:
+            raise SettingsError(f"at_most_cost = {self.cost}: the largest loss of utility is between 0 and 1")
+
+
 def compare_variants(
     recipe: Recipe | str,
     variants: Sequence[Variant],
@@ -38,6 +53,7 @@ def compare_variants(
     attack: str = "lira-online",
     fpr: float = 0.01,
     limit: float | None = None,
+    at_most_cost: float | None = None,
     workers: int = 1,
     device: str = "auto",
     progress: Told | None = None,
@@ -57,6 +73,7 @@ def compare_variants(
         attack: By which every model is attacked, by an adversary who knows the remedy: the references are made alike.
         fpr: At which its true-positive rate is the leak.
         limit: The largest leak that is accepted.
+        at_most_cost: The largest loss of utility that is accepted beside it, as a share: 0.01 is one point.
         workers: As for `fill`.
         device: As for `fill`.
         progress: Called now and then with the variant's name.
@@ -68,6 +85,7 @@ def compare_variants(
     require_distinct(variants)
     steps = rungs(shadows)
     _require_possible(variants, fpr, limit, steps[-1])
+    accepted = _Accepted(limit, at_most_cost)
     recipe = load_recipe(recipe) if isinstance(recipe, str) else recipe
     examples, folder = population(recipe), Path(folder)
     level = deciding_level(len(variants) + 1, len(steps))
@@ -88,11 +106,13 @@ def compare_variants(
             base = Base(recipe=recipe, examples=examples, bank=filled, shadows=models, seed=seed, training=own)
             made[variant.name] = variant.remedy.make(base, folder / variant.name)
         field = Field(made, examples, models, attack, fpr)
-        rows |= {name: _row(name, field, limit, level) for name in made}
+        rows |= {name: _row(name, field, accepted, level) for name in made}
         if all(variant.name in rows and _settled(rows[variant.name]) for variant in variants):
             break
-    ordered = (rows[BASELINE], *(rows[variant.name] for variant in variants))
-    return Comparison(attack=attack, fpr=fpr, limit=limit, level=level, rows=with_front(ordered))
+    ordered = (rows[BASELINE], *(replace(rows[variant.name], remedy=variant.words) for variant in variants))
+    return Comparison(
+        attack=attack, fpr=fpr, limit=limit, at_most_cost=at_most_cost, level=level, rows=with_front(ordered)
+    )
 
 
 def rungs(shadows: int) -> tuple[int, ...]:
@@ -111,8 +131,6 @@ def rungs(shadows: int) -> tuple[int, ...]:
 
 def with_front(rows: Sequence[Row]) -> tuple[Row, ...]:
     """Return rows that say which of them are on the front."""
-    from dataclasses import replace
-
     front = on_the_front({row.name: _point(row) for row in rows})
     return tuple(replace(row, front=row.name in front) for row in rows)
 
@@ -123,7 +141,7 @@ def _point(row: Row) -> tuple[float, float]:
     return tuple(0.0 if change is None else change.value for change in changes)  # type: ignore[return-value]
 
 
-def _row(name: str, field: Field, limit: float | None, level: float) -> Row:
+def _row(name: str, field: Field, accepted: _Accepted, level: float) -> Row:
     own, units = field.alone(name), field.units(name)
     row: dict[str, Any] = {
         "name": name,
@@ -133,7 +151,7 @@ def _row(name: str, field: Field, limit: float | None, level: float) -> Row:
         "leak": mean(own.leak, "share"),
         "memorization": mean(own.memorization, "share"),
         "seconds": float(own.seconds.mean()),
-        "standing": _standing(name, field, limit, level),
+        "standing": _standing(name, field, accepted, level),
         "dominated_by": dominated_by(name, field.made, field, level),
     }
     if name != BASELINE:
@@ -145,16 +163,26 @@ def _row(name: str, field: Field, limit: float | None, level: float) -> Row:
     return Row(**row)
 
 
-def _standing(name: str, field: Field, limit: float | None, level: float) -> Standing:
-    if limit is None:
+def _standing(name: str, field: Field, accepted: _Accepted, level: float) -> Standing:
+    """Return what intervals show that hold together: that of the cost is among those that the level counts."""
+    if accepted.leak is None:
         return Standing.NOT_ASKED
     leak = leak_of(name, field, level)
-    return Standing.KEEPS if leak.high <= limit else Standing.EXCEEDS if leak.low > limit else Standing.UNDECIDED
+    if leak.low > accepted.leak:
+        return Standing.EXCEEDS
+    cheap: bool | None = True  # None: not shown
+    if accepted.cost is not None and name != BASELINE:
+        before, after = field.both(BASELINE, name)
+        change = difference(before.utility, after.utility, "share", level)
+        cheap = True if change.low >= -accepted.cost else False if change.high < -accepted.cost else None
+    if cheap is False:
+        return Standing.COSTLY
+    return Standing.KEEPS if leak.high <= accepted.leak and cheap else Standing.UNDECIDED
 
 
 def _settled(row: Row) -> bool:
     """Return whether more models would change nothing: it is dominated, or exceeds the limit, for certain."""
-    return row.dominated_by is not None or row.standing is Standing.EXCEEDS
+    return row.dominated_by is not None or row.standing in (Standing.EXCEEDS, Standing.COSTLY)
 
 
 def _require_possible(variants: Sequence[Variant], fpr: float, limit: float | None, shadows: int) -> None:

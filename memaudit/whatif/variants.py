@@ -11,6 +11,7 @@ from memaudit.design import Subsets
 from memaudit.errors import SettingsError
 from memaudit.recipe import Derivation, Recipe
 from memaudit.whatif.base import Remedy
+from memaudit.whatif.described import described
 from memaudit.whatif.remedies import Derived, Edited, Without
 
 BASELINE = "baseline"
@@ -45,6 +46,11 @@ class Variant:
             )
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "remedy", _remedy(name, remedy))
+
+    @property
+    def words(self) -> str:
+        """What the remedy does, with its parameters."""
+        return described(self.remedy)
 
 
 def _remedy(name: str, given: Any) -> Remedy:
