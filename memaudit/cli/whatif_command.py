@@ -13,13 +13,14 @@ import click
 from memaudit.cli.common import Job, job, progress, settings_options
 from memaudit.cli.terminal import deliver, table
 from memaudit.errors import SettingsError
+from memaudit.files import write_whole
 from memaudit.types import Verdict
 
 if TYPE_CHECKING:
     from memaudit.training import Progress
     from memaudit.whatif import Comparison
 
-_SUFFIXES = (".json", ".html", ".md")
+_SUFFIXES = (".json", ".html", ".md", ".pdf")
 
 
 @click.command()
@@ -74,7 +75,7 @@ def command(
     elif not quiet:
         _print(found)
     if output is not None:
-        output.write_text(written(found, output.suffix), encoding="utf-8")
+        write_whole(output, written(found, output.suffix))
     return {Verdict.PASS: 0, Verdict.NOTED: 0, Verdict.FAIL: 1}.get(found.verdict, 3)
 
 

@@ -99,7 +99,7 @@ READINGS = {
     FigureKind.SHARES: "Error bars, where shown: 95% CIs.",
     FigureKind.FOREST: "x-axis: log scale; error bars: 95% CIs. Further right: more is found.",
     FigureKind.ROWS: "Error bars: 95% CIs.",
-    FigureKind.FRONT: "y-axis: log scale; error bars: 95% CIs. Further right and further down is better. Dashed steps: the "
+    FigureKind.FRONT: "y-axis: log scale; error bars: 95% CIs. Further right and further down is better. Dotted steps: the "
     "front, by the values alone; no point is both to the right of it and below it.",
     FigureKind.CORRELATIONS: "Error bars: 95% CIs. 1: the same order as memorization; 0: unrelated to it.",
 }

@@ -141,9 +141,9 @@ class Comparison:
         if self.limit is None:
             return self._without_limit(leak)
         limit = f"the limit of {percent(self.limit)} for the {leak}"
-        if self.at_most_cost is not None:
-            limit += f" and costs at most {points(self.at_most_cost)} points of accuracy"
         if self.best is None:
+            if self.at_most_cost is not None:
+                limit += f" at a cost of at most {points(self.at_most_cost)} percentage points of accuracy"
             undecided = [row.name for row in self.rows if row.standing is Standing.UNDECIDED]
             more = f" Undecided with these numbers of models: {', '.join(undecided)}." if undecided else ""
             return f"No variant is shown to keep {limit}.{more}"
