@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
+from statistics import median
 
 from memaudit.reports import wording
 from memaudit.reports.blocks import (
@@ -162,12 +165,15 @@ def _remedies(rows: Sequence[Row]) -> Points:
 
 
 def _table(rows: Sequence[Row]) -> Grid:
-    columns = ("Variant", "Accuracy", "TPR", "Memorization", "Training", "Models", "Result")
+    columns = ("Variant", "Accuracy", "TPR", "Memorization", "Training", "Result")
     figures = [_spans(rows, name) for name in ("utility", "leak", "memorization")]
     fewer = [f"{row.name} on {row.units:,}" for row in rows[1:] if row.units != rows[0].units]
     note = "Below each figure: its change from the model as it is, in percentage points, with its 95% CI. "
     if fewer:
         note += f"Measured on {rows[0].units:,} units; and, with its change, {', '.join(fewer)} of them."
+    most = max(row.models for row in rows)
+    stopped = [f"{row.models} of {row.name}" for row in rows if row.models < most]
+    note += f" Models: {', '.join([f'{most} of each variant' if not stopped else f'{most}', *stopped])}."
     return Grid(
         title="Utility, leak and cost",
         columns=columns,
@@ -176,12 +182,11 @@ def _table(rows: Sequence[Row]) -> Grid:
                 row.name,
                 *cells,
                 f"{row.seconds_ratio:.2g} ×",
-                str(row.models),
                 row.result or "–",
             )
             for row, *cells in zip(rows, *figures, strict=True)
         ),
-        right=(False, True, True, True, True, True, False),
+        right=(False, True, True, True, True, False),
         note=note.strip(),
     )
 
@@ -193,10 +198,12 @@ def _spans(rows: Sequence[Row], name: str) -> list[str | Span]:
     there = [change for change in changes if change is not None]
     least = min([0.0, *(change.low for change in there)])
     width = max([0.0, *(change.high for change in there)]) - least or 1.0
+    usual = median([change.high - change.low for change in there] or [0.0])
+    shown = partial(_in_points, decimals=max(1, -math.floor(math.log10(100 * usual))) if usual else 1)
     return [
         Span(
             words=percent(value.value),
-            change=f"{points(change.value)} ({points(change.low)} to {points(change.high)})",
+            change=f"{shown(change.value)} ({shown(change.low)} to {shown(change.high)})",
             low=(change.low - least) / width,
             value=(change.value - least) / width,
             high=(change.high - least) / width,
@@ -206,6 +213,11 @@ def _spans(rows: Sequence[Row], name: str) -> list[str | Span]:
         else percent(value.value)
         for value, change in zip(values, changes, strict=True)
     ]
+
+
+def _in_points(share: float, decimals: int) -> str:
+    """Return a change in percentage points; all numbers of a column have as many decimals."""
+    return f"{100 * share + 0.0:.{decimals}f}"
 
 
 def _measured(found: Comparison, models: int) -> tuple[Points | Facts, ...]:
