@@ -13,7 +13,7 @@ COLUMNS = ("Variant", "Models", "Accuracy", "Change", "TPR", "Change", "Memoriza
 
 
 class Standing(StrEnum):
-    """What is shown of a variant's leak and the limit, and of its cost and what is accepted; NOT_ASKED without a limit."""
+    """What is shown of a variant: of its leak and the limit, and of its cost; NOT_ASKED where no limit is set."""
 
     KEEPS = "keeps the limit"
     EXCEEDS = "exceeds the limit"
@@ -171,7 +171,8 @@ class Comparison:
             f"TPR: of {self.attack} at a {rate(self.fpr)} FPR, each model attacked by the others of its kind. "
             "Accuracy: on examples outside of a model's training set. Changes are paired by model and example, in "
             "percentage points, with their 95% CI over pairs of models. What keeps or exceeds the limit or is "
-            f"dominated is decided by wider intervals ({percent(self.level)}), which hold all together with a probability of 95%."
+            f"dominated is decided by wider intervals ({percent(self.level)}), which hold all together with a "
+            "probability of 95%."
         )
 
 
