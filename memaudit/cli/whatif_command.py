@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +78,7 @@ def compare(
     options = {**call.whatif.model_dump(), "fpr": fpr, "limit": _limit(call, fpr), **chosen}
     if not yes and (call.budget.hours or call.budget.disk_gb):
         planned(call, options["shadows"], folder, tried).require(call.budget.hours, call.budget.disk_gb)
-    with _shown(quiet) as show:
+    with _shown(quiet, 1 + len(tried)) as show:
         return compare_variants(
             call.recipe(),
             tried,
@@ -111,17 +112,15 @@ def _limit(call: Job, fpr: float) -> float | None:
 
 
 @contextmanager
-def _shown(quiet: bool) -> Iterator[Any]:
-    """Yield a function that shows the progress of one variant after the other."""
+def _shown(quiet: bool, banks: int) -> Iterator[Any]:
+    """Yield a function that shows how far so many banks are, as if all of them were filled up to the present rung."""
     with progress(quiet, "models of all variants") as show:
         done: dict[str, Progress] = {}
 
         def told(name: str, now: Progress) -> None:
-            from dataclasses import replace
-
             done[name] = now
-            values = done.values()
-            show(replace(now, done=sum(p.done for p in values), total=sum(p.total for p in values)))
+            most = max(each.total for each in done.values())
+            show(replace(now, done=sum(each.done for each in done.values()), total=banks * most))
 
         yield told
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from typing import Any
 
+from memaudit.reports.schema import schema_of
 from memaudit.reports.text import markdown
+from memaudit.types import Verdict
 from memaudit.whatif.result import COLUMNS, Comparison
 
 SCHEMA = "memaudit.whatif/1"
@@ -20,6 +23,15 @@ def as_json(found: Comparison) -> bytes:
     """Return it as JSON, with the schema's name and the sentence that comes first."""
     head = {"schema": SCHEMA, "sentence": found.sentence, "verdict": found.verdict}
     return (json.dumps(head | asdict(found), indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of `as_json`."""
+    head = {
+        "sentence": {"description": "What comes first, in words.", "type": "string"},
+        "verdict": {"description": "Whether a variant, or the model as it is, keeps the limit.", "enum": list(Verdict)},
+    }
+    return schema_of(Comparison, SCHEMA, "memaudit comparison of variants", head)
 
 
 def as_markdown(found: Comparison) -> bytes:
