@@ -4,6 +4,7 @@ import dataclasses
 import io
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -19,7 +20,7 @@ from memaudit.reports.labels import placed
 from memaudit.types import Curve, Estimate, FigureKind, Scatter
 from memaudit.whatif import Comparison, Row, Standing, Variant
 from memaudit.whatif.page import document, figure
-from memaudit.whatif.remedies import EarlyStopping, WithoutMostExposed
+from memaudit.whatif.remedies import REMEDIES, EarlyStopping, WithoutMostExposed
 from memaudit.whatif.writing import WRITERS, as_json, schema
 
 WHEN = "2026-11-28T12:00:00+00:00"
@@ -177,6 +178,11 @@ def test_names_of_points_that_are_apart_do_not_cover_each_other(grid: list[tuple
         assert 0 <= y <= 450 - size[1]
         for other_x, other_y in corners[:index]:
             assert abs(x - other_x) >= size[0] or abs(y - other_y) >= size[1]
+
+
+def test_every_remedy_is_on_the_page_of_the_documentation() -> None:
+    text = (Path(__file__).parent.parent / "docs" / "whatif.md").read_text("utf-8")
+    assert not [name for name in REMEDIES if f"| `{name}` |" not in text]
 
 
 def _halved(recipe: Any) -> Any:

@@ -24,6 +24,7 @@ from memaudit.reports.blocks import (
     listed,
     mapped,
 )
+from memaudit.reports.glossary import GLOSSARY
 from memaudit.reports.overview import picture
 from memaudit.reports.text import interval, moment, percent, points, rate, typeset, visible
 from memaudit.types import Estimate, Figure, FigureKind, Mark, Scatter, Verdict
@@ -37,6 +38,11 @@ _MEANINGS = {
     "other variants, may decide it.",
     Verdict.NOTED: "Set a limit to decide: --limit, or a [[gate]] on the TPR at this FPR.",
 }
+_WORDS = (
+    Point(lead="Dominated.", words="Another variant is shown to be more accurate and to leak less."),
+    Point(lead="Front.", words="No other variant is both more accurate and leaks less, by the values alone."),
+    *(point for point in GLOSSARY if point.lead.startswith(("True-positive", "False-positive", "Memorization."))),
+)
 _UNTESTED = (
     "The model that you release. The figures are means over models trained on random halves of the data; audit the "
     "final model with “memaudit audit”.",
@@ -77,6 +83,7 @@ def document(found: Comparison, created: str | None = None) -> Document:
             Section(id="changes", title="What each variant changes", content=(_table(found.rows),)),
             Section(id="measured", title="How it was measured", content=_measured(found, models)),
             Section(id="untested", title="What was not tested", content=(listed(_UNTESTED),)),
+            Section(id="glossary", title="Glossary", content=(Points(points=_WORDS),)),
         ),
         foot="Made by memaudit. Aggregate figures only; nothing on this page is about a single example.",
     )
@@ -241,8 +248,7 @@ def _measured(found: Comparison, models: int) -> tuple[Points | Facts, ...]:
                 "models predict an example if it is in their training set.",
                 "Small banks come first. A variant that is shown to be dominated, to exceed the limit, or to cost too "
                 "much gets no more models. The intervals that decide are wide enough for all these looks together.",
-                "Dominated: another variant is shown to be more accurate and to leak less. The front is by the values "
-                "alone. Training is the time of one model, as a multiple of that of the model as it is.",
+                "Training is the time of one model, as a multiple of that of the model as it is.",
             )
         ),
     )
