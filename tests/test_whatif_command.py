@@ -1,5 +1,6 @@
 """`memaudit whatif`, `memaudit plan --whatif` and `memaudit schema --whatif`, as they are typed."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +11,11 @@ from typing import Any
 import jsonschema
 import numpy as np
 import pytest
+from test_whatif_page import comparison
 
 from memaudit.auditing.costs import Cost
+from memaudit.cli import whatif_command
+from memaudit.cli.common import job
 from memaudit.errors import SettingsError
 from memaudit.whatif import Standing, run
 from memaudit.whatif.measuring import ByPair
@@ -58,15 +62,30 @@ def test_a_comparison_is_printed_written_and_resumed(compared: Path, command: Co
     assert all(name in printed for name in ("baseline", "early", "pruned"))
 
 
-def test_the_exit_code_is_that_of_a_gate(compared: Path, command: Command) -> None:
-    """Noise that is learned by heart is found almost always; two epochs learn next to nothing of it."""
-    assert command("whatif", "-q", "--only", "pruned", "--limit", "0.03").returncode == 1
-    assert command("whatif", "-q", "--only", "early", "--limit", "0.5").returncode == 0
-    assert command("whatif", "-q", "--only", "pruned").returncode == 0  # no limit, no verdict
-    gate = '[[gate]]\nmetric = "tpr"\nat_fpr = 0.02\nmax = 0.03\n'
+@pytest.mark.parametrize(
+    ("standing", "limit", "code"),
+    [
+        (Standing.KEEPS, 0.05, 0),
+        (Standing.NOT_ASKED, None, 0),
+        (Standing.EXCEEDS, 0.05, 1),
+        (Standing.COSTLY, 0.05, 1),
+        (Standing.UNDECIDED, 0.05, 3),
+    ],
+)
+def test_the_exit_code_is_that_of_a_gate(standing: Standing, limit: float | None, code: int) -> None:
+    base, early, *_ = comparison().rows
+    found = comparison(limit=limit, rows=(base, dataclasses.replace(early, standing=standing)))
+    assert whatif_command.conclude(found, None, quiet=True) == code
+
+
+def test_the_limit_is_the_lowest_of_the_gates_on_this_rate(compared: Path) -> None:
+    gates = "".join(
+        f'[[gate]]\nmetric = "tpr"\nat_fpr = {fpr}\nmax = {top}\n' for fpr, top in ((0.02, 0.3), (0.1, 0.2))
+    )
     settings = compared / "memaudit.toml"
-    settings.write_text(settings.read_text("utf-8") + gate, "utf-8")
-    assert command("whatif", "-q", "--only", "pruned").returncode == 1
+    settings.write_text(settings.read_text("utf-8") + gates, "utf-8")
+    call = job(settings)
+    assert [whatif_command._limit(call, fpr) for fpr in (0.02, 0.1, 0.01)] == [0.3, 0.2, None]
 
 
 @pytest.mark.parametrize(
