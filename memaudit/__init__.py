@@ -86,6 +86,10 @@ if TYPE_CHECKING:
     from memaudit.types import Release as Release
     from memaudit.types import Report as Report
     from memaudit.types import Verdict as Verdict
+    from memaudit.whatif import Comparison as Comparison
+    from memaudit.whatif import Variant as Variant
+    from memaudit.whatif import compare_variants as compare_variants
+    from memaudit.whatif import remedies as remedies
 
 _HOME = {
     "memaudit.auditing": (
@@ -113,6 +117,7 @@ _HOME = {
         "measure_bank", "poisoned", "train",
     ),
     "memaudit.types": ("Context", "Limit", "Release", "Report", "Verdict"),
+    "memaudit.whatif": ("Comparison", "Variant", "compare_variants", "remedies"),
 }  # fmt: skip
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 

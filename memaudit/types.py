@@ -102,6 +102,15 @@ class Curve:
     high: tuple[float, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scatter(Curve):
+    """Points with names, and with intervals in both directions: `left` and `right` are the ends of those of x."""
+
+    names: tuple[str, ...] = ()
+    left: tuple[float, ...] = ()
+    right: tuple[float, ...] = ()
+
+
 class FigureKind(StrEnum):
     """How a figure's curves are to be drawn."""
 
@@ -113,6 +122,7 @@ class FigureKind(StrEnum):
     ROWS = "rows"  # like FOREST, with y = shares on a linear axis
     BITS = "bits"  # x = places of the ticks, y = bits
     SHARES = "shares"  # x = places of the ticks, y = shares on a linear axis
+    FRONT = "front"  # `Scatter`: x = changes of a share, y = shares on a log axis; the last curve is the front
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,13 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int
 
-from memaudit.attacks import ATTACKS, Signal, attack
-from memaudit.bank import Bank, Pooled
-from memaudit.checks.attacked import Attacked
-from memaudit.design import Chosen, Design, Draw, Role
-from memaudit.errors import BankError, EvidenceError, SettingsError, hint
+from memaudit.auditing.unit_scores import by_unit, scores_by_unit
+from memaudit.bank import Bank
+from memaudit.design import Design, Draw, Role
+from memaudit.errors import BankError, EvidenceError, SettingsError
 from memaudit.memorization import PrivacyOnion, exposure
 from memaudit.memorization import privacy_onion as _privacy_onion
 from memaudit.recipe import Examples, Population, Recipe, fingerprint, load_recipe
@@ -120,18 +118,8 @@ def _pairs(bank: Bank, start: int, stop: int | None) -> list[int]:
 
 def _scores(bank: Bank, measured: Population, pairs: list[int], name: str) -> tuple[Array, Array]:
     """Return an attack's (inside, outside) scores of some of a bank's models, each attacked by the others, by unit."""
-    if name not in ATTACKS:
-        raise SettingsError(f"there is no attack {name!r} that a bank alone can make; {hint(name, ATTACKS)}")
     recordings = bank.recordings([model for first in pairs for model in (first, first + 1)])
-    phi = recordings.everything(0)["phi"]  # of a target that is not used
-    if not isinstance(measured, Examples):
-        found = Attacked.of(attack(name, Signal.LOG_PROBABILITY), phi, recordings)
-    elif measured.pools:
-        found = Attacked.of(attack(name), measured.by_unit(phi), Pooled.of(recordings, measured))
-    else:
-        rows: Int[Array, " units"] = measured.representatives
-        found = Attacked.of(attack(name), phi[rows], Chosen(recordings, rows))
-    return found.inside, found.outside
+    return scores_by_unit(by_unit(recordings, measured), measured, name)
 
 
 def _require_reached(outside: Array, fpr: float) -> None:

@@ -33,6 +33,7 @@ _COMMANDS = {
     "report": "Render a report.json again.",
     "schema": "Print the JSON Schema of a report.json.",
     "verify": "Verify that an audit folder is unchanged.",
+    "whatif": "Measure what remedies would buy, and what they cost.",
 }
 
 

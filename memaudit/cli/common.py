@@ -43,6 +43,8 @@ class Job:
     file: Path | None
     dp: toml.DpSettings | None = None
     options: Mapping[str, Any] = field(default_factory=dict)  # of the executor
+    whatif: toml.WhatIfSettings = field(default_factory=toml.WhatIfSettings)
+    variants: tuple[toml.VariantSettings, ...] = ()
 
     def place(self, value: str) -> Path:
         """Return a path of the settings, relative to the file that they stand in."""
@@ -224,9 +226,18 @@ def job(config: Path | None, executor_option: Sequence[str] = (), **flags: Any) 
         raise SettingsError("; ".join(problems)) from None
     limits = settings.limits()
     measured = _with_what_limits_need(audit, limits)
-    options = settings.executor | _executor_options(executor_option)
     return Job(
-        measured, settings.budget, limits, settings.waivers(), settings.context(), folder, file, settings.dp, options
+        measured,
+        settings.budget,
+        limits,
+        settings.waivers(),
+        settings.context(),
+        folder,
+        file,
+        settings.dp,
+        settings.executor | _executor_options(executor_option),
+        settings.whatif,
+        tuple(settings.variant),
     )
 
 

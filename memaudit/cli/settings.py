@@ -95,6 +95,29 @@ class ReportSettings(BaseModel):
     owner: str = ""
 
 
+class WhatIfSettings(BaseModel):
+    """The table [whatif]: how variants are compared."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    shadows: Annotated[int, Field(ge=8, multiple_of=2)] = 32
+    attack: Annotated[str, AfterValidator(require_attack)] = "lira-online"
+    at_most_cost: Annotated[float, Field(ge=0, lt=1)] | None = None
+
+
+class VariantSettings(BaseModel):
+    """A table [[variant]]: its name, and a remedy with its parameters, a recipe or a derivation."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    name: str
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """All but the name; what there may be is for the remedy to say."""
+        return dict(self.model_extra or {})
+
+
 class Settings(BaseModel):
     """All of memaudit.toml."""
 
@@ -107,6 +130,8 @@ class Settings(BaseModel):
     executor: dict[str, Any] = {}
     dp: DpSettings | None = None
     gate: list[GateSettings] = []
+    whatif: WhatIfSettings = WhatIfSettings()
+    variant: list[VariantSettings] = []
     waiver: list[WaiverSettings] = []
     _source: str | None = PrivateAttr(None)
     _lines: dict[tuple[str | int, ...], int] = PrivateAttr({})
@@ -235,6 +260,7 @@ def _known_keys(place: tuple[Any, ...]) -> list[str]:
         "budget": BudgetSettings,
         "files": FilesSettings,
         "dp": DpSettings,
+        "whatif": WhatIfSettings,
         "gate": GateSettings,
         "waiver": WaiverSettings,
     }

@@ -70,6 +70,18 @@ class Photo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """A number, and its change with an interval in words and as a small bar; places are from 0, at the left, to 1."""
+
+    words: str
+    change: str
+    low: float
+    value: float
+    high: float
+    zero: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Grid:
     """A table as it is shown; the columns in `right` hold numbers, and stand where their digits can be compared.
 
@@ -78,7 +90,7 @@ class Grid:
 
     title: str
     columns: tuple[str, ...]
-    rows: tuple[tuple[str | Photo, ...], ...]
+    rows: tuple[tuple[str | Photo | Span, ...], ...]
     right: tuple[bool, ...]
     note: str = ""
     to_fill: bool = False

@@ -23,8 +23,9 @@ from matplotlib.markers import TICKDOWN, TICKLEFT
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from memaudit.errors import EvidenceError
-from memaudit.reports.text import ends, number, one_line, percent, spelled
-from memaudit.types import Curve, Figure, FigureKind, Table
+from memaudit.reports.labels import Box, placed
+from memaudit.reports.text import ends, number, one_line, percent, points, spelled
+from memaudit.types import Curve, Figure, FigureKind, Scatter, Table
 
 _WIDTH, _HEIGHT = 4.7, 4.3  # inches: at phone width the 11 pt letters are still as many pixels high
 _ABOVE = 0.36  # its row: where the mark of a limit is
@@ -42,6 +43,7 @@ _DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 2, 1, 2)))
 _MARKERS = "os^Dv"
 _IN_ROWS = {FigureKind.FOREST: "Attack", FigureKind.CORRELATIONS: "Score", FigureKind.ROWS: "Row"}  # what a row is
 _LINE = {FigureKind.FOREST: 0.27, FigureKind.CORRELATIONS: 0.31, FigureKind.ROWS: 0.31}  # inches: of a row
+_LETTER, _LETTERS_HIGH = 5.3, 11.0  # pixels: of the name of a point
 _BARE = (FigureKind.HISTOGRAM, FigureKind.BITS, FigureKind.CORRELATIONS)  # whose numbers are no shares
 
 
@@ -165,6 +167,8 @@ def data(figure: Figure) -> tuple[Table, ...]:
     _refuse_misfits(figure)
     if figure.kind in _IN_ROWS:
         return (_rows(figure),)
+    if figure.kind is FigureKind.FRONT:
+        return (_named_points(figure),)
     by_x: dict[tuple[float, ...], list[Curve]] = {}
     for curve in (*figure.curves, *figure.below):
         by_x.setdefault(curve.x, []).append(curve)
@@ -181,6 +185,16 @@ def _rows(figure: Figure) -> Table:
         columns=(figure.y_label or _IN_ROWS[figure.kind], *(curve.label for curve in figure.curves)),
         rows=tuple((names[int(x)], *(column.get(x) for column in cells)) for x in places),
     )
+
+
+def _named_points(figure: Figure) -> Table:
+    """Return the points of a front by name."""
+    rows = []
+    for curve in (curve for curve in figure.curves[:-1] if isinstance(curve, Scatter)):
+        across = zip(curve.x, curve.left, curve.right, strict=True)
+        x = (f"{points(x)} ({ends(points(left), points(right))})" for x, left, right in across)
+        rows += [(*cells, curve.label) for cells in zip(curve.names, x, _points(figure.kind, curve), strict=True)]
+    return Table(title=figure.title, columns=("Name", figure.x_label, figure.y_label, "Group"), rows=tuple(rows))
 
 
 def _full_names(figure: Figure, places: Sequence[float]) -> list[str]:
@@ -241,10 +255,19 @@ def _settings(ink: Ink) -> dict[str, object]:
 
 
 def _refuse_misfits(figure: Figure) -> None:
+    if figure.kind is FigureKind.FRONT and not (figure.curves and all(isinstance(c, Scatter) for c in figure.curves)):
+        raise EvidenceError(
+            f"figure {figure.title!r}: a front is drawn from scattered points, the last of them its steps"
+        )
     extra = 1 if figure.kind is FigureKind.HISTOGRAM else 0
     for curve in (*figure.curves, *figure.below):
         points = len(curve.y)
-        if len(curve.x) != points + extra or {len(curve.low), len(curve.high)} not in ({0}, {points}):
+        across = (curve.names, curve.left, curve.right, curve.low) if isinstance(curve, Scatter) else ()
+        if (
+            len(curve.x) != points + extra
+            or {len(curve.low), len(curve.high)} not in ({0}, {points})
+            or any(len(values) != points for values in across)
+        ):
             raise EvidenceError(
                 f"figure {figure.title!r}, curve {curve.label!r}: a {figure.kind} cannot be drawn from "
                 f"{len(curve.x)} x, {points} y, {len(curve.low)} low and {len(curve.high)} high values"
@@ -516,6 +539,54 @@ def _correlations(axes: Axes, figure: Figure, ink: Ink) -> list[str]:
     return []
 
 
+def _front(axes: Axes, figure: Figure, ink: Ink) -> list[str]:
+    """Draw points with their names and their intervals in both directions, and the front as steps."""
+    *groups, front = (curve for curve in figure.curves if isinstance(curve, Scatter))
+    values = [value for curve in groups for value in (*curve.y, *curve.high)] + [mark.y for mark in figure.marks]
+    positive = [value for value in values if value > 0] or [0.01, 1.0]
+    floor, top = 0.6 * min(positive), 1.4 * max(positive)
+    axes.set_yscale("log")
+    axes.set_ylim(floor, top)
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: percent(value)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: points(value)))
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.margins(x=0.12)
+    for index, curve in enumerate(groups):
+        color, y = _ink(ink, index), _clipped(curve.y, floor)
+        if curve.y:
+            axes.vlines(curve.x, _clipped(curve.low, floor), _clipped(curve.high, floor), color=color, linewidth=1.5)
+            axes.hlines(y, curve.left, curve.right, color=color, linewidth=1.5)
+            axes.plot(curve.x, y, color=color, linestyle="", marker=_MARKERS[index], label=_label(curve.label))
+    steps = {"drawstyle": "steps-pre", "linestyle": _DASHES[2], "linewidth": 1.5, "color": ink.guessing, "zorder": 1}
+    axes.plot(front.x, _clipped(front.y, floor), label=_label(front.label), **steps)
+    _marks(axes, figure, ink)
+    _point_names(axes, groups, floor)
+    return _clipping_note([value for curve in groups for value in (*curve.y, *curve.low)], floor)
+
+
+def _point_names(axes: Axes, groups: Sequence[Scatter], floor: float) -> None:
+    """Write the name of each point beside it."""
+    places = [point for curve in groups for point in zip(curve.x, _clipped(curve.y, floor), strict=True)]
+    names = [_label(name, 24) for curve in groups for name in curve.names]
+    at = axes.transData.transform(places) if places else []
+    taken: list[Box] = [(x - 4, y - 4, x + 4, y + 4) for x, y in at]
+    for curve in groups:
+        for x, y, low, high, left, right in zip(
+            curve.x, curve.y, curve.low, curve.high, curve.left, curve.right, strict=True
+        ):
+            (x0, y0), (x1, y1) = axes.transData.transform([(left, max(low, floor)), (right, max(high, floor))])
+            (x, y), *_ = axes.transData.transform([(x, max(y, floor))])
+            taken += [(x0, y - 1, x1, y + 1), (x - 1, y0, x + 1, y1)]
+    sizes = [(_LETTER * len(name), _LETTERS_HIGH) for name in names]
+    room = axes.get_window_extent()
+    corners = placed([(x, y) for x, y in at], sizes, taken, (room.x0, room.y0, room.x1, room.y1))
+    for name, point, place, corner in zip(names, places, at, corners, strict=True):
+        offset = (corner[0] - place[0], corner[1] - place[1])
+        axes.annotate(name, point, xytext=offset, textcoords="offset points", va="bottom", fontsize=9)
+
+
 _DRAW: dict[FigureKind, Callable[[Axes, Figure, Ink], list[str]]] = {
     FigureKind.ROC: _roc,
     FigureKind.HISTOGRAM: _histogram,
@@ -525,4 +596,5 @@ _DRAW: dict[FigureKind, Callable[[Axes, Figure, Ink], list[str]]] = {
     FigureKind.ROWS: _row_shares,
     FigureKind.BITS: _bits,
     FigureKind.SHARES: _shares,
+    FigureKind.FRONT: _front,
 }

@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from memaudit.reports import figures, text
-from memaudit.reports.blocks import Photo
+from memaudit.reports.blocks import Document, Photo, Span
 from memaudit.reports.document import document
 from memaudit.types import Figure, Report
 
@@ -25,14 +25,23 @@ def render(report: Report) -> bytes:
     Raises:
         EvidenceError: A figure's coordinates do not belong together.
     """
+    return page(document(report))
+
+
+def page(content: Document) -> bytes:
+    """Return a document as one self-contained HTML page, the same bytes for the same document.
+
+    Raises:
+        EvidenceError: A figure's coordinates do not belong together.
+    """
     style = resources.files(__package__).joinpath("templates", "report.css").read_text(encoding="utf-8")
     template = _environment().get_template("report.html")
-    page = template.render(
-        page=document(report),
+    rendered = template.render(
+        page=content,
         style=style,
         style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
     )
-    return page.encode()
+    return rendered.encode()
 
 
 @cache
@@ -47,7 +56,7 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters["unbroken"] = _unbroken
-    environment.globals |= {"kind": _kind, "svgs": _svgs, "png": _png, "is_photo": _is_photo}
+    environment.globals |= {"kind": _kind, "svgs": _svgs, "png": _png, "is_photo": _is_photo, "is_span": _is_span}
     return environment
 
 
@@ -70,6 +79,10 @@ def _kind(block: object) -> str:
 
 def _is_photo(cell: object) -> bool:
     return isinstance(cell, Photo)
+
+
+def _is_span(cell: object) -> bool:
+    return isinstance(cell, Span)
 
 
 def _svgs(figure: Figure) -> dict[str, str]:

@@ -16,7 +16,7 @@ from matplotlib import font_manager
 from memaudit.errors import MemauditError
 from memaudit.reports import figures
 from memaudit.reports import json as report_json
-from memaudit.reports.blocks import Card, Facts, Grid, Photo, Picture, mapped
+from memaudit.reports.blocks import Card, Document, Facts, Grid, Photo, Picture, mapped
 from memaudit.reports.document import document
 from memaudit.reports.text import one_line, spelled, typeset
 from memaudit.types import Report
@@ -45,16 +45,25 @@ def render(report: Report) -> bytes:
         MemauditError: The package `typst` is not installed, or the report cannot be written as JSON.
         EvidenceError: A figure's coordinates do not belong together.
     """
-    attached = report_json.render(report)
-    page = mapped(document(report), _drawable)
-    files = {"report.json": attached}
-    content = _plain(page, files)
-    content |= {"digest": hashlib.sha256(attached).hexdigest(), "running": one_line(page.name, _RUNNING)}
+    return page(document(report), "report.json", report_json.render(report), report.created)
+
+
+def page(content: Document, name: str, attached: bytes, created: str) -> bytes:
+    """Return a document as PDF, with a JSON file attached under a name.
+
+    Raises:
+        MemauditError: The package `typst` is not installed.
+        EvidenceError: A figure's coordinates do not belong together.
+    """
+    content = mapped(content, _drawable)
+    files = {name: attached}
+    plain = _plain(content, files)
+    plain |= {"digest": hashlib.sha256(attached).hexdigest(), "running": one_line(content.name, _RUNNING)}
     files |= {
         "main.typ": (_HERE / "templates" / "report.typ").read_bytes(),
-        "page.json": json.dumps(content).encode(),
+        "page.json": json.dumps(plain | {"attached": name}).encode(),
     }
-    return _compiled(files, report.created)
+    return _compiled(files, created)
 
 
 def _compiled(files: dict[str, bytes], created: str) -> bytes:
@@ -98,7 +107,11 @@ def _drawable(words: str) -> str:
 def _plain(node: Any, files: dict[str, bytes]) -> Any:
     """Return the blocks as the template reads them; draws the figures into the files."""
     if isinstance(node, Photo):
-        return {"content": list(node.content), "alt": node.alt}  # as numbers: typst's files must be text
+        return {
+            "kind": "Photo",
+            "content": list(node.content),
+            "alt": node.alt,
+        }  # as numbers: typst's files must be text
     if isinstance(node, Picture):
         few = node.alone and all(len(data.rows) <= _POINTS for data in node.data)
         return {

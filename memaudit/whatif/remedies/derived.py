@@ -1,0 +1,39 @@
+"""What is done to the trained models: pruning, quantization, unlearning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from memaudit.recipe import Derivation
+from memaudit.training import derive
+from memaudit.whatif.base import LEAST, Base, Made
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """Make each model from the base's model with the same training set; nothing is trained anew.
+
+    Args:
+        derivation: How, as for `derive`.
+    """
+
+    derivation: Derivation
+
+    @property
+    def least(self) -> int:
+        """The fewest that can be compared."""
+        return LEAST
+
+    def make(self, base: Base, folder: Path) -> Made:
+        """Return the bank of the children of the base's models."""
+        children = derive(
+            folder,
+            base.bank,
+            base.recipe,
+            self.derivation,
+            shadows=base.shadows,
+            examples=base.examples,
+            **base.training,
+        )
+        return Made(bank=children, on_top=True)
