@@ -128,7 +128,9 @@ def test_a_baseline_that_cannot_be_measured_ends_it_before_a_variant_is_trained(
 
 def test_an_edited_variant_is_refused_by_name(tmp_path: Path) -> None:
     compared(tmp_path, LESS)
-    with pytest.raises(BankError, match="(?s)variant 'less': .*made by another recipe.*give it another name, or delete"):
+    with pytest.raises(
+        BankError, match="(?s)variant 'less': .*made by another recipe.*give it another name, or delete"
+    ):
         compared(tmp_path, Variant("less", recipe(0.7)))
 
 
