@@ -121,7 +121,7 @@ def test_a_baseline_that_cannot_be_measured_ends_it_before_a_variant_is_trained(
     with pytest.raises(EvidenceError, match="tied"):
         compared(tmp_path, LESS, of=recipe(train=tied))
     assert not (tmp_path / "less").exists()
-    with pytest.raises(SettingsError, match="200 units cannot resolve it; ask for 0.005"):
+    with pytest.raises(SettingsError, match=r"200 units cannot resolve it; ask for 0\.005"):
         compared(tmp_path / "b", LESS, fpr=0.004)
     assert not (tmp_path / "b").exists()
 
@@ -129,7 +129,7 @@ def test_a_baseline_that_cannot_be_measured_ends_it_before_a_variant_is_trained(
 def test_an_edited_variant_is_refused_by_name(tmp_path: Path) -> None:
     compared(tmp_path, LESS)
     with pytest.raises(
-        BankError, match="(?s)variant 'less': .*made by another recipe.*give it another name, or delete"
+        BankError, match=r"(?s)variant 'less': .*made by another recipe.*give it another name, or delete"
     ):
         compared(tmp_path, Variant("less", recipe(0.7)))
 
