@@ -220,6 +220,7 @@ _EDGE_CASES = [
     samples.roc_figure(),
     samples.link_figure(),
     samples.histogram_figure(),
+    samples.front_figure(),
     dataclasses.replace(samples.roc_figure(), curves=(_ZEROS,), unresolved=None),
     dataclasses.replace(samples.roc_figure(), curves=(), unresolved=1.0),
     dataclasses.replace(

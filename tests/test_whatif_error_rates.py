@@ -61,7 +61,12 @@ class World:
 def first(of: Measured, models: int) -> Measured:
     some = slice(models // 2)
     return Measured(
-        of.pairs[some], of.units, of.inside[some], of.outside[some], (of.right[0][some], of.right[1][some]), of.seconds[some]
+        of.pairs[some],
+        of.units,
+        of.inside[some],
+        of.outside[some],
+        (of.right[0][some], of.right[1][some]),
+        of.seconds[some],
     )
 
 
@@ -71,7 +76,9 @@ def procedure(world: World, shadows: int, accepted: Accepted) -> Iterator[tuple[
     level, out = deciding_level(len(NAMES), len(steps)), set[str]()
     for models in steps:
         made: dict[str, Any] = {name: Made(bank=None) for name in NAMES if name not in out}  # type: ignore[arg-type]
-        field = Field(made, recipe().examples(), models, "lira-online", FPR, {(n, 0): first(known[n], models) for n in made})
+        field = Field(
+            made, recipe().examples(), models, "lira-online", FPR, {(n, 0): first(known[n], models) for n in made}
+        )
         rows = {name: row(name, field, accepted, level) for name in made}
         yield models, rows
         out |= {name for name in rows if settled(rows[name]) and name != "baseline"}

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +40,7 @@ class Job:
     folder: Path  # what relative paths of the file start from
     file: Path | None
     dp: toml.DpSettings | None = None
-    whatif: toml.WhatIfSettings = toml.WhatIfSettings()
+    whatif: toml.WhatIfSettings = field(default_factory=toml.WhatIfSettings)
     variants: tuple[toml.VariantSettings, ...] = ()
 
     def place(self, value: str) -> Path:

@@ -40,5 +40,9 @@ def write(folder: Path, language: bool, force: bool) -> None:
         raise SettingsError(f"{folder} has a {there[0]} already; --force replaces it")
     folder.mkdir(parents=True, exist_ok=True)
     for name in FILES:
-        template = files("memaudit.cli").joinpath("templates", "language" if language else "classifier", name)
-        (folder / name).write_text(template.read_text("utf-8"), "utf-8")
+        (folder / name).write_text(template("language" if language else "classifier", name), "utf-8")
+
+
+def template(kind: str, name: str) -> str:
+    """Return the text of a starting file."""
+    return files("memaudit.cli").joinpath("templates", kind, name).read_text("utf-8")

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from memaudit.cli.common import Job, design_options, job, ledger_option, over_budget, settings_options, subsets
-from memaudit.cli.terminal import deliver
+from memaudit.cli.terminal import deliver, duration
+from memaudit.errors import SettingsError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,6 +33,9 @@ _WORKERS = (1, 2, 4, 8, 16)
 @click.option(
     "--access", type=click.Choice(["labels", "confidences", "weights", "all"]), help="As for memaudit audit: its cost."
 )
+@click.option(
+    "--whatif", is_flag=True, help="The cost of `memaudit whatif`, variant by variant, instead of an audit's."
+)
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Such as memaudit.plan.json.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of tables.")
 @design_options
@@ -39,7 +43,7 @@ _WORKERS = (1, 2, 4, 8, 16)
 @over_budget
 def command(
     model: Path | None, config: Path | None, output: Path | None, as_json: bool, yes: bool, fpr: tuple[float, ...],
-    quiet: bool, **flags: Any,
+    quiet: bool, whatif: bool, **flags: Any,
 ) -> None:  # fmt: skip
     """Estimate the time and disk for the shadow models, and which gates the data can decide.
 
@@ -54,6 +58,13 @@ def command(
 
     design = subsets(flags)
     call = job(config, **flags, fpr=list(fpr) or None)
+    if whatif:
+        from memaudit.cli import whatif_plan
+
+        if output is not None:
+            raise SettingsError("a plan of a comparison is not kept; leave -o out")
+        whatif_plan.show(call, flags["shadows"], as_json=as_json, quiet=quiet, yes=yes)
+        return
     settings, recipe = call.audit, call.recipe()
     members = None if settings.members is None else call.place(settings.members)
     if members is None and model is not None:
@@ -122,7 +133,7 @@ def _print_counts(found: Plan, to: Console, known: str) -> None:
 
 def _print_cost(found: Plan, call: Job, to: Console) -> None:
     to.print(f"models     {found.shadows} shadow models, {found.missing} still to train")
-    to.print(f"one model  {_time(found.cost.seconds)}, {found.cost.stored / 1e6:.1f} MB ({found.cost.source})")
+    to.print(f"one model  {duration(found.cost.seconds)}, {found.cost.stored / 1e6:.1f} MB ({found.cost.source})")
     to.print(f"disk       {found.gigabytes:.2g} GB\n")
     if found.missing:
         to.print(_times(found, call.workers))
@@ -135,7 +146,7 @@ def _print_cost(found: Plan, call: Job, to: Console) -> None:
 def _print_access(cost: tuple[int, float | None]) -> None:
     queries, seconds = cost
     if queries:
-        took = "unknown until the bank has a model" if seconds is None else f"about {_time(seconds)} of one process"
+        took = "unknown until the bank has a model" if seconds is None else f"about {duration(seconds)} of one process"
         click.echo(f"\naccess     {queries} queries per example and model, {took}")
 
 
@@ -158,7 +169,7 @@ def _times(found: Plan, workers: int) -> Table:
     for heading in ("shadow models", *(f"{n} process{'es' if n > 1 else ''}" for n in counts)):
         table.add_column(heading, justify="right")
     for shadows in sorted({*found.cheaper, found.shadows}):
-        row = (_time(3600 * found.hours(shadows, count)) for count in counts)
+        row = (duration(3600 * found.hours(shadows, count)) for count in counts)
         table.add_row(f"{shadows}{' (requested)' if shadows == found.shadows else ''}", *row)
     return table
 
@@ -188,9 +199,3 @@ def _wider(found: Plan) -> str:
         return ""
     times = f"{(found.shadows / least) ** 0.5:.2g} times as wide with {least} as with {found.shadows}"
     return f" The intervals of single examples' memorization are {times}."
-
-
-def _time(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.1f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -100,6 +100,7 @@ class WhatIfSettings(BaseModel):
 
     shadows: Annotated[int, Field(ge=8, multiple_of=2)] = 32
     attack: Annotated[str, AfterValidator(require_attack)] = "lira-online"
+    at_most_cost: Annotated[float, Field(ge=0, lt=1)] | None = None
 
 
 class VariantSettings(BaseModel):
@@ -256,6 +257,7 @@ def _known_keys(place: tuple[Any, ...]) -> list[str]:
         "budget": BudgetSettings,
         "files": FilesSettings,
         "dp": DpSettings,
+        "whatif": WhatIfSettings,
         "gate": GateSettings,
         "waiver": WaiverSettings,
     }

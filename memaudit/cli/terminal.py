@@ -175,3 +175,10 @@ def _plain(error: UnicodeError) -> tuple[str, int]:
 
 
 codecs.register_error(_HANDLER, _plain)
+
+
+def duration(seconds: float) -> str:
+    """Return a time as people say it."""
+    if seconds < 90:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -71,9 +71,10 @@ class Photo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
-    """A number with its interval, in words and as a small bar; places are between 0, at the left, and 1."""
+    """A number, and its change with an interval in words and as a small bar; places are from 0, at the left, to 1."""
 
     words: str
+    change: str
     low: float
     value: float
     high: float

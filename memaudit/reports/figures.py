@@ -190,12 +190,10 @@ def _rows(figure: Figure) -> Table:
 def _named_points(figure: Figure) -> Table:
     """Return the points of a front by name."""
     rows = []
-    for curve in figure.curves:
-        if isinstance(curve, Scatter):
-            y = _points(figure.kind, curve)
-            across = zip(curve.x, curve.left, curve.right, strict=True)
-            x = (f"{points(x)} ({ends(points(left), points(right))})" for x, left, right in across)
-            rows += [(*cells, curve.label) for cells in zip(curve.names, x, y, strict=True)]
+    for curve in (curve for curve in figure.curves[:-1] if isinstance(curve, Scatter)):
+        across = zip(curve.x, curve.left, curve.right, strict=True)
+        x = (f"{points(x)} ({ends(points(left), points(right))})" for x, left, right in across)
+        rows += [(*cells, curve.label) for cells in zip(curve.names, x, _points(figure.kind, curve), strict=True)]
     return Table(title=figure.title, columns=("Name", figure.x_label, figure.y_label, "Group"), rows=tuple(rows))
 
 
@@ -257,6 +255,10 @@ def _settings(ink: Ink) -> dict[str, object]:
 
 
 def _refuse_misfits(figure: Figure) -> None:
+    if figure.kind is FigureKind.FRONT and not (figure.curves and all(isinstance(c, Scatter) for c in figure.curves)):
+        raise EvidenceError(
+            f"figure {figure.title!r}: a front is drawn from scattered points, the last of them its steps"
+        )
     extra = 1 if figure.kind is FigureKind.HISTOGRAM else 0
     for curve in (*figure.curves, *figure.below):
         points = len(curve.y)
@@ -539,9 +541,10 @@ def _correlations(axes: Axes, figure: Figure, ink: Ink) -> list[str]:
 
 def _front(axes: Axes, figure: Figure, ink: Ink) -> list[str]:
     """Draw points with their names and their intervals in both directions, and the front as steps."""
-    groups = [curve for curve in figure.curves[:-1] if isinstance(curve, Scatter)]
+    *groups, front = (curve for curve in figure.curves if isinstance(curve, Scatter))
     values = [value for curve in groups for value in (*curve.y, *curve.high)] + [mark.y for mark in figure.marks]
-    floor, top = 0.6 * min((value for value in values if value > 0), default=0.01), 1.4 * max(values, default=1.0)
+    positive = [value for value in values if value > 0] or [0.01, 1.0]
+    floor, top = 0.6 * min(positive), 1.4 * max(positive)
     axes.set_yscale("log")
     axes.set_ylim(floor, top)
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -556,7 +559,6 @@ def _front(axes: Axes, figure: Figure, ink: Ink) -> list[str]:
             axes.vlines(curve.x, _clipped(curve.low, floor), _clipped(curve.high, floor), color=color, linewidth=1.5)
             axes.hlines(y, curve.left, curve.right, color=color, linewidth=1.5)
             axes.plot(curve.x, y, color=color, linestyle="", marker=_MARKERS[index], label=_label(curve.label))
-    front = figure.curves[-1]
     steps = {"drawstyle": "steps-pre", "linestyle": _DASHES[2], "linewidth": 1.5, "color": ink.guessing, "zorder": 1}
     axes.plot(front.x, _clipped(front.y, floor), label=_label(front.label), **steps)
     _marks(axes, figure, ink)

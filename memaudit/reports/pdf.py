@@ -107,7 +107,11 @@ def _drawable(words: str) -> str:
 def _plain(node: Any, files: dict[str, bytes]) -> Any:
     """Return the blocks as the template reads them; draws the figures into the files."""
     if isinstance(node, Photo):
-        return {"kind": "Photo", "content": list(node.content), "alt": node.alt}  # as numbers: typst's files must be text
+        return {
+            "kind": "Photo",
+            "content": list(node.content),
+            "alt": node.alt,
+        }  # as numbers: typst's files must be text
     if isinstance(node, Picture):
         few = node.alone and all(len(data.rows) <= _POINTS for data in node.data)
         return {

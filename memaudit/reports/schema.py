@@ -12,22 +12,27 @@ from memaudit.types import REPORT_SCHEMA, Report, Verdict
 
 def schema() -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of a report's JSON: what it allows, `reports.load` reads."""
-    content = TypeAdapter(Report).json_schema()
+    verdict = {"description": "The worst verdict of all, as it follows from the rest.", "enum": list(Verdict)}
+    found = schema_of(Report, REPORT_SCHEMA, "memaudit report", {"verdict": verdict})
+    for name in ("Finding", "Limit"):  # a check of another package has metrics of its own
+        found["$defs"][name]["properties"]["metric"]["examples"] = list(METRICS)
+    return found
+
+
+def schema_of(kind: type, name: str, title: str, head: dict[str, Any]) -> dict[str, Any]:
+    """Return the JSON Schema of a file that holds a dataclass, after the schema's name and what follows from it."""
+    content = TypeAdapter(kind).json_schema()
     definitions = content.pop("$defs")
     for definition in (content, *definitions.values()):
         _tidy(definition)
-    for name in ("Finding", "Limit"):
-        definitions[name]["properties"]["metric"]["examples"] = list(METRICS)  # a check of another package has its own
-    properties = content["properties"]
-    properties["schema"] = {"const": REPORT_SCHEMA}
-    verdict = {"description": "The worst verdict of all, as it follows from the rest.", "enum": list(Verdict)}
-    content["properties"] = {"schema": properties.pop("schema"), "verdict": verdict, **properties}
+    content["properties"].pop("schema", None)
+    content["properties"] = {"schema": {"const": name}, **head, **content["properties"]}
     content["required"] = ["schema", *content["required"]]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": f"urn:{REPORT_SCHEMA.replace('/', ':')}",
-        "title": "memaudit report",
-        **{name: value for name, value in content.items() if name != "title"},
+        "$id": f"urn:{name.replace('/', ':')}",
+        "title": title,
+        **{key: value for key, value in content.items() if key != "title"},
         "$defs": definitions,
     }
 

@@ -99,8 +99,8 @@ READINGS = {
     FigureKind.SHARES: "Error bars, where shown: 95% CIs.",
     FigureKind.FOREST: "x-axis: log scale; error bars: 95% CIs. Further right: more is found.",
     FigureKind.ROWS: "Error bars: 95% CIs.",
-    FigureKind.FRONT: "y-axis: log scale; error bars: 95% CIs. Further right and further down is better. Dashed steps: the "
-    "front, by the values alone; no point is both to the right of it and below it.",
+    FigureKind.FRONT: "y-axis: log scale; error bars: 95% CIs. Better: further right, and further down. "
+    "Dotted steps: the front, by the values alone; no point is both to the right of it and below it.",
     FigureKind.CORRELATIONS: "Error bars: 95% CIs. 1: the same order as memorization; 0: unrelated to it.",
 }
 BELOW = " Lower panel: who the examples are, and who the attack identifies."

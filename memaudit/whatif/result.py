@@ -8,12 +8,13 @@ from enum import StrEnum
 from memaudit import notebook
 from memaudit.reports.text import percent, points, rate
 from memaudit.types import Estimate, Verdict
+from memaudit.whatif.utility import ACCURACY, Utility
 
 COLUMNS = ("Variant", "Models", "Accuracy", "Change", "TPR", "Change", "Memorization", "Training", "Result")
 
 
 class Standing(StrEnum):
-    """What is shown of a variant's leak and of its cost, beside what is accepted; NOT_ASKED without a limit."""
+    """What is shown of a variant: of its leak and the limit, and of its cost; NOT_ASKED where no limit is set."""
 
     KEEPS = "keeps the limit"
     EXCEEDS = "exceeds the limit"
@@ -118,6 +119,7 @@ class Comparison:
         limit: The largest leak that is accepted; None if none is set.
         at_most_cost: The largest loss of utility that is accepted; None if none is set.
         level: Coverage of each interval that decides; those that are shown have 95 %.
+        utility: What the models are good for, and how that is measured.
         rows: Of the baseline, and of each variant.
         unmeasured: The variants without figures.
     """
@@ -127,19 +129,25 @@ class Comparison:
     limit: float | None
     level: float
     at_most_cost: float | None = None
+    utility: Utility = ACCURACY
     rows: tuple[Row, ...]
     unmeasured: tuple[Unmeasured, ...] = ()
 
     def __repr__(self) -> str:
-        table = [COLUMNS, *self.table]
+        table = [self.columns, *self.table]
         widths = [max(map(len, cells)) for cells in zip(*table, strict=True)]
         lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in table)
         return "\n".join([self.sentence, "", *lines, "", *self.notes, self.explanation])
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows."""
-        table = notebook.table(COLUMNS, self.table)
+        table = notebook.table(self.columns, self.table)
         return notebook.block(self.sentence, table, *map(notebook.paragraph, (*self.notes, self.explanation)))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The headings of `table`, of which one names the utility."""
+        return tuple(self.utility.heading if name == ACCURACY.heading else name for name in COLUMNS)
 
     @property
     def table(self) -> tuple[tuple[str, ...], ...]:
@@ -186,17 +194,15 @@ class Comparison:
         if self.limit is None:
             return self._without_limit(leak)
         limit = f"the limit of {percent(self.limit)} for the {leak}"
-        if self.at_most_cost is not None:
-            limit += f" and costs at most {points(self.at_most_cost)} points of accuracy"
         if self.best is None:
+            if self.at_most_cost is not None:
+                limit += f" at a cost of at most {points(self.at_most_cost)} percentage points of {self.utility.name}"
             undecided = [row.name for row in self.rows if row.standing is Standing.UNDECIDED]
             more = f" Undecided with these numbers of models: {', '.join(undecided)}." if undecided else ""
             return f"No variant is shown to keep {limit}.{more}"
         if self.best.utility_change is None:
             return f"The model as it is keeps {limit}; no remedy is needed."
-        return (
-            f"{self.best.name} keeps {limit} at the least cost in accuracy: {_change(self.best.utility_change)} points."
-        )
+        return f"{self.best.name} keeps {limit} at the least cost in {self.utility.name}: {_change(self.best.utility_change)} points."
 
     def _without_limit(self, leak: str) -> str:
         front = [row for row in self.rows[1:] if row.front and row.leak_change is not None]
@@ -205,7 +211,7 @@ class Comparison:
         least = min(front, key=lambda row: row.leak_change.value if row.leak_change else 0.0)
         assert least.utility_change is not None
         return (
-            f"{least.name} leaks least: {leak} {_change(least.leak_change)} points, accuracy "
+            f"{least.name} leaks least: {leak} {_change(least.leak_change)} points, {self.utility.name} "
             f"{_change(least.utility_change)} points. No limit is set."
         )
 
@@ -214,10 +220,10 @@ class Comparison:
         """What the figures are."""
         return (
             f"TPR: of {self.attack} at a {rate(self.fpr)} FPR, each model attacked by the others of its kind. "
-            "Accuracy: on examples outside of a model's training set. Changes are paired by model and example, in "
+            f"{self.utility.heading}: {self.utility.meaning}. Changes are paired by model and example, in "
             "percentage points, with their 95% CI over pairs of models. What keeps or exceeds the limit or is "
-            f"dominated is decided by wider intervals ({percent(self.level)}), which hold all together with a probability "
-            "of 95%."
+            f"dominated is decided by wider intervals ({percent(self.level)}), which hold all together with a "
+            "probability of 95%."
         )
 
 

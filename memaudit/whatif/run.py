@@ -21,6 +21,7 @@ from memaudit.whatif.front import deciding_level
 from memaudit.whatif.measuring import Field
 from memaudit.whatif.result import Comparison, Row, Unmeasured
 from memaudit.whatif.rows import Accepted, row, settled, with_front
+from memaudit.whatif.utility import utility
 from memaudit.whatif.variants import BASELINE, Variant, require_distinct
 
 FIRST = 8  # models of each bank at the first rung
@@ -66,6 +67,7 @@ def compare_variants(
 
     Raises:
         SettingsError: There is no such attack, or names, rates or numbers cannot be used.
+        RecipeError: The recipe makes generators, whose utility is not measured.
         EvidenceError: The leak of the recipe as it is cannot be measured, or no variant can.
         BankError: A variant's folder has models of another recipe.
     """
@@ -77,6 +79,7 @@ def compare_variants(
     accepted = Accepted(limit, at_most_cost)
     recipe = load_recipe(recipe) if isinstance(recipe, str) else recipe
     examples = population(recipe)
+    useful = utility(examples)
     _require_resolved(fpr, number_of_units(examples))
     level = deciding_level(len(variants) + 1, len(steps))
     common: dict[str, Any] = {"workers": workers, "device": device}
@@ -103,7 +106,7 @@ def compare_variants(
         raise EvidenceError("no variant can be measured:\n" + "\n".join(f"  {of}" for of in failed.values()))
     measured = [replace(rows[of.name], remedy=of.words) for of in variants if of.name not in failed]
     return Comparison(
-        attack=attack, fpr=fpr, limit=limit, at_most_cost=at_most_cost, level=level,
+        attack=attack, fpr=fpr, limit=limit, at_most_cost=at_most_cost, level=level, utility=useful,
         rows=with_front([rows[BASELINE], *measured]), unmeasured=tuple(failed.values()),
     )  # fmt: skip
 
