@@ -3,7 +3,7 @@
     MemauditError          something the user can put right; the command line prints it and exits 2
     ├── SettingsError      memaudit.toml or a flag
     ├── RecipeError        recipe.py, its examples, or what its training returned
-    ├── BankError          a bank that is damaged, incomplete, or was made by another recipe
+    ├── BankError          a bank that is damaged, incomplete, or was made by another recipe (OtherBankError)
     ├── ModelError         a model file that cannot or must not be loaded
     └── EvidenceError      data that cannot support the question asked
 
@@ -31,6 +31,10 @@ class RecipeError(MemauditError):
 
 class BankError(MemauditError):
     """Raised when a bank is damaged, incomplete, or belongs to another recipe."""
+
+
+class OtherBankError(BankError):
+    """Raised when a bank has models that another recipe made."""
 
 
 class ModelError(MemauditError):

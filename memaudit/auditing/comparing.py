@@ -29,6 +29,7 @@ Array = np.ndarray
 
 COLUMNS = ("Measure", "Before", "After", "Change", "95% CI")
 _METHOD = "Student's t over pairs of models"
+_LOGITS = "scaled logits"  # as a fingerprint names recordings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +134,7 @@ def what_if(
         _change("Memorization", *gains.mean(axis=2)),
     ]
     notes: list[str] = []
-    signal = Signal.LOG_PROBABILITY if "examples.rows" in first.fingerprint else Signal.SCALED_LOGIT
+    signal = _signal(first)
     for name in attacks:
         found = [_attacked(name, signal, bank) for bank in (one, other)]
         for fpr in fprs:
@@ -201,6 +202,12 @@ def require_parents(parent: Bank, children: Bank, models: Sequence[int]) -> None
 
 def _correct(bank: Recordings) -> tuple[Array, Array]:
     return by_pair(bank.correct.astype(np.float64), bank.members)
+
+
+def _signal(bank: Bank) -> Signal:
+    """Return what a bank's signals are; of numbers that are predicted, and of tokens, log-probabilities."""
+    logits = bank.fingerprint.get("recordings", _LOGITS).startswith(_LOGITS)
+    return Signal.SCALED_LOGIT if logits and "examples.rows" not in bank.fingerprint else Signal.LOG_PROBABILITY
 
 
 def _attacked(name: str, signal: Signal, bank: Recordings) -> Attacked:

@@ -11,6 +11,7 @@ from memaudit.checks.attacked import Attacked
 from memaudit.design import Chosen, by_pair
 from memaudit.errors import SettingsError, hint
 from memaudit.recipe import Examples, Population
+from memaudit.recipe.labels import Task
 
 Array = np.ndarray
 
@@ -34,7 +35,8 @@ def scores_by_unit(
     """
     if name not in ATTACKS:
         raise SettingsError(f"there is no attack {name!r} that a bank alone can make; {hint(name, ATTACKS)}")
-    signal = Signal.SCALED_LOGIT if isinstance(measured, Examples) else Signal.LOG_PROBABILITY
+    labels = isinstance(measured, Examples) and measured.task in (Task.CLASSIFICATION, Task.MULTILABEL)
+    signal = Signal.SCALED_LOGIT if labels else Signal.LOG_PROBABILITY
     _, units, queries = recordings.shape
     nobody = np.zeros((units, queries), np.float32)  # a target, whose scores are not used
     found = Attacked.of(attack(name, signal), nobody, recordings)

@@ -36,7 +36,7 @@ from memaudit import files, notebook
 from memaudit.bank.matched import Matched, read_matched
 from memaudit.bank.recordings import Recordings, recording
 from memaudit.design import Design, Role
-from memaudit.errors import BankError
+from memaudit.errors import BankError, OtherBankError
 from memaudit.recipe import Examples
 
 Array = np.ndarray
@@ -161,7 +161,7 @@ class Bank:
         changed = [n for n in names if self.fingerprint.get(n) != fingerprint.get(n)]
         if changed:
             lines = "\n".join(f"  {n}: {_told(self.fingerprint.get(n))} → {_told(fingerprint.get(n))}" for n in changed)
-            raise BankError(
+            raise OtherBankError(
                 f"the bank in {self.path} was made by another recipe (bank → now):\n{lines}\n"
                 "restore what changed, or fill a new bank (--bank FOLDER): shadows of another recipe say nothing"
             )

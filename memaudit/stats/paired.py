@@ -15,9 +15,11 @@ _ALIKE = 1e-12  # between the rates of pairs that differ by rounding alone
 
 
 def paired_change(
-    before: Float[Array, " pairs"], after: Float[Array, " pairs"], level: float = 0.95
+    before: Float[Array, " pairs"], after: Float[Array, " pairs"], level: float = 0.95, step: float = 0.0
 ) -> tuple[float, float, float]:
     """Return the mean of after − before over independent units with its Student interval: value, low, high.
+
+    Values that come in steps may all be alike by chance; their standard deviation is at least half a step.
 
     Raises:
         ValueError: Fewer than two units.
@@ -25,7 +27,8 @@ def paired_change(
     if len(before) < 2:
         raise ValueError(f"an interval needs at least 2 pairs of models, got {len(before)}")
     change = np.asarray(after, np.float64) - before
-    half = float(scipy.stats.t.ppf((1 + level) / 2, len(change) - 1) * change.std(ddof=1) / np.sqrt(len(change)))
+    deviation = max(float(change.std(ddof=1)), step / 2)
+    half = float(scipy.stats.t.ppf((1 + level) / 2, len(change) - 1)) * deviation / np.sqrt(len(change))
     value = float(change.mean())
     return value, value - half, value + half
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
+from memaudit.errors import EvidenceError
 from memaudit.types import Estimate
 from memaudit.whatif.measuring import Field, difference, mean
 
@@ -26,14 +27,18 @@ def dominated_by(name: str, names: Collection[str], field: Field, level: float) 
 
 
 def _better(other: str, name: str, field: Field, level: float) -> bool:
-    one, two = field.both(name, other)
-    more_useful = difference(one.utility, two.utility, "share", level).low > 0
-    return more_useful and difference(one.leak, two.leak, "share", level).high < 0
+    try:
+        one, two = field.both(name, other)
+    except EvidenceError:  # each can be compared with the baseline, but hardly a unit is in both
+        return False
+    more_useful = difference(one.utility, two.utility, two.step, level).low > 0
+    return more_useful and difference(one.leak, two.leak, two.step, level).high < 0
 
 
 def leak_of(name: str, field: Field, level: float = LEVEL) -> Estimate:
     """Return the mean true-positive rate over a variant's models, with its interval."""
-    return mean(field.alone(name).leak, "share", level)
+    own = field.alone(name)
+    return mean(own.leak, own.step, level)
 
 
 def on_the_front(points: Mapping[str, tuple[float, float]]) -> tuple[str, ...]:

@@ -6,7 +6,6 @@ sets in every variant, so that what two variants have in common cancels.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -14,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from memaudit.auditing.unit_scores import by_unit, correct_by_unit, scores_by_unit
-from memaudit.errors import BankError, SettingsError
+from memaudit.errors import EvidenceError, MemauditError
 from memaudit.recipe import Population
 from memaudit.recipe.populations import candidates, number_of_units
 from memaudit.stats import paired_change, rate_by_pair, resolvable, unreachable
@@ -31,13 +30,14 @@ class ByPair(NamedTuple):
 
     `utility` is the share of the units that a model lacks and predicts; `leak` each pair's influence on the mean
     true-positive rate; `memorization` how much better models predict the units that they have; `seconds` the time that
-    one model takes to train.
+    one model takes to train. `step` is the smallest difference that one pair can show: one unit.
     """
 
     utility: Float[Array, " pairs"]
     leak: Float[Array, " pairs"]
     memorization: Float[Array, " pairs"]
     seconds: Float[Array, " pairs"]
+    step: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,19 +59,20 @@ class Measured:
         """Return the figures of some of the pairs, about some of the units.
 
         Raises:
-            SettingsError: The rate cannot be resolved, or ties keep the attack from it.
+            EvidenceError: The rate cannot be resolved, or ties keep the attack from it.
         """
         if not resolvable(fpr, len(units)):
-            raise SettingsError(f"fpr = {fpr}: {len(units)} units cannot resolve it; ask for a larger one")
+            raise EvidenceError(f"fpr = {fpr}: {len(units)} units cannot resolve it; ask for a larger one")
         some = np.ix_(np.searchsorted(self.pairs, pairs), np.searchsorted(self.units, units))
         inside, outside, right_inside, right_outside = (of[some] for of in (self.inside, self.outside, *self.right))
         if unreachable(outside, fpr):
-            raise SettingsError(f"fpr = {fpr}: the attack's scores are tied there; ask for a larger one")
+            raise EvidenceError(f"fpr = {fpr}: the attack's scores are tied there; ask for a larger one")
         return ByPair(
             right_outside.mean(axis=1),
             rate_by_pair(inside, outside, fpr)[1],
             (right_inside - right_outside).mean(axis=1),
             self.seconds[np.searchsorted(self.pairs, pairs)],
+            1 / len(units),
         )
 
 
@@ -87,12 +88,26 @@ class Field:
         fpr: At which its true-positive rate is the leak.
     """
 
-    made: Mapping[str, Made]
+    made: dict[str, Made]
     examples: Population
     shadows: int
     attack: str
     fpr: float
     _measured: dict[tuple[str, int], Measured] = field(default_factory=dict, repr=False)
+
+    def enter(self, name: str, made: Made, beside: str) -> None:
+        """Add a variant, if its figures can be compared with those of another.
+
+        Raises:
+            EvidenceError: They cannot; the variant is left out.
+        """
+        self.made[name] = made
+        try:
+            self.alone(name)
+            self.both(beside, name)
+        except MemauditError:
+            del self.made[name]
+            raise
 
     def alone(self, name: str) -> ByPair:
         """Return the figures of one variant, about all units that it was measured on."""
@@ -109,13 +124,16 @@ class Field:
         Both are attacked with as many references: the models before the first that either is measured on are left out.
 
         Raises:
-            BankError: They have fewer than three pairs, or no unit in common.
+            EvidenceError: They have fewer than three pairs, or too few units, in common; or ties as for one.
         """
         first = max(self.made[name].first for name in (one, other))
         a, b = (self._from(name, first) for name in (one, other))
         pairs, units = tuple(pair for pair in a.pairs if pair in set(b.pairs)), np.intersect1d(a.units, b.units)
         if len(pairs) < LEAST_PAIRS or not len(units):
-            raise BankError(f"{one} and {other} have {len(pairs)} pairs of models and {len(units)} units in common")
+            raise EvidenceError(
+                f"{one} and {other} have {len(pairs)} pairs of models and {len(units)} units in common; "
+                f"{LEAST_PAIRS} pairs are needed"
+            )
         return a.by_pair(pairs, units, self.fpr), b.by_pair(pairs, units, self.fpr)
 
     def _from(self, name: str, first: int) -> Measured:
@@ -127,7 +145,7 @@ class Field:
         bank = made.bank
         pairs = tuple(pair for pair in bank.pairs(self.shadows) if pair >= first)
         if len(pairs) < LEAST_PAIRS:
-            raise BankError(f"{bank.path} has {len(pairs)} complete pairs to measure on; {LEAST_PAIRS} are needed")
+            raise EvidenceError(f"{bank.path} has {len(pairs)} complete pairs to measure on; {LEAST_PAIRS} are needed")
         design = bank.design(number_of_units(self.examples))
         measured = candidates(self.examples, design)
         recordings = by_unit(bank.recordings([model for pair in pairs for model in (pair, pair + 1)]), measured)
@@ -137,14 +155,14 @@ class Field:
         return Measured(pairs, units, inside, outside, correct_by_unit(recordings), np.mean(seconds, axis=1))
 
 
-def mean(values: Float[Array, " pairs"], unit: str, level: float = 0.95) -> Estimate:
-    """Return the mean over pairs with its interval."""
-    return difference(np.zeros_like(values), values, unit, level)
+def mean(values: Float[Array, " pairs"], step: float, level: float = 0.95) -> Estimate:
+    """Return the mean over pairs with its interval; `step` as in `ByPair`."""
+    return difference(np.zeros_like(values), values, step, level)
 
 
 def difference(
-    before: Float[Array, " pairs"], after: Float[Array, " pairs"], unit: str, level: float = 0.95
+    before: Float[Array, " pairs"], after: Float[Array, " pairs"], step: float, level: float = 0.95
 ) -> Estimate:
-    """Return the mean of after − before over pairs with its interval."""
-    value, low, high = paired_change(before, after, level)
-    return Estimate(value=value, low=low, high=high, level=level, unit=unit, method=_METHOD)
+    """Return the mean of after − before over pairs with its interval; `step` as in `ByPair`."""
+    value, low, high = paired_change(before, after, level, step)
+    return Estimate(value=value, low=low, high=high, level=level, unit="share", method=_METHOD)

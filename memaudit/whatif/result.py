@@ -8,6 +8,7 @@ from enum import StrEnum
 from memaudit import notebook
 from memaudit.reports.text import percent, points, rate
 from memaudit.types import Estimate, Verdict
+from memaudit.whatif.utility import ACCURACY, Utility
 
 COLUMNS = ("Variant", "Models", "Accuracy", "Change", "TPR", "Change", "Memorization", "Training", "Result")
 
@@ -83,6 +84,32 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Unmeasured:
+    """A variant without figures: its models could not be made, or the attack could not be measured on them.
+
+    Attributes:
+        name: Of the variant.
+        remedy: What it is, in a sentence.
+        models: How many it was to have.
+        reason: Why, and what to do.
+    """
+
+    name: str
+    remedy: str
+    models: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}"
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """The cells of a table under `COLUMNS`."""
+        nothing = ("–",) * (len(COLUMNS) - 2)
+        return (self.name, *nothing, "not measured")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
     """All variants, the baseline first.
 
@@ -92,7 +119,9 @@ class Comparison:
         limit: The largest leak that is accepted; None if none is set.
         at_most_cost: The largest loss of utility that is accepted; None if none is set.
         level: Coverage of each interval that decides; those that are shown have 95 %.
+        utility: What the models are good for, and how that is measured.
         rows: Of the baseline, and of each variant.
+        unmeasured: The variants without figures.
     """
 
     attack: str
@@ -100,18 +129,35 @@ class Comparison:
     limit: float | None
     level: float
     at_most_cost: float | None = None
+    utility: Utility = ACCURACY
     rows: tuple[Row, ...]
+    unmeasured: tuple[Unmeasured, ...] = ()
 
     def __repr__(self) -> str:
-        table = [COLUMNS, *(row.cells for row in self.rows)]
+        table = [self.columns, *self.table]
         widths = [max(map(len, cells)) for cells in zip(*table, strict=True)]
         lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in table)
-        return "\n".join([self.sentence, "", *lines, "", self.explanation])
+        return "\n".join([self.sentence, "", *lines, "", *self.notes, self.explanation])
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows."""
-        table = notebook.table(COLUMNS, (row.cells for row in self.rows))
-        return notebook.block(self.sentence, table, notebook.paragraph(self.explanation))
+        table = notebook.table(self.columns, self.table)
+        return notebook.block(self.sentence, table, *map(notebook.paragraph, (*self.notes, self.explanation)))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The headings of `table`, of which one names the utility."""
+        return tuple(self.utility.heading if name == ACCURACY.heading else name for name in COLUMNS)
+
+    @property
+    def table(self) -> tuple[tuple[str, ...], ...]:
+        """The cells of all rows under `COLUMNS`, with those of the variants that could not be measured."""
+        return tuple(row.cells for row in (*self.rows, *self.unmeasured))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Why variants could not be measured, a line each."""
+        return tuple(f"Not measured: {row}" for row in self.unmeasured)
 
     @property
     def baseline(self) -> Row:
@@ -120,19 +166,26 @@ class Comparison:
 
     @property
     def best(self) -> Row | None:
-        """The most useful of what is shown to keep the limit, the baseline included; None if nothing is."""
-        keeping = [row for row in self.rows if row.standing is Standing.KEEPS]
+        """The most useful of what is shown to keep the limit, the baseline included; None if nothing is.
+
+        One that is shown to be dominated is left out: it was measured with fewer models, and there is a better one.
+        """
+        keeping = [row for row in self.rows if row.standing is Standing.KEEPS and not row.dominated_by]
         return max(keeping, key=lambda row: row.utility_change.value if row.utility_change else 0.0, default=None)
 
     @property
     def verdict(self) -> Verdict:
-        """PASS if the model as it is or a variant is shown to keep the limit, FAIL if all are shown to exceed it."""
+        """PASS if the model as it is or a variant is shown to keep the limit, FAIL if all are shown to exceed it.
+
+        A variant that is shown to be dominated leaks more than one that counts. One that was not measured may keep it.
+        """
         if self.limit is None:
             return Verdict.NOTED
         if self.best is not None:
             return Verdict.PASS
-        exceed = all(row.standing in (Standing.EXCEEDS, Standing.COSTLY) for row in self.rows)
-        return Verdict.FAIL if exceed else Verdict.INCONCLUSIVE
+        counting = [row.standing for row in self.rows if not row.dominated_by]
+        exceed = all(standing in (Standing.EXCEEDS, Standing.COSTLY) for standing in counting)
+        return Verdict.FAIL if exceed and not self.unmeasured else Verdict.INCONCLUSIVE
 
     @property
     def sentence(self) -> str:
@@ -143,15 +196,13 @@ class Comparison:
         limit = f"the limit of {percent(self.limit)} for the {leak}"
         if self.best is None:
             if self.at_most_cost is not None:
-                limit += f" at a cost of at most {points(self.at_most_cost)} percentage points of accuracy"
+                limit += f" at a cost of at most {points(self.at_most_cost)} percentage points of {self.utility.name}"
             undecided = [row.name for row in self.rows if row.standing is Standing.UNDECIDED]
             more = f" Undecided with these numbers of models: {', '.join(undecided)}." if undecided else ""
             return f"No variant is shown to keep {limit}.{more}"
         if self.best.utility_change is None:
             return f"The model as it is keeps {limit}; no remedy is needed."
-        return (
-            f"{self.best.name} keeps {limit} at the least cost in accuracy: {_change(self.best.utility_change)} points."
-        )
+        return f"{self.best.name} keeps {limit} at the least cost in {self.utility.name}: {_change(self.best.utility_change)} points."
 
     def _without_limit(self, leak: str) -> str:
         front = [row for row in self.rows[1:] if row.front and row.leak_change is not None]
@@ -160,7 +211,7 @@ class Comparison:
         least = min(front, key=lambda row: row.leak_change.value if row.leak_change else 0.0)
         assert least.utility_change is not None
         return (
-            f"{least.name} leaks least: {leak} {_change(least.leak_change)} points, accuracy "
+            f"{least.name} leaks least: {leak} {_change(least.leak_change)} points, {self.utility.name} "
             f"{_change(least.utility_change)} points. No limit is set."
         )
 
@@ -169,7 +220,7 @@ class Comparison:
         """What the figures are."""
         return (
             f"TPR: of {self.attack} at a {rate(self.fpr)} FPR, each model attacked by the others of its kind. "
-            "Accuracy: on examples outside of a model's training set. Changes are paired by model and example, in "
+            f"{self.utility.heading}: {self.utility.meaning}. Changes are paired by model and example, in "
             "percentage points, with their 95% CI over pairs of models. What keeps or exceeds the limit or is "
             f"dominated is decided by wider intervals ({percent(self.level)}), which hold all together with a "
             "probability of 95%."

@@ -5,41 +5,28 @@ Small banks come first: a variant that is shown to be dominated, or to exceed th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from memaudit.bank import Bank
-from memaudit.errors import BankError, SettingsError
+from memaudit.errors import BankError, EvidenceError, MemauditError, OtherBankError, SettingsError
 from memaudit.recipe import Population, Recipe, load_recipe
 from memaudit.recipe.populations import number_of_units
+from memaudit.stats import resolvable
 from memaudit.training import Progress, fill, population
 from memaudit.whatif.base import Base, Made
-from memaudit.whatif.front import deciding_level, dominated_by, leak_of, on_the_front
-from memaudit.whatif.measuring import Field, difference, mean
-from memaudit.whatif.result import Comparison, Row, Standing
+from memaudit.whatif.front import deciding_level
+from memaudit.whatif.measuring import Field
+from memaudit.whatif.result import Comparison, Row, Unmeasured
+from memaudit.whatif.rows import Accepted, row, settled, with_front
+from memaudit.whatif.utility import utility
 from memaudit.whatif.variants import BASELINE, Variant, require_distinct
 
 FIRST = 8  # models of each bank at the first rung
 
 Told = Callable[[str, Progress], None]
-
-
-@dataclass(frozen=True, slots=True)
-class _Accepted:
-    """The largest leak and the largest loss of utility that are accepted; None where none is set."""
-
-    leak: float | None
-    cost: float | None
-
-    def __post_init__(self) -> None:
-        if self.cost is not None and self.leak is None:
-            raise SettingsError("at_most_cost is about variants that keep a limit; set a limit, too")
-        if self.cost is not None and not 0 <= self.cost < 1:
-            raise SettingsError(f"at_most_cost = {self.cost}: the largest loss of utility is between 0 and 1")
 
 
 def compare_variants(
@@ -80,39 +67,77 @@ def compare_variants(
 
     Raises:
         SettingsError: There is no such attack, or names, rates or numbers cannot be used.
-        MemauditError: A remedy cannot be made from this recipe; the message says why.
+        RecipeError: The recipe makes generators, whose utility is not measured.
+        EvidenceError: The leak of the recipe as it is cannot be measured, or no variant can.
+        BankError: A variant's folder has models of another recipe.
     """
     require_distinct(variants)
-    steps = rungs(shadows)
-    _require_possible(variants, fpr, limit, steps[-1])
-    accepted = _Accepted(limit, at_most_cost)
+    steps, folder = rungs(shadows), Path(folder)
+    where = folder / BASELINE if bank is None else Path(bank)
+    _require_possible(variants, fpr, steps[-1])
+    _require_apart(variants, folder, where)
+    accepted = Accepted(limit, at_most_cost)
     recipe = load_recipe(recipe) if isinstance(recipe, str) else recipe
-    examples, folder = population(recipe), Path(folder)
+    examples = population(recipe)
+    useful = utility(examples)
+    _require_resolved(fpr, number_of_units(examples))
     level = deciding_level(len(variants) + 1, len(steps))
-    field = Field({}, examples, 0, attack, fpr)
-    made: dict[str, Made] = {}
+    common: dict[str, Any] = {"workers": workers, "device": device}
     rows: dict[str, Row] = {}
+    failed: dict[str, Unmeasured] = {}
     for models in steps:
-        common: dict[str, Any] = {"workers": workers, "device": device}
         own = common | {"progress": _for(progress, BASELINE)}
-        where = folder / BASELINE if bank is None else Path(bank)
         filled = fill(where, recipe, models, seed=seed, examples=examples, **own)
         _require_halves(filled, examples)
-        made = {BASELINE: Made(bank=filled)}
-        for variant in variants:
-            if variant.remedy.least > models or (variant.name in rows and _settled(rows[variant.name])):
-                continue
+        field = Field({BASELINE: Made(bank=filled)}, examples, models, attack, fpr)
+        field.alone(BASELINE)  # before any variant is trained: can its leak be measured?
+        for variant in _still_in(variants, models, rows, failed):
             own = common | {"progress": _for(progress, variant.name)}
             base = Base(recipe=recipe, examples=examples, bank=filled, shadows=models, seed=seed, training=own)
-            made[variant.name] = variant.remedy.make(base, folder / variant.name)
-        field = Field(made, examples, models, attack, fpr)
-        rows |= {name: _row(name, field, accepted, level) for name in made}
-        if all(variant.name in rows and _settled(rows[variant.name]) for variant in variants):
+            if problem := _enter(field, variant, base, folder / variant.name):
+                failed[variant.name] = Unmeasured(
+                    name=variant.name, remedy=variant.words, models=models, reason=problem
+                )
+                rows.pop(variant.name, None)
+        rows |= {name: row(name, field, accepted, level) for name in field.made}
+        if not _still_in(variants, steps[-1], rows, failed):
             break
-    ordered = (rows[BASELINE], *(replace(rows[variant.name], remedy=variant.words) for variant in variants))
+    if len(failed) == len(variants):
+        raise EvidenceError("no variant can be measured:\n" + "\n".join(f"  {of}" for of in failed.values()))
+    measured = [replace(rows[of.name], remedy=of.words) for of in variants if of.name not in failed]
     return Comparison(
-        attack=attack, fpr=fpr, limit=limit, at_most_cost=at_most_cost, level=level, rows=with_front(ordered)
-    )
+        attack=attack, fpr=fpr, limit=limit, at_most_cost=at_most_cost, level=level, utility=useful,
+        rows=with_front([rows[BASELINE], *measured]), unmeasured=tuple(failed.values()),
+    )  # fmt: skip
+
+
+def _still_in(
+    variants: Sequence[Variant], models: int, rows: Mapping[str, Row], failed: Collection[str]
+) -> list[Variant]:
+    """Return the variants that are compared with so many models: neither failed nor settled with fewer."""
+    return [
+        of
+        for of in variants
+        if of.remedy.least <= models and of.name not in failed and not (of.name in rows and settled(rows[of.name]))
+    ]
+
+
+def _enter(field: Field, variant: Variant, base: Base, folder: Path) -> str:
+    """Make a variant's models and enter them into the field; returns why not, or nothing.
+
+    Raises:
+        BankError: The folder has models of another recipe: a variant that was edited, or another one of that name.
+    """
+    try:
+        field.enter(variant.name, variant.remedy.make(base, folder), BASELINE)
+    except OtherBankError as error:
+        raise BankError(
+            f"variant {variant.name!r}: {error}\nA variant that was edited is another one: give it another name, or "
+            f"delete {folder}"
+        ) from error
+    except MemauditError as error:
+        return str(error)
+    return ""
 
 
 def rungs(shadows: int) -> tuple[int, ...]:
@@ -129,69 +154,27 @@ def rungs(shadows: int) -> tuple[int, ...]:
     return tuple(dict.fromkeys([*found, shadows]))
 
 
-def with_front(rows: Sequence[Row]) -> tuple[Row, ...]:
-    """Return rows that say which of them are on the front."""
-    front = on_the_front({row.name: _point(row) for row in rows})
-    return tuple(replace(row, front=row.name in front) for row in rows)
-
-
-def _point(row: Row) -> tuple[float, float]:
-    """Return a variant's changes of utility and leak; (0, 0) is the baseline."""
-    changes = row.utility_change, row.leak_change
-    return tuple(0.0 if change is None else change.value for change in changes)  # type: ignore[return-value]
-
-
-def _row(name: str, field: Field, accepted: _Accepted, level: float) -> Row:
-    own, units = field.alone(name), field.units(name)
-    row: dict[str, Any] = {
-        "name": name,
-        "models": field.shadows,
-        "units": units,
-        "utility": mean(own.utility, "share"),
-        "leak": mean(own.leak, "share"),
-        "memorization": mean(own.memorization, "share"),
-        "seconds": float(own.seconds.mean()),
-        "standing": _standing(name, field, accepted, level),
-        "dominated_by": dominated_by(name, field.made, field, level),
-    }
-    if name != BASELINE:
-        before, after = field.both(BASELINE, name)
-        for figure in ("utility", "leak", "memorization"):
-            row[f"{figure}_change"] = difference(getattr(before, figure), getattr(after, figure), "share")
-        extra = before.seconds if field.made[name].on_top else np.zeros_like(before.seconds)
-        row["seconds_ratio"] = float((after.seconds + extra).mean() / before.seconds.mean())
-    return Row(**row)
-
-
-def _standing(name: str, field: Field, accepted: _Accepted, level: float) -> Standing:
-    """Return what intervals show that hold together: that of the cost is among those that the level counts."""
-    if accepted.leak is None:
-        return Standing.NOT_ASKED
-    leak = leak_of(name, field, level)
-    if leak.low > accepted.leak:
-        return Standing.EXCEEDS
-    cheap: bool | None = True  # None: not shown
-    if accepted.cost is not None and name != BASELINE:
-        before, after = field.both(BASELINE, name)
-        change = difference(before.utility, after.utility, "share", level)
-        cheap = True if change.low >= -accepted.cost else False if change.high < -accepted.cost else None
-    if cheap is False:
-        return Standing.COSTLY
-    return Standing.KEEPS if leak.high <= accepted.leak and cheap else Standing.UNDECIDED
-
-
-def _settled(row: Row) -> bool:
-    """Return whether more models would change nothing: it is dominated, or exceeds the limit, for certain."""
-    return row.dominated_by is not None or row.standing in (Standing.EXCEEDS, Standing.COSTLY)
-
-
-def _require_possible(variants: Sequence[Variant], fpr: float, limit: float | None, shadows: int) -> None:
+def _require_possible(variants: Sequence[Variant], fpr: float, shadows: int) -> None:
     if not 0 < fpr < 1:
         raise SettingsError(f"fpr = {fpr}: a false-positive rate is between 0 and 1")
-    if limit is not None and not 0 < limit < 1:
-        raise SettingsError(f"limit = {limit}: the largest leak that is accepted is between 0 and 1")
     if small := next((variant for variant in variants if variant.remedy.least > shadows), None):
         raise SettingsError(f"variant {small.name!r} needs {small.remedy.least} models; ask for more than {shadows}")
+
+
+def _require_apart(variants: Sequence[Variant], folder: Path, bank: Path) -> None:
+    """Raise SettingsError if the baseline's bank is in the folder of a variant, or around it."""
+    own = bank.resolve()
+    for variant in variants:
+        place = (folder / variant.name).resolve()
+        if own == place or own in place.parents or place in own.parents:
+            raise SettingsError(
+                f"the bank in {bank} and that of variant {variant.name!r} are in one folder; name another"
+            )
+
+
+def _require_resolved(fpr: float, units: int) -> None:
+    if not resolvable(fpr, units):
+        raise SettingsError(f"fpr = {fpr}: {units} units cannot resolve it; ask for {1 / units:.2g} or more")
 
 
 def _require_halves(bank: Bank, examples: Population) -> None:

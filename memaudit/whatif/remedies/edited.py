@@ -9,6 +9,7 @@ from typing import Any
 
 from memaudit.errors import RecipeError, hint
 from memaudit.recipe import Recipe
+from memaudit.recipe.blame import blame
 from memaudit.training import fill
 from memaudit.whatif.base import LEAST, Base, Made
 
@@ -34,10 +35,12 @@ class Edited:
             for name in self.change:
                 if name not in known:
                     raise RecipeError(f"{type(base).__name__} has no field {name!r}; {hint(name, known)}")
-            return replace(base, **self.change)
+            with blame("the edited recipe"):
+                return replace(base, **self.change)
         if isinstance(self.change, Recipe):
             return self.change
-        found = self.change(base)
+        with blame("the change of a recipe"):
+            found = self.change(base)
         if not (is_dataclass(found) and isinstance(found, Recipe)):
             raise RecipeError(f"the change of a recipe returned {type(found).__name__}; return a recipe")
         return found
