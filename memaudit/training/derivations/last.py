@@ -42,6 +42,8 @@ class RetrainLayers(Step):
 
     def __call__(self, model: Any, dataset: Any, *, seed: int, device: str) -> Any:
         """Return the network with the layers trained again."""
+        import torch
+
         from memaudit.recipe.networks import materialise
         from memaudit.training.classifier import train_classifier, untrained
         from memaudit.training.model import on_device
@@ -50,6 +52,7 @@ class RetrainLayers(Step):
         own = model.state_dict()
         chosen = [name for layer in self.layers or layers_of(own)[-1:] for name in weights_of(own, layer)]
         if self.reset:
+            torch.manual_seed(seed)
             new = materialise(untrained(self.recipe), x).to(device).state_dict()
             model.load_state_dict(own | {name: new[name] for name in chosen})
         with others_frozen(model, chosen):
