@@ -269,7 +269,7 @@ def test_what_is_left_is_told_and_models_that_differ_as_a_whole_show_in_the_fals
     left = forgetting_quality(*simulated(rng, columns=300, left=1.0))
     assert left.excess[1] > 0.2
     assert left.told == 12
-    moved = forgetting_quality(*simulated(rng, whole=1.0))
+    moved = forgetting_quality(*simulated(rng, whole=3.0))
     assert moved.excess[1] < 0 < moved.excess[2]
     assert moved.false_alarms > 0.2
 
