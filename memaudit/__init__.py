@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from memaudit.auditing import Plan as Plan
     from memaudit.auditing import WhatIf as WhatIf
     from memaudit.auditing import audit as audit
+    from memaudit.auditing import audit_unlearning as audit_unlearning
     from memaudit.auditing import benign_memorization as benign_memorization
     from memaudit.auditing import holdout_retraining as holdout_retraining
     from memaudit.auditing import leave_one_out as leave_one_out
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from memaudit.recipe import Documents as Documents
     from memaudit.recipe import EstimatorRecipe as EstimatorRecipe
     from memaudit.recipe import Examples as Examples
+    from memaudit.recipe import Forgotten as Forgotten
     from memaudit.recipe import GeneratorRecipe as GeneratorRecipe
     from memaudit.recipe import LanguageModelRecipe as LanguageModelRecipe
     from memaudit.recipe import Observe as Observe
@@ -93,10 +95,10 @@ if TYPE_CHECKING:
 
 _HOME = {
     "memaudit.auditing": (
-        "Audit", "Dp", "Outputs", "Plan", "WhatIf", "audit", "benign_memorization", "holdout_retraining",
-        "leave_one_out", "localisation", "memorization_dilation", "most_exposed", "plan", "prediction_depth",
-        "privacy_onion", "quick", "rate_of_forgetting", "second_split", "subset_memorization", "unlearning",
-        "variance_of_gradients", "what_if",
+        "Audit", "Dp", "Outputs", "Plan", "WhatIf", "audit", "audit_unlearning", "benign_memorization",
+        "holdout_retraining", "leave_one_out", "localisation", "memorization_dilation", "most_exposed", "plan",
+        "prediction_depth", "privacy_onion", "quick", "rate_of_forgetting", "second_split", "subset_memorization",
+        "unlearning", "variance_of_gradients", "what_if",
     ),
     "memaudit.bank": ("Bank",),
     "memaudit.canaries": ("ImageCanaries", "image_canaries"),
@@ -104,9 +106,9 @@ _HOME = {
     "memaudit.errors": ("MemauditError",),
     "memaudit.recipe": (
         "DPSGD", "SGD", "AdamW", "CallableRecipe", "ClassifierRecipe", "Counts", "Derivation", "Documents",
-        "EstimatorRecipe", "Examples", "GeneratorRecipe", "LanguageModelRecipe", "Observe", "Part", "Probes",
-        "Rendering", "Secrets", "classifier_canaries", "flip", "mirror", "near_copies", "read_canaries", "save_target",
-        "shift", "shifted", "write_manifest",
+        "EstimatorRecipe", "Examples", "Forgotten", "GeneratorRecipe", "LanguageModelRecipe", "Observe", "Part",
+        "Probes", "Rendering", "Secrets", "classifier_canaries", "flip", "mirror", "near_copies", "read_canaries",
+        "save_target", "shift", "shifted", "write_manifest",
     ),
     "memaudit.signals": ("observe", "observing"),
     "memaudit.signals.diffusion": ("denoising_error", "step_error"),

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from memaudit.auditing.subsets import subset_memorization as subset_memorization
     from memaudit.auditing.target import Target as Target
     from memaudit.auditing.target import open_target as open_target
+    from memaudit.auditing.unlearned import UnlearningAudit as UnlearningAudit
+    from memaudit.auditing.unlearned import audit_unlearning as audit_unlearning
 
 _HOME = {
     "LEAST_SHADOWS": "run",
@@ -46,8 +48,10 @@ _HOME = {
     "Outputs": "recorded",
     "Plan": "planning",
     "Target": "target",
+    "UnlearningAudit": "unlearned",
     "WhatIf": "comparing",
     "audit": "run",
+    "audit_unlearning": "unlearned",
     "benign_memorization": "represented",
     "cost_to_fill": "costs",
     "default_attacks": "choices",

@@ -70,7 +70,7 @@ def rate_of_forgetting(children: Bank | str | Path) -> ForgettingRate:
     """
     children = bank_of_children(children)
     loss, epochs, members, seen = stacked(children, "observed.loss", "observed.epochs", "members", "seen")
-    with _of(children):
+    with of_children(children):
         return _rate_of_forgetting(-loss.astype(np.float64), epochs[0].astype(np.float64), members, seen)
 
 
@@ -87,17 +87,27 @@ def unlearning(parent: Bank | str | Path, children: Bank | str | Path, *, ascent
         BankError: They are not the parent's children, or were given other data.
     """
     children = bank_of_children(children)
-    if not ascent and children.fingerprint["derivation.function"] == repr("GradientAscent"):
-        raise BankError(f"the models of {children.path} were derived by gradient ascent; give ascent=True")
-    after, members, seen = stacked(children, "phi", "members", "seen")
+    forgotten, members = what_is_forgotten(children, ascent)
+    (after,) = stacked(children, "phi")
     (before,) = stacked(parent_of(parent, children), "phi", models=children.models())
-    forgotten = (members > 0) & ((seen > 0) == ascent)
-    with _of(children):
+    with of_children(children):
         return _unlearning(before.mean(axis=2), after.mean(axis=2), members, forgotten)
 
 
+def what_is_forgotten(children: Bank, ascent: bool) -> tuple[Array, Array]:
+    """Return which members each child was to forget, and how often its parent was trained on each, [models, examples].
+
+    Raises:
+        BankError: They are derived by gradient ascent, and `ascent` is not set.
+    """
+    if not ascent and children.fingerprint["derivation.function"] == repr("GradientAscent"):
+        raise BankError(f"the models of {children.path} were derived by gradient ascent; give ascent=True")
+    members, seen = stacked(children, "members", "seen")
+    return (members > 0) & ((seen > 0) == ascent), members
+
+
 @contextmanager
-def _of(children: Bank) -> Iterator[None]:
+def of_children(children: Bank) -> Iterator[None]:
     """Name the bank that an estimate is not defined for."""
     try:
         yield

@@ -12,6 +12,7 @@ from memaudit.memorization.counterfactual import (
 from memaudit.memorization.depth import prediction_depth
 from memaudit.memorization.dilation import Dilation, dilation
 from memaudit.memorization.feldman import Memorization, memorization, paired_memorization
+from memaudit.memorization.forgetting_quality import ForgettingQuality, forgetting_quality
 from memaudit.memorization.forgetting_rate import ForgettingRate, rate_of_forgetting
 from memaudit.memorization.found import Found, Strongest, beyond_chance, strongest
 from memaudit.memorization.holdout_retraining import HoldoutRetraining, holdout_retraining
@@ -36,7 +37,7 @@ from memaudit.memorization.probe import nearest_labels
 from memaudit.memorization.second_split import Kind, SecondSplit, forgetting_time, second_split
 from memaudit.memorization.standardized import standardized_by_class
 from memaudit.memorization.tail import TAIL, TAIL_EDGES, USEFUL, Tail, tail
-from memaudit.memorization.unlearning import Unlearning, unlearning
+from memaudit.memorization.unlearning import Unlearning, changed, unlearned_tpr, unlearning
 from memaudit.memorization.valuation import banzhaf, c_score
 
 __all__ = [
@@ -50,6 +51,7 @@ __all__ = [
     "Counterfactual",
     "Dilation",
     "Effect",
+    "ForgettingQuality",
     "ForgettingRate",
     "Found",
     "Half",
@@ -76,6 +78,7 @@ __all__ = [
     "benign_memorization",
     "beyond_chance",
     "c_score",
+    "changed",
     "counterfactual",
     "counterfactual_of_models",
     "cross_fitted_link",
@@ -84,6 +87,7 @@ __all__ = [
     "dilation",
     "effect",
     "exposure",
+    "forgetting_quality",
     "forgetting_time",
     "holdout_retraining",
     "influence",
@@ -104,5 +108,6 @@ __all__ = [
     "standardized_by_class",
     "strongest",
     "tail",
+    "unlearned_tpr",
     "unlearning",
 ]

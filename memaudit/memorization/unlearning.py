@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from scipy import stats
 
-from memaudit.stats import paired_change
+from memaudit.stats import paired_change, rate_by_pair
 
 Array = np.ndarray
 
@@ -50,16 +50,67 @@ def unlearning(
     Source: the oracle of Cao & Yang 2015 (retraining without the data), by the models of a bank; calibration by Watson
     et al. 2022.
     """
+    inside, forgotten = require_forgotten(members, forgotten)
+    by_pair = [_areas(signals.astype(np.float64), inside, forgotten) for signals in (before, after)]
+    return changed(*by_pair)
+
+
+def unlearned_tpr(
+    before: Float[Array, "models examples"],
+    after: Float[Array, "models examples"],
+    members: UInt8[Array, "models examples"],
+    forgotten: Bool[Array, "models examples"],
+    fpr: float,
+) -> Unlearning:
+    """Return the share of the forgotten examples that an attack finds, in the form of `unlearning`.
+
+    The false-positive rate is that over all examples in models that never had them.
+
+    Raises:
+        ValueError: As for `unlearning`; or the rate cannot be resolved.
+    """
+    inside, forgotten = require_forgotten(members, forgotten)
+    either = forgotten[0::2] | forgotten[1::2]
+    by_pair = []
+    for signals in (before, after):
+        had, never = (side - outside_mean(signals, inside) for side in sides(signals.astype(np.float64), inside))
+        by_pair.append(rate_by_pair(had, never, fpr, either)[1])
+    return changed(*by_pair)
+
+
+def changed(before: Float[Array, " pairs"], after: Float[Array, " pairs"]) -> Unlearning:
+    """Return the means over pairs and that of their difference, with 95 % intervals."""
+    none = np.zeros(len(before))
+    return Unlearning(paired_change(none, before), paired_change(none, after), paired_change(before, after))
+
+
+def require_forgotten(
+    members: UInt8[Array, "models examples"], forgotten: Bool[Array, "models examples"]
+) -> tuple[Bool[Array, "models examples"], Bool[Array, "models examples"]]:
+    """Return who is a member, and which members are forgotten; ValueError as `unlearning` raises it."""
     inside = members > 0
     if len(members) % 2 or len(members) < 6 or (inside[0::2] == inside[1::2]).any():
         raise ValueError("unlearning is measured on three complementary pairs of models or more")
     forgotten = forgotten & inside
     if not forgotten.any(axis=1).all():
         raise ValueError(f"model {int((~forgotten.any(axis=1)).argmax())} forgets none of its members")
-    by_pair = [_areas(signals.astype(np.float64), inside, forgotten) for signals in (before, after)]
-    none = np.zeros(len(by_pair[0]))
-    alone = [paired_change(none, areas) for areas in by_pair]
-    return Unlearning(alone[0], alone[1], paired_change(by_pair[0], by_pair[1]))
+    return inside, forgotten
+
+
+def sides(
+    signals: Float[Array, "models examples"], inside: Bool[Array, "models examples"]
+) -> tuple[Float[Array, "pairs examples"], Float[Array, "pairs examples"]]:
+    """Return each example's signal in the model of a pair that was trained on it, and in the other."""
+    one = inside[0::2]
+    return np.where(one, signals[0::2], signals[1::2]), np.where(one, signals[1::2], signals[0::2])
+
+
+def outside_mean(
+    signals: Float[Array, "models examples"], inside: Bool[Array, "models examples"]
+) -> Float[Array, "pairs examples"]:
+    """Return each example's mean signal in the models of the other pairs that were not trained on it."""
+    outside = sides(signals.astype(np.float64), inside)[1]
+    return np.asarray((outside.sum(axis=0) - outside) / (len(outside) - 1))
 
 
 def _areas(
@@ -68,8 +119,7 @@ def _areas(
     forgotten: Bool[Array, "models examples"],
 ) -> Float[Array, " pairs"]:
     """Return the area under the curve of the forgotten examples against the complementary model's, by pair."""
-    outside = np.where(inside[0::2], signals[1::2], signals[0::2])
-    mean = (outside.sum(axis=0) - outside) / (len(outside) - 1)
+    mean = outside_mean(signals, inside)
     areas = np.empty(len(signals))
     for model, who in enumerate(forgotten):
         had, never = ((signals[m] - mean[model // 2])[who] for m in (model, model ^ 1))

@@ -3,7 +3,7 @@
 from memaudit.recipe.augment import flip, mirror, shift, shifted
 from memaudit.recipe.canaries_file import read_canaries
 from memaudit.recipe.classifier_canaries import classifier_canaries
-from memaudit.recipe.derivation import Derivation, Part
+from memaudit.recipe.derivation import Derivation, Forgotten, Part
 from memaudit.recipe.documents import Documents
 from memaudit.recipe.examples import Examples
 from memaudit.recipe.fingerprint import (
@@ -56,6 +56,7 @@ __all__ = [
     "Documents",
     "EstimatorRecipe",
     "Examples",
+    "Forgotten",
     "GeneratorRecipe",
     "LanguageModelRecipe",
     "Membership",

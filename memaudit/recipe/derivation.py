@@ -52,6 +52,56 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
+class Forgotten:
+    """So many units of each model's members, drawn from its seed: what the model is to forget.
+
+    Args:
+        count: Number of units.
+        rest: Return the retained members instead; the two together are all.
+        among: Ids of the examples that may be drawn; by default all.
+    """
+
+    count: int
+    rest: bool = False
+    among: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.count, int) or self.count < 1:
+            raise SettingsError(f"count = {self.count}: forget a whole number of units, at least one")
+        object.__setattr__(self, "among", tuple(map(str, self.among)))
+
+    def __call__(self, examples: Population, members: UInt8[Array, " ids"], seed: int) -> UInt8[Array, " ids"]:
+        """Return how often each example is in the part.
+
+        Raises:
+            RecipeError: The model has no more than so many such members, or an id is unknown.
+        """
+        may = units_of(examples, members) & self._may_be_drawn(examples)
+        candidates, most = np.flatnonzero(may), int(units_of(examples, members).sum()) - 1
+        if self.count > min(len(candidates), most):
+            raise RecipeError(
+                f"count = {self.count}: a model has {min(len(candidates), most)} members that it can forget"
+            )
+        draw = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_PART,)))
+        drawn = np.isin(np.arange(len(may)), draw.choice(candidates, self.count, replace=False)) != self.rest
+        if isinstance(examples, TextPopulation):
+            canaries = np.full(len(members) - len(examples), self.rest)
+            return np.asarray(members * np.concatenate([drawn, canaries]), np.uint8)
+        return np.asarray(members * drawn[examples.unit_of], np.uint8)
+
+    def _may_be_drawn(self, examples: Population) -> Any:
+        if not self.among:
+            return np.ones(number_of_units(examples), bool)
+        ids = np.asarray(examples.ids).astype(str)
+        chosen = np.isin(ids, self.among)
+        if unknown := sorted(set(self.among) - set(ids[chosen])):
+            raise RecipeError(f"among: there is no example {unknown[0]!r}")
+        if isinstance(examples, TextPopulation):
+            return chosen[: number_of_units(examples)]
+        return np.bincount(examples.unit_of[chosen], minlength=number_of_units(examples)) > 0
+
+
+@dataclass(frozen=True, slots=True)
 class Derivation:
     """How a child is made from a trained model.
 

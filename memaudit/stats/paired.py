@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import scipy
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from memaudit.stats.intervals import korn_graubard, without_variation
 from memaudit.stats.roc import threshold
@@ -72,7 +72,10 @@ def rate_interval(
 
 
 def rate_by_pair(
-    inside: Float[Array, "pairs examples"], outside: Float[Array, "pairs examples"], fpr: float
+    inside: Float[Array, "pairs examples"],
+    outside: Float[Array, "pairs examples"],
+    fpr: float,
+    counted: Bool[Array, "pairs examples"] | None = None,
 ) -> tuple[Float[Array, " pairs"], Float[Array, " pairs"]]:
     """Return each pair's true-positive rate at a common threshold, and its influence on the mean of these rates.
 
@@ -81,6 +84,12 @@ def rate_by_pair(
     order its influence is T − s(F − fpr), with T and F its rates and s the slope of the mean ROC curve. A pair is one
     of those that set its own threshold, which the factor pairs/(pairs − 1) makes up for.
 
+    Args:
+        inside: Scores of members; larger = more member-like.
+        outside: Scores of the same examples in models that lack them.
+        fpr: The false-positive rate.
+        counted: Which members the true-positive rate is about; by default all. Each pair has some.
+
     Raises:
         ValueError: Too few scores to resolve the rate.
 
@@ -88,10 +97,15 @@ def rate_by_pair(
     """
     pairs = len(outside)
     cut = threshold(outside.ravel(), fpr)
-    true, false = (inside > cut).mean(axis=1), (outside > cut).mean(axis=1)
+    weights = None if counted is None else counted.astype(np.float64)
+
+    def found(above: float) -> Float[Array, " pairs"]:
+        return np.asarray(np.average(inside > above, axis=1, weights=weights))
+
+    true, false = found(cut), (outside > cut).mean(axis=1)
     step = max(float(false.std(ddof=1)) / np.sqrt(pairs), fpr / 4) if pairs > 1 else fpr / 4
     rates = max(fpr - step, 1 / outside.size), min(fpr + step, 1.0)
-    low, high = (float((inside > threshold(outside.ravel(), rate)).mean()) for rate in rates)
+    low, high = (float(found(threshold(outside.ravel(), rate)).mean()) for rate in rates)
     slope = (high - low) / (rates[1] - rates[0]) if rates[1] > rates[0] else 0.0
     influence = true - slope * (false - false.mean())
     return true, true.mean() + (influence - influence.mean()) * pairs / max(1, pairs - 1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -55,20 +57,32 @@ class ResetLayer(Step):
         with unwatched():
             earlier = train_classifier(self.recipe, *data, until=self.epoch).state_dict()
         own = model.state_dict()
-        chosen = [name for name in own if name == self.layer or name.startswith(f"{self.layer}.")]
-        if not chosen:
-            raise RecipeError(f"the network has no layer {self.layer!r} with weights; {hint(self.layer, _layers(own))}")
+        chosen = weights_of(own, self.layer)
         model.load_state_dict(own | {name: earlier[name] for name in chosen})
         if not self.retrain:
             return model
-        trained = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
-        for name, parameter in model.named_parameters():
-            parameter.requires_grad_(trained[name] and name in chosen)
-        model = train_classifier(replace(self.recipe, epochs=self.retrain), *data, network=model)
-        for name, parameter in model.named_parameters():
-            parameter.requires_grad_(trained[name])
-        return model
+        with others_frozen(model, chosen):
+            return train_classifier(replace(self.recipe, epochs=self.retrain), *data, network=model)
 
 
-def _layers(names: Any) -> list[str]:
-    return sorted({name.rpartition(".")[0] for name in names if "." in name})
+def weights_of(state: Any, layer: str) -> list[str]:
+    """Return the names of a layer's tensors in a state dict; RecipeError if it has none."""
+    if chosen := [name for name in state if name == layer or name.startswith(f"{layer}.")]:
+        return chosen
+    raise RecipeError(f"the network has no layer {layer!r} with weights; {hint(layer, layers_of(state))}")
+
+
+def layers_of(state: Any) -> list[str]:
+    """Return the names of the layers with weights, in the order of the state dict."""
+    return list(dict.fromkeys(name.rpartition(".")[0] for name in state if "." in name))
+
+
+@contextmanager
+def others_frozen(model: Any, chosen: Collection[str]) -> Iterator[None]:
+    """Let training change the chosen parameters alone."""
+    trained = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(trained[name] and name in chosen)
+    yield
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(trained[name])

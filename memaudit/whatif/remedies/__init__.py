@@ -3,7 +3,7 @@
 from memaudit.whatif.base import Remedy
 from memaudit.whatif.remedies.derived import Derived
 from memaudit.whatif.remedies.edited import Edited
-from memaudit.whatif.remedies.processed import Processed, Pruned, Quantized
+from memaudit.whatif.remedies.processed import Processed, Pruned, Quantized, ReluPruned
 from memaudit.whatif.remedies.retrained import (
     Augmented,
     DifferentiallyPrivate,
@@ -13,6 +13,7 @@ from memaudit.whatif.remedies.retrained import (
     Retrained,
     WeightDecay,
 )
+from memaudit.whatif.remedies.unlearned import Unlearned
 from memaudit.whatif.remedies.without import Without, WithoutMostExposed
 
 REMEDIES: dict[str, type[Remedy]] = {
@@ -23,6 +24,8 @@ REMEDIES: dict[str, type[Remedy]] = {
     "label-smoothing": LabelSmoothing,
     "pruning": Pruned,
     "quantization": Quantized,
+    "relu-pruning": ReluPruned,
+    "unlearning": Unlearned,
     "weight-decay": WeightDecay,
     "without": Without,
     "without-most-exposed": WithoutMostExposed,
@@ -40,7 +43,9 @@ __all__ = [
     "Processed",
     "Pruned",
     "Quantized",
+    "ReluPruned",
     "Retrained",
+    "Unlearned",
     "WeightDecay",
     "Without",
     "WithoutMostExposed",

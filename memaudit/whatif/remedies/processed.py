@@ -47,6 +47,21 @@ class Pruned(Processed):
 
 
 @dataclass(frozen=True, slots=True)
+class ReluPruned(Processed):
+    """Remove the units whose ReLU is zero for most of a model's members.
+
+    Args:
+        share: Of the units of each layer.
+    """
+
+    share: float
+
+    def derivation(self, base: Base) -> Derivation:
+        """Return the pruning."""
+        return Derivation(derivations.PruneUnits(self.share), data="members")
+
+
+@dataclass(frozen=True, slots=True)
 class Quantized(Processed):
     """Round the weights.
 
