@@ -19,6 +19,7 @@ from memaudit.errors import RecipeError
 from memaudit.recipe import ClassifierRecipe
 from memaudit.recipe.networks import answer_of, each, inputs_for, last_layer, materialise, outputs_of
 from memaudit.signals import observe
+from memaudit.training.mixup import Mixup
 
 Array = np.ndarray
 
@@ -56,6 +57,7 @@ def train_classifier(
         return train_privately(recipe, recipe.privacy, x, y, counts, seed, network, until)
     torch.manual_seed(seed)
     generator = torch.Generator(y.device).manual_seed(seed)
+    mixup = Mixup(recipe.mixup, seed, generator) if recipe.mixup else None
     network = materialise(untrained(recipe), x) if network is None else network
     network = network.to(y.device).train()
     optimizer = recipe.optimizer(network.parameters())
@@ -74,10 +76,15 @@ def train_classifier(
             inputs, labels = inputs_for(network, picked(x, batch)), y.index_select(0, batch)
             if recipe.augment is not None:
                 inputs = recipe.augment(inputs, generator)
+            if mixup is not None:
+                inputs = mixup.inputs(inputs, len(batch))
             logits = outputs_of(answer_of(network, inputs), recipe.output)
             if step == 0:
                 require_outputs(logits, y)
-            loss = losses(logits, labels, recipe.label_smoothing).mean()
+            loss = losses(logits, labels, recipe.label_smoothing)
+            if mixup is not None:
+                loss = mixup.losses(loss, losses(logits, labels[mixup.order], recipe.label_smoothing))
+            loss = loss.mean()
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()

@@ -10,6 +10,7 @@ from memaudit.whatif.remedies.retrained import (
     Dropout,
     EarlyStopping,
     LabelSmoothing,
+    Mixup,
     Retrained,
     WeightDecay,
 )
@@ -21,6 +22,7 @@ REMEDIES: dict[str, type[Remedy]] = {
     "dropout": Dropout,
     "early-stopping": EarlyStopping,
     "label-smoothing": LabelSmoothing,
+    "mixup": Mixup,
     "pruning": Pruned,
     "quantization": Quantized,
     "weight-decay": WeightDecay,
@@ -37,6 +39,7 @@ __all__ = [
     "EarlyStopping",
     "Edited",
     "LabelSmoothing",
+    "Mixup",
     "Processed",
     "Pruned",
     "Quantized",
