@@ -3,6 +3,7 @@
 from memaudit.whatif.base import Remedy
 from memaudit.whatif.remedies.derived import Derived
 from memaudit.whatif.remedies.edited import Edited
+from memaudit.whatif.remedies.prepared import Deduplicated, Prepared, Scrubbed
 from memaudit.whatif.remedies.processed import Processed, Pruned, Quantized
 from memaudit.whatif.remedies.retrained import (
     Augmented,
@@ -18,6 +19,7 @@ from memaudit.whatif.remedies.without import Without, WithoutMostExposed
 
 REMEDIES: dict[str, type[Remedy]] = {
     "augmentation": Augmented,
+    "deduplication": Deduplicated,
     "dp-sgd": DifferentiallyPrivate,
     "dropout": Dropout,
     "early-stopping": EarlyStopping,
@@ -25,6 +27,7 @@ REMEDIES: dict[str, type[Remedy]] = {
     "mixup": Mixup,
     "pruning": Pruned,
     "quantization": Quantized,
+    "scrubbing": Scrubbed,
     "weight-decay": WeightDecay,
     "without": Without,
     "without-most-exposed": WithoutMostExposed,
@@ -33,6 +36,7 @@ REMEDIES: dict[str, type[Remedy]] = {
 __all__ = [
     "REMEDIES",
     "Augmented",
+    "Deduplicated",
     "Derived",
     "DifferentiallyPrivate",
     "Dropout",
@@ -40,10 +44,12 @@ __all__ = [
     "Edited",
     "LabelSmoothing",
     "Mixup",
+    "Prepared",
     "Processed",
     "Pruned",
     "Quantized",
     "Retrained",
+    "Scrubbed",
     "WeightDecay",
     "Without",
     "WithoutMostExposed",
