@@ -1,11 +1,11 @@
 """De-duplication and scrubbing of a language model: exposure and extraction before and after.
 
-    python -m benchmarks.whatif_text FOLDER [--models 8] [--changelogs "/usr/share/doc/*/changelog.Debian.gz"]
+    python -m benchmarks.whatif_text FOLDER [--models 8] [--docs /usr/share/doc]
 
 Debian's changelogs are real texts with real names and e-mail addresses, and packages of one source share theirs, so
 that entries are repeated as they are on the web: 80 entries, half of which occur four times. The recipe is a small
-Llama with a tokenizer of its own, trained from scratch. De-duplication trains on one of each cluster; scrubbing replaces
-every e-mail address by its kind. Each variant has a bank with the same training sets; changes are paired by model.
+Llama with a tokenizer of its own, trained from scratch. De-duplication trains on one of each cluster; scrubbing
+replaces every e-mail address by its kind. Each variant has a bank with the same training sets; changes are paired by model.
 
 Exposure of canaries is −log₂ of their rank among 999 other numbers; that of addresses, of the rank among 99 decoys of
 the same form, in models that have the address and in models that lack it. Extraction: greedy decoding continues 24
@@ -20,8 +20,8 @@ import argparse
 import gzip
 import re
 from collections import Counter
+from collections.abc import Callable
 from functools import cache
-from glob import glob
 from itertools import chain
 from pathlib import Path
 
@@ -41,14 +41,14 @@ Array = np.ndarray
 
 ENTRIES, COPIES, VOCABULARY, CONTEXT = 80, 4, 512, 128
 ADDRESS = re.compile(r"<([^<>@\s]+@[^<>\s]+)>")
-_where = ["/usr/share/doc/*/changelog.Debian.gz"]
+_docs = [Path("/usr/share/doc")]
 
 
 @cache
 def entries() -> tuple[str, ...]:
     """Return the entries, half of them four times: one of each maintainer, of 150 to 260 characters."""
-    files = sorted(glob(_where[0]))
-    texts = (gzip.open(file, "rt", errors="replace").read() for file in files)
+    files = sorted(_docs[0].glob("*/changelog.Debian.gz"))
+    texts = (gzip.decompress(file.read_bytes()).decode("utf-8", "replace") for file in files)
     parts = chain.from_iterable(re.split(r"(?m)^(?=\S+ \([^)]+\) )", text) for text in texts)
     counted = Counter(part.strip() for part in parts if 150 <= len(part.strip()) <= 260)
     once, often, seen = list[str](), list[str](), set[str]()
@@ -107,16 +107,14 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("--models", type=int, default=8)
-    parser.add_argument("--changelogs", default=_where[0])
+    parser.add_argument("--docs", type=Path, default=_docs[0])
     arguments = parser.parse_args()
-    _where[0] = arguments.changelogs
+    _docs[0] = arguments.docs
     variants = [
         ma.Variant("deduplicated", ma.remedies.Deduplicated()),
         ma.Variant("scrubbed", ma.remedies.Scrubbed()),
     ]
-    found = ma.compare_variants(
-        recipe, variants, arguments.folder, shadows=arguments.models, fpr=0.05, device="cpu", progress=shown
-    )
+    found = ma.compare_variants(recipe, variants, arguments.folder, shadows=arguments.models, fpr=0.05, device="cpu")
     examples = population(recipe)
     assert isinstance(examples, TextPopulation)
     sizes = f"{len(examples)} units, {len(examples.documents.texts)} documents, {len(examples.secrets)} addresses"
@@ -128,10 +126,6 @@ def main() -> None:
         for name, values in before.items():
             print(row(name, values, after[name]))
         print()
-
-
-def shown(name: str, progress: object) -> None:
-    """Return nothing: a hook for whoever watches."""
 
 
 def row(name: str, before: Float[Array, " pairs"], after: Float[Array, " pairs"]) -> str:
@@ -162,18 +156,20 @@ def figures(bank: Bank, examples: TextPopulation, count: int) -> dict[str, Float
     return found
 
 
-def canary_bits(stacked: object, examples: TextPopulation) -> Float[Array, "models canaries"]:
+def canary_bits(stacked: Callable[[str], Array], examples: TextPopulation) -> Float[Array, "models canaries"]:
     """Return the exposure of every canary in every model."""
-    own, others = stacked("canary_cost"), stacked("reference_cost")  # type: ignore[operator]
-    sizes = [space.size if of is None else len(of) for space, of in zip(examples.spaces, examples.references, strict=True)]
+    own, others = stacked("canary_cost"), stacked("reference_cost")
+    sizes = [
+        space.size if of is None else len(of) for space, of in zip(examples.spaces, examples.references, strict=True)
+    ]
     parts = np.split(others, np.cumsum(sizes)[:-1], axis=1)
     return np.stack([np.asarray(sampled_exposure(own[:, n], part).bits) for n, part in enumerate(parts)], axis=1)
 
 
 def by_pair(values: Float[Array, "models some"], where: Array) -> Float[Array, " pairs"]:
     """Return the mean over each pair's models, where it is asked for."""
-    values, where = (of.reshape(len(of) // 2, -1) for of in (values, where))
-    return np.asarray((values * where).sum(axis=1) / where.sum(axis=1))
+    own, there = (of.reshape(len(of) // 2, -1) for of in (values, where))
+    return np.asarray((own * there).sum(axis=1) / there.sum(axis=1))
 
 
 if __name__ == "__main__":

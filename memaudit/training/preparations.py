@@ -11,7 +11,7 @@ from jaxtyping import Int, UInt8
 
 from memaudit.canaries.formats import Forms, recognised
 from memaudit.errors import RecipeError, SettingsError
-from memaudit.recipe import Examples, Population, Secrets, TextPopulation, near_copies
+from memaudit.recipe import Population, Secrets, TextPopulation, near_copies
 from memaudit.recipe.duplicates import near_duplicates
 from memaudit.recipe.shapes import plain
 
