@@ -5,7 +5,7 @@
 Debian's changelogs are real texts with real names and e-mail addresses, and packages of one source share theirs, so
 that entries are repeated as they are on the web: 80 entries, half of which occur four times. The recipe is a small
 Llama with a tokenizer of its own, trained from scratch. De-duplication trains on one of each cluster; scrubbing
-replaces every e-mail address by its kind. Each variant has a bank with the same training sets; changes are paired by model.
+replaces every e-mail address by its kind. Each variant has the same training sets; changes are paired by model.
 
 Exposure of canaries is −log₂ of their rank among 999 other numbers; that of addresses, of the rank among 99 decoys of
 the same form, in models that have the address and in models that lack it. Extraction: greedy decoding continues 24
