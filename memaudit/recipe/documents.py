@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -171,6 +171,14 @@ class Documents:
         for name, value in zip(self.__slots__, values, strict=True):
             object.__setattr__(picked, name, value)
         return picked
+
+    def with_texts(self, texts: Sequence[Text]) -> Documents:
+        """Return the same documents with other texts, of the same ids and in the same units."""
+        other = object.__new__(Documents)
+        values = tuple(texts), self.ids, self.unit_of, self.record_of
+        for name, value in zip(self.__slots__, values, strict=True):
+            object.__setattr__(other, name, value)
+        return other
 
     @property
     def unit_ids(self) -> Array:

@@ -46,7 +46,7 @@ _OF_EXAMPLES = ("recipe.examples", "recipe.documents")  # what they return has a
 _RESULT_COUNTS = ("examples", "documents", "tokenizer", "canaries")  # functions whose result has a digest
 
 _DIGITS, _LONGEST = 16, 120
-_DERIVED, _PARENT = "derivation.", "derivation.parent."
+_DERIVED, _PARENT, _PREPARED = "derivation.", "derivation.parent.", "preparation."
 
 # Of this process, by a line and its value: the value before training, or making the examples, changed it.
 _earlier: dict[tuple[str, str], str | None] = {}
@@ -108,15 +108,30 @@ def derivation_lines(derivation: Any, parent: dict[str, str]) -> dict[str, str]:
         derivation: A dataclass of settings and functions.
         parent: The lines of the parent's fingerprint.
     """
-    inventory, lines = _own_lines(derivation, "derivation")
-    own = {name: first for name, value in lines.items() if (first := _first(name, value)) is not None}
-    found = find_sources(_namespaces(derivation, inventory), inventory.imports)
-    installed = distributions((inventory.libraries | found.libraries) - {"memaudit"})
-    own |= source_lines(found.files) | {f"environment.{name}": version for name, version in installed.items()}
+    own = _lines_of(derivation, "derivation")
     mark = hashlib.sha256(json.dumps(parent, sort_keys=True).encode()).hexdigest()
     above = {f"{_PARENT}{name.removeprefix(_DERIVED)}": v for name, v in parent.items() if name.startswith(_DERIVED)}
     below = {name if name.startswith(_DERIVED) else f"{_DERIVED}{name}": value for name, value in own.items()}
     return above | below | {"derivation.parent": mark}
+
+
+def preparation_lines(preparation: Any) -> dict[str, str]:
+    """Return the lines that a bank has more than the recipe: what is done to each training set before training.
+
+    Args:
+        preparation: A dataclass of settings and functions.
+    """
+    own = _lines_of(preparation, "preparation")
+    return {name if name.startswith(_PREPARED) else f"{_PREPARED}{name}": value for name, value in own.items()}
+
+
+def _lines_of(what: Any, called: str) -> dict[str, str]:
+    """Return the lines of a dataclass of settings and functions, and of the code and libraries that it uses."""
+    inventory, lines = _own_lines(what, called)
+    own = {name: first for name, value in lines.items() if (first := _first(name, value)) is not None}
+    found = find_sources(_namespaces(what, inventory), inventory.imports)
+    installed = distributions((inventory.libraries | found.libraries) - {"memaudit"})
+    return own | source_lines(found.files) | {f"environment.{name}": version for name, version in installed.items()}
 
 
 def recipe_digest(fingerprint: dict[str, str]) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -49,10 +50,12 @@ class TextPopulation:
 
     Memberships are counts over `ids`: one for each unit of the documents, then one for each canary. `always` are the
     documents beside these that every model is trained on, where the population is that of a bank's candidates.
+    `left_out` are documents that no model is trained on, although their units are members: de-duplication removed them.
     """
 
     always: Documents | None = None
     always_rows: tuple[tuple[Row, ...], ...] = ()
+    left_out: frozenset[int] = frozenset()
 
     def __init__(
         self,
@@ -110,6 +113,22 @@ class TextPopulation:
         other.rows = tuple(self.rows[document] for document in chosen)
         other.always, other.always_rows = self.documents.take(rest), tuple(self.rows[document] for document in rest)
         other._planted, other.token_logprobs = self._planted, self.token_logprobs
+        return other
+
+    def trained_on(self, texts: Sequence[Text] | None = None, left_out: Iterable[int] = ()) -> TextPopulation:
+        """Return the population for models that are trained on prepared texts, and are asked about these ones.
+
+        Args:
+            texts: One for each document, in its place; by default the documents are trained on as they are.
+            left_out: Documents that are not trained on.
+        """
+        kept = {name: getattr(self, name) for name in ("representatives", "_typical", "_planted")}
+        other = copy(self)
+        vars(other).update(kept)
+        other.left_out = frozenset(left_out)
+        if texts is not None:
+            other.documents = self.documents.with_texts(texts)
+            other.rows = tuple(other._rows(number) for number in range(len(texts)))
         return other
 
     def __len__(self) -> int:
@@ -257,7 +276,7 @@ class TextPopulation:
     def texts(self, counts: UInt8[Array, " ids"]) -> list[Text]:
         """Return the texts of a training set: every document of a unit, and every canary, as often as counted."""
         units, canaries = counts[: len(self)], counts[len(self) :]
-        times = [int(units[unit]) for unit in self.documents.unit_of]
+        times = [0 if n in self.left_out else int(units[unit]) for n, unit in enumerate(self.documents.unit_of)]
         own = [text for text, count in zip(self.documents.texts, times, strict=True) for _ in range(count)]
         planted = [
             self._whole(canary) for canary, count in zip(self.canaries, canaries, strict=True) for _ in range(count)
@@ -269,7 +288,7 @@ class TextPopulation:
 
         Rows of which the loss counts no token are left out: a batch of them would have no loss.
         """
-        owned = [(int(unit), self.rows[document]) for document, unit in enumerate(self.documents.unit_of)]
+        owned = [(int(u), self.rows[n]) for n, u in enumerate(self.documents.unit_of) if n not in self.left_out]
         owned += [(n, self.renderer.rows(self._whole(c))) for n, c in enumerate(self.canaries, len(self))]
         taken = [(row, n) for n, rows in owned for row in rows * int(counts[n]) if row.trained.any()]
         return [row for row, _ in taken], np.array([n for _, n in taken], np.int64)

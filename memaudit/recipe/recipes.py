@@ -30,6 +30,7 @@ LEAST_WRITTEN = 20  # tokens of a generated text: the perplexity of fewer is noi
 _OF_TARGET = {"of": "target"}  # a parameter that no shadow depends on, and so no part of a bank's fingerprint
 _OF_LOOKS = {"of": "looks"}  # nor one of how models are looked at while they train, which changes none
 _IF_GIVEN = {"omitted": (None,)}  # a fingerprint has no line for what is not given
+_IF_MIXED = {"omitted": (0,)}
 _AS_LOGITS = {"omitted": (None, "logits")}  # values that a fingerprint leaves out: they have the same numbers
 
 Outputs = Literal["logits", "probabilities", "log-probabilities", "one-vs-rest"]
@@ -120,6 +121,8 @@ class ClassifierRecipe:
             function of what it returned.
         observe: When the models are looked at while they train, `memaudit.Observe(...)`; it changes none of them.
         privacy: `DPSGD(...)` for differentially private training; `batch_size` is then the expected size of a batch.
+        mixup: α of mixup: each batch is mixed with itself in another order, inputs and losses alike, with a weight
+            drawn from Beta(α, α) (Zhang et al. 2018). 0: none.
     """
 
     examples: Callable[[], Examples]
@@ -135,9 +138,14 @@ class ClassifierRecipe:
     output: Output | None = field(default=None, metadata=_IF_GIVEN)
     observe: Observe = field(default=Observe(), metadata=_OF_LOOKS)
     privacy: DPSGD | None = field(default=None, metadata=_IF_GIVEN)
+    mixup: float = field(default=0.0, metadata=_IF_MIXED)
 
     def __post_init__(self) -> None:
         _require_loop(self.epochs, self.batch_size, self.schedule)
+        if not 0 <= self.mixup < math.inf:
+            raise RecipeError(f"mixup={self.mixup}: α of Beta(α, α) is a number above 0; 0 trains without mixup")
+        if self.mixup and self.privacy is not None:
+            raise RecipeError("mixup mixes examples, so that no clipping bounds one's influence: DP-SGD excludes it")
         if self.outputs not in (None, "logits"):
             raise RecipeError(
                 f"outputs={self.outputs!r}: ClassifierRecipe trains on the cross-entropy of logits; remove the softmax "

@@ -20,6 +20,7 @@ from memaudit.errors import RecipeError
 from memaudit.recipe import ClassifierRecipe
 from memaudit.recipe.networks import answer_of, each, inputs_for, last_layer, materialise, outputs_of
 from memaudit.signals import observe
+from memaudit.training.mixup import Mixup
 
 Array = np.ndarray
 
@@ -81,6 +82,7 @@ class Course:
         torch.manual_seed(seed)
         self.recipe, self.x, self.y, self.show = recipe, x, y, show
         self.generator = torch.Generator(y.device).manual_seed(seed)
+        self.mixup = Mixup(recipe.mixup, seed, self.generator) if recipe.mixup else None
         network = materialise(untrained(recipe), x) if network is None else network
         self.network = network.to(y.device).train()
         self.parameters = list(self.network.parameters())
@@ -124,9 +126,11 @@ class Course:
         self.losses.append(loss.detach())
 
     def inputs(self, batch: Tensor) -> Any:
-        """Return the inputs of some rows, augmented."""
+        """Return the inputs of some rows, augmented and mixed."""
         inputs = inputs_for(self.network, picked(self.x, batch))
-        return inputs if self.recipe.augment is None else self.recipe.augment(inputs, self.generator)
+        if self.recipe.augment is not None:
+            inputs = self.recipe.augment(inputs, self.generator)
+        return inputs if self.mixup is None else self.mixup.inputs(inputs, len(batch))
 
     def loss(self, inputs: Any, batch: Tensor) -> Tensor:
         """Return the mean loss of inputs that belong to some rows.
@@ -137,7 +141,11 @@ class Course:
         logits = outputs_of(answer_of(self.network, inputs), self.recipe.output)
         if not self.losses:
             require_outputs(logits, self.y)
-        return losses(logits, self.y.index_select(0, batch), self.recipe.label_smoothing).mean()
+        labels, smoothing = self.y.index_select(0, batch), self.recipe.label_smoothing
+        found = losses(logits, labels, smoothing)
+        if self.mixup is not None:
+            found = self.mixup.losses(found, losses(logits, labels[self.mixup.order], smoothing))
+        return found.mean()
 
 
 def picked(x: Any, rows: Tensor) -> Any:

@@ -55,6 +55,8 @@ def train_pack(begin: Sequence[Callable[[], Course]], same_bits: bool = False) -
     """
     try:
         first = begin[0]()
+        if first.mixup is not None:
+            raise NotPackable("mixup mixes the examples of a batch")
         layers = layers_of(first.network) if _is_plain(first) else None
         if same_bits:
             _require_faster(first, layers)

@@ -202,7 +202,8 @@ class Comparison:
             return f"No variant is shown to keep {limit}.{more}"
         if self.best.utility_change is None:
             return f"The model as it is keeps {limit}; no remedy is needed."
-        return f"{self.best.name} keeps {limit} at the least cost in {self.utility.name}: {_change(self.best.utility_change)} points."
+        cost = f"{_change(self.best.utility_change)} points"
+        return f"{self.best.name} keeps {limit} at the least cost in {self.utility.name}: {cost}."
 
     def _without_limit(self, leak: str) -> str:
         front = [row for row in self.rows[1:] if row.front and row.leak_change is not None]

@@ -3,6 +3,7 @@
 from memaudit.whatif.base import Remedy
 from memaudit.whatif.remedies.derived import Derived
 from memaudit.whatif.remedies.edited import Edited
+from memaudit.whatif.remedies.prepared import Deduplicated, Prepared, Scrubbed
 from memaudit.whatif.remedies.processed import Processed, Pruned, Quantized, ReluPruned
 from memaudit.whatif.remedies.retrained import (
     Augmented,
@@ -10,6 +11,7 @@ from memaudit.whatif.remedies.retrained import (
     Dropout,
     EarlyStopping,
     LabelSmoothing,
+    Mixup,
     Retrained,
     WeightDecay,
 )
@@ -18,13 +20,16 @@ from memaudit.whatif.remedies.without import Without, WithoutMostExposed
 
 REMEDIES: dict[str, type[Remedy]] = {
     "augmentation": Augmented,
+    "deduplication": Deduplicated,
     "dp-sgd": DifferentiallyPrivate,
     "dropout": Dropout,
     "early-stopping": EarlyStopping,
     "label-smoothing": LabelSmoothing,
+    "mixup": Mixup,
     "pruning": Pruned,
     "quantization": Quantized,
     "relu-pruning": ReluPruned,
+    "scrubbing": Scrubbed,
     "unlearning": Unlearned,
     "weight-decay": WeightDecay,
     "without": Without,
@@ -34,17 +39,21 @@ REMEDIES: dict[str, type[Remedy]] = {
 __all__ = [
     "REMEDIES",
     "Augmented",
+    "Deduplicated",
     "Derived",
     "DifferentiallyPrivate",
     "Dropout",
     "EarlyStopping",
     "Edited",
     "LabelSmoothing",
+    "Mixup",
+    "Prepared",
     "Processed",
     "Pruned",
     "Quantized",
     "ReluPruned",
     "Retrained",
+    "Scrubbed",
     "Unlearned",
     "WeightDecay",
     "Without",

@@ -100,6 +100,26 @@ class LabelSmoothing(Retrained):
 
 
 @dataclass(frozen=True, slots=True)
+class Mixup(Retrained):
+    """Train on mixtures of two examples.
+
+    Args:
+        alpha: Of Beta(α, α), from which their weight is drawn: 0.2 mixes little, 1 mixes all weights alike.
+
+    Source: Zhang et al. 2018 (ICLR), mixup.
+    """
+
+    alpha: float = 0.2
+
+    def recipe(self, base: Any) -> Recipe:
+        """Return the recipe with mixup."""
+        self.require(base, "mixup")
+        if not self.alpha > 0:
+            raise SettingsError(f"alpha = {self.alpha}: mixup needs α above 0")
+        return replace(base, mixup=float(self.alpha))
+
+
+@dataclass(frozen=True, slots=True)
 class Augmented(Retrained):
     """Train on randomly moved, or mirrored, images.
 
