@@ -7,6 +7,7 @@ example draws its own augmentation; and everything random comes from one seed.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -54,39 +55,89 @@ def train_classifier(
         from memaudit.training.private import train_privately
 
         return train_privately(recipe, recipe.privacy, x, y, counts, seed, network, until)
-    torch.manual_seed(seed)
-    generator = torch.Generator(y.device).manual_seed(seed)
-    network = materialise(untrained(recipe), x) if network is None else network
-    network = network.to(y.device).train()
-    optimizer = recipe.optimizer(network.parameters())
-    full_rates = [group["lr"] for group in optimizer.param_groups]
-    rows = torch.from_numpy(np.repeat(np.arange(len(counts)), counts)).to(y.device)
-    sizes = _batch_sizes(len(rows), recipe.batch_size)
-    steps, step = len(sizes) * recipe.epochs, 0
-    epochs = recipe.epochs if until is None else until
-    for epoch in range(epochs):
-        order = torch.randperm(len(rows), generator=generator, device=y.device)
-        total = torch.zeros((), device=y.device)
-        for batch in torch.split(rows[order], sizes):
-            observe(network, step / len(sizes))
-            for group, rate in zip(optimizer.param_groups, full_rates, strict=True):
-                group["lr"] = rate * factor(recipe.schedule, step / steps)
-            inputs, labels = inputs_for(network, picked(x, batch)), y.index_select(0, batch)
-            if recipe.augment is not None:
-                inputs = recipe.augment(inputs, generator)
-            logits = outputs_of(answer_of(network, inputs), recipe.output)
-            if step == 0:
-                require_outputs(logits, y)
-            loss = losses(logits, labels, recipe.label_smoothing).mean()
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            total += loss.detach().float()
-            step += 1
-        if not total.isfinite():
-            raise RecipeError(f"training diverged: the loss is NaN or infinite in epoch {epoch + 1}; lower the rate")
-    observe(network, epochs)
-    return network.eval()
+    course = Course(recipe, x, y, counts, seed, network, until)
+    for batch in course.batches():
+        course.step(batch)
+    return course.network.eval()
+
+
+class Course:
+    """One model's way through its training: its batches, learning rates and augmentation, and who is shown it.
+
+    Args: As of `train_classifier`; `show` is called with the network and the epoch before every step, and at the end.
+    """
+
+    def __init__(
+        self,
+        recipe: ClassifierRecipe,
+        x: Any,
+        y: Tensor,
+        counts: UInt8[Array, " examples"],
+        seed: int,
+        network: torch.nn.Module | None = None,
+        until: int | None = None,
+        show: Callable[[torch.nn.Module, float], None] = observe,
+    ):
+        torch.manual_seed(seed)
+        self.recipe, self.x, self.y, self.show = recipe, x, y, show
+        self.generator = torch.Generator(y.device).manual_seed(seed)
+        network = materialise(untrained(recipe), x) if network is None else network
+        self.network = network.to(y.device).train()
+        self.parameters = list(self.network.parameters())
+        self.optimizer = recipe.optimizer(iter(self.parameters))
+        self.epochs = recipe.epochs if until is None else until
+        self.losses: list[Tensor] = []  # of this epoch's steps
+        self._rows = torch.from_numpy(np.repeat(np.arange(len(counts)), counts)).to(y.device)
+
+    def batches(self) -> Iterator[Tensor]:
+        """Yield the rows of each batch, in time for its step: the model is shown, and the learning rate is set.
+
+        Raises:
+            RecipeError: The loss became NaN or infinite.
+        """
+        groups = self.optimizer.param_groups
+        full_rates = [group["lr"] for group in groups]
+        sizes, schedule = _batch_sizes(len(self._rows), self.recipe.batch_size), self.recipe.schedule
+        steps, step = len(sizes) * self.recipe.epochs, 0
+        for epoch in range(self.epochs):
+            order = torch.randperm(len(self._rows), generator=self.generator, device=self.y.device)
+            for batch in torch.split(self._rows[order], sizes):
+                self.show(self.network, step / len(sizes))
+                for group, rate in zip(groups, full_rates, strict=True):
+                    group["lr"] = rate * factor(schedule, step / steps)
+                yield batch
+                step += 1
+            if not torch.stack(self.losses).isfinite().all():
+                raise RecipeError(
+                    f"training diverged: the loss is NaN or infinite in epoch {epoch + 1}; lower the rate"
+                )
+            self.losses.clear()
+        self.show(self.network, self.epochs)
+
+    def step(self, batch: Tensor) -> None:
+        """Take one step on some rows."""
+        loss = self.loss(self.inputs(batch), batch)
+        for parameter in self.parameters:
+            parameter.grad = None
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self.losses.append(loss.detach())
+
+    def inputs(self, batch: Tensor) -> Any:
+        """Return the inputs of some rows, augmented."""
+        inputs = inputs_for(self.network, picked(self.x, batch))
+        return inputs if self.recipe.augment is None else self.recipe.augment(inputs, self.generator)
+
+    def loss(self, inputs: Any, batch: Tensor) -> Tensor:
+        """Return the mean loss of inputs that belong to some rows.
+
+        Raises:
+            RecipeError: The network has no output for some label; seen before the first step of an epoch.
+        """
+        logits = outputs_of(answer_of(self.network, inputs), self.recipe.output)
+        if not self.losses:
+            require_outputs(logits, self.y)
+        return losses(logits, self.y.index_select(0, batch), self.recipe.label_smoothing).mean()
 
 
 def picked(x: Any, rows: Tensor) -> Any:

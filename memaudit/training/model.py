@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import random
 import socket
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from copy import copy, deepcopy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 from zlib import crc32
 
@@ -48,6 +49,9 @@ from memaudit.signals.evaluate import LOOK
 from memaudit.signals.observing import Observer, observer_of, watched
 from memaudit.signals.sense import require_sense
 
+if TYPE_CHECKING:
+    from memaudit.training.classifier import Course
+
 Array = np.ndarray
 
 _SEEDS = ("random_state", "random_seed")
@@ -58,7 +62,7 @@ _TRIED = 50  # examples, of a single class, to see whether an estimator can be f
 class Workshop:
     """All that the models of one bank have in common; the data goes to the device once.
 
-    Without a design, the models are trained on halves.
+    Without a design, the models are trained on halves. `pack` models are trained at once; None: as many as is fastest.
     """
 
     recipe: Recipe
@@ -67,6 +71,7 @@ class Workshop:
     device: str
     keep_weights: bool = True
     design: Design | None = None
+    pack: int | None = None
     _checksum: int = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -170,37 +175,59 @@ class Workshop:
                 f"examples of it. {error}"
             ) from error
 
-    def make(self, bank: Bank, model: int) -> None:
-        """Train one model of the bank and stores it.
+    def make(self, bank: Bank, model: int, more: dict[str, Any] | None = None) -> None:
+        """Train one model of the bank and store it; its record says `more` where that is given.
 
         Raises:
             RecipeError: The user's code failed, or what it returned is no model; says which model it was.
             BankError: The result could not be stored.
         """
-        counts = self.counts(model)
-        seed, started, since = training_seed(self.seed, model), time.perf_counter(), time.time()
-        try:
-            shop = self.with_labels(self.given(model)) if self._design.label_noise else self
-            trained, dynamics, observer = shop.produce(model, counts, seed)
-            span = {"host": socket.gethostname(), "from": since, "to": time.time()}
+        counts, seed = self.counts(model), training_seed(self.seed, model)
+        started, since = time.perf_counter(), time.time()
+        with numbered(model):
+            shop = self.for_model(model)
+            made = shop.produce(model, counts, seed)
+        span = {"host": socket.gethostname(), "from": since, "to": time.time()}
+        record = {"seed": seed, "seconds": time.perf_counter() - started} | (more or {})
+        self.keep(bank, model, shop, counts, made, record, span)
+
+    def for_model(self, model: int) -> Workshop:
+        """Return the workshop that has the labels which a model is trained on."""
+        return self.with_labels(self.given(model)) if self._design.label_noise else self
+
+    def keep(
+        self,
+        bank: Bank,
+        model: int,
+        shop: Workshop,
+        counts: UInt8[Array, " ids"],
+        made: tuple[Any, dict[str, Array], Observer],
+        record: dict[str, Any],
+        span: dict[str, Any],
+    ) -> None:
+        """Measure a trained model and store it; `shop`, `made` and `span` say by whom, as what and when it was made.
+
+        Raises: As for `make`.
+        """
+        trained, dynamics, observer = made
+        with numbered(model):
             files = checkpoints_of(self.recipe)
-            seconds = time.perf_counter() - started
+            started = time.perf_counter()
             shop.require_unchanged("training")
             with changing(self.recipe):
                 signals, seen = self.measured_with_looks(trained, observer)
                 signals |= {} if shop is self else self._fitted(trained, shop.examples)
-            shop.require_sound(trained, counts, seed, signals)
-            evaluation = time.perf_counter() - started - seconds
+            shop.require_sound(trained, counts, record["seed"], signals)
+            evaluation = time.perf_counter() - started
             shop.require_unchanged("scoring")
             read = inputs_of(self.recipe)
-        except MemauditError as error:
-            raise RecipeError(f"shadow model {model}: {error}") from error
         require_inputs(bank, recipe_folder(self.recipe), model, read)
         bank.write(
             model,
             {**self.memberships(counts), **signals, **dynamics, **seen},
             self.weights(trained),
-            {"seed": seed, "seconds": round(seconds, 3), "evaluation": round(evaluation, 3), "device": self.device}
+            {**record, "seconds": round(record["seconds"], 3), "evaluation": round(evaluation, 3)}
+            | {"device": self.device}
             | ({"inputs": read} if read else {})
             | ({"checkpoints": span | {"files": files}} if files else {})
             | self.origin(model),
@@ -340,6 +367,14 @@ class Workshop:
                 with blame("fit()"):
                     return seeded(seed, self._estimator, counts), {}
 
+    def course(self, counts: UInt8[Array, " examples"], seed: int, observer: Observer) -> Course:
+        """Return the course of a model that a ClassifierRecipe trains, at its beginning; draws from all generators."""
+        from memaudit.training.classifier import Course
+
+        assert isinstance(self.recipe, ClassifierRecipe)
+        reseed(seed)
+        return Course(self.recipe, *self._on_device, counts, seed, show=observer.see)
+
     def _classifier(self, counts: UInt8[Array, " examples"], seed: int) -> tuple[Any, dict[str, Array]]:
         from memaudit.training.classifier import train_classifier
 
@@ -411,20 +446,34 @@ def on_device(examples: Examples, device: str) -> tuple[Any, Any]:
 
 def seeded(seed: int, train: Callable[[Array, int], Any], counts: Array) -> Any:
     """Return what training returns; the caller's random state is as before, whatever training draws."""
-    import random
-
     import torch
 
     numpy_state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002  # users' loops draw from it
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        np.random.seed(seed)  # noqa: NPY002
-        random.seed(seed)
+        reseed(seed)
         try:
             return train(counts, seed)
         finally:
             np.random.set_state(numpy_state)  # noqa: NPY002
             random.setstate(python_state)
+
+
+def reseed(seed: int) -> None:
+    """Seed all global random generators, for the user's code."""
+    import torch
+
+    torch.manual_seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
+    random.seed(seed)
+
+
+@contextmanager
+def numbered(model: int) -> Iterator[None]:
+    """Say of an error in the making of a model which one it was."""
+    try:
+        yield
+    except MemauditError as error:
+        raise RecipeError(f"shadow model {model}: {error}") from error
 
 
 def _checksum(population: Population) -> int:
