@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from memaudit.recipe import Documents as Documents
     from memaudit.recipe import EstimatorRecipe as EstimatorRecipe
     from memaudit.recipe import Examples as Examples
+    from memaudit.recipe import FedAvg as FedAvg
     from memaudit.recipe import GeneratorRecipe as GeneratorRecipe
     from memaudit.recipe import LanguageModelRecipe as LanguageModelRecipe
     from memaudit.recipe import Observe as Observe
@@ -104,7 +105,7 @@ _HOME = {
     "memaudit.errors": ("MemauditError",),
     "memaudit.recipe": (
         "DPSGD", "SGD", "AdamW", "CallableRecipe", "ClassifierRecipe", "Counts", "Derivation", "Documents",
-        "EstimatorRecipe", "Examples", "GeneratorRecipe", "LanguageModelRecipe", "Observe", "Part", "Probes",
+        "EstimatorRecipe", "Examples", "FedAvg", "GeneratorRecipe", "LanguageModelRecipe", "Observe", "Part", "Probes",
         "Rendering", "Secrets", "classifier_canaries", "flip", "mirror", "near_copies", "read_canaries", "save_target",
         "shift", "shifted", "write_manifest",
     ),

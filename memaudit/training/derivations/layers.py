@@ -53,7 +53,7 @@ class ResetLayer(Step):
 
         data = (*on_device(dataset, device), np.ones(len(dataset), np.uint8), seed)
         with unwatched():
-            earlier = train_classifier(self.recipe, *data, until=self.epoch).state_dict()
+            earlier = train_classifier(self.recipe, *data, until=self.epoch, clients=dataset.unit_of).state_dict()
         own = model.state_dict()
         chosen = [name for name in own if name == self.layer or name.startswith(f"{self.layer}.")]
         if not chosen:
@@ -64,7 +64,9 @@ class ResetLayer(Step):
         trained = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(trained[name] and name in chosen)
-        model = train_classifier(replace(self.recipe, epochs=self.retrain), *data, network=model)
+        model = train_classifier(
+            replace(self.recipe, epochs=self.retrain), *data, network=model, clients=dataset.unit_of
+        )
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(trained[name])
         return model

@@ -3,6 +3,7 @@
 from memaudit.whatif.base import Remedy
 from memaudit.whatif.remedies.derived import Derived
 from memaudit.whatif.remedies.edited import Edited
+from memaudit.whatif.remedies.federated import Federated
 from memaudit.whatif.remedies.processed import Processed, Pruned, Quantized
 from memaudit.whatif.remedies.retrained import (
     Augmented,
@@ -20,6 +21,7 @@ REMEDIES: dict[str, type[Remedy]] = {
     "dp-sgd": DifferentiallyPrivate,
     "dropout": Dropout,
     "early-stopping": EarlyStopping,
+    "federated": Federated,
     "label-smoothing": LabelSmoothing,
     "pruning": Pruned,
     "quantization": Quantized,
@@ -36,6 +38,7 @@ __all__ = [
     "Dropout",
     "EarlyStopping",
     "Edited",
+    "Federated",
     "LabelSmoothing",
     "Processed",
     "Pruned",
