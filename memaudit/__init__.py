@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from memaudit.recipe import Documents as Documents
     from memaudit.recipe import EstimatorRecipe as EstimatorRecipe
     from memaudit.recipe import Examples as Examples
+    from memaudit.recipe import FedAvg as FedAvg
     from memaudit.recipe import Forgotten as Forgotten
     from memaudit.recipe import GeneratorRecipe as GeneratorRecipe
     from memaudit.recipe import LanguageModelRecipe as LanguageModelRecipe
@@ -106,9 +107,9 @@ _HOME = {
     "memaudit.errors": ("MemauditError",),
     "memaudit.recipe": (
         "DPSGD", "SGD", "AdamW", "CallableRecipe", "ClassifierRecipe", "Counts", "Derivation", "Documents",
-        "EstimatorRecipe", "Examples", "Forgotten", "GeneratorRecipe", "LanguageModelRecipe", "Observe", "Part",
-        "Probes", "Rendering", "Secrets", "classifier_canaries", "flip", "mirror", "near_copies", "read_canaries",
-        "save_target", "shift", "shifted", "write_manifest",
+        "EstimatorRecipe", "Examples", "FedAvg", "Forgotten", "GeneratorRecipe", "LanguageModelRecipe", "Observe",
+        "Part", "Probes", "Rendering", "Secrets", "classifier_canaries", "flip", "mirror", "near_copies",
+        "read_canaries", "save_target", "shift", "shifted", "write_manifest",
     ),
     "memaudit.signals": ("observe", "observing"),
     "memaudit.signals.diffusion": ("denoising_error", "step_error"),

@@ -6,6 +6,7 @@ from memaudit.recipe.classifier_canaries import classifier_canaries
 from memaudit.recipe.derivation import Derivation, Forgotten, Part
 from memaudit.recipe.documents import Documents
 from memaudit.recipe.examples import Examples
+from memaudit.recipe.fedavg import FedAvg
 from memaudit.recipe.fingerprint import (
     changing,
     checkpoints_of,
@@ -57,6 +58,7 @@ __all__ = [
     "Documents",
     "EstimatorRecipe",
     "Examples",
+    "FedAvg",
     "Forgotten",
     "GeneratorRecipe",
     "LanguageModelRecipe",

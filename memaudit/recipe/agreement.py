@@ -59,6 +59,11 @@ def _require_classifier(recipe: ClassifierRecipe, examples: Examples) -> None:
             'Examples(dict(tokenizer(texts, padding=True, return_tensors="np")), y)), or use CallableRecipe with a '
             "train() of your own"
         )
+    if recipe.federated is not None and not examples.pools:
+        raise RecipeError(
+            "federated=FedAvg(...): the groups of examples are the clients, and no group has two different examples; "
+            'say who has which, with Examples(x, y, groups=..., unit="clients")'
+        )
     if examples.task is Task.REGRESSION and recipe.label_smoothing:
         raise RecipeError("label_smoothing is for classes; leave it out of a regression")
 

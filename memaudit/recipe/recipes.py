@@ -14,6 +14,7 @@ from memaudit.errors import RecipeError
 from memaudit.recipe.augment import Augmentation, Query
 from memaudit.recipe.documents import Documents
 from memaudit.recipe.examples import Examples
+from memaudit.recipe.fedavg import FedAvg
 from memaudit.recipe.generator import GeneratorRecipe
 from memaudit.recipe.observe import Observe
 from memaudit.recipe.rendering import Rendering
@@ -123,6 +124,7 @@ class ClassifierRecipe:
         privacy: `DPSGD(...)` for differentially private training; `batch_size` is then the expected size of a batch.
         mixup: α of mixup: each batch is mixed with itself in another order, inputs and losses alike, with a weight
             drawn from Beta(α, α) (Zhang et al. 2018). 0: none.
+        federated: `FedAvg(...)` for federated averaging over clients, which are the groups of the examples.
     """
 
     examples: Callable[[], Examples]
@@ -139,6 +141,7 @@ class ClassifierRecipe:
     observe: Observe = field(default=Observe(), metadata=_OF_LOOKS)
     privacy: DPSGD | None = field(default=None, metadata=_IF_GIVEN)
     mixup: float = field(default=0.0, metadata=_IF_MIXED)
+    federated: FedAvg | None = field(default=None, metadata=_IF_GIVEN)
 
     def __post_init__(self) -> None:
         _require_loop(self.epochs, self.batch_size, self.schedule)
@@ -151,6 +154,7 @@ class ClassifierRecipe:
                 f"outputs={self.outputs!r}: ClassifierRecipe trains on the cross-entropy of logits; remove the softmax "
                 "or sigmoid at the end of the network, or use CallableRecipe with a train() of your own"
             )
+        _require_federation(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -380,6 +384,20 @@ def _chooses_when_fitted(estimator: Any) -> bool:
     """Return whether an estimator takes its last step from a default, in fit(): as StackingClassifier does."""
     parameters = estimator.get_params() if hasattr(estimator, "get_params") else {}
     return any(name.endswith("final_estimator") and value is None for name, value in parameters.items())
+
+
+def _require_federation(recipe: ClassifierRecipe) -> None:
+    if recipe.federated is None:
+        return
+    if recipe.privacy is not None:
+        raise RecipeError(
+            "privacy=DPSGD(...) and federated=FedAvg(...) are two training loops; leave one of them out, or write both "
+            "into the train() of a CallableRecipe"
+        )
+    if recipe.federated.local_epochs > recipe.epochs:
+        raise RecipeError(
+            f"FedAvg: local_epochs = {recipe.federated.local_epochs} is more than the whole training's {recipe.epochs}"
+        )
 
 
 def _require_loop(epochs: int, batch_size: int, schedule: str) -> None:

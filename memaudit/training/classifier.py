@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Int, UInt8
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, mse_loss
 
@@ -35,6 +35,7 @@ def train_classifier(
     seed: int,
     network: torch.nn.Module | None = None,
     until: int | None = None,
+    clients: Int[Array, " examples"] | None = None,
 ) -> torch.nn.Module:
     """Return a trained network; whoever watches is shown it before every step, and at the end.
 
@@ -48,6 +49,7 @@ def train_classifier(
         seed: Of the initialisation, the order of batches, the augmentation and dropout.
         network: Which is trained further; by default a new one.
         until: Stop after so many of the epochs, with the learning rate of the whole training.
+        clients: Which client each example belongs to: of federated training.
 
     Raises:
         RecipeError: The loss became NaN or infinite, or the network has no output for some label.
@@ -56,6 +58,10 @@ def train_classifier(
         from memaudit.training.private import train_privately
 
         return train_privately(recipe, recipe.privacy, x, y, counts, seed, network, until)
+    if recipe.federated is not None:
+        from memaudit.training.federated import train_federated
+
+        return train_federated(recipe, recipe.federated, x, y, counts, seed, network, until, clients)
     course = Course(recipe, x, y, counts, seed, network, until)
     for batch in course.batches():
         course.step(batch)

@@ -60,7 +60,9 @@ def _missing(bank: Bank, waiting: deque[int], size: int) -> list[int]:
 def _packable(workshop: Workshop) -> bool:
     """Return whether models may be trained at once; without being asked to, only on a CPU, where bits stay."""
     recipe = workshop.recipe
-    own_loop = type(workshop) is Workshop and isinstance(recipe, ClassifierRecipe) and recipe.privacy is None
+    if type(workshop) is not Workshop or not isinstance(recipe, ClassifierRecipe):
+        return False
+    own_loop = recipe.privacy is None and recipe.federated is None
     return own_loop and (workshop.pack is not None or workshop.device == "cpu")
 
 

@@ -379,8 +379,9 @@ class Workshop:
     def _classifier(self, counts: UInt8[Array, " examples"], seed: int) -> tuple[Any, dict[str, Array]]:
         from memaudit.training.classifier import train_classifier
 
-        assert isinstance(self.recipe, ClassifierRecipe)
-        return train_classifier(self.recipe, *self._on_device, counts, seed), {}
+        assert isinstance(self.recipe, ClassifierRecipe) and isinstance(self.examples, Examples)
+        clients = self.examples.unit_of
+        return train_classifier(self.recipe, *self._on_device, counts, seed, clients=clients), {}
 
     def _language_model(self, counts: UInt8[Array, " ids"], seed: int) -> tuple[Any, dict[str, Array]]:
         from memaudit.training.language import train_language_model

@@ -119,7 +119,8 @@ class Poisoning(Step):
                 from memaudit.training.model import on_device
 
                 counts = np.ones(len(dataset), np.uint8)
-                return train_classifier(self.recipe, *on_device(dataset, device), counts, seed)
+                data = on_device(dataset, device)
+                return train_classifier(self.recipe, *data, counts, seed, clients=dataset.unit_of)
             case CallableRecipe():
                 assert self.recipe.train is not None
                 return self.recipe.train(dataset, seed=seed, device=device)

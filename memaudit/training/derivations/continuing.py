@@ -50,4 +50,5 @@ class ContinueTraining(Step):
         from memaudit.training.model import on_device
 
         counts = np.ones(len(dataset), np.uint8)
-        return train_classifier(recipe, *on_device(dataset, device), counts, seed, network=model)
+        data = (*on_device(dataset, device), counts, seed)
+        return train_classifier(recipe, *data, network=model, clients=dataset.unit_of)

@@ -55,14 +55,16 @@ class ResetLayer(Step):
 
         data = (*on_device(dataset, device), np.ones(len(dataset), np.uint8), seed)
         with unwatched():
-            earlier = train_classifier(self.recipe, *data, until=self.epoch).state_dict()
+            earlier = train_classifier(self.recipe, *data, until=self.epoch, clients=dataset.unit_of).state_dict()
         own = model.state_dict()
         chosen = weights_of(own, self.layer)
         model.load_state_dict(own | {name: earlier[name] for name in chosen})
         if not self.retrain:
             return model
         with others_frozen(model, chosen):
-            return train_classifier(replace(self.recipe, epochs=self.retrain), *data, network=model)
+            return train_classifier(
+                replace(self.recipe, epochs=self.retrain), *data, network=model, clients=dataset.unit_of
+            )
 
 
 def weights_of(state: Any, layer: str) -> list[str]:

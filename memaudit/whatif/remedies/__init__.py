@@ -3,6 +3,7 @@
 from memaudit.whatif.base import Remedy
 from memaudit.whatif.remedies.derived import Derived
 from memaudit.whatif.remedies.edited import Edited
+from memaudit.whatif.remedies.federated import Federated
 from memaudit.whatif.remedies.prepared import Deduplicated, Prepared, Scrubbed
 from memaudit.whatif.remedies.processed import Processed, Pruned, Quantized, ReluPruned
 from memaudit.whatif.remedies.retrained import (
@@ -24,6 +25,7 @@ REMEDIES: dict[str, type[Remedy]] = {
     "dp-sgd": DifferentiallyPrivate,
     "dropout": Dropout,
     "early-stopping": EarlyStopping,
+    "federated": Federated,
     "label-smoothing": LabelSmoothing,
     "mixup": Mixup,
     "pruning": Pruned,
@@ -45,6 +47,7 @@ __all__ = [
     "Dropout",
     "EarlyStopping",
     "Edited",
+    "Federated",
     "LabelSmoothing",
     "Mixup",
     "Prepared",
