@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import random
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -319,6 +320,8 @@ def test_the_command_audits_a_generator(made: ModuleType, command: Command, tmp_
         ({"sample": lambda model, n, seed: torch.zeros(n, 6, 6)}, "same image every time"),
         ({"sample": lambda model, n, seed: torch.zeros(n, 36)}, "returned shape"),
         ({"sample": lambda model, n, seed: torch.full((n, 6, 6), torch.nan)}, "NaN"),
+        ({"sample": lambda model, n, seed: np.random.default_rng().normal(size=(n, 6, 6))}, "for the same seed"),
+        ({"sample": lambda model, n, seed: np.random.default_rng(0).normal(size=(n, 6, 6))}, "for two seeds"),
         ({"loss": lambda model, x, noise, level: x.mean()}, "one number per image"),
         ({"loss": lambda model, x, noise, level: -x.square().mean(dim=(1, 2))}, "below 0"),
         ({"loss": lambda model, x, noise, level: torch.rand(len(x))}, "random"),
@@ -455,6 +458,44 @@ def test_a_loss_that_writes_into_its_images_harms_nobody(made: ModuleType) -> No
     found = measure_generator(model, examples, replace(made.recipe, loss=writes), "cpu")
     assert (examples.x == made.examples().x).all()
     np.testing.assert_allclose(found["phi"], measure_generator(model, examples, made.recipe, "cpu")["phi"], rtol=0.01)
+
+
+def test_a_sampler_may_draw_from_the_global_generators(made: ModuleType) -> None:
+    """memaudit seeds them all, so that such images are the same in every audit."""
+    examples = made.examples()
+    model = made.remember(examples, seed=0, device="cpu")
+    for draw in (
+        lambda model, n, seed: torch.randn(n, 6, 6),
+        lambda model, n, seed: np.reshape([random.gauss() for _ in range(36 * n)], (n, 6, 6)),
+    ):
+        recipe = replace(made.recipe, planted=None, sample=draw)
+        first, again = (measure_generator(model, examples, recipe, "cpu")["nearest"] for _ in range(2))
+        np.testing.assert_array_equal(first, again)
+
+
+def test_a_generator_is_watched_by_its_loss(made: ModuleType, tmp_path: Path) -> None:
+    from memaudit.callbacks.watch import Watch
+
+    examples = made.examples()
+    members = examples.take(np.arange(60))
+    model = made.remember(members, seed=0, device="cpu")
+    watch = Watch(made.recipe, tmp_path / "model.pt", strict=True)
+    watch.begin(members)
+    seen = watch.observe(model, 1.0)
+    losses = -measure_generator(model, examples, made.recipe, "cpu")["phi"].mean(axis=1)
+    assert seen is not None and seen.loss_members == pytest.approx(losses[:60].mean(), rel=1e-4)
+    assert seen.loss_nonmembers == pytest.approx(losses[60:].mean(), rel=1e-4) and seen.auc_low > 0.9
+    watch.end(model)
+    assert watch.error is None and (tmp_path / "model.pt").exists()
+    silent = Watch(made.lossless, tmp_path / "other.pt", examples.ids[:60], check=False, strict=True)
+    silent.begin(None)
+    assert silent.observe(model, 1.0) is None
+
+
+def test_quick_says_that_a_generator_needs_a_recipe(made: ModuleType) -> None:
+    images = made.examples().x
+    with pytest.raises(MemauditError, match="GeneratorRecipe"):
+        ma.quick(made.remember(made.examples(), seed=0, device="cpu"), (images[:60], None), (images[60:], None))
 
 
 def test_access_levels_are_for_classifiers(leaky: tuple[Report, ma.Bank, Path], made: ModuleType) -> None:

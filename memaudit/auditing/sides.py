@@ -64,6 +64,11 @@ def _of_examples(data: Examples, name: str) -> Side:
 
 
 def _of_pair(x: Any, y: Any, name: str) -> Side:
+    if y is None:
+        raise EvidenceError(
+            f"{name} have no labels: give (x, y). Of a generator, audit with a memaudit.GeneratorRecipe, which says "
+            "how it is asked"
+        )
     labels = y if isinstance(y, list) else list(np.asarray(y.toarray() if hasattr(y, "toarray") else array_of(y)))
     try:
         return Side(name, read_inputs(x, len(labels)), labels)

@@ -17,6 +17,8 @@ from memaudit.callbacks.seen import Seen, look
 from memaudit.errors import EvidenceError, shown
 from memaudit.files import write_whole
 from memaudit.recipe import (
+    Examples,
+    GeneratorRecipe,
     Membership,
     Observed,
     Population,
@@ -55,7 +57,8 @@ class Observation:
 
     `auc` is the area under the ROC curve of the global threshold (Yeom et al. 2018), 0.5 = nothing, with its 95 %
     DeLong interval. Losses are in nats: the cross-entropy of an example, or the mean over a text's tokens. Of a
-    regression, the loss is the absolute error in standard deviations of the labels.
+    regression, the loss is the absolute error in standard deviations of the labels. Of a generator, it is the mean of
+    the recipe's `loss` over its levels; a generator without one is not observed.
     """
 
     epoch: float
@@ -145,6 +148,8 @@ class Watch:
         """
         self._see(network, epoch)
         inside, outside = self._places
+        if isinstance(self.recipe, GeneratorRecipe) and self.recipe.loss is None:
+            return None
         if min(len(inside), len(outside)) < 2:
             return None
         try:
@@ -250,6 +255,11 @@ def _sampled(examples: Population, counts: Array, sample: int) -> tuple[Array, A
 def _phi(network: Module, recipe: Recipe, examples: Population, places: Array) -> Array:
     """Return the signal of some examples or units, in nats; larger = more confident."""
     device = str(next((p.device for p in network.parameters()), "cpu"))
+    if isinstance(recipe, GeneratorRecipe):
+        from memaudit.signals.generator import measure_fit
+
+        assert isinstance(examples, Examples)
+        return measure_fit(network, examples.take(places).x, recipe, device)
     if not isinstance(examples, TextPopulation):
         asked = asking(recipe) | {"queries": ()}
         return evaluate(network, examples.take(places), device=device, **asked).phi[:, 0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from typing import Any
@@ -23,6 +24,8 @@ from memaudit.signals.undisturbed import evaluating, undisturbed
 Array = np.ndarray
 
 _BATCH, _SAMPLES = 256, 1000  # images that are scored, or generated, at a time
+_FEW = 8  # images that are generated again
+_REPEATED = 0.1  # of the pixels' spread: rounding grows over the steps of a sampler; other noise differs by about 1
 _LARGEST = float(np.finfo(np.float32).max)
 _SCALE = 20  # times that generated pixels may spread more, or less, than those of the examples: bytes are 128 or more
 Ask = Callable[[Array, Array], Float[Array, "images levels"]]
@@ -55,22 +58,41 @@ def measure_generator(model: Any, examples: Examples, recipe: GeneratorRecipe, d
 
 def _generated(model: Any, shape: tuple[int, ...], recipe: GeneratorRecipe) -> Float[Array, "samples pixels"]:
     """Return generated images, flat; every model of a recipe starts from the same seeds."""
-    parts = []
-    for seed, start in enumerate(range(0, recipe.samples, _SAMPLES)):
-        count = min(_SAMPLES, recipe.samples - start)
+
+    def drawn(count: int, seed: int) -> Array:
         torch.manual_seed(seed)
         np.random.seed(seed)  # noqa: NPY002  # the user's function may draw from it
+        random.seed(seed)
         with blame("sample()"):
             images = _numbers("sample()", recipe.sample(model, count, seed))
         if images.shape != (count, *shape):
             raise ModelError(f"sample() returned shape {list(images.shape)}; expected {[count, *shape]}")
-        parts.append(images)
-    found = flat(np.concatenate(parts))
+        return flat(images)
+
+    starts = range(0, recipe.samples, _SAMPLES)
+    found = np.concatenate([drawn(min(_SAMPLES, recipe.samples - start), n) for n, start in enumerate(starts)])
     if not np.isfinite(found).all():
         raise ModelError("sample() returned images that are NaN or infinite")
     if len(found) > 1 and (found == found[0]).all():
         raise ModelError("sample() returned the same image every time; it must use its seed")
+    _require_seed(drawn)
     return found
+
+
+def _require_seed(drawn: Callable[[int, int], Array]) -> None:
+    """Raise ModelError unless a seed decides the generated images, and another seed gives others."""
+    one, again, other = (drawn(_FEW, seed) for seed in (0, 0, 1))
+    spread = float(one.std(dtype=np.float64))
+    if not np.sqrt(np.square(one - again, dtype=np.float64).mean()) <= _REPEATED * spread:
+        raise ModelError(
+            "sample() returned other images for the same seed: an audit could not be repeated. Draw all noise from a "
+            "generator with the seed: torch.Generator(device).manual_seed(seed)"
+        )
+    if (one == other).all():
+        raise ModelError(
+            "sample() returned the same images for two seeds; it must use its seed: images after the first "
+            f"{_SAMPLES:,} would be copies"
+        )
 
 
 def _require_scale(generated: Float[Array, "samples pixels"], images: Array) -> None:
@@ -81,6 +103,11 @@ def _require_scale(generated: Float[Array, "samples pixels"], images: Array) -> 
             f"sample() returned pixels with a standard deviation of {made:.3g}; that of the examples is {given:.3g}. "
             "Return images in the scale of the examples; if sample() does, the training diverged"
         )
+
+
+def measure_fit(model: Any, images: Array, recipe: GeneratorRecipe, device: str) -> Float[Array, " images"]:
+    """Return minus the mean loss of images over the levels, larger = fitted better; the recipe has a loss."""
+    return -_losses(_asking(model, recipe, device), images, _own_noise(recipe)).mean(axis=1)
 
 
 def _asking(model: Any, recipe: GeneratorRecipe, device: str) -> Ask:
