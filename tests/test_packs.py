@@ -1,5 +1,6 @@
 """Models trained as a pack are those that are trained alone: bit for bit as products, within rounding through vmap."""
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -194,6 +195,42 @@ class Counting(nn.Module):
         return self.layer(x)
 
 
+class Listing(Counting):
+    """Counts in a list, which stays the same object."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = [0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen[0] += 1
+        return self.layer(x) if self.seen[0] < 9 else self.layer(-x)
+
+
+class Warming(Counting):
+    """Counts in a tensor that is no buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heat = torch.zeros(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.heat += 1
+        return self.layer(x) * self.heat.clamp(max=9) / 9
+
+
+def freezing(parameters: Any) -> torch.optim.Optimizer:
+    """Freeze the first parameter on the way; no batch is compared between then and the end."""
+    known = list(parameters)
+    optimizer, steps = torch.optim.SGD(known, 0.1), iter(range(100))
+
+    def step(*_: Any) -> None:
+        known[0].requires_grad_(next(steps) < 4)
+
+    optimizer.register_step_post_hook(step)
+    return optimizer
+
+
 class Hidden(nn.Module):
     """Has a random mask of its own that is no buffer."""
 
@@ -203,6 +240,12 @@ class Hidden(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layer(x * self.mask)
+
+
+class Locked(Counting):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lock = threading.Lock()
 
 
 class Branching(nn.Module):
@@ -250,6 +293,10 @@ REFUSED: dict[str, tuple[ClassifierRecipe, str]] = {
     "dropout": (recipe(lambda: nn.Sequential(nn.Linear(24, 8), nn.Dropout(), nn.Linear(8, 4))), "random numbers"),
     "augmentation": (recipe(stack, augment=draws), "random numbers"),
     "counter": (recipe(Counting), "attributes"),
+    "list": (recipe(Listing), "attributes"),
+    "plain tensor": (recipe(Warming), "gradient|attributes"),
+    "freezing": (recipe(stack, optimizer=freezing), "freezes"),
+    "lock": (recipe(Locked), "cannot be compared"),
     "mask": (recipe(Hidden), "gradient"),
     "branch": (recipe(Branching), "vmap"),
     "not a chain": (recipe(Residual), "plain stack"),

@@ -37,7 +37,8 @@ def _traced(evidence: Evidence) -> Outcome:
     The paper's adversary may name *no* fresh example at all, with probability 1 − ξ. The last row of the table is that
     adversary: its threshold is the highest score of any non-member in any shadow model. Suppose the audited model is
     made as the shadow models are. Then some non-member of it has a higher score with probability at most
-    ξ = 1 / (pairs + 1).
+    ξ = 1 / (pairs + 1). This needs complementary pairs that are scored on all examples; otherwise a note says why the
+    row is missing.
 
     Source: Attias, Dziugaite, Haghifam, Livni & Roy 2024 (ICML), soundness and recall; Clopper & Pearson 1934;
     exchangeability of the target with the shadow models for ξ.
@@ -77,6 +78,7 @@ def _traced(evidence: Evidence) -> Outcome:
         notes=(
             "Named: above the threshold that the shadow models' non-members set for the stated rate. The count is of "
             "this model; the true-positive rate is an estimate for the recipe.",
+            *_without_bound(evidence, found),
         ),
     )
     return (finding,), ()
@@ -89,6 +91,15 @@ def _wrongly(flagged: Bool[Array, " examples"], evidence: Evidence) -> tuple[int
     return named, len(others), float(clopper_pearson(named, len(others), 2 * _CONFIDENCE - 1)[1])
 
 
+def _without_bound(evidence: Evidence, found: Attacked) -> tuple[str, ...]:
+    """Return why the highest score of shadow models bounds no chance; empty if it does: it is of as many scores."""
+    if found.sampled:
+        return (f"{found.sampled} An adversary who names no non-member at all would need scores of all examples.",)
+    if evidence.matched is not None:
+        return ("An adversary who names no non-member at all would need shadow models that are complementary pairs.",)
+    return ()
+
+
 def _adversaries(evidence: Evidence, found: Attacked, fprs: list[float]) -> Table:
     members = int(evidence.members.sum())
 
@@ -98,7 +109,7 @@ def _adversaries(evidence: Evidence, found: Attacked, fprs: list[float]) -> Tabl
         return name, f"{named:,} of {members:,}", f"{wrong:,} of {others:,}", percent(most)
 
     rows = [row(f"{rate(fpr)} FPR", found.flagged(fpr)) for fpr in fprs]
-    if evidence.matched is None and found.step == 1:  # the highest of as many scores as the audited model's own
+    if not _without_bound(evidence, found):
         chance = percent(1 / (len(found.outside) + 1))
         rows.append(row(f"names no non-member, except with probability {chance}", found.target > found.outside.max()))
     return Table(

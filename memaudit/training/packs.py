@@ -7,15 +7,17 @@ batches are packed; the last, partial batch of a pass is a step that the model t
 A plain stack of linear layers becomes products of batches of matrices. On a CPU these mostly have the sums of single
 products, and such a model is bit for bit that of the training alone. Any other network goes through `torch.func.vmap`,
 and its numbers agree within rounding. The gradients of the first batch show which it is: kernels are chosen by the
-shapes of matrices, which stay.
+shapes of matrices, which stay. They are compared again after 1, 3, 7, … batches: a network may change on the way.
 """
 
 from __future__ import annotations
 
+import io
+import pickle
 import random
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, count
 from operator import itemgetter
 from typing import Any
 
@@ -86,11 +88,10 @@ class _Pack:
         """Return the networks after the whole training of each."""
         ways = [course.batches() for course in self.courses]
         before = self._state()
-        due = self._full(ways)
-        if due is not None:
-            self._step(due, self._require_same(due, before))
-        while (due := self._full(ways)) is not None:
-            self._step(due, self._inputs(due))
+        for batch in count(1):
+            if (due := self._full(ways)) is None:
+                break
+            self._step(due, self._inputs(due) if batch & (batch - 1) else self._require_same(due, before))
         self._require_kept(before)
         return [_freed(course.network).eval() for course in self.courses]
 
@@ -150,7 +151,7 @@ class _Pack:
         return vmap(one)(self.parameters | self.buffers, inputs)
 
     def _require_same(self, due: list[Tensor], before: Any) -> Any:
-        """Return the first inputs of all models.
+        """Return the inputs of a batch of each model.
 
         Raises:
             NotPackable: Some model's gradient is another one when it is computed alone.
@@ -173,25 +174,28 @@ class _Pack:
         return inputs
 
     def _state(self) -> list[Any]:
-        """Return what must not change while a pack trains: global randomness, buffers, attributes, places in memory."""
+        """Return what must not change while a pack trains: global randomness, buffers, attributes, what is trained and
+        where it is in memory.
+        """
         place = [part.data_ptr() for tensor in self.parameters.values() for part in tensor.unbind()]
         own = [p.data_ptr() for name in self.parameters for c in self.courses for p in [c.network.get_parameter(name)]]
-        modules = list(self.first.network.modules())
-        kept = [{k: v for k, v in vars(m).items() if k not in ("_parameters", "_buffers", "_modules")} for m in modules]
-        return [_random(), {name: buffer.clone() for name, buffer in self.buffers.items()}, kept, own == place]
+        trained = [p.requires_grad for course in self.courses for p in course.network.parameters()]
+        buffers = {name: buffer.clone() for name, buffer in self.buffers.items()}
+        return [_random(), buffers, _attributes(self.first.network), own == place, trained]
 
     def _require_kept(self, before: list[Any]) -> None:
         """Raise NotPackable if training does more than to move parameters by their gradients."""
-        drawn, buffers, kept, placed = self._state()
+        drawn, buffers, kept, placed, trained = self._state()
         if drawn != before[0]:
             raise NotPackable("the network or its augmentation draws random numbers of its own, such as dropout")
         if not all(torch.equal(buffer, buffers[name]) for name, buffer in before[1].items()):
             raise NotPackable("training changes buffers of the network, such as the statistics of batch normalization")
-        pairs = zip(before[2], kept, strict=True)
-        if any(old.keys() != new.keys() or any(old[k] is not new[k] for k in old) for old, new in pairs):
+        if kept != before[2]:
             raise NotPackable("the network changes attributes of its modules when it is called")
         if not placed:
             raise NotPackable("the optimizer replaces the tensors of parameters")
+        if trained != before[4]:
+            raise NotPackable("training freezes or thaws parameters on the way")
 
 
 def _is_plain(course: Course) -> bool:
@@ -254,6 +258,29 @@ def _together(parts: list[Any]) -> Any:
     if isinstance(parts[0], tuple):
         return tuple(map(_together, map(list, zip(*parts, strict=True))))
     return torch.stack(parts)
+
+
+class _Written(pickle.Pickler):
+    """Writes objects as they are now: modules and functions by who they are, tensors by how often they were changed."""
+
+    def persistent_id(self, given: Any) -> Any:
+        if isinstance(given, Tensor) and not isinstance(given, nn.Parameter):
+            return id(given), given._version
+        return id(given) if isinstance(given, nn.Parameter) or callable(given) else None
+
+
+def _attributes(network: nn.Module) -> bytes:
+    """Return the attributes of a network's modules as bytes, with the contents of lists and the like.
+
+    Raises:
+        NotPackable: An attribute has contents that cannot be read.
+    """
+    modules = [{k: v for k, v in vars(m).items() if k not in ("_parameters", "_buffers")} for m in network.modules()]
+    try:
+        _Written(found := io.BytesIO()).dump(modules)
+    except Exception as error:  # of the user's classes
+        raise NotPackable("a module has an attribute that cannot be compared, such as a lock") from error
+    return found.getvalue()
 
 
 def _random() -> Any:
