@@ -43,6 +43,11 @@ def variant(name: str, accuracy: float, tpr: float, **more: Any) -> Row:
     return row(name, accuracy, tpr, **changes, memorization_change=about(-0.01, 0.02), **more)
 
 
+def named(curve: Curve) -> tuple[str, ...]:
+    assert isinstance(curve, Scatter)
+    return curve.names
+
+
 def comparison(**changes: Any) -> Comparison:
     rows = (
         row("baseline", 0.0, 0.08, standing=Standing.EXCEEDS, front=True),
@@ -58,7 +63,7 @@ def test_the_picture_has_a_point_for_each_row_by_what_is_shown_of_it() -> None:
     found = comparison()
     drawn = figure(found)
     *groups, front = drawn.curves
-    assert {curve.label: curve.names for curve in groups} == {
+    assert {curve.label: named(curve) for curve in groups} == {
         "keeps the limit": ("early",),
         "exceeds the limit": ("smooth",),
         "undecided": ("onion*",),
@@ -81,7 +86,7 @@ def test_without_a_limit_all_variants_are_one_group_and_no_line_is_drawn() -> No
 
 def test_a_variant_that_costs_too_much_has_a_group_where_a_cost_is_accepted() -> None:
     rows = (*comparison().rows, variant("dp", -0.3, 0.01, standing=Standing.COSTLY))
-    labels = {c.label: c.names for c in figure(comparison(rows=rows, at_most_cost=0.05)).curves}
+    labels = {c.label: named(c) for c in figure(comparison(rows=rows, at_most_cost=0.05)).curves}
     assert labels["costs too much"] == ("dp",)
 
 
@@ -195,7 +200,7 @@ def _halved(recipe: Any) -> Any:
 
 def test_a_variant_is_described_by_its_docstring_and_its_parameters() -> None:
     prune = ma.Derivation(ma.derivations.Prune(0.8), data="none")
-    words = {
+    words: dict[str, Any] = {
         "Train for fewer epochs; a schedule of the learning rate ends with them (epochs = 5).": EarlyStopping(5),
         "Train with epochs = 5.": {"epochs": 5},
         "Train for half as long.": _halved,

@@ -559,7 +559,13 @@ def _front(axes: Axes, figure: Figure, ink: Ink) -> list[str]:
             axes.vlines(curve.x, _clipped(curve.low, floor), _clipped(curve.high, floor), color=color, linewidth=1.5)
             axes.hlines(y, curve.left, curve.right, color=color, linewidth=1.5)
             axes.plot(curve.x, y, color=color, linestyle="", marker=_MARKERS[index], label=_label(curve.label))
-    steps = {"drawstyle": "steps-pre", "linestyle": _DASHES[2], "linewidth": 1.5, "color": ink.guessing, "zorder": 1}
+    steps: dict[str, Any] = {
+        "drawstyle": "steps-pre",
+        "linestyle": _DASHES[2],
+        "linewidth": 1.5,
+        "color": ink.guessing,
+        "zorder": 1,
+    }
     axes.plot(front.x, _clipped(front.y, floor), label=_label(front.label), **steps)
     _marks(axes, figure, ink)
     _point_names(axes, groups, floor)
@@ -570,7 +576,7 @@ def _point_names(axes: Axes, groups: Sequence[Scatter], floor: float) -> None:
     """Write the name of each point beside it."""
     places = [point for curve in groups for point in zip(curve.x, _clipped(curve.y, floor), strict=True)]
     names = [_label(name, 24) for curve in groups for name in curve.names]
-    at = axes.transData.transform(places) if places else []
+    at = [tuple(axes.transData.transform(place)) for place in places]
     taken: list[Box] = [(x - 4, y - 4, x + 4, y + 4) for x, y in at]
     for curve in groups:
         for x, y, low, high, left, right in zip(
