@@ -7,10 +7,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from subprocess import CompletedProcess
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from loading import RECIPES, unregistered
 
 import memaudit as ma
 from memaudit import checks, privacy, reports
@@ -19,6 +21,7 @@ from memaudit.auditing.promised import promise_of
 from memaudit.errors import EvidenceError, RecipeError, SettingsError
 from memaudit.policy.consistency import contradictions
 from memaudit.recipe.classifier_canaries import kind_of_canary
+from memaudit.recipe.populations import population
 from memaudit.types import UNBOUNDED_EPSILON, Edition, Finding, Limit, Report, Rung, Verdict
 
 Fields = dict[str, Any]
@@ -144,6 +147,21 @@ def test_of_units_the_claim_is_for_all_records(place: Path) -> None:
     assert len(found(per_unit, "DP001").tables[0].rows) == 1
     per_record = audited(place, ma.Dp(epsilon=0.05, delta=DELTA))
     assert found(per_unit, "DP002").n > found(per_record, "DP002").n
+
+
+@pytest.mark.parametrize(("context", "rows"), [(96, 1), (24, 2)])
+def test_a_document_of_several_rows_has_several_records(context: int, rows: int) -> None:
+    """A claim is about one row of a training set: what two rows leak together does not refute it."""
+    language = unregistered(RECIPES / "language.py").recipe
+
+    probes = ma.Probes(canaries=0, references=100, suffix=2, contexts=(4,), secrets=0, decoys=99, generated=0)
+    text = population(replace(language, rendering=replace(language.rendering, context=context), probes=probes))
+    counts = np.ones(len(text.ids), np.uint8)
+    counts[3] = 3
+    target = SimpleNamespace(population=text, counts=counts, ids=text.ids)
+    base = SimpleNamespace(target=target, design=None, bank=None)
+    records = promise_of(None, target, base).records  # type: ignore[arg-type]
+    assert records[:5].tolist() == [rows, rows, rows, 3 * rows, rows]
 
 
 def test_canaries_are_recognized(report: Report) -> None:

@@ -34,8 +34,7 @@ NOT_RUN = {
     "docs/dp.md": ("",),  # `test_dp_audit`
     "docs/access.md": ("",),  # `test_access_audit` audits with every level
     "docs/white-box.md": ("",),  # `test_white_box`, `test_snapshots` and `test_poisoned` do what it shows
-    "docs/people.md": ("",),  # `test_subgroups` and `test_attribute` do what it shows
-    "docs/generative.md": ("",),  # parts of `examples/diffusion`; `tests/recipes/generators.py` is alike
+    "docs/generative.md": ("def planted",),  # `tests/recipes/generators.py` is alike
     "docs/designs.md": ("",),  # `test_bank_snippets`
     "docs/observing.md": ("",),  # `test_bank_snippets`
     "docs/proxies.md": ("",),  # `test_bank_snippets`, `test_contributing`
@@ -57,7 +56,7 @@ def _runnable(page: Path) -> list[Snippet]:
 def test_a_page_whose_snippets_are_not_run_is_named() -> None:
     """A new page with snippets must be run here, or by the tests of the tutorials, or be named."""
     run = {DOCS / name for name in (*PAGES_OF_AN_AUDIT, "import.md", "members.md", "trackers.md")} | {*TUTORIALS}
-    run.add(ROOT / "README.md")
+    run |= {ROOT / "README.md", DOCS / "people.md", DOCS / "generative.md"}
     unnamed = [_name(page) for page in (*PAGES, *OTHERS) if _runnable(page) and page not in run]
     assert not unnamed
 
@@ -134,3 +133,52 @@ def test_the_commands_of_a_page_run_on_an_audited_model(
             text = re.sub(r"\bmodel\.(safetensors|pt)\b", model.name, snippet.text)
             ran += _console(text, command, codes=(0, 1, 3))
     assert ran
+
+
+def test_the_page_on_people_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command) -> None:
+    import pandas as pd  # type: ignore[import-untyped]
+
+    import memaudit as ma
+
+    (tmp_path / "recipe.py").write_text(PEOPLE)
+    rng = np.random.default_rng(0)
+    x, y = pd.DataFrame({"marital-status": rng.integers(0, 3, 120), "age": rng.normal(40, 9, 120)}), [0, 1] * 60
+    names: dict[str, Any] = {"ma": ma, "x": x, "y": y, "sex": ["f", "m", "m"] * 40, "bands": [20, 40, 60, 80] * 30}
+    page = DOCS / "people.md"
+    with _at(tmp_path, monkeypatch):
+        names |= {"recipe": "recipe.py:recipe", "bank": ma.fill("bank", "recipe.py:recipe", 6, workers=1)}
+        members = ma.draw_members("recipe.py:recipe", seed=1)
+        trained = ma.train("recipe.py:recipe", members, seed=1)
+        ma.save_target(trained, "model.skops", members, "recipe.py:recipe")
+        Path("memaudit.toml").write_text("[audit]\nshadows = 6\nworkers = 1\nfpr = [0.1]\n")
+        console = [s for s in _runnable(page) if s.language == "console"]
+        assert [_console(snippet.text, command) for snippet in console] == [1]
+        (snippet,) = (s for s in _runnable(page) if s.language == "python")
+        text = snippet.text.replace("model.pt", "model.skops")
+        exec(compile(text, f"{_name(page)}:{snippet.line}", "exec"), names)
+
+
+PEOPLE = """
+import numpy as np, pandas as pd
+import memaudit as ma
+from sklearn.tree import DecisionTreeClassifier
+
+def examples():
+    rng = np.random.default_rng(0)
+    x = pd.DataFrame({"marital-status": rng.integers(0, 3, 120), "age": rng.normal(40, 9, 120)})
+    return ma.Examples(x, rng.integers(0, 2, 120))
+
+recipe = ma.EstimatorRecipe(examples, DecisionTreeClassifier(random_state=0))
+"""
+
+
+def test_the_page_on_generators_makes_a_recipe(tmp_path: Path) -> None:
+    from loading import RECIPES, unregistered
+
+    import memaudit as ma
+
+    made = unregistered(RECIPES / "generators.py")
+    functions = {"train": made.remember, "sample": made.sample, "loss": made.loss, "Denoiser": made.Memory}
+    names: dict[str, Any] = {"ma": ma, "examples": made.examples, **functions}
+    assert _python(DOCS / "generative.md", names) == 1
+    assert ma.draw_members(names["recipe"], seed=0).sum() > 10

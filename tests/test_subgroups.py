@@ -259,6 +259,25 @@ def test_no_edition_has_a_group_that_is_too_small(audited: Audit) -> None:
     assert not any(table for r in editions.edition(audited.report, "public").results for table in r.finding.tables)
 
 
+@pytest.mark.parametrize("edition", ["public", "internal", None])
+def test_no_format_has_a_group_that_is_too_small_or_an_example(audited: Audit, edition: str | None) -> None:
+    """Also where a limit is set on groups and on records, so that files for pipelines have both findings."""
+    import re
+
+    from memaudit.policy import hold
+    from memaudit.reports import FORMATS, render
+
+    report = hold(audited.report, [ma.Limit(metric=metric, max=0.01) for metric in ("subgroup", "risk", "access")])
+    hashes = [example.identifier for example in report.exposed]
+    assert hashes and min(map(len, hashes)) > 8
+    for name in FORMATS.keys() - {"pdf"}:  # a page like html, which takes seconds to print
+        content = render(report, name, edition).decode()
+        assert not re.search("Quokkas|Eastern", content), name
+        shown = edition != "public" and name in ("html", "json")  # these list the most exposed by keyed hashes
+        assert shown or not any(who in content for who in hashes), name
+    assert audited.evidence is not None and b"Quokkas" not in audited.evidence
+
+
 def test_the_highest_rate_is_a_share_of_its_group(tmp_path: Path) -> None:
     """Not of all members: a report is accepted whatever the size of the worst group is."""
     from dataclasses import replace

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Int, UInt8
 
 from memaudit.auditing.ground import Ground
 from memaudit.auditing.target import Target
@@ -97,7 +97,7 @@ def promise_of(dp: Dp | None, target: Target, base: Ground) -> Promise:
     """
     measured = base.target.population
     if isinstance(measured, TextPopulation):
-        records, kinds = np.bincount(measured.documents.unit_of), ("",) * len(measured)
+        records, kinds = _rows_of_units(measured, base.target.counts), ("",) * len(measured)
     else:
         records = np.bincount(measured.unit_of, np.maximum(base.target.counts, 1)).astype(np.int64)
         kinds = tuple(kind_of_canary(str(name)) for name in base.target.ids)
@@ -113,6 +113,13 @@ def promise_of(dp: Dp | None, target: Target, base: Ground) -> Promise:
         records=records,
         kinds=kinds,
     )
+
+
+def _rows_of_units(text: TextPopulation, counts: UInt8[Array, " ids"]) -> Int[Array, " units"]:
+    """Return how many rows each unit of documents has in a training set that it is in: a long document has several."""
+    trained = [sum(bool(row.trained.any()) for row in rows) for rows in text.rows]
+    rows = np.bincount(text.documents.unit_of, np.maximum(trained, 1), len(text)).astype(np.int64)
+    return rows * np.maximum(counts[: len(text)], 1)
 
 
 def drawn_by_lot(target: Target, base: Ground, seed: int) -> Bool[Array, " units"] | None:

@@ -100,7 +100,7 @@ def _one_run(evidence: TargetEvidence, claim: Claim) -> Floor | str:
         )
     rows, whom = _candidates(evidence, claim, by_lot)
     if rows.sum() < LEAST_CANDIDATES:
-        return f"only {int(rows.sum())} units have one record and a random membership; {LEAST_CANDIDATES} are needed"
+        return _few(rows, "one record and a random membership", claim)
     if evidence.rung is Rung.BANK and evidence.promise.shadows_by_lot:  # others may know the draw
         bank = evidence.bank  # type: ignore[attr-defined]
         scores, references = _ATTACK.scores(evidence.phi, bank), 2 * bank.shape[0]
@@ -128,7 +128,7 @@ def _many_run(evidence: TargetEvidence, claim: Claim) -> Floor | str:
         return f"it needs at least {least} shadow models: half of them are audited, with the other half"
     rows, whom = _candidates(evidence, claim, np.ones(len(evidence.members), bool))
     if rows.sum() < LEAST_CANDIDATES:
-        return f"only {int(rows.sum())} units have one record; {LEAST_CANDIDATES} are needed"
+        return _few(rows, "one record", claim)
     own = pairs[1::2][: len(pairs) - _LEAST_REFERENCES]
     rest = np.setdiff1d(pairs, own)
     references, audited = found.bank.take(rest), found.bank.take(own)
@@ -139,6 +139,12 @@ def _many_run(evidence: TargetEvidence, claim: Claim) -> Floor | str:
     known = references.block(slice(0, len(rows)))
     chosen = _chosen(known, (inside, outside), np.flatnonzero(rows))
     return Floor("many-run", scores[:, rows], first[:, rows], claim.delta, whom, 2 * len(rest), chosen)
+
+
+def _few(rows: Bool[Array, " units"], what: str, claim: Claim) -> str:
+    """Return why too few units can be guessed."""
+    hint = "" if claim.per_unit else '. If the claim is for all records of a unit, state unit = "unit" in [dp]'
+    return f"only {int(rows.sum())} units have {what}; {LEAST_CANDIDATES} are needed{hint}"
 
 
 def _candidates(

@@ -18,7 +18,7 @@ from memaudit.checks.membership import METHOD
 from memaudit.design import PairArrays
 from memaudit.extraction import Kind, counterfactual_extraction, kinds
 from memaudit.reports.text import percent, rate
-from memaudit.stats import auc, clopper_pearson, cluster_interval
+from memaudit.stats import auc, auc_interval, clopper_pearson, cluster_interval
 from memaudit.types import Cell, Finding, Skipped, Table
 
 Array = np.ndarray
@@ -198,15 +198,19 @@ def _by_signal(evidence: GeneratorEvidence) -> Table:
     members, rows = evidence.members, []
     for name, target, pairs in signals:
         found = evidence.scored_on(Lira(), target, pairs)
-        area = auc(found.target[members], found.target[~members])
+        inside, outside = found.target[members], found.target[~members]
+        area = auc(inside, outside), *auc_interval(inside, outside)
         rates = [_tpr(evidence, found, fpr) for fpr in evidence.resolved_fprs]
-        rows.append((name, f"{area:.3f}", *rates))
+        rows.append((name, "{:.3f} ({:.3f}–{:.3f})".format(*area), *rates))
     columns = ("Signal", "AUC", *(f"TPR at {rate(fpr)} FPR" for fpr in evidence.resolved_fprs))
     return Table(
         title="What each signal of the model reveals, by LiRA",
         columns=columns,
         rows=tuple(rows),
-        note="95% CIs include the threshold and the variation between training runs.",
+        note=(
+            "95% CIs. AUC: DeLong's interval, of this model. TPR: including the threshold and the variation between "
+            "training runs."
+        ),
     )
 
 

@@ -16,6 +16,7 @@ from memaudit.recipe.filekinds import folder_refusal, refuse_pointer
 from memaudit.recipe.fingerprint import training
 from memaudit.recipe.fitting import fit
 from memaudit.recipe.generator import GeneratorRecipe
+from memaudit.recipe.locate import load_recipe
 from memaudit.recipe.members import Listed, members_beside, write_members
 from memaudit.recipe.observed import observed_beside, write_observed
 from memaudit.recipe.population import TextPopulation
@@ -32,7 +33,7 @@ def save_target(
     model: Any,
     path: str | Path,
     members: Listed,
-    examples: Population | Recipe | None = None,
+    examples: Population | Recipe | str | None = None,
     *,
     trusted: Iterable[str] = (),
     observed: Any = None,
@@ -50,8 +51,9 @@ def save_target(
         path: The weights go here, the members to `<path>.members.csv`.
         members: What `draw_members` returned, the ids of the training examples, a mask over all examples, how often
             each was trained on (`Counts`), or the training set that `train()` was given.
-        examples: The recipe, or its examples: with it, the file holds a digest of each member's content, and an audit
-            refuses an id that is another example by then. What `draw_members` returned brings them along.
+        examples: The recipe, where it is (`recipe.py:recipe`), or its examples: with it, the file holds a digest of
+            each member's content, and an audit refuses an id that is another example by then. What `draw_members`
+            returned brings them along.
         trusted: Of an estimator: types of yours in it, as the recipe names them (`EstimatorRecipe(trusted=...)`).
         observed: What `memaudit.observing(recipe)` saw while the model was trained, for the proxies of memorization: it
             goes to `<path>.observed.safetensors`.
@@ -63,6 +65,7 @@ def save_target(
         EvidenceError: The members do not fit the examples.
     """
     path = Path(path)
+    examples = load_recipe(examples) if isinstance(examples, str) else examples
     if path.suffix not in SUFFIXES and not hasattr(model, "state_dict"):
         raise ModelError(f"{path}: a {type(model).__name__} has no weights to save; a scikit-learn estimator is .skops")
     folder = hasattr(model, "save_pretrained") and path.suffix not in (*SUFFIXES, *_WEIGHT_FILES)

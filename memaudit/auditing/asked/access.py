@@ -58,10 +58,11 @@ class Accesses(Question):
         return {ASKED_ACCESS: f"{self.level}, {_SEARCH}" if self.search else str(self.level)}
 
     def tested(self, evidence: TargetEvidence) -> dict[str, str]:
-        """Return what is left of the other attacks, where some were made."""
-        if getattr(evidence, "access", None) is None:
+        """Return what is left of the other attacks, where some were made: by the views that could be had."""
+        levels = {VIEWS[name].level for name in getattr(evidence, "views", {})}
+        if not levels:
             return {}
-        return {scope.UNTESTED[0]: scope.OTHER_WHITE_BOX if self.level is Level.WEIGHTS else scope.WHITE_BOX}
+        return {scope.UNTESTED[0]: scope.OTHER_WHITE_BOX if Level.WEIGHTS in levels else scope.WHITE_BOX}
 
 
 def asked(target: Target, options: Options) -> Accesses | None:
