@@ -202,7 +202,7 @@ def test_what_cannot_be_federated_is_refused(tmp_path: Path) -> None:
         of(privacy=ma.DPSGD(1.0, 1.0))
     for wrong in ({"clients_per_round": 0}, {"local_epochs": 1.5}, {"clients_per_round": True}):
         with pytest.raises(RecipeError, match="whole number of at least 1"):
-            ma.FedAvg(**wrong)  # type: ignore[arg-type]
+            ma.FedAvg(**wrong)
     with pytest.raises(RecipeError, match="round 2 of 4, at a client: training diverged"):
         ma.train(of(optimizer=ma.SGD(lr=float("inf"))), members(0, 1), device="cpu")
 
