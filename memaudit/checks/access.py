@@ -13,7 +13,7 @@ from scipy import stats
 
 from memaudit.attack_names import ATTACKS_BY_METRIC
 from memaudit.attacks.access import ACCESS_ATTACKS, RECORDED, knowing, needs_pairs
-from memaudit.checks.attack_results import POINTS, curve, roc, unresolved
+from memaudit.checks.attack_results import POINTS, curve, not_resolved, roc
 from memaudit.checks.attacked import Attacked
 from memaudit.checks.classifier import ClassifierEvidence
 from memaudit.checks.evidence import Check, Outcome, between, estimate, points_between, share_of, with_interval
@@ -99,7 +99,7 @@ def _refused(evidence: ClassifierEvidence) -> str:
     if isinstance(evidence, MultilabelTargetEvidence | RegressionTargetEvidence):
         return "attacks by access are for classifiers with one label per example"
     if not evidence.resolved_fprs:
-        return unresolved(max(evidence.fprs), int((~evidence.members).sum()))
+        return not_resolved(evidence, max(evidence.fprs))
     return ""
 
 
@@ -300,7 +300,7 @@ def _at_level(evidence: ClassifierEvidence, code: str, title: str, level: Level)
     for fpr in evidence.fprs:
         here = f"{title}, at {rate(fpr)} FPR"
         if fpr not in evidence.resolved_fprs:
-            reason = unresolved(fpr, int((~evidence.members).sum()))
+            reason = not_resolved(evidence, fpr)
             skipped.append(Skipped(code=code, title=here, reason=reason))
             continue
         best = _strongest(rows, level, fpr)
