@@ -94,6 +94,10 @@ def _rows(evidence: ClassifierEvidence) -> list[Row]:
     return sorted([*_of_access(evidence), *usual], key=lambda row: row.level.place)
 
 
+def _sampled(row: Row) -> tuple[str, ...]:
+    return (row.attacked.sampled,) if row.attacked.sampled else ()
+
+
 def _refused(evidence: ClassifierEvidence) -> str:
     """Return why no attack by access has a result; empty if there are some."""
     if isinstance(evidence, MultilabelTargetEvidence | RegressionTargetEvidence):
@@ -154,7 +158,7 @@ def _compared(evidence: ClassifierEvidence) -> Outcome:
         source="Yeom et al. 2018; Choquette-Choo et al. 2021",
         figures=(_picture(evidence, rows, fpr),),
         tables=(_table(evidence, rows), *(_rates(evidence, rows, draws[at], at) for at in evidence.resolved_fprs)),
-        notes=(*([_MORE_FROM_LABELS] if found.value < 0 else []), *_notes(evidence)),
+        notes=(*([_MORE_FROM_LABELS] if found.value < 0 else []), *_notes(evidence), *_sampled(rows[0])),
     )
     return (finding,), ()
 
@@ -389,6 +393,7 @@ def _finding(
         notes=(
             f"The strongest of the attacks at this access on the shadow models, where its mean TPR is "
             f"{percent(row.on_shadows(fpr))}. Measured FPR: {percent(value)} ({between(low, high)}).",
+            *_sampled(row),
         ),
     )
 
