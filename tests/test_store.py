@@ -245,6 +245,41 @@ def test_the_design_of_a_bank_travels_with_it(quick: str, tmp_path: Path) -> Non
     assert pulled.design(200).count(Role.CANDIDATE) == 40
 
 
+@pytest.mark.parametrize("damage", ["missing", "cut", "another"])
+def test_a_damaged_design_is_refused_and_can_be_pushed_again(damage: str, quick: str, tmp_path: Path) -> None:
+    url, design = f"memory://design-{damage}/bank", ma.Subsets(candidates=np.arange(200) < 40)
+    bank = ma.fill(tmp_path / "bank", quick, 2, design=design, device="cpu")
+    Store(url).push(bank)
+    (name,) = (name for name in objects(url) if name.startswith("design-"))
+    if damage == "missing":
+        remove(url, name)
+    else:
+        data = objects(url)[name]
+        put(url, name, data[:-9] if damage == "cut" else data[:-9] + bytes(9))
+    with pytest.raises(BankError, match=r"design-.* is damaged .*Remove .*design-"):
+        Store(url).pull(tmp_path / "pulled")
+    assert not (tmp_path / "pulled").exists()
+    if damage != "missing":
+        remove(url, name)
+    Store(url).push(bank)
+    assert Store(url).pull(tmp_path / "pulled") is not None
+
+
+def test_a_record_that_is_none_is_refused(whole: Path, tmp_path: Path) -> None:
+    url = "memory://record/bank"
+    Store(url).push(Bank.open(whole))
+    marker = json.loads(objects(url)["models/0001.json"])
+    for record in (b"[]", b"{", b"{}", b"\xff"):
+        digest = hashlib.sha256(record).hexdigest()
+        for file in marker["sha256"]:
+            put(url, f"models/0001/{digest}/{file}", objects(url)[of_model(url, 1, file)])
+        put(url, f"models/0001/{digest}/model.json", record)
+        marker["sha256"]["model.json"] = digest
+        put(url, "models/0001.json", json.dumps(marker).encode())
+        with pytest.raises(BankError, match="contradicts"):
+            Store(url).pull(tmp_path / "bank")
+
+
 def test_a_store_that_cannot_be_used_is_named(tmp_path: Path, whole: Path) -> None:
     with pytest.raises(SettingsError, match="a store is a URL"):
         Store("bucket/folder")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,9 +15,11 @@ from memaudit.attacks import ATTACKS, Lira, Slira
 from memaudit.auditing.evidence import table
 from memaudit.auditing.flags import flag_column
 from memaudit.checks import CONTROLS, ClassifierEvidence, all_checks
+from memaudit.checks.attack_results import not_resolved
 from memaudit.checks.attacked import Attacked, step_of_shadows
 from memaudit.checks.link import link_check
 from memaudit.checks.membership import online_check
+from memaudit.checks.own_nonmembers import by_own_nonmembers
 from memaudit.checks.traced import information_check, traceability_check
 from memaudit.design import EveryNth, PairArrays
 from memaudit.types import Control, Finding
@@ -150,8 +154,41 @@ def test_no_bound_on_the_highest_score_is_stated_from_fewer_examples(
 ) -> None:
     """The highest of 1,201 scores is above that of 401 more often than once in pairs + 1 models."""
     stated = [row[0] for row in one(traceability_check.run(large)).tables[0].rows]
+    assert any(
+        "no non-member at all would need scores of all" in note for note in one(traceability_check.run(large)).notes
+    )
     assert not any("except with probability" in str(name) for name in stated)
     assert any("except with probability" in str(row[0]) for row in one(traceability_check.run(small)).tables[0].rows)
+
+
+def test_rates_that_a_part_of_the_examples_cannot_show_are_refused_with_the_reason() -> None:
+    """The target's 600 non-members can show 1/500; half of the scores of two pairs on every tenth example cannot."""
+    bank, target, members = bank_of(4, 2, 1200, 1.0)
+    recordings = SimpleNamespace(members=np.zeros((4, 1200), np.uint8), shape=bank.shape, block=bank.block)
+    known = {"bank": recordings, "phi": target, "correct": target[:, 0] > 0, "members": members}
+    found = ClassifierEvidence(**known, x=np.zeros((1200, 2)), y=np.zeros(1200, int), fprs=(0.05, 0.002))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("memaudit.checks.attacked._CELLS", 240)
+        assert found.step == 10
+    assert found.resolved_fprs == (0.05,)
+    assert "scored on a part of the examples" in not_resolved(found, 0.002)
+    assert "non-members are needed" in not_resolved(found, 1e-6)
+
+
+def test_quantile_regression_is_scored_on_the_same_part(large: ClassifierEvidence) -> None:
+    found = by_own_nonmembers(large, "quantile-regression")
+    assert found is not None and found.step == 3 and found.outside.shape == (MODELS // 2, 401)
+    assert 0 <= large.rate(found, 0.05).value <= 1
+
+
+def test_controls_look_at_the_rates_that_their_part_can_show(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """1,201 examples, of which controls look at some 40 in 2 pairs: a 1 % FPR is not to be had from these."""
+    monkeypatch.setattr("memaudit.design.chosen.ENOUGH_EXAMPLES", 40)
+    found = replace(simulated(tmp_path, 4, EXAMPLES, 1), fprs=(0.05, 0.01))
+    controls = {check.code: check for check in CONTROLS}
+    assert controls["CTL002"].run(found).passed is not False
+    planted = controls["CTL005"].run(found)
+    assert planted.passed is not None and "1%" not in str(planted.tables)
 
 
 def test_the_evidence_leaves_cells_empty_where_no_shadow_was_scored(large: ClassifierEvidence) -> None:

@@ -12,6 +12,7 @@ model write under two names, and the marker names one of them whole. All that is
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import re
 import time
@@ -22,6 +23,8 @@ from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from memaudit import files
 from memaudit.bank.folder import FILES, SCHEMA, Bank, design_file
@@ -79,8 +82,8 @@ class Store:
             return None
         fingerprint = description["fingerprint"]
         if "design.sha256" in fingerprint and not design_file(Path(path), fingerprint).exists():
+            roles = self._roles(fingerprint)
             files.make_private_folder(Path(path))
-            roles = self._read(design_file(Path(), fingerprint).name)
             files.write_whole(design_file(Path(path), fingerprint), roles, private=True)
         bank = Bank.create(path, description["examples"], fingerprint)
         for model in self.models():
@@ -135,10 +138,13 @@ class Store:
 
     def _describe(self, bank: Bank) -> None:
         """Say in the store what bank it has, unless it has models; those must then be this bank's."""
-        if self._description() is None or not self.models():
-            if "design.sha256" in bank.fingerprint:
-                file = design_file(bank.path, bank.fingerprint)
-                self._write(file.name, file.read_bytes())
+        first = self._description() is None or not self.models()
+        if not first:
+            self._require_same(bank)
+        if "design.sha256" in bank.fingerprint and (first or not self._has(design_file(Path(), bank.fingerprint).name)):
+            file = design_file(bank.path, bank.fingerprint)
+            self._write(file.name, file.read_bytes())
+        if first:
             self._write("bank.json", (bank.path / "bank.json").read_bytes())
         self._require_same(bank)
 
@@ -170,6 +176,20 @@ class Store:
             raise self._damaged("bank.json", "a value is of the wrong kind")
         return content
 
+    def _roles(self, fingerprint: dict[str, str]) -> bytes:
+        """Return the file of a design after checking it: where it is damaged, nothing of it is stored."""
+        name = design_file(Path(), fingerprint).name
+        try:
+            data = self._read(name)
+            roles = np.load(io.BytesIO(data), allow_pickle=False)
+            if hashlib.sha256(roles.tobytes()).hexdigest() != fingerprint["design.sha256"]:
+                raise ValueError("it does not match its checksum")
+        except FileNotFoundError:
+            raise self._damaged(name, "it is missing") from None
+        except (ValueError, EOFError) as error:
+            raise self._damaged(name, str(error)) from None
+        return data
+
     def _contents(self, model: int, mark: str) -> dict[str, bytes]:
         """Return the files of a model after checking each against the marker, and the marker against the bank."""
         try:
@@ -186,9 +206,13 @@ class Store:
         except (ValueError, KeyError, TypeError) as error:
             raise self._damaged(_marker(model), str(error)) from None
         contents = {name: self._checked(_place(model, sums, name), sums[name], model) for name in sums}
-        record = json.loads(contents[_RECORD])
         others = {name: digest for name, digest in sums.items() if name != _RECORD}
-        if (record.get("model", model), record.get("bank", mark), record["sha256"]) != (model, mark, others):
+        try:
+            record = json.loads(contents[_RECORD])
+            same = (record.get("model", model), record.get("bank", mark), record["sha256"]) == (model, mark, others)
+        except (ValueError, KeyError, AttributeError):
+            same = False
+        if not same:
             raise self._damaged(_marker(model), f"it contradicts {_RECORD}", model)
         return contents
 
@@ -207,6 +231,11 @@ class Store:
             f"{self.url}/{name} is damaged ({problem}). Remove {self.url}/{marker}, and push again from a folder that "
             "has it, or fill again"
         )
+
+    def _has(self, name: str) -> bool:
+        system, root = self._opened
+        with self._trouble(there=True):
+            return bool(system.exists(f"{root}/{name}"))
 
     def _read(self, name: str) -> bytes:
         system, root = self._opened

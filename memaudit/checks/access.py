@@ -13,7 +13,7 @@ from scipy import stats
 
 from memaudit.attack_names import ATTACKS_BY_METRIC
 from memaudit.attacks.access import ACCESS_ATTACKS, RECORDED, knowing, needs_pairs
-from memaudit.checks.attack_results import POINTS, curve, roc, unresolved
+from memaudit.checks.attack_results import POINTS, curve, not_resolved, roc
 from memaudit.checks.attacked import Attacked
 from memaudit.checks.classifier import ClassifierEvidence
 from memaudit.checks.evidence import Check, Outcome, between, estimate, points_between, share_of, with_interval
@@ -94,12 +94,16 @@ def _rows(evidence: ClassifierEvidence) -> list[Row]:
     return sorted([*_of_access(evidence), *usual], key=lambda row: row.level.place)
 
 
+def _sampled(row: Row) -> tuple[str, ...]:
+    return (row.attacked.sampled,) if row.attacked.sampled else ()
+
+
 def _refused(evidence: ClassifierEvidence) -> str:
     """Return why no attack by access has a result; empty if there are some."""
     if isinstance(evidence, MultilabelTargetEvidence | RegressionTargetEvidence):
         return "attacks by access are for classifiers with one label per example"
     if not evidence.resolved_fprs:
-        return unresolved(max(evidence.fprs), int((~evidence.members).sum()))
+        return not_resolved(evidence, max(evidence.fprs))
     return ""
 
 
@@ -154,7 +158,7 @@ def _compared(evidence: ClassifierEvidence) -> Outcome:
         source="Yeom et al. 2018; Choquette-Choo et al. 2021",
         figures=(_picture(evidence, rows, fpr),),
         tables=(_table(evidence, rows), *(_rates(evidence, rows, draws[at], at) for at in evidence.resolved_fprs)),
-        notes=(*([_MORE_FROM_LABELS] if found.value < 0 else []), *_notes(evidence)),
+        notes=(*([_MORE_FROM_LABELS] if found.value < 0 else []), *_notes(evidence), *_sampled(rows[0])),
     )
     return (finding,), ()
 
@@ -300,7 +304,7 @@ def _at_level(evidence: ClassifierEvidence, code: str, title: str, level: Level)
     for fpr in evidence.fprs:
         here = f"{title}, at {rate(fpr)} FPR"
         if fpr not in evidence.resolved_fprs:
-            reason = unresolved(fpr, int((~evidence.members).sum()))
+            reason = not_resolved(evidence, fpr)
             skipped.append(Skipped(code=code, title=here, reason=reason))
             continue
         best = _strongest(rows, level, fpr)
@@ -389,6 +393,7 @@ def _finding(
         notes=(
             f"The strongest of the attacks at this access on the shadow models, where its mean TPR is "
             f"{percent(row.on_shadows(fpr))}. Measured FPR: {percent(value)} ({between(low, high)}).",
+            *_sampled(row),
         ),
     )
 

@@ -8,9 +8,9 @@ import numpy as np
 from jaxtyping import Float
 
 from memaudit.attack_names import ATTACKS_BY_METRIC
-from memaudit.checks.evidence import between, with_interval
+from memaudit.checks.evidence import TargetEvidence, between, with_interval
 from memaudit.reports.text import percent, rate
-from memaudit.stats import Reached, auc, auc_interval, least_nonmembers, own_tpr, own_tpr_interval
+from memaudit.stats import Reached, auc, auc_interval, least_nonmembers, own_tpr, own_tpr_interval, resolvable
 from memaudit.types import Cell, Curve, Estimate, Figure, FigureKind, Table
 
 Array = np.ndarray
@@ -38,6 +38,14 @@ def unresolved(fpr: float, nonmembers: int) -> str:
         f"{nonmembers:,} non-members cannot resolve a {rate(fpr)} FPR: fewer than one false positive is expected. "
         f"At least {least_nonmembers(fpr):,} non-members are needed"
     )
+
+
+def not_resolved(evidence: TargetEvidence, fpr: float) -> str:
+    """Return why a rate is none of those that are resolved."""
+    nonmembers = int((~evidence.members).sum())
+    if not resolvable(fpr, nonmembers):
+        return unresolved(fpr, nonmembers)
+    return f"the shadow models are scored on a part of the examples, too few to resolve a {rate(fpr)} FPR"
 
 
 def tied(fpr: float, beside: Reached) -> str:

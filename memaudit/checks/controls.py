@@ -32,7 +32,7 @@ from memaudit.checks.training_set import training_set_check
 from memaudit.design import EveryNth, NullPairs, Pairs, coins, step_of, swapped
 from memaudit.memorization import cross_fitted_link
 from memaudit.reports.text import percent, rate
-from memaudit.stats import auc, auc_interval, predictive_share_p_value, transferred_thresholds
+from memaudit.stats import auc, auc_interval, predictive_share_p_value, resolvable, transferred_thresholds
 from memaudit.types import Control, Table
 
 Array = np.ndarray
@@ -66,7 +66,7 @@ def _null(evidence: TargetEvidence) -> Control:
     inside, outside = taught(attack(DEFAULT.name, evidence.signal), some).leave_pair_out(some)
     area, error = null_area(inside, outside)
     deviations = [(area - 0.5) / error if error > 0 else 0.0]
-    for fpr in evidence.resolved_fprs:
+    for fpr in _resolved_by(outside, evidence):
         cut = transferred_thresholds(outside, fpr)[:, None]
         excess = (inside > cut).astype(int) - (outside > cut)
         by_example = excess.sum(axis=0)
@@ -94,6 +94,11 @@ def _null(evidence: TargetEvidence) -> Control:
         source="label permutation",
         tables=tables,
     )
+
+
+def _resolved_by(outside: Float[Array, "pairs examples"], evidence: Evidence) -> list[float]:
+    """Return the rates that half of these non-members' scores can show, where not all examples are looked at."""
+    return [fpr for fpr in evidence.resolved_fprs if resolvable(fpr, outside.size // 2)]
 
 
 def null_area(inside: Float[Array, "pairs examples"], outside: Float[Array, "pairs examples"]) -> tuple[float, float]:
@@ -156,7 +161,7 @@ def _planted(evidence: TargetEvidence) -> Control:
         f"A planted leak of {PLANTED} standard deviations",
         attacked.target[members],
         attacked.target[~members],
-        {fpr: float(attacked.flagged(fpr)[members].mean()) for fpr in evidence.resolved_fprs},
+        {fpr: float(attacked.flagged(fpr)[members].mean()) for fpr in _resolved_by(attacked.outside, evidence)},
         lambda missed: _advice(evidence, missed),
     )
 

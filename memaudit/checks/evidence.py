@@ -187,6 +187,13 @@ class Evidence(TargetEvidence):
         """Those of the attacks whose thresholds the shadow models set."""
         return tuple(name for name in self.attacks if name in BANK_ATTACKS)
 
+    @property
+    def resolved_fprs(self) -> tuple[float, ...]:
+        """Those of the rates that the target's non-members can show, and shadow models that are scored on a part."""
+        pairs, examples, _ = self.bank.shape
+        scores = pairs * -(-examples // self.step) // 2  # at least half of them set each model's threshold
+        return tuple(fpr for fpr in super().resolved_fprs if self.step == 1 or resolvable(fpr, scores))
+
     def attacked(self, name: str) -> Attacked:
         """Return the scores of an attack; computed once."""
         if name not in self._attacked:

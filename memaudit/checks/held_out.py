@@ -12,13 +12,13 @@ from memaudit.checks.attack_results import (
     Share,
     cells,
     curve,
+    not_resolved,
     own_rate_note,
     roc,
     sentence,
     table,
     tied,
     title_at,
-    unresolved,
 )
 from memaudit.checks.dp import ceiling_curve
 from memaudit.checks.evidence import Check, Outcome, TargetEvidence, estimate
@@ -74,7 +74,7 @@ def _not_measured(evidence: TargetEvidence, name: str, fpr: float) -> str:
     if reason := evidence.lacks(name):
         return reason
     if fpr not in evidence.resolved_fprs:
-        return unresolved(fpr, int((~evidence.members).sum()))
+        return not_resolved(evidence, fpr)
     beside = evidence.held_out(name, fpr).unreachable()
     return "" if beside is None else tied(fpr, beside)
 

@@ -13,13 +13,13 @@ from memaudit.checks.attack_results import (
     Share,
     cells,
     curve,
+    not_resolved,
     own_rate_note,
     roc,
     sentence,
     table,
     tied,
     title_at,
-    unresolved,
 )
 from memaudit.checks.attacked import Attacked
 from memaudit.checks.dp import ceiling_curve
@@ -189,7 +189,7 @@ def _run(evidence: Evidence, code: str, *families: str) -> Outcome:
 def _not_measured(evidence: Evidence, name: str, fpr: float) -> str:
     """Return why an attack has no true-positive rate at a false-positive rate; empty if it has one."""
     if fpr not in evidence.resolved_fprs:
-        return unresolved(fpr, int((~evidence.members).sum()))
+        return not_resolved(evidence, fpr)
     beside = evidence.attacked(name).unreachable(fpr)
     return "" if beside is None else tied(fpr, beside)
 

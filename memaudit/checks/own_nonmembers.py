@@ -33,4 +33,6 @@ def by_own_nonmembers(evidence: ClassifierEvidence, name: str) -> Attacked | Non
             for model, own in enumerate(members)
         ]
     )
-    return Attacked(cast(Attack, attack), attack.score(answers), *by_pair(scores, evidence.bank.members))
+    seen = slice(None, None, evidence.step)
+    sides = by_pair(scores[:, seen], evidence.bank.members[:, seen])
+    return Attacked(cast(Attack, attack), attack.score(answers), *sides, step=evidence.step)

@@ -337,8 +337,8 @@ def _fill_in_processes(workshop: Workshop, bank: Bank, missing: list[int], worke
                 watch()
         except BrokenProcessPool as error:
             raise BankError(
-                "a worker process died (out of memory? a script whose main part is not guarded?); see above, and run "
-                "the same command again"
+                "a worker process died (out of memory? a script that is not guarded, or read from stdin?); see above, "
+                "and run the same command again"
             ) from error
         except BaseException:
             for child in multiprocessing.active_children():
