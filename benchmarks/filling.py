@@ -135,7 +135,6 @@ def speed_ups(of: ma.ClassifierRecipe, x: Any, y: Any, rounds: int, work: Callab
         print(row(str(size), speed, f"{one_packed:.3f} s", f"{apart:.1g}", reached, memory), flush=True)
 
 
-
 def clocked(work: Callable[[], Any]) -> tuple[float, Any]:
     started = time.process_time()
     done = work()

@@ -10,7 +10,16 @@ from scipy import stats
 
 from memaudit.checks.risk import FDR, _cut
 from memaudit.memorization import cross_fitted_spearman
-from memaudit.stats import Couples, Ranks, benjamini_hochberg, columns, rank_p_values, spearman, transferred_rate
+from memaudit.stats import (
+    Couples,
+    Ranks,
+    benjamini_hochberg,
+    columns,
+    rank_p_values,
+    right_without,
+    spearman,
+    transferred_rate,
+)
 
 Array = np.ndarray
 
@@ -64,3 +73,15 @@ def test_ranks_that_are_kept_give_the_correlations_of_the_definition() -> None:
         halves = [np.array([pair for pair in range(side, 9, 2) if pair != t]) for side in (0, 1)]
         ways = [spearman(x[own].mean(axis=0), y[other].mean(axis=0)) for own, other in (halves, halves[::-1])]
         assert found == np.mean(ways)
+
+
+@pytest.mark.parametrize("kind", [bool, np.float32])
+def test_what_models_without_an_example_are_right_about_is_counted_in_blocks(
+    kind: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("memaudit.stats.counts._BLOCK", 7)
+    rng = np.random.default_rng(0)
+    correct, members = rng.random((6, 20)).round().astype(kind), rng.integers(0, 3, (6, 20)).astype(np.uint8)
+    right, models = right_without(correct, members)
+    assert right.tolist() == [correct[members[:, k] == 0, k].sum() for k in range(20)]
+    assert models.tolist() == [int((members[:, k] == 0).sum()) for k in range(20)]

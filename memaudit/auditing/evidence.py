@@ -27,6 +27,7 @@ from memaudit.checks.tail import lacking
 from memaudit.errors import BankError
 from memaudit.files import write_first
 from memaudit.recipe import Population
+from memaudit.stats import right_without
 from memaudit.types import Estimate, Exposed
 
 Array = np.ndarray
@@ -188,9 +189,8 @@ def _influence(evidence: ClassifierEvidence, names: Sequence[str]) -> dict[str, 
 
 def _of_labels(evidence: ClassifierEvidence) -> dict[str, Float[Array, " examples"]]:
     """Return what models without each example say of its label."""
-    outside = evidence.bank.members == 0
-    right = (evidence.bank.correct * outside).sum(axis=0, dtype=np.float64)
-    return {"label_suspicion": suspected_labels(evidence)[1], "c_score": right / outside.sum(axis=0)}
+    right, models = right_without(evidence.bank.correct, evidence.bank.members)
+    return {"label_suspicion": suspected_labels(evidence)[1], "c_score": right / models}
 
 
 def _risk(evidence: Evidence) -> dict[str, Shaped[Array, " examples"]]:

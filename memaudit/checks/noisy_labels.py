@@ -14,6 +14,7 @@ from memaudit.checks.tail import dependent
 from memaudit.errors import EvidenceError
 from memaudit.memorization.noisy_labels import contradicted, outside_margin
 from memaudit.reports.text import percent
+from memaudit.stats import right_without
 from memaudit.types import Estimate, Finding, Skipped, Table
 
 Array = np.ndarray
@@ -48,8 +49,8 @@ def _contradicted(evidence: ClassifierEvidence) -> Outcome:
     """
     if (reason := _lacking(evidence)) is not None:
         return (), (Skipped(code=_CODE, title=_TITLE, reason=reason),)
-    outside = evidence.bank.members == 0
-    hits, models = (evidence.bank.correct & outside).sum(axis=0), outside.sum(axis=0)
+    right, models = right_without(evidence.bank.correct, evidence.bank.members)
+    hits = right.astype(np.int64)
     n, against = len(models), int((2 * hits < models).sum())
     method = "exact binomial tests over models without the example, Holm over the examples"
     share = estimate(against / n, partial(_interval, hits, models), "share", method)
@@ -61,7 +62,7 @@ def _contradicted(evidence: ClassifierEvidence) -> Outcome:
         estimate=share,
         sentence=_sentence(share, against, n, evidence.unit),
         n=n,
-        counted=f"{evidence.unit} in {len(outside)} shadow models",
+        counted=f"{evidence.unit} in {len(evidence.bank.members)} shadow models",
         source="Northcutt, Jiang & Chuang 2021, on held-out models; Holm 1979",
         tables=(_table(n, against, shown, not_confirmed, evidence.unit),),
         notes=("A contradicted label is wrong or ambiguous, or its example is rare.",),
@@ -102,7 +103,7 @@ def _lacking(evidence: ClassifierEvidence) -> str | None:
     if dependent(evidence):
         return "it needs shadow models that are complementary pairs, or that were all drawn independently"
     least = math.ceil(math.log2(len(evidence.members) / _ERROR))
-    models = (evidence.bank.members == 0).sum(axis=0)
+    _, models = right_without(evidence.bank.correct, evidence.bank.members)
     if int(models.max()) < least:
         return (
             f"with {int(models.max())} shadow models without each example, no label is surely contradicted; with "

@@ -1,7 +1,7 @@
 """Intervals, ROC points, thresholds and correlations. Every function names its source."""
 
 from memaudit.stats.correlation import Ranks, partial_spearman, spearman, spearman_interval
-from memaudit.stats.counts import columns
+from memaudit.stats.counts import columns, right_without
 from memaudit.stats.couples import Couples
 from memaudit.stats.crossed import crossed_variance
 from memaudit.stats.fdr import at_least, benjamini_hochberg, benjamini_yekutieli, rank_p_values
@@ -81,6 +81,7 @@ __all__ = [
     "rate_by_pair",
     "rate_interval",
     "resolvable",
+    "right_without",
     "roc_points",
     "shown_groups",
     "spearman",
