@@ -223,7 +223,7 @@ def test_the_distance_is_that_of_a_slow_twin() -> None:
     found = forgetting_quality(never, after, members, forgotten)
     distances, excess, p_values, false = [], [], [], []
     for m in range(8):
-        who = np.flatnonzero(forgotten[m])
+        who = np.flatnonzero(forgotten[m]).tolist()
 
         def level(i: int, *without: int) -> float:
             return float(np.mean([never[d, i] for d in range(8) if not members[d, i] and d // 2 not in without]))
@@ -378,7 +378,13 @@ def test_the_remedies_are_named_in_settings(tmp_path: Path) -> None:
         Unlearned("prayer")  # type: ignore[arg-type]
 
 
+def unnamed(weights: Any) -> Any:
+    import torch
+
+    return torch.optim.SGD(weights, lr=0.1)
+
+
 def test_a_rate_needs_an_optimizer_that_has_one(parent: Bank) -> None:
-    own = dataclasses.replace(base(parent), recipe=dataclasses.replace(RECIPE, optimizer=lambda weights: None))
+    own = dataclasses.replace(base(parent), recipe=dataclasses.replace(RECIPE, optimizer=unnamed))
     with pytest.raises(RecipeError, match="rate is set in an optimizer"):
         Unlearned(rate=0.1).derivation(own)
