@@ -104,7 +104,7 @@ def interval(found: tuple[float, float, float], digits: int = 3) -> str:
 
 
 HEAD = (
-    "| | AUC of the forgotten | TPR at 1 % | KS beyond retrained | models told (false alarms) | neighbours' AUC, change "
+    "| | AUC of the forgotten | TPR at 1 % | KS beyond retrained | told (false alarms) | neighbours' AUC, change "
     "| retained AUC, change | accuracy, change in points | time |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|"
 )
 

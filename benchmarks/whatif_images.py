@@ -150,7 +150,6 @@ DIRECTIONS = (
     Direction(90, "a smaller model memorizes less", "narrow", "memorization", -1),
     Direction(91, "30 % of the weights pruned: memorization falls", "pruned-30", "memorization", -1),
     Direction(91, "60 % of the weights pruned: memorization falls", "pruned-60", "memorization", -1),
-    Direction(91, "60 % pruned: what generalizes survives", "pruned-60", "utility", 1),
     Direction(91, "ReLU pruning of 30 %: memorization falls", "relu-pruned-30", "memorization", -1),
     Direction(92, "without the hardest, accuracy rises", "without-most-exposed", "utility", 1),
 )

@@ -100,6 +100,19 @@ def test_a_unit_is_forgotten_as_a_whole() -> None:
     assert (gone.reshape(10, 3).std(axis=1) == 0).all()
 
 
+def test_of_texts_documents_are_forgotten_and_canaries_retained() -> None:
+    from memaudit.recipe.population import TextPopulation
+
+    texts = object.__new__(TextPopulation)
+    texts.documents = ma.Documents([f"text {number}" for number in range(12)])
+    texts.rows = ((),) * 12
+    members = np.ones(15, np.uint8)  # twelve documents and three canaries
+    gone, kept = (ma.Forgotten(4, rest=rest)(texts, members, 2) for rest in (False, True))
+    assert gone.sum() == 4
+    assert not gone[12:].any()
+    assert np.array_equal(gone + kept, members)
+
+
 # ---- how it is forgotten
 
 
