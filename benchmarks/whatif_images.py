@@ -1,4 +1,4 @@
-"""What remedies buy and cost on Fashion-MNIST: `compare_variants` with sixteen of them, and the directions known.
+"""What remedies buy and cost on Fashion-MNIST: `compare_variants` and the directions that are known.
 
     python -m benchmarks.whatif_images --data DIR --folder DIR [--models 16] [--images 4000]
 
@@ -35,6 +35,7 @@ from memaudit.whatif.remedies import (
     LabelSmoothing,
     Pruned,
     Quantized,
+    ReluPruned,
     WeightDecay,
     Without,
     WithoutMostExposed,
@@ -118,8 +119,9 @@ def variants(base: ma.ClassifierRecipe, examples: ma.Examples) -> list[Variant]:
         Variant("narrow", {"model": Mlp(16)}),
         Variant("without-most-exposed", WithoutMostExposed(0.1)),
         Variant("without-near-copies", Without([str(name) for name in examples.ids[again]])),
-        *(Variant(f"pruned-{share:.0%}".rstrip("%"), Pruned(share)) for share in (0.3, 0.6, 0.9)),
-        Variant("int8", Quantized(8)),
+        *(Variant(f"pruned-{100 * share:.0f}", Pruned(share)) for share in (0.3, 0.6, 0.9)),
+        *(Variant(f"relu-pruned-{100 * share:.0f}", ReluPruned(share)) for share in (0.1, 0.3, 0.5)),
+        *(Variant(f"int{bits}", Quantized(bits)) for bits in (8, 4)),
     ]
 
 
@@ -148,7 +150,7 @@ DIRECTIONS = (
     Direction(90, "a smaller model memorizes less", "narrow", "memorization", -1),
     Direction(91, "30 % of the weights pruned: memorization falls", "pruned-30", "memorization", -1),
     Direction(91, "60 % of the weights pruned: memorization falls", "pruned-60", "memorization", -1),
-    Direction(91, "60 % pruned: what generalizes survives", "pruned-60", "utility", 1),
+    Direction(91, "ReLU pruning of 30 %: memorization falls", "relu-pruned-30", "memorization", -1),
     Direction(92, "without the hardest, accuracy rises", "without-most-exposed", "utility", 1),
 )
 

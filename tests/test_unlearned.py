@@ -100,6 +100,19 @@ def test_a_unit_is_forgotten_as_a_whole() -> None:
     assert (gone.reshape(10, 3).std(axis=1) == 0).all()
 
 
+def test_of_texts_documents_are_forgotten_and_canaries_retained() -> None:
+    from memaudit.recipe.population import TextPopulation
+
+    texts = object.__new__(TextPopulation)
+    texts.documents = ma.Documents([f"text {number}" for number in range(12)])
+    texts.rows = ((),) * 12
+    members = np.ones(15, np.uint8)  # twelve documents and three canaries
+    gone, kept = (ma.Forgotten(4, rest=rest)(texts, members, 2) for rest in (False, True))
+    assert gone.sum() == 4
+    assert not gone[12:].any()
+    assert np.array_equal(gone + kept, members)
+
+
 # ---- how it is forgotten
 
 
@@ -223,7 +236,7 @@ def test_the_distance_is_that_of_a_slow_twin() -> None:
     found = forgetting_quality(never, after, members, forgotten)
     distances, excess, p_values, false = [], [], [], []
     for m in range(8):
-        who = np.flatnonzero(forgotten[m])
+        who = np.flatnonzero(forgotten[m]).tolist()
 
         def level(i: int, *without: int) -> float:
             return float(np.mean([never[d, i] for d in range(8) if not members[d, i] and d // 2 not in without]))
@@ -378,7 +391,13 @@ def test_the_remedies_are_named_in_settings(tmp_path: Path) -> None:
         Unlearned("prayer")  # type: ignore[arg-type]
 
 
+def unnamed(weights: Any) -> Any:
+    import torch
+
+    return torch.optim.SGD(weights, lr=0.1)
+
+
 def test_a_rate_needs_an_optimizer_that_has_one(parent: Bank) -> None:
-    own = dataclasses.replace(base(parent), recipe=dataclasses.replace(RECIPE, optimizer=lambda weights: None))
+    own = dataclasses.replace(base(parent), recipe=dataclasses.replace(RECIPE, optimizer=unnamed))
     with pytest.raises(RecipeError, match="rate is set in an optimizer"):
         Unlearned(rate=0.1).derivation(own)

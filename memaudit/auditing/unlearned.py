@@ -96,10 +96,9 @@ class UnlearningAudit:
         return (
             f"{self.models} models; each was to forget {number(self.forgotten)} members. AUC and TPR: against the same "
             "examples in the unlearned model that is complementary; 0.5, and the FPR, mean forgotten. KS distance: "
-            "from the complementary parent, which never had them and is as good as retrained. Intervals: Student's t "
-            f"over pairs of models. Unlearning takes {percent(self.seconds)} of the time of training a model. "
-            "Two models that never had the examples differ at p < 0.05 in "
-            f"{percent(self.quality.false_alarms)} of the tests. "
+            "from the complementary parent, which was trained without them. Intervals: Student's t over pairs. "
+            f"Unlearning takes {percent(self.seconds)} of the time of training a model. Two models without "
+            f"them differ at p < 0.05 in {percent(self.quality.false_alarms)} of the tests. "
             "These attacks do not know the model before unlearning; comparing the two releases can reveal more."
         )
 

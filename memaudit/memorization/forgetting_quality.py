@@ -24,8 +24,9 @@ class ForgettingQuality(NamedTuple):
         excess: The distance less that between two models that never had the examples, on the same examples: (value,
             low, high). 0: the unlearned models cannot be told from retrained ones by it.
         p_values: Of each model's test, adjusted for the number of models (Holm).
-        false_alarms: Share of the tests between two models that never had the examples with a p-value below 0.05. Far
-            more than 0.05: p-values are too small, as models differ as a whole; go by `excess`.
+        false_alarms: Share of the tests between two models that never had the examples with a p-value below 0.05. The
+            exact test has a level below that for few examples (0.012 for ten, about half of twenty). A larger share
+            means that models differ as a whole, and that p-values are too small; go by `excess`.
     """
 
     distance: tuple[float, float, float]
