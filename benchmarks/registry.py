@@ -139,6 +139,13 @@ BENCHMARKS = (
     Benchmark("access-location30", "access_table --data DIR --banks BANKS --shadows 24 location30", 7, (_LOCATION,)),
     Benchmark("access-fashion-mlp", "access_table --data DIR --banks BANKS --shadows 16 fashion-mlp", 5, (_FASHION,)),
     Benchmark(
+        "access-boundary",
+        "access_table --data DIR --search --shadows 12 fashion-small",
+        10,
+        (_FASHION,),
+        ("art",),
+    ),
+    Benchmark(
         "white-box", "white_box --data DIR --banks BANKS --shadows 32 --poisoned 16 --outputs-only", 8, (_LOCATION,)
     ),
     Benchmark("dp", "examples dp", 4, packages=("opacus",)),
@@ -146,6 +153,9 @@ BENCHMARKS = (
     Benchmark("generative", "generative BANKS/generative --shadows 12", 6),
     Benchmark("gradient-inversion", "examples gradient_inversion", 1),
     Benchmark("reconstruction", "examples reconstruction", 2),
+    Benchmark("whatif-images", "whatif_images --data DIR --folder BANKS --models 8", 20, (_FASHION,), ("opacus",)),
+    Benchmark("unlearning", "unlearning --data DIR --folder BANKS --models 12 --images 3000", 15, (_FASHION,)),
+    Benchmark("federated", "federated BANKS --data DIR/location30", 30, (_LOCATION,)),
 )
 
 
