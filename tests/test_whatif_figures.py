@@ -88,17 +88,17 @@ def test_figures_are_those_of_the_banks_files(compared: tuple[Path, Comparison])
     folder, made = compared
     everyone = np.arange(UNITS)
     baseline, less, without = made.rows
-    for row, keep in ((baseline, everyone), (less, everyone), (without, np.setdiff1d(everyone, GONE))):
-        hand, base = by_hand(folder / row.name, keep), by_hand(folder / "baseline", keep)
-        assert (row.models, row.units) == (MODELS, len(keep))
-        assert row.leak.value == pytest.approx(hand["leak"].mean())
-        near(row.utility, hand["utility"])
-        near(row.memorization, hand["memorization"])
-        if row is not baseline and row is not without:
-            assert row.leak_change is not None
-            assert row.leak_change.value == pytest.approx((hand["leak"] - base["leak"]).mean())
-            near(row.utility_change, hand["utility"] - base["utility"])
-            near(row.memorization_change, hand["memorization"] - base["memorization"])
+    for of, keep in ((baseline, everyone), (less, everyone), (without, np.setdiff1d(everyone, GONE))):
+        hand, base = by_hand(folder / of.name, keep), by_hand(folder / "baseline", keep)
+        assert (of.models, of.units) == (MODELS, len(keep))
+        assert of.leak.value == pytest.approx(hand["leak"].mean())
+        near(of.utility, hand["utility"])
+        near(of.memorization, hand["memorization"])
+        if of is not baseline and of is not without:
+            assert of.leak_change is not None
+            assert of.leak_change.value == pytest.approx((hand["leak"] - base["leak"]).mean())
+            near(of.utility_change, hand["utility"] - base["utility"])
+            near(of.memorization_change, hand["memorization"] - base["memorization"])
     assert baseline.leak_change is None
     assert less.leak.value < baseline.leak.value - 0.2
     assert less.leak_change is not None

@@ -19,7 +19,7 @@ from memaudit.whatif import Comparison
 
 QUICK: dict[str, Any] = {"shadows": 8, "fpr": 0.1, "device": "cpu", "attack": "rmia"}
 X = np.random.default_rng(0).normal(size=(60, 6)).astype(np.float32)
-FLAT = GaussianNB(var_smoothing=1.0)
+FLAT, LINE = GaussianNB(var_smoothing=1.0), Ridge()
 
 
 def labels() -> ma.Examples:
@@ -53,7 +53,7 @@ def compared(folder: Path, recipe: Any, variant: Variant, **changes: Any) -> Com
     ("recipe", "variant", "name"),
     [
         (ma.EstimatorRecipe(labels, GaussianNB()), Variant("flat", {"estimator": FLAT}), "accuracy"),
-        (ma.EstimatorRecipe(numbers, KNeighborsRegressor(2)), Variant("linear", {"estimator": Ridge()}), "explained share"),
+        (ma.EstimatorRecipe(numbers, KNeighborsRegressor(2)), Variant("line", {"estimator": LINE}), "explained share"),
         (tables(), Variant("less", tables(0.5)), "accuracy"),
         (classifier(several, 3), Variant("early", ma.remedies.EarlyStopping(2)), "labels predicted"),
         (classifier(numbers, 1), Variant("early", ma.remedies.EarlyStopping(2)), "explained share"),
