@@ -12,10 +12,11 @@ import memaudit as ma
 from memaudit import Variant, compare_variants
 from memaudit.errors import EvidenceError
 from memaudit.types import Estimate
-from memaudit.whatif import Comparison
+from memaudit.whatif import Comparison, Standing
 from memaudit.whatif.base import Made
 from memaudit.whatif.front import dominated_by
 from memaudit.whatif.measuring import Field, Measured, difference
+from memaudit.whatif.rows import Accepted, row
 from memaudit.whatif.run import rungs
 
 Array = np.ndarray
@@ -87,17 +88,17 @@ def test_figures_are_those_of_the_banks_files(compared: tuple[Path, Comparison])
     folder, made = compared
     everyone = np.arange(UNITS)
     baseline, less, without = made.rows
-    for row, keep in ((baseline, everyone), (less, everyone), (without, np.setdiff1d(everyone, GONE))):
-        hand, base = by_hand(folder / row.name, keep), by_hand(folder / "baseline", keep)
-        assert (row.models, row.units) == (MODELS, len(keep))
-        assert row.leak.value == pytest.approx(hand["leak"].mean())
-        near(row.utility, hand["utility"])
-        near(row.memorization, hand["memorization"])
-        if row is not baseline and row is not without:
-            assert row.leak_change is not None
-            assert row.leak_change.value == pytest.approx((hand["leak"] - base["leak"]).mean())
-            near(row.utility_change, hand["utility"] - base["utility"])
-            near(row.memorization_change, hand["memorization"] - base["memorization"])
+    for of, keep in ((baseline, everyone), (less, everyone), (without, np.setdiff1d(everyone, GONE))):
+        hand, base = by_hand(folder / of.name, keep), by_hand(folder / "baseline", keep)
+        assert (of.models, of.units) == (MODELS, len(keep))
+        assert of.leak.value == pytest.approx(hand["leak"].mean())
+        near(of.utility, hand["utility"])
+        near(of.memorization, hand["memorization"])
+        if of is not baseline and of is not without:
+            assert of.leak_change is not None
+            assert of.leak_change.value == pytest.approx((hand["leak"] - base["leak"]).mean())
+            near(of.utility_change, hand["utility"] - base["utility"])
+            near(of.memorization_change, hand["memorization"] - base["memorization"])
     assert baseline.leak_change is None
     assert less.leak.value < baseline.leak.value - 0.2
     assert less.leak_change is not None
@@ -197,3 +198,30 @@ def test_rungs_double() -> None:
     assert rungs(16) == (8, 16)
     assert rungs(64) == (8, 16, 32, 64)
     assert rungs(50) == (8, 16, 32, 50)
+
+
+def test_few_models_that_have_most_false_positives_decide_nothing() -> None:
+    """One failed model in eight pairs raises the threshold for all: their leak seems small, and every pair agrees."""
+    rng = np.random.default_rng(0)
+    inside, outside = rng.normal(3, 1, (8, UNITS)), rng.normal(0, 1, (8, UNITS))
+    right = (inside > 0).astype(float), (outside > 0).astype(float)
+    found: dict[str, Standing] = {}
+    for name, shift in (("sound", 0.0), ("failed", 6.0)):
+        scores = outside.copy()
+        scores[5] += shift
+        known = Measured(tuple(range(0, 16, 2)), np.arange(UNITS), inside, scores, right, np.ones(8))
+        made: dict[str, Any] = {"baseline": Made(bank=None)}  # type: ignore[arg-type]
+        field = Field(made, recipe().examples(), 16, "lira-online", FPR, {("baseline", 0): known})
+        made_row = row("baseline", field, Accepted(0.6, None), 0.99)
+        found[name] = made_row.standing
+        assert made_row.even == (name == "sound")
+    assert found == {"sound": Standing.EXCEEDS, "failed": Standing.UNDECIDED}
+    shown = Comparison(attack="lira-online", fpr=FPR, limit=0.6, level=0.99, rows=(made_row,))
+    assert "baseline: few of its models have most false positives" in repr(shown)
+
+
+def test_a_variant_that_leaks_more_is_not_said_to_leak_least(tmp_path: Path) -> None:
+    better = Variant("better", recipe(2.5, 1.0))
+    found = compare_variants(recipe(0.5), [better], tmp_path, shadows=8, fpr=FPR, device="cpu")
+    assert found.rows[1].front and found.rows[1].leak_change is not None and found.rows[1].leak_change.value > 0
+    assert found.sentence == "No variant has a lower TPR at a 5% FPR than the model as it is. No limit is set."

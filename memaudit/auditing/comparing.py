@@ -29,7 +29,7 @@ Array = np.ndarray
 
 COLUMNS = ("Measure", "Before", "After", "Change", "95% CI")
 _METHOD = "Student's t over pairs of models"
-_LOGITS = "scaled logits"  # as a fingerprint names recordings
+_ERRORS = ("absolute errors", "losses")  # as a fingerprint names recordings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,8 +206,8 @@ def _correct(bank: Recordings) -> tuple[Array, Array]:
 
 def _signal(bank: Bank) -> Signal:
     """Return what a bank's signals are; of numbers that are predicted, and of tokens, log-probabilities."""
-    logits = bank.fingerprint.get("recordings", _LOGITS).startswith(_LOGITS)
-    return Signal.SCALED_LOGIT if logits and "examples.rows" not in bank.fingerprint else Signal.LOG_PROBABILITY
+    errors = bank.fingerprint.get("recordings", "").startswith(_ERRORS)
+    return Signal.LOG_PROBABILITY if errors or "examples.rows" in bank.fingerprint else Signal.SCALED_LOGIT
 
 
 def _attacked(name: str, signal: Signal, bank: Recordings) -> Attacked:

@@ -101,7 +101,7 @@ class WhatIfSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     shadows: Annotated[int, Field(ge=8, multiple_of=2)] = 32
-    attack: Annotated[str, AfterValidator(require_attack)] = "lira-online"
+    attack: Annotated[str, AfterValidator(require_attack)] = "slira"
     at_most_cost: Annotated[float, Field(ge=0, lt=1)] | None = None
 
 

@@ -30,7 +30,7 @@ _SUFFIXES = (".json", ".html", ".md", ".pdf")
 @click.option(
     "--out", "folder", type=click.Path(path_type=Path, file_okay=False), help="Folder of the variants' banks."
 )
-@click.option("--attack", help="By which every model is attacked; by default lira-online.")
+@click.option("--attack", help="By which every model is attacked; by default slira.")
 @click.option(
     "--fpr", type=float, help="False-positive rate at which the leak is measured; by default the first of fpr."
 )

@@ -31,14 +31,16 @@ def _better(other: str, name: str, field: Field, level: float) -> bool:
         one, two = field.both(name, other)
     except EvidenceError:  # each can be compared with the baseline, but hardly a unit is in both
         return False
+    if not (one.even and two.even):
+        return False
     more_useful = difference(one.utility, two.utility, two.step, level).low > 0
     return more_useful and difference(one.leak, two.leak, two.step, level).high < 0
 
 
-def leak_of(name: str, field: Field, level: float = LEVEL) -> Estimate:
-    """Return the mean true-positive rate over a variant's models, with its interval."""
+def leak_of(name: str, field: Field, level: float = LEVEL) -> Estimate | None:
+    """Return the mean true-positive rate over a variant's models, with its interval; None if few models decide it."""
     own = field.alone(name)
-    return mean(own.leak, own.step, level)
+    return mean(own.leak, own.step, level) if own.even else None
 
 
 def on_the_front(points: Mapping[str, tuple[float, float]]) -> tuple[str, ...]:

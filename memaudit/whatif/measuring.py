@@ -16,7 +16,7 @@ from memaudit.auditing.unit_scores import by_unit, correct_by_unit, scores_by_un
 from memaudit.errors import EvidenceError, MemauditError
 from memaudit.recipe import Population
 from memaudit.recipe.populations import candidates, number_of_units
-from memaudit.stats import paired_change, rate_by_pair, resolvable, unreachable
+from memaudit.stats import paired_change, rate_by_pair, resolvable, threshold, unreachable
 from memaudit.types import Estimate
 from memaudit.whatif.base import LEAST_PAIRS, Made
 
@@ -30,7 +30,9 @@ class ByPair(NamedTuple):
 
     `utility` is the share of the units that a model lacks and predicts; `leak` each pair's influence on the mean
     true-positive rate; `memorization` how much better models predict the units that they have; `seconds` the time that
-    one model takes to train. `step` is the smallest difference that one pair can show: one unit.
+    one model takes to train. `step` is the smallest difference that one pair can show: one unit. `even` is
+    whether the threshold is that of many models: few that have most false positives, such as models whose training
+    failed, move it for all, and intervals over pairs do not see it.
     """
 
     utility: Float[Array, " pairs"]
@@ -38,6 +40,7 @@ class ByPair(NamedTuple):
     memorization: Float[Array, " pairs"]
     seconds: Float[Array, " pairs"]
     step: float
+    even: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,6 +76,7 @@ class Measured:
             (right_inside - right_outside).mean(axis=1),
             self.seconds[np.searchsorted(self.pairs, pairs)],
             1 / len(units),
+            _even(outside, fpr),
         )
 
 
@@ -153,6 +157,12 @@ class Field:
         seconds = [[float(bank.record(model)["seconds"]) for model in (pair, pair + 1)] for pair in pairs]
         units = np.flatnonzero(design.measured)
         return Measured(pairs, units, inside, outside, correct_by_unit(recordings), np.mean(seconds, axis=1))
+
+
+def _even(outside: Float[Array, "pairs units"], fpr: float) -> bool:
+    """Return whether false positives are those of a third of the pairs or more, by their effective number."""
+    false = (outside > threshold(outside.ravel(), fpr)).mean(axis=1)
+    return bool(false.sum() ** 2 * 3 >= len(false) * np.square(false).sum())
 
 
 def mean(values: Float[Array, " pairs"], step: float, level: float = 0.95) -> Estimate:

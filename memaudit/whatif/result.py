@@ -43,6 +43,7 @@ class Row:
         standing: Whether it keeps the limit.
         dominated_by: The variant that is shown to be more useful and to leak less.
         front: Whether it is on the front, by the values alone.
+        even: Whether its false positives are those of many models; if not, nothing is decided about its leak.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Row:
     standing: Standing = Standing.NOT_ASKED
     dominated_by: str | None = None
     front: bool = False
+    even: bool = True
     remedy: str = "The recipe as it is."
 
     @property
@@ -156,8 +158,14 @@ class Comparison:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Why variants could not be measured, a line each."""
-        return tuple(f"Not measured: {row}" for row in self.unmeasured)
+        """Why variants could not be decided or measured, a line each."""
+        few = (
+            f"Not decided: {row.name}: few of its models have most false positives, and set the threshold for all. Did "
+            "their training fail?"
+            for row in self.rows
+            if not row.even
+        )
+        return (*few, *(f"Not measured: {row}" for row in self.unmeasured))
 
     @property
     def baseline(self) -> Row:
@@ -202,11 +210,11 @@ class Comparison:
             return f"No variant is shown to keep {limit}.{more}"
         if self.best.utility_change is None:
             return f"The model as it is keeps {limit}; no remedy is needed."
-        cost = f"{_change(self.best.utility_change)} points"
-        return f"{self.best.name} keeps {limit} at the least cost in {self.utility.name}: {cost}."
+        cost = f"the least cost in {self.utility.name}: {_change(self.best.utility_change)} points"
+        return f"{self.best.name} keeps {limit} at {cost}."
 
     def _without_limit(self, leak: str) -> str:
-        front = [row for row in self.rows[1:] if row.front and row.leak_change is not None]
+        front = [row for row in self.rows[1:] if row.front and row.leak_change and row.leak_change.value < 0]
         if not front:
             return f"No variant has a lower {leak} than the model as it is. No limit is set."
         least = min(front, key=lambda row: row.leak_change.value if row.leak_change else 0.0)

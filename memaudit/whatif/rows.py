@@ -49,6 +49,7 @@ def row(name: str, field: Field, accepted: Accepted, level: float) -> Row:
         "leak": mean(own.leak, own.step),
         "memorization": mean(own.memorization, own.step),
         "seconds": float(own.seconds.mean()),
+        "even": own.even,
         "standing": _standing(name, field, accepted, level),
         "dominated_by": dominated_by(name, field.made, field, level),
     }
@@ -70,7 +71,7 @@ def _standing(name: str, field: Field, accepted: Accepted, level: float) -> Stan
     if accepted.leak is None:
         return Standing.NOT_ASKED
     leak = leak_of(name, field, level)
-    if leak.low > accepted.leak:
+    if leak is not None and leak.low > accepted.leak:
         return Standing.EXCEEDS
     cheap: bool | None = True  # None: not shown
     if accepted.cost is not None and name != BASELINE:
@@ -79,7 +80,7 @@ def _standing(name: str, field: Field, accepted: Accepted, level: float) -> Stan
         cheap = True if change.low >= -accepted.cost else False if change.high < -accepted.cost else None
     if cheap is False:
         return Standing.COSTLY
-    return Standing.KEEPS if leak.high <= accepted.leak and cheap else Standing.UNDECIDED
+    return Standing.KEEPS if leak is not None and leak.high <= accepted.leak and cheap else Standing.UNDECIDED
 
 
 def settled(of: Row) -> bool:

@@ -37,7 +37,7 @@ def compare_variants(
     bank: str | Path | None = None,
     shadows: int = 32,
     seed: int = 0,
-    attack: str = "lira-online",
+    attack: str = "slira",
     fpr: float = 0.01,
     limit: float | None = None,
     at_most_cost: float | None = None,
@@ -58,6 +58,7 @@ def compare_variants(
             dominated, or to exceed the limit, gets no more.
         seed: Of all banks.
         attack: By which every model is attacked, by an adversary who knows the remedy: the references are made alike.
+            The learned attack is strong with few models; the leak is that which an adversary with so many finds.
         fpr: At which its true-positive rate is the leak.
         limit: The largest leak that is accepted.
         at_most_cost: The largest loss of utility that is accepted beside it, as a share: 0.01 is one point.
