@@ -3,6 +3,7 @@
 from memaudit.whatif.base import Remedy
 from memaudit.whatif.remedies.derived import Derived
 from memaudit.whatif.remedies.edited import Edited
+from memaudit.whatif.remedies.outputs import Flattened, LabelsOnly, TopClasses
 from memaudit.whatif.remedies.prepared import Deduplicated, Prepared, Scrubbed
 from memaudit.whatif.remedies.processed import Processed, Pruned, Quantized
 from memaudit.whatif.remedies.retrained import (
@@ -23,11 +24,14 @@ REMEDIES: dict[str, type[Remedy]] = {
     "dp-sgd": DifferentiallyPrivate,
     "dropout": Dropout,
     "early-stopping": EarlyStopping,
+    "flattened-outputs": Flattened,
     "label-smoothing": LabelSmoothing,
+    "labels-only": LabelsOnly,
     "mixup": Mixup,
     "pruning": Pruned,
     "quantization": Quantized,
     "scrubbing": Scrubbed,
+    "top-classes": TopClasses,
     "weight-decay": WeightDecay,
     "without": Without,
     "without-most-exposed": WithoutMostExposed,
@@ -42,7 +46,9 @@ __all__ = [
     "Dropout",
     "EarlyStopping",
     "Edited",
+    "Flattened",
     "LabelSmoothing",
+    "LabelsOnly",
     "Mixup",
     "Prepared",
     "Processed",
@@ -50,6 +56,7 @@ __all__ = [
     "Quantized",
     "Retrained",
     "Scrubbed",
+    "TopClasses",
     "WeightDecay",
     "Without",
     "WithoutMostExposed",
