@@ -16,7 +16,7 @@ from memaudit.whatif.remedies.retrained import (
     Retrained,
     WeightDecay,
 )
-from memaudit.whatif.remedies.without import Without, WithoutMostExposed
+from memaudit.whatif.remedies.without import Without, WithoutHardest, WithoutMostExposed
 
 REMEDIES: dict[str, type[Remedy]] = {
     "augmentation": Augmented,
@@ -34,6 +34,7 @@ REMEDIES: dict[str, type[Remedy]] = {
     "top-classes": TopClasses,
     "weight-decay": WeightDecay,
     "without": Without,
+    "without-hardest": WithoutHardest,
     "without-most-exposed": WithoutMostExposed,
 }
 
@@ -59,5 +60,6 @@ __all__ = [
     "TopClasses",
     "WeightDecay",
     "Without",
+    "WithoutHardest",
     "WithoutMostExposed",
 ]
