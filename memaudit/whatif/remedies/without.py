@@ -79,7 +79,7 @@ class WithoutHardest:
         share: Of the units.
         chosen_by: So many of the base's first models choose; the comparison is made on the others.
         proxy: A proxy of models without the example, or of training runs: then the mean over the models that have it.
-            Larger = harder. "el2n" and "el2n-early" need a recipe that is observed early: `observe=memaudit.Observe(5)`.
+            Larger = harder. "el2n" and "el2n-early" need a recipe that is observed: `observe=memaudit.Observe(5)`.
 
     Source: Paul, Ganguli & Dziugaite 2021 (NeurIPS), "Deep Learning on a Data Diet": without the few examples of the
     highest EL2N, which are mislabelled and unusual ones, accuracy can rise.
