@@ -6,19 +6,19 @@ import numpy as np
 from jaxtyping import Float
 
 from memaudit.attacks import ATTACKS, Signal, attack
-from memaudit.bank import Pooled, Recordings
+from memaudit.bank import Pooled
 from memaudit.checks.attacked import Attacked
-from memaudit.design import Chosen, by_pair
+from memaudit.design import Chosen, Recorded, by_pair
 from memaudit.errors import SettingsError, hint
 from memaudit.recipe import Examples, Population
 from memaudit.recipe.labels import Task
 
 Array = np.ndarray
 
-UnitRecordings = Recordings | Chosen | Pooled
+UnitRecordings = Recorded | Chosen | Pooled
 
 
-def by_unit(recordings: Recordings, measured: Population) -> UnitRecordings:
+def by_unit(recordings: Recorded, measured: Population) -> UnitRecordings:
     """Return recordings by unit; `measured` is what the models were asked about, `candidates(population, design)`."""
     if not isinstance(measured, Examples):
         return recordings

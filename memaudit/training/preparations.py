@@ -11,7 +11,7 @@ from jaxtyping import Int, UInt8
 
 from memaudit.canaries.formats import Forms, recognised
 from memaudit.errors import RecipeError, SettingsError
-from memaudit.recipe import Population, Secrets, TextPopulation, near_copies
+from memaudit.recipe import Examples, Population, Secrets, TextPopulation, near_copies
 from memaudit.recipe.duplicates import near_duplicates
 from memaudit.recipe.shapes import plain
 
@@ -43,7 +43,11 @@ class Deduplicate:
             SettingsError: There are no near-duplicates.
         """
         texts = _texts(examples)
-        found = near_copies(examples.x, self.within) if texts is None else near_duplicates(texts, self.similarity)
+        if texts is not None:
+            found = near_duplicates(texts, self.similarity)
+        else:
+            assert isinstance(examples, Examples)
+            found = near_copies(examples.x, self.within)
         repeated = isinstance(examples, TextPopulation) and examples.canaries and max(examples.probes.doses) > 1
         if len(np.unique(found)) == len(found) and not repeated:
             raise SettingsError(

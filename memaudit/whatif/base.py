@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
+from jaxtyping import Float
+
 from memaudit.bank import Bank
 from memaudit.recipe import Population, Recipe
+
+Array = np.ndarray
+
+Shown = Callable[[Sequence[int]], Float[Array, "models examples"]]
+"""Returns the signal that an adversary takes from what some models show of each example; larger = more member-like."""
 
 LEAST_PAIRS = 3
 LEAST = 2 * LEAST_PAIRS  # models without which nothing can be compared
@@ -42,11 +51,13 @@ class Made:
         bank: The variant's models. A unit that is in no model is not measured, and is left out of every comparison.
         first: The first model that is measured on; those before it chose what to remove.
         on_top: Whether the training time recorded is what the remedy takes beside the training of the base's model.
+        shown: What the adversary sees of the models, where it is not what the bank recorded.
     """
 
     bank: Bank
     first: int = 0
     on_top: bool = False
+    shown: Shown | None = None
 
 
 @runtime_checkable

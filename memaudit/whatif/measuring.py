@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from memaudit.attacks.access import untied
 from memaudit.auditing.unit_scores import by_unit, correct_by_unit, scores_by_unit
 from memaudit.errors import EvidenceError, MemauditError
 from memaudit.recipe import Population
@@ -19,6 +20,7 @@ from memaudit.recipe.populations import candidates, number_of_units
 from memaudit.stats import paired_change, rate_by_pair, resolvable, threshold, unreachable
 from memaudit.types import Estimate
 from memaudit.whatif.base import LEAST_PAIRS, Made
+from memaudit.whatif.seen import Seen
 
 Array = np.ndarray
 
@@ -152,8 +154,14 @@ class Field:
             raise EvidenceError(f"{bank.path} has {len(pairs)} complete pairs to measure on; {LEAST_PAIRS} are needed")
         design = bank.design(number_of_units(self.examples))
         measured = candidates(self.examples, design)
-        recordings = by_unit(bank.recordings([model for pair in pairs for model in (pair, pair + 1)]), measured)
+        models = [model for pair in pairs for model in (pair, pair + 1)]
+        recorded = bank.recordings(models)
+        seen = recorded if made.shown is None else Seen(recorded, made.shown(models))
+        recordings = by_unit(seen, measured)
         inside, outside = scores_by_unit(recordings, measured, self.attack)
+        if made.shown is not None:
+            nobody = np.full(inside.shape[1], -np.inf)  # a target, whose scores are not used
+            _, inside, outside = untied(nobody, inside, outside, 0)
         seconds = [[float(bank.record(model)["seconds"]) for model in (pair, pair + 1)] for pair in pairs]
         units = np.flatnonzero(design.measured)
         return Measured(pairs, units, inside, outside, correct_by_unit(recordings), np.mean(seconds, axis=1))

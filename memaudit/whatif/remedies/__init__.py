@@ -4,6 +4,7 @@ from memaudit.whatif.base import Remedy
 from memaudit.whatif.remedies.derived import Derived
 from memaudit.whatif.remedies.edited import Edited
 from memaudit.whatif.remedies.federated import Federated
+from memaudit.whatif.remedies.outputs import Flattened, LabelsOnly, TopClasses
 from memaudit.whatif.remedies.prepared import Deduplicated, Prepared, Scrubbed
 from memaudit.whatif.remedies.processed import Processed, Pruned, Quantized, ReluPruned
 from memaudit.whatif.remedies.retrained import (
@@ -17,7 +18,7 @@ from memaudit.whatif.remedies.retrained import (
     WeightDecay,
 )
 from memaudit.whatif.remedies.unlearned import Unlearned
-from memaudit.whatif.remedies.without import Without, WithoutMostExposed
+from memaudit.whatif.remedies.without import Without, WithoutHardest, WithoutMostExposed
 
 REMEDIES: dict[str, type[Remedy]] = {
     "augmentation": Augmented,
@@ -26,15 +27,19 @@ REMEDIES: dict[str, type[Remedy]] = {
     "dropout": Dropout,
     "early-stopping": EarlyStopping,
     "federated": Federated,
+    "flattened-outputs": Flattened,
     "label-smoothing": LabelSmoothing,
+    "labels-only": LabelsOnly,
     "mixup": Mixup,
     "pruning": Pruned,
     "quantization": Quantized,
     "relu-pruning": ReluPruned,
     "scrubbing": Scrubbed,
+    "top-classes": TopClasses,
     "unlearning": Unlearned,
     "weight-decay": WeightDecay,
     "without": Without,
+    "without-hardest": WithoutHardest,
     "without-most-exposed": WithoutMostExposed,
 }
 
@@ -48,7 +53,9 @@ __all__ = [
     "EarlyStopping",
     "Edited",
     "Federated",
+    "Flattened",
     "LabelSmoothing",
+    "LabelsOnly",
     "Mixup",
     "Prepared",
     "Processed",
@@ -57,8 +64,10 @@ __all__ = [
     "ReluPruned",
     "Retrained",
     "Scrubbed",
+    "TopClasses",
     "Unlearned",
     "WeightDecay",
     "Without",
+    "WithoutHardest",
     "WithoutMostExposed",
 ]
