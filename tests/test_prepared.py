@@ -184,7 +184,7 @@ def test_a_function_and_named_secrets_scrub_too(language: ma.LanguageModelRecipe
         (Scrub(by=lambda text: text.replace("fern", "tree")), "tree"),
         (Scrub(secrets=["hazel"]), "[listed]"),
     ):
-        trained, kept = scrub.of(examples).training_set(np.ones(len(examples.ids), np.uint8))  # type: ignore[union-attr]
+        trained, kept = scrub.of(examples).training_set(np.ones(len(examples.ids), np.uint8))
         assert isinstance(trained, TextPopulation)
         assert any(expected in str(text) for text in trained.texts(kept))
 
@@ -192,11 +192,16 @@ def test_a_function_and_named_secrets_scrub_too(language: ma.LanguageModelRecipe
 def test_messages_are_scrubbed_and_keep_their_roles() -> None:
     texts = [{"messages": [{"role": "user", "content": "user a@b.org"}, {"role": "assistant", "content": "hi"}]}] * 4
     documents = ma.Documents(texts, similarity=None)
-    population = object.__new__(TextPopulation)
-    population.documents = documents
     seen: list[Any] = []
-    population.trained_on = lambda after: seen.extend(after) or population  # type: ignore[assignment,method-assign,func-returns-value]
-    Scrub(secrets=["user"]).of(population)
+
+    class Spy(TextPopulation):
+        def trained_on(self, texts: Any = None, left_out: Any = ()) -> TextPopulation:
+            seen.extend(texts)
+            return self
+
+    whole = object.__new__(Spy)
+    whole.documents, whole.probes = documents, ma.Probes()
+    Scrub(secrets=["user"]).of(whole)
     assert seen[0]["messages"][0] == {"role": "user", "content": "[listed] [e-mail]"}
 
 
@@ -210,8 +215,9 @@ def test_texts_of_a_classifier_are_scrubbed_and_asked_as_they_were(tmp_path: Pat
         fill(tmp_path / "base", recipe, 2),
         fill_prepared(tmp_path / "scrubbed", recipe, Scrub(), 2, examples=examples),
     ]
-    assert not np.array_equal(*(phi(bank, 0) for bank in banks))
-    assert np.array_equal(*(bank.tensor(0, "members") for bank in banks))
+    one, other = banks
+    assert not np.array_equal(phi(one, 0), phi(other, 0))
+    assert np.array_equal(one.tensor(0, "members"), other.tensor(0, "members"))
 
 
 def test_what_cannot_be_scrubbed_is_refused(language: ma.LanguageModelRecipe) -> None:
