@@ -81,7 +81,8 @@ def test_what_models_without_an_example_are_right_about_is_counted_in_blocks(
 ) -> None:
     monkeypatch.setattr("memaudit.stats.counts._BLOCK", 7)
     rng = np.random.default_rng(0)
-    correct, members = rng.random((6, 20)).round().astype(kind), rng.integers(0, 3, (6, 20)).astype(np.uint8)
+    correct: Array = rng.random((6, 20)).round().astype(kind)
+    members = rng.integers(0, 3, (6, 20)).astype(np.uint8)
     right, models = right_without(correct, members)
     assert right.tolist() == [correct[members[:, k] == 0, k].sum() for k in range(20)]
     assert models.tolist() == [int((members[:, k] == 0).sum()) for k in range(20)]

@@ -236,7 +236,7 @@ def test_the_distance_is_that_of_a_slow_twin() -> None:
     found = forgetting_quality(never, after, members, forgotten)
     distances, excess, p_values, false = [], [], [], []
     for m in range(8):
-        who = np.flatnonzero(forgotten[m]).tolist()
+        who = [int(i) for i in np.flatnonzero(forgotten[m])]
 
         def level(i: int, *without: int) -> float:
             return float(np.mean([never[d, i] for d in range(8) if not members[d, i] and d // 2 not in without]))

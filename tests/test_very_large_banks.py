@@ -165,7 +165,7 @@ def test_rates_that_a_part_of_the_examples_cannot_show_are_refused_with_the_reas
     """The target's 600 non-members can show 1/500; half of the scores of two pairs on every tenth example cannot."""
     bank, target, members = bank_of(4, 2, 1200, 1.0)
     recordings = SimpleNamespace(members=np.zeros((4, 1200), np.uint8), shape=bank.shape, block=bank.block)
-    known = {"bank": recordings, "phi": target, "correct": target[:, 0] > 0, "members": members}
+    known: dict[str, Any] = {"bank": recordings, "phi": target, "correct": target[:, 0] > 0, "members": members}
     found = ClassifierEvidence(**known, x=np.zeros((1200, 2)), y=np.zeros(1200, int), fprs=(0.05, 0.002))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("memaudit.checks.attacked._CELLS", 240)

@@ -17,7 +17,7 @@ from memaudit.auditing.costs import Cost
 from memaudit.cli import whatif_command
 from memaudit.cli.common import job
 from memaudit.errors import SettingsError
-from memaudit.whatif import Standing, run
+from memaudit.whatif import Standing, rows
 from memaudit.whatif.measuring import ByPair
 from memaudit.whatif.planning import Plan, VariantCost
 
@@ -158,7 +158,7 @@ def _field(utility: float, leak: float) -> Any:
     spread = np.array([-1e-3, 0.0, 1e-3, 0.0])
 
     def figures(utility: float, leak: float) -> ByPair:
-        return ByPair(utility + spread * 0.1, leak + spread, spread, np.ones(4))
+        return ByPair(utility + spread * 0.1, leak + spread, spread, np.ones(4), 1e-9, True)
 
     base, other = figures(0.9, 0.1), figures(utility, leak)
     base = base._replace(utility=np.full(4, 0.9))
@@ -179,5 +179,5 @@ def _field(utility: float, leak: float) -> Any:
 def test_what_is_best_keeps_the_limit_and_the_accepted_cost(
     utility: float, leak: float, cost: float | None, standing: Standing
 ) -> None:
-    accepted = run._Accepted(0.05, cost)
-    assert run._standing("variant", _field(utility, leak), accepted, 0.99) is standing
+    accepted = rows.Accepted(0.05, cost)
+    assert rows._standing("variant", _field(utility, leak), accepted, 0.99) is standing

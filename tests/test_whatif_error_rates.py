@@ -46,7 +46,7 @@ class World:
             (rng.normal(size=(count, UNITS)) < self.hard + more + m).astype(float)
             for more, m in zip((0.5, 0.0), moved, strict=True)
         )
-        return Measured(tuple(range(0, 2 * count, 2)), np.arange(UNITS), inside, outside, right, np.ones(count))  # type: ignore[arg-type]
+        return Measured(tuple(range(0, 2 * count, 2)), np.arange(UNITS), inside, outside, right, np.ones(count))
 
     def _truth(self) -> tuple[float, float]:
         """The mean utility and true-positive rate over many pairs, at the threshold that all of them set."""

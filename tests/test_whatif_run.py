@@ -24,7 +24,7 @@ def compared(folder: Path, *variants: Variant, of: Any = None, **changes: Any) -
 
 def figures(found: Comparison) -> Any:
     """Everything but times."""
-    nothing = {"seconds": 0.0, "seconds_ratio": 1.0}
+    nothing: dict[str, Any] = {"seconds": 0.0, "seconds_ratio": 1.0}
     return dataclasses.replace(found, rows=tuple(dataclasses.replace(row, **nothing) for row in found.rows))
 
 

@@ -126,9 +126,7 @@ def _shown(quiet: bool, banks: int) -> Iterator[Any]:
 
 
 def _print(found: Comparison) -> None:
-    from memaudit.whatif.result import COLUMNS
-
     click.echo(found.sentence)
-    for line in table(COLUMNS, [row.cells for row in found.rows], sys.stdout):
+    for line in table(found.columns, found.table, sys.stdout):
         click.echo(line)
     click.echo(found.explanation)

@@ -28,7 +28,7 @@ from memaudit.reports.glossary import GLOSSARY
 from memaudit.reports.overview import picture
 from memaudit.reports.text import interval, moment, percent, points, rate, typeset, visible
 from memaudit.types import Estimate, Figure, FigureKind, Mark, Scatter, Verdict
-from memaudit.whatif.result import Comparison, Row, Standing
+from memaudit.whatif.result import Comparison, Row, Standing, Unmeasured
 
 _GROUPS = (Standing.KEEPS, Standing.EXCEEDS, Standing.UNDECIDED)
 _MEANINGS = {
@@ -39,8 +39,8 @@ _MEANINGS = {
     Verdict.NOTED: "Set a limit to decide: --limit, or a [[gate]] on the TPR at this FPR.",
 }
 _WORDS = (
-    Point(lead="Dominated.", words="Another variant is shown to be more accurate and to leak less."),
-    Point(lead="Front.", words="No other variant is both more accurate and leaks less, by the values alone."),
+    Point(lead="Dominated.", words="Another variant is shown to be more useful and to leak less."),
+    Point(lead="Front.", words="No other variant is both more useful and leaks less, by the values alone."),
     *(point for point in GLOSSARY if point.lead.startswith(("True-positive", "False-positive", "Memorization."))),
 )
 _UNTESTED = (
@@ -72,15 +72,15 @@ def document(found: Comparison, created: str | None = None) -> Document:
         meaning=_MEANINGS[found.verdict],
         number=_number(found),
         warning="",
-        alerts=(),
+        alerts=tuple(Point(words=note) for note in found.notes),
         front=(
             (
-                Section(title="Leak against accuracy", content=(_picture(found),)),
-                Section(title="What each variant is", content=(_remedies(found.rows),)),
+                Section(title=f"Leak against {found.utility.name}", content=(_picture(found),)),
+                Section(title="What each variant is", content=(_remedies(found),)),
             ),
         ),
         sections=(
-            Section(id="changes", title="What each variant changes", content=(_table(found.rows),)),
+            Section(id="changes", title="What each variant changes", content=(_table(found),)),
             Section(id="measured", title="How it was measured", content=_measured(found, models)),
             Section(id="untested", title="What was not tested", content=(listed(_UNTESTED),)),
             Section(id="glossary", title="Glossary", content=(Points(points=_WORDS),)),
@@ -121,8 +121,8 @@ def figure(found: Comparison) -> Figure:
     limit = () if found.limit is None else (Mark(y=found.limit, label=f"limit {percent(found.limit)}"),)
     return Figure(
         kind=FigureKind.FRONT,
-        title=f"TPR at a {rate(found.fpr)} FPR against accuracy",
-        x_label="Change in accuracy (percentage points)",
+        title=f"TPR at a {rate(found.fpr)} FPR against {found.utility.name}",
+        x_label=f"Change in {found.utility.name} (percentage points)",
         y_label=f"TPR at a {rate(found.fpr)} FPR",
         curves=(
             *(_points(label, members, base.units) for label, members in groups.items()),
@@ -131,7 +131,7 @@ def figure(found: Comparison) -> Figure:
         marks=(*limit, Mark(y=found.fpr, label="guessing")),
         alt=f"{found.sentence} "
         + "; ".join(
-            f"{row.name}: TPR {percent(row.leak.value)}, accuracy {points(_change(row).value)} points"
+            f"{row.name}: TPR {percent(row.leak.value)}, {found.utility.name} {points(_change(row).value)} points"
             for row in found.rows
         ),
     )
@@ -167,12 +167,14 @@ def _number(found: Comparison) -> Number:
     )
 
 
-def _remedies(rows: Sequence[Row]) -> Points:
-    return Points(points=tuple(Point(lead=row.name, words=row.remedy) for row in rows))
+def _remedies(found: Comparison) -> Points:
+    every: tuple[Row | Unmeasured, ...] = (*found.rows, *found.unmeasured)
+    return Points(points=tuple(Point(lead=row.name, words=row.remedy) for row in every))
 
 
-def _table(rows: Sequence[Row]) -> Grid:
-    columns = ("Variant", "Accuracy", "TPR", "Memorization", "Training", "Result")
+def _table(found: Comparison) -> Grid:
+    rows = found.rows
+    columns = ("Variant", found.utility.heading, "TPR", "Memorization", "Training", "Result")
     figures = [_spans(rows, name) for name in ("utility", "leak", "memorization")]
     fewer = [f"{row.name} on {row.units:,}" for row in rows[1:] if row.units != rows[0].units]
     note = "Below each figure: its change from the model as it is, in percentage points, with its 95% CI. "
@@ -229,7 +231,8 @@ def _in_points(share: float, decimals: int) -> str:
 
 def _measured(found: Comparison, models: int) -> tuple[Points | Facts, ...]:
     limit = "none" if found.limit is None else percent(found.limit)
-    cost = () if found.at_most_cost is None else (f"{points(found.at_most_cost)} percentage points of accuracy",)
+    name = found.utility.name
+    cost = () if found.at_most_cost is None else (f"{points(found.at_most_cost)} percentage points of {name}",)
     facts = (
         Fact(name="Attack", value=f"{found.attack}, at a {rate(found.fpr)} FPR"),
         Fact(name="Limit", value=limit),
@@ -244,7 +247,7 @@ def _measured(found: Comparison, models: int) -> tuple[Points | Facts, ...]:
                 "sets, in complementary pairs, so that variants are compared pair by pair and example by example.",
                 "The adversary knows the remedy: each model is attacked with the other models of its variant as "
                 "references.",
-                "Accuracy is that on examples outside of a model's training set. Memorization is how much better "
+                f"{found.utility.heading}: {found.utility.meaning}. Memorization is how much better "
                 "models predict an example if it is in their training set.",
                 "Small banks come first. A variant that is shown to be dominated, to exceed the limit, or to cost too "
                 "much gets no more models. The intervals that decide are wide enough for all these looks together.",

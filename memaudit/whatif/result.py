@@ -154,7 +154,8 @@ class Comparison:
     @property
     def table(self) -> tuple[tuple[str, ...], ...]:
         """The cells of all rows under `COLUMNS`, with those of the variants that could not be measured."""
-        return tuple(row.cells for row in (*self.rows, *self.unmeasured))
+        every: tuple[Row | Unmeasured, ...] = (*self.rows, *self.unmeasured)
+        return tuple(row.cells for row in every)
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 from memaudit.reports.schema import schema_of
 from memaudit.reports.text import markdown
 from memaudit.types import Verdict
-from memaudit.whatif.result import COLUMNS, Comparison
+from memaudit.whatif.result import Comparison, Row, Unmeasured
 
 SCHEMA = "memaudit.whatif/1"
 
@@ -36,10 +36,14 @@ def schema() -> dict[str, Any]:
 
 def as_markdown(found: Comparison) -> bytes:
     """Return it as Markdown."""
-    rows = [COLUMNS, tuple("---" for _ in COLUMNS), *(tuple(map(markdown, row.cells)) for row in found.rows)]
+    line = tuple("---" for _ in found.columns)
+    rows = [found.columns, line, *(tuple(map(markdown, cells)) for cells in found.table)]
     table = "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
-    remedies = "\n".join(f"- **{markdown(row.name)}** {markdown(row.remedy)}" for row in found.rows)
-    return f"# What would help\n\n{found.sentence}\n\n{table}\n\n{remedies}\n\n{found.explanation}\n".encode()
+    every: tuple[Row | Unmeasured, ...] = (*found.rows, *found.unmeasured)
+    remedies = "\n".join(f"- **{markdown(row.name)}** {markdown(row.remedy)}" for row in every)
+    notes = "".join(f"\n\n{markdown(note)}" for note in found.notes)
+    parts = ("# What would help", found.sentence, table, remedies + notes, found.explanation)
+    return ("\n\n".join(parts) + "\n").encode()
 
 
 def as_html(found: Comparison) -> bytes:

@@ -50,7 +50,8 @@ class PruneUnits(Step):
         x, _ = on_device(dataset, device)
         model.eval()
         with torch.no_grad(), _watched(model) as active:
-            for rows in torch.split(torch.arange(len(dataset), device=device), _BATCH):
+            for start in range(0, len(dataset), _BATCH):
+                rows = torch.arange(start, min(start + _BATCH, len(dataset)), device=device)
                 answer_of(model, inputs_for(model, picked(x, rows)))
         if not active:
             raise RecipeError("the network has no ReLU module that follows a layer with weights; prune it otherwise")
