@@ -129,7 +129,7 @@ def main() -> None:
 
 
 def row(name: str, before: Float[Array, " pairs"], after: Float[Array, " pairs"]) -> str:
-    one, other, change = mean(before, ""), mean(after, ""), difference(before, after, "")
+    one, other, change = mean(before, 0.0), mean(after, 0.0), difference(before, after, 0.0)
     interval = f"{change.value:+.3f} ({change.low:+.3f} to {change.high:+.3f})"
     return f"  {name:<56}{one.value:>9.3f}{other.value:>9.3f}   {interval}"
 

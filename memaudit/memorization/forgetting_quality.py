@@ -36,7 +36,7 @@ class ForgettingQuality(NamedTuple):
 
     @property
     def told(self) -> int:
-        """The number of models that are told from one that never had the examples, at 5 % over all models."""
+        """The number of models that differ from one that never had the examples, at 5 % over all models."""
         return int((self.p_values < LEVEL).sum())
 
 

@@ -1,7 +1,7 @@
 """Which variants are worth their cost: leak against utility, with statements that hold all together.
 
 A variant dominates another if its models are more useful and leak less. The intervals that decide are counted
-beforehand, so that what is said with them holds together with a probability of 95 %, whichever variants a comparison
+beforehand, so that all statements by them hold together with a probability of 95 %, whichever variants a comparison
 went on with (Bonferroni).
 """
 

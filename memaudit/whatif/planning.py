@@ -120,7 +120,7 @@ def _cost(
     if edit is not None:
         return _trial(variant.name, folder, edit(recipe), examples, shadows, seed, device)
     if hasattr(variant.remedy, "derivation"):
-        reason = "how long deriving takes is recorded of the first model; nothing is trained anew"
+        reason = "how long deriving takes is recorded of the first model; nothing is trained"
         return VariantCost(name=variant.name, models=0, cost=None, problem=reason)
     assert base.cost is not None
     return VariantCost(name=variant.name, models=0, cost=replace(base.cost, source="as a model of the baseline"))

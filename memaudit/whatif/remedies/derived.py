@@ -12,7 +12,7 @@ from memaudit.whatif.base import LEAST, Base, Made
 
 @dataclass(frozen=True, slots=True)
 class Derived:
-    """Make each model from the base's model with the same training set; nothing is trained anew.
+    """Make each model from the base's model with the same training set; nothing is trained from the start.
 
     Args:
         derivation: How, as for `derive`.

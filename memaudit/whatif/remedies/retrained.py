@@ -1,4 +1,4 @@
-"""Small edits of how a network is trained. Each trains every model anew."""
+"""Small edits of how a network is trained. Each trains every model from the start."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ WAYS = ("continued", "ascent", "last-layer")
 
 @dataclass(frozen=True, slots=True)
 class Unlearned(Processed):
-    """Let each model forget a few of its members, drawn anew for each.
+    """Let each model forget a few of its members, drawn for each.
 
     The table counts them as members, as the parents do, and so shows what unlearning does to utility and to everybody
     else. What is left of the forgotten examples themselves: `memaudit.audit_unlearning`.
