@@ -1,5 +1,6 @@
 # make demo    installs everything and audits a real model; prints where the report is
 # make demo-language    the same with a language model and planted secrets
+# make demo-whatif      compares five remedies on the digits
 # make test    installs everything and runs the tests
 # make lint    format, lint, types, architecture: what needs no test
 # make check   lint and test, as continuous integration runs them
@@ -12,13 +13,16 @@ BIN := .venv/bin
 # One process per core, each on one thread; the tests of a file share what they train.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses=auto --maxprocesses=4 --dist=loadfile
 
-.PHONY: demo demo-language test lint check slow bench docs fix clean
+.PHONY: demo demo-language demo-whatif test lint check slow bench docs fix clean
 
 demo: .venv/installed
 	$(BIN)/memaudit demo demo
 
 demo-language: .venv/installed
 	$(BIN)/memaudit demo demo-language --language
+
+demo-whatif: .venv/installed
+	$(BIN)/memaudit demo demo-whatif --whatif
 
 test: .venv/installed
 	$(PYTEST)
@@ -45,7 +49,7 @@ fix: .venv/installed
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf .venv demo demo-language site
+	rm -rf .venv demo demo-language demo-whatif site
 
 # torch and torchvision must match; the constraints file pins them together with everything else.
 .venv/installed: pyproject.toml constraints.txt

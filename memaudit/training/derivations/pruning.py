@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from memaudit.errors import SettingsError
+from memaudit.errors import RecipeError, SettingsError
 from memaudit.recipe.recipes import Step
 
 
@@ -32,6 +32,8 @@ class Prune(Step):
         import torch
 
         weights = [parameter for parameter in model.parameters() if parameter.ndim >= 2]
+        if not weights:
+            raise RecipeError("the network has no weights of two dimensions or more to prune")
         sizes = torch.cat([weight.detach().abs().flatten() for weight in weights])
         keep = torch.ones(len(sizes), dtype=torch.bool, device=sizes.device)
         keep[sizes.topk(round(self.share * len(sizes)), largest=False).indices] = False
