@@ -165,7 +165,7 @@ class Memory:
         while True:
             lines = Path("/proc/self/status").read_text().splitlines()
             parts = (line.partition(":") for line in lines if line.startswith("Rss"))
-            now = {key: int(rest.split()[0]) / 1000 for key, _, rest in parts}  # from kB
+            now = {key: int(rest.split()[0]) * 1.024e-3 for key, _, rest in parts}  # from KiB
             self.own = max(self.own, now["RssAnon"])
             self.all = max(self.all, sum(now.values()))
             if self._done.wait(0.02):
