@@ -59,7 +59,8 @@ def main() -> None:
             runs = [[seconds(root, demo, words) for root in checkouts] for _ in range(arguments.repeats)]
             least = [min(times) for times in zip(*runs, strict=True)]
             cells = [f"`{command.replace('{scratch}/', '')}`", *(f"{time:.2f}" for time in least)]
-            cells += [f"{least[0] / least[1]:.1f}"] * (len(checkouts) - 1)
+            if arguments.before:
+                cells.append(f"{least[0] / least[1]:.1f}")
             print(f"| {' | '.join(cells)} |", flush=True)
 
 
