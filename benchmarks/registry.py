@@ -154,6 +154,7 @@ BENCHMARKS = (
     Benchmark("gradient-inversion", "examples gradient_inversion", 1),
     Benchmark("reconstruction", "examples reconstruction", 2),
     Benchmark("whatif-images", "whatif_images --data DIR --folder BANKS --models 8", 20, (_FASHION,), ("opacus",)),
+    Benchmark("whatif-text", "whatif_text BANKS", 30, packages=("transformers",)),
     Benchmark("unlearning", "unlearning --data DIR --folder BANKS --models 12 --images 3000", 15, (_FASHION,)),
     Benchmark("federated", "federated BANKS --data DIR/location30", 30, (_LOCATION,)),
 )
