@@ -50,6 +50,8 @@ def _contradicted(evidence: ClassifierEvidence) -> Outcome:
     if (reason := _lacking(evidence)) is not None:
         return (), (Skipped(code=_CODE, title=_TITLE, reason=reason),)
     right, models = right_without(evidence.bank.correct, evidence.bank.members)
+    if (reason := _few(models, evidence.unit)) is not None:
+        return (), (Skipped(code=_CODE, title=_TITLE, reason=reason),)
     hits = right.astype(np.int64)
     n, against = len(models), int((2 * hits < models).sum())
     method = "exact binomial tests over models without the example, Holm over the examples"
@@ -102,14 +104,18 @@ def _lacking(evidence: ClassifierEvidence) -> str | None:
         return "it needs one class for each example, and one record for each unit"
     if dependent(evidence):
         return "it needs shadow models that are complementary pairs, or that were all drawn independently"
-    least = math.ceil(math.log2(len(evidence.members) / _ERROR))
-    _, models = right_without(evidence.bank.correct, evidence.bank.members)
-    if int(models.max()) < least:
-        return (
-            f"with {int(models.max())} shadow models without each example, no label is surely contradicted; with "
-            f"{len(models):,} {evidence.unit}, it needs {least}"
-        )
     return None
+
+
+def _few(models: Int[Array, " examples"], unit: str) -> str | None:
+    """Return why so many models without each example contradict no label for certain; None if they can."""
+    least = math.ceil(math.log2(len(models) / _ERROR))
+    if int(models.max()) >= least:
+        return None
+    return (
+        f"with {int(models.max())} shadow models without each example, no label is surely contradicted; with "
+        f"{len(models):,} {unit}, it needs {least}"
+    )
 
 
 def _interval(hits: Array, models: Array, levels: Float[Array, " levels"]) -> tuple[Array, Array]:
