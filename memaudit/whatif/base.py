@@ -76,3 +76,14 @@ class Remedy(Protocol):
             MemauditError: It cannot be made from this base; the message says why.
         """
         ...
+
+
+class Comparable:
+    """A remedy that needs no more models than a comparison does."""
+
+    __slots__ = ()
+
+    @property
+    def least(self) -> int:
+        """The fewest that can be compared."""
+        return LEAST

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from memaudit.recipe import Derivation
 from memaudit.training import derive
-from memaudit.whatif.base import LEAST, Base, Made
+from memaudit.whatif.base import Base, Comparable, Made
 
 
 @dataclass(frozen=True, slots=True)
-class Derived:
+class Derived(Comparable):
     """Make each model from the base's model with the same training set; nothing is trained from the start.
 
     Args:
@@ -19,11 +19,6 @@ class Derived:
     """
 
     derivation: Derivation
-
-    @property
-    def least(self) -> int:
-        """The fewest that can be compared."""
-        return LEAST
 
     def make(self, base: Base, folder: Path) -> Made:
         """Return the bank of the children of the base's models."""

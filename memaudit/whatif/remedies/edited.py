@@ -11,11 +11,11 @@ from memaudit.errors import RecipeError, hint
 from memaudit.recipe import Recipe
 from memaudit.recipe.blame import blame
 from memaudit.training import fill
-from memaudit.whatif.base import LEAST, Base, Made
+from memaudit.whatif.base import Base, Comparable, Made
 
 
 @dataclass(frozen=True, slots=True)
-class Edited:
+class Edited(Comparable):
     """Train by an edited recipe.
 
     Args:
@@ -44,11 +44,6 @@ class Edited:
         if not (is_dataclass(found) and isinstance(found, Recipe)):
             raise RecipeError(f"the change of a recipe returned {type(found).__name__}; return a recipe")
         return found
-
-    @property
-    def least(self) -> int:
-        """The fewest that can be compared."""
-        return LEAST
 
     def make(self, base: Base, folder: Path) -> Made:
         """Return the bank that the edited recipe fills, with the training sets of the base's models."""

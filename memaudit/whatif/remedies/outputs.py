@@ -21,7 +21,7 @@ from memaudit.errors import RecipeError, SettingsError
 from memaudit.recipe import Examples
 from memaudit.signals.views import AugmentationVotes, Confidences, NoiseVotes, View
 from memaudit.training.asking import cannot_ask, view_bank
-from memaudit.whatif.base import LEAST, Base, Made
+from memaudit.whatif.base import Base, Comparable, Made
 
 Array = np.ndarray
 
@@ -29,15 +29,10 @@ Reduce = Callable[[Float[Array, "... columns"]], Float[Array, "..."]]
 _EVERY = slice(None)
 
 
-class Restricted:
+class Restricted(Comparable):
     """A remedy that shows less; a subclass says what the adversary sees, and which signal he takes from it."""
 
     __slots__ = ()
-
-    @property
-    def least(self) -> int:
-        """The fewest that can be compared."""
-        return LEAST
 
     @abstractmethod
     def view(self, examples: Examples) -> View:

@@ -14,18 +14,13 @@ from typing import Any
 
 from memaudit.training.preparations import Deduplicate, Scrub
 from memaudit.training.preparing import Preparation, fill_prepared
-from memaudit.whatif.base import LEAST, Base, Made
+from memaudit.whatif.base import Base, Comparable, Made
 
 
-class Preparing:
+class Preparing(Comparable):
     """A remedy that prepares every training set; a subclass says how."""
 
     __slots__ = ()
-
-    @property
-    def least(self) -> int:
-        """The fewest that can be compared."""
-        return LEAST
 
     @abstractmethod
     def how(self) -> Preparation:

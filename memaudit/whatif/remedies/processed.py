@@ -8,19 +8,14 @@ from pathlib import Path
 
 from memaudit.recipe import Derivation
 from memaudit.training import derivations
-from memaudit.whatif.base import LEAST, Base, Made
+from memaudit.whatif.base import Base, Comparable, Made
 from memaudit.whatif.remedies.derived import Derived
 
 
-class Processed:
+class Processed(Comparable):
     """A remedy that derives each model from one of the base's; a subclass says how."""
 
     __slots__ = ()
-
-    @property
-    def least(self) -> int:
-        """The fewest that can be compared."""
-        return LEAST
 
     @abstractmethod
     def derivation(self, base: Base) -> Derivation:

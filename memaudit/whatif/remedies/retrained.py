@@ -9,19 +9,14 @@ from typing import Any, Literal
 
 from memaudit.errors import RecipeError, SettingsError
 from memaudit.recipe import DPSGD, SGD, AdamW, ClassifierRecipe, EstimatorRecipe, Recipe, flip, shift
-from memaudit.whatif.base import LEAST, Base, Made
+from memaudit.whatif.base import Base, Comparable, Made
 from memaudit.whatif.remedies.edited import Edited
 
 
-class Retrained:
+class Retrained(Comparable):
     """A remedy that edits the recipe; a subclass says how."""
 
     __slots__ = ()
-
-    @property
-    def least(self) -> int:
-        """The fewest that can be compared."""
-        return LEAST
 
     @abstractmethod
     def recipe(self, base: Any) -> Recipe:

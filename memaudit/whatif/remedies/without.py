@@ -19,13 +19,13 @@ from memaudit.memorization.proxies import Of, Others, all_proxies
 from memaudit.recipe import Examples, Population
 from memaudit.recipe.labels import Task
 from memaudit.training import fill
-from memaudit.whatif.base import LEAST, Base, Made
+from memaudit.whatif.base import LEAST, Base, Comparable, Made
 
 Array = np.ndarray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Without:
+class Without(Comparable):
     """Train on all examples but some; they are in no model, and what is compared is about the others.
 
     Args:
@@ -33,11 +33,6 @@ class Without:
     """
 
     removed: Any
-
-    @property
-    def least(self) -> int:
-        """The fewest that can be compared."""
-        return LEAST
 
     def make(self, base: Base, folder: Path) -> Made:
         """Return the bank without the examples."""
