@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
-from torch import nn
+from lookup import Margins, rows
 
 import memaudit as ma
 
@@ -17,20 +16,12 @@ HARD, LABELS = _RNG.normal(1, 1, UNITS), _RNG.integers(0, 2, UNITS)
 
 def examples() -> ma.Examples:
     """Return a population whose inputs are row numbers."""
-    return ma.Examples(np.arange(UNITS, dtype=np.float32)[:, None], LABELS, ids=[f"e{i}" for i in range(UNITS)])
+    return rows(LABELS)
 
 
-class Table(nn.Module):
-    """The margin of each example, looked up."""
-
+class Table(Margins):
     def __init__(self, margins: Any = (0.0,) * UNITS) -> None:
-        super().__init__()
-        self.margins = nn.Parameter(torch.tensor(margins, dtype=torch.float32))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        row = x[:, 0].long()
-        sign = torch.from_numpy(2 * LABELS - 1)[row] * self.margins[row]
-        return torch.stack([-sign / 2, sign / 2], dim=1)
+        super().__init__(LABELS, margins)
 
 
 @dataclass(frozen=True)
